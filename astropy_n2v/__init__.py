@@ -1,0 +1,41 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Self-supervised denoising of astronomical images.
+
+The one function that most need is `denoise`. Torch is imported when it is first needed,
+so that importing the package is quick.
+"""
+
+import importlib
+from importlib import metadata
+
+from .config import conf
+
+try:
+    __version__ = metadata.version('astropy-n2v')
+except metadata.PackageNotFoundError:  # a source tree that was not installed
+    __version__ = '0+unknown'
+
+__all__ = ['Denoiser', 'NoiseModel', 'conf', 'denoise', 'estimate_noise', 'noise_autocorrelation', 'train']
+
+# Where each public name lives; __getattr__ imports it on first use.
+_MODULES = {
+    'Denoiser': '.denoiser',
+    'NoiseModel': '.noise',
+    'denoise': '.ccd',
+    'estimate_noise': '.noise',
+    'noise_autocorrelation': '.noise',
+    'train': '.training.train',
+}
+
+
+def __getattr__(name):
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = getattr(importlib.import_module(_MODULES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__ + ['__version__'])

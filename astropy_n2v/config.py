@@ -1,0 +1,30 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Settings of the package: `astropy.config` items that users may change in their configuration file.
+"""
+
+from astropy.config import ConfigItem, ConfigNamespace
+
+__all__ = ['Conf', 'conf']
+
+
+class Conf(ConfigNamespace):
+    """
+    Settings of `astropy_n2v`.
+    """
+
+    default_model = ConfigItem('default', 'Model that denoise() uses if none is named: a name or a path.')
+    device = ConfigItem('auto', "Device to compute on: 'auto', 'cpu', 'cuda' or 'cuda:N'.")
+    tile_size = ConfigItem(576, 'Height and width in pixels of the tiles in which large images are processed.')
+    gain_keywords = ConfigItem(
+        ['EGAIN', 'GAIN', 'CCDGAIN', 'ATODGAIN', 'GAINA', 'ADCGAIN'],
+        'Header keywords that may hold the gain in electrons per adu, most trusted first.', cfgtype='list')
+    readnoise_keywords = ConfigItem(
+        ['RDNOISE', 'READNOIS', 'READNSE', 'RON', 'ENOISE', 'RDNOISEA', 'READNSEA'],
+        'Header keywords that may hold the read noise in electrons, most trusted first.', cfgtype='list')
+    saturation_keywords = ConfigItem(
+        ['SATURATE', 'SATLEVEL', 'SATURATA'],
+        'Header keywords that may hold the level, in data units, at which pixels saturate.', cfgtype='list')
+
+
+conf = Conf()

@@ -1,0 +1,391 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+A blind-spot network with what it takes to apply it to arrays: scale, tiles, posterior.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from .calibration import Calibration
+from .config import conf
+from .networks import BlindSpotUNet, blind_moments, network_inputs, posterior_moments
+from .noise import estimate_noise
+from .scaling import Scaling
+from .tiling import Tiling
+
+__all__ = ['Denoiser', 'Prediction', 'select_device']
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 'astropy_n2v blind-spot model'
+_FORMAT_VERSION = 1
+_ROWS = 64   # rows of the image for which the posterior is computed at a time
+_MAX_CALIBRATION = 1_000_000   # pixels
+
+
+def select_device(device=None):
+    """
+    Turn the name of a device into a device.
+
+    Parameters
+    ----------
+    device : str or `torch.device`, optional
+        'auto' takes a GPU where there is one; None is `~astropy_n2v.conf`'s choice.
+
+    Returns
+    -------
+    `torch.device`
+        The device.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
+    device = conf.device if device is None else device
+    if device == 'auto':
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        device = torch.device(device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device must be 'auto', 'cpu' or an available accelerator such as 'cuda:0', got "
+                         f'{device!r} ({str(error).splitlines()[0]})') from error
+    return device
+
+
+@dataclass
+class Prediction:
+    """
+    What a `Denoiser` says of an image; all arrays have its shape and its units.
+
+    Parameters
+    ----------
+    mean, std : `~numpy.ndarray`
+        Mean and standard deviation of the posterior.
+    blind_mean, blind_std : `~numpy.ndarray` or None
+        Mean and spread of a pixel given its surroundings alone.
+    innovation : `~numpy.ndarray` or None
+        (data - blind mean) / its expected deviation, which should be N(0, 1); NaN where the
+        data do not count.
+    outlier : `~numpy.ndarray` or None
+        Probability that the pixel could not be foreseen from its surroundings: transients,
+        cosmic rays, hot pixels.
+    noise_std : `~numpy.ndarray` or None
+        Standard deviation of the noise that was assumed.
+    scaling : Scaling
+        Background and sky noise that were used.
+    calibration : Calibration
+        What the innovations said.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    blind_mean: np.ndarray = None
+    blind_std: np.ndarray = None
+    innovation: np.ndarray = None
+    outlier: np.ndarray = None
+    noise_std: np.ndarray = None
+    scaling: Scaling = None
+    calibration: Calibration = None
+
+
+class Denoiser:
+    """
+    A trained blind-spot network.
+
+    Parameters
+    ----------
+    network : BlindSpotUNet
+        The network.
+    metadata : dict, optional
+        What is known about it; must be representable as JSON.
+
+    See Also
+    --------
+    astropy_n2v.train : Train one.
+    astropy_n2v.denoise : Apply one to CCDData and other containers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v import Denoiser, NoiseModel
+    >>> image = np.random.default_rng(0).normal(100.0, 5.0, (64, 64))
+    >>> denoiser = Denoiser.load('default')
+    >>> result = denoiser.predict(image, NoiseModel(5.0))
+    >>> bool(result.mean.std() < 1.5)
+    True
+    """
+
+    def __init__(self, network, metadata=None):
+        self.network = network.eval()
+        self.metadata = dict(metadata or {})
+        self._sha256 = None
+
+    @property
+    def hole(self):
+        """Height and width of the hole around each pixel that its prediction does not see."""
+        return self.network.hole
+
+    @property
+    def margin(self):
+        """Pixels at interior edges of a tile whose prediction is not to be used."""
+        return int(self.metadata.get('margin', self.network.receptive_radius))
+
+    @property
+    def sha256(self):
+        """SHA-256 of the file that `save` writes."""
+        if self._sha256 is None:
+            self._sha256 = hashlib.sha256(self._serialize()).hexdigest()
+        return self._sha256
+
+    def __repr__(self):
+        name = self.metadata.get('name')
+        return f'<Denoiser{" " + repr(name) if name else ""}, hole {self.hole[0]}x{self.hole[1]}, ' \
+               f'sha256 {self.sha256[:12]}>'
+
+    def _inputs(self, data, valid, noise, scaling, y, x, shape):
+        """What the network sees of the part (y, x) of an image, padded to ``shape``."""
+        part = data[y, x]
+        seen = np.zeros(shape, dtype=np.float32)
+        seen[:part.shape[0], :part.shape[1]] = valid[y, x]
+        planes = [seen]
+        with np.errstate(invalid='ignore', over='ignore'):
+            values = [scaling.forward(part.astype(float)), *scaling.noise_parameters(noise.at(data.shape, y, x))]
+        for value in values:
+            plane = np.zeros(shape, dtype=np.float32)
+            plane[:part.shape[0], :part.shape[1]] = value
+            planes.append(plane)
+        seen, z, *parameters = (torch.from_numpy(plane)[None, None] for plane in planes)
+        return network_inputs(torch.where(seen > 0, z, 0), seen, *parameters)
+
+    def _predict_blind(self, data, valid, noise, scaling, tile_size, device, progress):
+        """Blind mean and spread of an image, in units of its sky noise, float32."""
+        mean, spread = (np.zeros(data.shape, dtype=np.float32) for _ in range(2))
+        tiling = Tiling(data.shape, tile_size, self.margin, alignment=self.network.alignment)
+        network = self.network.to(device)
+        for i, tile in enumerate(tiling):
+            shape = (tile.y.stop - tile.y.start, tile.x.stop - tile.x.start)
+            inputs = self._inputs(data, valid, noise, scaling, tile.y, tile.x, shape)
+            with torch.inference_mode():
+                blind, log_spread = blind_moments(network(inputs.to(device)))
+                blind, deviation = blind[0, 0].cpu().numpy(), log_spread.exp()[0, 0].cpu().numpy()
+            target = mean[tile.y, tile.x]
+            cut = (slice(target.shape[0]), slice(target.shape[1]))
+            weight = tile.weight[cut]
+            target += weight * blind[cut]
+            spread[tile.y, tile.x] += weight * deviation[cut]
+            if progress:
+                progress((i + 1) / len(tiling))
+        return mean, spread
+
+    def _calibrate(self, data, valid, noise, scaling, mean, spread, judged):
+        """Compare the blind prediction with the data on a sample of pixels."""
+        judged = valid if judged is None else judged & valid
+        index = np.flatnonzero(judged)
+        index = index[::max(1, -(-index.size // _MAX_CALIBRATION))]
+        if index.size == 0:
+            return Calibration.neutral()
+        y = scaling.forward(data.ravel()[index].astype(float))
+        blind, deviation = mean.ravel()[index].astype(float), spread.ravel()[index].astype(float)
+        rows, columns = np.unravel_index(index, data.shape)
+        parameters = scaling.noise_parameters(noise.at(data.shape, rows, columns))
+        tensors = [torch.from_numpy(np.broadcast_to(value, y.shape).copy())[None]
+                   for value in (y, blind, deviation, *parameters)]
+        _, _, _, outlier, variance = posterior_moments(tensors[0], torch.ones_like(tensors[0], dtype=torch.bool),
+                                                       *tensors[1:], suspect_neighbours=False)
+        return Calibration.fit(y - blind, blind, deviation, variance[0].numpy(), 1 - outlier[0].numpy())
+
+    def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0, tile_size=None,
+                device=None, progress=None, full_output=True):
+        """
+        Denoise an array.
+
+        Parameters
+        ----------
+        data : array_like
+            Image of shape (ny, nx); non-finite pixels count as masked.
+        noise : NoiseModel, optional
+            Its noise, in data units; by default it is estimated from the image.
+        mask : array_like of bool, optional
+            True where the data do not count: there the posterior is the blind prediction.
+        judged : array_like of bool, optional
+            True for pixels that may judge the prediction: those that the model was not trained
+            on, where it was trained on this very image. By default all.
+        calibrate : bool, optional
+            Whether to correct the blind prediction by what the innovations say.
+        strength : float, optional
+            From 0 (the data) to 1 (the posterior).
+        tile_size : int, optional
+            Largest height and width of the parts in which a large image is processed; by
+            default ``conf.tile_size``.
+        device : str or `torch.device`, optional
+            Where to compute; by default ``conf.device``.
+        progress : callable, optional
+            Called with the fraction done.
+        full_output : bool, optional
+            Whether to keep more than mean and standard deviation.
+
+        Returns
+        -------
+        Prediction
+            Float64 arrays if ``data`` is float64, else float32.
+
+        Raises
+        ------
+        ValueError
+            If ``data`` is not two-dimensional, shapes do not agree, or no pixel is valid.
+        """
+        data = np.asarray(data)
+        if data.ndim != 2:
+            raise ValueError(f'data must be two-dimensional, got {data.ndim} dimensions')
+        data = data if data.dtype.isnative else data.astype(data.dtype.newbyteorder('='))
+        dtype = np.float64 if data.dtype == np.float64 else np.float32
+        valid = np.isfinite(data)
+        if mask is not None:
+            if np.shape(mask) != data.shape:
+                raise ValueError(f'mask must have the shape of data, {data.shape}, got {np.shape(mask)}')
+            valid &= ~np.asarray(mask, dtype=bool)
+        if not valid.any():
+            raise ValueError('data has no valid pixel: all are masked or not finite')
+        if noise is None:
+            noise = estimate_noise(data, ~valid)
+        noise.check_shape(data.shape)
+        scaling = Scaling.from_image(data, noise, ~valid)
+        # A pixel without noise cannot be weighed against its surroundings.
+        bad = noise.unusable(data.shape, scaling.level)
+        if bad is not None:
+            valid &= ~bad
+        device = select_device(device)
+        tile_size = conf.tile_size if tile_size is None else tile_size
+        blind_mean, blind_spread = self._predict_blind(data, valid, noise, scaling, tile_size, device, progress)
+        calibration = self._calibrate(data, valid, noise, scaling, blind_mean, blind_spread, judged)
+        applied = calibration if calibrate else Calibration.neutral()
+
+        names = ('mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std')
+        result = {name: np.empty(data.shape, dtype=dtype) for name in (names if full_output else names[:2])}
+        for start in range(0, data.shape[0], _ROWS):
+            rows = slice(start, min(start + _ROWS, data.shape[0]))
+            part = self._posterior(data, valid, noise, scaling, blind_mean, blind_spread, applied, strength, rows)
+            for name, values in result.items():
+                values[rows] = part[name]
+        return Prediction(**result, scaling=scaling, calibration=calibration)
+
+    @staticmethod
+    def _posterior(data, valid, noise, scaling, blind_mean, blind_spread, calibration, strength, rows):
+        """Posterior of some rows, in data units. One more row on each side tells of suspect neighbours."""
+        halo = slice(max(rows.start - 1, 0), min(rows.stop + 1, data.shape[0]))
+        inner = slice(rows.start - halo.start, rows.stop - halo.start)
+        good = valid[halo]
+        with np.errstate(invalid='ignore', over='ignore'):
+            y = np.where(good, scaling.forward(np.where(good, data[halo], scaling.level).astype(float)), 0)
+        parameters = scaling.noise_parameters(noise.at(data.shape, halo, slice(None)))
+        mean, spread = blind_mean[halo].astype(float), blind_spread[halo].astype(float)
+        v0, slope, zero = parameters
+        mean, spread = calibration.apply(mean, spread, v0 + slope * np.maximum(mean - zero, 0))
+        tensors = [torch.from_numpy(np.broadcast_to(value, y.shape).astype(value.dtype, copy=True))
+                   for value in (y, good, mean, spread, *(np.asarray(p, dtype=float) for p in parameters))]
+        post, variance, innovation, outlier, noise_variance = (t.numpy()[inner] for t in posterior_moments(*tensors))
+        y, good, mean, spread = y[inner], good[inner], mean[inner], spread[inner]
+        if strength < 1:
+            # s times the posterior mean, the rest the data, whose errors are not independent.
+            post = np.where(good, y + strength * (post - y), post)
+            variance = variance + np.where(good, (1 - strength) ** 2 * noise_variance ** 2
+                                           / (noise_variance + spread ** 2), 0)
+        scale = scaling.scale
+        return {'mean': scaling.backward(post), 'std': np.sqrt(variance) * scale,
+                'blind_mean': scaling.backward(mean), 'blind_std': spread * scale, 'innovation': innovation,
+                'outlier': outlier, 'noise_std': np.sqrt(noise_variance) * scale}
+
+    def _serialize(self):
+        content = {'format': _FORMAT, 'version': _FORMAT_VERSION, 'architecture': 'BlindSpotUNet',
+                   'network': self.network.config, 'hole': list(self.hole), 'metadata': self.metadata}
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        return safetensors.torch.save(weights, metadata={'astropy_n2v': json.dumps(content, sort_keys=True)})
+
+    def save(self, path):
+        """
+        Write the model to a file: weights as safetensors, everything else as JSON in its header.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write. It appears only once it is complete.
+        """
+        path = os.fspath(path)
+        content = self._serialize()
+        handle, temporary = tempfile.mkstemp(prefix='.n2v-', dir=os.path.dirname(path) or '.')
+        try:
+            with os.fdopen(handle, 'wb') as file:
+                file.write(content)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    @classmethod
+    def load(cls, path, *, hole=None):
+        """
+        Read a model. Nothing in the file is ever executed.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File that `save` wrote, or 'default' for the weights shipped with the package.
+        hole : tuple of int, optional
+            For 'default': the hole that is needed. The smallest shipped one that covers it is
+            taken.
+
+        Returns
+        -------
+        Denoiser
+            The model.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is truncated, is no model of this package, or holds another
+            architecture.
+        """
+        name = os.fspath(path)
+        if name == 'default':
+            from .weights import find_default
+            name = find_default(hole or (1, 1))
+        with open(name, 'rb') as file:
+            raw = file.read()
+        try:
+            weights = safetensors.torch.load(raw)
+            size = int.from_bytes(raw[:8], 'little')
+            header = json.loads(raw[8:8 + size])
+        except (safetensors.SafetensorError, ValueError) as error:
+            raise ValueError(f'{name} is not a safetensors file, or it is truncated: {error}') from error
+        try:
+            content = json.loads(header['__metadata__']['astropy_n2v'])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'{name} was not written by astropy_n2v') from error
+        if content.get('format') != _FORMAT or content.get('architecture') != 'BlindSpotUNet':
+            raise ValueError(f'{name} holds the architecture {content.get("architecture")!r}, '
+                             "expected 'BlindSpotUNet'")
+        if content.get('version') != _FORMAT_VERSION:
+            raise ValueError(f'{name} has format version {content.get("version")!r}, this version of astropy_n2v '
+                             f'reads {_FORMAT_VERSION}')
+        try:
+            network = BlindSpotUNet(**content['network'], hole=tuple(content['hole']))
+            network.load_state_dict(weights, strict=True)
+        except (RuntimeError, TypeError, KeyError, ValueError) as error:
+            raise ValueError(f'{name} holds weights that do not fit its architecture: {error}') from error
+        denoiser = cls(network, content.get('metadata'))
+        denoiser._sha256 = hashlib.sha256(raw).hexdigest()
+        return denoiser

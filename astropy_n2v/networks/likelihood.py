@@ -1,0 +1,205 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+From what a blind network says to a likelihood, and from there to the posterior.
+
+All quantities are in units of the sky noise above the background. A network has two
+outputs ``(a, c)`` for each pixel: the blind mean is ``mu = sinh(a)`` and the blind
+spread ``sigma_p = exp(c) cosh(a)``, which spans many decades of flux without trouble.
+The noise is ``sigma_n**2 = v0 + slope * max(mu - zero, 0)``, always built from the
+blind mean and never from the noisy pixel: a variance that carries the fluctuation of
+its own pixel biases fluxes low.
+
+What is known of the true value from its context is a Gaussian plus, with weight
+`BROAD_WEIGHT`, something much broader: a transient, a cosmic ray or a star that is
+narrower than a pixel cannot be foreseen from its surroundings.
+"""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+__all__ = ['BROAD_WEIGHT', 'blind_moments', 'negative_log_likelihood', 'network_inputs', 'posterior_moments']
+
+#: Prior probability that a pixel's value is not foreseeable from its context.
+BROAD_WEIGHT = 1e-3
+# Scale of the broad component, in units of the total spread. Its Cauchy profile is still
+# wider than any Gaussian far out, so that the scale hardly matters.
+_BROAD_SCALE = 10.0
+# A surprising pixel makes its neighbours suspect: what is unforeseeable is seldom one pixel wide.
+_NEIGHBOUR_WEIGHT = 0.3
+
+
+def network_inputs(z, valid, v0, slope, zero):
+    """
+    Stack what the network sees.
+
+    Parameters
+    ----------
+    z : tensor
+        Image above the background in units of the sky noise, shape (n, 1, height, width).
+    valid : tensor
+        1 where the pixel may be seen, else 0; same shape.
+    v0, slope, zero : tensor
+        Parameters of the noise; shapes that broadcast to that of ``z``.
+
+    Returns
+    -------
+    tensor
+        Shape (n, 4, height, width): asinh of the signal, logarithm of the local noise at
+        the level of the background, Poisson slope, validity. All are 0 where ``valid`` is:
+        as outside of the image.
+    """
+    sky_variance = v0 + slope * torch.clamp(-zero, min=0)
+    local = 0.5 * torch.log(sky_variance)
+    poisson = 0.25 * torch.log(slope + 1e-3) + 1
+    seen = valid > 0
+    channels = [torch.asinh(z), local.expand_as(z), poisson.expand_as(z), torch.ones_like(z)]
+    # where, not a product: what is not valid may be NaN.
+    return torch.cat([torch.where(seen, channel, 0) for channel in channels], dim=1)
+
+
+def blind_moments(output):
+    """
+    Blind mean and logarithm of the blind spread from the outputs of a network.
+
+    Parameters
+    ----------
+    output : tensor
+        Shape (n, 2, height, width).
+
+    Returns
+    -------
+    mean, log_spread : tensor
+        Each of shape (n, 1, height, width).
+    """
+    a, c = output.chunk(2, dim=1)
+    # Bounds of what float32 can square; no real image comes near.
+    a, c = a.clamp(-30, 30), c.clamp(-12, 12)
+    log_cosh = a.abs() + F.softplus(-2 * a.abs()) - math.log(2)
+    return torch.sinh(a), c + log_cosh
+
+
+def _surprise(difference, variance, slope, photon_variance):
+    """
+    Squared innovation in units of its variance, corrected for the skewness of photon noise.
+
+    The deviance of a shifted Poisson distribution that has the variance and the third moment
+    of the innovation: two electrons where 0.05 are expected are no five-sigma event.
+    """
+    x = (difference * slope * photon_variance / variance ** 2).clamp(min=-1 + 1e-6)
+    series = 1 - x / 3 + x ** 2 / 6
+    exact = 2 * ((1 + x) * torch.log1p(x) - x) / torch.where(x == 0, 1, x ** 2)
+    return difference ** 2 / variance * torch.where(x.abs() < 0.02, series, exact)
+
+
+def _log_densities(difference, variance, slope, photon_variance):
+    """Log densities of the innovation: foreseen (skewness-corrected exponent) and broad."""
+    log_narrow = -0.5 * (_surprise(difference, variance, slope, photon_variance)
+                         + torch.log(2 * math.pi * variance))
+    scale = _BROAD_SCALE * variance.sqrt()
+    log_broad = -torch.log(math.pi * scale * (1 + (difference / scale) ** 2))
+    return log_narrow, log_broad
+
+
+def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=BROAD_WEIGHT):
+    """
+    Mean negative log-likelihood of the image given the blind prediction of each pixel.
+
+    Parameters
+    ----------
+    output : tensor
+        What the network said, shape (n, 2, height, width).
+    z, weight : tensor
+        The image in units of the sky noise and the weight of each pixel, shape (n, 1,
+        height, width); pixels of weight 0 may be NaN.
+    v0, slope, zero : tensor
+        Parameters of the noise; shapes that broadcast to that of ``z``.
+    broad_weight : float, optional
+        Weight of the broad component.
+
+    Returns
+    -------
+    loss, likelihood : tensor
+        Scalars. Both have the same value up to a constant; only ``loss`` has the gradients
+        to train with: those of the mixture with the responsibility of its broad component
+        held fixed.
+    """
+    mean, log_spread = blind_moments(output)
+    counts = weight > 0
+    z = torch.where(counts, z, mean.detach())
+    photon = slope * torch.clamp(mean.detach() - zero, min=0)
+    variance = torch.exp(2 * log_spread) + v0 + photon
+    difference = z - mean
+    total = weight.sum().clamp(min=1e-12)
+    narrow = -0.5 * (difference ** 2 / variance + torch.log(2 * math.pi * variance))
+    if not broad_weight:
+        value = -(weight * narrow).sum() / total
+        return value, value.detach()
+    exponent, broad = _log_densities(difference, variance, slope, photon)
+    log_narrow = math.log1p(-broad_weight) + exponent.detach()
+    log_broad = math.log(broad_weight) + broad
+    responsibility = torch.sigmoid(log_broad.detach() - log_narrow)
+    loss = -(weight * ((1 - responsibility) * narrow + responsibility * broad)).sum() / total
+    likelihood = -(weight * torch.logaddexp(log_narrow, log_broad.detach())).sum() / total
+    return loss, likelihood.detach()
+
+
+def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, broad_weight=BROAD_WEIGHT,
+                      suspect_neighbours=True):
+    """
+    Combine the blind prediction of each pixel with its own measurement.
+
+    Parameters
+    ----------
+    y : tensor
+        The image, shape (height, width), finite where valid.
+    valid : tensor of bool
+        Where the measurement counts; elsewhere the result is the blind prediction.
+    mean, spread : tensor
+        Blind mean and blind spread.
+    v0, slope, zero : tensor
+        Parameters of the noise, broadcastable.
+    broad_weight : float, optional
+        Weight of the broad component.
+    suspect_neighbours : bool, optional
+        Whether the neighbours of an unforeseeable pixel are more likely to be so, too; the
+        tensors must be images for this.
+
+    Returns
+    -------
+    mean, variance : tensor
+        Moments of the posterior.
+    innovation : tensor
+        ``(y - mean) / sqrt(spread**2 + sigma_n**2)``; NaN where not valid.
+    responsibility : tensor
+        Probability that the pixel was not foreseeable.
+    noise_variance : tensor
+        The variance of the noise that was assumed.
+    """
+    y = torch.where(valid, y, mean)
+    photon = slope * torch.clamp(mean - zero, min=0)
+    noise = v0 + photon
+    prior = spread ** 2
+    total = prior + noise
+    difference = y - mean
+    log_narrow, log_broad = _log_densities(difference, total, slope, photon)
+    odds = log_broad - log_narrow
+    responsibility = torch.sigmoid(odds + math.log(broad_weight / (1 - broad_weight)))
+    if suspect_neighbours:
+        alone = torch.where(valid, responsibility, 0)
+        suspect = F.max_pool2d(alone[None, None].float(), 3, stride=1, padding=1)[0, 0].to(y.dtype)
+        weight = torch.clamp(_NEIGHBOUR_WEIGHT * suspect, min=broad_weight)
+        responsibility = torch.sigmoid(odds + torch.log(weight / (1 - weight)))
+    responsibility = torch.where(valid, responsibility, 0)
+
+    share = torch.where(valid, prior / total, 0)
+    narrow_mean = mean + share * difference
+    narrow_variance = prior * (1 - share)
+    # An unforeseen value is as uncertain as the photons that it is made of.
+    broad_variance = v0 + slope * torch.clamp(torch.maximum(y, mean) - zero, min=0)
+    result = narrow_mean + responsibility * (y - narrow_mean)
+    variance = (narrow_variance + responsibility * (broad_variance - narrow_variance)
+                + responsibility * (1 - responsibility) * (y - narrow_mean) ** 2)
+    innovation = torch.where(valid, difference / total.sqrt(), torch.nan)
+    return result, variance, innovation, responsibility, noise

@@ -1,0 +1,149 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The scale of an image: its background and its sky noise.
+
+In units of the sky noise above the background all frames look alike. Nothing is clipped,
+and the way back is exact.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.stats import SigmaClip
+
+__all__ = ['Scaling', 'background_level', 'subsample']
+
+_MAX_SAMPLE = 1_000_000
+
+
+def subsample(values, size=_MAX_SAMPLE):
+    """
+    Every n-th element of an array, at most ``size`` of them.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Any shape.
+    size : int, optional
+        The largest number of elements.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        One-dimensional.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.scaling import subsample
+    >>> subsample(np.arange(10), 5).tolist()
+    [0, 2, 4, 6, 8]
+    """
+    values = np.asarray(values).ravel()
+    return values[::max(1, -(-values.size // size))]
+
+
+def background_level(data, mask=None):
+    """
+    The level of the background: the mean after clipping sources.
+
+    Unlike the median it does not lock in to an integer where counts are few.
+
+    Parameters
+    ----------
+    data : array_like
+        Image of any shape and unit-less values; non-finite values are ignored.
+    mask : array_like of bool, optional
+        True where the data are not to be used.
+
+    Returns
+    -------
+    float
+        The level, in the units of ``data``.
+
+    Raises
+    ------
+    ValueError
+        If no pixel is left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.scaling import background_level
+    >>> float(background_level(np.array([[1.0, 3.0], [2.0, np.nan]])))
+    2.0
+    """
+    data = np.asarray(data)
+    good = np.isfinite(data)
+    if mask is not None:
+        good &= ~np.asarray(mask, dtype=bool)
+    values = subsample(data[good]).astype(float)
+    if values.size == 0:
+        raise ValueError('data has no valid pixel: all are masked or not finite')
+    # The median first, so that no precision is lost to a large pedestal or to the scale.
+    reference = np.median(values)
+    clip = SigmaClip(sigma=3, maxiters=10)
+    clipped = clip(values - reference, masked=False)
+    if np.ptp(clipped) == 0 and values.size >= 1024:
+        # So few photons that each is an outlier: clip averages of pixels instead.
+        rows = (values - reference)[:values.size // 64 * 64].reshape(-1, 64)
+        clipped = clip(rows.mean(axis=1), masked=False)
+    return reference + clipped.mean()
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """
+    The affine map between an image and units of its sky noise above its background.
+
+    Parameters
+    ----------
+    level : float
+        The background, in data units.
+    scale : float
+        The sky noise, in data units.
+
+    Examples
+    --------
+    >>> from astropy_n2v.scaling import Scaling
+    >>> Scaling(100.0, 5.0).forward(110.0)
+    2.0
+    """
+
+    level: float
+    scale: float
+
+    @classmethod
+    def from_image(cls, data, noise, mask=None):
+        """Measure the level of an image whose noise is known, and take the noise at that level."""
+        level = background_level(data, mask)
+        variance = noise.variance(level)
+        good = np.isfinite(variance) & (variance > 0)
+        if not good.any():
+            raise ValueError('noise must have a positive variance at the level of the background, got none')
+        return cls(float(level), float(np.sqrt(np.median(subsample(variance[good])))))
+
+    def forward(self, data):
+        """From data units to units of the sky noise."""
+        return (data - self.level) / self.scale
+
+    def backward(self, z):
+        """From units of the sky noise to data units."""
+        return z * self.scale + self.level
+
+    def noise_parameters(self, noise):
+        """
+        The parameters ``v0, slope, zero`` of a noise model in units of the sky noise.
+
+        Parameters
+        ----------
+        noise : `~astropy_n2v.NoiseModel`
+            Noise in data units.
+
+        Returns
+        -------
+        v0, slope, zero : float or `~numpy.ndarray`
+            So that the variance at z is ``v0 + slope * max(z - zero, 0)``.
+        """
+        return (noise.sigma ** 2 / self.scale ** 2, noise.slope / self.scale,
+                (noise.zero_point - self.level) / self.scale)

@@ -1,0 +1,144 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Frames in units of their noise, and the patches that training draws from them.
+"""
+
+import numpy as np
+import torch
+
+from ..scaling import Scaling
+
+__all__ = ['PatchSampler', 'TrainingFrame']
+
+# Planes of a frame: what a patch is cut from.
+_Z, _SEEN, _WEIGHT, _V0, _SLOPE, _ZERO = range(6)
+
+
+class TrainingFrame:
+    """
+    A frame in units of its sky noise, with the parameters of its noise.
+
+    Parameters
+    ----------
+    data : `~numpy.ndarray`
+        Image of shape (ny, nx).
+    noise : `~astropy_n2v.NoiseModel`
+        Its noise, in data units.
+    mask : `~numpy.ndarray` of bool, optional
+        True where the data do not count.
+    held_out : float, optional
+        Fraction of the valid pixels that the loss never sees; they judge.
+    rng : `~numpy.random.Generator`, optional
+        Draws the pixels held out.
+
+    Attributes
+    ----------
+    planes : tensor
+        Shape (6, ny, nx): value, may be seen, weight in the loss, noise parameters.
+    held_out : tensor
+        Weight of each pixel in the judgement, shape (ny, nx).
+    """
+
+    def __init__(self, data, noise, mask=None, *, held_out=0.0, rng=None):
+        seen = np.isfinite(data)
+        if mask is not None:
+            seen &= ~mask
+        scaling = Scaling.from_image(data, noise, ~seen)
+        v0, slope, zero = scaling.noise_parameters(noise)
+        seen &= np.broadcast_to(np.isfinite(v0) & (v0 + slope > 0), seen.shape)
+        z = np.where(seen, scaling.forward(np.where(seen, data, scaling.level)), 0)
+        judged = np.zeros(seen.shape, dtype=bool)
+        if held_out:
+            judged = seen & (rng.random(seen.shape) < held_out)
+        planes = [z, seen, seen & ~judged, v0, slope, zero]
+        self.planes = torch.from_numpy(np.stack([np.broadcast_to(plane, z.shape).astype(np.float32)
+                                                 for plane in planes]))
+        self.held_out = torch.from_numpy(judged.astype(np.float32))
+        self.n_valid = int(seen.sum())
+
+
+def split_planes(planes):
+    """From planes of shape (n, 6, h, w) to a dictionary of tensors of shape (n, 1, h, w)."""
+    names = ('z', 'seen', 'weight', 'v0', 'slope', 'zero')
+    return dict(zip(names, planes.split(1, dim=1)))
+
+
+class PatchSampler:
+    """
+    Draws batches of patches from frames, flipped and turned at random.
+
+    Only what leaves the noise of neighbouring pixels independent is done to a patch: no
+    rotation by other angles, no sub-pixel shift.
+
+    Parameters
+    ----------
+    frames : list of TrainingFrame
+        Frames to draw from, in proportion to their valid pixels. The list may be changed
+        between draws.
+    patch_size : int
+        Height and width of a patch.
+    batch_size : int
+        Patches in a batch.
+    rng : `~numpy.random.Generator`
+        Source of randomness.
+    mask_probability : float, optional
+        Probability that random regions of a patch are hidden from the network, as by a
+        mask or the border of an image.
+    """
+
+    def __init__(self, frames, patch_size, batch_size, rng, *, mask_probability=0.3):
+        self.frames = frames
+        self.patch_size = patch_size
+        self.batch_size = batch_size
+        self.rng = rng
+        self.mask_probability = mask_probability
+
+    def _patch(self, frame):
+        size = self.patch_size
+        height, width = frame.planes.shape[1:]
+        for _ in range(20):
+            # Patches may hang over the edge, so that the network learns borders, too.
+            y = int(self.rng.integers(-size // 8, max(1, height - size + size // 8 + 1)))
+            x = int(self.rng.integers(-size // 8, max(1, width - size + size // 8 + 1)))
+            inside = frame.planes[:, max(y, 0):y + size, max(x, 0):x + size]
+            if inside[_WEIGHT].sum() > 0:
+                break
+        patch = frame.planes.new_zeros((len(frame.planes), size, size))
+        patch[_V0] = 1
+        y0, x0 = max(-y, 0), max(-x, 0)
+        patch[:, y0:y0 + inside.shape[1], x0:x0 + inside.shape[2]] = inside
+        if self.rng.random() < self.mask_probability:
+            self._hide(patch)
+        turns, flip = self.rng.integers(4), self.rng.integers(2)
+        patch = torch.rot90(patch, int(turns), dims=(1, 2))
+        return patch.flip(2) if flip else patch
+
+    def _hide(self, patch):
+        """Hide a few pixels, a rectangle or a column."""
+        size, rng = self.patch_size, self.rng
+        hidden = torch.zeros((size, size), dtype=torch.bool)
+        draw = rng.random()
+        if draw < 0.4:
+            hidden |= torch.from_numpy(rng.random((size, size)) < 10 ** rng.uniform(-3, -1))
+        if draw > 0.3:
+            y, x = rng.integers(0, size, 2)
+            height, width = (1 + rng.exponential(size / 8, 2)).astype(int)
+            if rng.random() < 0.4:
+                y, height = 0, size
+                width = min(width, 3)
+            hidden[y:y + height, x:x + width] = True
+        patch[_SEEN][hidden] = 0
+        patch[_WEIGHT][hidden] = 0
+
+    def draw(self):
+        """
+        Draw a batch.
+
+        Returns
+        -------
+        tensor
+            Planes of shape (batch_size, 6, patch_size, patch_size).
+        """
+        share = np.array([frame.n_valid for frame in self.frames], dtype=float)
+        chosen = self.rng.choice(len(self.frames), self.batch_size, p=share / share.sum())
+        return torch.stack([self._patch(self.frames[i]) for i in chosen])

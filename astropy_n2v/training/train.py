@@ -1,0 +1,243 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Training on a user's own frames, without any clean reference.
+"""
+
+import logging
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..ccd import _Frame, _needed_hole, _parse_hole, _prepare_planes
+from ..denoiser import Denoiser, select_device
+from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs
+from .loop import Trainer
+from .patches import PatchSampler, TrainingFrame, split_planes
+
+__all__ = ['held_out_likelihood', 'train', 'train_on_frames']
+
+log = logging.getLogger(__name__)
+
+_STEPS = {'scratch': 700, 'init': 150}
+
+
+def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=None, init=None, hole=None,
+          progress_bar=False, **options):
+    """
+    Train a blind-spot network on noisy frames.
+
+    Parameters
+    ----------
+    images : image or list of images
+        Frames as `astropy_n2v.denoise` takes them: CCDData, NDData, Quantity or arrays. All
+        should have noise of the same kind, that is correlated over the same pixels, if at all.
+    noise, gain, readnoise, satlevel : optional
+        As for `astropy_n2v.denoise`, for all frames.
+    mask : array_like of bool, optional
+        True where the frames do not count, in addition to their own masks.
+    init : str, path or Denoiser, optional
+        Weights to start from; 'default' are those shipped with the package.
+    hole : int or tuple of int, optional
+        Odd height and width of the hole. By default as large as the measured autocorrelation
+        of the noise calls for, or that of ``init``.
+    progress_bar : bool, optional
+        Whether to show a progress bar on stderr.
+    **options
+        Options of `train_on_frames`: ``max_steps``, ``max_time``, ``patch_size``,
+        ``batch_size``, ``learning_rate``, ``patience``, ``min_delta``, ``held_out``, ``seed``,
+        ``device``, ``checkpoint``, ``network_options``.
+
+    Returns
+    -------
+    Denoiser
+        The trained model; its metadata tell how.
+
+    Raises
+    ------
+    ValueError
+        If there is no image, or one that `astropy_n2v.denoise` would not accept.
+
+    Examples
+    --------
+    >>> from astropy_n2v import train
+    >>> from astropy_n2v.simulate import make_scene
+    >>> frames = [make_scene('survey', (64, 64), seed=i).observe(seed=i) for i in range(2)]
+    >>> denoiser = train(frames, max_steps=2, patch_size=32, batch_size=2)
+    >>> denoiser.hole
+    (1, 1)
+    """
+    if not isinstance(images, (list, tuple)):
+        images = [images]
+    if not images:
+        raise ValueError('images must hold at least one image, got none')
+    hole = _parse_hole(hole)
+    frames, holes = [], []
+    for image in images:
+        frame = _Frame(image, mask, satlevel)
+        planes, noises, _ = _prepare_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
+        frames += [(frame.values[i], noises[i], frame.mask[i]) for i in planes]
+        if hole is None and init is None:
+            holes.append(_needed_hole(frame, planes))
+    if init is not None and not isinstance(init, Denoiser):
+        init = Denoiser.load(init, hole=hole)
+    if hole is None:
+        hole = init.hole if init is not None else tuple(np.max(holes, axis=0).tolist())
+    denoiser, _ = train_on_frames(frames, init=init, hole=hole, progress_bar=progress_bar, **options)
+    return denoiser
+
+
+def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=None, patch_size=96, batch_size=8,
+                    learning_rate=None, patience=8, min_delta=1e-4, held_out=0.1, seed=None, device=None,
+                    progress_bar=False, checkpoint=None, network_options=None):
+    """
+    Train on frames whose noise is known.
+
+    Parameters
+    ----------
+    frames : list of tuple
+        Image (2-D array), its `~astropy_n2v.NoiseModel`, and its mask or None.
+    init : Denoiser, optional
+        Model whose weights to start from. The result is never worse than it on the pixels held
+        out.
+    hole : tuple of int, optional
+        Height and width of the hole.
+    max_steps : int, optional
+        Number of steps; by default 700, or 150 with ``init``.
+    max_time : float, optional
+        Seconds after which training ends. Where time is what ends it, weights are not
+        repeatable.
+    patch_size, batch_size : int, optional
+        Height and width of patches, and their number in a step.
+    learning_rate : float, optional
+        Peak learning rate; by default 2e-3, or 3e-4 with ``init``.
+    patience : int or None, optional
+        Stop after that many judgements, of 20 in a training, without improvement.
+    min_delta : float, optional
+        What counts as improvement of the held-out negative log-likelihood.
+    held_out : float, optional
+        Fraction of the pixels that judge and are not trained on.
+    seed : int, optional
+        Seed of weights and patches; by default 0. On one machine the same seed gives the same
+        weights.
+    device : str, optional
+        By default `astropy_n2v.conf.device`.
+    progress_bar : bool, optional
+        Whether to show a progress bar on stderr.
+    checkpoint : path, optional
+        File to save the state of the training to, and to resume from where it exists.
+    network_options : dict, optional
+        Options of `~astropy_n2v.networks.BlindSpotUNet`.
+
+    Returns
+    -------
+    denoiser : Denoiser
+        The trained model.
+    judged : list of `~numpy.ndarray` of bool
+        The pixels of each frame that were held out.
+
+    Raises
+    ------
+    ValueError
+        If an option is out of its range.
+    """
+    if not 0 < held_out < 1:
+        raise ValueError(f'held_out must be between 0 and 1, got {held_out}')
+    for name, value in (('max_steps', max_steps), ('batch_size', batch_size), ('patience', patience)):
+        if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
+            raise ValueError(f'{name} must be a positive integer, got {value!r}')
+    for name, value in (('max_time', max_time), ('learning_rate', learning_rate)):
+        if value is not None and not value > 0:
+            raise ValueError(f'{name} must be positive, got {value!r}')
+    seed = 0 if seed is None else seed
+    rng = np.random.default_rng(seed)
+    prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng) for frame in frames]
+    network = _make_network(init, hole, seed, network_options)
+    network.to(select_device(device))
+    # A frame smaller than a patch is seen whole, with a border.
+    size = min(patch_size, max(max(frame.planes.shape[1:]) for frame in prepared))
+    size = -(-size // network.alignment) * network.alignment
+    if patch_size < network.alignment:
+        raise ValueError(f'patch_size must be at least {network.alignment} pixels, got {patch_size}')
+    max_steps = max_steps or _STEPS['scratch' if init is None else 'init']
+    with tqdm(total=100, disable=not progress_bar, desc='training', unit='%',
+              bar_format='{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]') as bar:
+        def progress(fraction, judgement):
+            bar.update(100 * fraction - bar.n)
+            if judgement is not None:
+                bar.set_postfix_str(f'held-out NLL {judgement:.4f}')
+
+        trainer = Trainer(
+            network, PatchSampler(prepared, size, batch_size, rng), max_steps=max_steps, max_time=max_time,
+            learning_rate=learning_rate or (2e-3 if init is None else 3e-4), patience=patience, min_delta=min_delta,
+            judge=lambda candidate: _judge(candidate, prepared), judge_every=max(max_steps // 20, 1),
+            warm_start=init is not None, progress=progress)
+        trainer.run(checkpoint=checkpoint)
+    metadata = {'name': 'trained' if init is None else 'adapted', 'frames': len(frames), 'seed': seed,
+                'steps': trainer.step, 'held_out_likelihood': trainer.best}
+    if init is not None:
+        metadata['init_sha256'] = init.sha256
+    return Denoiser(network.cpu(), metadata), [frame.held_out.numpy() > 0 for frame in prepared]
+
+
+def _make_network(init, hole, seed, options):
+    if init is not None:
+        if tuple(hole) != tuple(init.hole):
+            raise ValueError(f'hole must be {init.hole}, that of init, got {hole}')
+        network = BlindSpotUNet(**init.network.config, hole=init.hole)
+        network.load_state_dict(init.network.state_dict())
+        return network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BlindSpotUNet(hole=hole, **(options or {}))
+
+
+def _judge(network, frames):
+    """Held-out negative log-likelihood, on cut-outs of large frames."""
+    total = count = 0.0
+    for frame in frames[::max(1, len(frames) // 8)]:
+        height, width = frame.planes.shape[1:]
+        y, x = (max(0, (n - 768) // 2) for n in (height, width))
+        cut = (slice(y, y + 768), slice(x, x + 768))
+        planes, weight = frame.planes[:, *cut], frame.held_out[cut]
+        n = float(weight.sum())
+        if n:
+            total += n * held_out_likelihood(network, planes[None], weight[None])
+            count += n
+    return total / max(count, 1)
+
+
+def held_out_likelihood(network, planes, weight):
+    """
+    Mean negative log-likelihood of the pixels held out.
+
+    Parameters
+    ----------
+    network : `~torch.nn.Module`
+        Blind network.
+    planes : tensor
+        Planes of frames, shape (n, 6, height, width).
+    weight : tensor
+        Weight of each pixel in the judgement, shape (n, height, width).
+
+    Returns
+    -------
+    float
+        In nats for each pixel, values being in units of the sky noise.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    total = count = 0.0
+    with torch.inference_mode():
+        for frame, counts in zip(planes, weight):
+            # Zero planes beyond the end of the frame, as a patch that hangs over the edge has.
+            pad = [-n % network.alignment for n in frame.shape[1:]]
+            frame = torch.nn.functional.pad(frame, (0, pad[1], 0, pad[0]))
+            counts = torch.nn.functional.pad(counts, (0, pad[1], 0, pad[0]))[None, None]
+            part = split_planes(frame[None])
+            noise = {name: part[name] for name in ('v0', 'slope', 'zero')}
+            inputs = network_inputs(part['z'], part['seen'], **noise)
+            _, value = negative_log_likelihood(network(inputs.to(device)).cpu(), part['z'], counts, **noise)
+            total += float(value) * float(counts.sum())
+            count += float(counts.sum())
+    return total / count

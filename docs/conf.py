@@ -1,0 +1,74 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Configuration of the documentation: ``sphinx-build -W --keep-going -n -b html docs docs/_build/html``.
+"""
+
+from importlib.metadata import version as installed_version
+from urllib.error import URLError
+from urllib.request import urlopen
+
+project = 'astropy_n2v'
+author = 'The astropy_n2v developers'
+project_copyright = f'2026, {author}'
+release = installed_version('astropy-n2v')
+version = '.'.join(release.split('.')[:2])
+
+extensions = [
+    'sphinx.ext.autodoc',
+    'sphinx.ext.intersphinx',
+    'sphinx.ext.mathjax',
+    'numpydoc',
+    'pytest_doctestplus.sphinx.doctestplus',
+    'sphinx_automodapi.automodapi',
+    'sphinx_automodapi.smart_resolver',
+    'matplotlib.sphinxext.plot_directive',
+]
+exclude_patterns = ['_build', 'Thumbs.db', '.DS_Store']
+default_role = 'obj'
+nitpicky = True
+
+autodoc_typehints = 'none'
+automodapi_toctreedirnm = 'api'
+automodsumm_inherited_members = False
+numpydoc_show_class_members = False
+plot_formats = [('png', 120)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+
+html_theme = 'pydata_sphinx_theme'
+html_title = f'astropy_n2v {release}'
+html_theme_options = {'navigation_depth': 2, 'show_nav_level': 2, 'icon_links': []}
+
+# Where the names of other projects are documented, and what these names look like.
+_EXTERNAL = {
+    'https://docs.python.org/3/': (
+        r'(bool|int|float|complex|str|bytes|bytearray|dict|list|tuple|set|object|type|None|True|False|logging.*'
+        r'|os\..*|pathlib\..*|[A-Z][A-Za-z]*(Error|Warning|Exception))'),
+    'https://numpy.org/doc/stable/': r'numpy(\..*)?',
+    'https://docs.scipy.org/doc/scipy/': r'scipy(\..*)?',
+    'https://docs.astropy.org/en/stable/': r'astropy(\..*)?',
+    'https://photutils.readthedocs.io/en/stable/': r'photutils(\..*)?',
+    'https://ccdproc.readthedocs.io/en/stable/': r'ccdproc(\..*)?',
+    'https://docs.pytorch.org/docs/stable/': r'(torch(\..*)?|tensor|Module)',
+    'https://matplotlib.org/stable/': r'matplotlib(\..*)?',
+}
+
+
+def _reachable(url):
+    try:
+        with urlopen(f'{url}objects.inv', timeout=3):
+            return True
+    except (URLError, OSError):
+        return False
+
+
+# Links where there is a network. Without one the names of others stay plain text; ours must always resolve.
+intersphinx_mapping = {}
+nitpick_ignore_regex = []
+for _url, _names in _EXTERNAL.items():
+    if _reachable(_url):
+        intersphinx_mapping[_url.split('/')[2].replace('.', '-')] = (_url, None)
+    else:
+        nitpick_ignore_regex.append((r'py:.*', _names))
+# Names that the inventories lack even where they are reachable.
+nitpick_ignore_regex.append((r'py:.*', r'torch\.nn\.modules\..*'))

@@ -1,0 +1,104 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The package as a whole: what it exports, how fast it imports, what it ships.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.resources
+import json
+import subprocess
+import sys
+
+import pytest
+
+import astropy_n2v
+
+HEAVY = ('torch', 'matplotlib', 'photutils', 'ccdproc', 'reproject', 'dask', 'panel')
+
+
+def run_python(code):
+    """Run code in a fresh interpreter; return what it printed, parsed as JSON."""
+    # The package of this process, be it installed or the source tree.
+    setup = f'import json, sys\nsys.path[:] = {sys.path!r}\n'
+    result = subprocess.run([sys.executable, '-c', setup + code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_version():
+    assert astropy_n2v.__version__[0].isdigit()
+
+
+@pytest.mark.parametrize('name', astropy_n2v.__all__)
+def test_public_names(name):
+    value = getattr(astropy_n2v, name)
+    assert value.__doc__
+    assert name in dir(astropy_n2v)
+    # Found once, it is an ordinary attribute.
+    assert vars(astropy_n2v)[name] is value
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="no attribute 'denoize'"):
+        astropy_n2v.denoize
+
+
+@pytest.mark.parametrize('name', ['io', 'networks', 'simulate', 'training'])
+def test_subpackages_export_what_they_say(name):
+    module = importlib.import_module(f'astropy_n2v.{name}')
+    for public in getattr(module, '__all__', []):
+        assert hasattr(module, public)
+
+
+def test_import_is_quick_and_light():
+    code = f"""
+import time
+start = time.perf_counter()
+import astropy_n2v
+print(json.dumps([time.perf_counter() - start, [name for name in {HEAVY} if name in sys.modules]]))
+"""
+    # The best of three: a busy machine or a cold disk is not the fault of the package.
+    runs = [run_python(code) for _ in range(3)]
+    assert runs[0][1] == []
+    assert min(seconds for seconds, _ in runs) < 1
+
+
+def test_simulation_and_noise_know_no_torch():
+    code = """
+import astropy_n2v.noise, astropy_n2v.scaling, astropy_n2v.simulate
+print(json.dumps('torch' in sys.modules))
+"""
+    assert run_python(code) is False
+
+
+@pytest.mark.parametrize('command', [[], ['denoise'], ['train'], ['demo']])
+def test_help_is_light(command):
+    code = f"""
+from astropy_n2v.cli import main
+try:
+    main({[*command, '--help']})
+except SystemExit as done:
+    assert not done.code
+print()
+print(json.dumps([name for name in {HEAVY} if name in sys.modules]))
+"""
+    assert run_python(code) == []
+
+
+def test_entry_point():
+    points = importlib.metadata.entry_points(group='console_scripts', name='astropy-n2v')
+    if not points:
+        pytest.skip('astropy-n2v is not installed')
+    (point,) = points
+    assert callable(point.load())
+
+
+def test_marked_as_typed():
+    assert importlib.resources.files('astropy_n2v').joinpath('py.typed').is_file()
+
+
+def test_weights_are_shipped_with_their_card():
+    weights = importlib.resources.files('astropy_n2v').joinpath('weights')
+    assert any(entry.name.endswith('.safetensors') for entry in weights.iterdir())
+    assert any(entry.name.endswith('.md') for entry in weights.iterdir())
