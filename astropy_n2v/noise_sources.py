@@ -227,12 +227,20 @@ def _own_slope(image, variance, usable, sky, typical):
     return max(float(np.sum(x * y) / np.sum(x ** 2)), 0.0)
 
 
-def _compare(given, measured, what):
-    """Warn if given and measured sky noise disagree; whether they agree."""
-    ratio = given / measured
-    if abs(ratio - 1) <= _AGREEMENT or abs(1 / ratio - 1) <= _AGREEMENT:
+def _agrees(image, mask, noise, what):
+    """Whether the measured noise of the sky agrees with a model of it; warn if not."""
+    level = background_level(image, mask)
+    sigma = np.sqrt(noise.variance(level))
+    # In units of the given noise, which may vary over the image.
+    with np.errstate(divide='ignore', invalid='ignore'):
+        measured = _try_estimate((image - level) / sigma, mask)
+    if measured is None:
         return True
-    warnings.warn(f'the sky noise according to {what} is {given:.4g}, but {measured:.4g} is measured on the image',
+    ratio = float(np.sqrt(measured.variance(0.0)))
+    if 1 / (1 + _AGREEMENT) <= ratio <= 1 + _AGREEMENT:
+        return True
+    given = float(np.median(sigma))
+    warnings.warn(f'the sky noise according to {what} is {given:.4g}, but {ratio * given:.4g} is measured on the image',
                   AstropyUserWarning, stacklevel=4)
     return False
 
@@ -243,11 +251,6 @@ def _try_estimate(image, mask, **kwargs):
     except ValueError as error:
         log.debug('no noise estimate: %s', error)
         return None
-
-
-def _sky_sigma(noise, level):
-    variance = np.asarray(noise.variance(level))
-    return float(np.sqrt(np.median(variance)))
 
 
 def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, variance=None, header=None, unit=None):
@@ -292,10 +295,7 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, varianc
         if not isinstance(noise, NoiseModel):
             raise TypeError(f'noise must be a NoiseModel, got {type(noise).__name__}')
         noise.check_shape(image.shape)
-        measured = _try_estimate(image, mask)
-        if measured is not None:
-            level = background_level(image, mask)
-            _compare(_sky_sigma(noise, level), _sky_sigma(measured, level), 'the given noise model')
+        _agrees(image, mask, noise, 'the given noise model')
         return noise
     header = {} if header is None else header
     counts = unit in (None, u.dimensionless_unscaled, u.adu, u.count)
@@ -326,10 +326,7 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, varianc
     if variance is not None:
         model = _from_variance(image, mask, variance)
         if model is not None:
-            measured = _try_estimate(image, mask)
-            if measured is not None:
-                level = background_level(image, mask)
-                _compare(_sky_sigma(model, level), _sky_sigma(measured, level), 'the uncertainty')
+            _agrees(image, mask, model, 'the uncertainty')
             return model
         warnings.warn('the uncertainty has hardly any finite, positive value: the noise is estimated from the image',
                       AstropyUserWarning, stacklevel=3)
@@ -347,10 +344,8 @@ def _from_gain(image, mask, gain, readnoise, source):
     measured = _try_estimate(image, mask, gain=gain, readnoise=readnoise)
     if readnoise is not None:
         formula = NoiseModel(readnoise / gain, gain, 0.0, source + '+readnoise' if 'readnoise' not in source else source)
-        level = background_level(image, mask)
         # A pedestal, or a sky that was subtracted, makes any formula from the level wrong.
-        if measured is None or _compare(_sky_sigma(formula, level), _sky_sigma(measured, level),
-                                        'gain and readnoise'):
+        if measured is None or _agrees(image, mask, formula, 'gain and readnoise'):
             return formula
     elif measured is None:
         estimate_noise(image, mask, gain=gain)   # raises what is wrong with the image

@@ -1,0 +1,9 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Images in files: reading them, and writing them back with all that is around them.
+"""
+
+from .files import *  # noqa: F403
+from .fits import *  # noqa: F403
+from .headers import *  # noqa: F403
+from .select import *  # noqa: F403

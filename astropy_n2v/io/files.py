@@ -1,0 +1,177 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Files as such: compressed ones, names of results, writing without ever leaving half a file.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ['open_decompressed', 'output_path', 'replacing']
+
+_MAGIC = {b'\x1f\x8b': gzip, b'BZh': bz2, b'\xfd7zXZ': lzma}
+_COMPRESSED_SUFFIXES = ('.gz', '.bz2', '.xz')
+
+
+def open_decompressed(path):
+    """
+    Open a file for reading bytes; what gzip, bzip2 or xz compressed is decompressed in memory.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. Its content, not its name, says whether it is compressed.
+
+    Returns
+    -------
+    file object
+        Binary and seekable; the caller closes it.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, PermissionError
+        If it cannot be opened.
+    OSError
+        If the compressed data are truncated or damaged.
+    """
+    file = open(path, 'rb')
+    start = file.read(6)
+    file.seek(0)
+    for magic, module in _MAGIC.items():
+        if start.startswith(magic):
+            break
+    else:
+        return file
+    with file:
+        try:
+            with module.open(file) as stream:
+                return io.BytesIO(stream.read())
+        except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            raise OSError(f'{os.fspath(path)}: compressed data are truncated or damaged: {error}') from error
+
+
+def output_path(path, directory, suffix='_n2v'):
+    """
+    Name the result of a file: its name with a suffix before the extension.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Input file.
+    directory : str or path-like
+        Where the result goes.
+    suffix : str, optional
+        Added to the stem.
+
+    Returns
+    -------
+    `pathlib.Path`
+        ``.fits``, ``.fits.fz`` and ``.fits.gz`` stay what they are. Of other compressed files
+        the result is not compressed: ``.fits.bz2`` becomes ``.fits``.
+
+    Raises
+    ------
+    ValueError
+        If ``suffix`` has a directory in it.
+
+    Examples
+    --------
+    >>> from astropy_n2v.io import output_path
+    >>> output_path('night1/m51.fits.gz', 'out').as_posix()
+    'out/m51_n2v.fits.gz'
+    >>> output_path('m51.fit.bz2', 'out').as_posix()
+    'out/m51_n2v.fit'
+    """
+    if os.path.basename(suffix) != suffix:
+        raise ValueError(f'suffix must be part of a file name, without a directory, got {suffix!r}')
+    name = Path(path).name
+    ending = ''
+    for compressed in (*_COMPRESSED_SUFFIXES, '.fz'):
+        if name.lower().endswith(compressed):
+            if compressed in ('.gz', '.fz'):
+                ending = name[-len(compressed):]
+            name = name[:-len(compressed)]
+            break
+    stem, extension = os.path.splitext(name)
+    return Path(directory) / f'{stem}{suffix}{extension}{ending}'
+
+
+@contextmanager
+def replacing(path, *, overwrite=False, inputs=()):
+    """
+    Write a file under a temporary name, and give it its own when it is complete.
+
+    The temporary file is made on entry, so that a directory that cannot be written to is
+    noticed before any work is done.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File to be written.
+    overwrite : bool, optional
+        Whether an existing file may be replaced.
+    inputs : iterable of path, optional
+        Files that must not be replaced in any case.
+
+    Yields
+    ------
+    `pathlib.Path`
+        Name to write to, in the same directory. It is renamed if the block ends without an
+        exception, else removed.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and ``overwrite`` is false.
+    ValueError
+        If the file is one of the inputs.
+    OSError
+        If the directory cannot be written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astropy_n2v.io import replacing
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     with replacing(Path(directory) / 'a.txt') as temporary:
+    ...         _ = temporary.write_text('complete')
+    ...     [file.name for file in Path(directory).iterdir()]
+    ['a.txt']
+    """
+    path = Path(path)
+    for other in inputs:
+        if _same_file(path, other):
+            raise ValueError(f'output would overwrite its input {os.fspath(other)}: choose another directory or suffix')
+    _refuse_existing(path, overwrite)
+    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
+    try:
+        # Not tempfile.mkstemp: its files are readable by their owner alone, and stay so.
+        open(temporary, 'xb').close()
+    except OSError as error:
+        raise type(error)(f'cannot write to the directory {path.parent}: {error.strerror or error}') from error
+    try:
+        yield temporary
+        _refuse_existing(path, overwrite)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _refuse_existing(path, overwrite):
+    if path.is_dir():
+        raise IsADirectoryError(f'{path} is a directory, expected the name of a file')
+    if not overwrite and os.path.lexists(path):
+        raise FileExistsError(f'{path} exists: use overwrite (--overwrite) to replace it')
+
+
+def _same_file(path, other):
+    try:
+        return os.path.samefile(path, other)
+    except OSError:  # one of them does not exist
+        return os.path.realpath(path) == os.path.realpath(other)

@@ -1,0 +1,151 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Headers and units of FITS images as they are in the wild.
+"""
+
+import logging
+import re
+import warnings
+
+from astropy import units as u
+from astropy.io import fits
+
+__all__ = ['merge_headers', 'parse_unit', 'transfer_cards']
+
+log = logging.getLogger(__name__)
+
+# What observatories write and the FITS standard does not know, as patterns and their meaning.
+_SPELLINGS = [
+    (r'(?<![\w.])e-(?![\w.])', 'electron'),
+    (r'\be\b', 'electron'),
+    (r'\belectrons?\b', 'electron'),
+    (r'\badus?\b', 'adu'),
+    (r'\bdns?\b', 'adu'),
+    (r'\b(counts?|cts?)\b', 'ct'),
+    (r'\bphotons?\b', 'photon'),
+    (r'\b(s|sec|secs|second|seconds)\b', 's'),
+    (r'\bbeam\b', 'beam'),
+    (r'\b(pix|pixel|pixels)\b', 'pix'),
+    (r'\bjy\b', 'Jy'),
+    (r'\bmjy\b(?=/sr)', 'MJy'),
+    (r'\bper\b', '/'),
+]
+_SPELLINGS = [(re.compile(pattern, re.IGNORECASE), meaning) for pattern, meaning in _SPELLINGS]
+
+# Cards that describe how the array is stored, which is not what it means.
+_STRUCTURE = re.compile(r'SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|BZERO|BSCALE|BLANK|CHECKSUM|DATASUM|'
+                        r'NEXTEND|GROUPS')
+# Cards of the primary HDU that name it, and not what it is about.
+_OWN = re.compile(r'EXTNAME|EXTVER|EXTLEVEL|INHERIT')
+
+
+def parse_unit(text):
+    """
+    Find the unit that a BUNIT card means, however it is spelled.
+
+    Parameters
+    ----------
+    text : str or None
+        Value of the card, None if there is none.
+
+    Returns
+    -------
+    `~astropy.units.Unit`
+        adu if there is no card or an empty one (raw frames), dimensionless if the text cannot
+        be understood.
+
+    Examples
+    --------
+    >>> from astropy_n2v.io import parse_unit
+    >>> parse_unit('COUNTS/S'), parse_unit('e-'), parse_unit('Jy/Beam')
+    (Unit("ct / s"), Unit("electron"), Unit("Jy / beam"))
+    >>> parse_unit(None), parse_unit('arbitrary')
+    (Unit("adu"), Unit(dimensionless))
+    """
+    text = '' if text is None or isinstance(text, fits.card.Undefined) else str(text).strip()
+    if not text:
+        log.info('no BUNIT: the data are taken to be in adu')
+        return u.adu
+    if text.lower() in ('unitless', 'none', 'dimensionless', 'n/a'):
+        return u.dimensionless_unscaled
+    spelled = text
+    for pattern, meaning in _SPELLINGS:
+        spelled = pattern.sub(meaning, spelled)
+    for candidate in (spelled, text):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')   # deprecated spellings, two slashes
+                return u.Unit(candidate)
+        except (ValueError, TypeError):
+            continue
+    log.info('BUNIT %r is no known unit: the data are treated as if they had none', text)
+    return u.dimensionless_unscaled
+
+
+def merge_headers(own, primary=None):
+    """
+    All that a file says about an image: its own cards, and under them those of the primary header.
+
+    Parameters
+    ----------
+    own : `~astropy.io.fits.Header`
+        Header of the image.
+    primary : `~astropy.io.fits.Header`, optional
+        Primary header of the file. It is left out if ``own`` has the card INHERIT = F.
+
+    Returns
+    -------
+    `~astropy.io.fits.Header`
+        Without the cards that describe how the array is stored.
+
+    Examples
+    --------
+    >>> from astropy.io import fits
+    >>> from astropy_n2v.io import merge_headers
+    >>> merged = merge_headers(fits.Header({'GAIN': 2.0}), fits.Header({'GAIN': 1.0, 'RDNOISE': 5.0}))
+    >>> merged['GAIN'], merged['RDNOISE']
+    (2.0, 5.0)
+    """
+    merged = own.copy()
+    if primary is not None and own.get('INHERIT', True) is not False:
+        # Not Header.extend: it would append the HISTORY of the primary HDU as well.
+        for card in primary.cards:
+            if card.keyword and card.keyword not in ('HISTORY', 'COMMENT') and card.keyword not in merged \
+                    and not _OWN.fullmatch(card.keyword):
+                merged.append(card, end=True)
+    for keyword in {keyword for keyword in merged if _STRUCTURE.fullmatch(keyword)}:
+        merged.remove(keyword, remove_all=True)
+    return merged
+
+
+def transfer_cards(before, after, header):
+    """
+    Write to a header the cards that were added or changed between two states of another.
+
+    Parameters
+    ----------
+    before, after : `~astropy.io.fits.Header`
+        The two states.
+    header : `~astropy.io.fits.Header`
+        Is changed.
+
+    Examples
+    --------
+    >>> from astropy.io import fits
+    >>> from astropy_n2v.io import transfer_cards
+    >>> header = fits.Header({'A': 1})
+    >>> transfer_cards(fits.Header({'B': 2}), fits.Header({'B': 2, 'C': 3}), header)
+    >>> dict(header)
+    {'A': 1, 'C': 3}
+    """
+    for card in after.cards:
+        keyword = card.keyword
+        if not keyword or keyword in ('HISTORY', 'COMMENT'):
+            continue
+        if keyword not in before or before[keyword] != card.value:
+            header[keyword] = (card.value, card.comment)
+    for keyword in ('HISTORY', 'COMMENT'):
+        if keyword in after:
+            known = len(before[keyword]) if keyword in before else 0
+            for line in list(after[keyword])[known:]:
+                header.add_history(line) if keyword == 'HISTORY' else header.add_comment(line)

@@ -1,0 +1,55 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Fixtures: real images, small models and frames.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from astropy_n2v import Denoiser
+from astropy_n2v.networks import BlindSpotUNet
+from astropy_n2v.simulate import make_scene
+
+
+@pytest.fixture(scope='session')
+def data_path():
+    """Directory of real images."""
+    path = os.environ.get('ASTROPY_N2V_TEST_DATA')
+    if not path:
+        pytest.skip('real images are needed: set ASTROPY_N2V_TEST_DATA to their directory')
+    return Path(path)
+
+
+def make_tiny_denoiser(hole=(1, 1), seed=0):
+    """An untrained model of few weights, whose predictions depend on the data."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = BlindSpotUNet(widths=(6, 8, 8), decoder_widths=(6, 8), head_width=16, hole=hole)
+        torch.nn.init.normal_(network.head[-1].weight, std=0.05)
+    return Denoiser(network, {'name': 'tiny'})
+
+
+@pytest.fixture
+def tiny_denoiser():
+    return make_tiny_denoiser()
+
+
+@pytest.fixture(scope='session')
+def scene():
+    """A small survey field."""
+    return make_scene('survey', (128, 160), seed=5)
+
+
+@pytest.fixture
+def ccd(scene):
+    """An observation of it."""
+    return scene.observe(seed=6)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(12345)

@@ -1,0 +1,252 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Noise: the model, its estimate from an image, and where it is taken from.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.utils.exceptions import AstropyUserWarning
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+
+from astropy_n2v import NoiseModel, estimate_noise, noise_autocorrelation
+from astropy_n2v.noise import choose_hole
+from astropy_n2v.noise_sources import gain_value, header_value, resolve_noise, variance_plane
+from astropy_n2v.simulate import SCENE_KINDS, make_scene
+
+
+def sky_sigma(noise, level):
+    return float(np.sqrt(np.median(noise.variance(level))))
+
+
+class TestNoiseModel:
+    def test_variance(self):
+        noise = NoiseModel(3.0, gain=2.0, zero_point=100)
+        np.testing.assert_allclose(noise.variance(np.array([50.0, 100.0, 300.0])), [9, 9, 109])
+
+    def test_shift_and_scale(self):
+        noise = NoiseModel(3.0, gain=2.0, zero_point=10.0)
+        assert (noise + 5).variance(105.0) == noise.variance(100.0)
+        assert (noise * 1e-12).variance(100e-12) == pytest.approx(1e-24 * noise.variance(100.0))
+
+    @pytest.mark.parametrize('kwargs, match', [
+        (dict(sigma=-1), 'sigma must be finite and not negative, got -1'),
+        (dict(sigma=np.nan), 'sigma must be finite'),
+        (dict(sigma=1, gain=0), 'gain must be finite and positive, got 0'),
+        (dict(sigma=1, gain=-2.0), 'gain must be finite and positive'),
+        (dict(sigma=0), 'sigma must be positive somewhere'),
+        (dict(sigma=1, zero_point=np.inf), 'zero_point must be finite'),
+    ])
+    def test_bad_parameters(self, kwargs, match):
+        with pytest.raises(ValueError, match=match):
+            NoiseModel(**kwargs)
+
+    def test_shapes(self):
+        noise = NoiseModel(np.ones((4, 1)), gain=np.full(5, 2.0))
+        noise.check_shape((4, 5))
+        with pytest.raises(ValueError, match='gain must broadcast'):
+            noise.check_shape((4, 6))
+        assert noise.at((4, 5), slice(0, 2), slice(1, 3)).variance(0).shape == (2, 2)
+
+
+class TestEstimate:
+    @pytest.mark.parametrize('kind', SCENE_KINDS)
+    def test_sky_noise_of_scenes(self, kind):
+        scene = make_scene(kind, (384, 384), seed=21)
+        noise = estimate_noise(scene.observe(seed=22).data)
+        sky = np.quantile(scene.truth, 0.3)
+        limit = 0.08 if kind == 'nebula' else 0.05
+        assert sky_sigma(noise, sky) == pytest.approx(sky_sigma(scene.noise, sky), rel=limit)
+
+    @pytest.mark.parametrize('mean', [0.05, 0.3, 2, 50])
+    def test_photon_starved_frames(self, mean, rng):
+        noise = estimate_noise(rng.poisson(mean, (384, 384)), gain=1.0)
+        assert sky_sigma(noise, mean) == pytest.approx(np.sqrt(mean), rel=0.06)
+
+    @settings(max_examples=15, deadline=None)
+    @given(scale=st.sampled_from([1e-12, 1e-19, 1.0, 1e6]), offset=st.floats(-1e3, 1e3), seed=st.integers(0, 99))
+    def test_any_scale_and_offset(self, scale, offset, seed):
+        data = np.random.default_rng(seed).normal(offset, 1, (96, 96)) * scale
+        assert sky_sigma(estimate_noise(data), offset * scale) == pytest.approx(scale, rel=0.1)
+
+    def test_photon_transfer_finds_the_gain_of_a_nebula(self):
+        scene = make_scene('nebula', (512, 512), seed=3)
+        ccd = scene.observe(seed=4, gain=2.5)
+        noise = estimate_noise(ccd.data)
+        assert float(noise.gain) == pytest.approx(2.5, rel=0.2)
+
+    def test_hot_pixels_and_masked_pixels_do_not_count(self, rng):
+        data = rng.normal(0, 2, (256, 256))
+        data[rng.integers(0, 256, 60), rng.integers(0, 256, 60)] = 1e4
+        data[:50] *= 10
+        mask = np.zeros(data.shape, dtype=bool)
+        mask[:50] = True
+        data[200, 200] = np.nan
+        assert sky_sigma(estimate_noise(data, mask), 0.0) == pytest.approx(2, rel=0.05)
+
+    def test_correlated_noise(self, rng):
+        data = gaussian_filter(rng.normal(0, 1, (300, 300)), 0.7)
+        assert sky_sigma(estimate_noise(data), 0.0) == pytest.approx(data.std(), rel=0.08)
+
+    @pytest.mark.parametrize('data, match', [
+        (np.full((32, 32), 7.0), 'constant'),
+        (np.full((32, 32), np.nan), 'no valid pixel'),
+        (np.zeros(32), 'two-dimensional'),
+        (np.eye(4), 'at least 8x8'),
+    ])
+    def test_bad_images(self, data, match):
+        with pytest.raises(ValueError, match=match):
+            estimate_noise(data)
+
+    def test_real_frames(self, data_path):
+        raw = fits.getdata(data_path / 'ccdproc' / 'a8280271.fits')
+        assert sky_sigma(estimate_noise(raw), 300.3) == pytest.approx(7.3, rel=0.05)
+        decam = fits.getdata(data_path / 'sfft_decam' / 'DEC-OBS04a.mini.fits')
+        assert sky_sigma(estimate_noise(decam), 0) == pytest.approx(32.8, rel=0.06)
+        galex = fits.getdata(data_path / 'blast' / 'GALEX_NUV.fits')
+        assert np.mean(galex == 0) > 0.5
+        assert 0.3 < sky_sigma(estimate_noise(galex), 0.003) / galex[galex < 0.03].std() < 1.5
+
+
+class TestAutocorrelation:
+    @pytest.mark.parametrize('kind', SCENE_KINDS)
+    def test_scenes_with_white_noise_need_the_smallest_hole(self, kind):
+        data = make_scene(kind, (512, 512), seed=11).observe(seed=12).data
+        assert choose_hole(noise_autocorrelation(data)) == (1, 1)
+
+    def test_known_correlation(self, rng):
+        white = rng.normal(size=(400, 401))
+        rho = noise_autocorrelation(0.9 * white[:, 1:] + 0.1 ** 0.5 * white[:, :-1])
+        expected = 0.9 * 0.1 ** 0.5 / (0.81 + 0.1)
+        assert rho[4, 5] == pytest.approx(expected, abs=0.02)
+        np.testing.assert_allclose(rho, rho[::-1, ::-1], atol=1e-9)
+        assert rho[5, 4] == pytest.approx(0, abs=0.02)
+        assert choose_hole(rho) == (1, 3)
+
+    def test_resampled_scene(self):
+        data = gaussian_filter(make_scene('survey', (384, 384), seed=1).observe(seed=2).data, 0.5)
+        assert choose_hole(noise_autocorrelation(data)) == (3, 3)
+
+    def test_constant_is_an_error(self):
+        with pytest.raises(ValueError, match='constant'):
+            noise_autocorrelation(np.zeros((64, 64)))
+
+    def test_real_frames(self, data_path):
+        drizzled = noise_autocorrelation(fits.getdata(data_path / 'xdf_hst' / 'xdf_hst_wfc3ir_60mas_f160w_sci.fits'))
+        assert drizzled[4, 5] > 0.3
+        raw = noise_autocorrelation(fits.getdata(data_path / 'ccdproc' / 'a8280271.fits'))
+        assert choose_hole(raw) == (1, 1)
+
+
+class TestSources:
+    def resolve(self, image, **kwargs):
+        return resolve_noise(np.asarray(image, dtype=float), np.zeros(np.shape(image), dtype=bool), **kwargs)
+
+    def test_order(self, rng):
+        image = rng.normal(100, 10, (128, 128))
+        variance = np.full(image.shape, 100.0)
+        noise = NoiseModel(10.0, source='mine')
+        assert self.resolve(image, noise=noise, gain=1.0, readnoise=0.0, variance=variance).source == 'mine'
+        assert self.resolve(image, gain=1.0, readnoise=0.0, variance=variance).source == 'gain+readnoise'
+        assert self.resolve(image, variance=variance).source == 'uncertainty'
+        assert self.resolve(image).source == 'image'
+        assert self.resolve(image, header={'GAIN': '1.0'}, unit=u.adu).source == 'image, header GAIN'
+        # After gain correction the card is stale.
+        stale = self.resolve(image, header={'GAIN': 7.0}, unit=u.electron)
+        assert stale.gain == 1 and stale.source == 'image, electrons'
+        assert self.resolve(image, header={'GAIN': 7.0}, unit=u.nJy).source == 'image'
+
+    def test_pedestal_makes_the_formula_wrong(self, rng):
+        image = 1000 + rng.normal(0, 5, (128, 128))
+        with pytest.warns(AstropyUserWarning, match='sky noise according to gain and readnoise is 32'):
+            noise = self.resolve(image, gain=1.0, readnoise=5.0)
+        assert sky_sigma(noise, 1000) == pytest.approx(5, rel=0.05)
+        assert float(noise.slope) == 1
+
+    def test_disagreeing_noise_model_warns(self, rng):
+        with pytest.warns(AstropyUserWarning, match='noise model is 2, but'):
+            self.resolve(rng.normal(0, 1, (128, 128)), noise=NoiseModel(2.0))
+
+    def test_amplifiers(self, rng):
+        gain = np.repeat([1.0, 4.0], 64)
+        image = rng.poisson(200, (128, 128)) / gain
+        noise = self.resolve(image, gain=gain, readnoise=0.0)
+        assert noise.slope.shape == (128,)
+        with pytest.raises(ValueError, match='gain must broadcast to the shape of the data'):
+            self.resolve(image, gain=np.ones(3))
+
+    def test_gain_units(self):
+        assert gain_value(2 * u.electron / u.adu, u.adu) == 2
+        assert gain_value(2 * u.electron / u.adu, None) == 2
+        with pytest.raises(u.UnitsError, match='gain must be in electron / adu'):
+            gain_value(2 * u.adu / u.electron, u.adu)
+        with pytest.raises(ValueError, match='gain must be finite and positive, got -2'):
+            gain_value(-2, u.adu)
+
+    def test_readnoise_needs_gain(self, rng):
+        with pytest.raises(ValueError, match='readnoise is in electrons and needs gain'):
+            self.resolve(rng.normal(size=(64, 64)), readnoise=5.0, unit=u.nJy)
+
+    def test_header_values(self):
+        assert header_value({'GAIN': ' 2.5 e/ADU'}, ['EGAIN', 'GAIN']) == ('GAIN', 2.5)
+        assert header_value({'EGAIN': 0.158, 'GAIN': 45}, ['EGAIN', 'GAIN']) == ('EGAIN', 0.158)
+        assert header_value({'GAIN': 'unknown', 'RON': 0}, ['GAIN', 'RON']) == (None, None)
+
+    @pytest.mark.parametrize('cls, values', [(StdDevUncertainty, 3.0), (VarianceUncertainty, 9.0),
+                                             (InverseVariance, 1 / 9)])
+    def test_uncertainty_types_and_units(self, cls, values):
+        power = {StdDevUncertainty: 1, VarianceUncertainty: 2, InverseVariance: -2}[cls]
+        array = np.full((4, 4), values)
+        variance, _ = variance_plane(cls(array * (1e3 ** power), unit=u.mJy ** power), (4, 4), u.Jy)
+        np.testing.assert_allclose(variance, 9)
+
+    def test_zero_inverse_variance_is_masked(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            variance, masked = variance_plane(InverseVariance(np.array([[0.0, 1.0]])), (1, 2), None)
+        assert masked.tolist() == [[True, False]] and np.isnan(variance[0, 0])
+
+    def test_uncertainty_of_another_shape_or_unit(self):
+        with pytest.raises(ValueError, match='uncertainty must have the shape of the data'):
+            variance_plane(StdDevUncertainty(np.ones((3, 3))), (4, 4), None)
+
+    @pytest.mark.parametrize('background', [200.0, 0.0])
+    def test_plane_computed_from_the_data_is_rebuilt(self, background, rng):
+        """As of ccdproc.create_deviation, which writes NaN on negative pixels."""
+        truth = np.full((256, 256), 200.0)
+        truth[100:140, 100:140] += 1000
+        image = rng.poisson(truth) + rng.normal(0, 5, truth.shape) - (200 - background)
+        if background:
+            variance = np.maximum(image, 0) + 25
+            expected = truth + 25
+        else:
+            # The sky's noise is in the constant; what remains of the data adds to it where positive.
+            variance = np.maximum(image, 0) + 225
+            expected = truth - 200 + 225
+        variance[5, 7] = np.nan
+        noise = self.resolve(image, variance=variance)
+        assert 'rebuilt' in noise.source
+        model = noise.variance(truth - (200 - background))
+        np.testing.assert_allclose(np.median(model[110:130, 110:130]), np.median(expected[110:130, 110:130]), rtol=0.1)
+        np.testing.assert_allclose(np.median(model[:90]), np.median(expected[:90]), rtol=0.1)
+        # What matters: it no longer follows the pixel's own noise.
+        difference = (image - truth)[:90]
+        slope = np.polyfit(difference.ravel(), model[:90].ravel(), 1)[0]
+        assert abs(slope) < 0.05
+
+    def test_static_plane_is_used_as_it_is(self, rng):
+        sigma = np.where(np.arange(128) < 64, 2.0, 5.0) * np.ones((128, 1))
+        noise = self.resolve(rng.normal(0, sigma), variance=sigma ** 2)
+        assert noise.source == 'uncertainty'
+        np.testing.assert_allclose(noise.sigma, sigma)
+
+    def test_useless_plane_falls_back_to_the_image(self, rng):
+        with pytest.warns(AstropyUserWarning, match='hardly any finite, positive value'):
+            noise = self.resolve(rng.normal(0, 3, (128, 128)), variance=np.full((128, 128), np.nan))
+        assert noise.source == 'image'
