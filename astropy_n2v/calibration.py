@@ -78,14 +78,16 @@ class Calibration:
         edges = np.unique(np.append(edges[n * (1 - edges) >= _MIN_PER_BIN], 1.0))
         parts = [order[int(a * n):int(b * n)] for a, b in zip(edges[:-1], edges[1:])]
         parts = [part for part in parts if part.size >= _MIN_PER_BIN // 2 and weight[part].sum() > 20]
-        rows = [cls._fit_bin(difference[i], spread[i] ** 2, noise_variance[i], weight[i]) for i in parts]
+        # The mean of all pixels is kept as it is; that of some deviates from it only as far as is certain.
+        common = np.average(difference / np.sqrt(spread ** 2 + noise_variance), weights=weight)
+        rows = [cls._fit_bin(difference[i], spread[i] ** 2, noise_variance[i], weight[i], common) for i in parts]
         if not rows:
             return cls.neutral()
         offset, factor, rms = np.array(rows).T
         return cls(np.array([np.median(mean[i]) for i in parts]), offset, factor, float(np.median(rms)))
 
     @staticmethod
-    def _fit_bin(difference, prior, noise, weight):
+    def _fit_bin(difference, prior, noise, weight, common):
         total = np.sqrt(prior + noise)
         count = weight.sum()
 
@@ -94,7 +96,7 @@ class Calibration:
 
         z = difference / total
         rms = np.sqrt(average(z ** 2))
-        offset = _shrink(average(z), rms / np.sqrt(count))
+        offset = common + _shrink(average(z) - common, rms / np.sqrt(count))
         squares = (difference - offset * total) ** 2
         low, high = np.log(0.02), np.log(50.0)
         for _ in range(30):

@@ -417,8 +417,8 @@ def _check_innovations(calibration, noise):
     rms = calibration.innovation_rms
     if np.isfinite(rms) and abs(rms - 1) > 0.1:
         size = 'smaller' if rms < 1 else 'larger'
-        warnings.warn(f'the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the noise model '
-                      f'says ({noise.source}). Noise {rms:.2f} times as large would agree with the image',
+        warnings.warn(f'the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the noise '
+                      f'model says ({noise.source}). Noise {rms:.2f} times as large would agree with the image',
                       AstropyUserWarning, stacklevel=4)
 
 

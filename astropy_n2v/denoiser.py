@@ -294,13 +294,9 @@ class Denoiser:
         mean, spread = calibration.apply(mean, spread, v0 + slope * np.maximum(mean - zero, 0))
         tensors = [torch.from_numpy(np.broadcast_to(value, y.shape).astype(value.dtype, copy=True))
                    for value in (y, good, mean, spread, *(np.asarray(p, dtype=float) for p in parameters))]
-        post, variance, innovation, outlier, noise_variance = (t.numpy()[inner] for t in posterior_moments(*tensors))
-        y, good, mean, spread = y[inner], good[inner], mean[inner], spread[inner]
-        if strength < 1:
-            # s times the posterior mean, the rest the data, whose errors are not independent.
-            post = np.where(good, y + strength * (post - y), post)
-            variance = variance + np.where(good, (1 - strength) ** 2 * noise_variance ** 2
-                                           / (noise_variance + spread ** 2), 0)
+        post, variance, innovation, outlier, noise_variance = (
+            values.numpy()[inner] for values in posterior_moments(*tensors, strength=strength))
+        mean, spread = mean[inner], spread[inner]
         scale = scaling.scale
         return {'mean': scaling.backward(post), 'std': np.sqrt(variance) * scale,
                 'blind_mean': scaling.backward(mean), 'blind_std': spread * scale, 'innovation': innovation,

@@ -363,7 +363,9 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None):
     floor = np.minimum(floor, sky_variance)
     with np.errstate(divide='ignore', invalid='ignore'):
         zero = sky_level - np.where(slope > 0, (sky_variance - floor) / slope, 0)
-    return NoiseModel(np.sqrt(floor) * unit, 1 / (slope * unit) if np.any(slope > 0) else None,
+    if gain is None and slope > 0:
+        gain = 1 / (slope * unit)
+    return NoiseModel(np.sqrt(floor) * unit, gain,
                       zero * unit + sky, source='measured')
 
 

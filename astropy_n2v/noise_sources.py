@@ -343,7 +343,8 @@ def _from_gain(image, mask, gain, readnoise, source):
     """Noise from gain and read noise, as far as the image agrees."""
     measured = _try_estimate(image, mask, gain=gain, readnoise=readnoise)
     if readnoise is not None:
-        formula = NoiseModel(readnoise / gain, gain, 0.0, source + '+readnoise' if 'readnoise' not in source else source)
+        source = source if 'readnoise' in source else f'{source}+readnoise'
+        formula = NoiseModel(readnoise / gain, gain, 0.0, source)
         # A pedestal, or a sky that was subtracted, makes any formula from the level wrong.
         if measured is None or _agrees(image, mask, formula, 'gain and readnoise'):
             return formula

@@ -27,7 +27,6 @@ _SPELLINGS = [
     (r'\bbeam\b', 'beam'),
     (r'\b(pix|pixel|pixels)\b', 'pix'),
     (r'\bjy\b', 'Jy'),
-    (r'\bmjy\b(?=/sr)', 'MJy'),
     (r'\bper\b', '/'),
 ]
 _SPELLINGS = [(re.compile(pattern, re.IGNORECASE), meaning) for pattern, meaning in _SPELLINGS]
@@ -75,9 +74,12 @@ def parse_unit(text):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')   # deprecated spellings, two slashes
-                return u.Unit(candidate)
+                unit = u.Unit(candidate)
         except (ValueError, TypeError):
             continue
+        # Magnitudes are no measure that adds up.
+        if isinstance(unit, u.UnitBase):
+            return unit
     log.info('BUNIT %r is no known unit: the data are treated as if they had none', text)
     return u.dimensionless_unscaled
 

@@ -16,11 +16,12 @@ UNCERTAINTY_NAMES = {
 MASK_NAMES = ('DQ', 'MASK', 'BPM')
 # Companions of images, and tables that happen to be stored as images.
 _NO_SCIENCE = {
-    *UNCERTAINTY_NAMES, *MASK_NAMES, 'SAMP', 'TIME', 'WCSDVARR', 'D2IMARR', 'WCSCORR', 'WHT', 'WEIGHT', 'WEIGHTS', 'CTX',
-    'CON', 'CONTEXT', 'HDRLET', 'FLAG', 'FLAGS', 'FLG', 'DQF', 'QUALITY', 'EXP', 'EXPMAP', 'EXPOSURE', 'NSAMP', 'AREA',
+    *UNCERTAINTY_NAMES, *MASK_NAMES, 'SAMP', 'TIME', 'WCSDVARR', 'D2IMARR', 'WHT', 'WEIGHT', 'WEIGHTS', 'CTX', 'CON',
+    'CONTEXT', 'HDRLET', 'FLAG', 'FLAGS', 'FLG', 'DQF', 'QUALITY', 'EXP', 'EXPMAP', 'EXPOSURE', 'NSAMP', 'AREA',
     'APERTURE', 'PSF', 'SEGM', 'SEGMENTATION', 'COVERAGE', 'NOISE',
 }
 _SCIENCE = {'SCI', 'SCIENCE'}
+_IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 
 
 def hdu_label(hdu, index):
@@ -44,7 +45,7 @@ def hdu_label(hdu, index):
 
 def _is_image(hdu):
     """Whether an HDU holds an image of two or more dimensions; its data are not read."""
-    if not hdu.is_image or isinstance(hdu, fits.GroupsHDU):
+    if not isinstance(hdu, _IMAGES) or isinstance(hdu, fits.GroupsHDU):
         return False
     shape = hdu.shape
     return len(shape) >= 2 and min(shape[-2:]) > 1 and 0 not in shape
@@ -116,7 +117,7 @@ def _find(hdus, entry):
 
 
 def _describe(hdu, index):
-    if not hdu.is_image:
+    if not isinstance(hdu, _IMAGES):
         kind = 'table' if isinstance(hdu, (fits.BinTableHDU, fits.TableHDU)) else 'no image'
     else:
         kind = 'x'.join(map(str, hdu.shape)) or 'no data'
@@ -149,9 +150,10 @@ def companions(hdus, index):
     science = hdus[index]
     same = [i for i, hdu in enumerate(hdus) if _is_image(hdu) and hdu.ver == science.ver
             and hdu.shape == science.shape and i != index]
-    if any(not _words(hdus[i]) & _NO_SCIENCE and bool(_words(hdus[i]) & _SCIENCE) == bool(_words(science) & _SCIENCE)
-           for i in same):
-        return None, None
+    for i in same:
+        words = _words(hdus[i])
+        if not words & _NO_SCIENCE and (words & _SCIENCE or not _words(science) & _SCIENCE):
+            return None, None
 
     def first(names):
         for name in names:

@@ -21,8 +21,9 @@ from torch.nn import functional as F
 
 __all__ = ['BROAD_WEIGHT', 'blind_moments', 'negative_log_likelihood', 'network_inputs', 'posterior_moments']
 
-#: Prior probability that a pixel's value is not foreseeable from its context.
-BROAD_WEIGHT = 1e-3
+#: Prior probability that a pixel's value is not foreseeable from its context: at five sigma of
+#: surprise this is as likely as not.
+BROAD_WEIGHT = 5e-5
 # Scale of the broad component, in units of the total spread. Its Cauchy profile is still
 # wider than any Gaussian far out, so that the scale hardly matters.
 _BROAD_SCALE = 10.0
@@ -145,8 +146,16 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
     return loss, likelihood.detach()
 
 
+def _largest_neighbour(values):
+    """The largest of the eight neighbours of each pixel of an image, itself not among them."""
+    height, width = values.shape
+    padded = F.pad(values, (1, 1, 1, 1))
+    shifts = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
+    return torch.stack([padded[y:y + height, x:x + width] for y, x in shifts]).amax(dim=0)
+
+
 def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, broad_weight=BROAD_WEIGHT,
-                      suspect_neighbours=True):
+                      strength=1.0, suspect_neighbours=True):
     """
     Combine the blind prediction of each pixel with its own measurement.
 
@@ -162,6 +171,9 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, broad_weight=B
         Parameters of the noise, broadcastable.
     broad_weight : float, optional
         Weight of the broad component.
+    strength : float, optional
+        From 0 (the measurement) to 1 (the posterior): the foreseen part is this far from the
+        measurement to its posterior mean, and its variance is that of such a combination.
     suspect_neighbours : bool, optional
         Whether the neighbours of an unforeseeable pixel are more likely to be so, too; the
         tensors must be images for this.
@@ -187,19 +199,19 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, broad_weight=B
     odds = log_broad - log_narrow
     responsibility = torch.sigmoid(odds + math.log(broad_weight / (1 - broad_weight)))
     if suspect_neighbours:
-        alone = torch.where(valid, responsibility, 0)
-        suspect = F.max_pool2d(alone[None, None].float(), 3, stride=1, padding=1)[0, 0].to(y.dtype)
+        suspect = _largest_neighbour(torch.where(valid, responsibility, 0))
         weight = torch.clamp(_NEIGHBOUR_WEIGHT * suspect, min=broad_weight)
         responsibility = torch.sigmoid(odds + torch.log(weight / (1 - weight)))
     responsibility = torch.where(valid, responsibility, 0)
 
     share = torch.where(valid, prior / total, 0)
-    narrow_mean = mean + share * difference
-    narrow_variance = prior * (1 - share)
+    remaining = torch.where(valid, strength, 1.0)
+    foreseen = y + remaining * (mean + share * difference - y)
+    foreseen_variance = prior * (1 - share) + (1 - remaining) ** 2 * noise ** 2 / total
     # An unforeseen value is as uncertain as the photons that it is made of.
     broad_variance = v0 + slope * torch.clamp(torch.maximum(y, mean) - zero, min=0)
-    result = narrow_mean + responsibility * (y - narrow_mean)
-    variance = (narrow_variance + responsibility * (broad_variance - narrow_variance)
-                + responsibility * (1 - responsibility) * (y - narrow_mean) ** 2)
+    result = foreseen + responsibility * (y - foreseen)
+    variance = (foreseen_variance + responsibility * (broad_variance - foreseen_variance)
+                + responsibility * (1 - responsibility) * (y - foreseen) ** 2)
     innovation = torch.where(valid, difference / total.sqrt(), torch.nan)
     return result, variance, innovation, responsibility, noise

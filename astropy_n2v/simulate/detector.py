@@ -5,6 +5,7 @@ What a detector makes of a scene: photon noise, read noise, defects.
 
 import numpy as np
 from astropy import units as u
+from astropy.io import fits
 from astropy.nddata import CCDData
 
 __all__ = ['add_cosmic_rays', 'observe']
@@ -116,7 +117,7 @@ def observe(truth, *, gain=1.0, readnoise=0.0, bias=0.0, cosmic_rays=0, hot_pixe
     if satlevel is not None:
         data = np.minimum(data, satlevel)
     unit = u.electron if gain == 1 and bias == 0 else u.adu
-    ccd = CCDData(data.astype(np.float32), unit=unit)
+    ccd = CCDData(data.astype(np.float32), unit=unit, header=fits.Header())
     ccd.header['GAIN'] = (float(gain), '[electron/adu] gain')
     ccd.header['RDNOISE'] = (float(readnoise), '[electron] read noise')
     return ccd

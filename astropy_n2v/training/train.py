@@ -44,7 +44,7 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     progress_bar : bool, optional
         Whether to show a progress bar on stderr.
     **options
-        Options of `train_on_frames`: ``max_steps``, ``max_time``, ``patch_size``,
+        Options of `~astropy_n2v.training.train.train_on_frames`: ``max_steps``, ``max_time``, ``patch_size``,
         ``batch_size``, ``learning_rate``, ``patience``, ``min_delta``, ``held_out``, ``seed``,
         ``device``, ``checkpoint``, ``network_options``.
 

@@ -1,0 +1,167 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Many files: each is denoised, and one that fails does not stop the others.
+"""
+
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .io import denoise_fits, output_path
+
+__all__ = ['FileRecord', 'denoise_files']
+
+log = logging.getLogger(__name__)
+
+_NAMED_MODELS = ('default', 'self', 'adapt')
+
+
+@dataclass
+class FileRecord:
+    """
+    What became of a file.
+
+    Parameters
+    ----------
+    path : `pathlib.Path`
+        The input.
+    output : `pathlib.Path`
+        The file that was to be written.
+    status : {'running', 'done', 'failed'}
+        How far it is.
+    error : str
+        Why it failed; empty if it did not.
+    seconds : float
+        How long it took.
+    denoised, unchanged : list of str
+        HDUs whose data were replaced, and those that were chosen but passed through.
+
+    Examples
+    --------
+    >>> from astropy_n2v.batch import FileRecord
+    >>> FileRecord('a.fits', 'out/a_n2v.fits').status
+    'running'
+    """
+
+    path: Path
+    output: Path
+    status: str = 'running'
+    error: str = ''
+    seconds: float = 0.0
+    denoised: list = field(default_factory=list)
+    unchanged: list = field(default_factory=list)
+
+
+def describe_error(error, path=''):
+    """
+    Say in one line what went wrong with a file.
+
+    Parameters
+    ----------
+    error : Exception
+        What was raised.
+    path : str or path-like, optional
+        The file; the line does not repeat its name at the start.
+
+    Returns
+    -------
+    str
+        The line.
+
+    Examples
+    --------
+    >>> from astropy_n2v.batch import describe_error
+    >>> describe_error(ValueError('gain must be positive'))
+    'gain must be positive'
+    >>> describe_error(FileNotFoundError(2, 'No such file or directory', 'a.fits'), 'a.fits')
+    'No such file or directory'
+    """
+    if isinstance(error, OSError) and error.strerror and str(error.filename) == os.fspath(path):
+        return error.strerror
+    text = ' '.join(str(error).split()) or type(error).__name__
+    if path and text.startswith(os.fspath(path)):
+        text = text[len(os.fspath(path)):].lstrip(': ')
+    # Of an error that was not foreseen, the text alone may mean nothing.
+    return text if isinstance(error, (ValueError, OSError)) else f'{type(error).__name__}: {text}'
+
+
+def denoise_files(files, output_dir, *, suffix='_n2v', model=None, overwrite=False, callback=None, **kwargs):
+    """
+    Denoise many FITS files.
+
+    Parameters
+    ----------
+    files : list of path
+        FITS files.
+    output_dir : str or path-like
+        Directory for the results; it is made if there is none.
+    suffix : str, optional
+        Added to the stem of the names, see `~astropy_n2v.io.output_path`.
+    model : str, path or Denoiser, optional
+        See `astropy_n2v.denoise`.
+    overwrite : bool, optional
+        Whether to replace existing results. None of ``files`` is ever replaced.
+    callback : callable, optional
+        Called with the `FileRecord` of a file when it is begun, and again when it has ended.
+    **kwargs
+        Other keywords of `~astropy_n2v.io.denoise_fits`.
+
+    Returns
+    -------
+    list of FileRecord
+        One for each file, in their order. A file that failed says why.
+
+    Raises
+    ------
+    OSError
+        If the directory cannot be made, or ``model`` cannot be read.
+    ValueError
+        If ``suffix`` or ``model`` cannot be used at all.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astropy_n2v.batch import denoise_files
+    >>> from astropy_n2v.simulate import make_scene
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     good, bad = Path(directory) / 'a.fits', Path(directory) / 'b.fits'
+    ...     make_scene('survey', (64, 64), seed=1).observe(seed=2).write(good)
+    ...     records = denoise_files([good, bad], directory)
+    >>> [(record.status, record.error) for record in records]
+    [('done', ''), ('failed', 'No such file or directory')]
+    """
+    files = [Path(path) for path in files]
+    records = [FileRecord(path, output_path(path, output_dir, suffix)) for path in files]
+    if isinstance(model, (str, os.PathLike)) and model not in _NAMED_MODELS:
+        from .denoiser import Denoiser
+        name = os.path.basename(os.fspath(model))
+        model = Denoiser.load(model)   # once, and not for each image
+        model.metadata['name'] = name
+    try:
+        os.makedirs(output_dir, exist_ok=True)
+    except OSError as error:
+        raise type(error)(f'cannot make the directory {os.fspath(output_dir)}: {error.strerror}') from error
+    taken = set()
+    for record in records:
+        if callback is not None:
+            callback(record)
+        start = time.monotonic()
+        name = os.path.normcase(os.path.abspath(record.output))
+        try:
+            if name in taken:
+                raise ValueError(f'another file of this run is written to {record.output} as well')
+            taken.add(name)
+            result = denoise_fits(record.path, record.output, model, overwrite=overwrite, protect=files, **kwargs)
+            record.denoised, record.unchanged = result.denoised, result.unchanged
+            record.status = 'done'
+        except Exception as error:  # whatever is wrong with one file, the others are not to blame
+            record.error = describe_error(error, record.path)
+            record.status = 'failed'
+            log.debug('%s failed', record.path, exc_info=True)
+        record.seconds = time.monotonic() - start
+        if callback is not None:
+            callback(record)
+    return records

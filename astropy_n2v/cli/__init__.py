@@ -1,0 +1,43 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The command line: ``astropy-n2v``. Each command is a module, imported when it is used.
+"""
+
+import importlib
+
+import click
+
+from .. import __version__
+from .common import verbosity_options
+
+__all__ = ['main']
+
+# Name and one-line help of the commands, so that --help need not import them.
+_COMMANDS = {
+    'demo': 'Denoise a simulated observation and show how much it gains.',
+    'denoise': 'Denoise FITS files.',
+    'train': 'Train a model on FITS files.',
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands live in modules of the same name."""
+
+    def list_commands(self, ctx):
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx, cmd_name):
+        if cmd_name not in _COMMANDS:
+            return None
+        return importlib.import_module(f'.{cmd_name}', __name__).command
+
+    def format_commands(self, ctx, formatter):
+        with formatter.section('Commands'):
+            formatter.write_dl(sorted(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={'help_option_names': ['-h', '--help']})
+@click.version_option(__version__, prog_name='astropy-n2v')
+@verbosity_options
+def main():
+    """Denoise astronomical images without clean references, and with honest uncertainties."""

@@ -1,0 +1,183 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+What the commands share: kinds of options, and what is said where.
+"""
+
+import glob
+import logging
+import os
+import re
+import sys
+import warnings
+from collections import Counter
+from contextlib import contextmanager
+
+import click
+
+__all__ = ['HoleType', 'Reporter', 'expand_files', 'given', 'one_or_list', 'verbosity_options']
+
+
+class HoleType(click.ParamType):
+    """A hole: an odd number of pixels, or height and width such as 1x3."""
+
+    name = '1|3|1x3|...'
+
+    def convert(self, value, param, ctx):
+        """From text to (height, width)."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r'\s*(\d+)(?:\s*[xX,]\s*(\d+))?\s*', str(value))
+        if match:
+            height = int(match.group(1))
+            pair = height, int(match.group(2) or height)
+            if all(size % 2 == 1 and size <= 31 for size in pair):
+                return pair
+        self.fail(f'{value!r} must be an odd number of pixels up to 31, or height and width such as 1x3', param, ctx)
+
+
+def expand_files(patterns):
+    """
+    Expand the patterns that the shell left as they are.
+
+    Parameters
+    ----------
+    patterns : iterable of str
+        Names of files, or patterns with ``*``, ``?`` and ``[]``.
+
+    Returns
+    -------
+    list of str
+        Names; a pattern that fits nothing stays, and will be reported as a file that is missing.
+
+    Examples
+    --------
+    >>> from astropy_n2v.cli.common import expand_files
+    >>> expand_files(['a.fits', 'nothing-like-this-*.fits'])
+    ['a.fits', 'nothing-like-this-*.fits']
+    """
+    files = []
+    for pattern in patterns:
+        found = [] if os.path.lexists(pattern) or not glob.has_magic(pattern) else sorted(glob.glob(pattern))
+        files += found or [pattern]
+    return files
+
+
+def one_or_list(values):
+    """None, the value or the list of values of an option that may be repeated."""
+    return None if not values else values[0] if len(values) == 1 else list(values)
+
+
+def given(**options):
+    """The options that have a value, so that the library's own defaults hold for the others."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def verbosity_options(function):
+    """Add --quiet and -v, which work before and after the name of the command."""
+    def store(ctx, param, value):
+        settings = ctx.ensure_object(dict)
+        settings[param.name] = max(value, settings.get(param.name, value))
+
+    function = click.option('--quiet', '-q', is_flag=True, expose_value=False, callback=store,
+                            help='Report errors only.')(function)
+    return click.option('--verbose', '-v', count=True, expose_value=False, callback=store,
+                        help='Tell more on standard error; -vv yet more.')(function)
+
+
+class _Handler(logging.Handler):
+    """Writes log messages above a progress bar, if there is one."""
+
+    def emit(self, record):
+        from tqdm import tqdm
+        tqdm.write(f'{record.levelname.lower()}: {record.getMessage()}', file=sys.stderr)
+        if record.exc_info:
+            tqdm.write(logging.Formatter().formatException(record.exc_info), file=sys.stderr)
+
+
+class Reporter:
+    """
+    Says what is to be said: results on standard output, all else on standard error.
+
+    Parameters
+    ----------
+    quiet : bool, optional
+        Only errors are reported.
+    verbose : int, optional
+        1 to show the log, 2 to show details.
+    """
+
+    def __init__(self, quiet=False, verbose=0):
+        self.quiet = bool(quiet)
+        self.verbose = 0 if quiet else verbose
+        self.file = ''
+        self._kinds = Counter()
+
+    @classmethod
+    @contextmanager
+    def of(cls, ctx):
+        """The reporter of a command; while it is in use it shows warnings and log messages."""
+        reporter = cls(**{'quiet': False, 'verbose': 0, **ctx.ensure_object(dict)})
+        logger = logging.getLogger('astropy_n2v')
+        handler, level = _Handler(), logger.level
+        logger.setLevel(logging.ERROR if reporter.quiet else
+                        {0: logging.WARNING, 1: logging.INFO}.get(reporter.verbose, logging.DEBUG))
+        logger.addHandler(handler)
+        try:
+            with warnings.catch_warnings():
+                reporter._catch_warnings()
+                yield reporter
+                reporter.begin('')
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+    def _catch_warnings(self):
+        from astropy.io.fits.verify import VerifyWarning
+        from astropy.utils.exceptions import AstropyUserWarning
+        warnings.simplefilter('always' if self.verbose > 1 else 'ignore')
+        if not self.quiet:
+            warnings.simplefilter('always', AstropyUserWarning)
+            # Cards that do not follow the standard are the business of whoever wrote them.
+            if not self.verbose:
+                warnings.simplefilter('ignore', VerifyWarning)
+                warnings.filterwarnings('ignore', 'The following header keyword is invalid', AstropyUserWarning)
+        warnings.showwarning = self._show_warning
+
+    def _show_warning(self, message, category, filename, lineno, file=None, line=None):
+        text = ' '.join(str(message).split())
+        kind = re.sub(r'[\d.]+', '#', text)
+        self._kinds[kind] += 1
+        # The planes of a cube may well all say the same.
+        if self._kinds[kind] == 1 or self.verbose:
+            self.say(f'{self._prefix()}warning: {text}')
+
+    def _prefix(self):
+        return f'{self.file}: ' if self.file else ''
+
+    def begin(self, file):
+        """Name the file that warnings are about from now on."""
+        more = sum(n - 1 for n in self._kinds.values())
+        if more and not self.verbose:
+            self.say(f'{self._prefix()}{more} more warnings like those above; -v shows them')
+        self._kinds.clear()
+        self.file = str(file)
+
+    @property
+    def progress_bar(self):
+        """Whether to draw progress bars: where somebody looks."""
+        return not self.quiet and sys.stderr.isatty()
+
+    def say(self, text):
+        """Tell something by the way, on standard error."""
+        if not self.quiet:
+            from tqdm import tqdm
+            tqdm.write(text, file=sys.stderr)
+
+    def error(self, text):
+        """Report an error on standard error, even if quiet."""
+        click.echo(text, err=True)
+
+    def result(self, text):
+        """Print a result on standard output."""
+        if not self.quiet:
+            click.echo(text)

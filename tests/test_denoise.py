@@ -1,0 +1,399 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+denoise(): containers in, containers out, with everything that they held.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.nddata import CCDData, InverseVariance, NDData, NDDataRef, StdDevUncertainty, VarianceUncertainty
+from astropy.utils.exceptions import AstropyUserWarning
+from astropy.wcs import WCS
+from conftest import make_tiny_denoiser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astropy_n2v import NoiseModel, denoise, train
+
+
+# Models that are hardly trained disagree with the image, and rightly say so.
+untrained = pytest.mark.filterwarnings('ignore:.*innovations have an rms')
+
+
+def noise_reduction(noisy, result, scene):
+    sigma = np.sqrt(scene.noise.variance(scene.truth))
+    return np.sqrt(np.mean(((noisy - scene.truth) / sigma) ** 2) / np.mean(((result - scene.truth) / sigma) ** 2))
+
+
+def test_default_model_on_a_simulated_frame(ccd, scene):
+    before = ccd.data.copy()
+    result = denoise(ccd)
+    assert noise_reduction(ccd.data, result.data, scene) > 4
+    np.testing.assert_array_equal(ccd.data, before)
+    pull = (result.data - scene.truth) / result.uncertainty.array
+    assert 0.5 < np.sqrt(np.mean(pull ** 2)) < 1.4
+    assert result.data.dtype == np.float32
+
+
+class TestContainers:
+    @pytest.fixture
+    def full(self, ccd):
+        """A frame with everything that a CCDData can hold."""
+        wcs = WCS(naxis=2)
+        wcs.wcs.ctype = 'RA---TAN-SIP', 'DEC--TAN-SIP'
+        wcs.wcs.crval = 10, 20
+        wcs.wcs.crpix = 50, 60
+        wcs.wcs.cdelt = -1e-4, 1e-4
+        from astropy.wcs import Sip
+        wcs.sip = Sip(np.array([[0, 0, 1e-6], [0, 1e-6, 0], [1e-6, 0, 0]]), np.zeros((3, 3)), None, None, (50, 60))
+        header = fits.Header()
+        header['OBJECT'] = ('M 13', 'what it is')
+        header['COMMENT'] = 'a comment'
+        header['HISTORY'] = 'bias subtracted'
+        header['HIERARCH ESO TEL AIRM'] = 1.2
+        mask = np.zeros(ccd.shape, dtype=bool)
+        mask[10:12, 30:33] = True
+        sigma = np.sqrt(np.full(ccd.shape, 225.0))
+        return CCDData(ccd.data, unit='electron', wcs=wcs, header=header, mask=mask, psf=np.ones((3, 3)) / 9,
+                       uncertainty=StdDevUncertainty(sigma), flags=np.ones(ccd.shape, dtype=int))
+
+    def test_ccddata_keeps_everything(self, full):
+        header = full.header.copy()
+        result = denoise(full)
+        assert type(result) is CCDData
+        assert result.unit == full.unit
+        np.testing.assert_array_equal(result.mask, full.mask)
+        np.testing.assert_array_equal(result.flags, full.flags)
+        np.testing.assert_array_equal(result.psf, full.psf)
+        assert result.wcs.sip.a_order == 2
+        assert repr(result.wcs.to_header(relax=True)) == repr(full.wcs.to_header(relax=True))
+        kept = [card for card in result.header.cards if not card.keyword.startswith('N2V')]
+        assert [str(card) for card in kept[:len(header)]] == [str(card) for card in header.cards]
+        assert result.header.comments['OBJECT'] == 'what it is'
+        assert result.uncertainty.uncertainty_type == 'std'
+        assert result.uncertainty.parent_nddata is result
+        # The input is as it was, and nothing is shared.
+        assert full.header == header
+        result.header['OBJECT'] = 'changed'
+        result.mask[:] = True
+        assert full.header['OBJECT'] == 'M 13' and not full.mask.all()
+        assert np.all(full.uncertainty.array == 15)
+
+    def test_result_can_be_written_and_read(self, full, tmp_path):
+        result = denoise(full)
+        result.write(tmp_path / 'x.fits')
+        again = CCDData.read(tmp_path / 'x.fits')
+        np.testing.assert_array_equal(again.data, result.data)
+        np.testing.assert_array_equal(again.uncertainty.array, result.uncertainty.array)
+        assert again.header['N2VHOLE'] == '1x1'
+
+    @pytest.mark.parametrize('cls', [NDData, NDDataRef])
+    def test_nddata_with_plain_meta(self, cls, ccd):
+        data = cls(ccd.data, unit='electron', meta={'observer': 'me', 'HISTORY': ['older']})
+        result = denoise(data)
+        assert type(result) is cls
+        assert result.meta['observer'] == 'me'
+        assert result.meta['HISTORY'][0] == 'older' and len(result.meta['HISTORY']) == 3
+        assert data.meta == {'observer': 'me', 'HISTORY': ['older']}
+        assert isinstance(result.uncertainty, StdDevUncertainty)
+
+    def test_quantity_array_and_masked_array(self, ccd):
+        quantity = denoise(ccd.data * u.electron)
+        assert quantity.unit == u.electron and quantity.dtype == np.float32
+        array = denoise(ccd.data, noise=NoiseModel(15.0))
+        assert type(array) is np.ndarray
+        masked = denoise(np.ma.masked_greater(ccd.data, 1000), noise=NoiseModel(15.0))
+        assert isinstance(masked, np.ma.MaskedArray)
+        np.testing.assert_array_equal(masked.mask, ccd.data > 1000)
+
+    def test_full_output(self, ccd):
+        result, prediction = denoise(ccd, full_output=True)
+        np.testing.assert_array_equal(prediction.std, result.uncertainty.array)
+        for name in ('blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std'):
+            assert getattr(prediction, name).shape == ccd.shape
+        assert 0.9 < prediction.innovation.std() < 1.1
+
+    def test_provenance(self, ccd):
+        from astropy_n2v import Denoiser, __version__
+        result = denoise(ccd, noise=NoiseModel(5.0, gain=1.0), strength=0.75)
+        header = result.header
+        assert header['N2VVERS'] == __version__
+        assert Denoiser.load('default').sha256.startswith(header['N2VSHA'])
+        assert header['N2VNSRC'] == 'given' and header['N2VGAIN'] == 1 and header['N2VSIG0'] == 5
+        assert header['N2VSTREN'] == 0.75
+        assert header['N2VAPFAC'] > 1
+        assert any('do not sum variances' in line for line in header['HISTORY'])
+        assert 'N2VVERS' not in denoise(ccd, add_keyword=False).header
+        with pytest.warns(AstropyUserWarning) as caught:
+            denoise(result, noise=NoiseModel(5.0, gain=1.0))
+        assert 'denoised before' in str(caught[0].message)
+
+    @untrained
+    def test_cube_is_processed_plane_by_plane(self, scene, tiny_denoiser):
+        cube = np.stack([scene.observe(seed=i).data[:64, :64] for i in range(3)])
+        noise = NoiseModel(5.0, gain=1.0)
+        result, prediction = denoise(cube[None], tiny_denoiser, noise=noise, hole=1, full_output=True)
+        assert result.shape == prediction.innovation.shape == (1, 3, 64, 64)
+        for i in range(3):
+            np.testing.assert_array_equal(result[0, i], denoise(cube[i], tiny_denoiser, noise=noise, hole=1))
+
+    @untrained
+    def test_constant_plane_of_a_cube_passes_through(self, scene, tiny_denoiser):
+        cube = np.stack([scene.observe(seed=1).data[:64, :64], np.full((64, 64), 7.0)])
+        with pytest.warns(AstropyUserWarning, match=r'plane \(1,\) passes through .* constant'):
+            result = denoise(NDData(cube), tiny_denoiser, hole=1)
+        np.testing.assert_array_equal(result.data[1], 7)
+        assert np.all(np.isnan(result.uncertainty.array[1]))
+
+
+class TestNumbers:
+    @untrained
+    @settings(max_examples=25, deadline=None)
+    @given(shape=st.tuples(st.integers(8, 70), st.integers(8, 70)), seed=st.integers(0, 1000),
+           dtype=st.sampled_from(['>i2', '<i4', '>u2', '<u2', '>f4', '<f8', '>f8', '<f2', 'u1']))
+    def test_any_shape_type_and_byte_order(self, shape, seed, dtype):
+        data = np.random.default_rng(seed).poisson(100, shape).astype(dtype)
+        before = data.copy()
+        warnings.simplefilter('ignore', AstropyUserWarning)   # noise of so few pixels is a matter of chance
+        result = denoise(data, make_tiny_denoiser(), noise=NoiseModel(10.0), hole=1)
+        assert result.shape == shape
+        assert result.dtype == (np.float64 if np.dtype(dtype).kind == 'f' and np.dtype(dtype).itemsize == 8
+                                else np.float32)
+        assert np.isfinite(result).all()
+        np.testing.assert_array_equal(data, before)
+        reference = denoise(before.astype(np.float64), make_tiny_denoiser(), noise=NoiseModel(10.0), hole=1)
+        np.testing.assert_allclose(result, reference, rtol=1e-6)
+
+    @pytest.mark.parametrize('constant', [-1e4, 123.456, 1e6])
+    def test_a_constant_shifts_the_result(self, ccd, constant):
+        data = ccd.data.astype(np.float64)
+        noise = NoiseModel(5.0, gain=1.0)
+        result = denoise(data, noise=noise) + constant
+        shifted = denoise(data + constant, noise=noise + constant)
+        assert np.max(np.abs(shifted - result)) < 1e-4 * 15
+        # In float32 the data themselves are rounded.
+        single = denoise((data + constant).astype(np.float32), noise=noise + constant)
+        limit = np.maximum(1e-4 * 15, 4 * np.spacing(np.abs(result).astype(np.float32)))
+        assert np.all(np.abs(single - result) <= limit + np.spacing(np.float32(abs(constant))))
+
+    @pytest.mark.parametrize('factor', [1e-12, 1e6])
+    def test_a_factor_multiplies_the_result(self, ccd, factor):
+        noise = NoiseModel(5.0, gain=1.0)
+        result, before = denoise(ccd.data, noise=noise, full_output=True)
+        scaled, after = denoise((ccd.data.astype(np.float64) * factor).astype(np.float32), noise=noise * factor,
+                                full_output=True)
+        np.testing.assert_allclose(scaled, result * factor, rtol=1e-4)
+        np.testing.assert_allclose(after.std, before.std * factor, rtol=1e-3)
+
+    def test_strength(self, ccd):
+        noise = NoiseModel(5.0, gain=1.0)
+        data = CCDData(ccd.data.astype(float), unit='electron')
+        none, half, full = (denoise(data, noise=noise, strength=s) for s in (0, 0.5, 1))
+        np.testing.assert_allclose(none.data, data.data, rtol=1e-12)
+        np.testing.assert_allclose(half.data, (none.data + full.data) / 2, rtol=1e-9)
+        sky = np.abs(full.data - 205) < 10
+        np.testing.assert_allclose(none.uncertainty.array[sky], 15, rtol=0.05)
+        assert np.all(half.uncertainty.array <= none.uncertainty.array * 1.001)
+
+    @pytest.mark.parametrize('mean', [0.05, 0.5, 5, 50])
+    def test_flat_poisson_frames_keep_their_mean(self, mean, rng):
+        data = rng.poisson(mean, (512, 512)).astype(np.float32)
+        result = denoise(data, noise=NoiseModel(0.0, gain=1.0), hole=1)
+        assert result.mean(dtype=float) == pytest.approx(data.mean(dtype=float), rel=0.01)
+
+    def test_result_is_repeatable(self, ccd):
+        np.testing.assert_array_equal(denoise(ccd).data, denoise(ccd).data)
+
+
+class TestMasks:
+    def test_masked_nan_and_saturated_pixels_come_out_as_they_went_in(self, ccd):
+        data = ccd.data.copy()
+        data[3, 4] = np.nan
+        data[5, 6] = np.inf
+        data[50:54, 60:64] = 65535
+        mask = np.zeros(data.shape, dtype=bool)
+        mask[20:24, 30] = True
+        frame = CCDData(data, unit='electron', mask=mask, uncertainty=StdDevUncertainty(np.full(data.shape, 15.0)))
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', AstropyUserWarning)
+            result = denoise(frame, satlevel=60000)
+            filled = denoise(frame, satlevel=60000 * u.electron, fill_masked=True)
+        verbatim = mask | ~np.isfinite(data) | (data == 65535)
+        np.testing.assert_array_equal(result.data[verbatim], data[verbatim])
+        assert np.all(result.uncertainty.array[mask] == 15)
+        assert np.isnan(result.uncertainty.array[3, 4])
+        assert np.isfinite(filled.data).all() and np.isfinite(filled.uncertainty.array).all()
+        assert np.all(np.abs(filled.data[verbatim] - 200) < 100)
+        np.testing.assert_array_equal(filled.data[~verbatim], result.data[~verbatim])
+
+    def test_mask_shields_its_neighbours(self, ccd):
+        noise = NoiseModel(5.0, gain=1.0)
+        mask = np.zeros(ccd.shape, dtype=bool)
+        mask[40:60, 70:72] = True
+        spoiled = ccd.data.copy()
+        spoiled[mask] = 1e6
+        np.testing.assert_array_equal(denoise(spoiled, noise=noise, mask=mask)[~mask],
+                                      denoise(ccd.data, noise=noise, mask=mask)[~mask])
+
+    def test_saturation_level_of_the_header(self, scene):
+        frame = scene.observe(seed=3, gain=2.0, satlevel=200)
+        frame.header['SATURATE'] = 199.0
+        frame.header['RDNOISE'] = 5.0
+        result = denoise(frame)
+        saturated = frame.data >= 199
+        assert saturated.any()
+        np.testing.assert_array_equal(result.data[saturated], frame.data[saturated])
+
+    def test_zero_inverse_variance_masks(self, ccd):
+        ivar = np.full(ccd.shape, 1 / 225.0)
+        ivar[:10] = 0
+        result = denoise(CCDData(ccd.data, unit='electron', uncertainty=InverseVariance(ivar)))
+        np.testing.assert_array_equal(result.data[:10], ccd.data[:10])
+        assert np.isnan(result.uncertainty.array[:10]).all()
+
+    def test_variance_with_another_unit(self, ccd):
+        variance = VarianceUncertainty(np.full(ccd.shape, 225.0) * 1e6, unit=u.mJy ** 2)
+        result, prediction = denoise(CCDData(ccd.data, unit=u.Jy, uncertainty=variance), full_output=True)
+        np.testing.assert_allclose(prediction.noise_std, 15, rtol=1e-5)
+
+
+class TestErrors:
+    @pytest.mark.parametrize('kwargs, error, match', [
+        (dict(mask=np.zeros((3, 3), bool)), ValueError, r'mask must have the shape of the data, \(128, 160\), got'),
+        (dict(mask=np.ones((128, 160), bool)), ValueError, 'no valid pixel'),
+        (dict(gain=-1.0), ValueError, 'gain must be finite and positive, got -1'),
+        (dict(gain=1 * u.adu / u.electron), u.UnitsError, 'gain must be in electron / electron'),
+        (dict(readnoise=-2), ValueError, 'readnoise must be finite and not negative, got -2'),
+        (dict(readnoise=2 * u.m), u.UnitsError, 'readnoise must be in electron, got m'),
+        (dict(hole=2), ValueError, 'hole must be an odd number of pixels .* got 2'),
+        (dict(hole=(1, 99)), ValueError, 'hole must be an odd number'),
+        (dict(hole='big'), ValueError, 'hole must be an odd number'),
+        (dict(strength=1.5), ValueError, 'strength must be between 0 and 1, got 1.5'),
+        (dict(tile_size=-5), ValueError, 'tile_size must be a positive number of pixels, got -5'),
+        (dict(tile_size=32), ValueError, 'tile_size must be at least'),
+        (dict(device='abacus'), ValueError, "device must be 'auto', 'cpu' or .* got 'abacus'"),
+        (dict(noise=3.0), TypeError, 'noise must be a NoiseModel, got float'),
+        (dict(satlevel=5 * u.m), u.UnitsError, None),
+        (dict(model=3), TypeError, "model must be 'default', 'self', 'adapt', a path or a Denoiser, got int"),
+        (dict(model='no_such_file.safetensors'), FileNotFoundError, 'no_such_file'),
+        (dict(max_steps=3), TypeError, "training options go with model='self' or 'adapt'"),
+    ])
+    def test_bad_arguments(self, ccd, kwargs, error, match):
+        with pytest.raises(error, match=match):
+            denoise(ccd, **kwargs)
+
+    @pytest.mark.parametrize('data, error, match', [
+        (np.zeros(10), ValueError, 'at least two dimensions'),
+        (np.zeros((0, 10)), ValueError, 'must not be empty'),
+        (np.zeros((4, 100)), ValueError, 'at least 8x8'),
+        (np.zeros((10, 10), complex), TypeError, 'must be real numbers'),
+        (np.full((32, 32), 5.0), ValueError, 'constant'),
+        (np.full((32, 32), np.nan), ValueError, 'no valid pixel'),
+    ])
+    def test_bad_data(self, data, error, match):
+        with pytest.raises(error, match=match):
+            denoise(data)
+
+    def test_uncertainty_of_the_wrong_shape(self, ccd):
+        ccd.uncertainty = StdDevUncertainty(np.ones((5, 5)))
+        with pytest.raises(ValueError, match='uncertainty must have the shape of the data'):
+            denoise(ccd)
+
+    def test_gain_in_adu_per_electron(self, scene):
+        with pytest.raises(u.UnitsError, match='gain must be in electron / adu for data in adu, got adu / electron'):
+            denoise(scene.observe(gain=2.0), gain=2 * u.adu / u.electron)
+
+    def test_hole_of_another_model(self, ccd, tiny_denoiser):
+        with pytest.raises(ValueError, match=r'hole must be \(1, 1\), that of the model'):
+            denoise(ccd, tiny_denoiser, hole=3)
+
+    def test_wrong_noise_model_warns(self, rng):
+        data = rng.normal(0, 1, (256, 256))
+        with pytest.warns(AstropyUserWarning) as caught:
+            denoise(data, noise=NoiseModel(1.5))
+        text = ' '.join(str(w.message) for w in caught)
+        assert 'innovations have an rms of 0.67 ' in text and 'noise model is 1.5, but 0.99' in text
+
+
+@untrained
+class TestSelf:
+    OPTIONS = dict(max_steps=12, batch_size=2, patch_size=48, seed=3)
+
+    def test_seed_repeats(self, ccd):
+        first, second = (denoise(ccd, 'self', **self.OPTIONS) for _ in range(2))
+        np.testing.assert_array_equal(first.data, second.data)
+        assert first.header['N2VMODEL'] == 'self'
+        assert first.header['N2VSHA'] == second.header['N2VSHA']
+
+    def test_adapt_is_never_worse_on_held_out_pixels(self, ccd, scene):
+        result = denoise(ccd, 'adapt', **self.OPTIONS)
+        default = denoise(ccd)
+        assert result.header['N2VMODEL'] == 'adapt'
+        ratio = noise_reduction(ccd.data, result.data, scene) / noise_reduction(ccd.data, default.data, scene)
+        assert ratio > 0.95
+
+    def test_defects_do_not_ruin_it(self, scene):
+        data = scene.observe(seed=8, cosmic_rays=15, hot_pixels=20).data
+        mask = np.zeros(data.shape, dtype=bool)
+        mask[:, 77] = True
+        data[:, 77] = 1e5
+        data[90:95, 20:25] = np.nan
+        clean = denoise(data, train(data, mask=mask, noise=scene.noise, hole=1, max_steps=60, patch_size=48, batch_size=4),
+                        noise=scene.noise, mask=mask, hole=1)
+        sky = (scene.truth < 205) & ~mask & np.isfinite(clean) & (np.abs(data - scene.truth) < 75)
+        assert np.std((clean - scene.truth)[sky]) < 0.5 * np.std((data - scene.truth)[sky])
+
+
+class TestRealFrames:
+    @pytest.mark.parametrize('name, hdu', [
+        ('ccdproc/a8280271.fits', 0), ('sfft_decam/DEC-OBS04a.mini.fits', 0), ('nomtam_m13/m13_rice.fits', 1),
+        ('blast/GALEX_NUV.fits', 0), ('blast/2MASS_J.fits', 0), ('astropy_misc/gc_bolocam_gps.fits', 0),
+        ('hst_foc/foc.fits', 0), ('galsim/147246.0_150.416558_1.998697_masknoise.fits', 0)])
+    def test_image_alone(self, data_path, name, hdu):
+        data = fits.getdata(data_path / name, hdu)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', AstropyUserWarning)
+            result, prediction = denoise(data, full_output=True)
+        finite = np.isfinite(data)
+        np.testing.assert_array_equal(np.isfinite(result), finite)
+        assert np.all(prediction.std[finite & np.isfinite(prediction.std)] >= 0)
+        # Flux is kept: over the frame the change is far below the noise.
+        change = (result.astype(float) - data)[finite] / prediction.noise_std[finite]
+        assert abs(change.mean()) < 0.03
+
+    def test_raw_frame_with_gain_and_overscan(self, data_path):
+        """The formula from the level is wrong on a frame with a bias pedestal; the measured noise is used."""
+        data = CCDData.read(data_path / 'ccdproc' / 'a8280271.fits', unit='adu')
+        result = denoise(data)
+        assert 'header GAIN' in result.header['N2VNSRC']
+        assert result.header['N2VSIGMA'] == pytest.approx(7.3, rel=0.1)
+        assert result.header['N2VGAIN'] == pytest.approx(1.9)
+
+    def test_nicmos_with_its_uncertainty(self, data_path):
+        with fits.open(data_path / 'hst_nicmos' / 'image.fits') as hdus:
+            data, error, quality = (hdus[name].data for name in ('SCI', 'ERR', 'DQ'))
+        frame = CCDData(data, unit='adu/s', uncertainty=StdDevUncertainty(error), mask=quality > 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', AstropyUserWarning)
+            result = denoise(frame)
+        np.testing.assert_array_equal(result.data[quality > 0], data[quality > 0])
+        assert result.header['N2VNSRC'].startswith('uncertainty')
+
+    def test_decam_exposures_come_nearer_to_each_other(self, data_path):
+        frames = [fits.getdata(data_path / 'sfft_decam' / f'DEC-OBS04{letter}.mini.fits') for letter in 'abcde']
+        gains = []
+        for i, frame in enumerate(frames):
+            others = np.mean([other for j, other in enumerate(frames) if j != i], axis=0)
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore', AstropyUserWarning)
+                result = denoise(frame)
+            sky = np.abs(others) < 30
+            faint = (others > 50) & (others < 300)
+            gains.append([np.mean((frame - others)[select] ** 2) / np.mean((result - others)[select] ** 2)
+                          for select in (sky, faint)])
+            assert min(gains[-1]) > 1.3
+        # The mean of the others has noise of its own: a perfect result would reach about 5.
+        assert np.mean(gains) > 2
