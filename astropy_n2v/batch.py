@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .io import denoise_fits, output_path
 
-__all__ = ['FileRecord', 'denoise_files']
+__all__ = ['FileRecord', 'denoise_files', 'describe_error']
 
 log = logging.getLogger(__name__)
 

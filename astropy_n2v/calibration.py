@@ -14,9 +14,11 @@ import numpy as np
 
 __all__ = ['Calibration']
 
-# Relative accuracy with which the variance of the noise is trusted to be known.
-_VARIANCE_TOLERANCE = 0.02
 _MIN_PER_BIN = 200
+# Sky: where the spread adds less than this share to the noise. There its correction is bounded,
+# since a small error of the noise feigns a large one of the spread.
+_SKY_SHARE = 0.1
+_MAX_SKY_FACTOR = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ class Calibration:
         return cls(np.zeros(1), np.zeros(1), np.ones(1), np.nan)
 
     @classmethod
-    def fit(cls, difference, mean, spread, noise_variance, weight):
+    def fit(cls, difference, mean, spread, noise_variance, weight, *, relative_error=0.003):
         """
         Learn the corrections from pixels that the prediction was not trained on.
 
@@ -61,6 +63,8 @@ class Calibration:
             Variance of the noise at the blind mean.
         weight : `~numpy.ndarray`
             Probability that the pixel is none of the outliers.
+        relative_error : float, optional
+            How accurately the variance of the noise is known.
 
         Returns
         -------
@@ -78,26 +82,44 @@ class Calibration:
         edges = np.unique(np.append(edges[n * (1 - edges) >= _MIN_PER_BIN], 1.0))
         parts = [order[int(a * n):int(b * n)] for a, b in zip(edges[:-1], edges[1:])]
         parts = [part for part in parts if part.size >= _MIN_PER_BIN // 2 and weight[part].sum() > 20]
-        # The mean of all pixels is kept as it is; that of some deviates from it only as far as is certain.
-        common = np.average(difference / np.sqrt(spread ** 2 + noise_variance), weights=weight)
-        rows = [cls._fit_bin(difference[i], spread[i] ** 2, noise_variance[i], weight[i], common) for i in parts]
-        if not rows:
+        if not parts:
             return cls.neutral()
-        offset, factor, rms = np.array(rows).T
-        return cls(np.array([np.median(mean[i]) for i in parts]), offset, factor, float(np.median(rms)))
+        prior = spread ** 2
+        values = difference, prior, noise_variance, weight
+        # What all pixels have in common is known best; a part deviates only as far as is certain.
+        # Offsets: the mean of all is kept as it is. Spreads: the sky, where little can be told, as one.
+        common = np.average(difference / np.sqrt(prior + noise_variance), weights=weight)
+        sky = prior < _SKY_SHARE * noise_variance
+        factor = 1.0
+        if sky.sum() >= _MIN_PER_BIN:
+            factor, error = cls._fit_factor(*(v[sky] for v in values), common, relative_error)
+            factor = float(np.clip(1 + _shrink(factor - 1, error), 1 / _MAX_SKY_FACTOR, _MAX_SKY_FACTOR))
+        rows = []
+        for part in parts:
+            part_values = [v[part] for v in values]
+            z = part_values[0] / np.sqrt(part_values[1] + part_values[2])
+            rms = np.sqrt(np.average(z ** 2, weights=part_values[3]))
+            offset = np.average(z, weights=part_values[3])
+            offset = common + _shrink(offset - common, rms / np.sqrt(weight[part].sum()))
+            if np.median(part_values[1] / part_values[2]) < _SKY_SHARE:
+                own = factor
+            else:
+                own, error = cls._fit_factor(*part_values, offset, relative_error)
+                own = 1 + _shrink(own - 1, error)
+            rows.append((np.median(mean[part]), offset, own, rms))
+        centres, offsets, factors, rms = np.array(rows).T
+        return cls(centres, offsets, factors, float(np.median(rms)))
 
     @staticmethod
-    def _fit_bin(difference, prior, noise, weight, common):
-        total = np.sqrt(prior + noise)
+    def _fit_factor(difference, prior, noise, weight, offset, relative_error):
+        """Factor of the prior variance that makes the normalised innovations have unit variance, and its error."""
         count = weight.sum()
 
         def average(values):
             return np.sum(weight * values) / count
 
-        z = difference / total
-        rms = np.sqrt(average(z ** 2))
-        offset = common + _shrink(average(z) - common, rms / np.sqrt(count))
-        squares = (difference - offset * total) ** 2
+        total = prior + noise
+        squares = (difference - offset * np.sqrt(total)) ** 2
         low, high = np.log(0.02), np.log(50.0)
         for _ in range(30):
             middle = 0.5 * (low + high)
@@ -105,11 +127,11 @@ class Calibration:
                 low = middle
             else:
                 high = middle
-        # What an error of the noise's variance, and the finite number of pixels, feign.
-        share = average(prior / (prior + noise))
-        scatter = np.sqrt(average((z ** 2 - rms ** 2) ** 2) / count)
-        error = np.hypot(scatter, _VARIANCE_TOLERANCE * (1 - share)) / max(share, 1e-6)
-        return offset, 1 + _shrink(np.exp(middle) - 1, error), rms
+        share = average(prior / total)
+        z2 = squares / total
+        scatter = np.sqrt(average((z2 - average(z2)) ** 2) / count)
+        # What the finite number of pixels, and an error of the noise's variance, feign.
+        return np.exp(middle), np.hypot(scatter, relative_error * (1 - share)) / max(share, 1e-6)
 
     def apply(self, mean, spread, noise_variance):
         """

@@ -203,7 +203,8 @@ class Denoiser:
                    for value in (y, blind, deviation, *parameters)]
         _, _, _, outlier, variance = posterior_moments(tensors[0], torch.ones_like(tensors[0], dtype=torch.bool),
                                                        *tensors[1:], suspect_neighbours=False)
-        return Calibration.fit(y - blind, blind, deviation, variance[0].numpy(), 1 - outlier[0].numpy())
+        return Calibration.fit(y - blind, blind, deviation, variance[0].numpy(), 1 - outlier[0].numpy(),
+                               relative_error=noise.relative_error)
 
     def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0, tile_size=None,
                 device=None, progress=None, full_output=True):

@@ -5,7 +5,7 @@ The noise of an image: what is known of it, and what the image itself tells.
 
 import copy
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.stats import SigmaClip
@@ -42,6 +42,9 @@ class NoiseModel:
         subtracted.
     source : str, optional
         Where the model comes from; it is recorded in headers.
+    relative_error : float, optional
+        How accurately the variance is known. What an image says about its own prediction is
+        believed only beyond this.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class NoiseModel:
     gain: float = None
     zero_point: float = 0.0
     source: str = 'given'
+    relative_error: float = 0.003
 
     def __post_init__(self):
         sigma, zero_point = np.asarray(self.sigma, dtype=float), np.asarray(self.zero_point, dtype=float)
@@ -135,14 +139,14 @@ class NoiseModel:
 
     def __add__(self, constant):
         """The noise of the data with a constant added."""
-        return NoiseModel(self.sigma, self.gain, self.zero_point + constant, self.source)
+        return replace(self, zero_point=self.zero_point + constant)
 
     def __mul__(self, factor):
         """The noise of the data multiplied by a positive factor."""
         if not factor > 0:
             raise ValueError(f'a noise model can be multiplied by positive factors only, got {factor}')
         gain = None if self.gain is None else self.gain / factor
-        return NoiseModel(self.sigma * factor, gain, self.zero_point * factor, self.source)
+        return replace(self, sigma=self.sigma * factor, gain=gain, zero_point=self.zero_point * factor)
 
     def __repr__(self):
         def text(value):
@@ -366,7 +370,7 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None):
     if gain is None and slope > 0:
         gain = 1 / (slope * unit)
     return NoiseModel(np.sqrt(floor) * unit, gain,
-                      zero * unit + sky, source='measured')
+                      zero * unit + sky, source='measured', relative_error=0.03)
 
 
 def _sky_residual(image, sigma):

@@ -6,6 +6,7 @@ Where the noise of a frame is known from: its user, its uncertainty, its header,
 import logging
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from astropy import units as u
@@ -195,7 +196,7 @@ def _from_variance(image, mask, variance):
     slope = _own_slope(image, variance, usable, sky, typical)
     if not slope:
         filled = np.where(np.isfinite(variance), variance, typical)
-        return NoiseModel(np.sqrt(filled), source='uncertainty')
+        return NoiseModel(np.sqrt(filled), source='uncertainty', relative_error=0.02)
     # Does the plane stop falling at zero, as that of a sky-subtracted frame with max(data, 0)?
     negative = usable & (image < 0)
     zero = sky - 0.9 * np.median(variance[usable & (image < sky + 3 * np.sqrt(typical))]) / slope
@@ -207,7 +208,7 @@ def _from_variance(image, mask, variance):
     floor = np.median(static[usable])
     static = np.where(np.isfinite(static), static, floor)
     return NoiseModel(np.sqrt(np.maximum(static, 0.02 * typical)), gain=1 / slope, zero_point=zero,
-                      source='uncertainty, Poisson term rebuilt')
+                      source='uncertainty, Poisson term rebuilt', relative_error=0.02)
 
 
 def _own_slope(image, variance, usable, sky, typical):
@@ -336,7 +337,7 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, varianc
         source = 'image'
     header_readnoise = header_value(header, conf.readnoise_keywords)[1] if gain is not None else None
     model = estimate_noise(image, mask, gain=gain, readnoise=header_readnoise)
-    return NoiseModel(model.sigma, model.gain, model.zero_point, source)
+    return replace(model, source=source)
 
 
 def _from_gain(image, mask, gain, readnoise, source):
@@ -344,10 +345,10 @@ def _from_gain(image, mask, gain, readnoise, source):
     measured = _try_estimate(image, mask, gain=gain, readnoise=readnoise)
     if readnoise is not None:
         source = source if 'readnoise' in source else f'{source}+readnoise'
-        formula = NoiseModel(readnoise / gain, gain, 0.0, source)
+        formula = NoiseModel(readnoise / gain, gain, 0.0, source, relative_error=0.01)
         # A pedestal, or a sky that was subtracted, makes any formula from the level wrong.
         if measured is None or _agrees(image, mask, formula, 'gain and readnoise'):
             return formula
     elif measured is None:
         estimate_noise(image, mask, gain=gain)   # raises what is wrong with the image
-    return NoiseModel(measured.sigma, measured.gain, measured.zero_point, f'{source}, level measured')
+    return replace(measured, source=f'{source}, level measured')

@@ -575,7 +575,9 @@ def test_real_files(data_path, tmp_path, name):
                             'SIMPLE', 'XTENSION', 'PCOUNT', 'GCOUNT', 'NAXIS', 'NAXIS1', 'NAXIS2', 'NAXIS3', ''}
                 for keyword in set(old[i].header) - volatile:
                     assert header[keyword] == old[i].header[keyword]
-                    assert header.comments[keyword] == old[i].header.comments[keyword]
+                    # Compressed images get a comment of astropy's at their name.
+                    if keyword != 'EXTNAME':
+                        assert header.comments[keyword] == old[i].header.comments[keyword]
                 assert set(header) - set(old[i].header) <= volatile
 
 

@@ -327,9 +327,11 @@ def _replace(source, index, result, before, out, uncertainties, provenance):
     checksum = any(keyword in header for keyword in _CHECKSUMS)
     for keyword in (*_SCALING, *_CHECKSUMS):
         header.remove(keyword, ignore_missing=True, remove_all=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', fits.verify.VerifyWarning)   # comments cut to fit the card
-        transfer_cards(before, result.meta, header)
+    # Arithmetic with CCDData makes plain dictionaries of headers.
+    if isinstance(result.meta, fits.Header):
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', fits.verify.VerifyWarning)   # comments cut to fit the card
+            transfer_cards(before, result.meta, header)
     std = result.uncertainty
     if std is not None:
         ver = uncertainties.add(std.represent_as(StdDevUncertainty).array, science, index, before.get('BUNIT'))
@@ -367,8 +369,8 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, overwrite=F
     output : str or path-like
         File to be written. It appears when it is complete. ``.gz`` means compressed.
     function : callable
-        Takes a `~astropy.nddata.CCDData` and returns another with new data, uncertainty and
-        cards of the header.
+        Takes a `~astropy.nddata.CCDData` and returns another with new data and uncertainty, and
+        with new cards if its meta is a `~astropy.io.fits.Header`.
     ext, ignore_bits : optional
         See `read_fits_images`.
     overwrite : bool, optional

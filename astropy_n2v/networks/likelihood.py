@@ -27,6 +27,9 @@ BROAD_WEIGHT = 5e-5
 # Scale of the broad component, in units of the total spread. Its Cauchy profile is still
 # wider than any Gaussian far out, so that the scale hardly matters.
 _BROAD_SCALE = 10.0
+# Where the spread is a small part of the total, the likelihood hardly depends on it, and it would
+# be learned last. Its gradient is raised by up to this factor; where it vanishes stays the same.
+_MAX_GAIN = 30.0
 # A surprising pixel makes its neighbours suspect: what is unforeseeable is seldom one pixel wide.
 _NEIGHBOUR_WEIGHT = 0.3
 
@@ -130,6 +133,10 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
     counts = weight > 0
     z = torch.where(counts, z, mean.detach())
     photon = slope * torch.clamp(mean.detach() - zero, min=0)
+    prior = torch.exp(2 * log_spread.detach())
+    gain = ((prior + v0 + photon) / prior).clamp(max=_MAX_GAIN)
+    c = output[:, 1:]
+    log_spread = log_spread + (gain - 1) * (c - c.detach())
     variance = torch.exp(2 * log_spread) + v0 + photon
     difference = z - mean
     total = weight.sum().clamp(min=1e-12)

@@ -1,0 +1,250 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The command line.
+"""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from click.testing import CliRunner
+
+from astropy_n2v import Denoiser, __version__
+from astropy_n2v.cli import main
+from astropy_n2v.cli.common import expand_files
+from astropy_n2v.cli.demo import _KINDS
+from astropy_n2v.simulate import SCENE_KINDS
+
+
+@pytest.fixture
+def run():
+    def run_main(*arguments):
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        # A traceback is never the answer.
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+    return run_main
+
+
+@pytest.fixture
+def frames(tmp_path, rng):
+    """Three small frames, white noise on a flat sky."""
+    paths = [tmp_path / f'{name}.fits' for name in 'abc']
+    for path in paths:
+        fits.writeto(path, rng.normal(100, 5, (40, 48)).astype('f4'))
+    return paths
+
+
+@pytest.fixture
+def model(tmp_path, tiny_denoiser):
+    path = tmp_path / 'tiny.safetensors'
+    tiny_denoiser.save(path)
+    return path
+
+
+def test_version(run):
+    assert run('--version').stdout.strip().endswith(__version__)
+
+
+def test_help_lists_the_commands(run):
+    text = run('--help').stdout
+    assert all(name in text for name in ('demo', 'denoise', 'train', '--quiet'))
+
+
+@pytest.mark.parametrize(('command', 'options'), [
+    ('denoise', ['--suffix', '--ext', '--model', '--gain', '--readnoise', '--satlevel', '--hole', '--strength',
+                 '--fill-masked', '--tile-size', '--device', '--seed', '--ignore-bits', '--overwrite', '--no-keyword']),
+    ('train', ['--init', '--hole', '--max-steps', '--max-time', '--patience', '--min-delta', '--held-out', '--seed',
+               '--batch-size', '--patch-size', '--learning-rate', '--checkpoint', '--overwrite']),
+    ('demo', ['--kind', '--size', '--seed', '--model'])])
+def test_options(run, command, options):
+    text = run(command, '--help').stdout
+    assert [option for option in options if option not in text] == []
+
+
+@pytest.mark.parametrize('arguments', [
+    ['denoise'], ['denoise', 'a.fits'], ['denoise', '-o', 'x'], ['nonsense'], ['train', 'a.fits'],
+    ['denoise', 'a.fits', '-o', 'x', '--hole', '2'], ['denoise', 'a.fits', '-o', 'x', '--hole', '1x33'],
+    ['denoise', 'a.fits', '-o', 'x', '--strength', '2'], ['denoise', 'a.fits', '-o', 'x', '--gain', '-1'],
+    ['denoise', 'a.fits', '-o', 'x', '--ignore-bits', '3,5'], ['denoise', 'a.fits', '-o', 'x', '--max-steps', '5'],
+    ['demo', '--kind', 'nonsense']])
+def test_usage_errors(run, arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert 'Error' in result.stderr
+
+
+def test_denoise(run, frames, model, tmp_path):
+    result = run('denoise', frames[0], '-o', tmp_path / 'out', '--model', model, '--suffix', '_clean')
+    assert result.exit_code == 0, result.stderr
+    assert f'{frames[0]} -> {tmp_path / "out" / "a_clean.fits"}  HDU 0 (PRIMARY,1)' in result.stdout
+    with fits.open(tmp_path / 'out' / 'a_clean.fits') as hdus:
+        assert hdus[0].header['N2VMODEL'] == 'tiny.safetensors' and hdus[1].name == 'UNCERT'
+
+
+def test_denoise_with_the_default_model(run, frames, tmp_path):
+    assert run('denoise', frames[0], '-o', tmp_path).exit_code == 0
+    assert fits.getdata(tmp_path / 'a_n2v.fits').std() < fits.getdata(frames[0]).std() / 2
+
+
+def test_denoise_with_training(run, frames, tmp_path):
+    result = run('denoise', frames[0], '-o', tmp_path, '--model', 'self', '--max-steps', '2', '--seed', '3')
+    assert result.exit_code == 0, result.stderr
+    assert fits.getheader(tmp_path / 'a_n2v.fits')['N2VMODEL'] == 'self'
+
+
+def test_one_bad_file(run, frames, model, tmp_path):
+    frames[1].write_bytes(frames[1].read_bytes()[:4000])
+    result = run('denoise', *frames, '-o', tmp_path / 'out', '--model', model)
+    assert result.exit_code == 1
+    assert f'{frames[1]}: error: is truncated' in result.stderr
+    assert '2 of 3 files denoised' in result.stdout
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['a_n2v.fits', 'c_n2v.fits']
+
+
+def test_options_of_denoise(run, frames, model, tmp_path):
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(fits.getdata(path), name='SCI', ver=i + 1)
+                                       for i, path in enumerate(frames))]).writeto(tmp_path / 'mef.fits')
+    result = run('denoise', tmp_path / 'mef.fits', '-o', tmp_path, '--model', model, '--ext', 'SCI,1', '--ext', '3',
+                 '--gain', '2', '--gain', '4', '--readnoise', '5', '--satlevel', '1000', '--strength', '0.5',
+                 '--tile-size', '64', '--ignore-bits', '16,32', '--fill-masked', '--device', 'cpu', '--hole', '1x1')
+    assert result.exit_code == 0, result.stderr
+    with fits.open(tmp_path / 'mef_n2v.fits') as hdus:
+        assert [hdu.header.get('N2VGAIN') for hdu in hdus[1:4]] == [2, None, 4]
+        assert hdus[3].header['N2VSTREN'] == 0.5
+        assert [hdu.ver for hdu in hdus[4:]] == [1, 3]
+
+
+def test_no_keyword(run, frames, model, tmp_path):
+    assert run('denoise', frames[0], '-o', tmp_path, '--model', model, '--no-keyword').exit_code == 0
+    assert set(fits.getheader(tmp_path / 'a_n2v.fits')) - set(fits.getheader(frames[0])) == set()
+
+
+def test_overwrite(run, frames, model, tmp_path):
+    arguments = ('denoise', frames[0], '-o', tmp_path, '--model', model)
+    assert run(*arguments).exit_code == 0
+    result = run(*arguments)
+    assert result.exit_code == 1 and 'exists' in result.stderr and '--overwrite' in result.stderr
+    assert run(*arguments, '--overwrite').exit_code == 0
+
+
+def test_input_is_not_overwritten(run, frames, model, tmp_path):
+    before = frames[0].read_bytes()
+    result = run('denoise', frames[0], '-o', tmp_path, '--suffix', '', '--model', model, '--overwrite')
+    assert result.exit_code == 1 and 'would overwrite its input' in result.stderr
+    assert frames[0].read_bytes() == before
+
+
+def test_output_directory_that_cannot_be_made(run, frames, model, tmp_path):
+    result = run('denoise', frames[0], '-o', frames[1] / 'out', '--model', model)
+    assert result.exit_code == 1 and 'cannot make the directory' in result.stderr
+
+
+def test_missing_model(run, frames, tmp_path):
+    result = run('denoise', frames[0], '-o', tmp_path, '--model', tmp_path / 'none.safetensors')
+    assert result.exit_code == 1 and 'none.safetensors' in result.stderr
+
+
+def test_patterns_that_the_shell_left(run, frames, model, tmp_path):
+    assert expand_files([str(tmp_path / '*.fits')]) == [str(path) for path in frames]
+    result = run('denoise', tmp_path / '[ab].fits', tmp_path / 'x*.fits', '-o', tmp_path / 'out', '--model', model)
+    assert result.exit_code == 1 and '2 of 3 files denoised' in result.stdout
+    assert 'x*.fits: error: No such file' in result.stderr
+
+
+def test_quiet(run, frames, model, tmp_path):
+    for where in (['--quiet', 'denoise'], ['denoise', '--quiet']):
+        result = run(*where, frames[0], tmp_path / 'none.fits', '-o', tmp_path, '--model', model, '--overwrite')
+        assert result.stdout == ''
+        assert result.stderr == f'{tmp_path / "none.fits"}: error: No such file or directory\n'
+
+
+def test_verbose(run, frames, model, tmp_path):
+    arguments = ('denoise', frames[0], '-o', tmp_path, '--model', model, '--overwrite')
+    assert 'no BUNIT' not in run(*arguments).stderr
+    assert 'info: no BUNIT: the data are taken to be in adu' in run('-v', *arguments).stderr
+
+
+def test_warnings_name_their_file_and_do_not_pile_up(run, model, tmp_path, rng):
+    # A quality plane that masks most of the image, three times.
+    hdus = fits.HDUList([fits.PrimaryHDU()])
+    for ver in (1, 2, 3):
+        flags = np.zeros((96, 100), dtype='i2')
+        flags[:72] = 4
+        hdus.append(fits.ImageHDU(rng.normal(100, 5, flags.shape).astype('f4'), name='SCI', ver=ver))
+        hdus.append(fits.ImageHDU(flags, name='DQ', ver=ver))
+    path = tmp_path / 'mef.fits'
+    hdus.writeto(path)
+    result = run('denoise', path, '-o', tmp_path, '--model', model)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count(f'{path}: warning: DQ,1 masks 75 % of the image') == 1
+    assert 'DQ,2' not in result.stderr and 'more warnings like those above' in result.stderr
+    assert 'Traceback' not in result.stderr
+
+
+def test_train(run, frames, tmp_path):
+    model = tmp_path / 'mine.safetensors'
+    arguments = ['train', *frames, '-o', model, '--max-steps', '2', '--patch-size', '32', '--batch-size', '2', '--hole',
+                 '1x3', '--seed', '1', '--learning-rate', '1e-3', '--patience', '3', '--held-out', '0.2']
+    result = run(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert f'{model}: trained on 3 images' in result.stdout and 'hole 1x3' in result.stdout
+    assert Denoiser.load(model).hole == (1, 3)
+    before = model.read_bytes()
+    result = run(*arguments)
+    assert result.exit_code == 1 and 'exists' in result.stderr and model.read_bytes() == before
+    # The same seed gives the same weights.
+    assert run(*arguments, '--overwrite').exit_code == 0
+    assert model.read_bytes() == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith('.')]
+
+
+def test_train_from_a_model(run, frames, model, tmp_path):
+    result = run('train', frames[0], '-o', tmp_path / 'more.safetensors', '--init', model, '--max-steps', '2',
+                 '--patch-size', '32')
+    assert result.exit_code == 0, result.stderr
+    assert Denoiser.load(tmp_path / 'more.safetensors').network.config == Denoiser.load(model).network.config
+
+
+def test_train_with_a_bad_file(run, frames, tmp_path):
+    frames[1].write_bytes(b'nothing')
+    options = ['-o', tmp_path / 'm.safetensors', '--max-steps', '1', '--patch-size', '32', '--batch-size', '1']
+    result = run('train', *frames, *options)
+    assert result.exit_code == 1 and f'{frames[1]}: error: is not a FITS file' in result.stderr
+    assert 'trained on 2 images' in result.stdout and (tmp_path / 'm.safetensors').exists()
+    result = run('train', frames[1], '--overwrite', *options)
+    assert result.exit_code == 1 and 'no image to train on' in result.stderr
+
+
+def test_train_does_not_overwrite_a_frame(run, frames):
+    before = frames[0].read_bytes()
+    result = run('train', *frames, '-o', frames[0], '--overwrite', '--max-steps', '1')
+    assert result.exit_code == 1 and 'would overwrite its input' in result.stderr
+    assert frames[0].read_bytes() == before
+
+
+def test_kinds_of_the_demo():
+    assert tuple(SCENE_KINDS) == _KINDS
+
+
+def test_demo(run, model, tmp_path):
+    out = tmp_path / 'demo'
+    result = run('demo', '-o', out, '--size', '64', '--kind', 'crowded', '--model', model, '--seed', '3')
+    assert result.exit_code == 0, result.stderr
+    names = ['comparison.png', 'denoised.fits', 'noisy.fits', 'truth.fits']
+    assert sorted(path.name for path in out.iterdir()) == names
+    for line in ('noise reduction', 'all pixels', 'faint pixels', 'bright pixels', '|mean(denoised - truth)|'):
+        assert line in result.stdout
+    assert (out / 'comparison.png').read_bytes().startswith(b'\x89PNG')
+    result = run('demo', '-o', out, '--size', '64', '--model', model)
+    assert result.exit_code == 1 and 'noisy.fits exists' in result.stderr
+    assert run('demo', '-o', out, '--size', '64', '--model', model, '--overwrite').exit_code == 0
+
+
+def test_denoise_real_files(run, data_path, model, tmp_path):
+    names = ['ccdproc/a8280271.fits', 'hst_nicmos/image.fits', 'kepler/tpf_test_00.fits', 'hst_foc/foc.fits']
+    result = run('denoise', *(data_path / name for name in names), '-o', tmp_path / 'out', '--model', model)
+    assert result.exit_code == 1
+    assert 'tpf_test_00.fits: error: the file has no science image' in result.stderr
+    assert '3 of 4 files denoised' in result.stdout
+    # Cards that are not standard are not reported.
+    assert 'header keyword is invalid' not in result.stderr

@@ -1,0 +1,169 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Denoiser: saving, loading, predicting; the calibration.
+"""
+
+import json
+import pickle
+import resource
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from conftest import make_tiny_denoiser
+
+from astropy_n2v import Denoiser, NoiseModel
+from astropy_n2v.calibration import Calibration
+from astropy_n2v.weights import default_models, find_default
+
+
+class TestFiles:
+    def test_round_trip(self, tiny_denoiser, tmp_path, rng):
+        path = tmp_path / 'model.safetensors'
+        tiny_denoiser.save(path)
+        again = Denoiser.load(path)
+        assert again.metadata == tiny_denoiser.metadata
+        assert again.hole == tiny_denoiser.hole
+        assert again.sha256 == tiny_denoiser.sha256
+        data = rng.normal(0, 1, (32, 40))
+        np.testing.assert_array_equal(again.predict(data, NoiseModel(1.0)).mean,
+                                      tiny_denoiser.predict(data, NoiseModel(1.0)).mean)
+        assert [file.name for file in tmp_path.iterdir()] == ['model.safetensors']
+
+    def test_hole_is_kept(self, tmp_path):
+        make_tiny_denoiser((1, 3)).save(tmp_path / 'm')
+        assert Denoiser.load(tmp_path / 'm').hole == (1, 3)
+
+    @pytest.mark.parametrize('cut', [0, 4, 100, 5000])
+    def test_truncated(self, tiny_denoiser, tmp_path, cut):
+        path = tmp_path / 'model.safetensors'
+        tiny_denoiser.save(path)
+        path.write_bytes(path.read_bytes()[:cut])
+        with pytest.raises(ValueError, match='truncated'):
+            Denoiser.load(path)
+
+    def test_pickle_is_never_executed(self, tmp_path):
+        class Evil:
+            def __reduce__(self):
+                return open, (str(tmp_path / 'was_here'), 'w')
+
+        path = tmp_path / 'evil.safetensors'
+        path.write_bytes(pickle.dumps(Evil()))
+        with pytest.raises(ValueError, match='not a safetensors file'):
+            Denoiser.load(path)
+        torch.save({'x': torch.zeros(2)}, path)
+        with pytest.raises(ValueError, match='not a safetensors file'):
+            Denoiser.load(path)
+        assert not (tmp_path / 'was_here').exists()
+
+    def test_of_others(self, tmp_path):
+        path = tmp_path / 'other.safetensors'
+        safetensors.torch.save_file({'x': torch.zeros(3)}, path)
+        with pytest.raises(ValueError, match='was not written by astropy_n2v'):
+            Denoiser.load(path)
+
+    @pytest.mark.parametrize('change, match', [
+        (dict(architecture='PlainUNet'), "holds the architecture 'PlainUNet', expected 'BlindSpotUNet'"),
+        (dict(version=99), 'format version 99'),
+        (dict(network={'widths': [3, 3], 'decoder_widths': [3]}), 'do not fit its architecture'),
+        (dict(network={'colour': 'red'}), 'do not fit its architecture'),
+        (dict(hole=None), 'do not fit its architecture'),
+    ])
+    def test_of_another_architecture(self, tiny_denoiser, tmp_path, change, match):
+        path = tmp_path / 'model.safetensors'
+        raw = tiny_denoiser._serialize()
+        header = json.loads(raw[8:8 + int.from_bytes(raw[:8], 'little')])
+        content = {**json.loads(header['__metadata__']['astropy_n2v']), **change}
+        safetensors.torch.save_file(safetensors.torch.load(raw), path, metadata={'astropy_n2v': json.dumps(content)})
+        with pytest.raises(ValueError, match=match):
+            Denoiser.load(path)
+
+    def test_failed_save_leaves_nothing(self, tiny_denoiser, tmp_path, monkeypatch):
+        path = tmp_path / 'model.safetensors'
+        path.write_text('older')
+        monkeypatch.setattr('os.replace', lambda *args: (_ for _ in ()).throw(OSError('disk full')))
+        with pytest.raises(OSError, match='disk full'):
+            tiny_denoiser.save(path)
+        assert path.read_text() == 'older' and len(list(tmp_path.iterdir())) == 1
+
+    def test_shipped_models(self):
+        models = default_models()
+        assert (1, 1) in models
+        assert sum(path.stat().st_size for path in models.values()) < 5e6
+        for hole, path in models.items():
+            assert Denoiser.load(path).hole == hole
+            assert path.with_suffix('.md').exists()
+        assert find_default((1, 1)) == models[1, 1]
+
+
+class TestPredict:
+    def test_errors(self, tiny_denoiser):
+        with pytest.raises(ValueError, match='two-dimensional'):
+            tiny_denoiser.predict(np.zeros((2, 8, 8)), NoiseModel(1.0))
+        with pytest.raises(ValueError, match='mask must have the shape'):
+            tiny_denoiser.predict(np.zeros((16, 16)), NoiseModel(1.0), np.zeros((2, 2)))
+        with pytest.raises(ValueError, match='no valid pixel'):
+            tiny_denoiser.predict(np.zeros((16, 16)), NoiseModel(1.0), np.ones((16, 16)))
+        with pytest.raises(ValueError, match='gain must broadcast'):
+            tiny_denoiser.predict(np.zeros((16, 16)), NoiseModel(1.0, gain=np.ones(5)))
+
+    def test_pixels_without_noise_count_as_masked(self, tiny_denoiser, rng):
+        data = rng.normal(0, 1, (32, 32))
+        sigma = np.ones(data.shape)
+        sigma[4:6, 4:6] = 0
+        mask = sigma == 0
+        np.testing.assert_array_equal(tiny_denoiser.predict(data, NoiseModel(sigma)).mean,
+                                      tiny_denoiser.predict(data, NoiseModel(1.0), mask).mean)
+
+    def test_progress_reaches_one(self, tiny_denoiser, rng):
+        fractions = []
+        tiny_denoiser.predict(rng.normal(0, 1, (150, 150)), NoiseModel(1.0), tile_size=112, progress=fractions.append)
+        assert len(fractions) > 1 and fractions[-1] == 1 and sorted(fractions) == fractions
+
+    @pytest.mark.slow
+    def test_memory_is_bounded(self):
+        code = textwrap.dedent('''
+            import resource, numpy as np, torch, scipy.ndimage, astropy.nddata
+            import astropy_n2v.ccd, astropy_n2v.denoiser
+            from astropy_n2v import NoiseModel, denoise
+            base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            image = np.random.default_rng(0).standard_normal((4096, 4096), dtype=np.float32)
+            denoise(image, noise=NoiseModel(1.0))
+            print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024 ** 2)
+        ''')
+        output = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+        assert float(output.stdout) < 1.2   # GiB, input and output included
+        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
+
+
+class TestCalibration:
+    def simulate(self, rng, offset=0.0, factor=1.0, n=100_000):
+        mean = rng.exponential(2, n)
+        spread = np.full(n, 0.7)
+        x = mean + 0.7 * np.sqrt(factor) * rng.normal(size=n)
+        y = x + rng.normal(size=n)
+        return y - (mean - offset * np.sqrt(1.49)), mean - offset * np.sqrt(1.49), spread, np.ones(n), np.ones(n)
+
+    def test_right_prediction_is_left_alone(self, rng):
+        arguments = self.simulate(rng)
+        calibration = Calibration.fit(*arguments)
+        mean, spread = calibration.apply(*arguments[1:4])
+        assert np.abs(mean - arguments[1]).max() < 0.05
+        assert np.abs(spread - 0.7).max() < 0.05
+        assert calibration.innovation_rms == pytest.approx(1, abs=0.01)
+
+    def test_offset_and_spread_are_found(self, rng):
+        arguments = self.simulate(rng, offset=0.3, factor=2.0)
+        mean, spread = Calibration.fit(*arguments).apply(*arguments[1:4])
+        assert np.mean(arguments[0] + arguments[1] - mean) == pytest.approx(0, abs=0.02)
+        assert np.median(spread) == pytest.approx(0.7 * np.sqrt(2), rel=0.03)
+
+    def test_few_pixels_change_nothing(self, rng):
+        arguments = [values[:50] for values in self.simulate(rng, offset=1.0)]
+        mean, spread = Calibration.fit(*arguments).apply(*arguments[1:4])
+        np.testing.assert_array_equal(mean, arguments[1])
+        np.testing.assert_array_equal(spread, arguments[2])
