@@ -49,9 +49,9 @@ class Calibration:
         return cls(np.zeros(1), np.zeros(1), np.ones(1), np.nan)
 
     @classmethod
-    def fit(cls, difference, mean, spread, noise_variance, weight, *, relative_error=0.003):
+    def fit(cls, difference, mean, spread, noise_variance, weight, *, judged=None, relative_error=0.003):
         """
-        Learn the corrections from pixels that the prediction was not trained on.
+        Learn the corrections.
 
         Parameters
         ----------
@@ -63,6 +63,9 @@ class Calibration:
             Variance of the noise at the blind mean.
         weight : `~numpy.ndarray`
             Probability that the pixel is none of the outliers.
+        judged : `~numpy.ndarray` of bool, optional
+            Pixels that the prediction was not trained on; the spread is corrected by them alone.
+            By default all.
         relative_error : float, optional
             How accurately the variance of the noise is known.
 
@@ -84,12 +87,13 @@ class Calibration:
         parts = [part for part in parts if part.size >= _MIN_PER_BIN // 2 and weight[part].sum() > 20]
         if not parts:
             return cls.neutral()
+        judged = np.ones(n, dtype=bool) if judged is None else judged
         prior = spread ** 2
         values = difference, prior, noise_variance, weight
         # What all pixels have in common is known best; a part deviates only as far as is certain.
         # Offsets: the mean of all is kept as it is. Spreads: the sky, where little can be told, as one.
         common = np.average(difference / np.sqrt(prior + noise_variance), weights=weight)
-        sky = prior < _SKY_SHARE * noise_variance
+        sky = judged & (prior < _SKY_SHARE * noise_variance)
         factor = 1.0
         if sky.sum() >= _MIN_PER_BIN:
             factor, error = cls._fit_factor(*(v[sky] for v in values), common, relative_error)
@@ -98,9 +102,14 @@ class Calibration:
         for part in parts:
             part_values = [v[part] for v in values]
             z = part_values[0] / np.sqrt(part_values[1] + part_values[2])
-            rms = np.sqrt(np.average(z ** 2, weights=part_values[3]))
             offset = np.average(z, weights=part_values[3])
-            offset = common + _shrink(offset - common, rms / np.sqrt(weight[part].sum()))
+            offset = common + _shrink(offset - common, z.std() / np.sqrt(weight[part].sum()))
+            own_judged = judged[part]
+            part_values = [v[own_judged] for v in part_values]
+            if part_values[3].sum() < 20:
+                rows.append((np.median(mean[part]), offset, 1.0, np.nan))
+                continue
+            rms = np.sqrt(np.average(z[own_judged] ** 2, weights=part_values[3]))
             if np.median(part_values[1] / part_values[2]) < _SKY_SHARE:
                 own = factor
             else:
@@ -108,7 +117,7 @@ class Calibration:
                 own = 1 + _shrink(own - 1, error)
             rows.append((np.median(mean[part]), offset, own, rms))
         centres, offsets, factors, rms = np.array(rows).T
-        return cls(centres, offsets, factors, float(np.median(rms)))
+        return cls(centres, offsets, factors, float(np.nanmedian(rms)) if np.isfinite(rms).any() else np.nan)
 
     @staticmethod
     def _fit_factor(difference, prior, noise, weight, offset, relative_error):

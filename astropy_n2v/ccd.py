@@ -16,8 +16,8 @@ from astropy.nddata import NDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
 from .config import conf
-from .noise import choose_hole, noise_autocorrelation
-from .noise_sources import header_value, resolve_noise, variance_plane
+from .noise import choose_hole, header_value, noise_autocorrelation, resolve_noise, variance_plane
+from .scaling import cutouts
 
 __all__ = ['denoise']
 
@@ -144,6 +144,8 @@ def _aperture_factor(mean, std, used):
 
     Faint structure counts as error here, so that the factor is rather too large than too small.
     """
+    part = cutouts(mean.shape)
+    mean, std, used = mean[part], std[part], used[part]
     ny, nx = (n // _APERTURE for n in mean.shape)
     cut = (slice(ny * _APERTURE), slice(nx * _APERTURE))
 
@@ -454,6 +456,7 @@ def _provenance(model, denoiser, noise, prediction, frame, mean, std, strength):
     if factor is not None:
         cards['N2VAPFAC'] = (round(factor, 2), f'error of {_APERTURE}x{_APERTURE} sums / root of summed variance')
     cards['N2VDATE'] = (date, 'UTC of denoising')
-    history = [f'astropy_n2v {__version__}: denoised with model {name}; data and uncertainty replaced',
-               'astropy_n2v: errors of neighbouring pixels are correlated, do not sum variances']
+    # Of 72 characters at most: longer lines are broken inside words.
+    history = [f'astropy_n2v {__version__}: denoised, model {name}'[:72],
+               'astropy_n2v: errors are correlated, do not sum variances, see N2VAPFAC']
     return cards, history

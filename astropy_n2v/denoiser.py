@@ -190,9 +190,8 @@ class Denoiser:
 
     def _calibrate(self, data, valid, noise, scaling, mean, spread, judged):
         """Compare the blind prediction with the data on a sample of pixels."""
-        judged = valid if judged is None else judged & valid
-        index = np.flatnonzero(judged)
-        index = index[::max(1, -(-index.size // _MAX_CALIBRATION))]
+        index = np.arange(0, valid.size, max(1, np.count_nonzero(valid) // _MAX_CALIBRATION))
+        index = index[valid.ravel()[index]]
         if index.size == 0:
             return Calibration.neutral()
         y = scaling.forward(data.ravel()[index].astype(float))
@@ -204,6 +203,7 @@ class Denoiser:
         _, _, _, outlier, variance = posterior_moments(tensors[0], torch.ones_like(tensors[0], dtype=torch.bool),
                                                        *tensors[1:], suspect_neighbours=False)
         return Calibration.fit(y - blind, blind, deviation, variance[0].numpy(), 1 - outlier[0].numpy(),
+                               judged=None if judged is None else np.asarray(judged).ravel()[index],
                                relative_error=noise.relative_error)
 
     def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0, tile_size=None,
@@ -261,11 +261,11 @@ class Denoiser:
         if noise is None:
             noise = estimate_noise(data, ~valid)
         noise.check_shape(data.shape)
-        scaling = Scaling.from_image(data, noise, ~valid)
         # A pixel without noise cannot be weighed against its surroundings.
-        bad = noise.unusable(data.shape, scaling.level)
+        bad = noise.unusable(data.shape)
         if bad is not None:
             valid &= ~bad
+        scaling = Scaling.from_image(data, noise, ~valid)
         device = select_device(device)
         tile_size = conf.tile_size if tile_size is None else tile_size
         blind_mean, blind_spread = self._predict_blind(data, valid, noise, scaling, tile_size, device, progress)

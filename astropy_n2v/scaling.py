@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.stats import SigmaClip
 
-__all__ = ['Scaling', 'background_level', 'subsample']
+__all__ = ['Scaling', 'background_level', 'cutouts', 'subsample']
 
 _MAX_SAMPLE = 1_000_000
 
@@ -41,6 +41,40 @@ def subsample(values, size=_MAX_SAMPLE):
     """
     values = np.asarray(values).ravel()
     return values[::max(1, -(-values.size // size))]
+
+
+def cutouts(shape, size=640):
+    """
+    Index of nine cut-outs, evenly spread over an image, that stand for all of it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the image.
+    size : int, optional
+        Height and width of a cut-out in pixels.
+
+    Returns
+    -------
+    tuple
+        To index the image with: the cut-outs side by side, or all of an image that is not
+        larger than they are together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.scaling import cutouts
+    >>> image = np.zeros((4096, 1000), dtype='f4')
+    >>> image[cutouts(image.shape)].shape
+    (1920, 1000)
+    """
+    axes = []
+    for n in shape:
+        starts = np.linspace(0, n - size, 3).astype(int)
+        axes.append(np.arange(n) if n <= 3 * size else np.concatenate([np.arange(i, i + size) for i in starts]))
+    if all(axis.size == n for axis, n in zip(axes, shape)):
+        return slice(None), slice(None)
+    return np.ix_(*axes)
 
 
 def background_level(data, mask=None):

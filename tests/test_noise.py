@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import NoiseModel, estimate_noise, noise_autocorrelation
-from astropy_n2v.noise import choose_hole
-from astropy_n2v.noise_sources import gain_value, header_value, resolve_noise, variance_plane
+from astropy_n2v.noise import choose_hole, gain_value, header_value, resolve_noise, variance_plane
 from astropy_n2v.simulate import SCENE_KINDS, make_scene
 
 

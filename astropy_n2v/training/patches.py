@@ -43,9 +43,11 @@ class TrainingFrame:
         seen = np.isfinite(data)
         if mask is not None:
             seen &= ~mask
+        bad = noise.unusable(data.shape)
+        if bad is not None:
+            seen &= ~bad
         scaling = Scaling.from_image(data, noise, ~seen)
         v0, slope, zero = scaling.noise_parameters(noise)
-        seen &= np.broadcast_to(np.isfinite(v0) & (v0 + slope > 0), seen.shape)
         z = np.where(seen, scaling.forward(np.where(seen, data, scaling.level)), 0)
         judged = np.zeros(seen.shape, dtype=bool)
         if held_out:

@@ -13,9 +13,10 @@ from astropy import units as u
 from astropy.nddata import InverseVariance, NDUncertainty, VarianceUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
-from .config import conf
-from .noise import NoiseModel, estimate_noise
-from .scaling import background_level
+from ..config import conf
+from ..scaling import background_level, cutouts
+from .estimation import estimate_noise
+from .model import NoiseModel
 
 __all__ = ['gain_value', 'header_value', 'readnoise_value', 'resolve_noise', 'variance_plane']
 
@@ -45,7 +46,7 @@ def header_value(header, keywords):
 
     Examples
     --------
-    >>> from astropy_n2v.noise_sources import header_value
+    >>> from astropy_n2v.noise import header_value
     >>> header_value({'GAIN': '1.9 e-/ADU'}, ['EGAIN', 'GAIN'])
     ('GAIN', 1.9)
     """
@@ -230,6 +231,9 @@ def _own_slope(image, variance, usable, sky, typical):
 
 def _agrees(image, mask, noise, what):
     """Whether the measured noise of the sky agrees with a model of it; warn if not."""
+    part = cutouts(image.shape)
+    noise = noise.at(image.shape, *part)
+    image, mask = image[part], mask[part]
     level = background_level(image, mask)
     sigma = np.sqrt(noise.variance(level))
     # In units of the given noise, which may vary over the image.

@@ -1,0 +1,9 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The noise of an image: what is known of it, and what the image itself tells.
+"""
+
+from .correlation import *  # noqa: F403
+from .estimation import *  # noqa: F403
+from .model import *  # noqa: F403
+from .sources import *  # noqa: F403

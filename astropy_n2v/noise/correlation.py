@@ -1,0 +1,202 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Autocorrelation of the noise, and the hole that it calls for.
+"""
+
+import numpy as np
+from astropy.stats import SigmaClip
+from scipy.ndimage import binary_dilation, gaussian_filter
+
+from .blocks import block_means, occupied, valid_image
+
+__all__ = ['choose_hole', 'noise_autocorrelation']
+
+# Neighbouring pixels whose noise has at least this correlation are to be hidden together. At 0.05,
+# four neighbours let 1 % of the noise variance be foreseen.
+_MIN_CORRELATION = 0.06
+_MAX_HOLE = 9
+
+
+def _sky_residual(image, sigma):
+    """What is left of the sky after its large-scale structure; NaN on sources."""
+    valid = good = np.isfinite(image)
+    filled = occupied(image)
+    # Faint sources show in a smoothed image before they show in single pixels; where photons are
+    # few, only averages of about ten of them say anything.
+    blur = max(1.5, np.sqrt(10 / (4 * np.pi * max(filled, 1e-3))))
+    for _ in range(3):
+        weight = gaussian_filter(good.astype(float), sigma)
+        smooth = gaussian_filter(np.where(good, image, 0), sigma) / np.maximum(weight, 1e-6)
+        residual = np.where(valid & (weight > 0.1), image - smooth, np.nan)
+        rms = np.sqrt(np.nanmean(np.where(good, residual, np.nan) ** 2))
+        if not rms > 0:
+            break
+        background = gaussian_filter(np.where(good, image, 0), 4 * blur) \
+            / np.maximum(gaussian_filter(good.astype(float), 4 * blur), 1e-6)
+        blurred = gaussian_filter(np.where(good, image - background, 0), blur)
+        sources = blurred > 3 * np.sqrt(np.mean(blurred[good] ** 2))
+        if filled > 0.5:
+            sources |= np.abs(residual) > 5 * rms
+        fewer = good & ~binary_dilation(sources, iterations=3)
+        if fewer.sum() < 0.15 * valid.sum():
+            break
+        good = fewer
+    return np.where(good, residual, np.nan)
+
+
+def _products(residual, lag_y, lag_x):
+    """Products of pixels a lag apart, shape of the residual; NaN where one is missing."""
+    ny, nx = residual.shape
+    first = residual[:ny - lag_y, max(0, -lag_x):nx - max(0, lag_x)]
+    second = residual[lag_y:, max(0, lag_x):nx - max(0, -lag_x)]
+    return first * second
+
+
+def noise_autocorrelation(data, mask=None, *, max_lag=4):
+    """
+    Autocorrelation of the noise between neighbouring pixels, measured on the sky.
+
+    Sources are masked, structure larger than some pixels is subtracted, and the typical
+    (median) part of the sky decides, so that faint sources hardly count.
+
+    Parameters
+    ----------
+    data : array_like
+        Image of shape (ny, nx).
+    mask : array_like of bool, optional
+        True where the data are not to be used.
+    max_lag : int, optional
+        The largest lag in pixels.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Shape (2 max_lag + 1, 2 max_lag + 1); the centre is lag 0, where the value is 1.
+
+    Raises
+    ------
+    ValueError
+        If ``data`` is not two-dimensional, or has no valid pixels, or is constant.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v import noise_autocorrelation
+    >>> noise = np.random.default_rng(0).normal(size=(256, 257))
+    >>> rho = noise_autocorrelation(noise[:, 1:] + noise[:, :-1])
+    >>> bool(abs(rho[4, 5] - 0.5) < 0.03)
+    True
+    """
+    image = valid_image(data, mask)
+    image = image - np.nanmean(image)
+    scale = np.nanstd(image)
+    if not scale > 0:
+        raise ValueError('data is constant: its noise has no autocorrelation')
+    # As small as leaves a noise that is correlated over a few pixels recognisable.
+    sigma = 2.5
+    residual = _sky_residual(image / scale, sigma)
+    half = max(max_lag, 5)
+    covariance = np.zeros((2 * half + 1, 2 * half + 1))
+    for lag_y in range(half + 1):
+        for lag_x in range(-half, half + 1):
+            if lag_y < residual.shape[0] and abs(lag_x) < residual.shape[1]:
+                value = _typical_product(residual, lag_y, lag_x)
+                covariance[half + lag_y, half + lag_x] = value
+                covariance[half - lag_y, half - lag_x] = value
+    covariance = _subtract_structure(_undo_high_pass(covariance, sigma))
+    variance = covariance[half, half]
+    if not variance > 0:
+        covariance = np.zeros(covariance.shape)
+        covariance[half, half] = variance = 1.0
+    inner = slice(half - max_lag, half + max_lag + 1)
+    return np.clip(covariance[inner, inner] / variance, -1, 1)
+
+
+def _subtract_structure(covariance):
+    """
+    Subtract the autocovariance of what is no noise: nebulosity, unresolved sources.
+
+    It varies smoothly, so that its values at small lags continue those at larger lags, where
+    the noise has none.
+    """
+    half = covariance.shape[0] // 2
+    lag = np.hypot(*np.indices(covariance.shape) - half)
+    near, far = (lag > 2.9) & (lag < 3.7), (lag > 3.9) & (lag < 5.1)
+    at_near, at_far = covariance[near].mean(), covariance[far].mean()
+    if not at_near > at_far > 0:
+        return covariance
+    slope = (at_near - at_far) / (lag[far].mean() - lag[near].mean())
+    structure = np.where(lag < 5, np.maximum(at_near + slope * (lag[near].mean() - lag), 0), 0)
+    if structure.max() > 0.9 * covariance[half, half]:
+        return covariance
+    return covariance - structure
+
+
+def _typical_product(residual, lag_y, lag_x):
+    """Mean product of pixels a lag apart, over blocks without the extreme ones."""
+    products = _products(residual, lag_y, lag_x)
+    values = block_means(products, 32)
+    values = values[np.isfinite(values)]
+    if values.size < 16:
+        values = products[np.isfinite(products)]
+        return values.mean() if values.size else 0.0
+    return SigmaClip(sigma=2.5, maxiters=10)(values, masked=False).mean()
+
+
+def _undo_high_pass(covariance, sigma):
+    """
+    The autocovariance of noise from that of the noise minus its local Gaussian mean.
+
+    The latter is the former convolved with a known function; what is zero beyond the largest
+    lag can be solved for.
+    """
+    half = covariance.shape[0] // 2
+    axis = np.arange(-2 * half, 2 * half + 1)
+    squared = axis[:, None] ** 2 + axis[None, :] ** 2
+    response = (np.exp(-squared / (4 * sigma ** 2)) / (4 * np.pi * sigma ** 2)
+                - 2 * np.exp(-squared / (2 * sigma ** 2)) / (2 * np.pi * sigma ** 2))
+    response[2 * half, 2 * half] += 1
+    y, x = np.indices(covariance.shape).reshape(2, -1)
+    matrix = response[y[:, None] - y[None, :] + 2 * half, x[:, None] - x[None, :] + 2 * half]
+    return np.linalg.solve(matrix, covariance.ravel()).reshape(covariance.shape)
+
+
+def choose_hole(correlation, *, threshold=_MIN_CORRELATION):
+    """
+    The smallest hole that hides the neighbours whose noise is correlated.
+
+    Parameters
+    ----------
+    correlation : `~numpy.ndarray`
+        From `noise_autocorrelation`.
+    threshold : float, optional
+        Correlations of this size or larger count.
+
+    Returns
+    -------
+    tuple of int
+        Height and width of the hole, odd.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import choose_hole
+    >>> rho = np.array([[0.0, 0.0, 0.0], [0.4, 1.0, 0.4], [0.0, 0.0, 0.0]])
+    >>> choose_hole(rho)
+    (1, 3)
+    """
+    centre = correlation.shape[0] // 2
+    large = np.abs(correlation) >= threshold
+    # Farther neighbours have a smaller say in the prediction.
+    distance = np.abs(np.indices(correlation.shape) - centre).max(axis=0)
+    large &= (distance < 2) | (np.abs(correlation) >= 1.5 * threshold)
+    hole = []
+    for line in (large[:, centre], large[centre]):
+        reach = 0
+        # Only an unbroken run of correlated lags: beyond, it is structure and not noise.
+        while reach < centre and line[centre + reach + 1]:
+            reach += 1
+        hole.append(min(2 * reach + 1, _MAX_HOLE))
+    if centre and (large[centre + 1, centre + 1] or large[centre + 1, centre - 1]):
+        hole = [max(size, 3) for size in hole]
+    return tuple(hole)

@@ -1,0 +1,210 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The noise of an image, estimated from the image alone.
+"""
+
+import warnings
+
+import numpy as np
+from scipy.optimize import nnls
+
+from ..scaling import background_level, subsample
+from .blocks import block_means, occupied, valid_image
+from .correlation import noise_autocorrelation
+from .model import NoiseModel
+
+__all__ = ['estimate_noise']
+
+
+def _laplacian(image):
+    """
+    Response to the kernel [[1, -2, 1], [-2, 4, -2], [1, -2, 1]] / 6.
+
+    Unit response to white noise, none to gradients, little to what a point-spread function has
+    smoothed (Immerkaer 1996, Computer Vision and Image Understanding 64, 300).
+    """
+    rows = image[:-2] - 2 * image[1:-1] + image[2:]
+    return (rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]) / 6
+
+
+def _lower_mode(values):
+    """
+    Mean of the undisturbed part of variances of which some are disturbed upwards.
+
+    Returns the mean and the scatter of single values. The cube root of a variance is nearly
+    normal (Wilson & Hilferty 1931, PNAS 17, 684), so what lies low tells what should lie high.
+    """
+    roots = np.sort(np.cbrt(values))
+    for _ in range(50):
+        centre = np.median(roots)
+        scatter = centre - np.quantile(roots, 0.159)
+        fewer = roots[roots <= centre + 2.5 * scatter]
+        if fewer.size == roots.size:
+            break
+        roots = fewer
+    return centre ** 3 + 3 * centre * scatter ** 2, 3 * centre ** 2 * scatter
+
+
+def _reject_outliers(squares, size=16, threshold=25.0):
+    """Squared responses with those far above the others in their block, as of hot pixels, set to NaN."""
+    ny, nx = (-(-n // size) for n in squares.shape)
+    padded = np.full((ny * size, nx * size), np.nan)
+    padded[:squares.shape[0], :squares.shape[1]] = squares
+    blocks = padded.reshape(ny, size, nx, size)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', RuntimeWarning)  # blocks without a valid pixel
+        typical = np.nanmedian(blocks, axis=(1, 3), keepdims=True) / 0.455
+    # Where most responses are zero, the others are no outliers.
+    outlier = (blocks > threshold * typical) & (typical > 0)
+    return np.where(outlier, np.nan, blocks).reshape(padded.shape)[:squares.shape[0], :squares.shape[1]]
+
+
+def _block_variances(image):
+    """Level and noise variance in blocks just large enough to have a stable variance."""
+    squares = _laplacian(image) ** 2
+    if occupied(image) > 0.5:
+        squares = _reject_outliers(squares)
+    inner = image[1:-1, 1:-1]
+    for size in (8, 16, 32, 64):
+        variance, level = block_means(squares, size), block_means(inner, size)
+        good = np.isfinite(variance) & np.isfinite(level)
+        level, variance = level[good], variance[good]
+        if variance.size == 0:
+            continue
+        centre, scatter = _lower_mode(variance)
+        # Photon-starved blocks of few pixels often hold no event at all.
+        if variance.size < 32 or (centre > 0 and scatter < 0.45 * centre):
+            break
+    return level, variance, size
+
+
+def _photon_transfer(level, variance, sky, sky_variance):
+    """Slope of the noise variance with the level, or 0 if the image does not show one."""
+    above = level > sky + 2 * np.sqrt(sky_variance)
+    n_bins = min(12, above.sum() // 25)
+    if n_bins < 3:
+        return 0.0
+    order = np.argsort(level[above])
+    rows = []
+    for part in np.array_split(order, n_bins):
+        centre, scatter = _lower_mode(variance[above][part])
+        rows.append((level[above][part].mean() - sky, centre - sky_variance,
+                     max(scatter, 0.2 * sky_variance) / np.sqrt(part.size)))
+    x, excess, error = np.array(rows).T
+    # What is left of a source in the Laplacian grows with the square of its signal.
+    scale = x.max()
+    design = np.stack([x / scale, (x / scale) ** 2], axis=1) / error[:, None]
+    coefficients, _ = nnls(design, excess / error)
+    uncertainty = 1 / np.sqrt(np.sum(design[:, 0] ** 2))
+    if coefficients[0] < 5 * uncertainty:
+        return 0.0
+    slope = coefficients[0] / scale
+    # No part of the image can be darker than no light at all.
+    return slope if slope * (sky - np.quantile(level, 0.02)) < sky_variance else 0.0
+
+
+def estimate_noise(data, mask=None, *, gain=None, readnoise=None):
+    """
+    Estimate the noise of an image from the image itself.
+
+    Sources, crowding, nebulosity and gradients hardly matter: the noise is measured in small
+    blocks on what a Laplacian leaves of the image, and the blocks that sources disturb are
+    left out. It does not matter either if most pixels are zero.
+
+    Parameters
+    ----------
+    data : array_like
+        Image of shape (ny, nx).
+    mask : array_like of bool, optional
+        True where the data are not to be used.
+    gain : float or array_like, optional
+        Electrons per data unit, if known; scalar, or an array of the shape of ``data``. Otherwise the growth of the noise with the signal is
+        measured, where the image shows it.
+    readnoise : float or array_like, optional
+        Read noise in electrons, if known (with ``gain``): it tells which part of the sky's
+        noise is photon noise.
+
+    Returns
+    -------
+    NoiseModel
+        The noise, in data units; it holds at the level of the sky by measurement.
+
+    Raises
+    ------
+    ValueError
+        If ``data`` is not two-dimensional or smaller than 8x8, has no valid pixels, or is
+        constant.
+
+    See Also
+    --------
+    noise_autocorrelation : Whether the noise of neighbouring pixels is correlated.
+
+    Notes
+    -----
+    The block statistics are a variant of the photon transfer curve (Janesick 2007, "Photon
+    Transfer"); the kernel is that of Immerkaer (1996). Where the noise is correlated between
+    neighbours the response of the kernel is corrected for the measured autocorrelation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v import estimate_noise
+    >>> image = np.random.default_rng(0).normal(100, 5, (256, 256))
+    >>> noise = estimate_noise(image)
+    >>> bool(abs(noise.variance(100) ** 0.5 / 5 - 1) < 0.03)
+    True
+    """
+    image = valid_image(data, mask)
+    if min(image.shape) < 8:
+        raise ValueError(f'data must be at least 8x8 pixels to estimate its noise, got {image.shape}')
+    low, high = np.nanmin(image), np.nanmax(image)
+    if low == high:
+        raise ValueError(f'data is constant ({low:g}): its noise cannot be estimated, give noise, or gain and '
+                         'readnoise')
+    # Units in which squares neither overflow nor vanish; the spread of a constant part is no matter.
+    unit = np.nanstd(image)
+    sky = background_level(image)
+    image = (image - sky) / unit
+    level, variance, size = _block_variances(image)
+    if variance.size == 0 or not variance.max() > 0:
+        raise ValueError('data has too few valid pixels next to each other to estimate its noise')
+    # Not simply the lower levels: where photons are few, those are the blocks that caught none.
+    darkest = level <= max(np.quantile(level, 0.7), np.median(level) + 5 * np.sqrt(np.median(variance)) / size)
+    sky_variance, _ = _lower_mode(variance[darkest])
+    if not sky_variance > 0:
+        sky_variance = variance.mean()
+    # A disturbed Laplacian cannot make the noise larger than the spread below the sky.
+    response = _laplacian_response(image)
+    below = image[image < 0]
+    limit = 1.1 * np.mean(subsample(below) ** 2) * response if below.size > 100 else np.inf
+    if occupied(image) > 0.5:
+        sky_variance = min(sky_variance, limit)
+    sky_level = level[darkest].mean()
+    if gain is None:
+        slope = _photon_transfer(level, variance, sky_level, sky_variance)
+    else:
+        slope = 1 / (np.asarray(gain, dtype=float) * unit)
+    sky_variance = sky_variance / response
+    # In electrons: slope has the unit of 1 / gain, and the read noise is given in electrons.
+    if gain is not None and readnoise is not None:
+        floor = (np.asarray(readnoise, dtype=float) * slope) ** 2
+    else:
+        floor = 0.1 * sky_variance
+    if not np.any(slope > 0):
+        floor = sky_variance
+    floor = np.minimum(floor, sky_variance)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        zero = sky_level - np.where(slope > 0, (sky_variance - floor) / slope, 0)
+    if gain is None and slope > 0:
+        gain = 1 / (slope * unit)
+    return NoiseModel(np.sqrt(floor) * unit, gain,
+                      zero * unit + sky, source='measured', relative_error=0.03)
+
+
+def _laplacian_response(image):
+    """Variance of the Laplacian of the noise over that of the noise, 1 for white noise."""
+    correlation = noise_autocorrelation(image, max_lag=2)
+    line = np.array([1, -4, 6, -4, 1]) / 6
+    response = np.sum(correlation * np.outer(line, line))
+    # Noise that is so smooth that the Laplacian sees nothing of it is beyond this estimate.
+    return min(max(response, 0.02), 3.0)

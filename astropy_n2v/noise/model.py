@@ -1,0 +1,143 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The noise model.
+"""
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+__all__ = ['NoiseModel']
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseModel:
+    """
+    Gaussian noise plus photon noise that grows with the signal.
+
+    The variance of a pixel whose true value is x is
+    ``sigma**2 + max(x - zero_point, 0) / gain``.
+
+    Parameters
+    ----------
+    sigma : float or array_like
+        Standard deviation of the noise where there is no light (read noise), in data units;
+        scalar, or an array that broadcasts to the data.
+    gain : float or array_like, optional
+        Electrons per data unit; `None` if the noise does not grow with the signal.
+    zero_point : float or array_like, optional
+        The data value at which there is no light: a bias pedestal, or minus the sky that was
+        subtracted.
+    source : str, optional
+        Where the model comes from; it is recorded in headers.
+    relative_error : float, optional
+        How accurately the variance is known. What an image says about its own prediction is
+        believed only beyond this.
+
+    Raises
+    ------
+    ValueError
+        If ``sigma`` is negative or not finite, or ``gain`` is not positive, or the variance
+        would be zero everywhere.
+
+    Examples
+    --------
+    >>> from astropy_n2v import NoiseModel
+    >>> noise = NoiseModel(3.0, gain=2.0)
+    >>> float(noise.variance(100.0))
+    59.0
+    """
+
+    sigma: float
+    gain: float = None
+    zero_point: float = 0.0
+    source: str = 'given'
+    relative_error: float = 0.003
+
+    def __post_init__(self):
+        sigma, zero_point = np.asarray(self.sigma, dtype=float), np.asarray(self.zero_point, dtype=float)
+        if not (np.isfinite(sigma).all() and (sigma >= 0).all()):
+            raise ValueError(f'sigma must be finite and not negative, got {self.sigma}')
+        if not np.isfinite(zero_point).all():
+            raise ValueError(f'zero_point must be finite, got {self.zero_point}')
+        if self.gain is not None:
+            gain = np.asarray(self.gain, dtype=float)
+            if not (np.isfinite(gain).all() and (gain > 0).all()):
+                raise ValueError(f'gain must be finite and positive, got {self.gain}')
+            object.__setattr__(self, 'gain', gain)
+        elif not (sigma > 0).any():
+            raise ValueError('sigma must be positive somewhere if there is no gain, got 0')
+        object.__setattr__(self, 'sigma', sigma)
+        object.__setattr__(self, 'zero_point', zero_point)
+
+    @property
+    def slope(self):
+        """Growth of the variance with the signal, in data units: 1 / gain, or 0."""
+        return np.asarray(0.0) if self.gain is None else 1 / self.gain
+
+    def variance(self, signal):
+        """
+        Variance of the noise of pixels with a given true value.
+
+        Parameters
+        ----------
+        signal : float or array_like
+            True values in data units.
+
+        Returns
+        -------
+        float or `~numpy.ndarray`
+            Variance in data units squared.
+        """
+        return self.sigma ** 2 + self.slope * np.maximum(signal - self.zero_point, 0)
+
+    def check_shape(self, shape):
+        """
+        Check that the parameters broadcast to an image.
+
+        Raises
+        ------
+        ValueError
+            If they do not.
+        """
+        for name in ('sigma', 'gain', 'zero_point'):
+            value = getattr(self, name)
+            try:
+                np.broadcast_to(0 if value is None else value, shape)
+            except ValueError:
+                raise ValueError(f'{name} must broadcast to the shape of the data, {shape}, got an array of shape '
+                                 f'{np.shape(value)}') from None
+
+    def at(self, shape, y, x):
+        """The noise of the pixels [y, x] of an image of a given shape."""
+        def part(value):
+            return value if value is None or np.ndim(value) == 0 else np.broadcast_to(value, shape)[y, x]
+        # A copy, since a part alone may have no noise at all.
+        view = copy.copy(self)
+        for name in ('sigma', 'gain', 'zero_point'):
+            object.__setattr__(view, name, part(getattr(self, name)))
+        return view
+
+    def unusable(self, shape):
+        """Where there is no noise at all, at any level; None if nowhere."""
+        none = (self.sigma == 0) & (self.slope == 0)
+        return np.broadcast_to(none, shape) if none.any() else None
+
+    def __add__(self, constant):
+        """The noise of the data with a constant added."""
+        return replace(self, zero_point=self.zero_point + constant)
+
+    def __mul__(self, factor):
+        """The noise of the data multiplied by a positive factor."""
+        if not factor > 0:
+            raise ValueError(f'a noise model can be multiplied by positive factors only, got {factor}')
+        gain = None if self.gain is None else self.gain / factor
+        return replace(self, sigma=self.sigma * factor, gain=gain, zero_point=self.zero_point * factor)
+
+    def __repr__(self):
+        def text(value):
+            return f'{float(value):.6g}' if np.ndim(value) == 0 else f'array of shape {np.shape(value)}'
+        gain = 'None' if self.gain is None else text(self.gain)
+        return (f'NoiseModel(sigma={text(self.sigma)}, gain={gain}, zero_point={text(self.zero_point)}, '
+                f'source={self.source!r})')
