@@ -168,7 +168,7 @@ def choose_hole(correlation, *, threshold=_MIN_CORRELATION):
     Parameters
     ----------
     correlation : `~numpy.ndarray`
-        From `noise_autocorrelation`.
+        From `~astropy_n2v.noise_autocorrelation`.
     threshold : float, optional
         Correlations of this size or larger count.
 

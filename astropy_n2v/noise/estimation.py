@@ -118,8 +118,8 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None):
     mask : array_like of bool, optional
         True where the data are not to be used.
     gain : float or array_like, optional
-        Electrons per data unit, if known; scalar, or an array of the shape of ``data``. Otherwise the growth of the noise with the signal is
-        measured, where the image shows it.
+        Electrons per data unit, if known; scalar, or an array that broadcasts to ``data``.
+        Otherwise the growth of the noise with the signal is measured, where the image shows it.
     readnoise : float or array_like, optional
         Read noise in electrons, if known (with ``gain``): it tells which part of the sky's
         noise is photon noise.
