@@ -18,7 +18,7 @@ _MIN_PER_BIN = 200
 # Sky: where the spread adds less than this share to the noise. There its correction is bounded,
 # since a small error of the noise feigns a large one of the spread.
 _SKY_SHARE = 0.1
-_MAX_SKY_FACTOR = 4.0
+_MAX_SKY_FACTOR = 2.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import InverseVariance, NDUncertainty, VarianceUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
+from scipy.ndimage import gaussian_filter
 
 from ..config import conf
 from ..scaling import background_level, cutouts
@@ -235,8 +236,10 @@ def _agrees(image, mask, noise, what):
     noise = noise.at(image.shape, *part)
     image, mask = image[part], mask[part]
     level = background_level(image, mask)
-    sigma = np.sqrt(noise.variance(level))
-    # In units of the given noise, which may vary over the image.
+    # In units of the given noise, which varies over the image, not least with its brightness.
+    good = np.isfinite(image) & ~mask
+    local = gaussian_filter(np.where(good, image, level).astype(float), 8)
+    sigma = np.sqrt(noise.variance(local))
     with np.errstate(divide='ignore', invalid='ignore'):
         measured = _try_estimate((image - level) / sigma, mask)
     if measured is None:
