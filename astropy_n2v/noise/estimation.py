@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 
 from ..scaling import background_level, subsample
 from .blocks import block_means, occupied, valid_image
-from .correlation import noise_autocorrelation
+from .correlation import choose_hole, noise_autocorrelation
 from .model import NoiseModel
 
 __all__ = ['estimate_noise']
@@ -204,6 +204,8 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None):
 def _laplacian_response(image):
     """Variance of the Laplacian of the noise over that of the noise, 1 for white noise."""
     correlation = noise_autocorrelation(image, max_lag=2)
+    if choose_hole(correlation) == (1, 1):
+        return 1.0   # what little there is may as well be structure
     line = np.array([1, -4, 6, -4, 1]) / 6
     response = np.sum(correlation * np.outer(line, line))
     # Noise that is so smooth that the Laplacian sees nothing of it is beyond this estimate.
