@@ -16,7 +16,7 @@ from astropy.nddata import NDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
 from .config import conf
-from .noise import choose_hole, header_value, noise_autocorrelation, resolve_noise, variance_plane
+from .noise import choose_hole, header_value, looks_white, noise_autocorrelation, resolve_noise, variance_plane
 from .scaling import cutouts
 
 __all__ = ['denoise']
@@ -312,7 +312,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
                 raise ValueError(f'{name} must broadcast to the planes of the data, got {np.ndim(value)} dimensions')
 
     planes, noises, rejected = _prepare_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
-    needed = _needed_hole(frame, planes) if hole is None else hole
+    needed = _needed_hole(frame, planes, noises) if hole is None else hole
     inputs = [(frame.values[i], noises[i], frame.mask[i]) for i in planes]
     denoiser, judged = _load_model(model, hole, needed, inputs, seed, device, progress_bar, train_options)
 
@@ -351,7 +351,7 @@ def _prepare_planes(frame, **known):
     return planes, noises, rejected
 
 
-def _needed_hole(frame, planes):
+def _needed_hole(frame, planes, noises):
     """The hole that the autocorrelation of the noise calls for, from at most three planes."""
     chosen = planes[::max(1, len(planes) // 3)][:3]
     correlations = []
@@ -359,8 +359,11 @@ def _needed_hole(frame, planes):
         image, mask = frame.values[i], frame.mask[i]
         if (np.isfinite(image) & ~mask).sum() < 4000:
             continue
+        mask = mask | ~np.isfinite(image)
+        if looks_white(image, mask, noises[i]):
+            return 1, 1
         try:
-            correlations.append(noise_autocorrelation(image, mask | ~np.isfinite(image)))
+            correlations.append(noise_autocorrelation(image, mask))
         except ValueError:
             continue
     return choose_hole(np.median(correlations, axis=0)) if correlations else (1, 1)

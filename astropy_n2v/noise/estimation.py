@@ -103,7 +103,7 @@ def _photon_transfer(level, variance, sky, sky_variance):
     return slope if slope * (sky - np.quantile(level, 0.02)) < sky_variance else 0.0
 
 
-def estimate_noise(data, mask=None, *, gain=None, readnoise=None):
+def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=True):
     """
     Estimate the noise of an image from the image itself.
 
@@ -123,6 +123,8 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None):
     readnoise : float or array_like, optional
         Read noise in electrons, if known (with ``gain``): it tells which part of the sky's
         noise is photon noise.
+    correlated : bool, optional
+        Whether to correct for the measured autocorrelation of the noise, or to take it to be white.
 
     Returns
     -------
@@ -174,7 +176,7 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None):
     if not sky_variance > 0:
         sky_variance = variance.mean()
     # A disturbed Laplacian cannot make the noise larger than the spread below the sky.
-    response = _laplacian_response(image)
+    response = _laplacian_response(image) if correlated else 1.0
     below = image[image < 0]
     limit = 1.1 * np.mean(subsample(below) ** 2) * response if below.size > 100 else np.inf
     if occupied(image) > 0.5:

@@ -19,7 +19,7 @@ from ..scaling import background_level, cutouts
 from .estimation import estimate_noise
 from .model import NoiseModel
 
-__all__ = ['gain_value', 'header_value', 'readnoise_value', 'resolve_noise', 'variance_plane']
+__all__ = ['gain_value', 'header_value', 'looks_white', 'readnoise_value', 'resolve_noise', 'variance_plane']
 
 log = logging.getLogger(__name__)
 
@@ -230,26 +230,62 @@ def _own_slope(image, variance, usable, sky, typical):
     return max(float(np.sum(x * y) / np.sum(x ** 2)), 0.0)
 
 
-def _agrees(image, mask, noise, what):
-    """Whether the measured noise of the sky agrees with a model of it; warn if not."""
+def _in_units_of(noise, image, mask):
+    """The sky-subtracted image in units of a given noise, which varies over it; some parts of a large one."""
     part = cutouts(image.shape)
     noise = noise.at(image.shape, *part)
     image, mask = image[part], mask[part]
     level = background_level(image, mask)
-    # In units of the given noise, which varies over the image, not least with its brightness.
     good = np.isfinite(image) & ~mask
     local = gaussian_filter(np.where(good, image, level).astype(float), 8)
+    # On the sky the level is known better than that.
+    local = np.where(np.abs(local - level) > 0.5 * np.sqrt(noise.variance(level)), local, level)
     sigma = np.sqrt(noise.variance(local))
     with np.errstate(divide='ignore', invalid='ignore'):
-        measured = _try_estimate((image - level) / sigma, mask)
-    if measured is None:
+        return np.where(good, (image - level) / sigma, np.nan), float(np.median(sigma))
+
+
+def looks_white(image, mask, noise):
+    """
+    Whether an image has the variance between neighbouring pixels that white noise of a given size has.
+
+    Structure that resembles correlated noise then need not be feared.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        Data of shape (ny, nx).
+    mask : `~numpy.ndarray` of bool
+        True where they do not count.
+    noise : NoiseModel
+        The noise, known from elsewhere than the image.
+
+    Returns
+    -------
+    bool
+        False also where the noise was measured on the image itself, which proves nothing.
+    """
+    if 'image' in noise.source or 'measured' in noise.source:
+        return False
+    units, _ = _in_units_of(noise, image, mask)
+    white = _try_estimate(units, ~np.isfinite(units), correlated=False)
+    return white is not None and 0.9 < float(white.variance(0.0)) < 1.2
+
+
+def _agrees(image, mask, noise, what):
+    """Whether the measured noise of the sky agrees with a model of it; warn if not."""
+    units, given = _in_units_of(noise, image, mask)
+    ratios = []
+    # Structure may pass for correlation: the one or the other has to agree.
+    for correlated in (True, False):
+        measured = _try_estimate(units, ~np.isfinite(units), correlated=correlated)
+        if measured is None:
+            return True
+        ratios.append(float(np.sqrt(measured.variance(0.0))))
+    if any(1 / (1 + _AGREEMENT) <= ratio <= 1 + _AGREEMENT for ratio in ratios):
         return True
-    ratio = float(np.sqrt(measured.variance(0.0)))
-    if 1 / (1 + _AGREEMENT) <= ratio <= 1 + _AGREEMENT:
-        return True
-    given = float(np.median(sigma))
-    warnings.warn(f'the sky noise according to {what} is {given:.4g}, but {ratio * given:.4g} is measured on the image',
-                  AstropyUserWarning, stacklevel=4)
+    warnings.warn(f'the sky noise according to {what} is {given:.4g}, but {ratios[0] * given:.4g} is measured on the '
+                  'image', AstropyUserWarning, stacklevel=4)
     return False
 
 

@@ -78,7 +78,7 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         planes, noises, _ = _prepare_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
         frames += [(frame.values[i], noises[i], frame.mask[i]) for i in planes]
         if hole is None and init is None:
-            holes.append(_needed_hole(frame, planes))
+            holes.append(_needed_hole(frame, planes, noises))
     if init is not None and not isinstance(init, Denoiser):
         init = Denoiser.load(init, hole=hole)
     if hole is None:
