@@ -79,7 +79,7 @@ def measure(kind, model, seed, options):
            'nr_bright': nr(signal > 30), 'nr_worst_bin': worst, 'offset': error.mean(), 'sky_offset': error[sky].mean(),
            'rms_pull': np.sqrt(np.mean(pull ** 2)), 'coverage_95': np.mean(np.abs(pull) < 1.96), 'seconds': seconds}
     # What cannot be foreseen, in a frame of its own: planted, observed, and denoised like the other.
-    if model != 'self' or kind == 'survey':
+    if model != 'self':
         planted, places = plant(truth, sky_sigma, np.random.default_rng(seed + 2))
         scene.truth = planted
         noisy = scene.observe(seed=seed + 3)

@@ -29,7 +29,7 @@ BROAD_WEIGHT = 5e-5
 _BROAD_SCALE = 10.0
 # Where the spread is a small part of the total, the likelihood hardly depends on it, and it would
 # be learned last. Its gradient is raised by up to this factor; where it vanishes stays the same.
-_MAX_GAIN = 16.0
+_MAX_GAIN = 12.0
 # A surprising pixel makes its neighbours suspect: what is unforeseeable is seldom one pixel wide.
 _NEIGHBOUR_WEIGHT = 0.3
 
