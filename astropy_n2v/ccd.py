@@ -106,7 +106,7 @@ class _Frame:
         """A container of the kind that came in."""
         data = self.container
         if isinstance(data, np.ma.MaskedArray):
-            return np.ma.MaskedArray(mean, mask=data.mask, fill_value=data.fill_value)
+            return np.ma.MaskedArray(mean, mask=np.array(data.mask), fill_value=data.fill_value)
         if isinstance(data, u.Quantity):
             return u.Quantity(mean, data.unit, dtype=mean.dtype, copy=False)
         if not isinstance(data, NDData):
@@ -405,6 +405,10 @@ def _predict_planes(frame, planes, noises, denoiser, judged, *, strength, tile_s
     for i in rejected:
         mean[i] = frame.values[i]
     verbatim = frame.mask | ~np.isfinite(frame.values)
+    for i in planes:
+        noiseless = noises[i].unusable(frame.shape[-2:])
+        if noiseless is not None:
+            verbatim[i] |= noiseless
     if fill_masked:
         verbatim[tuple(np.transpose(planes)) if not single else ()] = False
     if verbatim.any():
@@ -433,16 +437,18 @@ def _provenance(model, denoiser, noise, prediction, frame, mean, std, strength):
     name = str(denoiser.metadata.get('name', 'custom'))
     if isinstance(model, (str, os.PathLike)) and model not in ('self', 'adapt', 'default'):
         name = os.path.basename(os.fspath(model))
+    # Cards take printable ASCII only.
+    name, source = (''.join(c if ' ' <= c <= '~' else '?' for c in text)[:60] for text in (name, noise.source))
     scaling = prediction.scaling
     gain = None if noise.gain is None else float(np.median(noise.gain))
     date = datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%dT%H:%M:%S')
     cards = {
         'N2VVERS': (__version__, 'astropy_n2v version'),
-        'N2VMODEL': (name.encode('ascii', 'replace').decode()[:60], 'denoising model'),
+        'N2VMODEL': (name, 'denoising model'),
         'N2VSHA': (denoiser.sha256[:16], 'SHA-256 of the model (first 16 digits)'),
         'N2VHOLE': (f'{denoiser.hole[0]}x{denoiser.hole[1]}', '[pix] hole, height x width'),
         'N2VSTREN': (float(strength), 'strength: 0 data, 1 posterior mean'),
-        'N2VNSRC': (noise.source[:60], 'source of the noise model'),
+        'N2VNSRC': (source, 'source of the noise model'),
         'N2VSKY': (scaling.level, '[data unit] background level'),
         'N2VSIGMA': (scaling.scale, '[data unit] noise at the background level'),
         'N2VSIG0': (float(np.median(noise.sigma)), '[data unit] noise without light'),

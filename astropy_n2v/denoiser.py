@@ -19,7 +19,7 @@ from .calibration import Calibration
 from .config import conf
 from .networks import BlindSpotUNet, blind_moments, network_inputs, posterior_moments
 from .noise import estimate_noise
-from .scaling import Scaling
+from .scaling import Scaling, coprime_step
 from .tiling import Tiling
 
 __all__ = ['Denoiser', 'Prediction', 'select_device']
@@ -190,7 +190,7 @@ class Denoiser:
 
     def _calibrate(self, data, valid, noise, scaling, mean, spread, judged):
         """Compare the blind prediction with the data on a sample of pixels."""
-        index = np.arange(0, valid.size, max(1, np.count_nonzero(valid) // _MAX_CALIBRATION))
+        index = np.arange(0, valid.size, coprime_step(np.count_nonzero(valid) // _MAX_CALIBRATION, valid.shape[1]))
         index = index[valid.ravel()[index]]
         if index.size == 0:
             return Calibration.neutral()
@@ -372,6 +372,8 @@ class Denoiser:
             content = json.loads(header['__metadata__']['astropy_n2v'])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f'{name} was not written by astropy_n2v') from error
+        if not isinstance(content, dict) or not isinstance(content.get('metadata', {}), dict):
+            raise ValueError(f'{name} was not written by astropy_n2v')
         if content.get('format') != _FORMAT or content.get('architecture') != 'BlindSpotUNet':
             raise ValueError(f'{name} holds the architecture {content.get("architecture")!r}, '
                              "expected 'BlindSpotUNet'")
@@ -379,7 +381,10 @@ class Denoiser:
             raise ValueError(f'{name} has format version {content.get("version")!r}, this version of astropy_n2v '
                              f'reads {_FORMAT_VERSION}')
         try:
-            network = BlindSpotUNet(**content['network'], hole=tuple(content['hole']))
+            hole = tuple(content['hole'])
+            if len(hole) != 2 or not all(isinstance(n, int) and n % 2 == 1 and n > 0 for n in hole):
+                raise ValueError(f'hole {hole}')
+            network = BlindSpotUNet(**content['network'], hole=hole)
             network.load_state_dict(weights, strict=True)
         except (RuntimeError, TypeError, KeyError, ValueError) as error:
             raise ValueError(f'{name} holds weights that do not fit its architecture: {error}') from error

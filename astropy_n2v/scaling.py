@@ -6,6 +6,7 @@ In units of the sky noise above the background all frames look alike. Nothing is
 and the way back is exact.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +40,17 @@ def subsample(values, size=_MAX_SAMPLE):
     >>> subsample(np.arange(10), 5).tolist()
     [0, 2, 4, 6, 8]
     """
-    values = np.asarray(values).ravel()
-    return values[::max(1, -(-values.size // size))]
+    values = np.asarray(values)
+    step = coprime_step(-(-values.size // size), values.shape[-1] if values.ndim else 1)
+    return values.ravel()[::step]
+
+
+def coprime_step(step, width):
+    """The smallest step that is not smaller and, over rows of a given width, comes by all columns."""
+    step = max(1, int(step))
+    while step > 1 and math.gcd(step, int(width)) > 1:
+        step += 1
+    return step
 
 
 def cutouts(shape, size=640):
@@ -111,7 +121,8 @@ def background_level(data, mask=None):
     good = np.isfinite(data)
     if mask is not None:
         good &= ~np.asarray(mask, dtype=bool)
-    values = subsample(data[good]).astype(float)
+    step = coprime_step(data.size // _MAX_SAMPLE, data.shape[-1] if data.ndim else 1)
+    values = data.ravel()[::step][good.ravel()[::step]].astype(float)
     if values.size == 0:
         raise ValueError('data has no valid pixel: all are masked or not finite')
     # The median first, so that no precision is lost to a large pedestal or to the scale.
@@ -151,10 +162,15 @@ class Scaling:
         """Measure the level of an image whose noise is known, and take the noise at that level."""
         level = background_level(data, mask)
         variance = noise.variance(level)
+        if not np.any(variance > 0):
+            # Not even a photon on the sky: the noise of the average pixel.
+            valid = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
+            variance = np.mean(noise.variance(np.where(valid, data, level))[valid])
         good = np.isfinite(variance) & (variance > 0)
         if not good.any():
             raise ValueError('noise must have a positive variance at the level of the background, got none')
-        return cls(float(level), float(np.sqrt(np.median(subsample(variance[good])))))
+        scale = np.median(subsample(variance[good]))
+        return cls(float(level), float(np.sqrt(scale)))
 
     def forward(self, data):
         """From data units to units of the sky noise."""

@@ -114,6 +114,12 @@ def test_checkpoint_resumes_to_the_same_weights(tmp_path):
     assert not (tmp_path / 'state.part').exists()
 
 
+def test_damaged_checkpoint_is_an_error(frame, scene, tmp_path):
+    (tmp_path / 'state').write_bytes(b'nonsense')
+    with pytest.raises(ValueError, match='cannot be resumed from'):
+        train(frame, noise=scene.noise, hole=1, checkpoint=tmp_path / 'state', **OPTIONS)
+
+
 @pytest.mark.parametrize('kwargs, match', [
     (dict(max_steps=0), 'max_steps must be a positive integer, got 0'),
     (dict(batch_size=1.5), 'batch_size must be a positive integer, got 1.5'),

@@ -55,7 +55,8 @@ def network_inputs(z, valid, v0, slope, zero):
         as outside of the image.
     """
     sky_variance = v0 + slope * torch.clamp(-zero, min=0)
-    local = 0.5 * torch.log(sky_variance)
+    # Where there is no noise at the level of the background, there is some above it.
+    local = 0.5 * torch.log(sky_variance.clamp(min=1e-6))
     poisson = 0.25 * torch.log(slope + 1e-3) + 1
     seen = valid > 0
     channels = [torch.asinh(z), local.expand_as(z), poisson.expand_as(z), torch.ones_like(z)]
@@ -198,7 +199,7 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, broad_weight=B
     """
     y = torch.where(valid, y, mean)
     photon = slope * torch.clamp(mean - zero, min=0)
-    noise = v0 + photon
+    noise = (v0 + photon).clamp(min=1e-12)
     prior = spread ** 2
     total = prior + noise
     difference = y - mean

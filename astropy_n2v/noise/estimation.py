@@ -13,7 +13,7 @@ from .blocks import block_means, occupied, valid_image
 from .correlation import choose_hole, noise_autocorrelation
 from .model import NoiseModel
 
-__all__ = ['estimate_noise']
+__all__ = ['allows_gain', 'estimate_noise']
 
 
 def _laplacian(image):
@@ -201,6 +201,41 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=Tru
         gain = 1 / (slope * unit)
     return NoiseModel(np.sqrt(floor) * unit, gain,
                       zero * unit + sky, source='measured', relative_error=0.03)
+
+
+def allows_gain(data, mask, gain):
+    """
+    Whether the bright parts of an image have at least the photon noise that a gain implies.
+
+    Parameters
+    ----------
+    data : array_like
+        Image of shape (ny, nx).
+    mask : array_like of bool
+        True where the data are not to be used.
+    gain : float
+        Electrons per data unit.
+
+    Returns
+    -------
+    bool
+        False if the gain is stale, as after a conversion of the unit or an average of exposures.
+    """
+    image = valid_image(data, mask)
+    sky, unit = background_level(image), np.nanstd(image)
+    if not unit > 0:
+        return True
+    image = (image - sky) / unit
+    level, variance, _ = _block_variances(image)
+    if variance.size == 0:
+        return True
+    sky_variance, _ = _lower_mode(variance)
+    implied = level / (gain * unit)
+    # Where photons should dominate. What a Laplacian leaves of sources only adds to the noise.
+    bright = implied > 4 * sky_variance
+    if bright.sum() < 3:
+        return True
+    return np.median(variance[bright] / implied[bright]) > 0.4 * _laplacian_response(image)
 
 
 def _laplacian_response(image):

@@ -12,11 +12,11 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import InverseVariance, NDUncertainty, VarianceUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, median_filter
 
 from ..config import conf
 from ..scaling import background_level, cutouts
-from .estimation import estimate_noise
+from .estimation import allows_gain, estimate_noise
 from .model import NoiseModel
 
 __all__ = ['gain_value', 'header_value', 'looks_white', 'readnoise_value', 'resolve_noise', 'variance_plane']
@@ -208,7 +208,8 @@ def _from_variance(image, mask, variance):
         zero = 0.0   # no value at all below zero: the root of a negative number
     static = variance - slope * np.maximum(image - zero, 0)
     floor = np.median(static[usable])
-    static = np.where(np.isfinite(static), static, floor)
+    # What fluctuation is left of the data (a plane of absolute values, flat-fielded) must not stay either.
+    static = median_filter(np.where(np.isfinite(static), static, floor), 5)
     return NoiseModel(np.sqrt(np.maximum(static, 0.02 * typical)), gain=1 / slope, zero_point=zero,
                       source='uncertainty, Poisson term rebuilt', relative_error=0.02)
 
@@ -343,6 +344,8 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, varianc
         return noise
     header = {} if header is None else header
     counts = unit in (None, u.dimensionless_unscaled, u.adu, u.count)
+    if unit == u.dimensionless_unscaled and str(header.get('BUNIT', '')).strip():
+        counts = False   # a unit that was not understood, but no count
     given = gain is not None or readnoise is not None
     source = 'gain' if gain is not None else 'readnoise'
     if gain is not None:
@@ -379,6 +382,10 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, varianc
     elif gain is None:
         source = 'image'
     header_readnoise = header_value(header, conf.readnoise_keywords)[1] if gain is not None else None
+    if source.startswith('image, header') and not allows_gain(image, mask, float(gain)):
+        warnings.warn(f'the gain of the header ({source[14:]} = {float(gain):g}) is not used: bright parts of the '
+                      'image have less noise than their photons would have', AstropyUserWarning, stacklevel=3)
+        gain, source, header_readnoise = None, 'image', None
     model = estimate_noise(image, mask, gain=gain, readnoise=header_readnoise)
     return replace(model, source=source)
 

@@ -176,8 +176,13 @@ class Trainer:
 
     def _load(self, path):
         # weights_only: a checkpoint is data and must not be able to run code.
-        state = torch.load(path, weights_only=True)
-        self.network.load_state_dict(state['network'])
+        try:
+            state = torch.load(path, weights_only=True)
+            self.network.load_state_dict(state['network'])
+        except Exception as error:
+            # torch raises whatever the damage happens to cause.
+            raise ValueError(f'checkpoint {path} cannot be resumed from: it is damaged, or of another '
+                             f'network ({error})') from error
         self.average.load_state_dict(state['average'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.sampler.rng.bit_generator.state = state['rng']

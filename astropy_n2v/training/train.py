@@ -197,7 +197,12 @@ def _judge(network, frames):
     total = count = 0.0
     for frame in frames[::max(1, len(frames) // 8)]:
         height, width = frame.planes.shape[1:]
-        y, x = (max(0, (n - 768) // 2) for n in (height, width))
+        # Around the middle of the pixels that judge: the middle of the frame may be masked.
+        where = torch.nonzero(frame.held_out)
+        if len(where) == 0:
+            continue
+        middle = where[len(where) // 2].tolist()
+        y, x = (min(max(0, m - 384), max(0, n - 768)) for m, n in zip(middle, (height, width)))
         cut = (slice(y, y + 768), slice(x, x + 768))
         planes, weight = frame.planes[:, *cut], frame.held_out[cut]
         n = float(weight.sum())
