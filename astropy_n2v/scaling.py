@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.stats import SigmaClip
 
-__all__ = ['Scaling', 'background_level', 'cutouts', 'subsample']
+__all__ = ['Scaling', 'background_level', 'coprime_step', 'cutouts', 'subsample']
 
 _MAX_SAMPLE = 1_000_000
 
 
 def subsample(values, size=_MAX_SAMPLE):
     """
-    Every n-th element of an array, at most ``size`` of them.
+    Every n-th element of an array, at most ``size`` of them, from all its columns.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def subsample(values, size=_MAX_SAMPLE):
     >>> import numpy as np
     >>> from astropy_n2v.scaling import subsample
     >>> subsample(np.arange(10), 5).tolist()
-    [0, 2, 4, 6, 8]
+    [0, 3, 6, 9]
     """
     values = np.asarray(values)
     step = coprime_step(-(-values.size // size), values.shape[-1] if values.ndim else 1)
@@ -46,7 +46,27 @@ def subsample(values, size=_MAX_SAMPLE):
 
 
 def coprime_step(step, width):
-    """The smallest step that is not smaller and, over rows of a given width, comes by all columns."""
+    """
+    A step through a flattened image that comes by all of its columns.
+
+    Parameters
+    ----------
+    step : int
+        The smallest step wanted; values below 1 count as 1.
+    width : int
+        Number of columns.
+
+    Returns
+    -------
+    int
+        The smallest step from there on that has no divisor in common with ``width``.
+
+    Examples
+    --------
+    >>> from astropy_n2v.scaling import coprime_step
+    >>> coprime_step(16, 4000)
+    17
+    """
     step = max(1, int(step))
     while step > 1 and math.gcd(step, int(width)) > 1:
         step += 1
