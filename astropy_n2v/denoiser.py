@@ -177,13 +177,13 @@ class Denoiser:
             shape = (tile.y.stop - tile.y.start, tile.x.stop - tile.x.start)
             inputs = self._inputs(data, valid, noise, scaling, tile.y, tile.x, shape)
             with torch.inference_mode():
-                blind, log_spread = blind_moments(network(inputs.to(device)))
+                blind, log_spread = blind_moments(network.predict(inputs.to(device), tile.inner))
                 blind, deviation = blind[0, 0].cpu().numpy(), log_spread.exp()[0, 0].cpu().numpy()
-            target = mean[tile.y, tile.x]
+            target = mean[tile.inner_y, tile.inner_x]
             cut = (slice(target.shape[0]), slice(target.shape[1]))
-            weight = tile.weight[cut]
+            weight = tile.weight[tile.inner][cut]
             target += weight * blind[cut]
-            spread[tile.y, tile.x] += weight * deviation[cut]
+            spread[tile.inner_y, tile.inner_x] += weight * deviation[cut]
             if progress:
                 progress((i + 1) / len(tiling))
         return mean, spread

@@ -37,6 +37,22 @@ class Tile:
         """Weight of each pixel of the tile."""
         return self.weight_y[:, None] * self.weight_x[None, :]
 
+    @property
+    def inner(self):
+        """The rows and columns of the tile that have weight."""
+        return tuple(slice(int(used[0]), int(used[-1]) + 1)
+                     for used in (np.flatnonzero(weight) for weight in (self.weight_y, self.weight_x)))
+
+    @property
+    def inner_y(self):
+        """The rows of the image on which the inner part lies."""
+        return slice(self.y.start + self.inner[0].start, self.y.start + self.inner[0].stop)
+
+    @property
+    def inner_x(self):
+        """The columns of the image on which the inner part lies."""
+        return slice(self.x.start + self.inner[1].start, self.x.start + self.inner[1].stop)
+
 
 class Tiling:
     """

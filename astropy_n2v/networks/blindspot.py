@@ -16,12 +16,51 @@ from torch import nn
 
 __all__ = ['BlindSpotUNet', 'HalfPlaneConv2d']
 
+# Least pixels of a strip, by kind of device. On a CPU large activations would be given back to the system and
+# asked for again, page by page, with every layer. In strips of less than 80,000 pixels the coarsest level is
+# so small that torch convolves it by other means, whose rounding errors differ.
+_STRIP = {'cpu': 2 ** 17, 'cuda': 2 ** 22}
+
 
 def _shift_down(x, rows):
     """Move ``x`` by ``rows`` rows to larger row indices, zeros coming in."""
     if rows == 0:
         return x
     return F.pad(x[..., :-rows, :], (0, 0, rows, 0))
+
+
+class _RowAbove(dict):
+    """
+    The last row that each layer saw of the strip above, where an image goes through in strips.
+
+    Layers reach one row up and never down, so this row is all that they need to know of
+    the strips above: the strips together are exactly the whole.
+    """
+
+    def join(self, key, x):
+        """Put the row above on top of ``x``, and keep the last row of ``x`` for the next strip."""
+        above = self.get(key)
+        self[key] = x[:, :, -1:].clone()
+        return torch.cat([torch.zeros_like(x[:, :, :1]) if above is None else above, x], dim=2)
+
+
+def _conv_up(x, weight, bias=None, above=None, key=None):
+    """A convolution with a kernel of two rows, whose output at row r depends on rows r - 1 and r."""
+    if above is None:
+        # Padded below, too, and cut again: cheaper than to copy the input for a row of zeros above it.
+        return F.conv2d(x, weight, bias, padding=1)[:, :, :-1]
+    return F.conv2d(above.join(key, x), weight, bias, padding=(0, 1))
+
+
+def _pool(x, above=None, key=None):
+    """
+    Average 2x2 pixels, the rows 2r - 1 and 2r for row r.
+
+    A pooled row of rows 2r and 2r + 1 would look one row below itself after upsampling.
+    """
+    if above is None:
+        return F.avg_pool2d(x, 2, padding=(1, 0))[:, :, :-1]
+    return F.avg_pool2d(above.join(key, x), 2)
 
 
 class HalfPlaneConv2d(nn.Conv2d):
@@ -37,17 +76,42 @@ class HalfPlaneConv2d(nn.Conv2d):
     def __init__(self, in_channels, out_channels):
         super().__init__(in_channels, out_channels, kernel_size=(2, 3), padding=(0, 1))
 
-    def forward(self, x):
-        return super().forward(F.pad(x, (0, 0, 1, 0)))
+    def forward(self, x, above=None):
+        return _conv_up(x, self.weight, self.bias, above, self)
+
+    def forward_upsampled(self, coarse, skip, above=None):
+        """The same for ``coarse``, upsampled by repeating pixels, and ``skip`` as one input, without making it."""
+        upsampled, skipped = self.weight.split([coarse.shape[1], skip.shape[1]], dim=1)
+        y = _conv_up(skip, skipped, self.bias, above, self)
+        # Where pixels are repeated, an even column sees the pixel to its left with one weight and its own with
+        # two, an odd one its own with two and that to its right with one. Odd rows see one row, even rows two.
+        left, middle, right = upsampled.unbind(dim=3)
+        zero = torch.zeros_like(left)
+        even, odd = torch.stack([left, middle + right, zero], dim=3), torch.stack([zero, left + middle, right], dim=3)
+        kernel = torch.cat([even, odd])
+        y[:, :, ::2] += _interleave_columns(_conv_up(coarse, kernel, None, above, (self, 'coarse')))
+        y[:, :, 1::2] += _interleave_columns(F.conv2d(coarse, kernel.sum(dim=2, keepdim=True), padding=(0, 1)))
+        return y
+
+
+def _interleave_columns(x):
+    """The first half of the channels to the even columns, the second half to the odd ones."""
+    n, channels, height, width = x.shape
+    # With channels last this moves nothing.
+    return x.permute(0, 2, 3, 1).reshape(n, height, 2 * width, channels // 2).permute(0, 3, 1, 2)
 
 
 class _Block(nn.Sequential):
     """Two half-plane convolutions with activations."""
 
     def __init__(self, in_channels, out_channels):
-        super().__init__(
-            HalfPlaneConv2d(in_channels, out_channels), nn.LeakyReLU(0.1, inplace=True),
-            HalfPlaneConv2d(out_channels, out_channels), nn.LeakyReLU(0.1, inplace=True))
+        super().__init__(HalfPlaneConv2d(in_channels, out_channels), nn.LeakyReLU(0.1),
+                         HalfPlaneConv2d(out_channels, out_channels), nn.LeakyReLU(0.1))
+
+    def forward(self, x, skip=None, above=None):
+        first, activation, second, _ = self
+        x = first(x, above) if skip is None else first.forward_upsampled(x, skip, above)
+        return activation(second(activation(x), above))
 
 
 class _HalfPlaneUNet(nn.Module):
@@ -65,18 +129,15 @@ class _HalfPlaneUNet(nn.Module):
             self.decoder.append(_Block(channels + skip, width))
             channels = width
 
-    def forward(self, x):
+    def forward(self, x, above=None):
         skips = []
         for block in self.encoder[:-1]:
-            x = block(x)
+            x = block(x, above=above)
             skips.append(x)
-            # A pooled row covers two rows; without the shift its upper half would
-            # look one row below itself after upsampling.
-            x = F.avg_pool2d(_shift_down(x, 1), 2)
-        x = self.encoder[-1](x)
+            x = _pool(x, above, block)
+        x = self.encoder[-1](x, above=above)
         for block in self.decoder:
-            x = F.interpolate(x, scale_factor=2, mode='nearest')
-            x = block(torch.cat([x, skips.pop()], dim=1))
+            x = block(x, skips.pop(), above)
         return x
 
 
@@ -161,16 +222,79 @@ class BlindSpotUNet(nn.Module):
         tensor
             Shape (n, out_channels, height, width), float32.
         """
-        if x.shape[-1] % self.alignment or x.shape[-2] % self.alignment:
-            raise ValueError(f'height and width must be multiples of {self.alignment}, got {tuple(x.shape[-2:])}')
-        turned = torch.cat([torch.rot90(x, turn, dims=(2, 3)) for turn in (0, 2)]
-                           ), torch.cat([torch.rot90(x, turn, dims=(2, 3)) for turn in (1, 3)])
+        self._check_shape(x)
         features = []
-        # Quarter turns swap height and width, so the branches go through in two batches.
-        for pair, size in zip(turned, self.hole):
+        # Quarter turns swap height and width, so that opposite directions go through together.
+        for turns, size in zip(((0, 2), (1, 3)), self.hole):
+            pair = torch.cat([torch.rot90(x, turn, dims=(2, 3)) for turn in turns])
             pair = self.branch(pair.contiguous(memory_format=torch.channels_last))
             features.append(_shift_down(pair, (size + 1) // 2).chunk(2))
-        features = [torch.rot90(features[turn % 2][turn // 2], -turn, dims=(2, 3)) for turn in range(4)]
+        return self._join([torch.rot90(features[turn % 2][turn // 2], -turn, dims=(2, 3)) for turn in range(4)])
+
+    def _join(self, features):
+        """From the features of the four branches to the output."""
         joined = self.join(torch.cat(features, dim=1))
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(joined.device.type, enabled=False):
             return self.head(joined.to(self.join.weight.dtype))
+
+    @torch.inference_mode()
+    def predict(self, x, inner=None):
+        """
+        The same for one large image, in strips and without gradients.
+
+        Parameters
+        ----------
+        x : tensor
+            Shape (1, in_channels, height, width).
+        inner : tuple of slice, optional
+            The rows and columns of the output that are wanted; by default all.
+
+        Returns
+        -------
+        tensor
+            Shape (1, out_channels, rows, columns) of the part that is wanted.
+        """
+        self._check_shape(x)
+        inner = inner or (slice(0, x.shape[2]), slice(0, x.shape[3]))
+        features = [self._branch_features(x, turn, *inner) for turn in range(4)]
+        height, width = features[0].shape[2:]
+        output = x.new_empty((1, self.config['out_channels'], height, width))
+        for start, stop in self._strips(height, 2 * width, x.device):
+            output[:, :, start:stop] = self._join([part[:, :, start:stop] for part in features])
+        return output
+
+    def _branch_features(self, x, turn, inner_y, inner_x):
+        """What one branch says of the inner part, strip by strip; the last strips are not needed."""
+        height, width = x.shape[2:]
+        bounds = (inner_y.start, inner_y.stop), (inner_x.start, inner_x.stop)
+        for _ in range(turn):
+            bounds = (width - bounds[1][1], width - bounds[1][0]), bounds[0]
+            height, width = width, height
+        (top, bottom), (left, right) = bounds
+        turned = torch.rot90(x, turn, dims=(2, 3)).contiguous(memory_format=torch.channels_last)
+        shift = (self.hole[turn % 2] + 1) // 2
+        features = x.new_zeros((1, self.join.in_channels // 4, bottom - top, right - left)
+                               ).contiguous(memory_format=torch.channels_last)
+        above = _RowAbove()
+        for start, stop in self._strips(height, width, x.device):
+            if start + shift >= bottom:
+                break
+            strip = self.branch(turned[:, :, start:stop], above)
+            # The rows of the strip after the shift, as far as they are inner ones.
+            first, last = max(start + shift, top), min(start + shift + strip.shape[2], bottom)
+            if first < last:
+                features[:, :, first - top:last - top] = strip[:, :, first - start - shift:last - start - shift,
+                                                               left:right]
+        return torch.rot90(features, -turn, dims=(2, 3))
+
+    def _strips(self, height, width, device):
+        """First and last rows of strips of about the same size."""
+        height = -(-height // self.alignment)
+        rows = _STRIP.get(device.type, _STRIP['cuda']) // (self.alignment * width) + 1
+        count = max(1, height // rows)
+        edges = [i * height // count * self.alignment for i in range(count + 1)]
+        return zip(edges[:-1], edges[1:])
+
+    def _check_shape(self, x):
+        if x.shape[-1] % self.alignment or x.shape[-2] % self.alignment:
+            raise ValueError(f'height and width must be multiples of {self.alignment}, got {tuple(x.shape[-2:])}')
