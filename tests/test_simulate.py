@@ -77,7 +77,7 @@ def test_defects():
 @pytest.mark.parametrize('call, match', [
     (lambda: make_scene('zoo'), "kind must be one of 'survey', .* got 'zoo'"),
     (lambda: make_psf(-1), 'fwhm must be positive, got -1'),
-    (lambda: make_psf(3, kind='box'), "kind must be 'moffat', 'gaussian' or 'airy', got 'box'"),
+    (lambda: make_psf(3, kind='box'), "kind must be 'moffat', 'gaussian', 'airy' or 'pupil', got 'box'"),
     (lambda: make_psf(3, ellipticity=1), 'ellipticity must be in'),
     (lambda: observe(np.full((3, 3), -1.0)), 'truth must not be negative, got a minimum of -1'),
     (lambda: observe(np.ones((3, 3)), gain=0), 'gain must be positive, got 0'),
