@@ -5,6 +5,7 @@ The fine grid on which sources collect before the point-spread function acts.
 
 import numpy as np
 from astropy.table import Table
+from scipy.fft import ifft, irfft, next_fast_len, rfft2
 from scipy.signal import fftconvolve
 
 from .galaxies import draw_galaxy, visible_radius
@@ -122,7 +123,7 @@ class Canvas:
         table['flux'].unit = 'electron'
         return table
 
-    def render(self, *, psfs):
+    def render(self, *, psfs, fast=True):
         """
         Convolve, bin and cut.
 
@@ -131,6 +132,9 @@ class Canvas:
         psfs : list of dict
             Keywords of `make_psf`: for one point-spread function, or for two, that of the left
             and that of the right edge of the frame, between which it varies linearly.
+        fast : bool, optional
+            Whether to take the short way, whose rounding errors are others. Scenes that have
+            been made the long way stay the same to the last bit.
 
         Returns
         -------
@@ -148,7 +152,10 @@ class Canvas:
             if len(psfs) > 1:
                 fine, coarse = (plane if plane is None else plane * self._weight(plane.shape[1], i)
                                 for plane in (fine, coarse))
-            image = image + _bin(fftconvolve(fine, kernel, mode='same'), step)
+            if fast:
+                image = image + _convolve_and_bin(fine, kernel, step)
+            else:
+                image = image + _bin(fftconvolve(fine, kernel, mode='same'), step)
             if coarse is not None:
                 image = image + fftconvolve(coarse, stamps[-1], mode='same')
         image = np.maximum(image[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN], 0)
@@ -175,6 +182,29 @@ def paste(plane, stamp, iy, ix, flux):
 def _bin(image, step):
     ny, nx = (n // step for n in image.shape)
     return image.reshape(ny, step, nx, step).sum(axis=(1, 3))
+
+
+def _convolve_and_bin(fine, kernel, step):
+    """
+    What ``_bin(fftconvolve(fine, kernel, mode='same'), step)`` is inside the margin.
+
+    Only as much is padded as keeps the frame free of what comes round the other side, and
+    rows are binned before the transform back.
+    """
+    half = kernel.shape[0] // 2
+    padded = [step * next_fast_len(-(-(n + max(half - _MARGIN * step, 0)) // step), real=True) for n in fine.shape]
+    padded = [max(n, step * -(-kernel.shape[0] // step)) for n in padded]
+    rolled = np.zeros(padded)
+    rolled[:kernel.shape[0], :kernel.shape[1]] = kernel
+    spectrum = rfft2(fine, s=padded)
+    spectrum *= rfft2(np.roll(rolled, (-half, -half), axis=(0, 1)))
+    frequency = np.arange(padded[0])[:, None] / padded[0]
+    spectrum *= sum(np.exp(2j * np.pi * frequency * j) for j in range(step)) / step
+    # Taking every step-th row folds the spectrum.
+    spectrum = spectrum.reshape(step, padded[0] // step, -1).sum(axis=0)
+    rows = irfft(ifft(spectrum, axis=0), n=padded[1], axis=1)
+    image = rows.reshape(rows.shape[0], -1, step).sum(axis=2)
+    return image[:fine.shape[0] // step, :fine.shape[1] // step]
 
 
 def _bin_kernel(kernel, step):

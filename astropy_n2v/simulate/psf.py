@@ -5,6 +5,7 @@ Point-spread functions.
 
 import numpy as np
 from astropy.modeling.models import AiryDisk2D, Gaussian2D, Moffat2D
+from scipy.fft import fft2, next_fast_len
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
@@ -12,7 +13,9 @@ __all__ = ['make_psf']
 
 _HALF_PSF = 48   # half size, in pixels, of the stamp of a point-spread function
 # Wavelengths, in units of the central one, that a broad filter averages over.
-_BAND = (0.88, 0.94, 1.0, 1.06, 1.12)
+_BAND = (0.88, 0.96, 1.04, 1.12)
+_VANE = 0.012   # thickness of a vane of the spider, in units of the aperture
+_JITTER = 0.1   # of the pointing, in units of the FWHM
 
 
 def make_psf(fwhm, *, kind='moffat', beta=3.0, ellipticity=0.0, theta=0.0, spikes=0, spike_angle=0.0,
@@ -117,37 +120,37 @@ def _taper(r, half_size):
     return 0.5 * (1 + np.cos(np.pi * np.clip(r / half_size * 2.5 - 1.5, 0, 1)))
 
 
-def _pupil(size, diameter, obstruction, spikes, angle):
-    """Aperture with soft edges, of a diameter in samples, on a grid of ``size`` samples."""
-    y, x = np.mgrid[:size, :size] - size // 2
+def _pupil(diameter, obstruction, spikes, angle):
+    """Aperture with soft edges, of a diameter in samples, on the smallest grid that holds it."""
+    half = int(diameter / 2) + 4
+    y, x = np.mgrid[-half:half + 1, -half:half + 1]
     r = np.hypot(x, y)
     # Edges as soft as the samples are wide, so that an aperture of any diameter can be drawn.
-    pupil = expit(4 * (diameter / 2 - r)) - expit(4 * (obstruction * diameter / 2 - r))
-    vane = max(0.012 * diameter, 0.6)
+    pupil = expit(4 * (diameter / 2 - r))
+    if obstruction:
+        pupil -= expit(4 * (obstruction * diameter / 2 - r))
+    vane = _VANE * diameter
     for i in range(spikes // 2):
-        # A vane diffracts light across itself.
+        # A vane diffracts light across itself. One thinner than a sample dims the sample.
         direction = angle + 2 * np.pi * i / spikes
         distance = np.abs(x * np.cos(direction) + y * np.sin(direction))
-        pupil *= 1 - min(1, vane) * expit(4 * (max(vane, 1) / 2 - distance))
+        pupil *= 1 - min(1, vane) * np.clip(max(vane, 1) / 2 + 0.5 - distance, 0, 1)
     return pupil
 
 
 def _diffract(fwhm, half, obstruction, spikes, angle):
     """Diffraction pattern with ``fwhm`` samples, averaged over a filter; sum 1."""
-    size = 1 << int(np.ceil(np.log2(max(2 * half + 1, 64))))
-    psf = 0
-    # An obstruction makes the core narrower (measured on patterns of this function).
-    resolution = fwhm / (1.029 - 0.22 * obstruction ** 1.5)
+    size = next_fast_len(max(2 * half + 2, int(30 * fwhm)), real=True)
+    psf = np.zeros((2 * half + 1, 2 * half + 1))
+    # Measured on these patterns, jitter included: the obstruction makes the core narrower.
+    resolution = fwhm / (1.025 - 0.388 * obstruction ** 1.756)
+    centred = np.arange(-half, half + 1) % size
     for wavelength in _BAND:
-        pupil = _pupil(size, size / (resolution * wavelength), obstruction, spikes, angle)
-        psf = psf + np.fft.fftshift(np.abs(np.fft.fft2(np.fft.ifftshift(pupil))) ** 2)
-    centre = size // 2
-    if centre < half + 1:
-        psf = np.pad(psf, half + 1 - centre)
-        centre = half + 1
-    psf = psf[centre - half:centre + half + 1, centre - half:centre + half + 1]
+        pupil = _pupil(size / (resolution * wavelength), obstruction, spikes, angle)
+        pattern = np.abs(fft2(pupil, s=(size, size))) ** 2
+        psf += pattern[np.ix_(centred, centred)] / pattern.sum()
     # A little jitter of the pointing.
-    psf = gaussian_filter(psf, 0.12 * fwhm)
+    psf = gaussian_filter(psf, _JITTER * fwhm)
     y, x = np.mgrid[-half:half + 1, -half:half + 1]
-    psf = psf * _taper(np.hypot(x, y), half)
+    psf *= _taper(np.hypot(x, y), half)
     return psf / psf.sum()
