@@ -1,16 +1,20 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Scenes drawn from the whole range of what telescopes see.
+Scenes and observations drawn from the whole range of what telescopes see.
 """
 
 import numpy as np
 
+from ..noise import NoiseModel
 from .canvas import Canvas
+from .detector import DEFECTS, combine_masks, expose, make_flat
 from .nebulae import make_filaments, make_gradient, make_nebula
+from .observations import Observation
 from .populations import add_cluster, add_galaxies, add_globular, add_large_galaxy, add_luminous_stars
+from .resampling import observe_correlated_readout, observe_drizzled, observe_resampled, observe_smoothed
 from .scenes import Scene
 
-__all__ = ['RANDOM_FIELDS', 'random_scene']
+__all__ = ['RANDOM_FIELDS', 'random_observation', 'random_scene']
 
 #: The fields that `random_scene` draws from, and how often.
 RANDOM_FIELDS = {
@@ -25,6 +29,9 @@ RANDOM_FIELDS = {
     'bright_nebula': 0.03,   # nebulosity of hundreds of sigma
     'empty': 0.04,        # sky, or a few faint stars
 }
+
+# Correlations of the noise below this are not counted: four neighbours foresee 1 % of the variance.
+_NOTICEABLE = 0.06
 
 
 def _log_uniform(rng, low, high):
@@ -143,3 +150,148 @@ def random_scene(shape=(256, 256), *, seed=None):
                                       curvature=rng.uniform(0, 2), seed=rng)
     return Scene(image + sky, float(sky), float(readnoise), sum(stamps) / len(stamps), canvas.catalog(), kind,
                  tuple(stamps) if len(stamps) > 1 else None)
+
+
+def _random_defects(rng, truth, sigma):
+    """Keywords of `expose` for defects, and which of them are flagged."""
+    options, flagged = {}, []
+    if rng.uniform() < 0.35:
+        options['cosmic_rays'] = int(rng.poisson(_log_uniform(rng, 1, 15)))
+        flagged += ['cosmic_rays'] if rng.uniform() < 0.5 else []
+    if rng.uniform() < 0.3:
+        options['hot_pixels'] = int(rng.poisson(_log_uniform(rng, 1, 40)))
+        flagged += ['hot_pixels'] if rng.uniform() < 0.5 else []
+    if rng.uniform() < 0.15:
+        options['bad_columns'] = int(rng.integers(1, 5))
+        flagged += ['bad_columns'] if rng.uniform() < 0.7 else []
+    if rng.uniform() < 0.4:
+        # Never more than some per cent of the frame, whatever it shows.
+        full_well = max(np.median(truth) + _log_uniform(rng, 100, 3e4) * sigma, np.quantile(truth, 0.985))
+        options.update(satlevel=full_well + 5 * np.sqrt(full_well), bleed=bool(rng.uniform() < 0.6))
+        flagged.append('saturated')
+    return options, flagged
+
+
+def _random_flat(rng, scene, sigma):
+    """Response of single pixels, or None, its error, and the smooth response."""
+    error, flat, smooth = 0.0, None, 1.0
+    if rng.uniform() < 0.3:
+        # Below the photon noise, else nobody would be content with the flat field.
+        error = min(_log_uniform(rng, 1e-4, 0.01), 0.4 * sigma / max(np.median(scene.truth), 1e-3))
+        flat = make_flat(scene.truth.shape, error=error, seed=rng)
+    if rng.uniform() < 0.2:
+        smooth = make_flat(scene.truth.shape, error=0, vignetting=rng.uniform(0, 0.05),
+                           smooth=_log_uniform(rng, 1e-3, 0.01), seed=rng)
+    return flat, error, smooth
+
+
+def random_observation(shape=(256, 256), *, hole=1, seed=None):
+    """
+    Draw a scene and observe it with a detector drawn, too.
+
+    Gain and its quantisation, errors of the flat field, cosmic rays, hot pixels, bad columns
+    and saturated stars with their bleed trails are there in some of the frames; saturated
+    pixels are always flagged, other defects in about half of the frames.
+
+    Parameters
+    ----------
+    shape : tuple of int, optional
+        Height and width in pixels.
+    hole : int, optional
+        1 for noise that is independent between pixels; 3, 5, ... for noise that is
+        correlated, but not noticeably beyond a square of ``hole`` pixels around each.
+    seed : int or `~numpy.random.Generator`, optional
+        Seed of everything.
+
+    Returns
+    -------
+    Observation
+        Data, truth, noise model and masks.
+
+    Raises
+    ------
+    ValueError
+        If ``hole`` is not an odd number.
+
+    Examples
+    --------
+    >>> from astropy_n2v.simulate import random_observation
+    >>> observation = random_observation((64, 64), seed=5)
+    >>> good = ~observation.defects
+    >>> bool(abs(observation.innovation[good].std() - 1) < 0.1)
+    True
+    """
+    if hole < 1 or hole % 2 == 0:
+        raise ValueError(f'hole must be an odd number, got {hole}')
+    rng = np.random.default_rng(seed)
+    scene = random_scene(shape, seed=rng)
+    sigma = np.sqrt(np.median(scene.truth) + scene.readnoise ** 2)
+    flat, error, smooth = _random_flat(rng, scene, sigma)
+    truth = scene.truth * smooth
+    options, flagged = _random_defects(rng, truth, sigma)
+    if hole > 1:
+        return _observe_correlated(scene, truth, hole, options, flagged, rng)
+    gain = _log_uniform(rng, 0.1, 10)
+    if 'satlevel' in options:
+        options['satlevel'] /= gain
+    quantize = bool(rng.uniform() < 0.3 and sigma > 2 and gain < 0.7 * sigma)
+    data, masks = expose(truth, gain=gain, readnoise=scene.readnoise, flat=flat, quantize=quantize, seed=rng, **options)
+    # The error of the flat field is taken at the level of the sky; rounding has a variance of 1/12.
+    variance = (scene.readnoise ** 2 + (error * np.median(truth)) ** 2) / gain ** 2 + quantize / 12
+    noise = NoiseModel(np.sqrt(variance), gain=gain, source='simulated')
+    return Observation(data, truth / gain, noise, combine_masks(masks, flagged, shape),
+                       combine_masks(masks, DEFECTS, shape), scene.kind)
+
+
+def _correlated_frame(rng, truth, readnoise, reach, options):
+    """One of the ways to correlated noise, that could reach as far as ``reach`` pixels."""
+    draw = rng.uniform()
+    if draw < 0.3:
+        low, high = 0.3, 0.55 if reach == 1 else 0.85
+        sigma = rng.uniform(low, high, 2) * ((0, 1) if rng.uniform() < 0.2 else (1, 1))
+        return observe_smoothed(truth, readnoise=readnoise, sigma=tuple(sigma), seed=rng, **options)
+    if draw < 0.4 and readnoise ** 2 > 0.3 * np.median(truth):
+        return observe_correlated_readout(truth, readnoise=readnoise, length=rng.uniform(0.3, 0.4 + 0.3 * reach),
+                                          seed=rng, **options)
+    if draw < 0.75:
+        kernel = str(rng.choice(['bilinear', 'cubic', 'lanczos3'], p=[0.45, 0.2, 0.35]))
+        turned = rng.uniform() < 0.4
+        scale = rng.uniform(0.75, 1.15) if turned and rng.uniform() < 0.5 else 1.0
+        return observe_resampled(truth, readnoise=readnoise, kernel=kernel, scale=scale, seed=rng,
+                                 rotation=rng.normal(0, 0.02) if turned else 0.0,
+                                 n_exposures=int(rng.integers(1, 3 if turned else 6)), **options)
+    return observe_drizzled(truth, readnoise=readnoise, pixfrac=rng.uniform(0.5, 1.0), seed=rng,
+                            scale=rng.uniform(0.7 if reach == 1 else 0.45, 1.0), n_exposures=int(rng.integers(2, 9)),
+                            **options)
+
+
+def _reach(observation):
+    """Distance in pixels, along rows or columns, of the farthest pixels whose noise is correlated."""
+    z = np.where(observation.defects, 0, np.nan_to_num(observation.innovation))
+    z = np.clip(z, -5, 5)
+    norm = np.sum(z ** 2)
+    reach = 0
+    for dy in range(6):
+        for dx in range(-5, 6):
+            if max(dy, abs(dx)) > reach:
+                first = z[:z.shape[0] - dy, max(0, -dx):z.shape[1] - max(0, dx)]
+                if abs(np.sum(first * z[dy:, max(0, dx):z.shape[1] - max(0, -dx)])) > _NOTICEABLE * norm:
+                    reach = max(dy, abs(dx))
+    return reach
+
+
+def _observe_correlated(scene, truth, hole, options, flagged, rng):
+    for _ in range(8):
+        observation = _correlated_frame(rng, truth, scene.readnoise, hole // 2, {**options, 'flagged': flagged})
+        if _reach(observation) <= hole // 2:
+            break
+    else:
+        observation = observe_smoothed(truth, readnoise=scene.readnoise, sigma=0.45, flagged=flagged, seed=rng,
+                                       **options)
+    observation.kind = scene.kind
+    noise = observation.noise
+    if noise.sigma.ndim and rng.uniform() < 0.3:
+        # Who has no weight map knows the mean only.
+        observation.noise = NoiseModel(np.sqrt(np.mean(noise.sigma ** 2)), gain=1 / np.mean(1 / noise.gain),
+                                       source='simulated')
+    return observation

@@ -23,7 +23,7 @@ __all__ = ['main', 'random_frame']
 SCENE_SIZE = 256
 
 
-def random_frame(rng, *, correlated=False):
+def random_frame(rng, *, correlated=False, hole=None):
     """
     Draw a noisy frame of a random scene.
 
@@ -33,13 +33,17 @@ def random_frame(rng, *, correlated=False):
         Source of randomness.
     correlated : bool, optional
         Whether the noise of neighbouring pixels is correlated, as by resampling.
+    hole : int, optional
+        The square of pixels around each beyond which there is no such correlation; 5 if it is
+        not given.
 
     Returns
     -------
     TrainingFrame
         The frame with the noise model that holds for it.
     """
-    observation = random_observation((SCENE_SIZE, SCENE_SIZE), hole=5 if correlated else 1, seed=rng)
+    hole = hole or (5 if correlated else 1)
+    observation = random_observation((SCENE_SIZE, SCENE_SIZE), hole=hole, seed=rng)
     return TrainingFrame(observation.data, observation.noise, observation.mask)
 
 
