@@ -4,6 +4,7 @@ Diffuse light: nebulosity with a power-law spectrum, filaments, gradients.
 """
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 __all__ = ['make_filaments', 'make_gradient', 'make_nebula']
 
@@ -62,13 +63,13 @@ def make_nebula(shape, *, amplitude=1.0, index=3.0, contrast=0.8, seed=None):
     return amplitude * cloud / cloud.mean()
 
 
-def make_filaments(shape, *, amplitude=1.0, width=4.0, n=2, index=3.6, seed=None):
+def make_filaments(shape, *, amplitude=1.0, width=4.0, n=2, index=4.5, seed=None):
     """
     Make filaments: ridges of constant width along the level lines of random fields.
 
-    The profile across a filament is that of an isothermal cylinder seen from the side, with
-    the exponent that observed filaments have: (1 + (d / width)**2)**-0.5 at p = 2 (Arzoumanian
-    et al. 2011, A&A 529, L6), steepened so that filaments end.
+    The profile across a filament is Plummer-like, (1 + (d / width)**2)**((1 - p) / 2), as in
+    Arzoumanian et al. (2011, A&A 529, L6), who find p = 1.5 to 2.5. Here p is 3.5, so that
+    filaments stand out, since diffuse light around them is for `make_nebula`.
 
     Parameters
     ----------
@@ -107,10 +108,13 @@ def make_filaments(shape, *, amplitude=1.0, width=4.0, n=2, index=3.6, seed=None
     rng = np.random.default_rng(seed)
     image = np.zeros(shape)
     for _ in range(n):
-        field = _random_field(rng, shape, index)
+        # Level lines of a field that is rough on the scale of a filament would be no lines.
+        field = gaussian_filter(_random_field(rng, shape, index), max(width, 1.5))
         slope_y, slope_x = np.gradient(field)
+        slope = np.hypot(slope_y, slope_x)
         # To first order the distance from the level line; the slope is bounded where it vanishes.
-        distance = np.abs(field - rng.uniform(-0.7, 0.7)) / np.hypot(np.hypot(slope_y, slope_x), 2 / max(shape))
+        level = np.quantile(field, rng.uniform(0.25, 0.75))
+        distance = np.abs(field - level) / np.hypot(slope, 0.5 * np.median(slope) + np.finfo(float).tiny)
         along = np.exp(1.2 * _random_field(rng, shape, 3.5))
         image += along / (1 + (distance / width) ** 2) ** 1.25
     return amplitude * image / image.max()

@@ -94,7 +94,7 @@ def _diffuse(rng, shape, kind, sigma):
                             contrast=rng.uniform(0.2, 1.5), seed=rng)
     if kind == 'filaments' or ('nebula' in kind and rng.uniform() < 0.25):
         ridges = make_filaments(shape, amplitude=_log_uniform(rng, 2, 300) * sigma, width=_log_uniform(rng, 1, 10),
-                                n=int(rng.integers(1, 4)), index=rng.uniform(2.9, 3.9), seed=rng)
+                                n=int(rng.integers(1, 4)), index=rng.uniform(3.8, 5), seed=rng)
         image = ridges if image is None else image + ridges
     return image
 
@@ -259,10 +259,18 @@ def _correlated_frame(rng, truth, readnoise, reach, options):
         scale = rng.uniform(0.75, 1.15) if turned and rng.uniform() < 0.5 else 1.0
         return observe_resampled(truth, readnoise=readnoise, kernel=kernel, scale=scale, seed=rng,
                                  rotation=rng.normal(0, 0.02) if turned else 0.0,
-                                 n_exposures=int(rng.integers(1, 3 if turned else 6)), **options)
+                                 **_exposures(int(rng.integers(1, 3 if turned else 6)), options))
     return observe_drizzled(truth, readnoise=readnoise, pixfrac=rng.uniform(0.5, 1.0), seed=rng,
-                            scale=rng.uniform(0.7 if reach == 1 else 0.45, 1.0), n_exposures=int(rng.integers(2, 9)),
-                            **options)
+                            scale=rng.uniform(0.7 if reach == 1 else 0.45, 1.0),
+                            **_exposures(int(rng.integers(2, 9)), options))
+
+
+def _exposures(n, options):
+    """The defects of a frame shared out to its exposures."""
+    shared = {name: -(-options[name] // n) for name in ('cosmic_rays', 'hot_pixels') if name in options}
+    if n > 2:
+        shared['bad_columns'] = 0
+    return {**options, **shared, 'n_exposures': n}
 
 
 def _reach(observation):
