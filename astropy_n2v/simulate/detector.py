@@ -107,7 +107,7 @@ def add_bleed_trails(image, full_well):
                 stays = np.minimum(full_well - wells[y], carried)
                 wells[y] += stays
                 carried += half[y] - stays
-        result[:, columns] = wells
+        result[:, columns] = np.minimum(wells, full_well)
     return result, (result >= full_well) | (result > np.minimum(image, full_well))
 
 
@@ -218,7 +218,7 @@ def observe(truth, *, gain=1.0, readnoise=0.0, bias=0.0, flat=None, cosmic_rays=
     >>> bool(spoiled.mask.any())
     True
     """
-    flagged = _check_flagged(flagged)
+    flagged = check_flagged(flagged)
     data, masks = expose(truth, gain=gain, readnoise=readnoise, bias=bias, flat=flat, cosmic_rays=cosmic_rays,
                          hot_pixels=hot_pixels, bad_columns=bad_columns, satlevel=satlevel, bleed=bleed,
                          quantize=quantize, seed=seed)
@@ -275,7 +275,8 @@ def combine_masks(masks, names, shape):
     return combined
 
 
-def _check_flagged(flagged):
+def check_flagged(flagged):
+    """The names of the defects that are to be flagged."""
     names = DEFECTS if flagged == 'all' else (flagged,) if isinstance(flagged, str) else tuple(flagged)
     for name in names:
         if name not in DEFECTS:

@@ -107,8 +107,12 @@ def _average_core(stamp, half, oversampling, r_eff, n, x0, y0, ellipticity, thet
     fine = (np.arange((2 * core + 1) * oversampling) + 0.5) / oversampling - core - 0.5
     # Around the sample that holds the centre.
     ix, iy = (int(np.clip(round(c), core - half, half - core)) for c in (x0, y0))
-    x, y = np.meshgrid(fine + ix, fine + iy)
-    points = Sersic2D.evaluate(x, y, 1, r_eff, n, x0, y0, ellipticity, theta)
+    x, y = np.meshgrid(fine + ix - x0, fine + iy - y0)
+    # A point may be as good as at the cusp, whose value stands for no area: move it to where the
+    # mean over its area is found.
+    x[np.hypot(x, y) < 1e-9] = 1e-9
+    away = np.maximum(0.35 / (oversampling * np.hypot(x, y)), 1)
+    points = Sersic2D.evaluate(x * away, y * away, 1, r_eff, n, 0, 0, ellipticity, theta)
     size = 2 * core + 1
     means = points.reshape(size, oversampling, size, oversampling).mean(axis=(1, 3))
     stamp[half + iy - core:half + iy + core + 1, half + ix - core:half + ix + core + 1] = means

@@ -14,12 +14,11 @@ __all__ = ['make_psf']
 _HALF_PSF = 48   # half size, in pixels, of the stamp of a point-spread function
 # Wavelengths, in units of the central one, that a broad filter averages over.
 _BAND = (0.88, 0.96, 1.04, 1.12)
-_VANE = 0.012   # thickness of a vane of the spider, in units of the aperture
 _JITTER = 0.1   # of the pointing, in units of the FWHM
 
 
 def make_psf(fwhm, *, kind='moffat', beta=3.0, ellipticity=0.0, theta=0.0, spikes=0, spike_angle=0.0,
-             spike_fraction=0.02, obstruction=0.3, oversampling=1, half_size=_HALF_PSF):
+             spike_fraction=0.02, vane_width=0.02, obstruction=0.3, oversampling=1, half_size=_HALF_PSF):
     """
     Make the image of a point source, normalised to sum 1.
 
@@ -43,6 +42,8 @@ def make_psf(fwhm, *, kind='moffat', beta=3.0, ellipticity=0.0, theta=0.0, spike
         Direction of the first spike in radians, from the x axis.
     spike_fraction : float, optional
         Fraction of the light in spikes; not for 'pupil'.
+    vane_width : float, optional
+        Thickness of a vane in units of the aperture, in [0, 1); only for 'pupil'.
     obstruction : float, optional
         Diameter of the central obstruction in units of the aperture, in [0, 1); only for
         'pupil'.
@@ -75,14 +76,14 @@ def make_psf(fwhm, *, kind='moffat', beta=3.0, ellipticity=0.0, theta=0.0, spike
     if not fwhm > 0:
         raise ValueError(f'fwhm must be positive, got {fwhm}')
     for name, value in (('ellipticity', ellipticity), ('spike_fraction', spike_fraction),
-                        ('obstruction', obstruction)):
+                        ('vane_width', vane_width), ('obstruction', obstruction)):
         if not 0 <= value < 1:
             raise ValueError(f'{name} must be in [0, 1), got {value}')
     if spikes < 0 or spikes % 2:
         raise ValueError(f'spikes must be an even number, or 0, got {spikes}')
     half = half_size * oversampling
     if kind == 'pupil':
-        return _diffract(fwhm * oversampling, half, obstruction, spikes, spike_angle)
+        return _diffract(fwhm * oversampling, half, obstruction, spikes, spike_angle, vane_width)
     y, x = np.mgrid[-half:half + 1, -half:half + 1] / oversampling
     major = x * np.cos(theta) + y * np.sin(theta)
     minor = (y * np.cos(theta) - x * np.sin(theta)) / (1 - ellipticity)
@@ -120,7 +121,7 @@ def _taper(r, half_size):
     return 0.5 * (1 + np.cos(np.pi * np.clip(r / half_size * 2.5 - 1.5, 0, 1)))
 
 
-def _pupil(diameter, obstruction, spikes, angle):
+def _pupil(diameter, obstruction, spikes, angle, vane_width):
     """Aperture with soft edges, of a diameter in samples, on the smallest grid that holds it."""
     half = int(diameter / 2) + 4
     y, x = np.mgrid[-half:half + 1, -half:half + 1]
@@ -129,7 +130,7 @@ def _pupil(diameter, obstruction, spikes, angle):
     pupil = expit(4 * (diameter / 2 - r))
     if obstruction:
         pupil -= expit(4 * (obstruction * diameter / 2 - r))
-    vane = _VANE * diameter
+    vane = vane_width * diameter
     for i in range(spikes // 2):
         # A vane diffracts light across itself. One thinner than a sample dims the sample.
         direction = angle + 2 * np.pi * i / spikes
@@ -138,7 +139,7 @@ def _pupil(diameter, obstruction, spikes, angle):
     return pupil
 
 
-def _diffract(fwhm, half, obstruction, spikes, angle):
+def _diffract(fwhm, half, obstruction, spikes, angle, vane_width):
     """Diffraction pattern with ``fwhm`` samples, averaged over a filter; sum 1."""
     size = next_fast_len(max(2 * half + 2, int(30 * fwhm)), real=True)
     psf = np.zeros((2 * half + 1, 2 * half + 1))
@@ -146,7 +147,7 @@ def _diffract(fwhm, half, obstruction, spikes, angle):
     resolution = fwhm / (1.025 - 0.388 * obstruction ** 1.756)
     centred = np.arange(-half, half + 1) % size
     for wavelength in _BAND:
-        pupil = _pupil(size / (resolution * wavelength), obstruction, spikes, angle)
+        pupil = _pupil(size / (resolution * wavelength), obstruction, spikes, angle, vane_width)
         pattern = np.abs(fft2(pupil, s=(size, size))) ** 2
         psf += pattern[np.ix_(centred, centred)] / pattern.sum()
     # A little jitter of the pointing.

@@ -44,7 +44,7 @@ def _random_psfs(rng, fwhm):
     psf = {'fwhm': fwhm, 'kind': str(kind)}
     if kind == 'pupil':
         psf.update(obstruction=rng.uniform(0.1, 0.45), spikes=int(rng.choice([0, 4, 6], p=[0.2, 0.6, 0.2])),
-                   spike_angle=rng.uniform(0, np.pi))
+                   spike_angle=rng.uniform(0, np.pi), vane_width=_log_uniform(rng, 0.008, 0.04))
     elif kind in ('moffat', 'gaussian'):
         psf.update(beta=rng.uniform(2.2, 5), theta=rng.uniform(0, np.pi),
                    ellipticity=rng.uniform(0, 0.12) if rng.uniform() < 0.7 else rng.uniform(0, 0.4))
@@ -259,14 +259,17 @@ def _correlated_frame(rng, truth, readnoise, reach, options):
         scale = rng.uniform(0.75, 1.15) if turned and rng.uniform() < 0.5 else 1.0
         return observe_resampled(truth, readnoise=readnoise, kernel=kernel, scale=scale, seed=rng,
                                  rotation=rng.normal(0, 0.02) if turned else 0.0,
-                                 **_exposures(int(rng.integers(1, 3 if turned else 6)), options))
-    return observe_drizzled(truth, readnoise=readnoise, pixfrac=rng.uniform(0.5, 1.0), seed=rng,
-                            scale=rng.uniform(0.7 if reach == 1 else 0.45, 1.0),
-                            **_exposures(int(rng.integers(2, 9)), options))
+                                 **_exposures(int(rng.integers(1, 3 if turned else 6)), scale, options))
+    scale = rng.uniform(0.7 if reach == 1 else 0.45, 1.0)
+    return observe_drizzled(truth, readnoise=readnoise, pixfrac=rng.uniform(0.5, 1.0), seed=rng, scale=scale,
+                            **_exposures(int(rng.integers(2, 9)), scale, options))
 
 
-def _exposures(n, options):
-    """The defects of a frame shared out to its exposures."""
+def _exposures(n, scale, options):
+    """The defects of a frame shared out to its exposures, and their full well."""
+    if 'satlevel' in options:
+        # A pixel of the detector holds the light of 1 / scale**2 of the result's.
+        options = {**options, 'satlevel': options['satlevel'] / scale ** 2}
     shared = {name: -(-options[name] // n) for name in ('cosmic_rays', 'hot_pixels') if name in options}
     if n > 2:
         shared['bad_columns'] = 0

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 
 from ..noise import NoiseModel
-from .detector import DEFECTS, combine_masks, expose
+from .detector import DEFECTS, check_flagged, combine_masks, expose
 from .observations import Observation
 
 __all__ = ['KERNELS', 'observe_correlated_readout', 'observe_drizzled', 'observe_resampled', 'observe_smoothed']
@@ -169,8 +169,7 @@ def _turned(shift, rotation, scale):
 
 
 def _two_masks(masks, flagged, shape):
-    names = DEFECTS if flagged == 'all' else (flagged,) if isinstance(flagged, str) else flagged
-    return combine_masks(masks, names, shape), combine_masks(masks, DEFECTS, shape)
+    return combine_masks(masks, check_flagged(flagged), shape), combine_masks(masks, DEFECTS, shape)
 
 
 def _overlaps(edges_to, edges_from):
