@@ -69,8 +69,8 @@ def make_psf(fwhm, *, kind='moffat', beta=3.0, ellipticity=0.0, theta=0.0, spike
     >>> psf = make_psf(3.0, half_size=12)
     >>> psf.shape
     (25, 25)
-    >>> spiked = make_psf(3.0, kind='pupil', spikes=4, half_size=12)
-    >>> bool(spiked[12, 24] > 3 * spiked[20, 20])
+    >>> spiked = make_psf(1.5, kind='pupil', spikes=4, half_size=24)
+    >>> bool(spiked[24, 34:44].mean() > 2 * spiked[31, 31])
     True
     """
     if not fwhm > 0:

@@ -31,8 +31,11 @@ def _lanczos3(t):
     return np.where(np.abs(t) < 3, np.sinc(t) * np.sinc(t / 3), 0)
 
 
-#: Interpolation kernels of `observe_resampled`: function of the distance, and its reach in pixels.
-KERNELS = {'bilinear': (_bilinear, 1), 'cubic': (_cubic, 2), 'lanczos3': (_lanczos3, 3)}
+#: Interpolation kernels of `observe_resampled`.
+KERNELS = {'bilinear': 'linear between 2 x 2 pixels', 'cubic': 'cubic convolution of 4 x 4 pixels (Keys 1981)',
+           'lanczos3': 'windowed sinc of 6 x 6 pixels'}
+# Function of the distance, and its reach in pixels.
+_KERNELS = {'bilinear': (_bilinear, 1), 'cubic': (_cubic, 2), 'lanczos3': (_lanczos3, 3)}
 
 
 class _Coadd:
@@ -74,7 +77,7 @@ def _positions(shape, angle, scale, shift):
 
 def _interpolate(planes, y, x, kernel):
     """Values of planes at rows y and columns x, and the sum of the squared weights."""
-    function, reach = KERNELS[kernel]
+    function, reach = _KERNELS[kernel]
     y0, x0 = np.floor(y).astype(int), np.floor(x).astype(int)
     taps = range(1 - reach, reach + 1)
     weights_y, weights_x = (np.array([function(p - i - t) for t in taps]) for p, i in ((y, y0), (x, x0)))

@@ -71,7 +71,8 @@ class Scene:
         Examples
         --------
         >>> from astropy_n2v.simulate import make_scene
-        >>> make_scene('survey', (32, 32), seed=1).psf_model().flux.value
+        >>> model = make_scene('survey', (32, 32), seed=1).psf_model()
+        >>> float(model.flux.value)
         1.0
         """
         from photutils.psf import GriddedPSFModel, ImagePSF
