@@ -10,7 +10,8 @@ from .common import Reporter, verbosity_options
 __all__ = ['command']
 
 # Those of astropy_n2v.simulate.SCENE_KINDS, without its imports.
-_KINDS = ('survey', 'crowded', 'nebula', 'low_counts', 'sky_limited')
+_KINDS = ('survey', 'crowded', 'nebula', 'low_counts', 'sky_limited', 'cluster', 'globular', 'filaments',
+          'undersampled', 'varying')
 
 
 @click.command('demo')

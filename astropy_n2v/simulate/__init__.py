@@ -4,4 +4,10 @@ Simulated observations with known truth.
 """
 
 from .detector import *  # noqa: F403
+from .galaxies import *  # noqa: F403
+from .nebulae import *  # noqa: F403
+from .observations import *  # noqa: F403
+from .psf import *  # noqa: F403
+from .random import *  # noqa: F403
+from .resampling import *  # noqa: F403
 from .scenes import *  # noqa: F403

@@ -12,11 +12,9 @@ import os
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 
 from ..networks import BlindSpotUNet
-from ..noise import NoiseModel
-from ..simulate import random_scene
+from ..simulate import random_observation
 from .loop import Trainer
 from .patches import PatchSampler, TrainingFrame
 
@@ -25,7 +23,7 @@ __all__ = ['main', 'random_frame']
 SCENE_SIZE = 256
 
 
-def random_frame(rng, *, correlated=False):
+def random_frame(rng, *, correlated=False, hole=None):
     """
     Draw a noisy frame of a random scene.
 
@@ -35,25 +33,18 @@ def random_frame(rng, *, correlated=False):
         Source of randomness.
     correlated : bool, optional
         Whether the noise of neighbouring pixels is correlated, as by resampling.
+    hole : int, optional
+        The square of pixels around each beyond which there is no such correlation; 5 if it is
+        not given.
 
     Returns
     -------
     TrainingFrame
         The frame with the noise model that holds for it.
     """
-    scene = random_scene((SCENE_SIZE, SCENE_SIZE), seed=rng)
-    cosmic_rays = rng.poisson(3) if rng.random() < 0.3 else 0
-    hot_pixels = rng.poisson(5) if rng.random() < 0.3 else 0
-    data = scene.observe(rng, cosmic_rays=cosmic_rays, hot_pixels=hot_pixels).data.astype(float)
-    noise = scene.noise
-    if correlated:
-        kernel = rng.uniform(0.35, 0.8), rng.uniform(0.35, 0.8)
-        response = gaussian_filter(np.pad([[1.0]], 8), kernel)
-        share = np.sum(response ** 2)
-        # Smoothing leaves this share of the variance, in each pixel.
-        data = gaussian_filter(data, kernel)
-        noise = NoiseModel(scene.readnoise * np.sqrt(share), gain=1 / share)
-    return TrainingFrame(data, noise)
+    hole = hole or (5 if correlated else 1)
+    observation = random_observation((SCENE_SIZE, SCENE_SIZE), hole=hole, seed=rng)
+    return TrainingFrame(observation.data, observation.noise, observation.mask)
 
 
 class _Stream(PatchSampler):
@@ -112,7 +103,7 @@ def main(arguments=None):
                       max_time=options.minutes and 60 * options.minutes, learning_rate=options.learning_rate,
                       judge=judge, judge_every=250, warm_start=bool(options.init), ema_decay=0.998)
     trainer.run(checkpoint=os.fspath(options.output) + '.ckpt')
-    metadata = {'trained_on': 'simulated noisy frames, astropy_n2v.simulate.random_scene',
+    metadata = {'trained_on': 'simulated noisy frames, astropy_n2v.simulate.random_observation',
                 'steps': trainer.step, 'seconds': round(trainer.elapsed), 'seed': options.seed,
                 'held_out_likelihood': trainer.best}
     Denoiser(network.cpu(), metadata=metadata).save(options.output)

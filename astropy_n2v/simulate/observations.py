@@ -1,0 +1,46 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Observations of which everything is known.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..noise import NoiseModel
+
+__all__ = ['Observation']
+
+
+@dataclass
+class Observation:
+    """
+    A noisy frame of which everything is known.
+
+    Parameters
+    ----------
+    data : `~numpy.ndarray`
+        The frame, float64, shape (ny, nx), in the unit that ``gain`` of the noise refers to.
+    truth : `~numpy.ndarray`
+        What the data would be without noise and defects, in the same unit.
+    noise : `~astropy_n2v.NoiseModel`
+        The noise of the data; its ``variance(truth)`` is the variance of each pixel.
+    mask : `~numpy.ndarray`
+        Boolean, True where a defect is flagged.
+    defects : `~numpy.ndarray`
+        Boolean, True where there is a defect, flagged or not.
+    kind : str
+        What it shows.
+    """
+
+    data: np.ndarray
+    truth: np.ndarray
+    noise: NoiseModel
+    mask: np.ndarray = field(repr=False)
+    defects: np.ndarray = field(repr=False)
+    kind: str = 'custom'
+
+    @property
+    def innovation(self):
+        """(data - truth) in units of the noise: of mean 0 and variance 1 off defects."""
+        return (self.data - self.truth) / np.sqrt(self.noise.variance(self.truth))

@@ -1,0 +1,308 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Scenes and observations drawn from the whole range of what telescopes see.
+"""
+
+import numpy as np
+
+from ..noise import NoiseModel
+from .canvas import Canvas
+from .detector import DEFECTS, combine_masks, expose, make_flat
+from .nebulae import make_filaments, make_gradient, make_nebula
+from .observations import Observation
+from .populations import add_cluster, add_galaxies, add_globular, add_large_galaxy, add_luminous_stars
+from .resampling import observe_correlated_readout, observe_drizzled, observe_resampled, observe_smoothed
+from .scenes import Scene
+
+__all__ = ['RANDOM_FIELDS', 'random_observation', 'random_scene']
+
+#: The fields that `random_scene` draws from, and how often.
+RANDOM_FIELDS = {
+    'survey': 0.36,       # galaxies and stars
+    'stars': 0.08,        # few stars
+    'crowded': 0.15,      # many
+    'globular': 0.04,
+    'cluster': 0.06,      # of galaxies
+    'galaxy': 0.05,       # a large one in the foreground of a survey field
+    'nebula': 0.14,       # power-law nebulosity and stars
+    'filaments': 0.05,    # filaments, most in nebulosity
+    'bright_nebula': 0.03,   # nebulosity of hundreds of sigma
+    'empty': 0.04,        # sky, or a few faint stars
+}
+
+# Correlations of the noise below this are not counted: four neighbours foresee 1 % of the variance.
+_NOTICEABLE = 0.06
+
+
+def _log_uniform(rng, low, high):
+    return np.exp(rng.uniform(np.log(low), np.log(high)))
+
+
+def _random_psfs(rng, fwhm):
+    """Keywords of one point-spread function or of two between which it varies."""
+    kind = rng.choice(['moffat', 'gaussian', 'airy', 'pupil'], p=[0.62, 0.16, 0.08, 0.14])
+    psf = {'fwhm': fwhm, 'kind': str(kind)}
+    if kind == 'pupil':
+        psf.update(obstruction=rng.uniform(0.1, 0.45), spikes=int(rng.choice([0, 4, 6], p=[0.2, 0.6, 0.2])),
+                   spike_angle=rng.uniform(0, np.pi), vane_width=_log_uniform(rng, 0.008, 0.04))
+    elif kind in ('moffat', 'gaussian'):
+        psf.update(beta=rng.uniform(2.2, 5), theta=rng.uniform(0, np.pi),
+                   ellipticity=rng.uniform(0, 0.12) if rng.uniform() < 0.7 else rng.uniform(0, 0.4))
+        if rng.uniform() < 0.15:
+            psf.update(spikes=int(rng.choice([4, 6])), spike_angle=rng.uniform(0, np.pi),
+                       spike_fraction=_log_uniform(rng, 0.003, 0.06))
+    if 'theta' not in psf or rng.uniform() > 0.2:
+        return [psf]
+    other = {**psf, 'fwhm': fwhm * rng.uniform(0.85, 1.2), 'theta': psf['theta'] + rng.uniform(-0.8, 0.8),
+             'ellipticity': min(psf['ellipticity'] + rng.uniform(0, 0.15), 0.5)}
+    return [psf, other]
+
+
+def _populate(canvas, rng, kind, sigma):
+    """Stars and galaxies of a field."""
+    area = np.prod(canvas.shape)
+    low, brightest = _log_uniform(rng, 0.1, 2) * sigma, _log_uniform(rng, 300, 3e5) * sigma
+    if kind == 'empty':
+        if rng.uniform() < 0.6:
+            add_luminous_stars(canvas, rng, _log_uniform(rng, 1e-5, 1e-3), low, 30 * sigma, 1.0, reference=3 * sigma)
+        return
+    density = {'crowded': (4e-3, 0.15), 'globular': (1e-4, 1e-2), 'nebula': (1e-4, 1e-2), 'filaments': (1e-4, 1e-2)}
+    stars = _log_uniform(rng, *density.get(kind, (1.5e-4, 4e-3)))
+    if 'nebula' in kind and rng.uniform() < 0.12:
+        stars = 0
+    add_luminous_stars(canvas, rng, stars, low, brightest, rng.uniform(0.4, 1.0), reference=3 * sigma)
+    if kind == 'globular':
+        add_globular(canvas, rng, _log_uniform(rng, 0.015, 0.3) * area, sigma, low, brightest, rng.uniform(0.5, 1.0))
+    if kind == 'cluster':
+        add_cluster(canvas, rng, sigma, richness=_log_uniform(rng, 2e-4, 1.2e-3) * area,
+                    r_core=rng.uniform(0.06, 0.2) * min(canvas.shape))
+    if kind == 'galaxy':
+        for _ in range(int(rng.integers(1, 3))):
+            add_large_galaxy(canvas, rng, sigma)
+    if kind in ('survey', 'cluster', 'galaxy'):
+        add_galaxies(canvas, rng, _log_uniform(rng, 3e-4, 4e-3), _log_uniform(rng, 1, 6) * sigma,
+                     _log_uniform(rng, 300, 3e4) * sigma, rng.uniform(0.6, 1.1), _log_uniform(rng, 1, 5), sigma,
+                     reference=10 * sigma)
+
+
+def _diffuse(rng, shape, kind, sigma):
+    """Nebulosity and filaments, or None."""
+    image = None
+    if 'nebula' in kind or (kind == 'filaments' and rng.uniform() < 0.7) or rng.uniform() < 0.06:
+        low, high = {'nebula': (1.5, 60), 'bright_nebula': (60, 600), 'filaments': (0.5, 30)}.get(kind, (0.3, 10))
+        image = make_nebula(shape, amplitude=_log_uniform(rng, low, high) * sigma, index=rng.uniform(2.5, 3.8),
+                            contrast=rng.uniform(0.2, 1.5), seed=rng)
+    if kind == 'filaments' or ('nebula' in kind and rng.uniform() < 0.25):
+        ridges = make_filaments(shape, amplitude=_log_uniform(rng, 2, 300) * sigma, width=_log_uniform(rng, 1, 10),
+                                n=int(rng.integers(1, 4)), index=rng.uniform(3.8, 5), seed=rng)
+        image = ridges if image is None else image + ridges
+    return image
+
+
+def random_scene(shape=(256, 256), *, seed=None):
+    """
+    Draw a scene from the whole range of seeing, sampling, density, sky and read noise.
+
+    Sky is log-uniform from 0.05 to 10\\ :sup:`4` electrons, read noise from 0 to 20 electrons,
+    the width of the point-spread function from 0.9 to 8 pixels; luminosity functions reach far
+    below the limit of detection. What the scene shows is drawn from `RANDOM_FIELDS`.
+
+    Parameters
+    ----------
+    shape : tuple of int, optional
+        Height and width in pixels.
+    seed : int or `~numpy.random.Generator`, optional
+        Seed of everything.
+
+    Returns
+    -------
+    Scene
+        Truth in electrons, catalogue and point-spread function.
+
+    See Also
+    --------
+    random_observation : one with noise, defects and masks, too.
+
+    Examples
+    --------
+    >>> from astropy_n2v.simulate import random_scene
+    >>> random_scene((48, 64), seed=3).truth.shape
+    (48, 64)
+    """
+    rng = np.random.default_rng(seed)
+    sky = _log_uniform(rng, 0.05, 1e4)
+    readnoise = 0.0 if rng.uniform() < 0.15 else _log_uniform(rng, 0.5, 20)
+    sigma = np.sqrt(sky + readnoise ** 2)
+    fwhm = rng.uniform(0.9, 1.8) if rng.uniform() < 0.2 else _log_uniform(rng, 1.8, 8)
+    kind = str(rng.choice(list(RANDOM_FIELDS), p=list(RANDOM_FIELDS.values())))
+    canvas = Canvas(shape, fwhm)
+    _populate(canvas, rng, kind, sigma)
+    diffuse = _diffuse(rng, shape, kind, sigma)
+    # Light passes through the point-spread function, unless it is meant to have a pure power law.
+    convolved = rng.uniform() < 0.6
+    if diffuse is not None and convolved:
+        canvas.add_diffuse(diffuse)
+    image, stamps = canvas.render(psfs=_random_psfs(rng, fwhm))
+    if diffuse is not None and not convolved:
+        image = image + diffuse
+    if rng.uniform() < 0.25:
+        image = image + make_gradient(shape, amplitude=_log_uniform(rng, 0.2, 20) * sigma,
+                                      curvature=rng.uniform(0, 2), seed=rng)
+    return Scene(image + sky, float(sky), float(readnoise), sum(stamps) / len(stamps), canvas.catalog(), kind,
+                 tuple(stamps) if len(stamps) > 1 else None)
+
+
+def _random_defects(rng, truth, sigma):
+    """Keywords of `expose` for defects, and which of them are flagged."""
+    options, flagged = {}, []
+    if rng.uniform() < 0.35:
+        options['cosmic_rays'] = int(rng.poisson(_log_uniform(rng, 1, 15)))
+        flagged += ['cosmic_rays'] if rng.uniform() < 0.5 else []
+    if rng.uniform() < 0.3:
+        options['hot_pixels'] = int(rng.poisson(_log_uniform(rng, 1, 40)))
+        flagged += ['hot_pixels'] if rng.uniform() < 0.5 else []
+    if rng.uniform() < 0.15:
+        options['bad_columns'] = int(rng.integers(1, 5))
+        flagged += ['bad_columns'] if rng.uniform() < 0.7 else []
+    if rng.uniform() < 0.4:
+        # Never more than some per cent of the frame, whatever it shows.
+        full_well = max(np.median(truth) + _log_uniform(rng, 100, 3e4) * sigma, np.quantile(truth, 0.985))
+        options.update(satlevel=full_well + 5 * np.sqrt(full_well), bleed=bool(rng.uniform() < 0.6))
+        flagged.append('saturated')
+    return options, flagged
+
+
+def _random_flat(rng, scene, sigma):
+    """Response of single pixels, or None, its error, and the smooth response."""
+    error, flat, smooth = 0.0, None, 1.0
+    if rng.uniform() < 0.3:
+        # Below the photon noise, else nobody would be content with the flat field.
+        error = min(_log_uniform(rng, 1e-4, 0.01), 0.4 * sigma / max(np.median(scene.truth), 1e-3))
+        flat = make_flat(scene.truth.shape, error=error, seed=rng)
+    if rng.uniform() < 0.2:
+        smooth = make_flat(scene.truth.shape, error=0, vignetting=rng.uniform(0, 0.05),
+                           smooth=_log_uniform(rng, 1e-3, 0.01), seed=rng)
+    return flat, error, smooth
+
+
+def random_observation(shape=(256, 256), *, hole=1, seed=None):
+    """
+    Draw a scene and observe it with a detector drawn, too.
+
+    Gain and its quantisation, errors of the flat field, cosmic rays, hot pixels, bad columns
+    and saturated stars with their bleed trails are there in some of the frames; saturated
+    pixels are always flagged, other defects in about half of the frames.
+
+    Parameters
+    ----------
+    shape : tuple of int, optional
+        Height and width in pixels.
+    hole : int, optional
+        1 for noise that is independent between pixels; 3, 5, ... for noise that is
+        correlated, but not noticeably beyond a square of ``hole`` pixels around each.
+    seed : int or `~numpy.random.Generator`, optional
+        Seed of everything.
+
+    Returns
+    -------
+    Observation
+        Data, truth, noise model and masks.
+
+    Raises
+    ------
+    ValueError
+        If ``hole`` is not an odd number.
+
+    Examples
+    --------
+    >>> from astropy_n2v.simulate import random_observation
+    >>> observation = random_observation((64, 64), seed=5)
+    >>> good = ~observation.defects
+    >>> bool(abs(observation.innovation[good].std() - 1) < 0.1)
+    True
+    """
+    if hole < 1 or hole % 2 == 0:
+        raise ValueError(f'hole must be an odd number, got {hole}')
+    rng = np.random.default_rng(seed)
+    scene = random_scene(shape, seed=rng)
+    sigma = np.sqrt(np.median(scene.truth) + scene.readnoise ** 2)
+    flat, error, smooth = _random_flat(rng, scene, sigma)
+    truth = scene.truth * smooth
+    options, flagged = _random_defects(rng, truth, sigma)
+    if hole > 1:
+        return _observe_correlated(scene, truth, hole, options, flagged, rng)
+    gain = _log_uniform(rng, 0.1, 10)
+    if 'satlevel' in options:
+        options['satlevel'] /= gain
+    quantize = bool(rng.uniform() < 0.3 and sigma > 2 and gain < 0.7 * sigma)
+    data, masks = expose(truth, gain=gain, readnoise=scene.readnoise, flat=flat, quantize=quantize, seed=rng, **options)
+    # The error of the flat field is taken at the level of the sky; rounding has a variance of 1/12.
+    variance = (scene.readnoise ** 2 + (error * np.median(truth)) ** 2) / gain ** 2 + quantize / 12
+    noise = NoiseModel(np.sqrt(variance), gain=gain, source='simulated')
+    return Observation(data, truth / gain, noise, combine_masks(masks, flagged, shape),
+                       combine_masks(masks, DEFECTS, shape), scene.kind)
+
+
+def _correlated_frame(rng, truth, readnoise, reach, options):
+    """One of the ways to correlated noise, that could reach as far as ``reach`` pixels."""
+    draw = rng.uniform()
+    if draw < 0.3:
+        low, high = 0.3, 0.55 if reach == 1 else 0.85
+        sigma = rng.uniform(low, high, 2) * ((0, 1) if rng.uniform() < 0.2 else (1, 1))
+        return observe_smoothed(truth, readnoise=readnoise, sigma=tuple(sigma), seed=rng, **options)
+    if draw < 0.4 and readnoise ** 2 > 0.3 * np.median(truth):
+        return observe_correlated_readout(truth, readnoise=readnoise, length=rng.uniform(0.3, 0.4 + 0.3 * reach),
+                                          seed=rng, **options)
+    if draw < 0.75:
+        kernel = str(rng.choice(['bilinear', 'cubic', 'lanczos3'], p=[0.45, 0.2, 0.35]))
+        turned = rng.uniform() < 0.4
+        scale = rng.uniform(0.75, 1.15) if turned and rng.uniform() < 0.5 else 1.0
+        return observe_resampled(truth, readnoise=readnoise, kernel=kernel, scale=scale, seed=rng,
+                                 rotation=rng.normal(0, 0.02) if turned else 0.0,
+                                 **_exposures(int(rng.integers(1, 3 if turned else 6)), scale, options))
+    scale = rng.uniform(0.7 if reach == 1 else 0.45, 1.0)
+    return observe_drizzled(truth, readnoise=readnoise, pixfrac=rng.uniform(0.5, 1.0), seed=rng, scale=scale,
+                            **_exposures(int(rng.integers(2, 9)), scale, options))
+
+
+def _exposures(n, scale, options):
+    """The defects of a frame shared out to its exposures, and their full well."""
+    if 'satlevel' in options:
+        # A pixel of the detector holds the light of 1 / scale**2 of the result's.
+        options = {**options, 'satlevel': options['satlevel'] / scale ** 2}
+    shared = {name: -(-options[name] // n) for name in ('cosmic_rays', 'hot_pixels') if name in options}
+    if n > 2:
+        shared['bad_columns'] = 0
+    return {**options, **shared, 'n_exposures': n}
+
+
+def _reach(observation):
+    """Distance in pixels, along rows or columns, of the farthest pixels whose noise is correlated."""
+    z = np.where(observation.defects, 0, np.nan_to_num(observation.innovation))
+    z = np.clip(z, -5, 5)
+    norm = np.sum(z ** 2)
+    reach = 0
+    for dy in range(6):
+        for dx in range(-5, 6):
+            if max(dy, abs(dx)) > reach:
+                first = z[:z.shape[0] - dy, max(0, -dx):z.shape[1] - max(0, dx)]
+                if abs(np.sum(first * z[dy:, max(0, dx):z.shape[1] - max(0, -dx)])) > _NOTICEABLE * norm:
+                    reach = max(dy, abs(dx))
+    return reach
+
+
+def _observe_correlated(scene, truth, hole, options, flagged, rng):
+    for _ in range(8):
+        observation = _correlated_frame(rng, truth, scene.readnoise, hole // 2, {**options, 'flagged': flagged})
+        if _reach(observation) <= hole // 2:
+            break
+    else:
+        observation = observe_smoothed(truth, readnoise=scene.readnoise, sigma=0.45, flagged=flagged, seed=rng,
+                                       **options)
+    observation.kind = scene.kind
+    noise = observation.noise
+    if noise.sigma.ndim and rng.uniform() < 0.3:
+        # Who has no weight map knows the mean only.
+        observation.noise = NoiseModel(np.sqrt(np.mean(noise.sigma ** 2)), gain=1 / np.mean(1 / noise.gain),
+                                       source='simulated')
+    return observation
