@@ -13,6 +13,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..networks import BROAD_WEIGHT, negative_log_likelihood, network_inputs
+from .optimizer import Optimizer
 from .patches import split_planes
 
 __all__ = ['Trainer', 'supports_bfloat16']
@@ -43,7 +44,7 @@ class Trainer:
         Seconds after which to stop. Where time is what ends the training, the learning rate
         follows time, and the weights are not repeatable.
     learning_rate : float, optional
-        Peak learning rate of AdamW.
+        Peak learning rate.
     patience, min_delta : int, float, optional
         Stop after this many judgements that did not improve the best by ``min_delta``.
     judge : callable, optional
@@ -58,7 +59,7 @@ class Trainer:
         Called with (fraction done, latest judgement or None) after each step.
     """
 
-    def __init__(self, network, sampler, *, max_steps, max_time=None, learning_rate=2e-3, weight_decay=1e-4,
+    def __init__(self, network, sampler, *, max_steps, max_time=None, learning_rate=4e-3, weight_decay=1e-4,
                  patience=None, min_delta=0.0, judge=None, judge_every=100, warm_start=False, ema_decay=0.99,
                  progress=None):
         self.network = network
@@ -74,8 +75,7 @@ class Trainer:
         self.progress = progress
         self.device = next(network.parameters()).device
         self.amp = supports_bfloat16(self.device)
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, betas=(0.9, 0.99),
-                                           weight_decay=weight_decay)
+        self.optimizer = Optimizer(network, weight_decay)
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
         self.step = 0
         self.elapsed = 0.0
@@ -98,8 +98,6 @@ class Trainer:
 
     def _train_step(self, fraction):
         planes = split_planes(self.sampler.draw().to(self.device))
-        for group in self.optimizer.param_groups:
-            group['lr'] = self.learning_rate * self._rate(fraction)
         noise = {name: planes[name] for name in ('v0', 'slope', 'zero')}
         self.network.train()
         # bfloat16 is twice as fast, but too coarse to finish on: at asinh = 8 it resolves 3 % of the flux.
@@ -108,11 +106,11 @@ class Trainer:
         # At first a star is unforeseeable to the network; it must not be dismissed for that.
         broad = BROAD_WEIGHT if self.warm_start or fraction > 0.15 else 0.0
         loss, likelihood = negative_log_likelihood(output, planes['z'], planes['weight'], broad_weight=broad, **noise)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         if torch.isfinite(norm):
-            self.optimizer.step()
+            self.optimizer.step(self.learning_rate * self._rate(fraction))
             self.average.update_parameters(self.network)
         return float(likelihood)
 

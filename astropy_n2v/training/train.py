@@ -110,7 +110,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     patch_size, batch_size : int, optional
         Height and width of patches, and their number in a step.
     learning_rate : float, optional
-        Peak learning rate; by default 2e-3, or 3e-4 with ``init``.
+        Peak learning rate; by default 4e-3, or 3e-4 with ``init``.
     patience : int or None, optional
         Stop after that many judgements, of 20 in a training, without improvement.
     min_delta : float, optional
@@ -169,7 +169,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
 
         trainer = Trainer(
             network, PatchSampler(prepared, size, batch_size, rng), max_steps=max_steps, max_time=max_time,
-            learning_rate=learning_rate or (2e-3 if init is None else 3e-4), patience=patience, min_delta=min_delta,
+            learning_rate=learning_rate or (4e-3 if init is None else 3e-4), patience=patience, min_delta=min_delta,
             judge=lambda candidate: _judge(candidate, prepared), judge_every=max(max_steps // 20, 1),
             warm_start=init is not None, progress=progress)
         trainer.run(checkpoint=checkpoint)
