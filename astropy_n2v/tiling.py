@@ -111,6 +111,8 @@ class Tiling:
         # Positions are rounded down to the alignment, which may cost some of the overlap.
         overlap = 2 * self.margin + self.blend + alignment
         count = -(-(length - overlap) // (tile_size - overlap))
+        # No larger than that many tiles need to be.
+        tile_size = -(-(-(-(length - overlap) // count) + overlap) // alignment) * alignment
         starts = np.linspace(0, length - tile_size, count)
         starts = [int(start) // alignment * alignment for start in starts]
         weights = np.ones((count, tile_size))
