@@ -3,6 +3,8 @@
 Correlated noise: what it is made of, and that its noise model is right.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from astropy_n2v.noise import choose_hole, noise_autocorrelation
 from astropy_n2v.simulate import (KERNELS, make_scene, observe_correlated_readout, observe_drizzled,
                                   observe_resampled, observe_smoothed, random_observation)
+from astropy_n2v.simulate import random
 from astropy_n2v.simulate.resampling import _interpolate, _positions
 
 seeds = st.integers(0, 2 ** 32)
@@ -108,6 +111,13 @@ class TestNoiseModel:
         assert np.std(variances) < 0.06
         again = random_observation((96, 100), hole=hole, seed=seed)
         np.testing.assert_array_equal(again.data, observation.data)
+
+    def test_random_noise_stays_within_the_hole(self, monkeypatch):
+        broad = partial(observe_smoothed, sigma=1.5, seed=1)
+        monkeypatch.setattr(random, '_correlated_frame',
+                            lambda rng, truth, readnoise, reach, options: broad(truth, readnoise=readnoise))
+        z = random_observation((96, 96), hole=3, seed=2).innovation
+        assert abs(autocorrelation(z, 0, 2)) < 0.08 < autocorrelation(broad(FLAT).innovation, 0, 2)
 
 
 class TestAutocorrelation:

@@ -275,6 +275,12 @@ class TestDiffuseLight:
         image = make_filaments((128, 128), width=2, n=1, seed=3)
         assert 0.005 < np.mean(image > 0.2) < 0.15
 
+    @pytest.mark.parametrize('seed', range(3))
+    def test_filaments_are_lines(self, seed):
+        # Also those that follow a rough field.
+        image = make_filaments((128, 128), width=4, n=1, index=3.0, seed=seed)
+        assert np.corrcoef(image[:, 1:].ravel(), image[:, :-1].ravel())[0, 1] > 0.95
+
 
 class TestDetector:
     @given(st.floats(10, 1e6), st.floats(50, 1e4), seeds)
@@ -361,6 +367,12 @@ class TestRandom:
             variances.append(z.var())
         assert np.mean(variances) == pytest.approx(1, abs=0.02)
         assert np.std(variances) < 0.04
+
+    def test_noise_of_whole_adu(self):
+        observation = random_observation((128, 128), seed=248)
+        np.testing.assert_array_equal(observation.data, np.rint(observation.data))
+        assert observation.noise.variance(np.median(observation.truth)) < 9
+        assert observation.innovation[~observation.defects].var() == pytest.approx(1, abs=0.04)
 
 
 @pytest.mark.parametrize('call, match', [
