@@ -71,7 +71,7 @@ def raw_hdus(path):
 
 # Choice of HDUs
 
-def hdu_list(*names, shape=(4, 5)):
+def hdu_list(*names, shape=(8, 9)):
     return fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(np.zeros(shape), name=name) for name in names)])
 
 
@@ -417,7 +417,7 @@ def test_number_of_gains(mef, tmp_path):
 def test_file_without_image(tmp_path):
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(
         [fits.Column('A', 'J', array=np.arange(3))], name='TAB')]).writeto(tmp_path / 'a.fits')
-    with pytest.raises(ValueError, match=r'no science image; it has 0 .* no data; 1 \(TAB,1\): table'):
+    with pytest.raises(ValueError, match=r'no science image of at least 8x8 pixels; it has 0 .* no data; 1 \(TAB,1\): table'):
         process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', halve)
     assert [path.name for path in tmp_path.iterdir()] == ['a.fits']
 

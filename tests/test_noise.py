@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import NoiseModel, estimate_noise, noise_autocorrelation
-from astropy_n2v.noise import choose_hole, gain_value, header_value, resolve_noise, variance_plane
+from astropy_n2v.noise import Deviations, choose_hole, gain_value, header_value, resolve_noise
 from astropy_n2v.simulate import SCENE_KINDS, make_scene
 
 
@@ -151,9 +151,9 @@ class TestSources:
         image = rng.normal(100, 10, (128, 128))
         variance = np.full(image.shape, 100.0)
         noise = NoiseModel(10.0, source='mine')
-        assert self.resolve(image, noise=noise, gain=1.0, readnoise=0.0, variance=variance).source == 'mine'
-        assert self.resolve(image, gain=1.0, readnoise=0.0, variance=variance).source == 'gain+readnoise'
-        assert self.resolve(image, variance=variance).source == 'uncertainty'
+        assert self.resolve(image, noise=noise, gain=1.0, readnoise=0.0, deviation=np.sqrt(variance)).source == 'mine'
+        assert self.resolve(image, gain=1.0, readnoise=0.0, deviation=np.sqrt(variance)).source == 'gain+readnoise'
+        assert self.resolve(image, deviation=np.sqrt(variance)).source == 'uncertainty'
         assert self.resolve(image).source == 'image'
         assert self.resolve(image, header={'GAIN': '1.0'}, unit=u.adu).source == 'image, header GAIN'
         # After gain correction the card is stale.
@@ -202,18 +202,22 @@ class TestSources:
     def test_uncertainty_types_and_units(self, cls, values):
         power = {StdDevUncertainty: 1, VarianceUncertainty: 2, InverseVariance: -2}[cls]
         array = np.full((4, 4), values)
-        variance, _ = variance_plane(cls(array * (1e3 ** power), unit=u.mJy ** power), (4, 4), u.Jy)
-        np.testing.assert_allclose(variance, 9)
+        deviations = Deviations(cls(array * (1e3 ** power), unit=u.mJy ** power), (4, 4), u.Jy)
+        np.testing.assert_allclose(deviations.at((slice(1, 3), 2)), [3, 3], rtol=1e-12)
+        assert deviations.plane(()).dtype == np.float32 and deviations.meaningless is None or power < 0
 
     def test_zero_inverse_variance_is_masked(self):
         with warnings.catch_warnings():
             warnings.simplefilter('error')
-            variance, masked = variance_plane(InverseVariance(np.array([[0.0, 1.0]])), (1, 2), None)
-        assert masked.tolist() == [[True, False]] and np.isnan(variance[0, 0])
+            deviations = Deviations(InverseVariance(np.array([[0.0, 1.0]])), (1, 2), None)
+            deviation = deviations.plane(())
+        assert deviations.meaningless.tolist() == [[True, False]] and np.isnan(deviation[0, 0])
 
     def test_uncertainty_of_another_shape_or_unit(self):
         with pytest.raises(ValueError, match='uncertainty must have the shape of the data'):
-            variance_plane(StdDevUncertainty(np.ones((3, 3))), (4, 4), None)
+            Deviations(StdDevUncertainty(np.ones((3, 3))), (4, 4), None)
+        with pytest.raises(u.UnitsError, match='uncertainty must have a unit that fits data in Jy, got K'):
+            Deviations(StdDevUncertainty(np.ones((4, 4)), unit=u.K), (4, 4), u.Jy)
 
     @pytest.mark.parametrize('background', [200.0, 0.0])
     def test_plane_computed_from_the_data_is_rebuilt(self, background, rng):
@@ -229,7 +233,7 @@ class TestSources:
             variance = np.maximum(image, 0) + 225
             expected = truth - 200 + 225
         variance[5, 7] = np.nan
-        noise = self.resolve(image, variance=variance)
+        noise = self.resolve(image, deviation=np.sqrt(variance))
         assert 'rebuilt' in noise.source
         model = noise.variance(truth - (200 - background))
         np.testing.assert_allclose(np.median(model[110:130, 110:130]), np.median(expected[110:130, 110:130]), rtol=0.1)
@@ -241,11 +245,11 @@ class TestSources:
 
     def test_static_plane_is_used_as_it_is(self, rng):
         sigma = np.where(np.arange(128) < 64, 2.0, 5.0) * np.ones((128, 1))
-        noise = self.resolve(rng.normal(0, sigma), variance=sigma ** 2)
+        noise = self.resolve(rng.normal(0, sigma), deviation=sigma)
         assert noise.source == 'uncertainty'
         np.testing.assert_allclose(noise.sigma, sigma)
 
     def test_useless_plane_falls_back_to_the_image(self, rng):
         with pytest.warns(AstropyUserWarning, match='hardly any finite, positive value'):
-            noise = self.resolve(rng.normal(0, 3, (128, 128)), variance=np.full((128, 128), np.nan))
+            noise = self.resolve(rng.normal(0, 3, (128, 128)), deviation=np.full((128, 128), np.nan))
         assert noise.source == 'image'

@@ -7,6 +7,7 @@ import numpy as np
 from astropy.stats import SigmaClip
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from ..exceptions import CannotDenoiseError
 from .blocks import block_means, occupied, valid_image
 
 __all__ = ['choose_hole', 'noise_autocorrelation']
@@ -61,10 +62,10 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
 
     Parameters
     ----------
-    data : array_like
+    data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
         Image of shape (ny, nx).
     mask : array_like of bool, optional
-        True where the data are not to be used.
+        True where the data are not to be used, in addition to the mask of an NDData.
     max_lag : int, optional
         The largest lag in pixels.
 
@@ -76,7 +77,9 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     Raises
     ------
     ValueError
-        If ``data`` is not two-dimensional, or has no valid pixels, or is constant.
+        If ``data`` is not two-dimensional.
+    CannotDenoiseError
+        If ``data`` has no valid pixels, or is constant.
 
     Examples
     --------
@@ -91,7 +94,7 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     image = image - np.nanmean(image)
     scale = np.nanstd(image)
     if not scale > 0:
-        raise ValueError('data is constant: its noise has no autocorrelation')
+        raise CannotDenoiseError('data is constant: its noise has no autocorrelation')
     # As small as leaves a noise that is correlated over a few pixels recognisable.
     sigma = 2.5
     residual = _sky_residual(image / scale, sigma)
