@@ -64,16 +64,16 @@ def _per_image(values, chosen):
 @contextmanager
 def _naming(label):
     """Say of which HDU it is what is warned of meanwhile."""
-    with warnings.catch_warnings(record=True) as caught:
-        try:
+    caught = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
             yield
-        finally:
-            said = list(caught)
-    for warning in said:
-        if issubclass(warning.category, AstropyUserWarning):
-            warnings.warn(f'{warning.message} [HDU {label}]', warning.category, stacklevel=4)
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    finally:
+        for warning in caught:
+            if issubclass(warning.category, AstropyUserWarning):
+                warnings.warn(f'{warning.message} [HDU {label}]', warning.category, stacklevel=4)
+            else:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _replace(source, index, result, extras, before, out, appended, provenance):

@@ -16,6 +16,10 @@ __all__ = ['choose_hole', 'noise_autocorrelation']
 # four neighbours let 1 % of the noise variance be foreseen.
 _MIN_CORRELATION = 0.06
 _MAX_HOLE = 9
+# Orders of differences in which structure has vanished; the lower one where a mask leaves too little for the other.
+_ORDERS = (8, 4)
+# Share of a correlation that they must see, too. Noise has somewhat less at high frequencies where it is oversampled.
+_CONFIRMED = 0.6
 
 
 def _sky_residual(image, sigma):
@@ -58,7 +62,9 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     Autocorrelation of the noise between neighbouring pixels, measured on the sky.
 
     Sources are masked, structure larger than some pixels is subtracted, and the typical
-    (median) part of the sky decides, so that faint sources hardly count.
+    (median) part of the sky decides, so that faint sources hardly count. Where the result could
+    still be smooth, bright structure, it is checked against differences of high order, which
+    see noise alone.
 
     Parameters
     ----------
@@ -111,8 +117,48 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     if not variance > 0:
         covariance = np.zeros(covariance.shape)
         covariance[half, half] = variance = 1.0
+    correlation = _without_nebulosity(np.clip(covariance / variance, -1, 1), image)
     inner = slice(half - max_lag, half + max_lag + 1)
-    return np.clip(covariance[inner, inner] / variance, -1, 1)
+    return correlation[inner, inner]
+
+
+def _without_nebulosity(correlation, image):
+    """
+    A correlation that differences of high order confirm, or else what they say.
+
+    Structure that a telescope has seen has no power at the highest spatial frequency, where
+    white noise has as much as everywhere, and where correlated noise is as correlated along the
+    other axis as everywhere. So noise is correlated along rows as its high-order differences
+    along columns are.
+    """
+    if choose_hole(correlation) == (1, 1):
+        return correlation
+    centre = max_lag = correlation.shape[0] // 2
+    lines = [_correlation_of_differences(values, max_lag) for values in (image, image.T)]
+    if any(line is None for line in lines):
+        return correlation
+    found = correlation[centre, centre + 1], correlation[centre + 1, centre]
+    if all(abs(line[1]) >= _CONFIRMED * abs(value) for line, value in zip(lines, found)):
+        return correlation
+    rows, columns = (np.concatenate([line[:0:-1], line]) for line in lines)
+    return np.clip(columns[:, None] * rows[None, :], -1, 1)
+
+
+def _correlation_of_differences(image, max_lag):
+    """Autocorrelation along rows of differences of high order along columns; None if too few pixels are left."""
+    for order in _ORDERS:
+        differences = image
+        for _ in range(order):
+            # In between scaled, so that binomial coefficients do not grow without bound.
+            differences = 0.5 * np.diff(differences, axis=0)
+        spread = np.nanmedian(np.abs(differences)) / 0.6745 if differences.size else 0.0
+        if not spread > 0:
+            return None
+        differences = np.where(np.abs(differences) < 5 * spread, differences, np.nan)
+        if np.count_nonzero(np.isfinite(differences)) > max(0.2 * np.count_nonzero(np.isfinite(image)), 2000):
+            line = np.array([_typical_product(differences, 0, lag) for lag in range(max_lag + 1)])
+            return line / line[0]
+    return None
 
 
 def _subtract_structure(covariance):
