@@ -436,7 +436,8 @@ def test_further_extensions(mef, tmp_path):
     output = tmp_path / 'out.fits'
     process_fits(mef, output, both)
     with fits.open(output) as hdus:
-        assert [(hdu.name, hdu.ver) for hdu in hdus[-4:]] == [('UNCERT', 1), ('BLIND', 1), ('UNCERT', 2), ('BLIND', 2)]
+        assert [(hdu.name, hdu.ver) for hdu in hdus[-4:]] == [
+            ('UNCERT', 1), ('BLIND', 1), ('UNCERT', 2), ('BLIND', 2)]
         assert hdus['BLIND', 2].header['BUNIT'] == 'COUNTS' and 'A blind mean' in str(hdus['BLIND', 2].header)
         assert science_hdus(hdus) == [1, 4]
 

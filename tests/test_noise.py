@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
-from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from astropy_n2v import NoiseModel, estimate_noise, noise_autocorrelation
+from astropy_n2v import NoiseModel, conf, estimate_noise, noise_autocorrelation
 from astropy_n2v.noise import Deviations, choose_hole, gain_value, header_value, resolve_noise
 from astropy_n2v.simulate import SCENE_KINDS, make_scene
 
@@ -45,6 +45,18 @@ class TestNoiseModel:
     def test_bad_parameters(self, kwargs, match):
         with pytest.raises(ValueError, match=match):
             NoiseModel(**kwargs)
+
+    def test_units(self):
+        noise = NoiseModel(3000 * u.mJy, gain=2 * u.electron / u.Jy, zero_point=1 * u.Jy)
+        assert (noise.sigma, noise.gain, noise.zero_point) == (3000, 0.002, 1000)
+        with pytest.raises(u.UnitsError, match='per that unit, got sigma in adu, gain in adu / electron'):
+            NoiseModel(3 * u.adu, gain=2 * u.adu / u.electron)
+
+    def test_single_precision_is_kept_but_not_calculated_with(self):
+        noise = NoiseModel(np.full((4, 5), 1e-25, dtype=np.float32))
+        assert noise.sigma.dtype == np.float32
+        np.testing.assert_allclose(noise.variance(0.0), 1e-50, rtol=1e-5)
+        assert noise.at((4, 5), slice(2), slice(2)).sigma.dtype == np.float64
 
     def test_shapes(self):
         noise = NoiseModel(np.ones((4, 1)), gain=np.full(5, 2.0))
@@ -93,6 +105,35 @@ class TestEstimate:
         data = gaussian_filter(rng.normal(0, 1, (300, 300)), 0.7)
         assert sky_sigma(estimate_noise(data), 0.0) == pytest.approx(data.std(), rel=0.08)
 
+    @pytest.mark.parametrize('beta, fwhm, amplitude', [(2.5, 3.5, 100), (3.0, 2.1, 100), (3.0, 7.0, 1000),
+                                                       (3.5, 3.5, 1000)])
+    def test_bright_smooth_nebulosity_is_no_correlated_noise(self, beta, fwhm, amplitude, rng):
+        """Turbulent clouds, seen through a telescope, at a signal-to-noise ratio of up to a thousand."""
+        shape = (320, 320)
+        frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None])
+        frequency[0, 0] = np.inf
+        blur = np.exp(-0.5 * (2 * np.pi * np.where(np.isfinite(frequency), frequency, 0) * fwhm / 2.355) ** 2)
+        phase = np.exp(2j * np.pi * rng.random(frequency.shape))
+        clouds = np.fft.irfft2(frequency ** (-beta / 2) * blur * phase, shape)
+        truth = amplitude * np.exp(0.7 * clouds / clouds.std())
+        white = rng.normal(0, 1.6, (shape[0], shape[1] + 1))
+        data = truth + white[:, 1:]
+        assert sky_sigma(estimate_noise(data), np.median(truth)) == pytest.approx(1.6, rel=0.08)
+        assert choose_hole(noise_autocorrelation(data)) == (1, 1)
+        # And correlated noise is still seen where there are clouds as well.
+        assert choose_hole(noise_autocorrelation(truth + white[:, 1:] + 0.8 * white[:, :-1]))[1] == 3
+
+    def test_containers(self, rng):
+        data = rng.normal(0, 2, (128, 128))
+        spoiled = data.copy()
+        spoiled[:40] *= 50
+        mask = np.zeros(data.shape, dtype=bool)
+        mask[:40] = True
+        for kind in (CCDData(spoiled, unit='adu', mask=mask), np.ma.MaskedArray(spoiled, mask)):
+            assert sky_sigma(estimate_noise(kind), 0.0) == pytest.approx(2, rel=0.06)
+            assert abs(noise_autocorrelation(kind)[4, 5]) < 0.05
+        assert sky_sigma(estimate_noise(data * u.adu), 0.0) == pytest.approx(2, rel=0.06)
+
     @pytest.mark.parametrize('data, match', [
         (np.full((32, 32), 7.0), 'constant'),
         (np.full((32, 32), np.nan), 'no valid pixel'),
@@ -139,6 +180,12 @@ class TestAutocorrelation:
     def test_real_frames(self, data_path):
         drizzled = noise_autocorrelation(fits.getdata(data_path / 'xdf_hst' / 'xdf_hst_wfc3ir_60mas_f160w_sci.fits'))
         assert drizzled[4, 5] > 0.3
+        for name, hole in [('xdf_hst/xdf_hst_wfc3ir_60mas_f105w_sci.fits', (3, 3)), ('blast/2MASS_J.fits', (5, 5)),
+                           ('petrofit_a2744/abell_2744_cd_galaxy_f105w.fits.gz', (3, 3)),
+                           ('petrofit_a2744/abell_2744_dwarf_galaxy_f105w.fits.gz', (3, 3)),
+                           ('galsim/147246.0_150.416558_1.998697_masknoise.fits', (3, 3)),
+                           ('m13_blue/M13_blue_0001.fits', (1, 1)), ('sfft_decam/DEC-OBS18a.mini.fits', (1, 1))]:
+            assert choose_hole(noise_autocorrelation(fits.getdata(data_path / name))) == hole, name
         raw = noise_autocorrelation(fits.getdata(data_path / 'ccdproc' / 'a8280271.fits'))
         assert choose_hole(raw) == (1, 1)
 
@@ -179,6 +226,36 @@ class TestSources:
         assert noise.slope.shape == (128,)
         with pytest.raises(ValueError, match='gain must broadcast to the shape of the data'):
             self.resolve(image, gain=np.ones(3))
+
+    def observe_average(self, n, average=True):
+        """n exposures of a bright nebula in adu, averaged or added."""
+        scene = make_scene('nebula', (320, 320), seed=3)
+        frames = [scene.observe(seed=i, gain=2.0).data.astype(float) for i in range(n)]
+        return scene, np.mean(frames, axis=0) if average else np.sum(frames, axis=0)
+
+    def test_gain_of_an_average(self):
+        scene, data = self.observe_average(4)
+        noise = self.resolve(data, header={'GAIN': 2.0, 'NCOMBINE': 4, 'RDNOISE': 5.0}, unit=u.adu)
+        assert noise.source == 'image, header GAIN x NCOMBINE' and noise.gain == 8
+        bright = np.quantile(scene.truth, 0.99)
+        assert sky_sigma(noise, bright / 2) == pytest.approx(np.sqrt(scene.noise.variance(bright) / 4) / 2, rel=0.1)
+
+    def test_sum_that_calls_itself_combined(self):
+        _, data = self.observe_average(4, average=False)
+        with pytest.warns(AstropyUserWarning, match=r'NCOMBINE = 4 of the header is not used'):
+            noise = self.resolve(data, header={'GAIN': 2.0, 'NCOMBINE': 4}, unit=u.adu)
+        assert noise.gain == 2
+
+    def test_keywords_of_averages_are_configurable(self, rng):
+        with conf.set_temp('ncombine_keywords', ['NFRAMES']):
+            noise = self.resolve(rng.normal(100, 3, (64, 64)), header={'GAIN': 2.0, 'NFRAMES': 3}, unit=u.adu)
+        assert noise.gain == 6
+
+    def test_counts_are_like_adu(self, rng):
+        image = rng.poisson(400, (128, 128)) / 2.0
+        for unit in (u.count, u.DN):
+            assert self.resolve(image, gain=2 * u.electron / u.adu, unit=unit).gain == 2
+            assert self.resolve(image, header={'GAIN': 2.0}, unit=unit).source == 'image, header GAIN'
 
     def test_gain_units(self):
         assert gain_value(2 * u.electron / u.adu, u.adu) == 2

@@ -20,19 +20,19 @@ def _as_float(value):
 
 def _without_units(sigma, gain, zero_point):
     """Numbers from Quantities, all in the unit of sigma."""
-    units = [value.unit for value in (sigma, zero_point) if isinstance(value, u.Quantity)]
-    if isinstance(gain, u.Quantity):
-        units.append((u.electron / gain.unit))
-    if not units:
+    given = {name: value.unit for name, value in (('sigma', sigma), ('gain', gain), ('zero_point', zero_point))
+             if isinstance(value, u.Quantity)}
+    if not given:
         return sigma, gain, zero_point
-    unit = units[0]
+    unit = given.get('sigma') or given.get('zero_point') or u.electron / given['gain']
     try:
         sigma, zero_point = (value.to_value(unit) if isinstance(value, u.Quantity) else value
                              for value in (sigma, zero_point))
-        gain = gain.to_value(u.electron / unit) if isinstance(gain, u.Quantity) else gain
-    except u.UnitsError as error:
+        gain = gain.to_value(u.electron / unit) if 'gain' in given else gain
+    except u.UnitsError:
+        units = ', '.join(f'{name} in {unit}' for name, unit in given.items())
         raise u.UnitsError(f'sigma and zero_point must be in one unit, and gain in electron per that unit, got '
-                           f'{", ".join(map(str, units))} ({error})') from None
+                           f'{units}') from None
     return sigma, gain, zero_point
 
 
