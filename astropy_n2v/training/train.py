@@ -3,6 +3,7 @@
 Training on a user's own frames, without any clean reference.
 """
 
+import json
 import logging
 import warnings
 
@@ -16,6 +17,7 @@ from ..denoiser import Denoiser, select_device
 from ..exceptions import CannotDenoiseError
 from ..frames import Frame, find_hole, find_planes
 from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs
+from .checkpoints import training_identity
 from .loop import Trainer
 from .patches import PatchSampler, TrainingFrame, split_planes
 
@@ -155,7 +157,9 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     progress_bar : bool, optional
         Whether to show a progress bar on stderr.
     checkpoint : path, optional
-        File to save the state of the training to, and to resume from where it exists.
+        File to save the state of the training to, and to resume from where it exists. It must be
+        of the same data and options; budget (``max_steps``, ``max_time``) and stopping
+        (``patience``, ``min_delta``) may differ.
     network_options : dict, optional
         Options of `~astropy_n2v.networks.BlindSpotUNet`.
 
@@ -169,7 +173,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     Raises
     ------
     ValueError
-        If an option is out of its range.
+        If an option is out of its range, or ``checkpoint`` is damaged or of another training.
     """
     check_number('held_out', held_out, 'between 0 and 1', lambda value: 0 < value < 1)
     for name, value, least in (('max_steps', max_steps, 1), ('batch_size', batch_size, 1), ('patience', patience, 1),
@@ -201,7 +205,11 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
             learning_rate=learning_rate or (2e-3 if init is None else 3e-4), patience=patience, min_delta=min_delta,
             judge=lambda candidate: _judge(candidate, prepared), judge_every=max(max_steps // 20, 1),
             warm_start=init is not None, progress=progress)
-        trainer.run(checkpoint=checkpoint)
+        identity = None if checkpoint is None else training_identity(
+            frames, hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
+            batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed,
+            network=json.dumps(network.config, sort_keys=True))
+        trainer.run(checkpoint=checkpoint, identity=identity)
     metadata = {'name': 'trained' if init is None else 'adapted', 'frames': len(frames), 'seed': seed,
                 'steps': trainer.step, 'held_out_likelihood': trainer.best}
     if init is not None:
