@@ -12,7 +12,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from .arguments import check_integer, check_number, check_training_options, parse_hole
 from .config import conf
-from .frames import Frame, find_hole, find_planes
+from .frames import Frame, find_hole, find_planes, warn_of_stripes
 from .provenance import aperture_factor, provenance
 
 __all__ = ['denoise']
@@ -180,6 +180,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
                       'is not what the noise model says', AstropyUserWarning, stacklevel=2)
     planes, rejected = find_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
     needed = find_hole(planes) if hole is None else hole
+    warn_of_stripes(planes)
     inputs = [(plane.values, plane.noise, plane.mask) for plane in planes]
     denoiser, judged = _load_model(model, hole, needed, inputs, seed, device, progress_bar, train_options)
     del inputs

@@ -23,11 +23,12 @@ from .noise import (
     header_value,
     noise_autocorrelation,
     resolve_noise,
+    stripe_fraction,
 )
 from .noise.sources import looks_white
 from .provenance import record
 
-__all__ = ['Frame', 'Plane', 'find_hole', 'find_planes']
+__all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_stripes']
 
 _SMALLEST = 8   # pixels
 # A saturation level of the header that masks more than this is none of these data.
@@ -305,3 +306,22 @@ def find_hole(planes):
         except CannotDenoiseError:
             continue
     return choose_hole(np.median(correlations, axis=0)) if correlations else (1, 1)
+
+
+def warn_of_stripes(planes, name=''):
+    """
+    Warn if the noise of the first of some planes has stripes that no hole covers.
+
+    Parameters
+    ----------
+    planes : list of Plane
+        Planes of a frame.
+    name : str, optional
+        What to call the frame, at the start of the warning.
+    """
+    plane = planes[0]
+    for what, share in zip(('rows', 'columns'), stripe_fraction(plane.values, plane.mask)):
+        if share:
+            warnings.warn(f'{name}whole {what} share {100 * share:.1f} % of the variance of the noise: such stripes '
+                          f'are longer than any hole and will be taken for structure. Subtract them before, for '
+                          f'example the median of each of the {what}', AstropyUserWarning, stacklevel=3)

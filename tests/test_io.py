@@ -239,6 +239,17 @@ def test_replacing_leaves_nothing_behind_on_failure(tmp_path):
     assert (tmp_path / 'a').read_text() == 'old'
 
 
+def test_directory_that_cannot_be_written_to(tmp_path, monkeypatch):
+    def refuse(path, mode='r'):
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    # The superuser may write anywhere, so the refusal is feigned.
+    monkeypatch.setattr('astropy_n2v.io.files.open', refuse, raising=False)
+    with pytest.raises(PermissionError, match=f'cannot write to the directory {tmp_path}: Permission denied'):
+        with replacing(tmp_path / 'a'):
+            pytest.fail('nothing must be done before it is clear that it can be written')
+
+
 def test_replacing_keeps_the_usual_permissions(tmp_path):
     (tmp_path / 'usual').touch()
     with replacing(tmp_path / 'a') as temporary:
@@ -511,7 +522,7 @@ def test_number_of_gains(mef, tmp_path):
 def test_file_without_image(tmp_path):
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(
         [fits.Column('A', 'J', array=np.arange(3))], name='TAB')]).writeto(tmp_path / 'a.fits')
-    with pytest.raises(ValueError, match=r'no science image of at least 8x8 pixels; it has 0 .* no data; 1 \(TAB,1\): table'):
+    with pytest.raises(ValueError, match=r'no science image of at least 8x8 .* no data; 1 \(TAB,1\): table'):
         process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', halve)
     assert [path.name for path in tmp_path.iterdir()] == ['a.fits']
 

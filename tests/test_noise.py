@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import NoiseModel, conf, estimate_noise, noise_autocorrelation
-from astropy_n2v.noise import Deviations, choose_hole, gain_value, header_value, resolve_noise
+from astropy_n2v.frames import Frame, find_planes, warn_of_stripes
+from astropy_n2v.noise import (
+    Deviations,
+    choose_hole,
+    gain_value,
+    header_value,
+    resolve_noise,
+    stripe_fraction,
+)
 from astropy_n2v.simulate import SCENE_KINDS, make_scene
 
 
@@ -151,7 +159,11 @@ class TestEstimate:
         assert sky_sigma(estimate_noise(decam), 0) == pytest.approx(32.8, rel=0.06)
         galex = fits.getdata(data_path / 'blast' / 'GALEX_NUV.fits')
         assert np.mean(galex == 0) > 0.5
-        assert 0.3 < sky_sigma(estimate_noise(galex), 0.003) / galex[galex < 0.03].std() < 1.5
+        # Sixty in a hundred pixels are zero, most others hold a photon: sky noise is that of Poisson.
+        photon = np.median(galex[(galex > 0) & (galex < 0.01)])
+        noise = estimate_noise(galex)
+        assert 0.4 < float(noise.zero_point) / photon < 0.55   # photons in a pixel of sky
+        assert sky_sigma(noise, noise.zero_point) == pytest.approx(np.sqrt(noise.zero_point * photon), rel=0.08)
 
 
 class TestAutocorrelation:
@@ -188,6 +200,37 @@ class TestAutocorrelation:
             assert choose_hole(noise_autocorrelation(fits.getdata(data_path / name))) == hole, name
         raw = noise_autocorrelation(fits.getdata(data_path / 'ccdproc' / 'a8280271.fits'))
         assert choose_hole(raw) == (1, 1)
+
+
+class TestStripes:
+    @pytest.mark.parametrize('kind', SCENE_KINDS)
+    def test_scenes_without_stripes_have_none(self, kind):
+        scene = make_scene(kind, (256, 256), seed=2)
+        assert stripe_fraction(scene.observe(seed=3).data) == (0, 0)
+
+    @pytest.mark.parametrize('axis', [0, 1])
+    @pytest.mark.parametrize('kind', ['survey', 'nebula'])
+    def test_stripes_are_seen(self, kind, axis, rng):
+        scene = make_scene(kind, (256, 256), seed=2)
+        sigma = np.sqrt(np.median(scene.noise.variance(scene.truth)))
+        stripes = 0.3 * sigma * rng.normal(size=(256, 1))
+        data = scene.observe(seed=3).data + (stripes if axis == 0 else stripes.T)
+        found = stripe_fraction(data)
+        assert found[axis] == pytest.approx(0.09 / 1.09, rel=0.35) and found[1 - axis] == 0
+        what = ('rows', 'columns')[axis]
+        with pytest.warns(AstropyUserWarning, match=f'whole {what} share .* longer than any hole'):
+            warn_of_stripes(find_planes(Frame(data), noise=scene.noise)[0])
+
+    def test_small_frames_tell_nothing(self, rng):
+        assert stripe_fraction(rng.normal(size=(64, 20)) + 3 * rng.normal(size=(64, 1))) == (0, 0)
+        with pytest.raises(ValueError, match='constant'):
+            stripe_fraction(np.ones((100, 100)))
+
+    def test_real_frames_have_none(self, data_path):
+        for name in ('ccdproc/a8280271.fits', 'sfft_decam/DEC-OBS04a.mini.fits', 'm13_blue/M13_blue_0001.fits',
+                     'panoptes/pole.fits', 'blast/WISE_W1.fits', 'blast/GALEX_NUV.fits', 'blast/2MASS_J.fits',
+                     'xdf_hst/xdf_hst_wfc3ir_60mas_f160w_sci.fits', 'astropy_misc/gc_2mass_k.fits'):
+            assert stripe_fraction(fits.getdata(data_path / name)) == (0, 0), name
 
 
 class TestSources:

@@ -134,7 +134,7 @@ def _without_nebulosity(correlation, image):
     if choose_hole(correlation) == (1, 1):
         return correlation
     centre = max_lag = correlation.shape[0] // 2
-    lines = [_correlation_of_differences(values, max_lag) for values in (image, image.T)]
+    lines = [correlation_of_differences(values, range(max_lag + 1)) for values in (image, image.T)]
     if any(line is None for line in lines):
         return correlation
     found = correlation[centre, centre + 1], correlation[centre + 1, centre]
@@ -144,20 +144,24 @@ def _without_nebulosity(correlation, image):
     return np.clip(columns[:, None] * rows[None, :], -1, 1)
 
 
-def _correlation_of_differences(image, max_lag):
-    """Autocorrelation along rows of differences of high order along columns; None if too few pixels are left."""
-    for order in _ORDERS:
+def correlation_of_differences(image, lags, orders=_ORDERS):
+    """
+    Autocorrelation along rows, at some lags, of differences of high order along columns.
+
+    Of the orders the first is taken that leaves enough pixels; None if none does.
+    """
+    for order in orders:
         differences = image
         for _ in range(order):
             # In between scaled, so that binomial coefficients do not grow without bound.
             differences = 0.5 * np.diff(differences, axis=0)
-        spread = np.nanmedian(np.abs(differences)) / 0.6745 if differences.size else 0.0
+        spread = np.nanmedian(np.abs(differences)) / 0.6745 if np.isfinite(differences).any() else 0.0
         if not spread > 0:
             return None
         differences = np.where(np.abs(differences) < 5 * spread, differences, np.nan)
         if np.count_nonzero(np.isfinite(differences)) > max(0.2 * np.count_nonzero(np.isfinite(image)), 2000):
-            line = np.array([_typical_product(differences, 0, lag) for lag in range(max_lag + 1)])
-            return line / line[0]
+            variance = _typical_product(differences, 0, 0)
+            return np.array([_typical_product(differences, 0, lag) for lag in lags]) / variance
     return None
 
 
