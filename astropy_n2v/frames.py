@@ -167,7 +167,8 @@ class Frame:
         if not np.isfinite(satlevel).all():
             raise ValueError(f'satlevel must be finite, got {satlevel}')
         with np.errstate(invalid='ignore'):
-            saturated = self.values >= satlevel
+            # In the precision of the data: a level that they have must not lie above them by its rounding.
+            saturated = self.values >= satlevel.astype(self.values.dtype)
         valid = ~self.mask & np.isfinite(self.values)
         share = np.count_nonzero(saturated & valid) / max(np.count_nonzero(valid), 1)
         if share == 1 and keyword is None:

@@ -208,8 +208,10 @@ def test_quiet(run, frames, model, tmp_path):
 
 def test_verbose(run, frames, model, tmp_path):
     arguments = ('denoise', frames[0], '-o', tmp_path, '--model', model, '--overwrite')
-    assert 'no BUNIT' not in run(*arguments).stderr
-    assert 'info: no BUNIT: the data are taken to be in adu' in run('-v', *arguments).stderr
+    said, more, nothing = (run(*options, *arguments).stderr for options in ([], ['-v'], ['--quiet']))
+    for text in (said, more):
+        assert 'warning: a.fits: no BUNIT: the data are taken to be in adu' in text
+    assert 'info: HDU 0 (PRIMARY,1): 40x48' in more and 'info:' not in said and nothing == ''
 
 
 def test_warnings_name_their_file_and_do_not_pile_up(run, model, tmp_path, rng):

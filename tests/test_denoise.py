@@ -289,6 +289,23 @@ class TestMasks:
         np.testing.assert_array_equal(denoise(spoiled, noise=noise, mask=mask)[~mask],
                                       denoise(ccd.data, noise=noise, mask=mask)[~mask])
 
+    def test_saturation_level_that_single_precision_rounds(self, ccd, tiny_denoiser):
+        # The nearest number that float32 has is below it.
+        data = np.minimum(ccd.data, np.float32(300.3))
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', AstropyUserWarning)
+            result = denoise(data, tiny_denoiser, noise=NoiseModel(5.0, gain=1.0), hole=1, satlevel=300.3)
+        top = data == data.max()
+        assert top.sum() > 10 and float(data.max()) < 300.3
+        np.testing.assert_array_equal(result[top], data[top])
+
+    def test_saturation_level_of_a_unit_that_was_changed(self, scene):
+        frame = scene.observe(seed=3, gain=2.0)
+        frame.header['SATURATE'] = 20.0
+        with pytest.warns(AstropyUserWarning, match='SATURATE = 20 of the header is not used: 100 % of the pixels'):
+            result = denoise(frame)
+        assert np.isfinite(result.uncertainty.array).all()
+
     def test_saturation_level_of_the_header(self, scene):
         frame = scene.observe(seed=3, gain=2.0, satlevel=200)
         frame.header['SATURATE'] = 199.0

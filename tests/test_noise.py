@@ -185,6 +185,11 @@ class TestAutocorrelation:
         data = gaussian_filter(make_scene('survey', (384, 384), seed=1).observe(seed=2).data, 0.5)
         assert choose_hole(noise_autocorrelation(data)) == (3, 3)
 
+    @pytest.mark.parametrize('shape', [(3,), (3, 5), (4, 4)])
+    def test_hole_of_no_correlation(self, shape):
+        with pytest.raises(ValueError, match='correlation must be a square array'):
+            choose_hole(np.zeros(shape))
+
     def test_constant_is_an_error(self):
         with pytest.raises(ValueError, match='constant'):
             noise_autocorrelation(np.zeros((64, 64)))

@@ -38,7 +38,7 @@ def amplifier_labels(*parameters):
     --------
     >>> from astropy_n2v.noise import amplifier_labels
     >>> amplifier_labels([1.5, 1.5, 2.0, 1.5]).tolist()
-    [[1, 1, 2, 3]]
+    [[1, 1, 3, 2]]
     """
     parameters = [np.atleast_2d(values) for values in parameters if np.size(values) > 1]
     if not parameters:

@@ -230,6 +230,11 @@ def choose_hole(correlation, *, threshold=_MIN_CORRELATION):
     tuple of int
         Height and width of the hole, odd.
 
+    Raises
+    ------
+    ValueError
+        If ``correlation`` is not square with an odd number of lags.
+
     Examples
     --------
     >>> import numpy as np
@@ -238,6 +243,10 @@ def choose_hole(correlation, *, threshold=_MIN_CORRELATION):
     >>> choose_hole(rho)
     (1, 3)
     """
+    correlation = np.asarray(correlation)
+    if correlation.ndim != 2 or correlation.shape[0] != correlation.shape[1] or correlation.shape[0] % 2 == 0:
+        raise ValueError('correlation must be a square array with an odd number of lags along each axis, got the shape '
+                         f'{correlation.shape}')
     centre = correlation.shape[0] // 2
     large = np.abs(correlation) >= threshold
     # Farther neighbours have a smaller say in the prediction.

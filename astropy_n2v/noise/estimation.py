@@ -224,6 +224,21 @@ def allows_gain(data, mask, gain):
     -------
     bool
         False if the gain is stale, as after a conversion of the unit or an average of exposures.
+
+    Raises
+    ------
+    CannotDenoiseError
+        If ``data`` has no valid pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import allows_gain
+    >>> electrons = np.random.default_rng(0).poisson(np.where(np.arange(128) < 96, 50, 5000), (128, 128))
+    >>> allows_gain(electrons / 2, np.zeros((128, 128), bool), 2.0)
+    True
+    >>> allows_gain(electrons / 2e6, np.zeros((128, 128), bool), 2.0)
+    False
     """
     image = valid_image(data, mask)
     sky, unit = background_level(image), np.nanstd(image)
@@ -239,7 +254,7 @@ def allows_gain(data, mask, gain):
     bright = implied > 4 * sky_variance
     if bright.sum() < 3:
         return True
-    return np.median(variance[bright] / implied[bright]) > 0.4 * _laplacian_response(image)
+    return bool(np.median(variance[bright] / implied[bright]) > 0.4 * _laplacian_response(image))
 
 
 def _laplacian_response(image):

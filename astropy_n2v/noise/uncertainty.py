@@ -114,11 +114,16 @@ class Deviations:
         Returns
         -------
         `~numpy.ndarray` or None
-            Shape (ny, nx), float32; None if there is no uncertainty.
+            Shape (ny, nx), float32; None if there is no uncertainty. It must not be changed: where
+            the uncertainty is all of that already, it is shared.
         """
         if not self:
             return None
-        height, width = self.array.shape[-2:]
+        own = self.array[index]
+        if self.power == self.factor == 1 and own.dtype == np.float32 and own.dtype.isnative \
+                and np.isfinite(own).all() and own.min() > 0:
+            return own
+        height, width = own.shape
         plane = np.empty((height, width), dtype=np.float32)
         for start in range(0, height, _ROWS):
             plane[start:start + _ROWS] = self.at((*index, slice(start, start + _ROWS)))
@@ -164,8 +169,9 @@ def noise_from_deviation(image, mask, deviation):
     typical = np.median(subsample(deviation[usable])).astype(float)
     slope, zero = _own_slope(image, deviation, usable, typical ** 2)
     if not slope:
-        return NoiseModel(np.where(known, deviation, deviation.dtype.type(typical)), source='uncertainty',
-                          relative_error=0.02)
+        if not known.all():
+            deviation = np.where(known, deviation, deviation.dtype.type(typical))
+        return NoiseModel(deviation, source='uncertainty', relative_error=0.02)
     return NoiseModel(_static_part(image, deviation, usable, slope, zero, typical), gain=1 / slope, zero_point=zero,
                       source='uncertainty, Poisson term rebuilt', relative_error=0.02)
 
