@@ -157,6 +157,7 @@ def test_images_that_cannot_be_trained_on_are_left_out(frame, scene):
         train([flat, flat])
 
 
+@pytest.mark.slow
 def test_saturated_stars_do_not_ruin_training(scene):
     """Flat tops, and the trails that bleed from them."""
     data = scene.observe(seed=8).data.copy()
