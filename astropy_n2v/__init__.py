@@ -16,10 +16,12 @@ try:
 except metadata.PackageNotFoundError:  # a source tree that was not installed
     __version__ = '0+unknown'
 
-__all__ = ['Denoiser', 'NoiseModel', 'conf', 'denoise', 'estimate_noise', 'noise_autocorrelation', 'train']
+__all__ = ['CannotDenoiseError', 'Denoiser', 'NoiseModel', 'conf', 'denoise', 'estimate_noise', 'noise_autocorrelation',
+           'train']
 
 # Where each public name lives; __getattr__ imports it on first use.
 _MODULES = {
+    'CannotDenoiseError': '.exceptions',
     'Denoiser': '.denoiser',
     'NoiseModel': '.noise',
     'denoise': '.ccd',

@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 
 from .calibration import Calibration
 from .config import conf
+from .io.files import replacing
 from .networks import BlindSpotUNet, blind_moments, network_inputs, posterior_moments
 from .noise import estimate_noise
 from .scaling import Scaling, coprime_step
@@ -309,7 +309,7 @@ class Denoiser:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         return safetensors.torch.save(weights, metadata={'astropy_n2v': json.dumps(content, sort_keys=True)})
 
-    def save(self, path):
+    def save(self, path, *, overwrite=False):
         """
         Write the model to a file: weights as safetensors, everything else as JSON in its header.
 
@@ -317,18 +317,18 @@ class Denoiser:
         ----------
         path : str or path-like
             File to write. It appears only once it is complete.
+        overwrite : bool, optional
+            Whether to replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and ``overwrite`` is false.
+        OSError
+            If it cannot be written.
         """
-        path = os.fspath(path)
-        content = self._serialize()
-        handle, temporary = tempfile.mkstemp(prefix='.n2v-', dir=os.path.dirname(path) or '.')
-        try:
-            with os.fdopen(handle, 'wb') as file:
-                file.write(content)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with replacing(path, overwrite=overwrite) as temporary:
+            temporary.write_bytes(self._serialize())
 
     @classmethod
     def load(cls, path, *, hole=None):

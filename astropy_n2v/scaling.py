@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.stats import SigmaClip
 
+from .exceptions import CannotDenoiseError
+
 __all__ = ['Scaling', 'background_level', 'coprime_step', 'cutouts', 'subsample']
 
 _MAX_SAMPLE = 1_000_000
@@ -127,7 +129,7 @@ def background_level(data, mask=None):
 
     Raises
     ------
-    ValueError
+    CannotDenoiseError
         If no pixel is left.
 
     Examples
@@ -144,7 +146,7 @@ def background_level(data, mask=None):
     step = coprime_step(data.size // _MAX_SAMPLE, data.shape[-1] if data.ndim else 1)
     values = data.ravel()[::step][good.ravel()[::step]].astype(float)
     if values.size == 0:
-        raise ValueError('data has no valid pixel: all are masked or not finite')
+        raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
     # The median first, so that no precision is lost to a large pedestal or to the scale.
     reference = np.median(values)
     values = values - reference
@@ -181,11 +183,13 @@ class Scaling:
     def from_image(cls, data, noise, mask=None):
         """Measure the level of an image whose noise is known, and take the noise at that level."""
         level = background_level(data, mask)
-        variance = noise.variance(level)
+        part = cutouts(data.shape)
+        sample = noise.at(data.shape, *part)
+        variance = sample.variance(level)
         if not np.any(variance > 0):
             # Not even a photon on the sky: the noise of the average pixel.
-            valid = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
-            variance = np.mean(noise.variance(np.where(valid, data, level))[valid])
+            valid = np.isfinite(data[part]) if mask is None else np.isfinite(data[part]) & ~mask[part]
+            variance = np.mean(sample.variance(np.where(valid, data[part], level))[valid])
         good = np.isfinite(variance) & (variance > 0)
         if not good.any():
             raise ValueError('noise must have a positive variance at the level of the background, got none')
@@ -214,5 +218,5 @@ class Scaling:
         v0, slope, zero : float or `~numpy.ndarray`
             So that the variance at z is ``v0 + slope * max(z - zero, 0)``.
         """
-        return (noise.sigma ** 2 / self.scale ** 2, noise.slope / self.scale,
+        return ((noise.sigma / self.scale) ** 2, noise.slope / self.scale,
                 (noise.zero_point - self.level) / self.scale)

@@ -3,12 +3,15 @@
 The command line.
 """
 
+import os
+
 import numpy as np
 import pytest
 from astropy.io import fits
 from click.testing import CliRunner
 
 from astropy_n2v import Denoiser, __version__
+from astropy_n2v.arguments import TRAINING_OPTIONS
 from astropy_n2v.cli import main
 from astropy_n2v.cli.common import expand_files
 from astropy_n2v.cli.demo import _KINDS
@@ -52,9 +55,11 @@ def test_help_lists_the_commands(run):
 
 @pytest.mark.parametrize(('command', 'options'), [
     ('denoise', ['--suffix', '--ext', '--model', '--gain', '--readnoise', '--satlevel', '--hole', '--strength',
-                 '--fill-masked', '--tile-size', '--device', '--seed', '--ignore-bits', '--overwrite', '--no-keyword']),
+                 '--fill-masked', '--tile-size', '--device', '--seed', '--ignore-bits', '--overwrite', '--no-keyword',
+                 '--mask', '--full-output', *(f'--{name.replace("_", "-")}' for name in TRAINING_OPTIONS[:-1])]),
     ('train', ['--init', '--hole', '--max-steps', '--max-time', '--patience', '--min-delta', '--held-out', '--seed',
-               '--batch-size', '--patch-size', '--learning-rate', '--checkpoint', '--overwrite']),
+               '--batch-size', '--patch-size', '--learning-rate', '--checkpoint', '--overwrite', '--mask',
+               '--ignore-bits']),
     ('demo', ['--kind', '--size', '--seed', '--model'])])
 def test_options(run, command, options):
     text = run(command, '--help').stdout
@@ -66,6 +71,7 @@ def test_options(run, command, options):
     ['denoise', 'a.fits', '-o', 'x', '--hole', '2'], ['denoise', 'a.fits', '-o', 'x', '--hole', '1x33'],
     ['denoise', 'a.fits', '-o', 'x', '--strength', '2'], ['denoise', 'a.fits', '-o', 'x', '--gain', '-1'],
     ['denoise', 'a.fits', '-o', 'x', '--ignore-bits', '3,5'], ['denoise', 'a.fits', '-o', 'x', '--max-steps', '5'],
+    ['denoise', 'a.fits', 'b.fits', '-o', 'x', '--model', 'self', '--checkpoint', 'c'],
     ['demo', '--kind', 'nonsense']])
 def test_usage_errors(run, arguments):
     result = run(*arguments)
@@ -90,6 +96,48 @@ def test_denoise_with_training(run, frames, tmp_path):
     result = run('denoise', frames[0], '-o', tmp_path, '--model', 'self', '--max-steps', '2', '--seed', '3')
     assert result.exit_code == 0, result.stderr
     assert fits.getheader(tmp_path / 'a_n2v.fits')['N2VMODEL'] == 'self'
+
+
+def test_denoise_with_all_options_of_training(run, frames, tmp_path):
+    options = ['--max-steps', '3', '--max-time', '60', '--patch-size', '32', '--batch-size', '1', '--learning-rate',
+               '1e-3', '--patience', '2', '--min-delta', '0.1', '--held-out', '0.2']
+    result = run('denoise', frames[0], '-o', tmp_path, '--model', 'adapt', *options, '--checkpoint', tmp_path / 'state')
+    assert result.exit_code == 0, result.stderr
+    assert 'no BUNIT: the data are taken to be in adu' in result.stderr
+
+
+def test_denoise_with_mask_and_full_output(run, frames, model, tmp_path):
+    mask = np.zeros((40, 48), dtype='u1')
+    mask[7, 8:11] = 1
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(mask, name='BAD')]).writeto(tmp_path / 'bad.fits')
+    result = run('denoise', frames[0], '-o', tmp_path, '--model', model, '--mask', f'{tmp_path / "bad.fits"}[BAD]',
+                 '--full-output')
+    assert result.exit_code == 0, result.stderr
+    with fits.open(tmp_path / 'a_n2v.fits') as hdus:
+        assert [hdu.name for hdu in hdus[1:]] == ['UNCERT', 'BLIND', 'SPREAD', 'INNOVATION', 'OUTLIER', 'NOISE']
+        np.testing.assert_array_equal(np.isnan(hdus['INNOVATION'].data), mask)
+    result = run('denoise', frames[0], '-o', tmp_path, '--model', model, '--overwrite', '--mask', 'NONE')
+    assert result.exit_code == 1 and "mask must be a file or an extension, got 'NONE'" in result.stderr
+
+
+def test_all_masked_extension_passes_through(run, frames, model, tmp_path):
+    path = tmp_path / 'mef.fits'
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(fits.getdata(frames[0]), name='SCI', ver=ver) for ver in (1, 2)),
+                  fits.ImageHDU(np.ones((40, 48), dtype='i2'), name='DQ', ver=2)]).writeto(path)
+    result = run('denoise', path, '-o', tmp_path, '--model', model)
+    assert result.exit_code == 0, result.stderr
+    assert 'HDU 1 (SCI,1); unchanged: 2 (SCI,2)' in result.stdout
+    assert 'HDU 2 (SCI,2) passes through as it is: data has no valid pixel' in result.stderr
+    result = run('denoise', path, '-o', tmp_path, '--model', model, '--ext', 'SCI,2', '--overwrite')
+    assert result.exit_code == 1 and 'data has no valid pixel' in result.stderr
+
+
+@pytest.mark.skipif(getattr(os, 'geteuid', lambda: 1)() == 0, reason='the superuser may write anywhere')
+def test_directory_without_write_permission(run, frames, model, tmp_path):
+    out = tmp_path / 'out'
+    out.mkdir(mode=0o555)
+    result = run('denoise', frames[0], '-o', out, '--model', model)
+    assert result.exit_code == 1 and f'cannot write to the directory {out}: Permission denied' in result.stderr
 
 
 def test_one_bad_file(run, frames, model, tmp_path):
@@ -160,8 +208,10 @@ def test_quiet(run, frames, model, tmp_path):
 
 def test_verbose(run, frames, model, tmp_path):
     arguments = ('denoise', frames[0], '-o', tmp_path, '--model', model, '--overwrite')
-    assert 'no BUNIT' not in run(*arguments).stderr
-    assert 'info: no BUNIT: the data are taken to be in adu' in run('-v', *arguments).stderr
+    said, more, nothing = (run(*options, *arguments).stderr for options in ([], ['-v'], ['--quiet']))
+    for text in (said, more):
+        assert 'warning: a.fits: no BUNIT: the data are taken to be in adu' in text
+    assert 'info: HDU 0 (PRIMARY,1): 40x48' in more and 'info:' not in said and nothing == ''
 
 
 def test_warnings_name_their_file_and_do_not_pile_up(run, model, tmp_path, rng):
@@ -213,6 +263,16 @@ def test_train_with_a_bad_file(run, frames, tmp_path):
     assert 'trained on 2 images' in result.stdout and (tmp_path / 'm.safetensors').exists()
     result = run('train', frames[1], '--overwrite', *options)
     assert result.exit_code == 1 and 'no image to train on' in result.stderr
+
+
+def test_train_leaves_out_a_constant_frame(run, frames, tmp_path):
+    fits.writeto(frames[1], np.full((40, 48), 3.0), overwrite=True)
+    options = ['-o', tmp_path / 'm.safetensors', '--max-steps', '1', '--patch-size', '32', '--batch-size', '1']
+    result = run('train', frames[0], frames[1], *options)
+    assert result.exit_code == 1 and f'{frames[1]}: the image is left out: data is constant' in result.stderr
+    assert 'trained on 1 images' in result.stdout and (tmp_path / 'm.safetensors').exists()
+    result = run('train', frames[1], '--overwrite', *options)
+    assert result.exit_code == 1 and 'Error: data is constant' in result.stderr
 
 
 def test_train_does_not_overwrite_a_frame(run, frames):

@@ -17,7 +17,7 @@ from conftest import make_tiny_denoiser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropy_n2v import NoiseModel, denoise, train
+from astropy_n2v import CannotDenoiseError, NoiseModel, denoise, train
 
 
 # Models that are hardly trained disagree with the image, and rightly say so.
@@ -157,26 +157,45 @@ class TestContainers:
             np.testing.assert_array_equal(result[0, i], denoise(cube[i], tiny_denoiser, noise=noise, hole=1))
 
     @untrained
-    def test_constant_plane_of_a_cube_passes_through(self, scene, tiny_denoiser):
-        cube = np.stack([scene.observe(seed=1).data[:64, :64], np.full((64, 64), 7.0)])
-        with pytest.warns(AstropyUserWarning, match=r'plane \(1,\) passes through .* constant'):
+    @pytest.mark.parametrize('kind, reason', [('constant', 'constant'), ('nan', 'no valid pixel'),
+                                              ('scattered', 'too few valid pixels next to each other')])
+    def test_plane_of_a_cube_that_cannot_be_denoised_passes_through(self, scene, tiny_denoiser, kind, reason):
+        cube = np.stack([scene.observe(seed=1).data[:64, :64]] * 2)
+        if kind == 'scattered':
+            keep = cube[1, ::3, ::3].copy()
+            cube[1] = np.nan
+            cube[1, ::3, ::3] = keep
+        else:
+            cube[1] = {'constant': 7, 'nan': np.nan}[kind]
+        with pytest.warns(AstropyUserWarning, match=rf'plane \(1,\) passes through .*{reason}'):
             result = denoise(NDData(cube), tiny_denoiser, hole=1)
-        np.testing.assert_array_equal(result.data[1], 7)
-        assert np.all(np.isnan(result.uncertainty.array[1]))
+        np.testing.assert_array_equal(result.data[1], cube[1])
+        assert np.all(np.isnan(result.uncertainty.array[1])) and np.isfinite(result.uncertainty.array[0]).all()
+        with pytest.raises(CannotDenoiseError, match='no plane that can be denoised'), warnings.catch_warnings():
+            warnings.simplefilter('ignore', AstropyUserWarning)
+            denoise(cube[1:])
+
+    @untrained
+    def test_gains_of_the_planes_of_a_cube(self, rng, tiny_denoiser):
+        gain = np.array([1.0, 4.0]).reshape(2, 1, 1)
+        cube = rng.poisson(400, (2, 64, 64)) / gain
+        _, prediction = denoise(cube, tiny_denoiser, gain=gain, readnoise=0.0, hole=1, full_output=True)
+        np.testing.assert_allclose(np.median(prediction.noise_std, axis=(1, 2)), 20 / gain.ravel(), rtol=0.1)
 
 
 class TestNumbers:
     @untrained
     @settings(max_examples=25, deadline=None)
     @given(shape=st.tuples(st.integers(8, 70), st.integers(8, 70)), seed=st.integers(0, 1000),
-           dtype=st.sampled_from(['>i2', '<i4', '>u2', '<u2', '>f4', '<f8', '>f8', '<f2', 'u1']))
+           dtype=st.sampled_from(['>i2', '<i4', '>u2', '<u2', '>f4', '<f8', '>f8', '<f2', 'u1',
+                                  np.longdouble]))
     def test_any_shape_type_and_byte_order(self, shape, seed, dtype):
         data = np.random.default_rng(seed).poisson(100, shape).astype(dtype)
         before = data.copy()
         warnings.simplefilter('ignore', AstropyUserWarning)   # noise of so few pixels is a matter of chance
         result = denoise(data, make_tiny_denoiser(), noise=NoiseModel(10.0), hole=1)
         assert result.shape == shape
-        assert result.dtype == (np.float64 if np.dtype(dtype).kind == 'f' and np.dtype(dtype).itemsize == 8
+        assert result.dtype == (np.float64 if np.dtype(dtype).kind == 'f' and np.dtype(dtype).itemsize >= 8
                                 else np.float32)
         assert np.isfinite(result).all()
         np.testing.assert_array_equal(data, before)
@@ -270,6 +289,23 @@ class TestMasks:
         np.testing.assert_array_equal(denoise(spoiled, noise=noise, mask=mask)[~mask],
                                       denoise(ccd.data, noise=noise, mask=mask)[~mask])
 
+    def test_saturation_level_that_single_precision_rounds(self, ccd, tiny_denoiser):
+        # The nearest number that float32 has is below it.
+        data = np.minimum(ccd.data, np.float32(300.3))
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', AstropyUserWarning)
+            result = denoise(data, tiny_denoiser, noise=NoiseModel(5.0, gain=1.0), hole=1, satlevel=300.3)
+        top = data == data.max()
+        assert top.sum() > 10 and float(data.max()) < 300.3
+        np.testing.assert_array_equal(result[top], data[top])
+
+    def test_saturation_level_of_a_unit_that_was_changed(self, scene):
+        frame = scene.observe(seed=3, gain=2.0)
+        frame.header['SATURATE'] = 20.0
+        with pytest.warns(AstropyUserWarning, match='SATURATE = 20 of the header is not used: 100 % of the pixels'):
+            result = denoise(frame)
+        assert np.isfinite(result.uncertainty.array).all()
+
     def test_saturation_level_of_the_header(self, scene):
         frame = scene.observe(seed=3, gain=2.0, satlevel=200)
         frame.header['SATURATE'] = 199.0
@@ -304,7 +340,7 @@ class TestErrors:
         (dict(hole=(1, 99)), ValueError, 'hole must be an odd number'),
         (dict(hole='big'), ValueError, 'hole must be an odd number'),
         (dict(strength=1.5), ValueError, 'strength must be between 0 and 1, got 1.5'),
-        (dict(tile_size=-5), ValueError, 'tile_size must be a positive number of pixels, got -5'),
+        (dict(tile_size=-5), ValueError, 'tile_size must be a positive integer, got -5'),
         (dict(tile_size=32), ValueError, 'tile_size must be at least'),
         (dict(device='abacus'), ValueError, "device must be 'auto', 'cpu' or .* got 'abacus'"),
         (dict(noise=3.0), TypeError, 'noise must be a NoiseModel, got float'),
@@ -312,6 +348,17 @@ class TestErrors:
         (dict(model=3), TypeError, "model must be 'default', 'self', 'adapt', a path or a Denoiser, got int"),
         (dict(model='no_such_file.safetensors'), FileNotFoundError, 'no_such_file'),
         (dict(max_steps=3), TypeError, "training options go with model='self' or 'adapt'"),
+        (dict(strenght=0.5), TypeError, "'strenght' is no keyword; options of training are max_steps, max_time"),
+        (dict(model='self', max_stepps=3), TypeError, r"'max_stepps' is no keyword \(do you mean max_steps\?\)"),
+        (dict(strength='a'), ValueError, "strength must be between 0 and 1, got 'a'"),
+        (dict(seed=-1), ValueError, 'seed must be a non-negative integer, got -1'),
+        (dict(seed=1.5), ValueError, 'seed must be a non-negative integer, got 1.5'),
+        (dict(satlevel='high'), ValueError, "satlevel must be a number, or an array .* got 'high'"),
+        (dict(satlevel=np.nan), ValueError, 'satlevel must be finite, got nan'),
+        (dict(satlevel=-1e5), ValueError, 'satlevel must be above the data, got -100000.0'),
+        (dict(gain='two'), ValueError, "gain must be a number or an array of numbers, got 'two'"),
+        (dict(gain=np.ones((3, 1, 1))), ValueError, r'gain must broadcast to the shape of the data, \(128, 160\)'),
+        (dict(hole=11), ValueError, r"hole must fit into that of a default model \(1x1, 3x3, .*\), got 11x11"),
     ])
     def test_bad_arguments(self, ccd, kwargs, error, match):
         with pytest.raises(error, match=match):

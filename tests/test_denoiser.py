@@ -4,8 +4,9 @@ Denoiser: saving, loading, predicting; the calibration.
 """
 
 import json
+import os
 import pickle
-import resource
+import stat
 import subprocess
 import sys
 import textwrap
@@ -87,7 +88,7 @@ class TestFiles:
         path.write_text('older')
         monkeypatch.setattr('os.replace', lambda *args: (_ for _ in ()).throw(OSError('disk full')))
         with pytest.raises(OSError, match='disk full'):
-            tiny_denoiser.save(path)
+            tiny_denoiser.save(path, overwrite=True)
         assert path.read_text() == 'older' and len(list(tmp_path.iterdir())) == 1
 
     def test_shipped_models(self):
@@ -98,6 +99,27 @@ class TestFiles:
             assert Denoiser.load(path).hole == hole
             assert path.with_suffix('.md').exists()
         assert find_default((1, 1)) == models[1, 1]
+
+
+class TestSave:
+    def test_existing_file_is_not_replaced_unasked(self, tiny_denoiser, tmp_path):
+        path = tmp_path / 'm.safetensors'
+        path.write_bytes(b'dear to somebody')
+        with pytest.raises(FileExistsError, match='m.safetensors exists: use overwrite'):
+            tiny_denoiser.save(path)
+        assert path.read_bytes() == b'dear to somebody'
+        tiny_denoiser.save(path, overwrite=True)
+        assert Denoiser.load(path).sha256 == tiny_denoiser.sha256
+
+    @pytest.mark.skipif(os.name != 'posix', reason='there are no such permissions')
+    @pytest.mark.parametrize('umask', [0o022, 0o077])
+    def test_umask_is_honoured(self, tiny_denoiser, tmp_path, umask):
+        before = os.umask(umask)
+        try:
+            tiny_denoiser.save(tmp_path / 'm')
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(os.stat(tmp_path / 'm').st_mode) == 0o666 & ~umask
 
 
 class TestPredict:
@@ -128,19 +150,24 @@ class TestPredict:
         assert len(fractions) > 1 and fractions[-1] == 1 and sorted(fractions) == fractions
 
     @pytest.mark.slow
-    def test_memory_is_bounded(self):
-        code = textwrap.dedent('''
-            import resource, numpy as np, torch, scipy.ndimage, astropy.nddata
+    @pytest.mark.parametrize('frame, options', [
+        ('image', 'noise=NoiseModel(1.0)'),
+        ('CCDData(image, unit="adu", mask=image > 5, uncertainty=StdDevUncertainty(np.ones_like(image)))', 'hole=1')])
+    def test_memory_is_bounded(self, frame, options):
+        code = textwrap.dedent(f'''
+            import sys
+            sys.path[:] = {sys.path!r}
+            import resource, numpy as np, torch, scipy.ndimage
+            from astropy.nddata import CCDData, StdDevUncertainty
             import astropy_n2v.ccd, astropy_n2v.denoiser
             from astropy_n2v import NoiseModel, denoise
             base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             image = np.random.default_rng(0).standard_normal((4096, 4096), dtype=np.float32)
-            denoise(image, noise=NoiseModel(1.0))
+            denoise({frame}, {options})
             print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024 ** 2)
         ''')
         output = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
         assert float(output.stdout) < 1.2   # GiB, input and output included
-        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
 
 
 class TestCalibration:

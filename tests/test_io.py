@@ -16,6 +16,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
+from astropy_n2v import CannotDenoiseError
 from astropy_n2v.io import (
     companions,
     denoise_fits,
@@ -71,7 +72,7 @@ def raw_hdus(path):
 
 # Choice of HDUs
 
-def hdu_list(*names, shape=(4, 5)):
+def hdu_list(*names, shape=(8, 9)):
     return fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(np.zeros(shape), name=name) for name in names)])
 
 
@@ -238,6 +239,17 @@ def test_replacing_leaves_nothing_behind_on_failure(tmp_path):
     assert (tmp_path / 'a').read_text() == 'old'
 
 
+def test_directory_that_cannot_be_written_to(tmp_path, monkeypatch):
+    def refuse(path, mode='r'):
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    # The superuser may write anywhere, so the refusal is feigned.
+    monkeypatch.setattr('astropy_n2v.io.files.open', refuse, raising=False)
+    with pytest.raises(PermissionError, match=f'cannot write to the directory {tmp_path}: Permission denied'):
+        with replacing(tmp_path / 'a'):
+            pytest.fail('nothing must be done before it is clear that it can be written')
+
+
 def test_replacing_keeps_the_usual_permissions(tmp_path):
     (tmp_path / 'usual').touch()
     with replacing(tmp_path / 'a') as temporary:
@@ -396,7 +408,7 @@ def test_last_block_without_padding(mef, tmp_path):
 def test_constant_extension_passes_through(mef, tmp_path):
     def refuse(ccd, **kwargs):
         if ccd.header['EXTVER'] == 1:
-            raise ValueError('data is constant')
+            raise CannotDenoiseError('data is constant')
         return halve(ccd)
 
     with pytest.warns(AstropyUserWarning, match=r'HDU 1 \(SCI,1\) passes through as it is: data is constant'):
@@ -405,6 +417,99 @@ def test_constant_extension_passes_through(mef, tmp_path):
     assert raw_hdus(tmp_path / 'out.fits')[1] == raw_hdus(mef)[1]
     with pytest.raises(ValueError, match='constant'):
         process_fits(mef, tmp_path / 'out2.fits', refuse, ext='SCI,1')
+
+
+def test_warnings_name_the_extension(mef, tmp_path):
+    def complain(ccd, **kwargs):
+        warnings.warn(f'not good: {ccd.header["EXTVER"]}', AstropyUserWarning)
+        return halve(ccd)
+
+    with pytest.warns(AstropyUserWarning) as caught:
+        process_fits(mef, tmp_path / 'out.fits', complain)
+    assert [str(w.message) for w in caught] == ['not good: 1 [HDU 1 (SCI,1)]', 'not good: 2 [HDU 4 (SCI,2)]']
+
+
+def test_small_images_are_chosen_by_name_only(tmp_path):
+    hdus = hdu_list('CCD1')
+    hdus.append(fits.ImageHDU(np.zeros((4, 30)), name='STRIP'))
+    assert science_hdus(hdus) == [1] and science_hdus(hdus, 'STRIP') == [2]
+    with pytest.raises(ValueError, match='no science image of at least 8x8 pixels; .*4x30'):
+        science_hdus(fits.HDUList([fits.PrimaryHDU(), hdus[2]]))
+    hdus.writeto(tmp_path / 'a.fits')
+    with pytest.raises(CannotDenoiseError, match='at least 8x8'):
+        denoise_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', ext='STRIP')
+
+
+def test_further_extensions(mef, tmp_path):
+    def both(ccd, **kwargs):
+        return halve(ccd), {'BLIND': (np.zeros(ccd.shape, 'f4'), True, 'A blind mean')}
+
+    output = tmp_path / 'out.fits'
+    process_fits(mef, output, both)
+    with fits.open(output) as hdus:
+        assert [(hdu.name, hdu.ver) for hdu in hdus[-4:]] == [
+            ('UNCERT', 1), ('BLIND', 1), ('UNCERT', 2), ('BLIND', 2)]
+        assert hdus['BLIND', 2].header['BUNIT'] == 'COUNTS' and 'A blind mean' in str(hdus['BLIND', 2].header)
+        assert science_hdus(hdus) == [1, 4]
+
+
+@pytest.fixture
+def mask_file(tmp_path):
+    """A file with a mask that is bad at one pixel."""
+    mask = np.zeros((12, 16), dtype='u1')
+    mask[5, 6] = 1
+    path = tmp_path / 'mask.fits'
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(mask, name='BAD')]).writeto(path)
+    return path
+
+
+def test_mask_from_elsewhere(mef, mask_file):
+    for mask in (mask_file, f'{mask_file}[BAD]', f'{mask_file}[1]', fits.getdata(mask_file)):
+        first, second = read_fits_images(mef, mask=mask)
+        assert np.flatnonzero(first.mask).tolist() == [17, 86] and np.flatnonzero(second.mask).tolist() == [34, 86]
+    # An extension of the file itself, that of the same version.
+    with fits.open(mef, mode='append') as hdus:
+        for ver in (1, 2):
+            hdus.append(fits.ImageHDU((image() == ver + 60).astype('u1'), name='HOT', ver=ver))
+    first, second = read_fits_images(mef, mask='HOT')
+    assert np.flatnonzero(first.mask).tolist() == [17, 61] and np.flatnonzero(second.mask).tolist() == [34, 62]
+
+
+@pytest.mark.parametrize(('mask', 'error', 'message'), [
+    ('NOTHING', ValueError, "mask must be a file or an extension, got 'NOTHING': ext 'NOTHING' must be"),
+    ('none.fits[1]', FileNotFoundError, 'none.fits'),
+    (np.zeros((3, 4)), ValueError, r'mask must have the shape of the data, \(12, 16\), got \(3, 4\) from an array')])
+def test_mask_that_does_not_fit(mef, mask, error, message):
+    with pytest.raises(error, match=message):
+        read_fits_images(mef, mask=mask)
+
+
+def test_full_output_and_mask_of_denoise_fits(tmp_path, ccd, tiny_denoiser, innovations_ignored):
+    path, output = tmp_path / 'a.fits', tmp_path / 'b.fits'
+    ccd.write(path)
+    mask = np.zeros(ccd.shape, dtype=bool)
+    mask[10:12, 20] = True
+    denoise_fits(path, output, tiny_denoiser, full_output=True, mask=mask)
+    with fits.open(output) as hdus:
+        assert [hdu.name for hdu in hdus[1:]] == ['UNCERT', 'BLIND', 'SPREAD', 'INNOVATION', 'OUTLIER', 'NOISE']
+        np.testing.assert_array_equal(hdus[0].data[mask], ccd.data[mask])
+        np.testing.assert_array_equal(np.isnan(hdus['INNOVATION'].data), mask)
+        assert hdus['BLIND'].header['BUNIT'] == 'electron' and 'BUNIT' not in hdus['INNOVATION'].header
+
+
+def test_missing_unit_is_reported(mef, tmp_path, caplog):
+    fits.writeto(tmp_path / 'raw.fits', image())
+    (ccd,) = read_fits_images(tmp_path / 'raw.fits')
+    assert ccd.unit == u.adu
+    assert [record.getMessage() for record in caplog.records] == [
+        'raw.fits: no BUNIT: the data are taken to be in adu']
+    caplog.clear()
+    fits.writeto(tmp_path / 'odd.fits', image(), fits.Header({'BUNIT': 'furlongs'}))
+    read_fits_images(tmp_path / 'odd.fits')
+    assert "BUNIT 'furlongs' is no known unit" in caplog.text
+    caplog.clear()
+    read_fits_images(mef)
+    assert caplog.records == []
 
 
 def test_number_of_gains(mef, tmp_path):
@@ -417,7 +522,7 @@ def test_number_of_gains(mef, tmp_path):
 def test_file_without_image(tmp_path):
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(
         [fits.Column('A', 'J', array=np.arange(3))], name='TAB')]).writeto(tmp_path / 'a.fits')
-    with pytest.raises(ValueError, match=r'no science image; it has 0 .* no data; 1 \(TAB,1\): table'):
+    with pytest.raises(ValueError, match=r'no science image of at least 8x8 .* no data; 1 \(TAB,1\): table'):
         process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', halve)
     assert [path.name for path in tmp_path.iterdir()] == ['a.fits']
 

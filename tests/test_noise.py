@@ -9,14 +9,22 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
-from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from astropy_n2v import NoiseModel, estimate_noise, noise_autocorrelation
-from astropy_n2v.noise import choose_hole, gain_value, header_value, resolve_noise, variance_plane
+from astropy_n2v import NoiseModel, conf, estimate_noise, noise_autocorrelation
+from astropy_n2v.frames import Frame, find_planes, warn_of_stripes
+from astropy_n2v.noise import (
+    Deviations,
+    choose_hole,
+    gain_value,
+    header_value,
+    resolve_noise,
+    stripe_fraction,
+)
 from astropy_n2v.simulate import SCENE_KINDS, make_scene
 
 
@@ -45,6 +53,18 @@ class TestNoiseModel:
     def test_bad_parameters(self, kwargs, match):
         with pytest.raises(ValueError, match=match):
             NoiseModel(**kwargs)
+
+    def test_units(self):
+        noise = NoiseModel(3000 * u.mJy, gain=2 * u.electron / u.Jy, zero_point=1 * u.Jy)
+        assert (noise.sigma, noise.gain, noise.zero_point) == (3000, 0.002, 1000)
+        with pytest.raises(u.UnitsError, match='per that unit, got sigma in adu, gain in adu / electron'):
+            NoiseModel(3 * u.adu, gain=2 * u.adu / u.electron)
+
+    def test_single_precision_is_kept_but_not_calculated_with(self):
+        noise = NoiseModel(np.full((4, 5), 1e-25, dtype=np.float32))
+        assert noise.sigma.dtype == np.float32
+        np.testing.assert_allclose(noise.variance(0.0), 1e-50, rtol=1e-5)
+        assert noise.at((4, 5), slice(2), slice(2)).sigma.dtype == np.float64
 
     def test_shapes(self):
         noise = NoiseModel(np.ones((4, 1)), gain=np.full(5, 2.0))
@@ -93,6 +113,35 @@ class TestEstimate:
         data = gaussian_filter(rng.normal(0, 1, (300, 300)), 0.7)
         assert sky_sigma(estimate_noise(data), 0.0) == pytest.approx(data.std(), rel=0.08)
 
+    @pytest.mark.parametrize('beta, fwhm, amplitude', [(2.5, 3.5, 100), (3.0, 2.1, 100), (3.0, 7.0, 1000),
+                                                       (3.5, 3.5, 1000)])
+    def test_bright_smooth_nebulosity_is_no_correlated_noise(self, beta, fwhm, amplitude, rng):
+        """Turbulent clouds, seen through a telescope, at a signal-to-noise ratio of up to a thousand."""
+        shape = (320, 320)
+        frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None])
+        frequency[0, 0] = np.inf
+        blur = np.exp(-0.5 * (2 * np.pi * np.where(np.isfinite(frequency), frequency, 0) * fwhm / 2.355) ** 2)
+        phase = np.exp(2j * np.pi * rng.random(frequency.shape))
+        clouds = np.fft.irfft2(frequency ** (-beta / 2) * blur * phase, shape)
+        truth = amplitude * np.exp(0.7 * clouds / clouds.std())
+        white = rng.normal(0, 1.6, (shape[0], shape[1] + 1))
+        data = truth + white[:, 1:]
+        assert sky_sigma(estimate_noise(data), np.median(truth)) == pytest.approx(1.6, rel=0.08)
+        assert choose_hole(noise_autocorrelation(data)) == (1, 1)
+        # And correlated noise is still seen where there are clouds as well.
+        assert choose_hole(noise_autocorrelation(truth + white[:, 1:] + 0.8 * white[:, :-1]))[1] == 3
+
+    def test_containers(self, rng):
+        data = rng.normal(0, 2, (128, 128))
+        spoiled = data.copy()
+        spoiled[:40] *= 50
+        mask = np.zeros(data.shape, dtype=bool)
+        mask[:40] = True
+        for kind in (CCDData(spoiled, unit='adu', mask=mask), np.ma.MaskedArray(spoiled, mask)):
+            assert sky_sigma(estimate_noise(kind), 0.0) == pytest.approx(2, rel=0.06)
+            assert abs(noise_autocorrelation(kind)[4, 5]) < 0.05
+        assert sky_sigma(estimate_noise(data * u.adu), 0.0) == pytest.approx(2, rel=0.06)
+
     @pytest.mark.parametrize('data, match', [
         (np.full((32, 32), 7.0), 'constant'),
         (np.full((32, 32), np.nan), 'no valid pixel'),
@@ -110,7 +159,11 @@ class TestEstimate:
         assert sky_sigma(estimate_noise(decam), 0) == pytest.approx(32.8, rel=0.06)
         galex = fits.getdata(data_path / 'blast' / 'GALEX_NUV.fits')
         assert np.mean(galex == 0) > 0.5
-        assert 0.3 < sky_sigma(estimate_noise(galex), 0.003) / galex[galex < 0.03].std() < 1.5
+        # Sixty in a hundred pixels are zero, most others hold a photon: sky noise is that of Poisson.
+        photon = np.median(galex[(galex > 0) & (galex < 0.01)])
+        noise = estimate_noise(galex)
+        assert 0.4 < float(noise.zero_point) / photon < 0.55   # photons in a pixel of sky
+        assert sky_sigma(noise, noise.zero_point) == pytest.approx(np.sqrt(noise.zero_point * photon), rel=0.08)
 
 
 class TestAutocorrelation:
@@ -132,6 +185,11 @@ class TestAutocorrelation:
         data = gaussian_filter(make_scene('survey', (384, 384), seed=1).observe(seed=2).data, 0.5)
         assert choose_hole(noise_autocorrelation(data)) == (3, 3)
 
+    @pytest.mark.parametrize('shape', [(3,), (3, 5), (4, 4)])
+    def test_hole_of_no_correlation(self, shape):
+        with pytest.raises(ValueError, match='correlation must be a square array'):
+            choose_hole(np.zeros(shape))
+
     def test_constant_is_an_error(self):
         with pytest.raises(ValueError, match='constant'):
             noise_autocorrelation(np.zeros((64, 64)))
@@ -139,8 +197,45 @@ class TestAutocorrelation:
     def test_real_frames(self, data_path):
         drizzled = noise_autocorrelation(fits.getdata(data_path / 'xdf_hst' / 'xdf_hst_wfc3ir_60mas_f160w_sci.fits'))
         assert drizzled[4, 5] > 0.3
+        for name, hole in [('xdf_hst/xdf_hst_wfc3ir_60mas_f105w_sci.fits', (3, 3)), ('blast/2MASS_J.fits', (5, 5)),
+                           ('petrofit_a2744/abell_2744_cd_galaxy_f105w.fits.gz', (3, 3)),
+                           ('petrofit_a2744/abell_2744_dwarf_galaxy_f105w.fits.gz', (3, 3)),
+                           ('galsim/147246.0_150.416558_1.998697_masknoise.fits', (3, 3)),
+                           ('m13_blue/M13_blue_0001.fits', (1, 1)), ('sfft_decam/DEC-OBS18a.mini.fits', (1, 1))]:
+            assert choose_hole(noise_autocorrelation(fits.getdata(data_path / name))) == hole, name
         raw = noise_autocorrelation(fits.getdata(data_path / 'ccdproc' / 'a8280271.fits'))
         assert choose_hole(raw) == (1, 1)
+
+
+class TestStripes:
+    @pytest.mark.parametrize('kind', SCENE_KINDS)
+    def test_scenes_without_stripes_have_none(self, kind):
+        scene = make_scene(kind, (256, 256), seed=2)
+        assert stripe_fraction(scene.observe(seed=3).data) == (0, 0)
+
+    @pytest.mark.parametrize('axis', [0, 1])
+    @pytest.mark.parametrize('kind', ['survey', 'nebula'])
+    def test_stripes_are_seen(self, kind, axis, rng):
+        scene = make_scene(kind, (256, 256), seed=2)
+        sigma = np.sqrt(np.median(scene.noise.variance(scene.truth)))
+        stripes = 0.3 * sigma * rng.normal(size=(256, 1))
+        data = scene.observe(seed=3).data + (stripes if axis == 0 else stripes.T)
+        found = stripe_fraction(data)
+        assert found[axis] == pytest.approx(0.09 / 1.09, rel=0.35) and found[1 - axis] == 0
+        what = ('rows', 'columns')[axis]
+        with pytest.warns(AstropyUserWarning, match=f'whole {what} share .* longer than any hole'):
+            warn_of_stripes(find_planes(Frame(data), noise=scene.noise)[0])
+
+    def test_small_frames_tell_nothing(self, rng):
+        assert stripe_fraction(rng.normal(size=(64, 20)) + 3 * rng.normal(size=(64, 1))) == (0, 0)
+        with pytest.raises(ValueError, match='constant'):
+            stripe_fraction(np.ones((100, 100)))
+
+    def test_real_frames_have_none(self, data_path):
+        for name in ('ccdproc/a8280271.fits', 'sfft_decam/DEC-OBS04a.mini.fits', 'm13_blue/M13_blue_0001.fits',
+                     'panoptes/pole.fits', 'blast/WISE_W1.fits', 'blast/GALEX_NUV.fits', 'blast/2MASS_J.fits',
+                     'xdf_hst/xdf_hst_wfc3ir_60mas_f160w_sci.fits', 'astropy_misc/gc_2mass_k.fits'):
+            assert stripe_fraction(fits.getdata(data_path / name)) == (0, 0), name
 
 
 class TestSources:
@@ -151,9 +246,9 @@ class TestSources:
         image = rng.normal(100, 10, (128, 128))
         variance = np.full(image.shape, 100.0)
         noise = NoiseModel(10.0, source='mine')
-        assert self.resolve(image, noise=noise, gain=1.0, readnoise=0.0, variance=variance).source == 'mine'
-        assert self.resolve(image, gain=1.0, readnoise=0.0, variance=variance).source == 'gain+readnoise'
-        assert self.resolve(image, variance=variance).source == 'uncertainty'
+        assert self.resolve(image, noise=noise, gain=1.0, readnoise=0.0, deviation=np.sqrt(variance)).source == 'mine'
+        assert self.resolve(image, gain=1.0, readnoise=0.0, deviation=np.sqrt(variance)).source == 'gain+readnoise'
+        assert self.resolve(image, deviation=np.sqrt(variance)).source == 'uncertainty'
         assert self.resolve(image).source == 'image'
         assert self.resolve(image, header={'GAIN': '1.0'}, unit=u.adu).source == 'image, header GAIN'
         # After gain correction the card is stale.
@@ -180,6 +275,36 @@ class TestSources:
         with pytest.raises(ValueError, match='gain must broadcast to the shape of the data'):
             self.resolve(image, gain=np.ones(3))
 
+    def observe_average(self, n, average=True):
+        """n exposures of a bright nebula in adu, averaged or added."""
+        scene = make_scene('nebula', (320, 320), seed=3)
+        frames = [scene.observe(seed=i, gain=2.0).data.astype(float) for i in range(n)]
+        return scene, np.mean(frames, axis=0) if average else np.sum(frames, axis=0)
+
+    def test_gain_of_an_average(self):
+        scene, data = self.observe_average(4)
+        noise = self.resolve(data, header={'GAIN': 2.0, 'NCOMBINE': 4, 'RDNOISE': 5.0}, unit=u.adu)
+        assert noise.source == 'image, header GAIN x NCOMBINE' and noise.gain == 8
+        bright = np.quantile(scene.truth, 0.99)
+        assert sky_sigma(noise, bright / 2) == pytest.approx(np.sqrt(scene.noise.variance(bright) / 4) / 2, rel=0.1)
+
+    def test_sum_that_calls_itself_combined(self):
+        _, data = self.observe_average(4, average=False)
+        with pytest.warns(AstropyUserWarning, match=r'NCOMBINE = 4 of the header is not used'):
+            noise = self.resolve(data, header={'GAIN': 2.0, 'NCOMBINE': 4}, unit=u.adu)
+        assert noise.gain == 2
+
+    def test_keywords_of_averages_are_configurable(self, rng):
+        with conf.set_temp('ncombine_keywords', ['NFRAMES']):
+            noise = self.resolve(rng.normal(100, 3, (64, 64)), header={'GAIN': 2.0, 'NFRAMES': 3}, unit=u.adu)
+        assert noise.gain == 6
+
+    def test_counts_are_like_adu(self, rng):
+        image = rng.poisson(400, (128, 128)) / 2.0
+        for unit in (u.count, u.DN):
+            assert self.resolve(image, gain=2 * u.electron / u.adu, unit=unit).gain == 2
+            assert self.resolve(image, header={'GAIN': 2.0}, unit=unit).source == 'image, header GAIN'
+
     def test_gain_units(self):
         assert gain_value(2 * u.electron / u.adu, u.adu) == 2
         assert gain_value(2 * u.electron / u.adu, None) == 2
@@ -202,18 +327,22 @@ class TestSources:
     def test_uncertainty_types_and_units(self, cls, values):
         power = {StdDevUncertainty: 1, VarianceUncertainty: 2, InverseVariance: -2}[cls]
         array = np.full((4, 4), values)
-        variance, _ = variance_plane(cls(array * (1e3 ** power), unit=u.mJy ** power), (4, 4), u.Jy)
-        np.testing.assert_allclose(variance, 9)
+        deviations = Deviations(cls(array * (1e3 ** power), unit=u.mJy ** power), (4, 4), u.Jy)
+        np.testing.assert_allclose(deviations.at((slice(1, 3), 2)), [3, 3], rtol=1e-12)
+        assert deviations.plane(()).dtype == np.float32 and deviations.meaningless is None or power < 0
 
     def test_zero_inverse_variance_is_masked(self):
         with warnings.catch_warnings():
             warnings.simplefilter('error')
-            variance, masked = variance_plane(InverseVariance(np.array([[0.0, 1.0]])), (1, 2), None)
-        assert masked.tolist() == [[True, False]] and np.isnan(variance[0, 0])
+            deviations = Deviations(InverseVariance(np.array([[0.0, 1.0]])), (1, 2), None)
+            deviation = deviations.plane(())
+        assert deviations.meaningless.tolist() == [[True, False]] and np.isnan(deviation[0, 0])
 
     def test_uncertainty_of_another_shape_or_unit(self):
         with pytest.raises(ValueError, match='uncertainty must have the shape of the data'):
-            variance_plane(StdDevUncertainty(np.ones((3, 3))), (4, 4), None)
+            Deviations(StdDevUncertainty(np.ones((3, 3))), (4, 4), None)
+        with pytest.raises(u.UnitsError, match='uncertainty must have a unit that fits data in Jy, got K'):
+            Deviations(StdDevUncertainty(np.ones((4, 4)), unit=u.K), (4, 4), u.Jy)
 
     @pytest.mark.parametrize('background', [200.0, 0.0])
     def test_plane_computed_from_the_data_is_rebuilt(self, background, rng):
@@ -229,7 +358,7 @@ class TestSources:
             variance = np.maximum(image, 0) + 225
             expected = truth - 200 + 225
         variance[5, 7] = np.nan
-        noise = self.resolve(image, variance=variance)
+        noise = self.resolve(image, deviation=np.sqrt(variance))
         assert 'rebuilt' in noise.source
         model = noise.variance(truth - (200 - background))
         np.testing.assert_allclose(np.median(model[110:130, 110:130]), np.median(expected[110:130, 110:130]), rtol=0.1)
@@ -241,11 +370,11 @@ class TestSources:
 
     def test_static_plane_is_used_as_it_is(self, rng):
         sigma = np.where(np.arange(128) < 64, 2.0, 5.0) * np.ones((128, 1))
-        noise = self.resolve(rng.normal(0, sigma), variance=sigma ** 2)
+        noise = self.resolve(rng.normal(0, sigma), deviation=sigma)
         assert noise.source == 'uncertainty'
         np.testing.assert_allclose(noise.sigma, sigma)
 
     def test_useless_plane_falls_back_to_the_image(self, rng):
         with pytest.warns(AstropyUserWarning, match='hardly any finite, positive value'):
-            noise = self.resolve(rng.normal(0, 3, (128, 128)), variance=np.full((128, 128), np.nan))
+            noise = self.resolve(rng.normal(0, 3, (128, 128)), deviation=np.full((128, 128), np.nan))
         assert noise.source == 'image'

@@ -3,14 +3,21 @@
 Training: patches, schedule, early stopping, checkpoints, repeatability.
 """
 
+import inspect
+import warnings
+
 import numpy as np
 import pytest
 import torch
+from astropy.utils.exceptions import AstropyUserWarning
+from scipy.ndimage import binary_dilation
 
-from astropy_n2v import Denoiser, NoiseModel, train
+from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
+from astropy_n2v.arguments import TRAINING_OPTIONS
 from astropy_n2v.networks import BlindSpotUNet
 from astropy_n2v.training.loop import Trainer
 from astropy_n2v.training.patches import PatchSampler, TrainingFrame, split_planes
+from astropy_n2v.training.train import train_on_frames
 
 TINY = dict(widths=(6, 8), decoder_widths=(6,), head_width=8)
 OPTIONS = dict(max_steps=10, batch_size=2, patch_size=32, network_options=TINY)
@@ -120,15 +127,72 @@ def test_damaged_checkpoint_is_an_error(frame, scene, tmp_path):
         train(frame, noise=scene.noise, hole=1, checkpoint=tmp_path / 'state', **OPTIONS)
 
 
+@pytest.mark.parametrize('change, match', [
+    (dict(seed=2), 'seed 1 and not 2'), (dict(learning_rate=1e-3), r'learning_rate 0.002 and not 0.001'),
+    (dict(held_out=0.2), 'held_out 0.1 and not 0.2'), (dict(hole=3), r'hole \[1, 1\] and not \[3, 3\]'),
+    (dict(noise=NoiseModel(7.0)), r'\(other noise\)'), (dict(batch_size=3), 'batch_size 2 and not 3'),
+    (dict(mask=np.eye(128, 160, dtype=bool)), r'\(other data\)')])
+def test_checkpoint_of_another_training_is_an_error(frame, scene, tmp_path, monkeypatch, change, match):
+    monkeypatch.setattr(Trainer.run, '__defaults__', (None, 2, None))   # saves every second step
+    options = {**OPTIONS, 'noise': scene.noise, 'hole': 1, 'seed': 1, 'max_steps': 4,
+               'checkpoint': tmp_path / 'state'}
+    train(frame, **options)
+    with pytest.raises(ValueError, match=f'state is of another training and cannot be resumed from .*{match}'), \
+            warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        train(frame, **{**options, **change})
+    # A larger budget is no other training.
+    assert train(frame, **{**options, 'max_steps': 6}).metadata['steps'] == 6
+
+
+def test_images_that_cannot_be_trained_on_are_left_out(frame, scene):
+    flat = np.full((40, 40), 3.0)
+    with pytest.warns(AstropyUserWarning, match='^flat.fits: the image is left out: data is constant'):
+        denoiser = train([frame.data, flat], names=['good.fits', 'flat.fits'], hole=1, **OPTIONS)
+    assert denoiser.metadata['images'] == 1
+    with pytest.raises(CannotDenoiseError, match='constant'):
+        train(flat)
+    with pytest.raises(CannotDenoiseError, match='images must hold at least one that can'), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        train([flat, flat])
+
+
+@pytest.mark.slow
+def test_saturated_stars_do_not_ruin_training(scene):
+    """Flat tops, and the trails that bleed from them."""
+    data = scene.observe(seed=8).data.copy()
+    level = np.float32(np.quantile(scene.truth, 0.997))
+    data = np.minimum(data, level)
+    row, column = np.unravel_index(np.argmax(scene.truth), scene.truth.shape)
+    data[:, column] = level
+    assert 150 < np.sum(data == level) < 400
+    clean = denoise(data, 'self', noise=scene.noise, hole=1, max_steps=120, patch_size=48, batch_size=4,
+                    satlevel=float(level))
+    saturated = data >= level
+    np.testing.assert_array_equal(clean[saturated], level)
+    near = binary_dilation(saturated, iterations=2) & ~saturated
+    sky = (scene.truth < 210) & ~saturated
+    for where, limit in ((sky, 0.5), (near, 1.0)):
+        rms = [np.sqrt(np.mean((image - scene.truth)[where] ** 2 / scene.noise.variance(scene.truth)[where]))
+               for image in (clean, data)]
+        assert rms[0] < limit * rms[1]
+
+
+def test_options_have_one_list():
+    names = set(inspect.signature(train_on_frames).parameters)
+    assert names - {'frames', 'init', 'hole', 'seed', 'device', 'progress_bar'} == set(TRAINING_OPTIONS)
+
+
 @pytest.mark.parametrize('kwargs, match', [
     (dict(max_steps=0), 'max_steps must be a positive integer, got 0'),
     (dict(batch_size=1.5), 'batch_size must be a positive integer, got 1.5'),
     (dict(max_time=-1), 'max_time must be positive, got -1'),
-    (dict(learning_rate=0.0), None),
+    (dict(learning_rate=0.0), 'learning_rate must be positive, got 0.0'),
+    (dict(min_delta=-1), 'min_delta must be a number from 0 on, got -1'),
     (dict(held_out=1.0), 'held_out must be between 0 and 1, got 1.0'),
     (dict(patch_size=1), 'patch_size must be at least 2'),
     (dict(hole=4), 'hole must be an odd number'),
-    (dict(seed=-3), None),
+    (dict(seed=-3), 'seed must be a non-negative integer, got -3'),
 ])
 def test_bad_options(frame, scene, kwargs, match):
     with pytest.raises(ValueError, match=match):

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 
 import click
 
-__all__ = ['HoleType', 'Reporter', 'expand_files', 'given', 'one_or_list', 'verbosity_options']
+__all__ = ['HoleType', 'Reporter', 'expand_files', 'given', 'mask_options', 'one_or_list', 'parse_bits',
+           'training_options', 'verbosity_options']
 
 
 class HoleType(click.ParamType):
@@ -70,6 +71,53 @@ def one_or_list(values):
 def given(**options):
     """The options that have a value, so that the library's own defaults hold for the others."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+_TRAINING_OPTIONS = [
+    click.option('--max-steps', type=click.IntRange(min=1), help='Number of training steps.'),
+    click.option('--max-time', type=_POSITIVE, help='Seconds after which training ends.'),
+    click.option('--patch-size', type=click.IntRange(min=1), help='Height and width of training patches in pixels.'),
+    click.option('--batch-size', type=click.IntRange(min=1), help='Patches in a training step.'),
+    click.option('--learning-rate', type=_POSITIVE, help='Peak learning rate.'),
+    click.option('--patience', type=click.IntRange(min=1),
+                 help='Stop training after that many judgements without improvement.'),
+    click.option('--min-delta', type=click.FloatRange(min=0), help='What counts as improvement of the likelihood.'),
+    click.option('--held-out', type=click.FloatRange(0, 1, min_open=True, max_open=True),
+                 help='Fraction of the pixels that judge, and are not trained on.'),
+    click.option('--checkpoint', type=click.Path(), metavar='FILE',
+                 help='File to save the state of the training to, and to resume from.'),
+]
+
+
+def training_options(function):
+    """Add the options of training: those of the library's TRAINING_OPTIONS that make sense here."""
+    for option in reversed(_TRAINING_OPTIONS):
+        function = option(function)
+    return function
+
+
+def mask_options(function):
+    """Add the options that say which pixels are bad."""
+    function = click.option(
+        '--ignore-bits', default='0', metavar='BITS',
+        help="Bits of the quality extension (DQ) that do no harm: their sum or a list, such as 16,64; "
+             "'None': all of them.")(function)
+    return click.option(
+        '--mask', metavar='MASK',
+        help='A further mask, not zero where pixels are bad: a FITS file, FILE[EXT], or the name or number of an '
+             'extension of the files themselves.')(function)
+
+
+def parse_bits(text):
+    """Bits from text."""
+    from astropy.nddata.bitmask import interpret_bit_flags
+    try:
+        return interpret_bit_flags(text)
+    except (ValueError, TypeError) as error:
+        raise click.BadParameter(f'{text!r} must be a sum of powers of two, a list of them, or None: {error}',
+                                 param_hint='--ignore-bits') from error
 
 
 def verbosity_options(function):

@@ -5,7 +5,17 @@
 
 import click
 
-from .common import HoleType, Reporter, expand_files, given, one_or_list, verbosity_options
+from .common import (
+    HoleType,
+    Reporter,
+    expand_files,
+    given,
+    mask_options,
+    one_or_list,
+    parse_bits,
+    training_options,
+    verbosity_options,
+)
 
 __all__ = ['command']
 
@@ -32,39 +42,43 @@ __all__ = ['command']
 @click.option('--strength', type=click.FloatRange(0, 1), default=1.0, show_default=True,
               help='From 0 (the data) to 1 (the posterior mean).')
 @click.option('--fill-masked', is_flag=True, help='Fill masked pixels with the prediction from their surroundings.')
-@click.option('--ignore-bits', default='0', metavar='BITS',
-              help="Bits of the quality extension (DQ) that do no harm: their sum or a list, such as 16,64; "
-                   "'None': all of them.")
+@mask_options
+@click.option('--full-output', is_flag=True,
+              help='Append BLIND and SPREAD (mean and deviation of each pixel given its surroundings alone), '
+                   'INNOVATION, OUTLIER and NOISE extensions, too.')
 @click.option('--tile-size', type=click.IntRange(min=1), help='Height and width of tiles in pixels.')
 @click.option('--device', help="'auto', 'cpu', 'cuda', ...")
 @click.option('--seed', type=int, help="Seed of training, for the models 'self' and 'adapt'.")
-@click.option('--max-steps', type=click.IntRange(min=1), help="Steps of training, for the models 'self' and 'adapt'.")
-@click.option('--max-time', type=click.FloatRange(min=0, min_open=True),
-              help="Seconds of training, for the models 'self' and 'adapt'.")
+@training_options
 @click.option('--overwrite', is_flag=True, help='Replace existing results; inputs are never replaced.')
 @click.option('--no-keyword', is_flag=True, help='Write nothing to the headers about how the results were made.')
 @verbosity_options
 @click.pass_context
 def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satlevel, hole, strength, fill_masked,
-            ignore_bits, tile_size, device, seed, max_steps, max_time, overwrite, no_keyword):
+            mask, ignore_bits, full_output, tile_size, device, seed, overwrite, no_keyword, **training):
     """
     Denoise FITS files.
 
     The science images of each file are replaced, every other extension stays as it was, and
     the standard deviation of the result is appended as UNCERT. The error and quality extensions
-    of the same version serve as uncertainty and mask.
+    of the same version serve as uncertainty and mask. The options of training (--max-steps to
+    --checkpoint) go with --model self or --model adapt.
 
     \b
-    Example:
+    Examples:
       astropy-n2v denoise night1/*.fits -o denoised --gain 1.9 --readnoise 5
+      astropy-n2v denoise frame.fits -o denoised --model self --max-time 300 --mask badpixels.fits
     """
     from ..batch import denoise_files, describe_error
     from ..config import conf
-    training = given(max_steps=max_steps, max_time=max_time)
+    training = given(**training)
     if training and (model or conf.default_model) not in ('self', 'adapt'):
-        raise click.UsageError("--max-steps and --max-time go with --model self or --model adapt.")
-    ignore_bits = _parse_bits(ignore_bits)
+        names = ', '.join(f'--{name.replace("_", "-")}' for name in training)
+        raise click.UsageError(f'options of training ({names}) go with --model self or --model adapt.')
+    ignore_bits = parse_bits(ignore_bits)
     files = expand_files(files)
+    if 'checkpoint' in training and len(files) > 1:
+        raise click.UsageError('--checkpoint goes with one file, whose training it can resume.')
     with Reporter.of(ctx) as report:
         begun = []
 
@@ -83,9 +97,9 @@ def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satleve
         try:
             records = denoise_files(
                 files, output_dir, suffix=suffix, model=model, overwrite=overwrite, callback=show,
-                ext=list(ext) or None, ignore_bits=ignore_bits, gain=one_or_list(gain),
+                ext=list(ext) or None, ignore_bits=ignore_bits, mask=mask, gain=one_or_list(gain),
                 readnoise=one_or_list(readnoise), satlevel=one_or_list(satlevel), hole=hole, strength=strength,
-                fill_masked=fill_masked, tile_size=tile_size, device=device, seed=seed,
+                fill_masked=fill_masked, full_output=full_output, tile_size=tile_size, device=device, seed=seed,
                 progress_bar=report.progress_bar, add_keyword=not no_keyword, **training)
         except (OSError, ValueError) as error:
             raise click.ClickException(describe_error(error)) from error
@@ -94,12 +108,3 @@ def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satleve
             report.result(f'{done} of {len(records)} files denoised')
     if done < len(records):
         ctx.exit(1)
-
-
-def _parse_bits(text):
-    from astropy.nddata.bitmask import interpret_bit_flags
-    try:
-        return interpret_bit_flags(text)
-    except (ValueError, TypeError) as error:
-        raise click.BadParameter(f'{text!r} must be a sum of powers of two, a list of them, or None: {error}',
-                                 param_hint='--ignore-bits') from error

@@ -7,8 +7,16 @@ import time
 
 import click
 
-from .common import HoleType, Reporter, expand_files, given, verbosity_options
-from .denoise import _parse_bits
+from .common import (
+    HoleType,
+    Reporter,
+    expand_files,
+    given,
+    mask_options,
+    parse_bits,
+    training_options,
+    verbosity_options,
+)
 
 __all__ = ['command']
 
@@ -22,35 +30,25 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option('--ext', multiple=True, metavar='EXT',
               help='Extension to train on: its number, name, or name,version. May be repeated. By default SCI, or all '
                    'science images.')
-@click.option('--ignore-bits', default='0', metavar='BITS',
-              help="Bits of the quality extension (DQ) that do no harm: their sum or a list, such as 16,64; "
-                   "'None': all of them.")
+@mask_options
 @click.option('--init', metavar='MODEL', help="Model to start from: a file, or 'default' for the shipped weights.")
 @click.option('--gain', type=_POSITIVE, help='Electrons per data unit, for all images.')
 @click.option('--readnoise', type=click.FloatRange(min=0), help='Read noise in electrons, for all images.')
 @click.option('--satlevel', type=float, help='Data at or above it are saturated.')
 @click.option('--hole', type=HoleType(),
               help='What the network does not see around a pixel; by default it follows the correlation of the noise.')
-@click.option('--max-steps', type=click.IntRange(min=1), help='Number of training steps.')
-@click.option('--max-time', type=_POSITIVE, help='Seconds after which training ends.')
-@click.option('--patch-size', type=click.IntRange(min=1), help='Height and width of patches in pixels.')
-@click.option('--batch-size', type=click.IntRange(min=1), help='Patches in a step.')
-@click.option('--learning-rate', type=_POSITIVE, help='Peak learning rate.')
-@click.option('--patience', type=click.IntRange(min=1),
-              help='Stop after that many judgements without improvement.')
-@click.option('--min-delta', type=click.FloatRange(min=0), help='What counts as improvement of the likelihood.')
-@click.option('--held-out', type=click.FloatRange(0, 1, min_open=True, max_open=True),
-              help='Fraction of the pixels that judge, and are not trained on.')
+@training_options
 @click.option('--device', help="'auto', 'cpu', 'cuda', ...")
 @click.option('--seed', type=int, help='Seed of weights and patches.')
-@click.option('--checkpoint', type=click.Path(), metavar='FILE',
-              help='File to save the state of the training to, and to resume from.')
 @click.option('--overwrite', is_flag=True, help='Replace an existing model.')
 @verbosity_options
 @click.pass_context
-def command(ctx, files, output, ext, ignore_bits, init, gain, readnoise, satlevel, overwrite, **options):
+def command(ctx, files, output, ext, mask, ignore_bits, init, gain, readnoise, satlevel, overwrite, **options):
     """
     Train a model on FITS files. No clean images are needed.
+
+    A file that cannot be read, or an image that has nothing to train on, is reported and left
+    out; the exit status is 1 then.
 
     \b
     Example:
@@ -58,34 +56,38 @@ def command(ctx, files, output, ext, ignore_bits, init, gain, readnoise, satleve
     """
     from ..batch import describe_error
     from ..io import read_fits_images, replacing
-    ignore_bits = _parse_bits(ignore_bits)
+    ignore_bits = parse_bits(ignore_bits)
     files = expand_files(files)
     failed = 0
     with Reporter.of(ctx) as report:
         try:
             # Entered first: a model that cannot be written is not worth hours of training.
             with replacing(output, overwrite=overwrite, inputs=files) as temporary:
-                images = []
+                images, names = [], []
                 for file in files:
                     report.begin(file)
                     try:
-                        images += read_fits_images(file, list(ext) or None, ignore_bits=ignore_bits)
+                        found = read_fits_images(file, list(ext) or None, ignore_bits=ignore_bits, mask=mask)
                     except (OSError, ValueError, TypeError) as error:
                         failed += 1
                         report.error(f'{file}: error: {describe_error(error, file)}')
+                        continue
+                    images += found
+                    names += [file] if len(found) == 1 else [f'{file}, image {n}' for n in range(1, len(found) + 1)]
                 report.begin('')
                 if not images:
                     raise click.ClickException('no image to train on')
                 report.say(f'training on {len(images)} images of {len(files) - failed} files')
                 start = time.monotonic()
                 from ..training.train import train
-                denoiser = train(images, progress_bar=report.progress_bar,
+                denoiser = train(images, names=names, progress_bar=report.progress_bar,
                                  **given(init=init, gain=gain, readnoise=readnoise, satlevel=satlevel, **options))
-                denoiser.save(temporary)
+                denoiser.save(temporary, overwrite=True)
         except (OSError, ValueError, TypeError) as error:
             raise click.ClickException(describe_error(error)) from error
         metadata = denoiser.metadata
-        report.result(f'{output}: trained on {len(images)} images in {time.monotonic() - start:.0f} s, '
+        failed += len(images) - metadata['images']
+        report.result(f'{output}: trained on {metadata["images"]} images in {time.monotonic() - start:.0f} s, '
                       f'{metadata.get("steps")} steps, hole {denoiser.hole[0]}x{denoiser.hole[1]}, held-out negative '
                       f'log-likelihood {metadata.get("held_out_likelihood", float("nan")):.4f}, '
                       f'SHA-256 {denoiser.sha256[:16]}')

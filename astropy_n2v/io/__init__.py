@@ -3,7 +3,9 @@
 Images in files: reading them, and writing them back with all that is around them.
 """
 
+from .denoising import *  # noqa: F403
 from .files import *  # noqa: F403
-from .fits import *  # noqa: F403
 from .headers import *  # noqa: F403
+from .process import *  # noqa: F403
+from .reading import *  # noqa: F403
 from .select import *  # noqa: F403

@@ -3,7 +3,6 @@
 Headers and units of FITS images as they are in the wild.
 """
 
-import logging
 import re
 import warnings
 
@@ -11,8 +10,6 @@ from astropy import units as u
 from astropy.io import fits
 
 __all__ = ['merge_headers', 'parse_unit', 'transfer_cards']
-
-log = logging.getLogger(__name__)
 
 # What observatories write and the FITS standard does not know, as patterns and their meaning.
 _SPELLINGS = [
@@ -63,7 +60,6 @@ def parse_unit(text):
     """
     text = '' if text is None or isinstance(text, fits.card.Undefined) else str(text).strip()
     if not text:
-        log.info('no BUNIT: the data are taken to be in adu')
         return u.adu
     if text.lower() in ('unitless', 'none', 'dimensionless', 'n/a'):
         return u.dimensionless_unscaled
@@ -80,7 +76,6 @@ def parse_unit(text):
         # Magnitudes are no measure that adds up.
         if isinstance(unit, u.UnitBase):
             return unit
-    log.info('BUNIT %r is no known unit: the data are treated as if they had none', text)
     return u.dimensionless_unscaled
 
 

@@ -18,9 +18,10 @@ MASK_NAMES = ('DQ', 'MASK', 'BPM')
 _NO_SCIENCE = {
     *UNCERTAINTY_NAMES, *MASK_NAMES, 'SAMP', 'TIME', 'WCSDVARR', 'D2IMARR', 'WHT', 'WEIGHT', 'WEIGHTS', 'CTX', 'CON',
     'CONTEXT', 'HDRLET', 'FLAG', 'FLAGS', 'FLG', 'DQF', 'QUALITY', 'EXP', 'EXPMAP', 'EXPOSURE', 'NSAMP', 'AREA',
-    'APERTURE', 'PSF', 'SEGM', 'SEGMENTATION', 'COVERAGE', 'NOISE',
+    'APERTURE', 'PSF', 'SEGM', 'SEGMENTATION', 'COVERAGE', 'NOISE', 'BLIND', 'SPREAD', 'INNOVATION', 'OUTLIER',
 }
 _SCIENCE = {'SCI', 'SCIENCE'}
+_SMALLEST = 8   # pixels; smaller images cannot be denoised
 _IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 
 
@@ -43,12 +44,12 @@ def hdu_label(hdu, index):
     return f'{index} ({hdu.name},{hdu.ver})' if hdu.name else str(index)
 
 
-def _is_image(hdu):
+def _is_image(hdu, smallest=2):
     """Whether an HDU holds an image of two or more dimensions; its data are not read."""
     if not isinstance(hdu, _IMAGES) or isinstance(hdu, fits.GroupsHDU):
         return False
     shape = hdu.shape
-    return len(shape) >= 2 and min(shape[-2:]) > 1 and 0 not in shape
+    return len(shape) >= 2 and min(shape[-2:]) >= smallest and 0 not in shape
 
 
 def _words(hdu):
@@ -67,7 +68,7 @@ def science_hdus(hdus, ext=None):
         Numbers, names ('SCI', all that have it), or names with versions ('SCI,2' or
         ('SCI', 2)). By default all SCI extensions; where there are none, all images of two or
         more dimensions that are no errors, flags, weights, exposure maps, distortion tables or
-        the like by their name.
+        the like by their name. Images smaller than 8x8 are chosen by their names only.
 
     Returns
     -------
@@ -80,11 +81,12 @@ def science_hdus(hdus, ext=None):
         If there is no image, no extension of that name, or it is not an image.
     """
     if ext is None or (isinstance(ext, (list, tuple)) and len(ext) == 0):
-        images = [i for i, hdu in enumerate(hdus) if _is_image(hdu)]
+        images = [i for i, hdu in enumerate(hdus) if _is_image(hdu, _SMALLEST)]
         chosen = [i for i in images if _words(hdus[i]) & _SCIENCE and not _words(hdus[i]) & _NO_SCIENCE]
         chosen = chosen or [i for i in images if not _words(hdus[i]) & _NO_SCIENCE]
         if not chosen:
-            raise ValueError(f'the file has no science image; it has {_listing(hdus)}')
+            raise ValueError(f'the file has no science image of at least {_SMALLEST}x{_SMALLEST} pixels; it has '
+                             f'{_listing(hdus)}')
         return chosen
     if not isinstance(ext, list):
         single = isinstance(ext, (int, str)) or (len(ext) == 2 and isinstance(ext[0], str) and isinstance(ext[1], int))
@@ -126,6 +128,12 @@ def _describe(hdu, index):
 
 def _listing(hdus):
     return '; '.join(_describe(hdu, i) for i, hdu in enumerate(hdus))
+
+
+def mask_hdus(hdus):
+    """Positions of the extensions that may be masks: those with the name of one, or else all images."""
+    images = [i for i, hdu in enumerate(hdus) if _is_image(hdu)]
+    return [i for i in images if hdus[i].name.upper() in MASK_NAMES] or images
 
 
 def companions(hdus, index):

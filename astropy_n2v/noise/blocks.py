@@ -4,15 +4,22 @@ What the estimates of noise and of its autocorrelation share.
 """
 
 import numpy as np
+from astropy.nddata import NDData
 
+from ..exceptions import CannotDenoiseError
 from ..scaling import cutouts, subsample
 
 __all__ = ['block_means', 'occupied', 'valid_image']
 
 
 def valid_image(data, mask):
-    """Data as a float array with NaN where it does not count."""
-    data = np.asarray(data)
+    """Data of any kind as a float array with NaN where it does not count; some parts of a large one."""
+    own_mask = None
+    if isinstance(data, NDData):
+        data, own_mask = data.data, data.mask
+    elif isinstance(data, np.ma.MaskedArray):
+        data, own_mask = data.data, np.ma.getmaskarray(data)
+    data = np.asarray(data)   # of a Quantity, its value
     if data.ndim != 2:
         raise ValueError(f'data must be two-dimensional, got {data.ndim} dimensions')
     if mask is None:
@@ -21,10 +28,13 @@ def valid_image(data, mask):
         raise ValueError(f'mask must have the shape of data, {data.shape}, got {np.shape(mask)}')
     # Of a large image, some parts tell as much as all of it.
     part = cutouts(data.shape)
-    image = np.where(np.asarray(mask, dtype=bool)[part], np.nan, data[part].astype(float))
+    bad = np.asarray(mask, dtype=bool)[part]
+    if own_mask is not None:
+        bad = bad | np.broadcast_to(np.asarray(own_mask, dtype=bool), data.shape)[part]
+    image = np.where(bad, np.nan, data[part].astype(float))
     image[~np.isfinite(image)] = np.nan
     if not np.isfinite(image).any():
-        raise ValueError('data has no valid pixel: all are masked or not finite')
+        raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
     return image
 
 

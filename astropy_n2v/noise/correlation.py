@@ -7,6 +7,7 @@ import numpy as np
 from astropy.stats import SigmaClip
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from ..exceptions import CannotDenoiseError
 from .blocks import block_means, occupied, valid_image
 
 __all__ = ['choose_hole', 'noise_autocorrelation']
@@ -15,6 +16,10 @@ __all__ = ['choose_hole', 'noise_autocorrelation']
 # four neighbours let 1 % of the noise variance be foreseen.
 _MIN_CORRELATION = 0.06
 _MAX_HOLE = 9
+# Orders of differences in which structure has vanished; the lower one where a mask leaves too little for the other.
+_ORDERS = (8, 4)
+# Share of a correlation that they must see, too. Noise has somewhat less at high frequencies where it is oversampled.
+_CONFIRMED = 0.6
 
 
 def _sky_residual(image, sigma):
@@ -57,14 +62,16 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     Autocorrelation of the noise between neighbouring pixels, measured on the sky.
 
     Sources are masked, structure larger than some pixels is subtracted, and the typical
-    (median) part of the sky decides, so that faint sources hardly count.
+    (median) part of the sky decides, so that faint sources hardly count. Where the result could
+    still be smooth, bright structure, it is checked against differences of high order, which
+    see noise alone.
 
     Parameters
     ----------
-    data : array_like
+    data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
         Image of shape (ny, nx).
     mask : array_like of bool, optional
-        True where the data are not to be used.
+        True where the data are not to be used, in addition to the mask of an NDData.
     max_lag : int, optional
         The largest lag in pixels.
 
@@ -76,7 +83,9 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     Raises
     ------
     ValueError
-        If ``data`` is not two-dimensional, or has no valid pixels, or is constant.
+        If ``data`` is not two-dimensional.
+    CannotDenoiseError
+        If ``data`` has no valid pixels, or is constant.
 
     Examples
     --------
@@ -91,7 +100,7 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     image = image - np.nanmean(image)
     scale = np.nanstd(image)
     if not scale > 0:
-        raise ValueError('data is constant: its noise has no autocorrelation')
+        raise CannotDenoiseError('data is constant: its noise has no autocorrelation')
     # As small as leaves a noise that is correlated over a few pixels recognisable.
     sigma = 2.5
     residual = _sky_residual(image / scale, sigma)
@@ -108,8 +117,52 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     if not variance > 0:
         covariance = np.zeros(covariance.shape)
         covariance[half, half] = variance = 1.0
+    correlation = _without_nebulosity(np.clip(covariance / variance, -1, 1), image)
     inner = slice(half - max_lag, half + max_lag + 1)
-    return np.clip(covariance[inner, inner] / variance, -1, 1)
+    return correlation[inner, inner]
+
+
+def _without_nebulosity(correlation, image):
+    """
+    A correlation that differences of high order confirm, or else what they say.
+
+    Structure that a telescope has seen has no power at the highest spatial frequency, where
+    white noise has as much as everywhere, and where correlated noise is as correlated along the
+    other axis as everywhere. So noise is correlated along rows as its high-order differences
+    along columns are.
+    """
+    if choose_hole(correlation) == (1, 1):
+        return correlation
+    centre = max_lag = correlation.shape[0] // 2
+    lines = [correlation_of_differences(values, range(max_lag + 1)) for values in (image, image.T)]
+    if any(line is None for line in lines):
+        return correlation
+    found = correlation[centre, centre + 1], correlation[centre + 1, centre]
+    if all(abs(line[1]) >= _CONFIRMED * abs(value) for line, value in zip(lines, found)):
+        return correlation
+    rows, columns = (np.concatenate([line[:0:-1], line]) for line in lines)
+    return np.clip(columns[:, None] * rows[None, :], -1, 1)
+
+
+def correlation_of_differences(image, lags, orders=_ORDERS):
+    """
+    Autocorrelation along rows, at some lags, of differences of high order along columns.
+
+    Of the orders the first is taken that leaves enough pixels; None if none does.
+    """
+    for order in orders:
+        differences = image
+        for _ in range(order):
+            # In between scaled, so that binomial coefficients do not grow without bound.
+            differences = 0.5 * np.diff(differences, axis=0)
+        spread = np.nanmedian(np.abs(differences)) / 0.6745 if np.isfinite(differences).any() else 0.0
+        if not spread > 0:
+            return None
+        differences = np.where(np.abs(differences) < 5 * spread, differences, np.nan)
+        if np.count_nonzero(np.isfinite(differences)) > max(0.2 * np.count_nonzero(np.isfinite(image)), 2000):
+            variance = _typical_product(differences, 0, 0)
+            return np.array([_typical_product(differences, 0, lag) for lag in lags]) / variance
+    return None
 
 
 def _subtract_structure(covariance):
@@ -177,6 +230,11 @@ def choose_hole(correlation, *, threshold=_MIN_CORRELATION):
     tuple of int
         Height and width of the hole, odd.
 
+    Raises
+    ------
+    ValueError
+        If ``correlation`` is not square with an odd number of lags.
+
     Examples
     --------
     >>> import numpy as np
@@ -185,6 +243,10 @@ def choose_hole(correlation, *, threshold=_MIN_CORRELATION):
     >>> choose_hole(rho)
     (1, 3)
     """
+    correlation = np.asarray(correlation)
+    if correlation.ndim != 2 or correlation.shape[0] != correlation.shape[1] or correlation.shape[0] % 2 == 0:
+        raise ValueError('correlation must be a square array with an odd number of lags along each axis, got the shape '
+                         f'{correlation.shape}')
     centre = correlation.shape[0] // 2
     large = np.abs(correlation) >= threshold
     # Farther neighbours have a smaller say in the prediction.

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 from scipy.optimize import nnls
 
+from ..exceptions import CannotDenoiseError
 from ..scaling import background_level, subsample
 from .blocks import block_means, occupied, valid_image
 from .correlation import choose_hole, noise_autocorrelation
@@ -113,8 +114,9 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=Tru
 
     Parameters
     ----------
-    data : array_like
-        Image of shape (ny, nx).
+    data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
+        Image of shape (ny, nx), at least 8x8. The mask of an NDData counts, its uncertainty does
+        not.
     mask : array_like of bool, optional
         True where the data are not to be used.
     gain : float or array_like, optional
@@ -129,12 +131,14 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=Tru
     Returns
     -------
     NoiseModel
-        The noise, in data units; it holds at the level of the sky by measurement.
+        The noise, in data units (numbers); it holds at the level of the sky by measurement.
 
     Raises
     ------
     ValueError
-        If ``data`` is not two-dimensional or smaller than 8x8, has no valid pixels, or is
+        If ``data`` is not two-dimensional.
+    CannotDenoiseError
+        If ``data`` is smaller than 8x8, has no valid pixels or too few next to each other, or is
         constant.
 
     See Also
@@ -158,18 +162,18 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=Tru
     """
     image = valid_image(data, mask)
     if min(image.shape) < 8:
-        raise ValueError(f'data must be at least 8x8 pixels to estimate its noise, got {image.shape}')
+        raise CannotDenoiseError(f'data must be at least 8x8 pixels to estimate its noise, got {image.shape}')
     low, high = np.nanmin(image), np.nanmax(image)
     if low == high:
-        raise ValueError(f'data is constant ({low:g}): its noise cannot be estimated, give noise, or gain and '
-                         'readnoise')
+        raise CannotDenoiseError(f'data is constant ({low:g}): its noise cannot be estimated, give noise, or gain and '
+                                 'readnoise')
     # Units in which squares neither overflow nor vanish; the spread of a constant part is no matter.
     unit = np.nanstd(image)
     sky = background_level(image)
     image = (image - sky) / unit
     level, variance, size = _block_variances(image)
     if variance.size == 0 or not variance.max() > 0:
-        raise ValueError('data has too few valid pixels next to each other to estimate its noise')
+        raise CannotDenoiseError('data has too few valid pixels next to each other to estimate its noise')
     # Not simply the lower levels: where photons are few, those are the blocks that caught none.
     darkest = level <= max(np.quantile(level, 0.7), np.median(level) + 5 * np.sqrt(np.median(variance)) / size)
     sky_variance, _ = _lower_mode(variance[darkest])
@@ -220,6 +224,21 @@ def allows_gain(data, mask, gain):
     -------
     bool
         False if the gain is stale, as after a conversion of the unit or an average of exposures.
+
+    Raises
+    ------
+    CannotDenoiseError
+        If ``data`` has no valid pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import allows_gain
+    >>> electrons = np.random.default_rng(0).poisson(np.where(np.arange(128) < 96, 50, 5000), (128, 128))
+    >>> allows_gain(electrons / 2, np.zeros((128, 128), bool), 2.0)
+    True
+    >>> allows_gain(electrons / 2e6, np.zeros((128, 128), bool), 2.0)
+    False
     """
     image = valid_image(data, mask)
     sky, unit = background_level(image), np.nanstd(image)
@@ -235,7 +254,7 @@ def allows_gain(data, mask, gain):
     bright = implied > 4 * sky_variance
     if bright.sum() < 3:
         return True
-    return np.median(variance[bright] / implied[bright]) > 0.4 * _laplacian_response(image)
+    return bool(np.median(variance[bright] / implied[bright]) > 0.4 * _laplacian_response(image))
 
 
 def _laplacian_response(image):

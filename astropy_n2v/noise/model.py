@@ -7,8 +7,33 @@ import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
+from astropy import units as u
 
 __all__ = ['NoiseModel']
+
+
+def _as_float(value):
+    """A float array; single precision, as of whole planes, stays what it is."""
+    value = np.asarray(value)
+    return value if value.dtype == np.float32 and value.ndim else value.astype(float)
+
+
+def _without_units(sigma, gain, zero_point):
+    """Numbers from Quantities, all in the unit of sigma."""
+    given = {name: value.unit for name, value in (('sigma', sigma), ('gain', gain), ('zero_point', zero_point))
+             if isinstance(value, u.Quantity)}
+    if not given:
+        return sigma, gain, zero_point
+    unit = given.get('sigma') or given.get('zero_point') or u.electron / given['gain']
+    try:
+        sigma, zero_point = (value.to_value(unit) if isinstance(value, u.Quantity) else value
+                             for value in (sigma, zero_point))
+        gain = gain.to_value(u.electron / unit) if 'gain' in given else gain
+    except u.UnitsError:
+        units = ', '.join(f'{name} in {unit}' for name, unit in given.items())
+        raise u.UnitsError(f'sigma and zero_point must be in one unit, and gain in electron per that unit, got '
+                           f'{units}') from None
+    return sigma, gain, zero_point
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +46,12 @@ class NoiseModel:
 
     Parameters
     ----------
-    sigma : float or array_like
+    sigma : float, array_like or `~astropy.units.Quantity`
         Standard deviation of the noise where there is no light (read noise), in data units;
-        scalar, or an array that broadcasts to the data.
-    gain : float or array_like, optional
+        scalar, or an array that broadcasts to the data. Single precision is kept.
+    gain : float, array_like or `~astropy.units.Quantity`, optional
         Electrons per data unit; `None` if the noise does not grow with the signal.
-    zero_point : float or array_like, optional
+    zero_point : float, array_like or `~astropy.units.Quantity`, optional
         The data value at which there is no light: a bias pedestal, or minus the sky that was
         subtracted.
     source : str, optional
@@ -40,6 +65,9 @@ class NoiseModel:
     ValueError
         If ``sigma`` is negative or not finite, or ``gain`` is not positive, or the variance
         would be zero everywhere.
+    `~astropy.units.UnitsError`
+        If the units of Quantities do not fit each other. Units are checked and not kept: numbers
+        are in the unit of ``sigma``.
 
     Examples
     --------
@@ -56,13 +84,14 @@ class NoiseModel:
     relative_error: float = 0.003
 
     def __post_init__(self):
-        sigma, zero_point = np.asarray(self.sigma, dtype=float), np.asarray(self.zero_point, dtype=float)
+        sigma, gain, zero_point = _without_units(self.sigma, self.gain, self.zero_point)
+        sigma, zero_point = _as_float(sigma), _as_float(zero_point)
         if not (np.isfinite(sigma).all() and (sigma >= 0).all()):
             raise ValueError(f'sigma must be finite and not negative, got {self.sigma}')
         if not np.isfinite(zero_point).all():
             raise ValueError(f'zero_point must be finite, got {self.zero_point}')
         if self.gain is not None:
-            gain = np.asarray(self.gain, dtype=float)
+            gain = _as_float(gain)
             if not (np.isfinite(gain).all() and (gain > 0).all()):
                 raise ValueError(f'gain must be finite and positive, got {self.gain}')
             object.__setattr__(self, 'gain', gain)
@@ -90,7 +119,7 @@ class NoiseModel:
         float or `~numpy.ndarray`
             Variance in data units squared.
         """
-        return self.sigma ** 2 + self.slope * np.maximum(signal - self.zero_point, 0)
+        return np.square(self.sigma, dtype=float) + self.slope * np.maximum(signal - self.zero_point, 0)
 
     def check_shape(self, shape):
         """
@@ -110,9 +139,11 @@ class NoiseModel:
                                  f'{np.shape(value)}') from None
 
     def at(self, shape, y, x):
-        """The noise of the pixels [y, x] of an image of a given shape."""
+        """The noise of the pixels [y, x] of an image of a given shape, in double precision."""
         def part(value):
-            return value if value is None or np.ndim(value) == 0 else np.broadcast_to(value, shape)[y, x]
+            if value is None or np.ndim(value) == 0:
+                return value
+            return np.broadcast_to(value, shape)[y, x].astype(float, copy=False)
         # A copy, since a part alone may have no noise at all.
         view = copy.copy(self)
         for name in ('sigma', 'gain', 'zero_point'):

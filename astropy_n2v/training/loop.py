@@ -13,6 +13,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..networks import BROAD_WEIGHT, negative_log_likelihood, network_inputs
+from .checkpoints import check_identity
 from .optimizer import Optimizer
 from .patches import split_planes
 
@@ -126,7 +127,7 @@ class Trainer:
         self.stale = 0 if improved else self.stale + 1
         return self.patience is not None and self.stale >= self.patience
 
-    def run(self, checkpoint=None, checkpoint_every=200):
+    def run(self, checkpoint=None, checkpoint_every=200, identity=None):
         """
         Train to the end of the budget; the network is left with the averaged weights.
 
@@ -136,7 +137,10 @@ class Trainer:
             File to resume from, if it exists, and to save to.
         checkpoint_every : int, optional
             Steps between saves.
+        identity : dict, optional
+            What the training depends on: a checkpoint of another one is refused.
         """
+        self.identity = identity or {}
         if checkpoint and os.path.exists(checkpoint):
             self._load(checkpoint)
         if self.judge and self.warm_start and self.step == 0:
@@ -165,7 +169,7 @@ class Trainer:
         self.network.eval()
 
     def _save(self, path):
-        state = {'network': self.network.state_dict(), 'average': self.average.state_dict(),
+        state = {'identity': self.identity, 'network': self.network.state_dict(), 'average': self.average.state_dict(),
                  'optimizer': self.optimizer.state_dict(), 'step': self.step, 'elapsed': self.elapsed,
                  'history': self.history, 'best': self.best, 'best_state': self.best_state, 'stale': self.stale,
                  'rng': self.sampler.rng.bit_generator.state}
@@ -176,6 +180,11 @@ class Trainer:
         # weights_only: a checkpoint is data and must not be able to run code.
         try:
             state = torch.load(path, weights_only=True)
+            saved = state.get('identity', {})
+        except Exception as error:
+            raise ValueError(f'checkpoint {path} cannot be resumed from: it is damaged ({error})') from error
+        check_identity(path, saved, self.identity)
+        try:
             self.network.load_state_dict(state['network'])
         except Exception as error:
             # torch raises whatever the damage happens to cause.

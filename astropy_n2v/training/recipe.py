@@ -106,7 +106,7 @@ def main(arguments=None):
     metadata = {'trained_on': 'simulated noisy frames, astropy_n2v.simulate.random_observation',
                 'steps': trainer.step, 'seconds': round(trainer.elapsed), 'seed': options.seed,
                 'held_out_likelihood': trainer.best}
-    Denoiser(network.cpu(), metadata=metadata).save(options.output)
+    Denoiser(network.cpu(), metadata=metadata).save(options.output, overwrite=True)
 
 
 if __name__ == '__main__':

@@ -3,15 +3,21 @@
 Training on a user's own frames, without any clean reference.
 """
 
+import json
 import logging
+import warnings
 
 import numpy as np
 import torch
+from astropy.utils.exceptions import AstropyUserWarning
 from tqdm import tqdm
 
-from ..ccd import _Frame, _needed_hole, _parse_hole, _prepare_planes
+from ..arguments import check_integer, check_number, check_training_options, parse_hole
 from ..denoiser import Denoiser, select_device
+from ..exceptions import CannotDenoiseError
+from ..frames import Frame, find_hole, find_planes, warn_of_stripes
 from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs
+from .checkpoints import training_identity
 from .loop import Trainer
 from .patches import PatchSampler, TrainingFrame, split_planes
 
@@ -22,8 +28,8 @@ log = logging.getLogger(__name__)
 _STEPS = {'scratch': 700, 'init': 150}
 
 
-def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=None, init=None, hole=None,
-          progress_bar=False, **options):
+def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=None, init=None, hole=None, names=None,
+          seed=None, device=None, progress_bar=False, **options):
     """
     Train a blind-spot network on noisy frames.
 
@@ -32,6 +38,7 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     images : image or list of images
         Frames as `astropy_n2v.denoise` takes them: CCDData, NDData, Quantity or arrays. All
         should have noise of the same kind, that is correlated over the same pixels, if at all.
+        Of several, those that are constant, fully masked or the like are left out with a warning.
     noise, gain, readnoise, satlevel : optional
         As for `astropy_n2v.denoise`, for all frames.
     mask : array_like of bool, optional
@@ -41,12 +48,18 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     hole : int or tuple of int, optional
         Odd height and width of the hole. By default as large as the measured autocorrelation
         of the noise calls for, or that of ``init``.
+    names : list of str, optional
+        What to call the images in warnings; by default their positions.
+    seed : int, optional
+        Seed of weights and patches; by default 0.
+    device : str, optional
+        By default `astropy_n2v.conf.device`.
     progress_bar : bool, optional
         Whether to show a progress bar on stderr.
     **options
         Options of `~astropy_n2v.training.train.train_on_frames`: ``max_steps``, ``max_time``, ``patch_size``,
-        ``batch_size``, ``learning_rate``, ``patience``, ``min_delta``, ``held_out``, ``seed``,
-        ``device``, ``checkpoint``, ``network_options``.
+        ``batch_size``, ``learning_rate``, ``patience``, ``min_delta``, ``held_out``, ``checkpoint``,
+        ``network_options``.
 
     Returns
     -------
@@ -57,6 +70,10 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     ------
     ValueError
         If there is no image, or one that `astropy_n2v.denoise` would not accept.
+    CannotDenoiseError
+        If none of the images can be denoised.
+    TypeError
+        If there is no such option.
 
     Examples
     --------
@@ -71,19 +88,35 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         images = [images]
     if not images:
         raise ValueError('images must hold at least one image, got none')
-    hole = _parse_hole(hole)
-    frames, holes = [], []
-    for image in images:
-        frame = _Frame(image, mask, satlevel)
-        planes, noises, _ = _prepare_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
-        frames += [(frame.values[i], noises[i], frame.mask[i]) for i in planes]
+    if names is not None and len(names) != len(images):
+        raise ValueError(f'names must have one entry for each of the {len(images)} images, got {len(names)}')
+    check_training_options(options)
+    hole = parse_hole(hole)
+    planes, holes, used = [], [], 0
+    for i, image in enumerate(images):
+        try:
+            found, _ = find_planes(Frame(image, mask, satlevel), noise=noise, gain=gain, readnoise=readnoise)
+        except CannotDenoiseError as error:
+            if len(images) == 1:
+                raise
+            warnings.warn(f'{i if names is None else names[i]}: the image is left out: {error}', AstropyUserWarning,
+                          stacklevel=2)
+            continue
+        used += 1
+        warn_of_stripes(found, f'{i if names is None else names[i]}: ')
+        planes += found
         if hole is None and init is None:
-            holes.append(_needed_hole(frame, planes, noises))
+            holes.append(find_hole(found))
+    if not planes:
+        raise CannotDenoiseError('images must hold at least one that can be denoised, got none')
     if init is not None and not isinstance(init, Denoiser):
         init = Denoiser.load(init, hole=hole)
     if hole is None:
         hole = init.hole if init is not None else tuple(np.max(holes, axis=0).tolist())
-    denoiser, _ = train_on_frames(frames, init=init, hole=hole, progress_bar=progress_bar, **options)
+    frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
+    denoiser, _ = train_on_frames(frames, init=init, hole=hole, seed=seed, device=device, progress_bar=progress_bar,
+                                  **options)
+    denoiser.metadata['images'] = used
     return denoiser
 
 
@@ -125,7 +158,9 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     progress_bar : bool, optional
         Whether to show a progress bar on stderr.
     checkpoint : path, optional
-        File to save the state of the training to, and to resume from where it exists.
+        File to save the state of the training to, and to resume from where it exists. It must be
+        of the same data and options; budget (``max_steps``, ``max_time``) and stopping
+        (``patience``, ``min_delta``) may differ.
     network_options : dict, optional
         Options of `~astropy_n2v.networks.BlindSpotUNet`.
 
@@ -139,16 +174,15 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     Raises
     ------
     ValueError
-        If an option is out of its range.
+        If an option is out of its range, or ``checkpoint`` is damaged or of another training.
     """
-    if not 0 < held_out < 1:
-        raise ValueError(f'held_out must be between 0 and 1, got {held_out}')
-    for name, value in (('max_steps', max_steps), ('batch_size', batch_size), ('patience', patience)):
-        if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
-            raise ValueError(f'{name} must be a positive integer, got {value!r}')
+    check_number('held_out', held_out, 'between 0 and 1', lambda value: 0 < value < 1)
+    for name, value, least in (('max_steps', max_steps, 1), ('batch_size', batch_size, 1), ('patience', patience, 1),
+                               ('patch_size', patch_size, 1), ('seed', seed, 0)):
+        check_integer(name, value, least)
     for name, value in (('max_time', max_time), ('learning_rate', learning_rate)):
-        if value is not None and not value > 0:
-            raise ValueError(f'{name} must be positive, got {value!r}')
+        check_number(name, value, 'positive', lambda value: value > 0)
+    check_number('min_delta', min_delta, 'a number from 0 on', lambda value: value >= 0)
     seed = 0 if seed is None else seed
     rng = np.random.default_rng(seed)
     prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng) for frame in frames]
@@ -172,7 +206,11 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
             learning_rate=learning_rate or (4e-3 if init is None else 3e-4), patience=patience, min_delta=min_delta,
             judge=lambda candidate: _judge(candidate, prepared), judge_every=max(max_steps // 20, 1),
             warm_start=init is not None, progress=progress)
-        trainer.run(checkpoint=checkpoint)
+        identity = None if checkpoint is None else training_identity(
+            frames, hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
+            batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed,
+            network=json.dumps(network.config, sort_keys=True))
+        trainer.run(checkpoint=checkpoint, identity=identity)
     metadata = {'name': 'trained' if init is None else 'adapted', 'frames': len(frames), 'seed': seed,
                 'steps': trainer.step, 'held_out_likelihood': trainer.best}
     if init is not None:

@@ -1,0 +1,25 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Exceptions of the package that callers may want to tell from others.
+"""
+
+__all__ = ['CannotDenoiseError']
+
+
+class CannotDenoiseError(ValueError):
+    """
+    An image has nothing that could be denoised, whatever the options are.
+
+    It is constant, fully masked, smaller than 8x8 pixels, or has too few valid pixels next to
+    each other. In a cube or a file of many images such an image passes through with a warning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v import CannotDenoiseError, estimate_noise
+    >>> try:
+    ...     estimate_noise(np.ones((16, 16)))
+    ... except CannotDenoiseError as error:
+    ...     print(str(error)[:21])
+    data is constant (1):
+    """

@@ -1,0 +1,328 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Frames: any kind of input taken apart, the noise of its planes found, and results packed again.
+"""
+
+import copy
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from astropy import units as u
+from astropy.nddata import NDData, StdDevUncertainty
+from astropy.utils.exceptions import AstropyUserWarning
+
+from .config import conf
+from .exceptions import CannotDenoiseError
+from .noise import (
+    ADU_LIKE,
+    AmplifierScale,
+    Deviations,
+    NoiseModel,
+    choose_hole,
+    header_value,
+    noise_autocorrelation,
+    resolve_noise,
+    stripe_fraction,
+)
+from .noise.sources import looks_white
+from .provenance import record
+
+__all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_stripes']
+
+_SMALLEST = 8   # pixels
+# A saturation level of the header that masks more than this is none of these data.
+_MAX_SATURATED = 0.5
+
+
+@dataclass
+class Plane:
+    """
+    A two-dimensional image with its noise, as a network is to see it.
+
+    Parameters
+    ----------
+    index : tuple of int
+        Which plane of the frame.
+    values : `~numpy.ndarray`
+        Data of shape (ny, nx).
+    noise : NoiseModel
+        Their noise.
+    mask : `~numpy.ndarray` of bool
+        True where they do not count.
+    data_noise : NoiseModel
+        The noise of the data as they came; that of ``values`` differs where these are on
+        another scale.
+    amplifiers : AmplifierScale or None
+        That scale.
+    """
+
+    index: tuple
+    values: np.ndarray
+    noise: NoiseModel
+    mask: np.ndarray
+    data_noise: NoiseModel
+    amplifiers: AmplifierScale = None
+
+    def restore(self, prediction):
+        """Bring a prediction back to the scale of the data."""
+        if self.amplifiers is None:
+            return
+        for names, back in ((('mean', 'blind_mean'), self.amplifiers.backward),
+                            (('std', 'blind_std', 'noise_std'), self.amplifiers.deviation_backward)):
+            for name in names:
+                values = getattr(prediction, name)
+                if values is not None:
+                    setattr(prediction, name, back(values))
+
+
+class Frame:
+    """
+    The parts of any kind of input, and the way back to its kind.
+
+    Parameters
+    ----------
+    data : `~astropy.nddata.NDData`, `~astropy.units.Quantity`, array_like
+        Image of shape (ny, nx), or planes of shape (..., ny, nx).
+    mask : array_like of bool, optional
+        True where the data do not count.
+    satlevel : float or `~astropy.units.Quantity`, optional
+        Data at or above it do not count.
+
+    Attributes
+    ----------
+    values : `~numpy.ndarray`
+        The data, float32 or float64 of native byte order; shared with the input where it is that.
+    mask : `~numpy.ndarray` of bool
+        Same shape.
+    dtype : type
+        Of the result.
+    unit, header : `~astropy.units.Unit` or None, mapping
+        Of the input.
+    deviations : `~astropy_n2v.noise.Deviations`
+        Its uncertainty.
+
+    Raises
+    ------
+    TypeError
+        If the data are not real numbers.
+    ValueError
+        If shapes do not fit or a number is out of its range.
+    CannotDenoiseError
+        If the data are empty or smaller than 8x8.
+    """
+
+    def __init__(self, data, mask=None, satlevel=None):
+        self.container = data
+        self.unit = uncertainty = own_mask = None
+        self.header = {}
+        if isinstance(data, NDData):
+            values, self.unit, uncertainty, own_mask = data.data, data.unit, data.uncertainty, data.mask
+            self.header = data.meta
+        elif isinstance(data, u.Quantity):
+            values, self.unit = data.value, data.unit
+        elif isinstance(data, np.ma.MaskedArray):
+            values, own_mask = data.data, np.ma.getmaskarray(data)
+        else:
+            values = data
+        values = np.asarray(values)
+        self.shape = values.shape
+        _check_data(values)
+        wide = values.dtype.kind == 'f' and values.dtype.itemsize >= 8
+        self.dtype = np.float64 if wide else np.float32
+        # Integers of more than 24 bits do not fit float32.
+        wide = wide or (values.dtype.kind in 'iu' and values.dtype.itemsize > 2)
+        self.values = values.astype(np.float64 if wide else np.float32, copy=False)
+        self.mask = np.zeros(self.shape, dtype=bool)
+        self._add_mask('mask of data', own_mask)
+        self._add_mask('mask', mask)
+        self._mask_saturated(satlevel)
+        self.deviations = Deviations(uncertainty, self.shape, self.unit)
+        self._add_mask('uncertainty', self.deviations.meaningless)
+
+    def _add_mask(self, name, part):
+        if part is None or part is np.ma.nomask:
+            return
+        part = np.asarray(part)
+        if part.shape != self.shape and part.shape not in ((), self.shape[-2:]):
+            raise ValueError(f'{name} must have the shape of the data, {self.shape}, got {part.shape}')
+        self.mask |= part.astype(bool, copy=False)
+
+    def _mask_saturated(self, satlevel):
+        keyword = None
+        if satlevel is None and self.unit in (None, u.dimensionless_unscaled, *ADU_LIKE):
+            keyword, satlevel = header_value(self.header, conf.saturation_keywords)
+        if satlevel is None:
+            return
+        if isinstance(satlevel, u.Quantity):
+            if self.unit is None:
+                raise u.UnitsError(f'satlevel must have no unit, as the data, got {satlevel.unit}')
+            satlevel = satlevel.to_value(self.unit)
+        try:
+            satlevel = np.asarray(satlevel, dtype=float)
+            np.broadcast_to(satlevel, self.shape)
+        except (TypeError, ValueError):
+            raise ValueError(f'satlevel must be a number, or an array that broadcasts to the shape of the data, '
+                             f'{self.shape}, got {satlevel!r}') from None
+        if not np.isfinite(satlevel).all():
+            raise ValueError(f'satlevel must be finite, got {satlevel}')
+        with np.errstate(invalid='ignore'):
+            # In the precision of the data: a level that they have must not lie above them by its rounding.
+            saturated = self.values >= satlevel.astype(self.values.dtype)
+        valid = ~self.mask & np.isfinite(self.values)
+        share = np.count_nonzero(saturated & valid) / max(np.count_nonzero(valid), 1)
+        if share == 1 and keyword is None:
+            raise ValueError(f'satlevel must be above the data, got {satlevel}, and there is no valid pixel below it')
+        if share > _MAX_SATURATED:
+            what = f'{keyword} = {satlevel:g} of the header is not used' if keyword else f'satlevel is {satlevel}'
+            warnings.warn(f'{what}: {100 * share:.0f} % of the pixels are at or above it', AstropyUserWarning,
+                          stacklevel=4)
+            if keyword:
+                return
+        self.mask |= saturated
+
+    def planes(self):
+        """Indices of the two-dimensional planes."""
+        return list(np.ndindex(self.shape[:-2]))
+
+    def parameter(self, name, value, index):
+        """A parameter of the noise, one for all planes or of the shape of the data, for one plane."""
+        if value is None or np.ndim(value) <= 2:
+            return value
+        try:
+            # A view: of a Quantity, too.
+            return np.broadcast_to(value, self.shape, subok=True)[index]
+        except ValueError:
+            raise ValueError(f'{name} must broadcast to the shape of the data, {self.shape}, got an array of shape '
+                             f'{np.shape(value)}') from None
+
+    def pack(self, mean, std, cards, history):
+        """A container of the kind that came in."""
+        data = self.container
+        if isinstance(data, np.ma.MaskedArray):
+            return np.ma.MaskedArray(mean, mask=np.array(data.mask), fill_value=data.fill_value)
+        if isinstance(data, u.Quantity):
+            return u.Quantity(mean, data.unit, dtype=mean.dtype, copy=False)
+        if not isinstance(data, NDData):
+            return mean
+        result = copy.copy(data)
+        # Deep copies of everything but the arrays that are replaced.
+        for name, value in vars(data).items():
+            if name not in ('_data', '_uncertainty'):
+                setattr(result, name, copy.deepcopy(value))
+        result._data = mean
+        result._uncertainty = None
+        result.uncertainty = StdDevUncertainty(std)
+        if cards:
+            record(result.meta, cards, history)
+        return result
+
+
+def _check_data(values):
+    if values.dtype.kind not in 'buif':
+        raise TypeError(f'data must be real numbers, got an array of dtype {values.dtype}')
+    if values.ndim < 2:
+        raise ValueError(f'data must have at least two dimensions, got shape {values.shape}')
+    if values.size == 0:
+        raise CannotDenoiseError(f'data must not be empty, got shape {values.shape}')
+    if min(values.shape[-2:]) < _SMALLEST:
+        raise CannotDenoiseError(f'data must be at least {_SMALLEST}x{_SMALLEST} pixels along its last two axes, got '
+                                 f'{values.shape}')
+
+
+def find_planes(frame, *, noise=None, gain=None, readnoise=None):
+    """
+    The planes of a frame that can be denoised, with their noise.
+
+    Parameters
+    ----------
+    frame : Frame
+        The frame.
+    noise, gain, readnoise : optional
+        See `astropy_n2v.denoise`.
+
+    Returns
+    -------
+    planes : list of Plane
+        What can be denoised.
+    rejected : list of tuple of int
+        Indices of the planes that cannot; there is a warning for each.
+
+    Raises
+    ------
+    CannotDenoiseError
+        If no plane can be denoised.
+    """
+    planes, rejected = [], []
+    for i in frame.planes():
+        values, mask = frame.values[i], frame.mask[i]
+        bad = mask | ~np.isfinite(values)
+        try:
+            if bad.all():
+                raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
+            found = resolve_noise(
+                values, bad, noise=noise, gain=frame.parameter('gain', gain, i), unit=frame.unit,
+                readnoise=frame.parameter('readnoise', readnoise, i), deviation=frame.deviations.plane(i),
+                header=frame.header)
+        except CannotDenoiseError as error:
+            # A single image is what the call is about; one plane of many is not.
+            if i == ():
+                raise
+            warnings.warn(f'plane {i} passes through as it is: {error}', AstropyUserWarning, stacklevel=3)
+            rejected.append(i)
+            continue
+        amplifiers = AmplifierScale.find(values, bad, found)
+        if amplifiers is None:
+            planes.append(Plane(i, values, found, mask, found))
+        else:
+            planes.append(Plane(i, amplifiers.forward(values), amplifiers.noise(found), mask, found, amplifiers))
+    if not planes:
+        raise CannotDenoiseError('data has no plane that can be denoised: all are constant or masked')
+    return planes, rejected
+
+
+def find_hole(planes):
+    """
+    The hole that the autocorrelation of the noise calls for, from at most three planes.
+
+    Parameters
+    ----------
+    planes : list of Plane
+        Planes of a frame.
+
+    Returns
+    -------
+    tuple of int
+        Height and width.
+    """
+    correlations = []
+    for plane in planes[::max(1, len(planes) // 3)][:3]:
+        mask = plane.mask | ~np.isfinite(plane.values)
+        if np.count_nonzero(~mask) < 4000:
+            continue
+        if looks_white(plane.values, mask, plane.noise):
+            return 1, 1
+        try:
+            correlations.append(noise_autocorrelation(plane.values, mask))
+        except CannotDenoiseError:
+            continue
+    return choose_hole(np.median(correlations, axis=0)) if correlations else (1, 1)
+
+
+def warn_of_stripes(planes, name=''):
+    """
+    Warn if the noise of the first of some planes has stripes that no hole covers.
+
+    Parameters
+    ----------
+    planes : list of Plane
+        Planes of a frame.
+    name : str, optional
+        What to call the frame, at the start of the warning.
+    """
+    plane = planes[0]
+    for what, share in zip(('rows', 'columns'), stripe_fraction(plane.values, plane.mask)):
+        if share:
+            warnings.warn(f'{name}whole {what} share {100 * share:.1f} % of the variance of the noise: such stripes '
+                          f'are longer than any hole and will be taken for structure. Subtract them before, for '
+                          f'example the median of each of the {what}', AstropyUserWarning, stacklevel=3)

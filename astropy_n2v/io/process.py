@@ -1,0 +1,207 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Files in which images are replaced in place, and everything else stays as it was.
+"""
+
+import warnings
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+from astropy.io import fits
+from astropy.nddata import StdDevUncertainty
+from astropy.utils.exceptions import AstropyUserWarning
+
+from ..exceptions import CannotDenoiseError
+from .files import replacing
+from .headers import transfer_cards
+from .reading import read_image
+from .select import companions, hdu_label, science_hdus
+from .source import FitsSource
+from .writing import Appended, encode, make_hdu, open_output
+
+__all__ = ['FitsResult', 'process_fits']
+
+_SCALING = ('BZERO', 'BSCALE', 'BLANK')
+_CHECKSUMS = ('CHECKSUM', 'DATASUM')
+
+
+class FitsResult(NamedTuple):
+    """
+    What became of the images of a file.
+
+    Parameters
+    ----------
+    output : `pathlib.Path`
+        The file that was written.
+    denoised : list of str
+        Numbers and names of the HDUs whose data were replaced.
+    unchanged : list of str
+        Those that were chosen, but passed through as they were.
+    """
+
+    output: Path
+    denoised: list
+    unchanged: list
+
+
+def _per_image(values, chosen):
+    """Keywords for each image from values that are one for all, or a list of one for each."""
+    rows = [{} for _ in chosen]
+    for name, value in values.items():
+        if isinstance(value, (list, tuple)):
+            if len(value) not in (1, len(chosen)):
+                raise ValueError(f'{name} must have one value, or one for each of the {len(chosen)} images of the '
+                                 f'file, got {len(value)}')
+            value = list(value) * (len(chosen) // len(value))
+        else:
+            value = [value] * len(chosen)
+        for row, entry in zip(rows, value):
+            row[name] = entry
+    return rows
+
+
+@contextmanager
+def _naming(label):
+    """Say of which HDU it is what is warned of meanwhile."""
+    caught = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            yield
+    finally:
+        for warning in caught:
+            if issubclass(warning.category, AstropyUserWarning):
+                warnings.warn(f'{warning.message} [HDU {label}]', warning.category, stacklevel=4)
+            else:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _replace(source, index, result, extras, before, out, appended, provenance):
+    """Write an HDU with new data, and queue its deviation and what else there is."""
+    science = source.hdus[index]
+    header = source.headers[index]
+    checksum = any(keyword in header for keyword in _CHECKSUMS)
+    for keyword in (*_SCALING, *_CHECKSUMS):
+        header.remove(keyword, ignore_missing=True, remove_all=True)
+    # Arithmetic with CCDData makes plain dictionaries of headers.
+    if isinstance(result.meta, fits.Header):
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', fits.verify.VerifyWarning)   # comments cut to fit the card
+            transfer_cards(before, result.meta, header)
+    label = hdu_label(science, index)
+    if result.uncertainty is not None:
+        std = result.uncertainty.represent_as(StdDevUncertainty)
+        ver = appended.add('UNCERT', std.array, science, unit=before.get('BUNIT'), utype='StdDevUncertainty',
+                           comment=f'Standard deviation of HDU {label}, from astropy_n2v')
+        if provenance:
+            header.add_history(f'astropy_n2v: standard deviation of the result is in UNCERT,{ver}')
+            stale = companions(source.hdus, index)[0]
+            if stale is not None:
+                hdu = source.hdus[stale]
+                header.add_history(f'astropy_n2v: {hdu.name},{hdu.ver} is that of the data before denoising')
+    for name, (array, has_unit, comment) in extras.items():
+        appended.add(name, array, science, unit=before.get('BUNIT') if has_unit else None,
+                     comment=f'{comment}, of HDU {label}, from astropy_n2v')
+    out.write(encode(make_hdu(result.data, header, science), checksum))
+
+
+def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, overwrite=False, protect=(),
+                 provenance=True, per_image=None):
+    """
+    Replace the science images of a FITS file by what a function makes of them.
+
+    Parameters
+    ----------
+    path : str or path-like
+        FITS file; it may be compressed as a whole or tile by tile.
+    output : str or path-like
+        File to be written. It appears when it is complete. ``.gz`` means compressed.
+    function : callable
+        Takes a `~astropy.nddata.CCDData` and returns another with new data and uncertainty, and
+        with new cards if its meta is a `~astropy.io.fits.Header`; or a pair of that and a
+        dictionary of further extensions: for each EXTNAME an array, whether it has the unit of
+        the data, and a comment.
+    ext, ignore_bits, mask : optional
+        See `read_fits_images`.
+    overwrite : bool, optional
+        Whether to replace an existing ``output``.
+    protect : iterable of path, optional
+        Files beside ``path`` that must not be replaced in any case.
+    provenance : bool, optional
+        Whether to say in HISTORY where the uncertainty is.
+    per_image : dict, optional
+        Keywords for ``function``: values that are lists or tuples have one entry for each
+        image, all others are the same for all.
+
+    Returns
+    -------
+    FitsResult
+        What was done.
+
+    Raises
+    ------
+    OSError
+        If the file does not exist, is not FITS or is truncated, or the output cannot be
+        written or exists.
+    ValueError
+        If there is no (such) image, or output and input are the same file, or from
+        ``function``; where there are several images, one of which it raises a
+        `~astropy_n2v.CannotDenoiseError` passes through with a warning.
+
+    Notes
+    -----
+    Of the images only data and the cards that ``function`` added or changed are written; BZERO,
+    BSCALE and BLANK go, and CHECKSUM is updated if there was one. Compressed images
+    are written without loss. All other HDUs are copied byte by byte. The uncertainty is
+    appended as an UNCERT extension of the same EXTVER, or if there is one already, of the next
+    free version.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from pathlib import Path
+    >>> from astropy.io import fits
+    >>> from astropy_n2v.io import process_fits
+    >>> def halve(ccd):
+    ...     return ccd.divide(2.0, handle_meta='first_found')
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path, output = Path(directory) / 'a.fits', Path(directory) / 'b.fits'
+    ...     fits.writeto(path, np.ones((16, 24)))
+    ...     result = process_fits(path, output, halve)
+    ...     float(fits.getdata(output).mean())
+    0.5
+    """
+    output = Path(output)
+    denoised, unchanged = [], []
+    with replacing(output, overwrite=overwrite, inputs=[path, *protect]) as temporary, FitsSource(path) as source:
+        chosen = science_hdus(source.hdus, ext)
+        keywords = dict(zip(chosen, _per_image(per_image or {}, chosen)))
+        # Before the data are read, which takes the scaling out of a header.
+        source.headers = {i: source.hdus[i].header.copy() for i in chosen}
+        with open_output(temporary, output) as out, Appended(source.hdus, output.parent) as appended:
+            for i, hdu in enumerate(source.hdus):
+                if i not in chosen:
+                    source.copy(i, out)
+                    continue
+                label = hdu_label(hdu, i)
+                ccd = read_image(source, i, ignore_bits, mask=mask)
+                before = ccd.meta.copy()
+                try:
+                    with _naming(label) if len(chosen) > 1 else nullcontext():
+                        result = function(ccd, **keywords[i])
+                except CannotDenoiseError as error:
+                    unchanged.append(label)
+                    if len(unchanged) == len(chosen):
+                        raise
+                    warnings.warn(f'HDU {label} passes through as it is: {error}', AstropyUserWarning, stacklevel=2)
+                    source.copy(i, out)
+                    continue
+                finally:
+                    del ccd
+                result, extras = result if isinstance(result, tuple) else (result, {})
+                _replace(source, i, result, extras, before, out, appended, provenance)
+                denoised.append(label)
+                del result, extras
+            appended.copy(out)
+    return FitsResult(output, denoised, unchanged)

@@ -1,0 +1,115 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+FITS files as bytes and as HDUs at the same time.
+"""
+
+import io
+import os
+import warnings
+
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+
+from .files import open_decompressed
+
+__all__ = ['FitsSource']
+
+
+class FitsSource:
+    """
+    A FITS file that is read twice: its images decoded, and the bytes of all HDUs as they are.
+
+    Bytes, because astropy mends cards and compresses images anew when it writes.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; it may be compressed as a whole or tile by tile.
+
+    Attributes
+    ----------
+    hdus : `~astropy.io.fits.HDUList`
+        Its HDUs, decoded when they are asked for.
+
+    Raises
+    ------
+    OSError
+        If the file does not exist, is not FITS or is truncated.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self.stream = open_decompressed(path)
+        self.hdus = None
+        self._said = set()
+        try:
+            self.spans, self.sizes = self._layout()
+            with warnings.catch_warnings():
+                # Where only the padding of the last block is missing nothing is lost.
+                warnings.filterwarnings('ignore', 'File may have been truncated', AstropyUserWarning)
+                self.hdus = self._open()
+                len(self.hdus)   # reads all headers
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def close(self):
+        """Close the file."""
+        if self.hdus is not None:
+            self.hdus.close()
+        self.stream.close()
+
+    def say(self, log, message):
+        """Log a warning about the file, once."""
+        if message not in self._said:
+            self._said.add(message)
+            log.warning('%s: %s', os.path.basename(self.path), message)
+
+    def _open(self, **kwargs):
+        # HDUList.close closes what it was opened on; bytes of BytesIO are shared, not copied.
+        stream = io.BytesIO(self.stream.getvalue()) if isinstance(self.stream, io.BytesIO) else open(self.path, 'rb')
+        try:
+            return fits.open(stream, memmap=False, **kwargs)
+        except OSError as error:
+            stream.close()
+            reason = str(error).partition(' If this is')[0]   # advice on options of fits.open
+            raise OSError(f'{self.path} is not a FITS file: {reason}') from error
+        except BaseException:
+            stream.close()
+            raise
+
+    def _layout(self):
+        """Where the HDUs begin and end, and how long their data are."""
+        end = self.stream.seek(0, io.SEEK_END)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')   # what astropy suspects is checked below
+            with self._open(disable_image_compression=True) as hdus:
+                infos = [hdu.fileinfo() for hdu in hdus]
+                sizes = [hdu.size for hdu in hdus]
+        spans = [(info['hdrLoc'], info['datLoc'] + info['datSpan']) for info in infos]
+        missing = infos[-1]['datLoc'] + sizes[-1] - end
+        if missing > 0:
+            raise OSError(f'{self.path} is truncated: {missing} bytes of data of its last HDU are missing')
+        self.stream.seek(min(spans[-1][1], end))
+        if self.stream.read(8) == b'XTENSION':
+            raise OSError(f'{self.path} is truncated or damaged: the header after HDU {len(infos) - 1} cannot be read')
+        return spans, sizes
+
+    def copy(self, index, out):
+        """Write an HDU as it is to a file."""
+        start, end = self.spans[index]
+        self.stream.seek(start)
+        left = end - start
+        while left:
+            chunk = self.stream.read(min(left, 1 << 24))
+            if not chunk:   # some files lack the padding of their last block
+                out.write(bytes(left))
+                break
+            out.write(chunk)
+            left -= len(chunk)

@@ -1,0 +1,135 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Gain and read noise as users and headers give them.
+"""
+
+import re
+
+import numpy as np
+from astropy import units as u
+
+__all__ = ['ADU_LIKE', 'gain_value', 'header_value', 'readnoise_value']
+
+#: Units of what an analogue-to-digital converter counts.
+ADU_LIKE = (u.adu, u.count, u.DN)
+
+
+def header_value(header, keywords):
+    """
+    The first usable positive number among some header cards.
+
+    Parameters
+    ----------
+    header : mapping
+        FITS header or dictionary.
+    keywords : list of str
+        Keywords in order of preference.
+
+    Returns
+    -------
+    keyword : str or None
+        The card that was used.
+    value : float or None
+        Its value; a number at the start of a string is accepted.
+
+    Examples
+    --------
+    >>> from astropy_n2v.noise import header_value
+    >>> header_value({'GAIN': '1.9 e-/ADU'}, ['EGAIN', 'GAIN'])
+    ('GAIN', 1.9)
+    """
+    for keyword in keywords:
+        if keyword not in header:
+            continue
+        match = re.match(r'\s*([-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?)', str(header[keyword]))
+        if match:
+            value = float(match.group(1).lower().replace('d', 'e'))
+            if np.isfinite(value) and value > 0:
+                return keyword, value
+    return None, None
+
+
+def _numbers(name, value, *, zero=False):
+    """A finite and positive array, or one that may be zero."""
+    try:
+        value = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f'{name} must be a number or an array of numbers, got {value!r}') from None
+    if not (np.isfinite(value).all() and ((value >= 0) if zero else (value > 0)).all()):
+        raise ValueError(f'{name} must be finite and {"not negative" if zero else "positive"}, got {value}')
+    return value
+
+
+def gain_value(gain, unit):
+    """
+    Electrons per data unit from a gain that may have a unit.
+
+    Parameters
+    ----------
+    gain : float, array_like or `~astropy.units.Quantity`
+        A number is taken to be in electrons per data unit.
+    unit : `~astropy.units.Unit` or None
+        Unit of the data; none counts as adu, and adu, count and DN mean the same.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        The gain.
+
+    Raises
+    ------
+    `~astropy.units.UnitsError`
+        If the unit of the gain times that of the data is not electrons.
+    ValueError
+        If the gain is not positive.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from astropy_n2v.noise import gain_value
+    >>> float(gain_value(1.9 * u.electron / u.adu, u.count))
+    1.9
+    """
+    if isinstance(gain, u.Quantity) and gain.unit != u.dimensionless_unscaled:
+        unit = u.adu if unit in (None, u.dimensionless_unscaled) else unit
+        for denominator in (unit, *(ADU_LIKE if unit in ADU_LIKE else ())):
+            if gain.unit.is_equivalent(u.electron / denominator):
+                return _numbers('gain', gain.to_value(u.electron / denominator))
+        raise u.UnitsError(f'gain must be in electron / {unit} for data in {unit}, got {gain.unit}')
+    return _numbers('gain', gain)
+
+
+def readnoise_value(readnoise):
+    """
+    Read noise in electrons from one that may have a unit.
+
+    Parameters
+    ----------
+    readnoise : float, array_like or `~astropy.units.Quantity`
+        The read noise.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        In electrons.
+
+    Raises
+    ------
+    `~astropy.units.UnitsError`
+        If its unit is not electrons.
+    ValueError
+        If it is negative.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from astropy_n2v.noise import readnoise_value
+    >>> float(readnoise_value(5 * u.electron))
+    5.0
+    """
+    if isinstance(readnoise, u.Quantity) and readnoise.unit != u.dimensionless_unscaled:
+        try:
+            readnoise = readnoise.to_value(u.electron)
+        except u.UnitsError:
+            raise u.UnitsError(f'readnoise must be in electron, got {readnoise.unit}') from None
+    return _numbers('readnoise', readnoise, zero=True)

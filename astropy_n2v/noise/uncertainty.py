@@ -1,0 +1,227 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Noise from the uncertainty that a frame carries.
+"""
+
+import warnings
+
+import numpy as np
+from astropy import units as u
+from astropy.nddata import InverseVariance, NDUncertainty, VarianceUncertainty
+from astropy.utils.exceptions import AstropyUserWarning
+from scipy.ndimage import median_filter
+
+from ..scaling import background_level, cutouts, subsample
+from .model import NoiseModel
+
+__all__ = ['Deviations', 'noise_from_deviation']
+
+_ROWS = 256   # rows of a plane that are in work at a time, so that temporary arrays stay small
+
+
+class Deviations:
+    """
+    The standard deviation of each pixel, from an uncertainty of any kind, part by part.
+
+    Parameters
+    ----------
+    uncertainty : `~astropy.nddata.NDUncertainty` or None
+        Standard deviation, variance or inverse variance, with or without a unit.
+    shape : tuple of int
+        Shape of the data.
+    unit : `~astropy.units.Unit` or None
+        Unit of the data.
+
+    Raises
+    ------
+    ValueError
+        If the uncertainty does not have the shape of the data.
+    `~astropy.units.UnitsError`
+        If its unit does not fit that of the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.nddata import VarianceUncertainty
+    >>> from astropy_n2v.noise import Deviations
+    >>> deviations = Deviations(VarianceUncertainty(np.full((2, 3), 9.0)), (2, 3), None)
+    >>> deviations.at((0, slice(None))).tolist()
+    [3.0, 3.0, 3.0]
+    """
+
+    def __init__(self, uncertainty, shape, unit):
+        self.array = None
+        if uncertainty is None or uncertainty.array is None:
+            return
+        if not isinstance(uncertainty, NDUncertainty) or uncertainty.uncertainty_type == 'unknown':
+            warnings.warn(f'uncertainty of type {uncertainty.uncertainty_type!r} is not used: its meaning is not '
+                          'known', AstropyUserWarning, stacklevel=3)
+            return
+        if np.shape(uncertainty.array) != tuple(shape):
+            raise ValueError(f'uncertainty must have the shape of the data, {tuple(shape)}, got '
+                             f'{np.shape(uncertainty.array)}')
+        self.array = np.asarray(uncertainty.array)
+        self.power = 1.0
+        if isinstance(uncertainty, InverseVariance):
+            self.power = -0.5
+        elif isinstance(uncertainty, VarianceUncertainty):
+            self.power = 0.5
+        self.factor = 1.0
+        if uncertainty.unit is not None and unit is not None:
+            try:
+                self.factor = (uncertainty.unit ** self.power).to(unit)
+            except u.UnitsError:
+                raise u.UnitsError(f'uncertainty must have a unit that fits data in {unit}, got '
+                                   f'{uncertainty.unit}') from None
+
+    def __bool__(self):
+        return self.array is not None
+
+    @property
+    def meaningless(self):
+        """Where the uncertainty says that the data mean nothing (zero inverse variance), or None."""
+        return self.array == 0 if self and self.power < 0 else None
+
+    def at(self, index):
+        """
+        Standard deviation of some pixels.
+
+        Parameters
+        ----------
+        index : tuple, slice or `~numpy.ndarray` of bool
+            Which part of the data.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Float64, in the unit of the data; NaN where it is not known.
+        """
+        values = self.array[index].astype(float)
+        with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+            values = self.factor * (values if self.power == 1 else values ** self.power)
+            values[~(np.isfinite(values) & (values > 0))] = np.nan
+        return values
+
+    def plane(self, index):
+        """
+        Standard deviation of a plane, in single precision.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Which plane.
+
+        Returns
+        -------
+        `~numpy.ndarray` or None
+            Shape (ny, nx), float32; None if there is no uncertainty. It must not be changed: where
+            the uncertainty is all of that already, it is shared.
+        """
+        if not self:
+            return None
+        own = self.array[index]
+        if self.power == self.factor == 1 and own.dtype == np.float32 and own.dtype.isnative \
+                and np.isfinite(own).all() and own.min() > 0:
+            return own
+        height, width = own.shape
+        plane = np.empty((height, width), dtype=np.float32)
+        for start in range(0, height, _ROWS):
+            plane[start:start + _ROWS] = self.at((*index, slice(start, start + _ROWS)))
+        # Of a scale that single precision does not reach.
+        plane[~(np.isfinite(plane) & (plane > 0))] = np.nan
+        return plane
+
+
+def noise_from_deviation(image, mask, deviation):
+    """
+    Noise from a plane of standard deviations.
+
+    A plane that was computed from the very data follows the fluctuation of each pixel; this
+    Poisson term is taken out of it, and becomes a gain.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        Data of shape (ny, nx).
+    mask : `~numpy.ndarray` of bool
+        True where they do not count.
+    deviation : `~numpy.ndarray`
+        Standard deviation of each pixel, same shape; NaN where it is not known.
+
+    Returns
+    -------
+    NoiseModel or None
+        None if hardly any deviation is usable.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import noise_from_deviation
+    >>> image = np.random.default_rng(0).poisson(400, (64, 64)).astype(float)
+    >>> noise = noise_from_deviation(image, np.zeros(image.shape, bool), np.sqrt(image))
+    >>> noise.source, round(float(noise.gain), 6)
+    ('uncertainty, Poisson term rebuilt', 1.0)
+    """
+    known = np.isfinite(deviation)
+    usable = known & np.isfinite(image) & ~mask
+    if usable.sum() < max(16, 0.01 * image.size):
+        return None
+    typical = np.median(subsample(deviation[usable])).astype(float)
+    slope, zero = _own_slope(image, deviation, usable, typical ** 2)
+    if not slope:
+        if not known.all():
+            deviation = np.where(known, deviation, deviation.dtype.type(typical))
+        return NoiseModel(deviation, source='uncertainty', relative_error=0.02)
+    return NoiseModel(_static_part(image, deviation, usable, slope, zero, typical), gain=1 / slope, zero_point=zero,
+                      source='uncertainty, Poisson term rebuilt', relative_error=0.02)
+
+
+def _own_slope(image, deviation, usable, typical):
+    """Slope of the variance against the data's own fluctuations on the sky, 0 if it has none; and where it starts."""
+    sky = background_level(image, ~usable)
+    part = cutouts(image.shape)
+    image, usable, variance = image[part].astype(float), usable[part], deviation[part].astype(float) ** 2
+    near = usable & (np.abs(image - sky) < 5 * np.sqrt(typical))
+    pairs = near[:, 1:] & near[:, :-1]
+    difference, rise = np.diff(image, axis=1), np.diff(variance, axis=1)
+    if pairs.sum() < 50:
+        return 0.0, 0.0
+    both = difference[pairs] / np.sqrt(typical), rise[pairs] / typical
+    norm = np.sqrt(np.sum(both[0] ** 2) * np.sum(both[1] ** 2))
+    if not norm > 0 or np.sum(both[0] * both[1]) / norm < 0.3:
+        return 0.0, 0.0
+    # Above the sky, where a plane cut off at zero still follows the data.
+    above = (pairs & (image[:, 1:] > sky) & (image[:, :-1] > sky))[pairs]
+    x, y = (values[above] for values in both) if above.sum() > 50 else both
+    slope = float(np.sum(x * y) / np.sum(x ** 2)) * np.sqrt(typical)
+    if not slope > 0:
+        return 0.0, 0.0
+    # Does the plane stop falling at zero, as that of a sky-subtracted frame with max(data, 0)?
+    negative = usable & (image < 0)
+    low = usable & (image < sky + 3 * np.sqrt(typical))
+    zero = sky - 0.9 * np.median(variance[low]) / slope
+    if negative.sum() > 100 and np.ptp(variance[negative]) < 0.3 * slope * np.ptp(image[negative]):
+        zero = 0.0
+    elif negative.sum() == 0 and np.mean(~np.isfinite(variance) & (image < 0)) > 0.01:
+        zero = 0.0   # no value at all below zero: the root of a negative number
+    return slope, zero
+
+
+def _static_part(image, deviation, usable, slope, zero, typical):
+    """What the deviation is without the photon noise of the data, in single precision."""
+    def static(part):
+        with np.errstate(invalid='ignore'):
+            return deviation[part].astype(float) ** 2 - slope * np.maximum(image[part].astype(float) - zero, 0)
+
+    part = cutouts(image.shape)
+    floor = np.median(static(part)[usable[part]]) if usable[part].any() else typical ** 2
+    result = np.empty(image.shape, dtype=np.float32)
+    size, halo = 5, 2
+    for start in range(0, image.shape[0], _ROWS):
+        stop = min(start + _ROWS, image.shape[0])
+        first, last = max(start - halo, 0), min(stop + halo, image.shape[0])
+        values = static(slice(first, last))
+        # What fluctuation is left of the data (a plane of absolute values, flat-fielded) must not stay either.
+        values = median_filter(np.where(np.isfinite(values), values, floor), size)[start - first:stop - first]
+        result[start:stop] = np.sqrt(np.maximum(values, 0.02 * typical ** 2))
+    return result

@@ -1,0 +1,135 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+How a result was made, for its header.
+"""
+
+import datetime
+import os
+
+import numpy as np
+
+from .scaling import cutouts
+
+__all__ = ['aperture_factor', 'provenance', 'record']
+
+_APERTURE = 5   # pixels; side of the square in which summed errors are compared
+
+
+def record(meta, cards, history):
+    """
+    Write provenance to a header or to a plain dictionary.
+
+    Parameters
+    ----------
+    meta : `~astropy.io.fits.Header` or dict
+        Is changed.
+    cards : dict
+        Value and comment for each keyword.
+    history : list of str
+        Lines of history.
+    """
+    if hasattr(meta, 'add_history'):
+        for keyword, (value, comment) in cards.items():
+            meta[keyword] = (value, comment)
+        for line in history:
+            meta.add_history(line)
+        return
+    for keyword, (value, _) in cards.items():
+        meta[keyword] = value
+    earlier = meta.get('HISTORY', [])
+    meta['HISTORY'] = ([earlier] if isinstance(earlier, str) else list(earlier)) + history
+
+
+def aperture_factor(mean, std, used):
+    """
+    How much larger the scatter of sums over apertures on the sky is than summed variances say.
+
+    Faint structure counts as error here, so that the factor is rather too large than too small.
+
+    Parameters
+    ----------
+    mean, std : `~numpy.ndarray`
+        A result and its standard deviation, shape (ny, nx).
+    used : `~numpy.ndarray` of bool
+        Where they count.
+
+    Returns
+    -------
+    float or None
+        None where there are too few apertures.
+    """
+    part = cutouts(mean.shape)
+    mean, std, used = mean[part], std[part], used[part]
+    ny, nx = (n // _APERTURE for n in mean.shape)
+    cut = (slice(ny * _APERTURE), slice(nx * _APERTURE))
+
+    def blocks(values):
+        return values[cut].reshape(ny, _APERTURE, nx, _APERTURE)
+
+    complete = blocks(used).all(axis=(1, 3))
+    sums = np.where(complete, blocks(np.where(used, mean, 0)).sum(axis=(1, 3), dtype=float), np.nan)
+    quoted = np.sqrt(np.where(complete, blocks(np.where(used, std, 0).astype(float) ** 2).sum(axis=(1, 3)), np.nan))
+    # Neighbouring apertures share the background; their difference has twice the variance.
+    difference = np.abs(np.diff(sums, axis=1)) / np.hypot(quoted[:, 1:], quoted[:, :-1])
+    difference = difference[np.isfinite(difference)]
+    return float(np.median(difference) / 0.6745) if difference.size >= 30 else None
+
+
+def provenance(model, denoiser, noise, sky, innovation_rms, strength, factor):
+    """
+    Header cards and history lines that tell how a result was made.
+
+    Parameters
+    ----------
+    model : str, path or Denoiser
+        What the user asked for.
+    denoiser : Denoiser
+        What was used.
+    noise : NoiseModel
+        The noise of the (first) plane.
+    sky : tuple of float
+        Level and noise of its background, in data units.
+    innovation_rms : float
+        Rms of its normalised innovations.
+    strength : float
+        See `astropy_n2v.denoise`.
+    factor : float or None
+        From `aperture_factor`.
+
+    Returns
+    -------
+    cards : dict
+        Value and comment for each keyword.
+    history : list of str
+        Lines of history.
+    """
+    from . import __version__
+    name = str(denoiser.metadata.get('name', 'custom'))
+    if isinstance(model, (str, os.PathLike)) and model not in ('self', 'adapt', 'default'):
+        name = os.path.basename(os.fspath(model))
+    # Cards take printable ASCII only.
+    name, source = (''.join(c if ' ' <= c <= '~' else '?' for c in text)[:60] for text in (name, noise.source))
+    date = datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%dT%H:%M:%S')
+    cards = {
+        'N2VVERS': (__version__, 'astropy_n2v version'),
+        'N2VMODEL': (name, 'denoising model'),
+        'N2VSHA': (denoiser.sha256[:16], 'SHA-256 of the model (first 16 digits)'),
+        'N2VHOLE': (f'{denoiser.hole[0]}x{denoiser.hole[1]}', '[pix] hole, height x width'),
+        'N2VSTREN': (float(strength), 'strength: 0 data, 1 posterior mean'),
+        'N2VNSRC': (source, 'source of the noise model'),
+        'N2VSKY': (float(sky[0]), '[data unit] background level'),
+        'N2VSIGMA': (float(sky[1]), '[data unit] noise at the background level'),
+        'N2VSIG0': (float(np.median(noise.sigma)), '[data unit] noise without light'),
+        'N2VZERO': (float(np.median(noise.zero_point)), '[data unit] level without light'),
+    }
+    if noise.gain is not None:
+        cards['N2VGAIN'] = (float(np.median(noise.gain)), '[electron/data unit] gain')
+    if np.isfinite(innovation_rms):
+        cards['N2VZRMS'] = (round(innovation_rms, 4), 'rms of normalised innovations, 1 expected')
+    if factor is not None:
+        cards['N2VAPFAC'] = (round(factor, 2), f'error of {_APERTURE}x{_APERTURE} sums / root of summed variance')
+    cards['N2VDATE'] = (date, 'UTC of denoising')
+    # Of 72 characters at most: longer lines are broken inside words.
+    history = [f'astropy_n2v {__version__}: denoised, model {name}'[:72],
+               'astropy_n2v: errors are correlated, do not sum variances, see N2VAPFAC']
+    return cards, history
