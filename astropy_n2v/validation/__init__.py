@@ -9,5 +9,6 @@ from .metrics import *  # noqa: F403
 from .photometry import *  # noqa: F403
 from .reference import *  # noqa: F403
 from .residuals import *  # noqa: F403
+from .shapes import *  # noqa: F403
 from .statistics import *  # noqa: F403
 from .uncertainty import *  # noqa: F403
