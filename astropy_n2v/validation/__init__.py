@@ -4,6 +4,8 @@ How good a result is: measures, and figures of them.
 """
 
 from .background import *  # noqa: F403
+from .correlation import *  # noqa: F403
+from .exposures import *  # noqa: F403
 from .flux import *  # noqa: F403
 from .metrics import *  # noqa: F403
 from .photometry import *  # noqa: F403
