@@ -14,7 +14,7 @@ from photutils.psf import ImagePSF
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
-from .inputs import as_image, as_images, as_positions, noise_sigma, set_units
+from .inputs import as_image, as_images, as_positions, estimate_columns, noise_sigma, set_units
 from .statistics import bootstrap_interval
 
 __all__ = ['FluxOperator', 'forced_photometry', 'growth_curve', 'psf_fwhm']
@@ -342,8 +342,8 @@ def growth_curve(data, positions, radii, *, annulus='auto', mask=None, confidenc
     Returns
     -------
     `~astropy.table.Table`
-        For each radius: radius, growth (flux over that within the largest radius), growth_low,
-        growth_high, n.
+        For each radius: radius, growth (flux over that within the largest radius) with growth_err,
+        growth_low, growth_high, n.
 
     Raises
     ------
@@ -366,8 +366,7 @@ def growth_curve(data, positions, radii, *, annulus='auto', mask=None, confidenc
         with np.errstate(divide='ignore', invalid='ignore'):
             share = flux / fluxes[-1]
         estimate = bootstrap_interval(share, 'median', confidence=confidence, n_resamples=n_resamples, seed=rng)
-        rows.append({'radius': float(radius), 'growth': estimate.value, 'growth_low': estimate.low,
-                     'growth_high': estimate.high, 'n': estimate.n})
+        rows.append({'radius': float(radius), **estimate_columns('growth', estimate), 'n': estimate.n})
     table = Table(rows=rows, meta={'confidence': confidence})
     return set_units(table, 'pix', ['radius'])
 
