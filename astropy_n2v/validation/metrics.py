@@ -304,11 +304,6 @@ def noise_reduction_by_brightness(before, after, truth, *, noise=None, bins=BRIG
         _err, _low, _high rms_before, rms_after, offset (mean error after), all in units of the noise of
         the pixels, and noise_reduction (rms_before / rms_after).
 
-    Raises
-    ------
-    ValueError
-        If shapes do not agree or bins do not increase.
-
     Examples
     --------
     >>> import numpy as np

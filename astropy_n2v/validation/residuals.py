@@ -50,10 +50,10 @@ def residual_statistics(before, after, *, noise=None, brightness=None, bins=BRIG
     Returns
     -------
     `~astropy.table.Table`
-        First a row for all pixels, then one for each bin: brightness_low, brightness_high, n, and with their
-        standard errors and intervals (_err, _low, _high) mean (in units of the noise),
-        variance_ratio (mean square over the noise variance), expected_ratio (1 - stated variance over noise variance; NaN if ``after``
-        states none) and excess (the ratio of these two).
+        First a row for all pixels, then one for each bin: brightness_low, brightness_high, n, and with
+        their standard errors and intervals (_err, _low, _high) mean (in units of the noise),
+        variance_ratio (mean square over the noise variance), expected_ratio (1 - stated variance
+        over noise variance; NaN if ``after`` states none) and excess (the ratio of these two).
 
     Raises
     ------
