@@ -4,10 +4,12 @@ How deep a map of significance is: matching, purity, completeness and their pair
 """
 
 import numpy as np
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import gaussian_filter, maximum_filter, median_filter
 from scipy.optimize import minimize
 from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
+
+from common import psf_fwhm
 
 __all__ = ['Detections', 'bootstrap_depth', 'depth', 'find_peaks', 'logistic_half', 'match_peaks', 'matched_filter',
            'threshold_at']
@@ -15,12 +17,22 @@ __all__ = ['Detections', 'bootstrap_depth', 'depth', 'find_peaks', 'logistic_hal
 _BLOCK = 128   # pixels: what is drawn in the bootstrap
 
 
-def matched_filter(frame):
-    """Significance of a star at each pixel of the noisy frame: noise and background of the sky are known."""
+def matched_filter(frame, local=False):
+    """
+    Significance of a star at each pixel of the noisy frame: the matched filter, with noise and sky known.
+
+    With ``local`` the background is the smoothed median within 6 FWHM instead, and the noise that of its level.
+    """
+    if local:
+        fwhm = psf_fwhm(frame.psf)
+        background = gaussian_filter(median_filter(frame.data, 2 * int(3 * fwhm) + 1), fwhm)
+        sigma = np.sqrt(frame.noise.variance(background))
+    else:
+        background, sigma = frame.scene.sky, frame.sky_sigma
     kernel = frame.psf / np.sqrt((frame.psf ** 2).sum())
     pad = kernel.shape[0] // 2
-    padded = np.pad(frame.data - frame.scene.sky, pad, mode='reflect')
-    return fftconvolve(padded, kernel[::-1, ::-1], mode='same')[pad:-pad, pad:-pad] / frame.sky_sigma
+    padded = np.pad((frame.data - background) / sigma, pad, mode='reflect')
+    return fftconvolve(padded, kernel[::-1, ::-1], mode='same')[pad:-pad, pad:-pad]
 
 
 def find_peaks(image, floor):
@@ -76,10 +88,10 @@ class Detections:
     """
     What one map found in frames of one kind, by blocks of sky.
 
-    Parameters
+    Attributes
     ----------
     n_blocks : int
-        Number of blocks in all frames.
+        Number of blocks in all frames so far.
     """
 
     def __init__(self):
