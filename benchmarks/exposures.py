@@ -55,6 +55,15 @@ def align(data, drift):
     return data if not any(drift) else shift(data, drift, order=3, mode='nearest')
 
 
+def _smooth_median(image, box):
+    """Medians of boxes, interpolated."""
+    rows, columns = (max(1, n // box) for n in image.shape)
+    medians = np.array([[np.median(part) for part in np.array_split(row, columns, axis=1)]
+                        for row in np.array_split(image, rows, axis=0)])
+    return zoom(medians, (image.shape[0] / rows, image.shape[1] / columns), order=min(1, min(medians.shape) - 1),
+                mode='nearest', grid_mode=True)
+
+
 def match_level(image, reference, box=64):
     """
     The smooth difference between an image and a reference, and their ratio of scale.
@@ -75,17 +84,16 @@ def match_level(image, reference, box=64):
     offset : `~numpy.ndarray`
         To be added to it then.
     """
-    first, second = (gaussian_filter(values - np.median(values), 1.5) for values in (image, reference))
-    bright = (second > np.percentile(second, 95)) & (second < np.percentile(second, 99.8))
-    scale = float(np.sum(first[bright] * second[bright]) / np.sum(second[bright] ** 2))
-    difference = image - scale * reference
-    rows, columns = (max(1, n // box) for n in image.shape)
-    medians = np.array([[np.median(part) for part in np.array_split(row, columns, axis=1)]
-                        for row in np.array_split(difference, rows, axis=0)])
-    order = min(1, min(medians.shape) - 1)
-    offset = zoom(medians, (image.shape[0] / rows, image.shape[1] / columns), order=order, mode='nearest',
-                  grid_mode=True)
-    return scale, offset
+    second = gaussian_filter(reference - _smooth_median(reference, box), 1.5)
+    # Well above the noise, which would make the ratio too small, and not saturated.
+    noise = 1.4826 * np.median(np.abs(second))
+    bright = (second > 10 * noise) & (second < max(np.percentile(second, 99.8), 20 * noise))
+    scale = 1.0
+    # Crowding shifts medians by as much as it is bright, so that one depends on the other.
+    for _ in range(4 if bright.sum() > 50 else 0):
+        rest = gaussian_filter(image - scale * reference - _smooth_median(image - scale * reference, box), 1.5)
+        scale += float(np.sum(rest[bright] * second[bright]) / np.sum(second[bright] ** 2))
+    return scale, _smooth_median(image - scale * reference, box)
 
 
 def block_products(image, first, second, select):

@@ -48,7 +48,7 @@ def _table(header, rows):
 
 
 def _section(title, text, *parts, level='='):
-    return '\n'.join([title, level * len(title), '', text.strip(), '', *parts])
+    return '\n'.join([title, level * len(title), '', *([text.strip(), ''] if text else []), *parts])
 
 
 def _machine(table):

@@ -14,8 +14,8 @@ import sys
 
 import numpy as np
 
-from common import make_frame, measured, use_threads, write_table
-from peers import METHODS, Frame
+from common import Frame, make_frame, measured, use_threads, write_table
+from peers import METHODS
 
 __all__ = ['frame_of', 'main', 'measure']
 
