@@ -166,10 +166,12 @@ def logistic_half(magnitude, found, weight=None):
 
 
 def depth(detections, multiplicity=None):
-    """Threshold at 5 % false detections, and the magnitude at which half of the stars are found."""
+    """Threshold at 5 % false detections, and the magnitude at which half of the stars are found; infinite if none is."""
     (score, good, peak_block), (magnitude, star_score, star_block) = detections.arrays()
     weights = (None, None) if multiplicity is None else (multiplicity[peak_block], multiplicity[star_block])
     threshold = threshold_at(score, good, weights[0])
+    if not np.isfinite(threshold):   # no threshold is pure enough
+        return threshold, -np.inf
     return threshold, logistic_half(magnitude, star_score >= threshold, weights[1])
 
 
@@ -179,5 +181,6 @@ def bootstrap_depth(first, second, n=100, seed=1):
     differences = []
     for _ in range(n):
         multiplicity = np.bincount(rng.integers(0, first.n_blocks, first.n_blocks), minlength=first.n_blocks)
-        differences.append(depth(first, multiplicity)[1] - depth(second, multiplicity)[1])
-    return float(np.std(differences))
+        differences.append(np.subtract(depth(first, multiplicity)[1], depth(second, multiplicity)[1]))
+    differences = np.array(differences)
+    return float(differences.std()) if np.isfinite(differences).all() else np.nan

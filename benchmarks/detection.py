@@ -93,7 +93,9 @@ def _sources(arguments, names):
         reference = max((name for name in names if name.startswith('matched')), key=lambda name: depths[name][1])
         for name in names:
             threshold, half = depths[name]
-            error = 0.0 if name == reference else bootstrap_depth(found[name], found[reference], arguments.bootstrap)
+            error = 0.0
+            if name != reference:
+                error = bootstrap_depth(found[name], found[reference], arguments.bootstrap)
             thresholds[kind, name] = threshold
             rows.append({'kind': kind, 'map': name, 'seeds': len(arguments.seeds),
                          'stars': len(found[name].arrays()[1][0]), 'threshold': threshold,
