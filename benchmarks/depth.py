@@ -166,7 +166,7 @@ def logistic_half(magnitude, found, weight=None):
 
 
 def depth(detections, multiplicity=None):
-    """Threshold at 5 % false detections, and the magnitude at which half of the stars are found; infinite if none is."""
+    """Threshold at 5 % false detections, and the magnitude at which half of the stars are found; infinite for none."""
     (score, good, peak_block), (magnitude, star_score, star_block) = detections.arrays()
     weights = (None, None) if multiplicity is None else (multiplicity[peak_block], multiplicity[star_block])
     threshold = threshold_at(score, good, weights[0])

@@ -118,6 +118,16 @@ def test_bad_pixels_do_not_spread(bad):
     assert np.abs(result.data[46:62, 46:64]).max() < 1e-6
 
 
+def test_local_background_beside_masked_pixels():
+    """Where the background is not that of the frame, missing pixels do not make a source."""
+    data = np.full((60, 90), 100.0)
+    data[:, 60:] = 1000
+    mask = np.zeros(data.shape, dtype=bool)
+    mask[28:32, 74:76] = True
+    result = detection_image(make_ccd(data, mask=mask), PSF)
+    assert np.abs(result.data[:, 66:]).max() < 1e-6
+
+
 def test_edges():
     """A star at the edge is found; nothing is invented there."""
     data = np.full((60, 60), 1000.0)
