@@ -17,6 +17,7 @@ except metadata.PackageNotFoundError:  # a source tree that was not installed
     __version__ = '0+unknown'
 
 __all__ = ['CannotDenoiseError', 'Denoiser', 'NoiseModel', 'conf', 'denoise', 'estimate_noise', 'noise_autocorrelation',
+__all__ = ['Denoiser', 'NoiseModel', 'conf', 'denoise', 'detection_image', 'estimate_noise', 'noise_autocorrelation',
            'train']
 
 # Where each public name lives; __getattr__ imports it on first use.
@@ -25,6 +26,7 @@ _MODULES = {
     'Denoiser': '.denoiser',
     'NoiseModel': '.noise',
     'denoise': '.ccd',
+    'detection_image': '.detection',
     'estimate_noise': '.noise',
     'noise_autocorrelation': '.noise',
     'train': '.training.train',

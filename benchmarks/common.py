@@ -1,0 +1,224 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+What the benchmarks share: observations with known truth, timing, memory, tables.
+"""
+
+import argparse
+import os
+import platform
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from astropy.io import ascii as ascii_table
+from astropy.nddata import CCDData
+from astropy.table import Table
+from scipy.ndimage import zoom
+
+from astropy_n2v import NoiseModel
+from astropy_n2v.simulate import make_scene
+
+__all__ = ['FIRST_SEED', 'KINDS', 'RESULTS', 'Frame', 'machine', 'make_frame', 'measured', 'parse', 'psf_fwhm',
+           'read_table', 'use_threads', 'write_table']
+
+RESULTS = Path(__file__).parent / 'results'
+KINDS = 'survey', 'crowded', 'nebula', 'low_counts', 'sky_limited'
+#: Seeds from here on belong to the benchmarks: no training, test or tuning has seen them.
+FIRST_SEED = 7000
+
+
+@dataclass
+class Frame:
+    """
+    An observation, and all that a method is allowed to know of it.
+
+    Parameters
+    ----------
+    ccd : `~astropy.nddata.CCDData`
+        The noisy frame.
+    noise : `~astropy_n2v.NoiseModel`
+        Its noise, in the unit of the data.
+    psf : `~numpy.ndarray`
+        The point-spread function.
+    scene : `~astropy_n2v.simulate.Scene`, optional
+        What was observed; methods do not look at it.
+    """
+
+    ccd: CCDData
+    noise: NoiseModel
+    psf: np.ndarray
+    scene: object = field(default=None, repr=False)
+
+    @property
+    def data(self):
+        """The image, float64."""
+        return np.asarray(self.ccd.data, dtype=float)
+
+    @property
+    def truth(self):
+        """The noise-free image."""
+        return self.scene.truth
+
+    @property
+    def sigma(self):
+        """True standard deviation of the noise of each pixel."""
+        return np.sqrt(self.noise.variance(self.truth))
+
+    @property
+    def sky_sigma(self):
+        """True standard deviation of the noise of the sky."""
+        return float(np.sqrt(self.noise.variance(self.scene.sky)))
+
+
+def make_frame(kind, seed, size=512):
+    """
+    Observe a scene of a kind; the noise has a seed of its own that follows from ``seed``.
+
+    Parameters
+    ----------
+    kind : str
+        One of `astropy_n2v.simulate.SCENE_KINDS`.
+    seed : int
+        Seed of the scene.
+    size : int, optional
+        Height and width in pixels.
+
+    Returns
+    -------
+    Frame
+        The observation.
+    """
+    scene = make_scene(kind, (size, size), seed=seed)
+    return Frame(scene.observe(seed=(seed, 1)), scene.noise, scene.psf, scene)
+
+
+def psf_fwhm(psf):
+    """Diameter of the circle with the area in which a stamp is above half of its maximum."""
+    half = min(12, psf.shape[0] // 2)
+    centre = psf.shape[0] // 2
+    fine = zoom(psf[centre - half:centre + half + 1, centre - half:centre + half + 1], 8, order=3,
+                mode='nearest', grid_mode=True)
+    return 2 * np.sqrt((fine > fine.max() / 2).sum() / np.pi) / 8
+
+
+def _reset_peak():
+    try:
+        with open('/proc/self/clear_refs', 'w') as file:
+            file.write('5')
+    except OSError:
+        pass
+
+
+def _memory(name):
+    """VmRSS or VmHWM of this process in MiB; NaN where there is no /proc."""
+    try:
+        with open('/proc/self/status') as file:
+            return next(int(line.split()[1]) / 1024 for line in file if line.startswith(name))
+    except (OSError, StopIteration):
+        return float('nan')
+
+
+def measured(function, *args, **kwargs):
+    """
+    Call a function; return its result, the seconds it took, and the MiB that memory grew by at its peak.
+    """
+    _reset_peak()
+    before = _memory('VmRSS')
+    start = time.perf_counter()
+    result = function(*args, **kwargs)
+    seconds = time.perf_counter() - start
+    return result, seconds, max(_memory('VmHWM') - before, 0.0)
+
+
+def _processor():
+    try:
+        with open('/proc/cpuinfo') as file:
+            return next(line.split(':')[1].strip() for line in file if line.startswith('model name'))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def machine():
+    """What a table was measured on, in words."""
+    import torch
+
+    from astropy_n2v import Denoiser
+    return (f'{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, '
+            f'default model {Denoiser.load("default").sha256[:12]}')
+
+
+def write_table(rows, name, note=None):
+    """
+    Write a table to ``results/NAME.csv``, the machine noted in its first line.
+
+    Parameters
+    ----------
+    rows : list of dict
+        The rows.
+    name : str
+        Name of the table.
+    note : str, optional
+        More to note.
+    """
+    table = Table(rows=rows)
+    for column in table.itercols():
+        if column.dtype.kind == 'f':
+            column.info.format = '.4g'
+    table.meta['comments'] = [f'{machine()}{"; " + note if note else ""}']
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f'{name}.csv'
+    part = path.with_suffix('.part')
+    ascii_table.write(table, part, format='csv', comment='# ', overwrite=True)
+    os.replace(part, path)
+    return table
+
+
+def read_table(name, folder=RESULTS):
+    """A table of ``results/``, or None if it has not been measured."""
+    path = Path(folder) / f'{name}.csv'
+    return ascii_table.read(path, format='csv', comment='#') if path.exists() else None
+
+
+def parse(description, argv=None, *, n_seeds, size=512, flags=()):
+    """
+    Parse the options that the benchmarks on simulated scenes share.
+
+    Parameters
+    ----------
+    description : str
+        What the benchmark does.
+    argv : list of str, optional
+        Arguments; by default those of the command line.
+    n_seeds, size : int
+        Default number of scenes of each kind, and their height and width.
+    flags : dict, optional
+        Further options without a value: name and help.
+
+    Returns
+    -------
+    `argparse.Namespace`
+        With ``kinds``, ``seeds``, ``size``, ``methods`` and ``threads``, and the flags.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('--kinds', nargs='+', default=list(KINDS), choices=KINDS)
+    parser.add_argument('--first-seed', type=int, default=FIRST_SEED)
+    parser.add_argument('--n-seeds', type=int, default=n_seeds, help='scenes of each kind')
+    parser.add_argument('--size', type=int, default=size, help='height and width of the scenes')
+    parser.add_argument('--methods', nargs='+', help='methods to measure')
+    parser.add_argument('--threads', type=int, default=2, help='cores and threads, the same for all methods')
+    for name, text in dict(flags).items():
+        parser.add_argument(f'--{name}', action='store_true', help=text)
+    arguments = parser.parse_args(argv)
+    arguments.seeds = range(arguments.first_seed, arguments.first_seed + arguments.n_seeds)
+    use_threads(arguments.threads)
+    return arguments
+
+
+def use_threads(n):
+    """Keep this process and its children to n cores, and torch to as many threads."""
+    import torch
+    os.environ['OMP_NUM_THREADS'] = str(n)
+    torch.set_num_threads(n)
+    if hasattr(os, 'sched_setaffinity'):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n])

@@ -1,0 +1,242 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The page of the documentation, from the tables: ``python benchmarks/page.py`` writes ``docs/benchmarks.rst``.
+
+A test sees to it that the page says what the tables say.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from common import KINDS, RESULTS, read_table
+
+__all__ = ['main', 'make_page']
+
+PAGE = Path(__file__).parents[1] / 'docs' / 'benchmarks.rst'
+_INTRODUCTION = '''\
+Every table was measured by one command of ``benchmarks/`` in the repository, which is named above it; the machine is
+named below it. Scenes and seeds are used for nothing else: neither for training nor for tuning. This page is written
+from the tables by ``python benchmarks/page.py``.
+
+The fields are 512x512 pixels and of the kinds that `~astropy_n2v.simulate.make_scene` draws: *survey*, *crowded*,
+*nebula*, *low_counts* and *sky_limited*. Truth, noise and point-spread function are known. The peers are told
+the noise, as we are. Those for Gaussian noise of one width get the frame after the generalised Anscombe transform,
+and the exact unbiased inverse is taken of what they return. Where a peer has a parameter, several values stated
+beforehand are peers of their own, so that the *best peer* has been chosen with the truth at hand.
+'''
+
+
+def _number(value):
+    if isinstance(value, (str, np.str_)):
+        return str(value)
+    if isinstance(value, (bool, np.bool_)):
+        return 'yes' if value else ''
+    if np.ma.is_masked(value) or not np.isfinite(value):
+        return '' if np.ma.is_masked(value) or np.isnan(value) else 'inf' if value > 0 else '-inf'
+    if isinstance(value, (int, np.integer)) or abs(value) >= 1000:
+        return f'{value:.0f}'
+    return f'{value:.3g}' if abs(value) >= 0.01 or value == 0 else f'{value:.4f}'
+
+
+def _table(header, rows):
+    """A table of reStructuredText."""
+    lines = ['.. csv-table::', '    :header-rows: 1', '']
+    for row in [header, *rows]:
+        lines.append('    ' + ', '.join('"' + _number(value) + '"' for value in row))
+    return '\n'.join(lines) + '\n'
+
+
+def _section(title, text, *parts, level='='):
+    return '\n'.join([title, level * len(title), '', *([text.strip(), ''] if text else []), *parts])
+
+
+def _machine(table):
+    comments = table.meta.get('comments', [])
+    return f'*Measured on: {comments[0]}.*\n' if comments else ''
+
+
+def _mean(table, column, **where):
+    select = np.ones(len(table), dtype=bool)
+    for name, value in where.items():
+        select &= np.asarray(table[name] == value)
+    values = np.ma.filled(np.ma.asarray(table[column][select], dtype=float), np.nan)
+    return values.mean() if values.size else np.nan
+
+
+def _unique(column):
+    return list(dict.fromkeys(column.tolist()))
+
+
+def _by_kind(table, column):
+    """Rows of methods, columns of kinds, and the ratios that the comparison is about."""
+    kinds = [kind for kind in KINDS if kind in set(table['kind'])]
+    methods = _unique(table['method'])
+    values = {method: np.array([_mean(table, column, kind=kind, method=method) for kind in kinds])
+              for method in methods}
+    rows = [(method, *values[method], '') for method in methods]
+    ours, peers = values.get('ours'), [method for method in methods if method != 'ours']
+    if ours is not None and peers:
+        if 'bm3d' in peers:
+            ratio = ours / values['bm3d']
+            rows.append(('**ours / bm3d**', *ratio, ratio.mean()))
+        ratio = ours / np.max([values[method] for method in peers], axis=0)
+        rows.append(('**ours / best peer**', *ratio, ratio.mean()))
+    return _table(('', *kinds, 'mean'), rows)
+
+
+def _quality(folder):
+    table = read_table('quality', folder)
+    if table is None:
+        return ''
+    text = '''``python benchmarks/quality.py``
+
+How many times smaller the rms error is than on the noisy frame, in units of the true noise of each pixel, mean over
+fields. First all pixels; then faint structure, which are those pixels whose *true* signal above the sky is 1 to 10
+times the noise of the sky; and bright pixels, above 30 times.'''
+    parts = []
+    for column, title in (('nr', 'All pixels'), ('nr_faint', 'Faint structure, 1-10 sigma'),
+                          ('nr_bright', 'Bright pixels, more than 30 sigma')):
+        parts += [_section(title, '', _by_kind(table, column), level='-')]
+    kinds = [kind for kind in KINDS if kind in set(table['kind'])]
+    columns = 'offset', 'sky_offset', 'rms_pull', 'coverage_68', 'coverage_95'
+    rows = [(kind, *(_mean(table, column, kind=kind, method='ours') for column in columns)) for kind in kinds]
+    parts.append(_section('Offset and stated uncertainty', '''
+Mean of (result - truth) in units of the noise, over the frame and over sky that was chosen on the result (within one
+sigma of its median); rms of (result - truth) / stated uncertainty, and how much of the truth lies within 1 and 1.96
+of it.''', _table(('', *columns), rows), level='-'))
+    bins = read_table('uncertainty', folder)
+    if bins is not None:
+        header = 'sigma above the sky', *kinds
+        edges = sorted(set(zip(bins['from_sigma'].tolist(), bins['to_sigma'].tolist())))
+        rows = []
+        for low, high in edges:
+            row = []
+            for kind in kinds:
+                part = bins[(bins['kind'] == kind) & (bins['from_sigma'] == low)]
+                row.append(np.sqrt(np.average(part['rms_pull'] ** 2, weights=part['pixels'])) if len(part) else np.nan)
+            rows.append((f'{_number(low)} to {_number(high)}'.replace('-inf to', 'below').replace('to inf', 'and more'),
+                         *row))
+        parts.append('The rms pull by the brightness of the *result*:\n\n' + _table(header, rows))
+    methods = _unique(table['method'])
+    seconds = {method: np.mean([_mean(table, 'seconds', kind=kind, method=method) for kind in kinds])
+               for method in methods}
+    rows = [(method, seconds[method], seconds[method] / seconds.get('bm3d', np.nan),
+             max(_mean(table, 'peak_mb', kind=kind, method=method) for kind in kinds)) for method in methods]
+    parts.append(_section('Cost', 'Seconds a frame, as a ratio to BM3D, and by how many MiB memory grew.',
+                          _table(('', 'seconds', 'ratio to bm3d', 'MiB'), rows), _machine(table), level='-'))
+    return _section('Quality on simulated fields', text, *parts)
+
+
+def _trained(folder):
+    table = read_table('quality_trained', folder)
+    if table is None:
+        return ''
+    rows = [tuple(row[name] for name in ('kind', 'seed', 'method', 'nr', 'nr_faint', 'nr_bright', 'offset', 'seconds'))
+            for row in table]
+    return _section('Peers that are trained on the frame', '''
+``python benchmarks/quality.py --trained``
+
+CAREamics N2V and N2V2, trained on each frame (after the Anscombe transform); BM3D in the same run.''',
+                    _table(('kind', 'seed', 'method', 'all', 'faint', 'bright', 'offset', 'seconds'), rows),
+                    _machine(table))
+
+
+def _plain(folder, name, title, text, columns):
+    """A section that shows a table as it is: columns are (name in the file, name in the page)."""
+    table = read_table(name, folder)
+    if table is None:
+        return ''
+    rows = [tuple(row[column] for column, _ in columns) for row in table]
+    return _section(title, text, _table([label for _, label in columns], rows), _machine(table))
+
+
+def _photometry(folder):
+    table = read_table('photometry', folder)
+    if table is None:
+        return ''
+    rows = [(row['kind'], row['method'], f'{row["snr_from"]}-{_number(row["snr_to"])}'.replace('-inf', ' and more'),
+             row['stars'], 100 * row['bias'], 100 * row['bias_error'], row['scatter'], row['scatter_error'])
+            for row in table]
+    return _section('Photometry', '''
+``python benchmarks/photometry.py``
+
+Stars that no other source is near, in apertures with a radius of one FWHM, by signal-to-noise ratio in that aperture:
+the bias is the median of (flux of the result - flux of the noisy frame) / true flux, in per cent; the scatter is that
+of (flux - truth) / true flux, robust, as a ratio to that on the noisy frame. Errors are from the bootstrap.''',
+                    _table(('', 'method', 'S/N', 'stars', 'bias (%)', 'error', 'scatter', 'error'), rows),
+                    _machine(table))
+
+
+def make_page(folder=RESULTS):
+    """
+    Write the page.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where the tables are.
+
+    Returns
+    -------
+    str
+        The page in reStructuredText.
+    """
+    title = 'Benchmarks'
+    parts = [
+        f'.. Written by benchmarks/page.py from the tables in benchmarks/results: edit those.\n\n{"*" * len(title)}\n'
+        f'{title}\n{"*" * len(title)}\n', _INTRODUCTION, _quality(folder), _trained(folder), _photometry(folder),
+        _plain(folder, 'unforeseen', 'What cannot be foreseen', '''
+Single-pixel transients, and stars narrower than two pixels at random places within their pixel, with a peak of 30
+sigma of the sky: the share of their flux that is in the result. The first row of each kind is the noisy frame.''',
+               [('kind', ''), ('planted', 'planted'), ('method', 'method'), ('kept', 'kept'), ('error', 'error')]),
+        _plain(folder, 'detection', 'Detection', '''
+``python benchmarks/detection.py``
+
+Depth at equal purity. On each map local maxima are matched to the catalogue, and the threshold is the lowest with no
+more than 5 % false detections. *S/N at 50 %* is the significance of an isolated star on empty sky that is found half
+of the time at this threshold. *Deeper* is the difference in magnitudes to the matched filter (above the known sky, or
+above the median of the surroundings, whichever is deeper in this kind of field), with its error from paired bootstrap
+over blocks of sky. Ours is `~astropy_n2v.detection_image` of the denoised frame.''',
+               [('kind', ''), ('map', 'map'), ('stars', 'stars'), ('threshold', 'threshold'),
+                ('snr_50', 'S/N at 50 %'), ('deeper_mag', 'deeper (mag)'), ('error_mag', 'error')]),
+        _plain(folder, 'false_detections', 'Detections on pure noise', '''
+How many peaks a megapixel of noise without sources has above the thresholds of the last table; correlated noise is
+that of an exposure which was moved by a part of a pixel.''',
+               [('noise', 'noise'), ('threshold_of', 'threshold of'), ('map', 'map'),
+                ('per_megapixel', 'detections per megapixel'), ('error', 'error')]),
+        _plain(folder, 'exposures', 'Repeated exposures', '''
+``python benchmarks/exposures.py``
+
+Real exposures, each denoised alone and judged by the four others. The mean square error is the mean of (result - A)
+(result - B), with A and B the means of two halves of the others, whose noise is independent. Sky and faint sources are
+chosen on the smoothed mean of the others. All methods get the same estimate of the noise, but "as read", which is
+``denoise(ccd)`` with what the header says. *Times smaller* is the mean square error before over that after, with the
+interval of 95 % from the bootstrap over blocks of sky.''',
+               [('field', ''), ('pixels', 'pixels'), ('method', 'method'), ('mse_before', 'before (adu²)'),
+                ('mse_after', 'after'), ('ratio', 'times smaller'), ('low', 'from'), ('high', 'to')]),
+        _plain(folder, 'speed', 'Time and memory', '''
+``python benchmarks/speed.py``
+
+Height and width of the frame, seconds, and the MiB by which the process grew beyond the libraries and the
+frame.''',
+               [('method', ''), ('size', 'pixels'), ('seconds', 'seconds'), ('megapixel_per_s', 'megapixel/s'),
+                ('peak_mb', 'MiB')]),
+        _plain(folder, 'oracle', 'The oracle', '''
+``python benchmarks/oracle.py``
+
+The same network with its hole open, trained further with *clean* targets on the scenes of the recipe. The share is
+the noise reduction of ours over that of the oracle; *removed* compares the part of the mean square error of the
+noise that is gone.''',
+               [('kind', ''), ('seed', 'seed'), ('nr_ours', 'ours'), ('nr_oracle', 'oracle'), ('nr_share', 'share'),
+                ('nr_faint_share', 'share, faint'), ('nr_bright_share', 'share, bright'),
+                ('removed_share', 'removed')])]
+    return '\n'.join(part.rstrip() + '\n' for part in parts if part)
+
+
+def main():
+    PAGE.write_text(make_page(), encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()

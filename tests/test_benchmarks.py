@@ -1,0 +1,266 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The benchmarks work, and the page of the documentation says what their tables say.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.nddata import CCDData
+
+from astropy_n2v import NoiseModel
+
+FOLDER = Path(__file__).parents[1] / 'benchmarks'
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason='the benchmarks are not part of an installation')
+
+
+def load(name):
+    """A module of the benchmarks, which are scripts beside each other."""
+    sys.path.insert(0, str(FOLDER))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(FOLDER))
+
+
+@pytest.fixture(scope='module')
+def frame():
+    return load('common').make_frame('survey', 5, 96)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """Tables go to a folder of their own; the number of threads stays."""
+    common = load('common')
+    monkeypatch.setattr(common, 'RESULTS', tmp_path)
+    monkeypatch.setattr(common, 'use_threads', lambda n: None)
+    return tmp_path
+
+
+def test_page_is_that_of_the_tables():
+    page = load('page')
+    assert page.PAGE.read_text(encoding='utf-8') == page.make_page(), 'run python benchmarks/page.py'
+
+
+def test_page_without_tables(tmp_path):
+    assert 'Benchmarks' in load('page').make_page(tmp_path)
+
+
+def test_table_round_trip(results):
+    common = load('common')
+    common.write_table([{'kind': 'survey', 'nr': 1.23456}, {'kind': 'a, b', 'nr': np.nan}], 'test', 'a note')
+    table = common.read_table('test', results)
+    assert table['kind'].tolist() == ['survey', 'a, b'] and table['nr'][0] == 1.235
+    assert 'a note' in table.meta['comments'][0] and 'default model' in table.meta['comments'][0]
+    assert common.read_table('none', results) is None
+
+
+def test_width_of_psf():
+    make_psf = importlib.import_module('astropy_n2v.simulate').make_psf
+    for fwhm in (2.5, 4.0):
+        assert load('common').psf_fwhm(make_psf(fwhm, half_size=16)) == pytest.approx(fwhm, rel=0.05)
+
+
+def test_memory_and_time():
+    array, seconds, memory = load('common').measured(np.ones, 4_000_000)
+    assert len(array) == 4_000_000 and seconds > 0
+    assert not memory < 25   # NaN where it cannot be known
+
+
+@pytest.mark.parametrize('level', [0.3, 2.0, 20.0, 3000.0])
+@pytest.mark.parametrize('readnoise', [0.0, 3.0])
+def test_anscombe(level, readnoise, rng):
+    """The noise gets a variance of one where the counts allow it, and the inverse of the mean is the mean."""
+    gain, zero = 2.0, 100.0
+    electrons = rng.poisson(level, 200_000) + rng.normal(0, readnoise, 200_000)
+    transform = load('peers').Anscombe(NoiseModel(readnoise / gain, gain=gain, zero_point=zero))
+    values = transform.forward(electrons / gain + zero)
+    if level >= 2 and (level >= 20 or readnoise):
+        assert values.std() == pytest.approx(1, abs=0.06)
+    error = np.sqrt((level + readnoise ** 2) / 200_000)
+    assert (transform.backward(values.mean()) - zero) * gain == pytest.approx(level, abs=5 * error)
+
+
+def test_anscombe_without_gain():
+    transform = load('peers').Anscombe(NoiseModel(4.0))
+    assert transform.forward(8.0) == 2 and transform.backward(2.0) == 8
+
+
+def test_starlet(rng):
+    """White noise goes; a star stays."""
+    starlet = load('peers').starlet
+    image = rng.normal(0, 1, (96, 96))
+    y, x = np.mgrid[:96, :96]
+    star = 40 * np.exp(-((y - 48) ** 2 + (x - 48) ** 2) / 5)
+    assert starlet(image, 4.0).std() < 0.15
+    assert np.abs(starlet(star + image, 4.0) - star)[40:57, 40:57].max() < 4
+
+
+@pytest.mark.parametrize('name', ['ours', 'median 3', 'gaussian 0.5', 'psf filter', 'starlet 4'])
+def test_methods(frame, name):
+    result = load('peers').run_method(name, frame)
+    assert result['image'].shape == frame.data.shape and np.isfinite(result['image']).all()
+    assert result['seconds'] > 0 and (result['std'] is not None) == (name == 'ours')
+    # Flux is kept, whatever becomes of noise.
+    assert np.mean(result['image']) == pytest.approx(np.mean(frame.truth), rel=0.05)
+
+
+def test_quality(frame):
+    quality = load('quality')
+    row = quality.judge(frame, frame.data, frame.sigma)
+    assert row['nr'] == row['nr_faint'] == row['nr_bright'] == 1
+    assert row['rms_pull'] == pytest.approx(1, abs=0.03) and row['coverage_95'] == pytest.approx(0.95, abs=0.01)
+    assert np.isnan(quality.judge(frame, frame.data)['rms_pull'])
+    half = frame.truth + (frame.data - frame.truth) / 2
+    assert quality.judge(frame, half)['nr'] == pytest.approx(2)
+    rows = quality.judge_uncertainty(frame, frame.data, frame.sigma)
+    assert sum(row['pixels'] for row in rows) <= frame.data.size and len(rows) >= 2
+
+
+def test_quality_table(results):
+    load('quality').main(['--kinds', 'survey', '--n-seeds', '1', '--size', '64', '--methods', 'ours', 'median 3'])
+    table = load('common').read_table('quality', results)
+    assert table['method'].tolist() == ['ours', 'median 3']
+    assert 'ours / best peer' in load('page').make_page(results)
+
+
+def test_photometry(frame):
+    photometry = load('photometry')
+    x, y, flux, snr = photometry.isolated_stars(frame)
+    assert len(x) and (snr > 0).all() and (flux > snr).all()
+    rng = np.random.default_rng(1)
+    true, truth = np.full(400, 100.0), np.full(400, 500.0)
+    noise = rng.normal(0, 10, 400)
+    row = photometry.summarise(true, truth, truth + noise, truth + noise / 2 - 3)
+    assert row['bias'] == pytest.approx(-0.03, abs=4 * row['bias_error']) and row['scatter'] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize('kind', ['transient', 0.9, 1.6])
+def test_planted(frame, kind, rng):
+    photometry = load('photometry')
+    planted, added, places = photometry.plant(frame, kind, rng, n=5)
+    assert len(places) == 5
+    assert sorted(added[box].max() for box in places)[0] == pytest.approx(30 * frame.sky_sigma)
+    half = 0 if kind == 'transient' else 2
+    share = photometry.kept(frame.truth + 0.9 * added, frame.truth, added, places, half)
+    assert np.allclose(share, 0.9)
+    # It has been observed, with noise.
+    assert photometry.kept(planted.data, frame.truth, added, places, half).mean() == pytest.approx(1, abs=0.2)
+
+
+def test_peaks_and_matching():
+    depth = load('depth')
+    image = np.zeros((30, 40))
+    image[10, 12], image[10, 13], image[20, 30] = 5, 4, 3
+    x, y, height = depth.find_peaks(image, 1)
+    assert y.tolist() == [10, 20] and height.tolist() == [5, 3] and 12 < x[0] < 12.5
+    sources = np.array([12.4, 13.0, 5.0]), np.array([10.0, 10.5, 5.0]), np.array([1.0, 9.0, 2.0])
+    scores, matched = depth.match_peaks((x, y, height), sources, 2.0)
+    # The brighter of two takes the peak.
+    assert scores.tolist() == [-np.inf, 5, -np.inf] and matched.tolist() == [True, False]
+
+
+def test_threshold_and_half(rng):
+    depth = load('depth')
+    scores = np.arange(100, 0, -1.0)
+    good = np.ones(100, dtype=bool)
+    good[[30, 60, 61, 62, 63, 64, 65]] = False
+    # Three of the first 62 are false, four of the first 63.
+    assert depth.threshold_at(scores, good) == 39
+    assert depth.threshold_at(scores, np.zeros(100, dtype=bool)) == np.inf
+    magnitude = rng.uniform(-5, 0, 4000)
+    found = rng.uniform(size=4000) < 1 / (1 + np.exp(3 * (magnitude + 2)))
+    assert depth.logistic_half(magnitude, found) == pytest.approx(-2, abs=0.1)
+
+
+def test_depth_is_that_of_the_filter(frame):
+    """A map that is the same but for a factor is as deep."""
+    depth = load('depth')
+    found = depth.Detections(), depth.Detections()
+    significance = depth.matched_filter(frame)
+    for detections, factor in zip(found, (1, 7)):
+        detections.add(factor * significance, frame, 2.0)
+    first, second = map(depth.depth, found)
+    assert second == (pytest.approx(7 * first[0]), pytest.approx(first[1]))
+    assert depth.bootstrap_depth(*found, n=3) == 0
+
+
+def test_matched_filter_of_pure_noise():
+    detection, depth = load('detection'), load('depth')
+    frame = detection.noise_frame('white', 1, 128)
+    assert depth.matched_filter(frame)[8:-8, 8:-8].std() == pytest.approx(1, abs=0.1)
+    correlated = detection.noise_frame('correlated', 1, 128).data
+    assert correlated.std() == pytest.approx(15, abs=0.5)
+    assert np.corrcoef(correlated[:, 1:].ravel(), correlated[:, :-1].ravel())[0, 1] > 0.3
+    assert detection.significance('ours', frame).shape == (128, 128)
+
+
+def test_cross_product_is_the_error(rng):
+    """The error of an exposure comes out whatever the noise of the references is."""
+    exposures = load('exposures')
+    truth = rng.uniform(0, 50, (256, 256))
+    image, first, second = (truth + sigma * rng.normal(size=truth.shape) for sigma in (3, 5, 8))
+    select = np.ones(truth.shape, dtype=bool)
+    before, count = exposures.block_products(image, first, second, select)
+    assert before.sum() / count.sum() == pytest.approx(9, abs=0.6) and len(before) == 64
+    after, _ = exposures.block_products(truth + (image - truth) / 2, first, second, select)
+    ratio, low, high = exposures.interval(before, after)
+    assert low < 4 < high and low < ratio < high
+
+
+def test_level_of_exposures(rng):
+    exposures = load('exposures')
+    y, x = np.mgrid[:200, :256]
+    stars = 500 * (rng.random((200, 256)) > 0.995)
+    stars = load('depth').gaussian_filter(stars.astype(float), 2)
+    reference = 100 + stars + rng.normal(0, 0.1, stars.shape)
+    image = 20 + 0.9 * stars + 0.05 * x + rng.normal(0, 0.1, stars.shape)
+    scale, offset = exposures.match_level(image, reference)
+    assert scale == pytest.approx(0.9, rel=0.03)
+    assert np.abs(scale * reference + offset - image)[20:-20, 20:-20].mean() < 1.5
+
+
+def test_exposures_are_aligned(data_path):
+    """The stars of M 13 are where they are said to be."""
+    exposures = load('exposures')
+    frames = exposures.read_m13(data_path, 256)
+    first, last = (np.asarray(ccd.data, dtype=float) for _, ccd, _ in (frames[0], frames[4]))
+    smooth = [load('depth').gaussian_filter(image - np.median(image), 2) for image in (first, last)]
+    cut = slice(64, -64), slice(64, -64)
+
+    def correlation(drift):
+        return np.corrcoef(smooth[0][cut].ravel(), exposures.align(smooth[1], drift)[cut].ravel())[0, 1]
+
+    right = correlation(np.subtract(frames[0][2], frames[4][2]))
+    assert right > 0.8 and right > correlation(np.subtract(frames[4][2], frames[0][2])) + 0.3
+
+
+def test_tiled_frame_for_speed():
+    frame = load('speed').frame_of(700)
+    assert frame.data.shape == (700, 700) and isinstance(frame.ccd, CCDData)
+
+
+def test_oracle_begins_as_ours_and_learns(tmp_path):
+    oracle, common, torch = load('oracle'), load('common'), importlib.import_module('torch')
+    torch.manual_seed(1)
+    network = importlib.import_module('astropy_n2v').Denoiser.load('default').network
+    model = oracle.Oracle(network)
+    frame = common.make_frame('survey', 5, 64)
+    ours, _ = load('peers').denoise_ours(frame)
+    start = oracle.restore(model, frame)
+    error = [np.std((image - frame.truth) / frame.sigma) for image in (ours, start)]
+    assert error[1] == pytest.approx(error[0], rel=0.2)
+    stream = oracle.Stream(np.random.default_rng(1), pool=2, patch_size=32, batch_size=2, size=64)
+    checkpoint = tmp_path / 'a.ckpt'
+    _, steps, seconds = oracle.train(model, stream, 0.005, checkpoint)
+    assert steps and checkpoint.exists()
+    # The hole is open now.
+    planes = stream.draw()[:1].requires_grad_()
+    model(planes)[0][0, 0, 16, 16].backward()
+    assert planes.grad[0, 0, 16, 16] != 0
+    # Spent time counts, so that nothing is left to do.
+    _, again, _ = oracle.train(oracle.Oracle(network), stream, 0.005, checkpoint)
+    assert again == steps
