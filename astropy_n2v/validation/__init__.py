@@ -4,3 +4,5 @@ How good a result is: measures, and figures of them.
 """
 
 from .metrics import *  # noqa: F403
+from .report import *  # noqa: F403
+from .schema import *  # noqa: F403
