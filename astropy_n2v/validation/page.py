@@ -223,7 +223,8 @@ def _table(table):
     columns = [getattr(table[name], 'value', table[name])[:_MAX_ROWS] for name in table.colnames]
     rows = ''.join(f'<tr>{"".join(map(cell, row))}</tr>' for row in zip(*columns))
     more = f'<p class="soft">… and {len(table) - _MAX_ROWS} more rows</p>' if len(table) > _MAX_ROWS else ''
-    return f'<div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>{rows}</tbody></table></div>{more}'
+    return (f'<div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>{rows}</tbody></table></div>'
+            f'{more}')
 
 
 def _provenance(report):
