@@ -5,7 +5,8 @@ Measures of a denoised image against the truth.
 
 import numpy as np
 
-__all__ = ['mean_offset', 'noise_reduction']
+__all__ = ['image_metrics', 'mean_absolute_error', 'mean_offset', 'mean_squared_error', 'noise_reduction',
+           'noise_reduction_by_brightness', 'peak_signal_noise_ratio', 'structural_similarity']
 
 
 def _residuals(images, truth, sigma, select):
@@ -98,3 +99,36 @@ def mean_offset(result, truth, sigma, *, select=None):
     """
     (residual,) = _residuals([('result', result)], truth, sigma, select)
     return float(residual.mean()) if residual.size else float('nan')
+
+
+def mean_squared_error(image, truth, *, select=None, mask=None):
+    """Float, in data units squared."""
+    raise NotImplementedError
+
+
+def mean_absolute_error(image, truth, *, select=None, mask=None):
+    """Float, in data units."""
+    raise NotImplementedError
+
+
+def peak_signal_noise_ratio(image, truth, *, data_range, stretch='linear', scale=None, mask=None):
+    """Decibels; ``data_range`` is (low, high) in data units; stretch 'linear' or 'asinh' (of (x - low) / scale)."""
+    raise NotImplementedError
+
+
+def structural_similarity(image, truth, *, data_range, stretch='linear', scale=None, mask=None):
+    """Mean SSIM of Wang et al. 2004 (Gaussian window of 1.5 pixels)."""
+    raise NotImplementedError
+
+
+def noise_reduction_by_brightness(before, after, truth, *, noise=None, bins=None, brightness=None, mask=None,
+                                  confidence=0.6827, n_resamples=1000, seed=None):
+    """Table, a row per brightness bin and first one of all: brightness_low, brightness_high (sigma of the sky), n,
+    noise_reduction, rms_before, rms_after, offset (each in noise sigma, with _low, _high)."""
+    raise NotImplementedError
+
+
+def image_metrics(before, after, truth, *, noise=None, data_range=None, stretch='asinh', name='', mask=None):
+    """Table of one row: name, n_pixels, and for before and after: mse_, mae_, psnr_, ssim_; noise_reduction, offset
+    (sigma). meta: data_range, stretch, scale."""
+    raise NotImplementedError
