@@ -9,6 +9,7 @@ from .metrics import *  # noqa: F403
 from .completeness import *  # noqa: F403
 from .depth import *  # noqa: F403
 from .detection import *  # noqa: F403
+from .frames import *  # noqa: F403
 from .injection import *  # noqa: F403
 from .matching import *  # noqa: F403
 from .psf import *  # noqa: F403

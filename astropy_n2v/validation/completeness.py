@@ -14,6 +14,8 @@ from scipy.special import expit, ndtr
 __all__ = ['CompletenessFit', 'fit_completeness', 'matched_filter_completeness', 'matched_filter_depth',
            'matched_filter_snr', 'measure_completeness']
 
+_LOGIT90 = np.log(9)   # from 50 to 90 % along a logistic curve, in units of its width
+
 
 def binomial_interval(k, n, confidence=0.95):
     """The Wilson interval of a fraction; NaN of nothing. Arrays of one shape come back for the two ends."""
@@ -132,7 +134,50 @@ class CompletenessFit:
 
 
 def logistic_fit(mag, detected, weights=None):
-    raise NotImplementedError
+    """
+    Coefficients of a logistic curve, ``expit(a - b * (mag - centre))``, and their covariance.
+
+    The likelihood is penalised as by Firth (1993, Biometrika 80, 27), so that it has a maximum
+    even where no magnitude holds both found and lost sources.
+
+    Returns ``m50, width, covariance`` (of m50 and width); NaN where nothing falls.
+    """
+    weights = np.ones(mag.size) if weights is None else np.asarray(weights, dtype=float)
+    centre, scale = mag.mean(), max(mag.std(), 1e-12)
+    design = np.stack([np.ones(mag.size), (centre - mag) / scale], axis=1)
+    found = detected.astype(float)
+
+    def penalised(beta):
+        eta = design @ beta
+        p = expit(eta)
+        information = (design * (weights * p * (1 - p))[:, None]).T @ design
+        determinant = np.linalg.det(information)
+        likelihood = np.sum(weights * (found * eta - np.logaddexp(0, eta)))
+        return likelihood + 0.5 * np.log(max(determinant, 1e-300)), p, information
+
+    beta = np.array([0.0, 2.0])
+    value, p, information = penalised(beta)
+    for _ in range(100):
+        try:
+            inverse = np.linalg.inv(information)
+        except np.linalg.LinAlgError:
+            return np.nan, np.nan, np.full((2, 2), np.nan)
+        leverage = weights * p * (1 - p) * np.einsum('ij,jk,ik->i', design, inverse, design)
+        step = inverse @ (design.T @ (weights * (found - p) + leverage * (0.5 - p)))
+        step *= min(1.0, 3.0 / np.abs(step).max()) if np.abs(step).max() > 0 else 1.0
+        for _ in range(12):
+            new = penalised(beta + step)
+            if new[0] >= value - 1e-9:
+                break
+            step = step / 2
+        beta, (value, p, information) = beta + step, new
+        if np.abs(step).max() < 1e-7:
+            break
+    a, b = beta
+    if not b > 1e-6:
+        return np.nan, np.nan, np.full((2, 2), np.nan)
+    jacobian = np.array([[scale / b, -scale * a / b ** 2], [0, -scale / b ** 2]])
+    return centre + scale * a / b, scale / b, jacobian @ np.linalg.inv(information) @ jacobian.T
 
 
 def fit_completeness(mag, detected, *, errors='hessian', n_bootstrap=200, seed=None):
@@ -172,7 +217,37 @@ def fit_completeness(mag, detected, *, errors='hessian', n_bootstrap=200, seed=N
     >>> bool(abs(fit.m50 - 21) < 3 * fit.m50_error)
     True
     """
-    raise NotImplementedError
+    mag, detected = _magnitudes(mag, detected)
+    if errors not in ('hessian', 'bootstrap'):
+        raise ValueError(f"errors must be 'hessian' or 'bootstrap', got {errors!r}")
+    if detected.all() or not detected.any():
+        raise ValueError(f'detected must hold sources that were found and others that were not, got '
+                         f'{detected.sum()} of {detected.size} found: widen the range of magnitudes')
+    m50, width, covariance = logistic_fit(mag, detected)
+    if not np.isfinite(m50):
+        raise ValueError('detected must fall with magnitude, got as many faint sources found as bright ones')
+    if errors == 'hessian':
+        m90_error = np.sqrt(covariance[0, 0] + _LOGIT90 ** 2 * covariance[1, 1] - 2 * _LOGIT90 * covariance[0, 1])
+        m50_error, width_error = np.sqrt(np.diag(covariance))
+    else:
+        if not n_bootstrap >= 2:
+            raise ValueError(f'n_bootstrap must be at least 2, got {n_bootstrap}')
+        rng = np.random.default_rng(seed)
+        samples = [logistic_fit(mag, detected, rng.multinomial(mag.size, np.full(mag.size, 1 / mag.size)))[:2]
+                   for _ in range(n_bootstrap)]
+        m50s, widths = np.array(samples).T
+        m50_error, width_error = np.nanstd(m50s, ddof=1), np.nanstd(widths, ddof=1)
+        m90_error = np.nanstd(m50s - _LOGIT90 * widths, ddof=1)
+    return CompletenessFit(float(m50), float(m50_error), float(m50 - _LOGIT90 * width), float(m90_error),
+                           float(width), float(width_error), mag.size, int(detected.sum()))
+
+
+def _unit_snr(psf, sigma):
+    """Significance of a star of flux 1."""
+    from .psf import PSF
+    if not (np.isscalar(sigma) and np.isfinite(sigma) and sigma > 0):
+        raise ValueError(f'sigma must be a positive number, got {sigma}')
+    return np.sqrt(np.sum(PSF.from_any(psf).stamp ** 2)) / sigma
 
 
 def matched_filter_snr(flux, psf, sigma):
@@ -183,31 +258,107 @@ def matched_filter_snr(flux, psf, sigma):
     ----------
     flux : float or array_like
         Total flux of the star.
-    psf : `~numpy.ndarray`
-        Image of a star of flux 1.
+    psf : PSF, `~numpy.ndarray` or model
+        The point-spread function: anything that `PSF.from_any` takes.
     sigma : float
-        Noise of a pixel, in the unit of ``flux``.
+        Standard deviation of the noise of a pixel, in the unit of ``flux``.
 
     Returns
     -------
     float or `~numpy.ndarray`
-        ``flux * sqrt(sum(psf**2)) / sigma`` (King 1983, PASP 95, 163).
+        ``flux * sqrt(sum(psf**2)) / sigma``: the noise of the sky only, as a detection asks
+        whether there is anything but sky (King 1983, PASP 95, 163).
+
+    Raises
+    ------
+    ValueError
+        If ``sigma`` is not positive.
+
+    Examples
+    --------
+    >>> from astropy_n2v.simulate import make_psf
+    >>> from astropy_n2v.validation import matched_filter_snr
+    >>> bool(abs(matched_filter_snr(45.2, make_psf(3.0, kind='gaussian'), 2.0) - 5.0) < 0.02)
+    True
+    """
+    return np.asarray(flux, dtype=float)[()] * _unit_snr(psf, sigma)
+
+
+def matched_filter_completeness(mag, psf, sigma, threshold, *, zeropoint=0.0):
+    """
+    The completeness that theory expects of the matched filter in white noise.
+
+    Parameters
+    ----------
+    mag : float or array_like
+        Magnitudes, ``zeropoint - 2.5 log10(flux)``.
+    psf : PSF, `~numpy.ndarray` or model
+        The point-spread function.
+    sigma : float
+        Standard deviation of the noise of a pixel.
+    threshold : float
+        In standard deviations of the filtered noise.
+    zeropoint : float, optional
+        Magnitude of a star of flux 1.
+
+    Returns
+    -------
+    float or `~numpy.ndarray`
+        ``Phi(S/N - threshold)``, the probability that the filter exceeds the threshold at the
+        position of the star, with Phi the normal distribution.
+
+    Notes
+    -----
+    The peak that a finder takes lies higher than the value at the position of the star, by
+    about ``1 / (S/N)`` since two coordinates are fitted to the noise, and lower for the samples
+    are pixels, by a few per cent. For well-sampled stars near 5 sigma the two nearly cancel.
+
+    Examples
+    --------
+    >>> from astropy_n2v.simulate import make_psf
+    >>> from astropy_n2v.validation import matched_filter_completeness, matched_filter_depth
+    >>> psf = make_psf(3.0)
+    >>> float(matched_filter_completeness(matched_filter_depth(psf, 10.0, 5.0), psf, 10.0, 5.0))
+    0.5
+    """
+    flux = 10 ** (-0.4 * (np.asarray(getattr(mag, 'value', mag), dtype=float) - zeropoint))
+    return ndtr(matched_filter_snr(flux, psf, sigma) - threshold)
+
+
+def matched_filter_depth(psf, sigma, threshold, *, zeropoint=0.0):
+    """
+    The magnitude at which theory expects the matched filter to find half of the stars.
+
+    Parameters
+    ----------
+    psf : PSF, `~numpy.ndarray` or model
+        The point-spread function.
+    sigma : float
+        Standard deviation of the noise of a pixel.
+    threshold : float
+        In standard deviations of the filtered noise.
+    zeropoint : float, optional
+        Magnitude of a star of flux 1.
+
+    Returns
+    -------
+    float
+        Where the expected significance is ``threshold``.
+
+    Raises
+    ------
+    ValueError
+        If ``sigma`` or ``threshold`` is not positive.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from astropy_n2v.validation import matched_filter_snr
-    >>> float(matched_filter_snr(10.0, np.full((2, 2), 0.25), 1.0))
-    5.0
+    >>> from astropy_n2v.validation import matched_filter_depth
+    >>> psf = np.zeros((3, 3))
+    >>> psf[1, 1] = 1
+    >>> float(matched_filter_depth(psf, 20.0, 5.0))
+    -5.0
     """
-    raise NotImplementedError
-
-
-def matched_filter_completeness(mag, psf, sigma, threshold, *, zeropoint=0.0):
-    """Completeness of the matched filter at the positions of the stars, ``Phi(S/N - threshold)``."""
-    raise NotImplementedError
-
-
-def matched_filter_depth(psf, sigma, threshold, *, zeropoint=0.0):
-    """Magnitude at which half of the stars exceed the threshold in the matched filter: S/N = threshold."""
-    raise NotImplementedError
+    if not (np.isscalar(threshold) and threshold > 0):
+        raise ValueError(f'threshold must be a positive number, got {threshold}')
+    return zeropoint - 2.5 * np.log10(threshold / _unit_snr(psf, sigma))
