@@ -9,6 +9,7 @@ from .depth import *  # noqa: F403
 from .detection import *  # noqa: F403
 from .flux import *  # noqa: F403
 from .injection import *  # noqa: F403
+from .judge import *  # noqa: F403
 from .matching import *  # noqa: F403
 from .metrics import *  # noqa: F403
 from .photometry import *  # noqa: F403

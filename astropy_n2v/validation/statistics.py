@@ -3,19 +3,44 @@
 Estimates with intervals: bootstrap, binomial, robust scatter, pulls.
 """
 
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.stats import binom_conf_interval
+from scipy.stats import norm, t
+
 __all__ = ['Estimate', 'binomial_interval', 'bootstrap_interval', 'robust_scatter', 'summarize_pulls']
 
-from dataclasses import dataclass
+_MAD = 1.482602218505602   # of a normal distribution: standard deviation over median absolute deviation
+_CHUNK = 4_000_000         # resampled values held at a time
+_NODES = 2000              # of the histogram that stands for a distribution of grouped values
 
 
 @dataclass(frozen=True)
 class Estimate:
     """
-    A measured value with its interval: value, low, high, n, confidence (0.6827: "one sigma").
+    A measured value and its interval.
 
-    Properties: ``error`` (half width, scaled to one sigma). Methods: ``significance(expected=0.0)`` -> float,
-    (value - expected) over the one-sigma error on that side; ``differs(expected=0.0, *, tolerance=0.0,
-    n_sigma=3.0)`` -> bool.
+    Parameters
+    ----------
+    value : float
+        The value.
+    low, high : float
+        Ends of the interval.
+    n : int
+        Number of values that it rests on.
+    confidence : float, optional
+        Confidence of the interval; the default is that of one sigma.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation import Estimate
+    >>> estimate = Estimate(1.0, 0.9, 1.2, 50)
+    >>> round(estimate.significance(0.7), 1)
+    3.0
+    >>> estimate.differs(0.7, tolerance=0.1)
+    False
     """
 
     value: float
@@ -24,24 +49,322 @@ class Estimate:
     n: int
     confidence: float = 0.6827
 
+    @property
+    def error(self):
+        """Half the width of the interval, as that of one standard deviation."""
+        return (self.high - self.low) / 2 / self._sigmas
 
-def bootstrap_interval(values, statistic='median', *, groups=None, weights=None, confidence=0.6827, n_resamples=1000,
-                       seed=None):
-    """Estimate of 'mean', 'median', 'rms', 'scatter' (robust) or a callable; ``values`` (n,) or a tuple of paired
-    (n,) arrays for callables; ``groups`` (n,) labels that are resampled together (blocks of correlated pixels)."""
-    raise NotImplementedError
+    @property
+    def _sigmas(self):
+        return float(norm.ppf(0.5 + self.confidence / 2))
 
+    def significance(self, expected=0.0):
+        """
+        How many standard deviations the value is above what is expected (negative: below).
 
-def binomial_interval(successes, trials, *, confidence=0.6827, method='jeffreys'):
-    """(fraction, low, high) arrays; astropy.stats.binom_conf_interval; NaN, 0, 1 where there were no trials."""
-    raise NotImplementedError
+        Parameters
+        ----------
+        expected : float, optional
+            The expected value.
+
+        Returns
+        -------
+        float
+            With the interval's half on the side of ``expected``; NaN where there is none.
+        """
+        difference = self.value - expected
+        if difference == 0:
+            return 0.0
+        half = (self.value - self.low if difference > 0 else self.high - self.value) / self._sigmas
+        return difference / half if half else math.copysign(math.inf, difference)
+
+    def differs(self, expected=0.0, *, tolerance=0.0, n_sigma=3.0):
+        """
+        Whether the value differs from what is expected by more than a tolerance and significantly so.
+
+        Parameters
+        ----------
+        expected : float, optional
+            The expected value.
+        tolerance : float, optional
+            Differences up to this are no matter.
+        n_sigma : float, optional
+            Standard deviations that count as significant.
+
+        Returns
+        -------
+        bool
+            Whether the value is ``n_sigma`` beyond ``expected`` plus or minus ``tolerance``.
+        """
+        difference = self.value - expected
+        if abs(difference) <= tolerance:
+            return False
+        return bool(abs(self.significance(expected + math.copysign(tolerance, difference))) > n_sigma)
 
 
 def robust_scatter(values, axis=None):
-    """1.4826 times the median absolute deviation, NaN ignored."""
-    raise NotImplementedError
+    """
+    Standard deviation from the median absolute deviation, which outliers hardly change.
+
+    Parameters
+    ----------
+    values : array_like
+        Values; NaN are ignored.
+    axis : int, optional
+        Axis along which to compute it.
+
+    Returns
+    -------
+    float or `~numpy.ndarray`
+        1.4826 times the median absolute deviation from the median; NaN if there is no value.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation import robust_scatter
+    >>> round(robust_scatter([1, 2, 3, 4, 1000]), 4)
+    1.4826
+    """
+    values = np.asarray(values, dtype=float)
+    if np.isnan(values).any():
+        good = np.isfinite(values)
+        if not good.any():
+            return np.full(np.nanmax(values, axis=axis, initial=0).shape, np.nan)[()]
+        centre = np.nanmedian(values, axis=axis, keepdims=True)
+        return _MAD * np.nanmedian(np.abs(values - centre), axis=axis)
+    if values.size == 0:
+        return np.nan
+    return _MAD * np.median(np.abs(values - np.median(values, axis=axis, keepdims=True)), axis=axis)
+
+
+_STATISTICS = {
+    'mean': lambda values, axis=-1: np.mean(values, axis=axis),
+    'median': lambda values, axis=-1: np.median(values, axis=axis),
+    'rms': lambda values, axis=-1: np.sqrt(np.mean(values ** 2, axis=axis)),
+    'scatter': lambda values, axis=-1: robust_scatter(values, axis=axis),
+}
+
+
+def bootstrap_interval(values, statistic='median', *, groups=None, confidence=0.6827, n_resamples=1000, seed=None):
+    """
+    Estimate a statistic with its interval by resampling.
+
+    Parameters
+    ----------
+    values : array_like or tuple of array_like
+        Shape (n,); several for a statistic of pairs. Entries that are not finite are left out.
+    statistic : {'mean', 'median', 'rms', 'scatter'} or callable, optional
+        'scatter' is `robust_scatter`. A callable takes the arrays, with further dimensions in front,
+        and ``axis=-1``.
+    groups : array_like, optional
+        Labels, shape (n,). Values of a group are resampled together, as the errors of
+        neighbouring pixels ask for; only for the named statistics and 'ratio', the ratio of the
+        means of two arrays.
+    confidence : float, optional
+        Confidence of the interval, in (0, 1); the default is that of one sigma.
+    n_resamples : int, optional
+        Number of resamples.
+    seed : int or `~numpy.random.Generator`, optional
+        Of the resampling.
+
+    Returns
+    -------
+    Estimate
+        NaN without a finite value; the ends are NaN if only one value or group is left.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or shapes do not agree.
+
+    Notes
+    -----
+    The expanded percentile interval of Hesterberg 2015 (The American Statistician 69, 371): the
+    percentiles of the resampled statistic, widened as Student's t widens a normal interval.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.validation import bootstrap_interval
+    >>> values = np.random.default_rng(0).normal(5, 1, 400)
+    >>> mean = bootstrap_interval(values, 'mean', seed=1)
+    >>> bool(mean.low < 5.1 and mean.high > 4.9 and 0.04 < mean.error < 0.06)
+    True
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f'confidence must be between 0 and 1, got {confidence}')
+    if n_resamples < 100:
+        raise ValueError(f'n_resamples must be at least 100, got {n_resamples}')
+    if not callable(statistic) and statistic not in (*_STATISTICS, 'ratio'):
+        raise ValueError(f'statistic must be callable or one of {", ".join(map(repr, _STATISTICS))} or "ratio", '
+                         f'got {statistic!r}')
+    arrays = [np.asarray(part, dtype=float).ravel() for part in (values if isinstance(values, tuple) else (values,))]
+    if len({part.size for part in arrays}) != 1:
+        raise ValueError(f'values must be arrays of one length, got {[part.size for part in arrays]}')
+    good = np.logical_and.reduce([np.isfinite(part) for part in arrays])
+    if groups is not None:
+        groups = np.asarray(groups).ravel()
+        if groups.size != good.size:
+            raise ValueError(f'groups must have the length of values, {good.size}, got {groups.size}')
+        groups = groups[good]
+    arrays = [part[good] for part in arrays]
+    n = arrays[0].size
+    if n == 0:
+        return Estimate(np.nan, np.nan, np.nan, 0, confidence)
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        function = statistic if callable(statistic) else _STATISTICS.get(statistic, _ratio)
+        value, resampled = float(function(*arrays, axis=-1)), None
+        n_free = n
+        if n > 1:
+            resampled = _resample(function, arrays, n_resamples, rng)
+    else:
+        if callable(statistic):
+            raise ValueError('groups work with the named statistics only, got a callable')
+        value, resampled, n_free = _resample_groups(statistic, arrays, groups, n_resamples, rng)
+    if n_free < 2:
+        return Estimate(value, np.nan, np.nan, n, confidence)
+    tail = norm.cdf(np.sqrt(n_free / (n_free - 1)) * t.ppf((1 - confidence) / 2, n_free - 1))
+    resampled = resampled[np.isfinite(resampled)]
+    low, high = np.quantile(resampled, [tail, 1 - tail]) if resampled.size else (np.nan, np.nan)
+    return Estimate(value, float(low), float(high), n, confidence)
+
+
+def _ratio(first, second, axis=-1):
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.mean(first, axis=axis) / np.mean(second, axis=axis)
+
+
+def _resample(function, arrays, n_resamples, rng):
+    n, done, parts = arrays[0].size, 0, []
+    while done < n_resamples:
+        size = min(n_resamples - done, max(1, _CHUNK // n))
+        index = rng.integers(0, n, (size, n))
+        parts.append(function(*(part[index] for part in arrays), axis=-1))
+        done += size
+    return np.concatenate(parts)
+
+
+def _resample_groups(statistic, arrays, groups, n_resamples, rng):
+    """Value of a statistic, its values for resampled groups, and the number of groups."""
+    _, labels = np.unique(groups, return_inverse=True)
+    n_groups = labels.max() + 1
+    weights = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples).astype(float)
+
+    def mean(values):
+        total = np.bincount(labels, values, n_groups)
+        return weights @ total / (weights @ np.bincount(labels, minlength=n_groups))
+
+    first = arrays[0]
+    if statistic == 'ratio':
+        with np.errstate(divide='ignore', invalid='ignore'):
+            return float(_ratio(*arrays)), mean(first) / mean(arrays[1]), n_groups
+    value = float(_STATISTICS[statistic](first))
+    if statistic == 'mean':
+        return value, mean(first), n_groups
+    if statistic == 'rms':
+        return value, np.sqrt(mean(first ** 2)), n_groups
+    centre = np.median(first) if statistic == 'scatter' else 0.0
+    spread = np.abs(first - centre) if statistic == 'scatter' else first
+    medians = _grouped_medians(spread, labels, n_groups, weights)
+    return value, medians * (_MAD if statistic == 'scatter' else 1), n_groups
+
+
+def _grouped_medians(values, labels, n_groups, weights):
+    """Medians of resampled groups, from histograms of the groups on the quantiles of all values."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, min(_NODES, values.size) + 1)))
+    if edges.size == 1:
+        return np.full(len(weights), edges[0])
+    place = np.clip(np.searchsorted(edges, values, side='right') - 1, 0, edges.size - 2)
+    counts = np.bincount(labels * (edges.size - 1) + place, minlength=n_groups * (edges.size - 1))
+    cumulative = np.cumsum(weights @ counts.reshape(n_groups, -1), axis=1)
+    half = cumulative[:, -1:] / 2
+    index = np.argmax(cumulative >= half, axis=1)
+    row = np.arange(len(weights))
+    below = np.where(index > 0, cumulative[row, index - 1], 0)
+    part = (half[:, 0] - below) / np.maximum(cumulative[row, index] - below, 1e-300)
+    return edges[index] + part * (edges[index + 1] - edges[index])
+
+
+def binomial_interval(successes, trials, *, confidence=0.6827, method='jeffreys'):
+    """
+    Fractions with binomial intervals.
+
+    Parameters
+    ----------
+    successes, trials : int or array_like of int
+        Numbers of successes and of trials.
+    confidence : float, optional
+        Confidence of the interval, in (0, 1).
+    method : {'jeffreys', 'wilson', 'flat', 'wald'}, optional
+        As in `astropy.stats.binom_conf_interval`, which computes it. 'jeffreys' covers at the
+        stated rate on average over fractions (Brown, Cai & DasGupta 2001, Statistical Science 16, 101).
+
+    Returns
+    -------
+    fraction, low, high : `~numpy.ndarray`
+        Arrays (or scalars); where there was no trial NaN, 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If there are more successes than trials, or negative numbers.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation import binomial_interval
+    >>> fraction, low, high = binomial_interval([0, 5, 0], [10, 10, 0])
+    >>> fraction
+    array([0. , 0.5, nan])
+    >>> low.round(2), high.round(2)
+    (array([0.  , 0.35, 0.  ]), array([0.05, 0.65, 1.  ]))
+    """
+    successes, trials = np.broadcast_arrays(np.asarray(successes), np.asarray(trials))
+    if not 0 < confidence < 1:
+        raise ValueError(f'confidence must be between 0 and 1, got {confidence}')
+    if (successes < 0).any() or (successes > trials).any():
+        raise ValueError(f'successes must be between 0 and trials, got {successes.tolist()} of {trials.tolist()}')
+    none = trials == 0
+    low, high = binom_conf_interval(np.where(none, 0, successes), np.where(none, 1, trials), confidence, method)
+    # The equal-tailed interval excludes 0 of n, which would be the best estimate.
+    low = np.where(none | (successes == 0), 0.0, low)
+    high = np.where(none | (successes == trials), 1.0, high)
+    fraction = np.where(none, np.nan, successes / np.where(none, 1, trials))
+    return fraction[()], low[()], high[()]
 
 
 def summarize_pulls(pulls, *, groups=None, confidence=0.6827, n_resamples=1000, seed=None):
-    """dict of Estimate: mean, median, scatter (robust), rms, coverage68, coverage95."""
-    raise NotImplementedError
+    """
+    What errors in units of the stated uncertainty should be, and are: mean 0, rms 1, 68 % within 1.
+
+    Parameters
+    ----------
+    pulls : array_like
+        Errors divided by the stated uncertainty; those that are not finite are left out.
+    groups : array_like, optional
+        Labels of values that are resampled together.
+    confidence, n_resamples, seed : optional
+        As in `bootstrap_interval`.
+
+    Returns
+    -------
+    dict of Estimate
+        'mean', 'median', 'scatter' (robust), 'rms', and 'coverage68' and 'coverage95': the
+        fractions within 1 and 1.96.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.validation import summarize_pulls
+    >>> summary = summarize_pulls(np.random.default_rng(0).normal(size=2000), seed=1)
+    >>> summary['coverage95'].differs(0.95)
+    False
+    """
+    pulls = np.asarray(pulls, dtype=float).ravel()
+    rng = np.random.default_rng(seed)
+    parts = {'mean': (pulls, 'mean'), 'median': (pulls, 'median'), 'scatter': (pulls, 'scatter'),
+             'rms': (pulls, 'rms')}
+    for name, limit in ('coverage68', 1.0), ('coverage95', 1.959964):
+        parts[name] = np.where(np.isfinite(pulls), np.abs(pulls) <= limit, np.nan), 'mean'
+    return {name: bootstrap_interval(values, statistic, groups=groups, confidence=confidence,
+                                     n_resamples=n_resamples, seed=rng)
+            for name, (values, statistic) in parts.items()}

@@ -1,0 +1,380 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+What the measures have in common: images in, bins of brightness, columns with intervals out.
+"""
+
+import numpy as np
+from astropy import units as u
+from astropy.nddata import NDData
+from astropy.table import Table
+
+from ..noise import NoiseModel, estimate_noise, variance_plane
+from ..scaling import background_level
+from .statistics import bootstrap_interval
+
+__all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels', 'brightness_in_sigma',
+           'check_bins', 'estimate_rows', 'noise_sigma', 'set_units', 'stated_sigma']
+
+#: Edges of the bins of brightness, in units of the noise of the sky above the sky.
+BRIGHTNESS_BINS = (-np.inf, 1, 3, 10, 30, 100, np.inf)
+#: Edges of the bins of the signal-to-noise ratio of sources.
+SNR_BINS = (0, 3, 5, 10, 30, 100, np.inf)
+
+_BLOCK = 16   # pixels; errors of a denoised image are correlated over less than that
+
+
+def as_image(name, data, mask=None, *, unit=None):
+    """
+    An image as an array that is NaN where it does not count.
+
+    Parameters
+    ----------
+    name : str
+        The parameter, for messages.
+    data : `~astropy.nddata.NDData`, `~astropy.units.Quantity` or array_like
+        Two-dimensional.
+    mask : array_like of bool, optional
+        True where it does not count, besides its own mask.
+    unit : `~astropy.units.Unit`, optional
+        Convert to this unit, if the data have one.
+
+    Returns
+    -------
+    values : `~numpy.ndarray`
+        float64.
+    unit : `~astropy.units.Unit` or None
+        Their unit.
+
+    Raises
+    ------
+    ValueError
+        If ``data`` is not two-dimensional or empty, or shapes do not agree.
+    `~astropy.units.UnitConversionError`
+        If its unit cannot be converted.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation.inputs import as_image
+    >>> as_image('data', [[1, 2]], [[False, True]])[0]
+    array([[ 1., nan]])
+    """
+    own_unit, own_mask = None, None
+    if isinstance(data, NDData):
+        values, own_unit, own_mask = data.data, data.unit, data.mask
+    elif isinstance(data, u.Quantity):
+        values, own_unit = data.value, data.unit
+    elif isinstance(data, np.ma.MaskedArray):
+        values, own_mask = data.data, np.ma.getmaskarray(data)
+    else:
+        values = data
+    values = np.array(values, dtype=float)
+    if values.ndim != 2 or values.size == 0:
+        raise ValueError(f'{name} must be a two-dimensional image with pixels, got shape {values.shape}')
+    if unit is not None and own_unit is not None and own_unit != unit:
+        values *= own_unit.to(unit)
+    for part_name, part in ((f'mask of {name}', own_mask), ('mask', mask)):
+        if part is None:
+            continue
+        part = np.asarray(part, dtype=bool)
+        if part.shape not in ((), values.shape):
+            raise ValueError(f'{part_name} must have the shape of the image, {values.shape}, got {part.shape}')
+        values[np.broadcast_to(part, values.shape)] = np.nan
+    values[~np.isfinite(values)] = np.nan
+    return values, own_unit if unit is None else unit
+
+
+def as_images(mask=None, **images):
+    """
+    Images of one shape and unit, each NaN where any of them is; None stays None.
+
+    Parameters
+    ----------
+    mask : array_like of bool, optional
+        True where they do not count.
+    **images
+        Images by the names of the parameters; the first sets shape and unit.
+
+    Returns
+    -------
+    images : list of `~numpy.ndarray` or None
+        In the order given.
+    unit : `~astropy.units.Unit` or None
+        Of the first.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, or no pixel is valid in all of them.
+    """
+    result, first, unit = [], None, None
+    for name, image in images.items():
+        if image is None:
+            result.append(None)
+            continue
+        values, its_unit = as_image(name, image, mask, unit=unit)
+        if first is None:
+            first, unit = (name, values.shape), its_unit
+        elif values.shape != first[1]:
+            raise ValueError(f'{name} must have the shape of {first[0]}, {first[1]}, got {values.shape}')
+        result.append(values)
+    bad = np.logical_or.reduce([np.isnan(values) for values in result if values is not None])
+    if bad.all():
+        raise ValueError(f'{", ".join(images)} have no valid pixel in common: all are masked or not finite')
+    for values in result:
+        if values is not None:
+            values[bad] = np.nan
+    return result, unit
+
+
+def as_positions(positions):
+    """
+    Positions as arrays x and y.
+
+    Parameters
+    ----------
+    positions : `~astropy.table.Table` or array_like
+        With columns x and y, or of shape (n, 2) with x, y; 0 is the centre of the first pixel.
+
+    Returns
+    -------
+    x, y : `~numpy.ndarray`
+        Positions in pixels.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or they have another shape, or are not finite.
+    """
+    if isinstance(positions, Table):
+        if not {'x', 'y'} <= set(positions.colnames):
+            raise ValueError(f'positions must have the columns x and y, got {positions.colnames}')
+        xy = np.stack([np.asarray(positions['x'], dtype=float), np.asarray(positions['y'], dtype=float)], axis=-1)
+    else:
+        xy = np.asarray(positions, dtype=float)
+    if xy.size == 0:
+        raise ValueError('positions must hold at least one source, got none')
+    if xy.ndim != 2 or xy.shape[1] != 2:
+        raise ValueError(f'positions must be a table or of shape (n, 2), got shape {xy.shape}')
+    if not np.isfinite(xy).all():
+        raise ValueError('positions must be finite, got NaN or infinite ones')
+    return xy[:, 0], xy[:, 1]
+
+
+def noise_sigma(noise, data, signal=None, *, unit=None):
+    """
+    Standard deviation of the noise of each pixel.
+
+    Parameters
+    ----------
+    noise : `~astropy_n2v.NoiseModel`, float, array_like or None
+        The noise; None takes the uncertainty of ``data``, or measures the noise on the data.
+    data : `~astropy.nddata.NDData` or array_like
+        The noisy image.
+    signal : `~numpy.ndarray`, optional
+        What the photon noise grows with; by default the data, smoothed by a pixel.
+    unit : `~astropy.units.Unit`, optional
+        Unit of ``noise`` if it is a Quantity.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Of the shape of the data; NaN where unknown.
+
+    Raises
+    ------
+    ValueError
+        If ``noise`` is not positive or of another shape.
+    """
+    values, own_unit = as_image('data', data, unit=unit)
+    if noise is None:
+        noise = stated_sigma(data)
+        if noise is None:
+            noise = estimate_noise(values)
+    if isinstance(noise, NoiseModel):
+        noise.check_shape(values.shape)
+        if signal is None:
+            signal = _smooth(values)
+        variance = np.broadcast_to(noise.variance(np.where(np.isfinite(signal), signal, np.nan)), values.shape)
+        return np.sqrt(variance)
+    if isinstance(noise, u.Quantity):
+        noise = noise.to_value(own_unit or u.dimensionless_unscaled)
+    sigma = np.asarray(noise, dtype=float)
+    if sigma.shape not in ((), values.shape):
+        raise ValueError(f'noise must be a number or have the shape of the image, {values.shape}, got {sigma.shape}')
+    if not np.isfinite(sigma).any() or not (sigma[np.isfinite(sigma)] > 0).all():
+        raise ValueError('noise must be positive')
+    return np.broadcast_to(sigma, values.shape)
+
+
+def _smooth(values):
+    from scipy.ndimage import gaussian_filter
+    good = np.isfinite(values)
+    weight = gaussian_filter(good.astype(float), 1.0)
+    smooth = gaussian_filter(np.where(good, values, 0), 1.0) / np.maximum(weight, 1e-6)
+    return np.where(weight > 0.05, smooth, np.nan)
+
+
+def stated_sigma(data):
+    """
+    The standard deviation that an image states, or None.
+
+    Parameters
+    ----------
+    data : `~astropy.nddata.NDData` or array_like
+        An image.
+
+    Returns
+    -------
+    `~numpy.ndarray` or None
+        NaN where it is not positive and finite.
+    """
+    if getattr(data, 'uncertainty', None) is None:
+        return None
+    variance, _ = variance_plane(data.uncertainty, np.shape(data.data), data.unit)
+    return None if variance is None or not np.isfinite(variance).any() else np.sqrt(variance)
+
+
+def brightness_in_sigma(brightness, sigma):
+    """
+    Brightness above the background in units of the noise of the sky, and that noise.
+
+    Parameters
+    ----------
+    brightness : `~numpy.ndarray`
+        An image whose noise is not that which is judged.
+    sigma : `~numpy.ndarray`
+        Standard deviation of the noise of each pixel.
+
+    Returns
+    -------
+    brightness : `~numpy.ndarray`
+        In units of the noise of the sky.
+    sigma_sky : float
+        That noise.
+    """
+    level = background_level(brightness)
+    good = np.isfinite(brightness) & np.isfinite(sigma)
+    # The darker half of the pixels is sky.
+    sky = sigma[good & (brightness <= np.median(brightness[good]))]
+    sigma_sky = float(np.median(sky))
+    return (brightness - level) / sigma_sky, sigma_sky
+
+
+def block_labels(shape, size=_BLOCK):
+    """
+    Numbers of the square blocks of an image, for resampling pixels whose errors are correlated.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width.
+    size : int, optional
+        Of a block in pixels.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Integers, of that shape.
+    """
+    size = max(1, min(size, min(shape) // 4))
+    y, x = np.indices(shape) // size
+    return y * (x.max() + 1) + x
+
+
+def check_bins(bins, default=BRIGHTNESS_BINS):
+    """
+    Edges of bins as an array.
+
+    Parameters
+    ----------
+    bins : sequence of float or None
+        Increasing edges.
+    default : sequence of float, optional
+        Used for None.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        The edges.
+
+    Raises
+    ------
+    ValueError
+        If they are fewer than two or do not increase.
+    """
+    edges = np.asarray(default if bins is None else bins, dtype=float)
+    if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
+        raise ValueError(f'bins must be at least two increasing edges, got {bins}')
+    return edges
+
+
+def estimate_rows(values, brightness, bins, measures, *, prefix='brightness', labels=None, centre=None,
+                  confidence=0.6827, n_resamples=1000, seed=None):
+    """
+    A table with a row for everything and one for each bin, each measure with its interval.
+
+    Parameters
+    ----------
+    values : dict of `~numpy.ndarray`
+        By name.
+    brightness : `~numpy.ndarray`
+        What the bins are of.
+    bins : `~numpy.ndarray`
+        Edges.
+    measures : dict
+        Name of the column to ``(name of values, or a tuple of them, statistic)``.
+    prefix : str, optional
+        Of the columns of the edges.
+    labels : `~numpy.ndarray`, optional
+        Groups that are resampled together.
+    centre : str, optional
+        Column for the median of ``brightness`` in the bin.
+    confidence, n_resamples, seed
+        Of `~astropy_n2v.validation.bootstrap_interval`.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        Columns ``prefix_low``, ``prefix_high``, n, ``centre``, and for each measure its name and with _low, _high.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for low, high in [(-np.inf, np.inf), *zip(bins[:-1], bins[1:])]:
+        inside = np.ones(brightness.shape, dtype=bool) if low == -np.inf and high == np.inf \
+            else (brightness >= low) & (brightness < high)
+        row = {f'{prefix}_low': low, f'{prefix}_high': high, 'n': int(inside.sum())}
+        if centre:
+            row[centre] = float(np.nanmedian(brightness[inside])) if np.isfinite(brightness[inside]).any() else np.nan
+        for column, (names, statistic) in measures.items():
+            names = (names,) if isinstance(names, str) else names
+            parts = tuple(values[name][inside] for name in names)
+            estimate = bootstrap_interval(parts if len(parts) > 1 else parts[0], statistic,
+                                          groups=None if labels is None else labels[inside],
+                                          confidence=confidence, n_resamples=n_resamples, seed=rng)
+            row.update({column: estimate.value, f'{column}_low': estimate.low, f'{column}_high': estimate.high})
+        rows.append(row)
+    return Table(rows=rows, meta={'confidence': confidence})
+
+
+def set_units(table, unit, columns):
+    """
+    Set the unit of those columns that a table has.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Changed in place, and returned.
+    unit : `~astropy.units.Unit` or None
+        The unit.
+    columns : iterable of str
+        Names.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        The table.
+    """
+    for name in columns:
+        if name in table.colnames and unit is not None:
+            table[name].unit = unit
+    return table
