@@ -8,6 +8,7 @@ from .completeness import *  # noqa: F403
 from .depth import *  # noqa: F403
 from .detection import *  # noqa: F403
 from .flux import *  # noqa: F403
+from .frames import *  # noqa: F403
 from .injection import *  # noqa: F403
 from .judge import *  # noqa: F403
 from .matching import *  # noqa: F403
@@ -19,6 +20,7 @@ from .reference import *  # noqa: F403
 from .report import *  # noqa: F403
 from .residuals import *  # noqa: F403
 from .schema import *  # noqa: F403
+from .shapes import *  # noqa: F403
 from .statistics import *  # noqa: F403
 from .sweep import *  # noqa: F403
 from .uncertainty import *  # noqa: F403

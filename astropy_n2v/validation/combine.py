@@ -8,9 +8,10 @@ from astropy.table import Table, vstack
 
 from .completeness import measure_completeness
 from .depth import compare_depth
-from .flux import flux_bias, flux_correlation, shape_change
+from .flux import flux_bias, flux_correlation
 from .measure import BRIGHT_SNR
 from .recovery import Recovery
+from .shapes import shape_change
 from .statistics import bootstrap_interval
 from .sweep import combine_sweeps
 

@@ -14,11 +14,12 @@ from scipy.spatial import cKDTree
 from ..noise.sources import variance_plane
 from .background import aperture_noise, autocorrelation, sky_offset, sky_pixels
 from .detection import detection_maps, find_residual_sources, find_sources, matched_filter
-from .flux import compare_fluxes, compare_growth, compare_shapes, compare_total_flux
+from .flux import compare_fluxes, compare_growth, compare_total_flux
 from .completeness import matched_filter_snr
 from .metrics import image_metrics, noise_reduction_by_brightness
 from .recovery import inject_and_recover
 from .residuals import residual_correlation, residual_statistics, residual_whiteness
+from .shapes import compare_shapes
 from .sweep import sweep_thresholds
 from .uncertainty import judge_uncertainty
 
