@@ -17,7 +17,7 @@ __all__ = ['CompletenessFit', 'fit_completeness', 'matched_filter_completeness',
 _LOGIT90 = np.log(9)   # from 50 to 90 % along a logistic curve, in units of its width
 
 
-def binomial_interval(k, n, confidence=0.95):
+def wilson_interval(k, n, confidence=0.95):
     """The Wilson interval of a fraction; NaN of nothing. Arrays of one shape come back for the two ends."""
     k, n = np.asarray(k), np.asarray(n)
     low, high = np.full(n.shape, np.nan), np.full(n.shape, np.nan)
@@ -94,7 +94,7 @@ def measure_completeness(mag, detected, *, bins=10, confidence=0.95):
     total, _ = np.histogram(mag, edges, weights=mag)
     some = n > 0
     centre = np.where(some, total / np.maximum(n, 1), (edges[1:] + edges[:-1]) / 2)
-    low, high = binomial_interval(k, n, confidence)
+    low, high = wilson_interval(k, n, confidence)
     fraction = np.where(some, k / np.maximum(n, 1), np.nan)
     return Table([edges[:-1] * u.mag, edges[1:] * u.mag, centre * u.mag, n, k, fraction, low, high],
                  names=('mag_lo', 'mag_hi', 'mag', 'n', 'n_detected', 'completeness', 'completeness_lo',
