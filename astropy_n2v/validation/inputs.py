@@ -12,8 +12,8 @@ from ..noise import NoiseModel, estimate_noise, variance_plane
 from ..scaling import background_level
 from .statistics import bootstrap_interval
 
-__all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels', 'brightness_in_sigma',
-           'check_bins', 'estimate_rows', 'noise_sigma', 'set_units', 'stated_sigma']
+__all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels',
+           'brightness_in_sigma', 'check_bins', 'estimate_rows', 'noise_sigma', 'set_units', 'stated_sigma']
 
 #: Edges of the bins of brightness, in units of the noise of the sky above the sky.
 BRIGHTNESS_BINS = (-np.inf, 1, 3, 10, 30, 100, np.inf)

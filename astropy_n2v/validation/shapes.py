@@ -59,7 +59,7 @@ def measure_shapes(data, positions, *, fwhm, noise=None, mask=None, fit_size=Non
     >>> star = 1000 * make_psf(3.0, kind='gaussian', half_size=20)
     >>> shapes = measure_shapes(star, [(20.3, 19.8)], fwhm=2.5, noise=1.0)
     >>> round(float(shapes['x_fit'][0]), 2), round(float(shapes['fwhm'][0]), 1)
-    (20.0, 3.0)
+    (20.0, 2.9)
     """
     values, unit = as_image('data', data, mask)
     sigma = noise_sigma(noise, data, unit=unit)

@@ -121,7 +121,7 @@ def robust_scatter(values, axis=None):
     Examples
     --------
     >>> from astropy_n2v.validation import robust_scatter
-    >>> round(robust_scatter([1, 2, 3, 4, 1000]), 4)
+    >>> float(robust_scatter([1, 2, 3, 4, 1000]).round(4))
     1.4826
     """
     values = np.asarray(values, dtype=float)
@@ -316,7 +316,7 @@ def binomial_interval(successes, trials, *, confidence=0.6827, method='jeffreys'
     >>> fraction
     array([0. , 0.5, nan])
     >>> low.round(2), high.round(2)
-    (array([0.  , 0.35, 0.  ]), array([0.05, 0.65, 1.  ]))
+    (array([0.  , 0.35, 0.  ]), array([0.09, 0.65, 1.  ]))
     """
     successes, trials = np.broadcast_arrays(np.asarray(successes), np.asarray(trials))
     if not 0 < confidence < 1:

@@ -3,22 +3,150 @@
 Whether the stated uncertainty of a result is right.
 """
 
+import numpy as np
+
+from .inputs import (
+    BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, estimate_rows, noise_sigma, stated_sigma)
+
 __all__ = ['judge_uncertainty', 'judge_uncertainty_by_halves']
 
 
-def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=None, brightness=None, bins=None,
-                      mask=None, confidence=0.6827, n_resamples=1000, seed=None):
+def _stated(result, uncertainty, unit):
+    if uncertainty is not None:
+        return noise_sigma(uncertainty, result, unit=unit)
+    stated = stated_sigma(result)
+    if stated is None:
+        raise ValueError('uncertainty must be given if result states none, got None')
+    return stated
+
+
+def _bins(image, stated, sigma, good):
+    """Brightness in units of the noise of the sky."""
+    if sigma is None:
+        sigma = stated
+    if not np.all(np.asarray(sigma)[np.isfinite(sigma)] > 0):
+        raise ValueError(f'sigma must be positive, got {sigma}')
+    return brightness_in_sigma(np.where(good, image, np.nan), np.broadcast_to(sigma, image.shape))
+
+
+def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=None, brightness=None,
+                      bins=BRIGHTNESS_BINS, mask=None, confidence=0.6827, n_resamples=1000, seed=None):
     """
-    Table, a row per brightness bin and first one of all: brightness_low, brightness_high (sigma of the sky), n, and
-    with _low, _high: mean_pull, rms_pull, scatter_pull (robust), coverage68, coverage95.
+    Errors in units of the stated uncertainty, by brightness.
 
-    ``truth_std``: noise of a reference used as truth, added in quadrature.
+    Parameters
+    ----------
+    result : `~astropy.nddata.CCDData` or array_like
+        An image with uncertainties.
+    truth : `~astropy.nddata.CCDData` or array_like
+        The truth, or an independent reference whose noise is known.
+    uncertainty : float or array_like, optional
+        Stated standard deviations; by default the uncertainty of ``result``.
+    truth_std : float or array_like, optional
+        Noise of a reference, added in quadrature; by default its uncertainty, if it has one.
+    sigma : float or array_like, optional
+        Noise of the input, the unit of brightness; by default the stated uncertainty of the sky.
+    brightness : array_like, optional
+        Image that says how bright a pixel is; by default the truth, or ``result`` if the
+        reference has noise.
+    bins : sequence of float, optional
+        Edges in units of ``sigma`` above the sky.
+    mask : array_like of bool, optional
+        True where pixels do not count.
+    confidence, n_resamples, seed : optional
+        As in `bootstrap_interval`; blocks of pixels are resampled.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        First a row for all pixels, then one for each bin: brightness_low, brightness_high, n, and
+        with their intervals mean_pull, rms_pull, scatter_pull (robust), coverage68 and coverage95
+        (fractions of errors within 1 and 1.96 stated standard deviations).
+
+    Raises
+    ------
+    ValueError
+        If there is no uncertainty, or shapes do not agree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.validation import judge_uncertainty
+    >>> result = np.random.default_rng(0).normal(size=(64, 64))
+    >>> table = judge_uncertainty(result, 0 * result, uncertainty=0.5, bins=[-1, 1], seed=1)
+    >>> bool(abs(table['rms_pull'][0] - 2) < 0.1)
+    True
     """
-    raise NotImplementedError
+    bins = check_bins(bins)
+    (values, true, bright), unit = as_images(mask, result=result, truth=truth, brightness=brightness)
+    stated = _stated(result, uncertainty, unit)
+    known = noise_sigma(truth_std, truth, unit=unit) if truth_std is not None else stated_sigma(truth)
+    pull = (values - true) / (stated if known is None else np.hypot(stated, known))
+    good = np.isfinite(pull)
+    if bright is None:
+        bright = true if known is None else values
+    level, sky = _bins(bright, stated, sigma, good)
+    parts = {'pull': pull, 'in68': np.abs(pull) <= 1, 'in95': np.abs(pull) <= 1.959964}
+    measures = {'mean_pull': ('pull', 'mean'), 'rms_pull': ('pull', 'rms'), 'scatter_pull': ('pull', 'scatter'),
+                'coverage68': ('in68', 'mean'), 'coverage95': ('in95', 'mean')}
+    table = estimate_rows({name: part[good] for name, part in parts.items()}, level[good], bins, measures,
+                          labels=block_labels(pull.shape)[good], confidence=confidence, n_resamples=n_resamples,
+                          seed=seed)
+    table.meta.update(sigma_sky=sky, compared_with='truth' if known is None else 'reference')
+    return table
 
 
-def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigma=None, brightness=None, bins=None,
-                                mask=None, confidence=0.6827, n_resamples=1000, seed=None):
-    """Table as above with rms_pull = sqrt(mean((result - first)(result - second) / stated variance)) (+ _low, _high):
-    no coverage, but no need to know the noise of the references."""
-    raise NotImplementedError
+def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigma=None, brightness=None,
+                                bins=BRIGHTNESS_BINS, mask=None, confidence=0.6827, n_resamples=1000, seed=None):
+    """
+    Mean square error in units of the stated variance, from two references whose noise need not be known.
+
+    Parameters
+    ----------
+    result : `~astropy.nddata.CCDData` or array_like
+        An image with uncertainties.
+    first, second : `~astropy.nddata.CCDData` or array_like
+        References of the same scene with noise that is independent of each other and of the
+        result: the means of two disjoint halves of the other exposures.
+    uncertainty, sigma, bins, mask, confidence, n_resamples, seed
+        As for `judge_uncertainty`.
+    brightness : array_like, optional
+        Image that says how bright a pixel is; by default ``result``. Not one of the references: their noise
+        would no longer average out.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        First a row for all pixels, then one for each bin: brightness_low, brightness_high, n, and with
+        their intervals square_pull, the mean of (result - first)(result - second) / stated
+        variance, and rms_pull, its root (NaN where negative).
+
+    Raises
+    ------
+    ValueError
+        If there is no uncertainty, or shapes do not agree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.validation import judge_uncertainty_by_halves
+    >>> result, first, second = np.random.default_rng(0).normal(size=(3, 64, 64))
+    >>> table = judge_uncertainty_by_halves(result, first, second, uncertainty=1.0, bins=[-1, 1], seed=1)
+    >>> bool(abs(table['rms_pull'][0] - 1) < 0.1)
+    True
+    """
+    bins = check_bins(bins)
+    (values, one, two, bright), unit = as_images(mask, result=result, first=first, second=second,
+                                                 brightness=brightness)
+    stated = _stated(result, uncertainty, unit)
+    product = (values - one) * (values - two) / stated ** 2
+    good = np.isfinite(product)
+    level, sky = _bins(values if bright is None else bright, stated, sigma, good)
+    table = estimate_rows({'product': product[good]}, level[good], bins, {'square_pull': ('product', 'mean')},
+                          labels=block_labels(product.shape)[good], confidence=confidence, n_resamples=n_resamples,
+                          seed=seed)
+    for end in '', '_low', '_high':
+        square = np.asarray(table[f'square_pull{end}'], dtype=float)
+        table[f'rms_pull{end}'] = np.sqrt(np.where(square >= 0, square, np.nan))
+    table.meta.update(sigma_sky=sky, compared_with='halves')
+    return table

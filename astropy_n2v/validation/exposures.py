@@ -1,0 +1,138 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Exposures of a series, each judged by the others.
+"""
+
+import numpy as np
+from astropy.table import Table
+from scipy.ndimage import gaussian_filter
+
+from .inputs import as_images, block_labels, check_bins, noise_sigma
+from .reference import fit_scale
+from .statistics import bootstrap_interval
+
+__all__ = ['judge_exposures']
+
+_EXPOSURE_BINS = (-np.inf, 1, 3, 10, 30, np.inf)
+
+
+def _splits(others, selection):
+    """Triples of images: two references and the one that pixels are selected on."""
+    if selection is not None:
+        return [(np.mean(others[::2], axis=0), np.mean(others[1::2], axis=0), selection)]
+    thirds = [np.mean(others[i::3], axis=0) for i in range(3)]
+    return [(thirds[i], thirds[(i + 1) % 3], thirds[(i + 2) % 3]) for i in range(3)]
+
+
+def judge_exposures(frames, results, *, noise=None, scale='offset', selection=None, smoothing=2.0,
+                    bins=_EXPOSURE_BINS, mask=None, confidence=0.6827, n_resamples=1000, seed=None):
+    """
+    Judge each exposure of a series, before and after denoising, by the others.
+
+    Parameters
+    ----------
+    frames : sequence of `~astropy.nddata.CCDData` or array_like
+        Aligned exposures of one scene, at least four (three with ``selection``), each of which was
+        not resampled together with the others.
+    results : sequence of `~astropy.nddata.CCDData` or array_like
+        The frames, each denoised for itself.
+    noise : `~astropy_n2v.NoiseModel`, float or array_like, optional
+        Noise of a frame; by default its uncertainty, else measured. It is a unit only: no noise is subtracted.
+    scale : {'offset', 'linear', None}, optional
+        Whether the other frames are shifted to the background of the one, or also scaled to its fluxes, by `fit_scale`
+        between the frames before denoising.
+    selection : array_like, optional
+        Independent image that says how bright pixels are.
+    smoothing : float, optional
+        Standard deviation in pixels of the Gaussian that it, or what takes its place, is smoothed with.
+    bins : sequence of float, optional
+        Edges of the bins of brightness, in units of the noise of the sky above the sky.
+    mask : array_like of bool, optional
+        True where pixels do not count.
+    confidence, n_resamples, seed : optional
+        As in `bootstrap_interval`; blocks of pixels are resampled.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        For each exposure (0, 1, ...) first a row for all pixels, then one for each bin: exposure,
+        brightness_low, brightness_high, n, and with their intervals mse_before, mse_after (mean
+        square errors in units of the squared noise of the sky), ratio (of these two), and offset
+        (mean of after minus the others, in units of the noise).
+
+    Raises
+    ------
+    ValueError
+        If there are too few frames, lists differ in length or images in shape.
+
+    Notes
+    -----
+    The mean of (image - A)(image - B), with A and B references of independent noise, is the mean square
+    error of the image. The other exposures are dealt out to three groups; each in turn says how
+    bright pixels are while the two others are A and B. If pixels were selected on A and B themselves, at given
+    brightness their errors would be of opposite sign, and the mean too small.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.validation import judge_exposures
+    >>> frames = np.random.default_rng(0).normal(size=(4, 64, 64))
+    >>> table = judge_exposures(frames, frames / 2, noise=1.0, bins=[-1, 1], seed=1)
+    >>> table['mse_after'][table['n'] > 0].round(1).tolist()[0]
+    0.2
+    """
+    bins = check_bins(bins)
+    frames, results = list(frames), list(results)
+    fewest = 4 if selection is None else 3
+    if len(frames) < fewest:
+        raise ValueError(f'frames must be at least {fewest} {"without" if selection is None else "with"} selection, '
+                         f'got {len(frames)}')
+    if len(results) != len(frames):
+        raise ValueError(f'results must be as many as frames, {len(frames)}, got {len(results)}')
+    if scale not in ('offset', 'linear', None):
+        raise ValueError(f"scale must be 'offset', 'linear' or None, got {scale!r}")
+    named = {f'frames[{i}]': frame for i, frame in enumerate(frames)}
+    named.update({f'results[{i}]': result for i, result in enumerate(results)})
+    images, unit = as_images(mask, **named, selection=selection)
+    before, after, selection = images[:len(frames)], images[len(frames):-1], images[-1]
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i, (frame, result) in enumerate(zip(before, after)):
+        others = [other for j, other in enumerate(before) if j != i]
+        if scale:
+            others = [fit_scale(other, frame, fit_slope=scale == 'linear').apply(other) for other in others]
+        sigma = float(np.nanmedian(noise_sigma(noise, frames[i], unit=unit)))
+        for row in _exposure_rows(frame / sigma, result / sigma, [other / sigma for other in others],
+                                  None if selection is None else selection / sigma, smoothing, bins, rng, confidence,
+                                  n_resamples):
+            rows.append({'exposure': i, **row, 'sigma': sigma})
+    table = Table(rows=rows, meta={'confidence': confidence, 'scale': scale})
+    table['sigma'].unit = unit
+    return table
+
+
+def _exposure_rows(frame, result, others, selection, smoothing, bins, rng, confidence, n_resamples):
+    """Rows of one exposure, all images in units of its noise."""
+    good = np.isfinite(frame)
+    labels = block_labels(frame.shape)
+    parts = {name: [] for name in ('before', 'after', 'offset', 'level', 'label')}
+    for first, second, third in _splits(others, selection):
+        weight = np.maximum(gaussian_filter(good.astype(float), smoothing), 1e-6)
+        smooth = gaussian_filter(np.where(good, third, 0), smoothing) / weight
+        parts['level'].append((smooth - np.median(smooth[good]))[good])
+        parts['before'].append(((frame - first) * (frame - second))[good])
+        parts['after'].append(((result - first) * (result - second))[good])
+        parts['offset'].append((result - (first + second) / 2)[good])
+        parts['label'].append(labels[good])
+    n_splits = len(parts['level'])
+    parts = {name: np.concatenate(values) for name, values in parts.items()}
+    for low, high in [(-np.inf, np.inf), *zip(bins[:-1], bins[1:])]:
+        inside = (parts['level'] >= low) & (parts['level'] < high)
+        row = {'brightness_low': low, 'brightness_high': high, 'n': int(inside.sum()) // n_splits}
+        for column, names, statistic in (('mse_before', ('before',), 'mean'), ('mse_after', ('after',), 'mean'),
+                                         ('ratio', ('before', 'after'), 'ratio'), ('offset', ('offset',), 'mean')):
+            values = tuple(parts[name][inside] for name in names)
+            estimate = bootstrap_interval(values, statistic, groups=parts['label'][inside], confidence=confidence,
+                                          n_resamples=n_resamples, seed=rng)
+            row.update({column: estimate.value, f'{column}_low': estimate.low, f'{column}_high': estimate.high})
+        yield row
