@@ -6,6 +6,7 @@ How good a result is: measures, and figures of them.
 from .metrics import *  # noqa: F403
 
 # Detection: find, match, sweep, inject, recover.
+from .artificial import *  # noqa: F403
 from .completeness import *  # noqa: F403
 from .depth import *  # noqa: F403
 from .detection import *  # noqa: F403
