@@ -102,10 +102,9 @@ def find_sources(image, threshold, *, method='peaks', fwhm=None, mask=None, n_pi
         finder's own kernel, in units that keep the noise of an unfiltered white image, so that for
         an image in units of its noise the threshold is in standard deviations.
     method : {'peaks', 'daofind', 'segmentation'}, optional
-        'peaks': local maxima (`photutils.detection.find_peaks`), for a map that is filtered
-        already. 'daofind': `photutils.detection.DAOStarFinder` (Stetson 1987, PASP 99, 191).
-        'segmentation': connected pixels above the threshold, deblended
-        (`photutils.segmentation`), for extended sources.
+        'peaks': local maxima, for a map that is filtered already. 'daofind':
+        `photutils.detection.DAOStarFinder` (Stetson 1987, PASP 99, 191). 'segmentation': connected
+        pixels above the threshold, deblended (`photutils.segmentation`), for extended sources.
     fwhm : float, optional
         Of stars in pixels: for 'daofind' the width of the kernel, for 'peaks' the smallest
         distance of two maxima is about half of it.

@@ -8,9 +8,7 @@ import warnings
 import numpy as np
 from astropy.nddata import CCDData, NDData
 from photutils.background import Background2D, MADStdBackgroundRMS
-from photutils.detection import find_peaks
-from photutils.utils.exceptions import NoDetectionsWarning
-from scipy.spatial import cKDTree
+from scipy.ndimage import label, maximum_filter
 
 from ..noise import NoiseModel
 
@@ -23,11 +21,11 @@ def frame_arrays(frame, mask=None, name='ccd'):
     if data.ndim != 2:
         raise ValueError(f'{name} must be two-dimensional, got shape {data.shape}')
     bad = ~np.isfinite(data)
-    for source, label in ((getattr(frame, 'mask', None), f'the mask of {name}'), (mask, 'mask')):
+    for source, of in ((getattr(frame, 'mask', None), f'the mask of {name}'), (mask, 'mask')):
         if source is not None and source is not np.ma.nomask:
             source = np.asarray(source, dtype=bool)
             if source.shape != data.shape:
-                raise ValueError(f'{label} must have the shape of the data, {data.shape}, got {source.shape}')
+                raise ValueError(f'{of} must have the shape of the data, {data.shape}, got {source.shape}')
             bad = bad | source
     if bad.all():
         raise ValueError(f'{name} has no valid pixel: all are masked or not finite')
@@ -75,19 +73,13 @@ def sky_of(frame, mask=None, sigma=None, background=None):
 
 
 def local_maxima(image, threshold, box_size=3):
-    """Columns, rows and values of the local maxima above a threshold; of equal neighbours only the first."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', NoDetectionsWarning)
-        warnings.filterwarnings('ignore', message='.*constant.*')
-        peaks = find_peaks(image, threshold, box_size=box_size)
-    if peaks is None or len(peaks) == 0:
-        return np.empty(0, dtype=int), np.empty(0, dtype=int), np.empty(0)
-    x, y, value = (np.asarray(peaks[name]) for name in ('x_peak', 'y_peak', 'peak_value'))
-    # Two maxima within one box must be equal: parts of a plateau.
-    pairs = cKDTree(np.stack([x, y], axis=1)).query_pairs(box_size // 2, p=np.inf, output_type='ndarray')
-    keep = np.ones(len(x), dtype=bool)
-    keep[pairs.max(axis=1) if len(pairs) else []] = False
-    return x[keep], y[keep], value[keep]
+    """Columns, rows and values of the local maxima above a threshold; of a plateau only the first pixel."""
+    peak = (image > threshold) & (image == maximum_filter(image, box_size, mode='constant', cval=-np.inf))
+    plateau, _ = label(peak, np.ones((3, 3)))
+    y, x = np.nonzero(peak)
+    _, first = np.unique(plateau[y, x], return_index=True)
+    y, x = y[first], x[first]
+    return x, y, image[y, x]
 
 
 def run_denoiser(denoiser, ccd):

@@ -162,8 +162,9 @@ def _sweep_table(thresholds, n_detected, matched, n_false, n_truth, meta):
     with np.errstate(divide='ignore', invalid='ignore'):
         precision = tp / (tp + fp)
         if blank:
-            low, high = (tp / (tp + limit.value * meta['area']) if known
-                         else 1 - np.minimum(limit.value * meta['area'] / n_detected, 1) for limit in (rate_hi, rate_lo))
+            many, few = (limit.value * meta['area'] for limit in (rate_hi, rate_lo))
+            low, high = (tp / (tp + false) if known else 1 - np.minimum(false / n_detected, 1)
+                         for false in (many, few))
         else:
             low, high = wilson_interval(matched, n_detected, confidence)
         recall = tp / n_truth if n_truth > 0 else np.full(tp.shape, np.nan)
