@@ -7,7 +7,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.ndimage import binary_dilation, gaussian_filter
 
-from .inputs import as_image, as_images, noise_sigma, set_units
+from .inputs import as_image, as_images, estimate_columns, noise_sigma, set_units
 from .statistics import bootstrap_interval, robust_scatter
 
 __all__ = ['sky_offset', 'sky_pixels', 'summarize_sky_offset']
@@ -192,7 +192,7 @@ def summarize_sky_offset(cells, *, confidence=0.6827, n_resamples=1000, seed=Non
     Returns
     -------
     `~astropy.table.Table`
-        One row: offset, offset_low, offset_high (mean, in units of the noise of a pixel of sky),
+        One row: offset, offset_err, offset_low, offset_high (mean, in units of the noise of a pixel of sky),
         scatter (standard deviation of the significance of cells, 1 if they differ by chance only),
         worst (largest offset in units of that noise), worst_significance, n (cells).
 
@@ -213,7 +213,6 @@ def summarize_sky_offset(cells, *, confidence=0.6827, n_resamples=1000, seed=Non
     weighty = n >= 0.25 * n.max()
     worst = np.flatnonzero(weighty)[np.argmax(np.abs(offset[weighty]))]
     finite = significance[np.isfinite(significance)]
-    row = {'offset': estimate.value, 'offset_low': estimate.low, 'offset_high': estimate.high,
-           'scatter': float(np.std(finite)) if finite.size else np.nan, 'worst': offset[worst],
-           'worst_significance': significance[worst], 'n': offset.size}
+    row = {**estimate_columns('offset', estimate), 'scatter': float(np.std(finite)) if finite.size else np.nan,
+           'worst': offset[worst], 'worst_significance': significance[worst], 'n': offset.size}
     return Table(rows=[row], meta={**cells.meta, 'confidence': confidence})

@@ -9,12 +9,13 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.stats import chi2 as chi2_distribution
 
 from .background import cell_sums, choose_sky, smooth_good
-from .inputs import as_images, noise_sigma, set_units, stated_sigma
+from .inputs import as_images, block_labels, estimate_columns, noise_sigma, set_units, stated_sigma
 from .statistics import bootstrap_interval, robust_scatter
 
 __all__ = ['aperture_error_factor', 'aperture_noise', 'autocorrelation', 'autocorrelation_map']
 
 _MIN_APERTURES = 10
+_MAX_RANGE = 8   # pixels; of the correlation of errors
 
 
 def _deviation(values, sky, truth, scale):
@@ -50,9 +51,9 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
     Returns
     -------
     `~astropy.table.Table`
-        For each size that fits at least ten times: size, area, n, sigma (robust scatter of sums), sigma_low,
-        sigma_high, sigma_white (sqrt(area) times that of pixels), factor (sigma / sigma_white), quoted
-        (median root of the summed variances), and factor_quoted, factor_quoted_low, factor_quoted_high: the scatter of
+        For each size that fits at least ten times: size, area, n, sigma (robust scatter of sums), sigma_err,
+        sigma_low, sigma_high, sigma_white (sqrt(area) times that of pixels), factor (sigma / sigma_white), quoted
+        (median root of the summed variances), and factor_quoted with _err, _low, _high: the scatter of
         sums over their quoted errors, by which an error from summed variances is to be
         multiplied. ``meta``: sigma_pixel, alpha and beta of ``sigma = sigma_pixel * alpha *
         area**beta``; beta is 0.5 for independent pixels.
@@ -95,15 +96,18 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
         whole = count == size ** 2
         if whole.sum() < _MIN_APERTURES:
             continue
-        estimate = bootstrap_interval(sums[whole], 'scatter', confidence=confidence, n_resamples=n_resamples, seed=rng)
-        row = {'size': size, 'area': size ** 2, 'n': int(whole.sum()), 'sigma': estimate.value,
-               'sigma_low': estimate.low, 'sigma_high': estimate.high, 'sigma_white': one * size}
+        # Sums next to each other have errors in common.
+        labels = block_labels(sums.shape, max(1, 4 * _MAX_RANGE // size))[whole]
+        estimate = bootstrap_interval(sums[whole], 'scatter', groups=labels, confidence=confidence,
+                                      n_resamples=n_resamples, seed=rng)
+        row = {'size': size, 'area': size ** 2, 'n': int(whole.sum()), **estimate_columns('sigma', estimate),
+               'sigma_white': one * size}
         quoted = np.full(whole.sum(), np.nan) if stated is None \
             else np.sqrt(cell_sums(np.square(stated), good, size)[0][whole])
-        factor = bootstrap_interval(sums[whole] / quoted, 'scatter', confidence=confidence, n_resamples=n_resamples,
-                                    seed=rng)
+        factor = bootstrap_interval(sums[whole] / quoted, 'scatter', groups=labels, confidence=confidence,
+                                    n_resamples=n_resamples, seed=rng)
         row.update(factor=row['sigma'] / row['sigma_white'], quoted=float(np.median(quoted)),
-                   factor_quoted=factor.value, factor_quoted_low=factor.low, factor_quoted_high=factor.high)
+                   **estimate_columns('factor_quoted', factor))
         rows.append(row)
     if not rows:
         raise ValueError(f'sizes must fit on the sky at least {_MIN_APERTURES} times, got {sizes} for an image of '
@@ -113,7 +117,7 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
     if positive.sum() > 1:
         beta, log_alpha = np.polyfit(np.log(table['area'][positive]), np.log(table['sigma'][positive] / one), 1)
         table.meta.update(alpha=float(np.exp(log_alpha)), beta=float(beta))
-    set_units(table, unit, ('sigma', 'sigma_low', 'sigma_high', 'sigma_white', 'quoted'))
+    set_units(table, unit, ('sigma', 'sigma_err', 'sigma_low', 'sigma_high', 'sigma_white', 'quoted'))
     return table
 
 

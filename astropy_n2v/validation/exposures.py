@@ -7,7 +7,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.ndimage import gaussian_filter
 
-from .inputs import as_images, block_labels, check_bins, noise_sigma
+from .inputs import as_images, block_labels, check_bins, estimate_columns, noise_sigma
 from .reference import fit_scale
 from .statistics import bootstrap_interval
 
@@ -56,7 +56,7 @@ def judge_exposures(frames, results, *, noise=None, scale='offset', selection=No
     -------
     `~astropy.table.Table`
         For each exposure (0, 1, ...) first a row for all pixels, then one for each bin: exposure,
-        brightness_low, brightness_high, n, and with their intervals mse_before, mse_after (mean
+        brightness_low, brightness_high, n, and with _err, _low, _high mse_before, mse_after (mean
         square errors in units of the squared noise of the sky), ratio (of these two), and offset
         (mean of after minus the others, in units of the noise).
 
@@ -134,5 +134,5 @@ def _exposure_rows(frame, result, others, selection, smoothing, bins, rng, confi
             values = tuple(parts[name][inside] for name in names)
             estimate = bootstrap_interval(values, statistic, groups=parts['label'][inside], confidence=confidence,
                                           n_resamples=n_resamples, seed=rng)
-            row.update({column: estimate.value, f'{column}_low': estimate.low, f'{column}_high': estimate.high})
+            row.update(estimate_columns(column, estimate))
         yield row

@@ -8,7 +8,8 @@ from astropy.table import Table
 from scipy.stats import rankdata
 
 from ..scaling import background_level
-from .inputs import SNR_BINS, as_images, check_bins, estimate_rows, noise_sigma, set_units, stated_sigma
+from .inputs import (
+    SNR_BINS, as_images, check_bins, estimate_columns, estimate_rows, noise_sigma, set_units, stated_sigma)
 from .photometry import FluxOperator, fluxes_in_circles
 from .statistics import bootstrap_interval
 
@@ -116,7 +117,7 @@ def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, se
     -------
     `~astropy.table.Table`
         First a row for all sources, then one for each bin: snr_low, snr_high, n, snr (median), and
-        with their intervals (_low, _high):
+        with their standard errors and intervals (_err, _low, _high):
 
         * bias: median of (F_after - F_before) / F_true, with F_before for lack of a true flux
         * bias_sigma: median of (F_after - F_before) / err_before
@@ -194,7 +195,7 @@ def flux_correlation(sources, *, against=None, confidence=0.6827, n_resamples=10
     Returns
     -------
     `~astropy.table.Table`
-        For each measure: measure, value, low, high, expected, n. Measures: 'pearson' (the
+        For each measure: measure, value, err, low, high, expected, n. Measures: 'pearson' (the
         brightest sources decide), 'pearson_log' (of the logarithms of positive fluxes),
         'spearman', and 'slope' and 'intercept' of the line fitted with weights 1 / err_before**2.
 
@@ -233,8 +234,8 @@ def flux_correlation(sources, *, against=None, confidence=0.6827, n_resamples=10
             ('slope', (x, after, weight), lambda *parts, axis: _line(*parts, axis=axis)[0], 1.0),
             ('intercept', (x, after, weight), lambda *parts, axis: _line(*parts, axis=axis)[1], 0.0)):
         estimate = bootstrap_interval(arrays, function, confidence=confidence, n_resamples=n_resamples, seed=rng)
-        rows.append({'measure': name, 'value': estimate.value, 'low': estimate.low, 'high': estimate.high,
-                     'expected': expected, 'n': estimate.n})
+        rows.append({'measure': name, 'value': estimate.value, 'err': estimate.error, 'low': estimate.low,
+                     'high': estimate.high, 'expected': expected, 'n': estimate.n})
     return Table(rows=rows, meta={'confidence': confidence, 'against': against, **sources.meta})
 
 
@@ -263,7 +264,7 @@ def compare_growth(before, after, positions, radii, *, truth=None, annulus='auto
     `~astropy.table.Table`
         For each radius: radius, growth_before, growth_after, growth_true (medians over sources of
         the flux over the total: the true, or the former flux within the largest radius), change
-        (median of F_after - F_before over that total), change_low, change_high, n.
+        (median of F_after - F_before over that total) with change_err, change_low, change_high, n.
 
     Raises
     ------
@@ -292,8 +293,8 @@ def compare_growth(before, after, positions, radii, *, truth=None, annulus='auto
                                     seed=rng)
         medians = [np.median(share[np.isfinite(share)]) if np.isfinite(share).any() else np.nan for share in shares]
         rows.append({'radius': float(radius), 'growth_before': medians[0], 'growth_after': medians[1],
-                     'growth_true': medians[2] if third is not None else np.nan, 'change': change.value,
-                     'change_low': change.low, 'change_high': change.high, 'n': change.n})
+                     'growth_true': medians[2] if third is not None else np.nan,
+                     **estimate_columns('change', change), 'n': change.n})
     return set_units(Table(rows=rows, meta={'confidence': confidence}), 'pix', ['radius'])
 
 

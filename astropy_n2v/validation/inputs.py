@@ -13,7 +13,8 @@ from ..scaling import background_level
 from .statistics import bootstrap_interval
 
 __all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels',
-           'brightness_in_sigma', 'check_bins', 'estimate_rows', 'noise_sigma', 'set_units', 'stated_sigma']
+           'brightness_in_sigma', 'check_bins', 'estimate_columns', 'estimate_rows',
+           'noise_sigma', 'set_units', 'stated_sigma']
 
 #: Edges of the bins of brightness, in units of the noise of the sky above the sky.
 BRIGHTNESS_BINS = (-np.inf, 1, 3, 10, 30, 100, np.inf)
@@ -308,6 +309,26 @@ def check_bins(bins, default=BRIGHTNESS_BINS):
     return edges
 
 
+def estimate_columns(name, estimate):
+    """
+    An estimate as columns of a row.
+
+    Parameters
+    ----------
+    name : str
+        Of the column of the value.
+    estimate : Estimate
+        The estimate.
+
+    Returns
+    -------
+    dict
+        Value, standard error and ends of the interval: ``name``, ``name_err``, ``name_low``, ``name_high``.
+    """
+    return {name: estimate.value, f'{name}_err': estimate.error, f'{name}_low': estimate.low,
+            f'{name}_high': estimate.high}
+
+
 def estimate_rows(values, brightness, bins, measures, *, prefix='brightness', labels=None, centre=None,
                   confidence=0.6827, n_resamples=1000, seed=None):
     """
@@ -335,7 +356,8 @@ def estimate_rows(values, brightness, bins, measures, *, prefix='brightness', la
     Returns
     -------
     `~astropy.table.Table`
-        Columns ``prefix_low``, ``prefix_high``, n, ``centre``, and for each measure its name and with _low, _high.
+        Columns ``prefix_low``, ``prefix_high``, n, ``centre``, and for each measure those
+        of `estimate_columns`.
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -351,7 +373,7 @@ def estimate_rows(values, brightness, bins, measures, *, prefix='brightness', la
             estimate = bootstrap_interval(parts if len(parts) > 1 else parts[0], statistic,
                                           groups=None if labels is None else labels[inside],
                                           confidence=confidence, n_resamples=n_resamples, seed=rng)
-            row.update({column: estimate.value, f'{column}_low': estimate.low, f'{column}_high': estimate.high})
+            row.update(estimate_columns(column, estimate))
         rows.append(row)
     return Table(rows=rows, meta={'confidence': confidence})
 

@@ -17,6 +17,15 @@ __all__ = ['image_metrics', 'mean_absolute_error', 'mean_offset', 'mean_squared_
 _WINDOW = 11   # pixels; of SSIM
 
 
+def _selected(good, select):
+    if select is None:
+        return good
+    select = np.asarray(select, dtype=bool)
+    if select.shape != good.shape:
+        raise ValueError(f'select must have the shape of truth, {good.shape}, got {select.shape}')
+    return good & select
+
+
 def _residuals(images, truth, sigma, select):
     """Residuals in units of the noise, where all of them are finite."""
     truth = np.asarray(truth, dtype=float)
@@ -31,11 +40,7 @@ def _residuals(images, truth, sigma, select):
         raise ValueError(f'sigma must be a number or have the shape of truth, {truth.shape}, got {sigma.shape}')
     residuals = [(image - truth) / sigma for _, image in images]
     good = np.logical_and.reduce([np.isfinite(residual) for residual in residuals])
-    if select is not None:
-        select = np.asarray(select, dtype=bool)
-        if select.shape != truth.shape:
-            raise ValueError(f'select must have the shape of truth, {truth.shape}, got {select.shape}')
-        good &= select
+    good = _selected(good, select)
     return [residual[good] for residual in residuals]
 
 
@@ -112,13 +117,7 @@ def mean_offset(result, truth, sigma, *, select=None):
 def _common(image, truth, select, mask):
     """Image and truth, and where they count."""
     (true, values), _ = as_images(mask, truth=truth, image=image)
-    good = np.isfinite(values)
-    if select is not None:
-        select = np.asarray(select, dtype=bool)
-        if select.shape != true.shape:
-            raise ValueError(f'select must have the shape of truth, {true.shape}, got {select.shape}')
-        good = good & select
-    return values, true, good
+    return values, true, _selected(np.isfinite(values), select)
 
 
 def mean_squared_error(image, truth, *, select=None, mask=None):
@@ -302,13 +301,8 @@ def noise_reduction_by_brightness(before, after, truth, *, noise=None, bins=BRIG
     -------
     `~astropy.table.Table`
         First a row for all pixels, then one for each bin: brightness_low, brightness_high, n, and with
-        their intervals rms_before, rms_after, offset (mean error after), all in units of the noise of
+        _err, _low, _high rms_before, rms_after, offset (mean error after), all in units of the noise of
         the pixels, and noise_reduction (rms_before / rms_after).
-
-    Raises
-    ------
-    ValueError
-        If shapes do not agree or bins do not increase.
 
     Examples
     --------
@@ -333,6 +327,7 @@ def noise_reduction_by_brightness(before, after, truth, *, noise=None, bins=BRIG
                           seed=seed)
     for end in '', '_low', '_high':
         table[f'noise_reduction{end}'] = np.sqrt(table[f'noise_reduction{end}'])
+    table['noise_reduction_err'] /= 2 * table['noise_reduction']
     table.meta['sigma_sky'] = sky
     return table
 

@@ -14,7 +14,7 @@ from photutils.psf import ImagePSF
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
-from .inputs import as_image, as_images, as_positions, noise_sigma, set_units
+from .inputs import as_image, as_images, as_positions, estimate_columns, noise_sigma, set_units
 from .statistics import bootstrap_interval
 
 __all__ = ['FluxOperator', 'forced_photometry', 'growth_curve', 'psf_fwhm']
@@ -47,15 +47,16 @@ def psf_fwhm(psf):
     3.0
     """
     from scipy.ndimage import zoom
-    stamp = _check_psf(psf, None)
+    stamp = _check_psf(psf)
     peak = np.unravel_index(np.argmax(stamp), stamp.shape)
-    half = 15
+    # Twice as far as half of the maximum reaches, no farther: interpolation is slow.
+    half = int(2 * np.sqrt(np.sum(stamp > stamp.max() / 2) / np.pi)) + 4
     part = stamp[max(peak[0] - half, 0):peak[0] + half + 1, max(peak[1] - half, 0):peak[1] + half + 1]
     fine = zoom(part, 8, order=3, grid_mode=True, mode='nearest')
     return float(2 * np.sqrt(np.sum(fine > fine.max() / 2) / 64 / np.pi))
 
 
-def _check_psf(psf, shape):
+def _check_psf(psf):
     stamp = np.asarray(psf, dtype=float)
     if stamp.ndim != 2 or not np.isfinite(stamp).all() or not stamp.sum() > 0:
         raise ValueError(f'psf must be a finite image with a positive sum, got shape {stamp.shape}')
@@ -70,13 +71,12 @@ def _psf_model(psf, shape):
         model.x_0 = model.y_0 = 20
         y, x = np.mgrid[:41, :41]
         return model, psf_fwhm(model(x, y))
-    stamp = _check_psf(psf, shape)
+    stamp = _check_psf(psf)
     fwhm = psf_fwhm(stamp)
-    size = 2 * int(np.ceil(4 * fwhm)) + 1
-    cut = tuple(slice(max(0, n // 2 - size // 2), n // 2 + size // 2 + 1) for n in stamp.shape)
-    if any(part.stop - part.start > n for part, n in zip(cut, shape)) and any(
-            s > n for s, n in zip(stamp.shape, shape)):
-        raise ValueError(f'psf must not be larger than the image, {tuple(shape)}, got {stamp.shape}')
+    # The far wings of a stamp may be larger than a small image, its core may not.
+    if any(min(size, 4 * fwhm) > n for size, n in zip(stamp.shape, shape)):
+        raise ValueError(f'psf must not be larger than the image, {tuple(shape)}, got {stamp.shape} with a FWHM of '
+                         f'{fwhm:.3g} pixels')
     return ImagePSF(stamp / stamp.sum(), x_0=0, y_0=0), fwhm
 
 
@@ -342,8 +342,8 @@ def growth_curve(data, positions, radii, *, annulus='auto', mask=None, confidenc
     Returns
     -------
     `~astropy.table.Table`
-        For each radius: radius, growth (flux over that within the largest radius), growth_low,
-        growth_high, n.
+        For each radius: radius, growth (flux over that within the largest radius) with growth_err,
+        growth_low, growth_high, n.
 
     Raises
     ------
@@ -366,8 +366,7 @@ def growth_curve(data, positions, radii, *, annulus='auto', mask=None, confidenc
         with np.errstate(divide='ignore', invalid='ignore'):
             share = flux / fluxes[-1]
         estimate = bootstrap_interval(share, 'median', confidence=confidence, n_resamples=n_resamples, seed=rng)
-        rows.append({'radius': float(radius), 'growth': estimate.value, 'growth_low': estimate.low,
-                     'growth_high': estimate.high, 'n': estimate.n})
+        rows.append({'radius': float(radius), **estimate_columns('growth', estimate), 'n': estimate.n})
     table = Table(rows=rows, meta={'confidence': confidence})
     return set_units(table, 'pix', ['radius'])
 

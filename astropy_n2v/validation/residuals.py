@@ -50,10 +50,10 @@ def residual_statistics(before, after, *, noise=None, brightness=None, bins=BRIG
     Returns
     -------
     `~astropy.table.Table`
-        First a row for all pixels, then one for each bin: brightness_low, brightness_high, n, and with their
-        intervals mean (in units of the noise), variance_ratio (mean square over the noise
-        variance), expected_ratio (1 - stated variance over noise variance; NaN if ``after``
-        states none) and excess (the ratio of these two).
+        First a row for all pixels, then one for each bin: brightness_low, brightness_high, n, and with
+        their standard errors and intervals (_err, _low, _high) mean (in units of the noise),
+        variance_ratio (mean square over the noise variance), expected_ratio (1 - stated variance
+        over noise variance; NaN if ``after`` states none) and excess (the ratio of these two).
 
     Raises
     ------
@@ -173,7 +173,7 @@ def residual_correlation(before, after, *, brightness=None, noise=None, mask=Non
     Returns
     -------
     `~astropy.table.Table`
-        For each measure: measure, value, low, high, n. Measures: 'pearson' and 'spearman', of the
+        For each measure: measure, value, err, low, high, n. Measures: 'pearson' and 'spearman', of the
         residual in units of the noise with the brightness in the same units, and 'share', the
         share of the signal found in the residual: the slope of the residual with the brightness above the
         background, weighted by the inverse variance of the noise.
@@ -205,6 +205,6 @@ def residual_correlation(before, after, *, brightness=None, noise=None, mask=Non
     for name, (values, statistic) in parts.items():
         estimate = bootstrap_interval(values, statistic, groups=labels, confidence=confidence,
                                       n_resamples=n_resamples, seed=rng)
-        rows.append({'measure': name, 'value': estimate.value, 'low': estimate.low, 'high': estimate.high,
-                     'n': estimate.n})
+        rows.append({'measure': name, 'value': estimate.value, 'err': estimate.error, 'low': estimate.low,
+                     'high': estimate.high, 'n': estimate.n})
     return Table(rows=rows, meta={'confidence': confidence, 'brightness': 'after' if brightness is None else 'given'})

@@ -103,6 +103,7 @@ def _levenberg_marquardt(stamps, weights, start, offset, iterations=40):
         limit = 0.5 * parameters[:, 3]
         step[:, 1:4] = np.clip(step[:, 1:4], -limit[:, None], limit[:, None])
         trial = parameters + step
+        trial[:, 3] = np.maximum(trial[:, 3], 0.2)
         trial_model, trial_slopes = _gaussian(trial, offset)
         trial_chi2 = np.sum(weights * (stamps - trial_model) ** 2, axis=1)
         better = trial_chi2 <= chi2
@@ -243,7 +244,7 @@ def shape_change(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000,
     -------
     `~astropy.table.Table`
         First a row for all, then one for each bin: snr_low, snr_high, n, snr (median), and with
-        their intervals dx, dy (medians, pixels), fwhm_ratio (median), scatter_dx, scatter_dy
+        _err, _low, _high dx, dy (medians, pixels), fwhm_ratio (median), scatter_dx, scatter_dy
         (robust), scatter_dx_before, scatter_dy_before.
 
     Examples

@@ -32,11 +32,13 @@ class Estimate:
         Number of values that it rests on.
     confidence : float, optional
         Confidence of the interval; the default is that of one sigma.
+    error : float, optional
+        Standard error; by default half the width of the interval, as that of one sigma.
 
     Examples
     --------
     >>> from astropy_n2v.validation import Estimate
-    >>> estimate = Estimate(1.0, 0.9, 1.2, 50)
+    >>> estimate = Estimate(1.0, 0.9, 1.1, 50)
     >>> round(estimate.significance(0.7), 1)
     3.0
     >>> estimate.differs(0.7, tolerance=0.1)
@@ -48,19 +50,16 @@ class Estimate:
     high: float
     n: int
     confidence: float = 0.6827
+    error: float = None
 
-    @property
-    def error(self):
-        """Half the width of the interval, as that of one standard deviation."""
-        return (self.high - self.low) / 2 / self._sigmas
-
-    @property
-    def _sigmas(self):
-        return float(norm.ppf(0.5 + self.confidence / 2))
+    def __post_init__(self):
+        if self.error is None:
+            sigmas = float(norm.ppf(0.5 + self.confidence / 2))
+            object.__setattr__(self, 'error', (self.high - self.low) / 2 / sigmas)
 
     def significance(self, expected=0.0):
         """
-        How many standard deviations the value is above what is expected (negative: below).
+        How many standard errors the value is above what is expected (negative: below).
 
         Parameters
         ----------
@@ -70,13 +69,13 @@ class Estimate:
         Returns
         -------
         float
-            With the interval's half on the side of ``expected``; NaN where there is none.
+            NaN where the error is not known. The end of an interval of one sigma is no measure of what three
+            are: the median of few values jumps from one to the next.
         """
         difference = self.value - expected
         if difference == 0:
             return 0.0
-        half = (self.value - self.low if difference > 0 else self.high - self.value) / self._sigmas
-        return difference / half if half else math.copysign(math.inf, difference)
+        return difference / self.error if self.error else math.copysign(math.inf, difference)
 
     def differs(self, expected=0.0, *, tolerance=0.0, n_sigma=3.0):
         """
@@ -179,7 +178,8 @@ def bootstrap_interval(values, statistic='median', *, groups=None, confidence=0.
     Notes
     -----
     The expanded percentile interval of Hesterberg 2015 (The American Statistician 69, 371): the
-    percentiles of the resampled statistic, widened as Student's t widens a normal interval.
+    percentiles of the resampled statistic, widened as Student's t widens a normal interval. The standard
+    error is the standard deviation of the resampled statistic, widened in the same way.
 
     Examples
     --------
@@ -223,10 +223,14 @@ def bootstrap_interval(values, statistic='median', *, groups=None, confidence=0.
         value, resampled, n_free = _resample_groups(statistic, arrays, groups, n_resamples, rng)
     if n_free < 2:
         return Estimate(value, np.nan, np.nan, n, confidence)
-    tail = norm.cdf(np.sqrt(n_free / (n_free - 1)) * t.ppf((1 - confidence) / 2, n_free - 1))
+    wider = np.sqrt(n_free / (n_free - 1))
+    tail = norm.cdf(wider * t.ppf((1 - confidence) / 2, n_free - 1))
     resampled = resampled[np.isfinite(resampled)]
-    low, high = np.quantile(resampled, [tail, 1 - tail]) if resampled.size else (np.nan, np.nan)
-    return Estimate(value, float(low), float(high), n, confidence)
+    if resampled.size == 0:
+        return Estimate(value, np.nan, np.nan, n, confidence)
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    error = np.std(resampled) * wider * t.ppf(norm.cdf(1), n_free - 1)
+    return Estimate(value, float(low), float(high), n, confidence, float(error))
 
 
 def _ratio(first, second, axis=-1):

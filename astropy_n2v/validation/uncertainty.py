@@ -60,7 +60,7 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
     -------
     `~astropy.table.Table`
         First a row for all pixels, then one for each bin: brightness_low, brightness_high, n, and
-        with their intervals mean_pull, rms_pull, scatter_pull (robust), coverage68 and coverage95
+        with _err, _low, _high mean_pull, rms_pull, scatter_pull (robust), coverage68 and coverage95
         (fractions of errors within 1 and 1.96 stated standard deviations).
 
     Raises
@@ -118,7 +118,7 @@ def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigm
     -------
     `~astropy.table.Table`
         First a row for all pixels, then one for each bin: brightness_low, brightness_high, n, and with
-        their intervals square_pull, the mean of (result - first)(result - second) / stated
+        _err, _low, _high square_pull, the mean of (result - first)(result - second) / stated
         variance, and rms_pull, its root (NaN where negative).
 
     Raises
@@ -148,5 +148,6 @@ def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigm
     for end in '', '_low', '_high':
         square = np.asarray(table[f'square_pull{end}'], dtype=float)
         table[f'rms_pull{end}'] = np.sqrt(np.where(square >= 0, square, np.nan))
+    table['rms_pull_err'] = table['square_pull_err'] / (2 * table['rms_pull'])
     table.meta.update(sigma_sky=sky, compared_with='halves')
     return table
