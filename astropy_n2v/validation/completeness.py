@@ -162,7 +162,7 @@ def logistic_fit(mag, detected, weights=None):
             inverse = np.linalg.inv(information)
         except np.linalg.LinAlgError:
             return np.nan, np.nan, np.full((2, 2), np.nan)
-        leverage = weights * p * (1 - p) * np.einsum('ij,jk,ik->i', design, inverse, design)
+        leverage = weights * p * (1 - p) * np.sum((design @ inverse) * design, axis=1)
         step = inverse @ (design.T @ (weights * (found - p) + leverage * (0.5 - p)))
         step *= min(1.0, 3.0 / np.abs(step).max()) if np.abs(step).max() > 0 else 1.0
         for _ in range(12):
@@ -171,7 +171,7 @@ def logistic_fit(mag, detected, weights=None):
                 break
             step = step / 2
         beta, (value, p, information) = beta + step, new
-        if np.abs(step).max() < 1e-7:
+        if np.abs(step).max() < 1e-6 * np.abs(beta).max():
             break
     a, b = beta
     if not b > 1e-6:
