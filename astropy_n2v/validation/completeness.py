@@ -162,7 +162,7 @@ def logistic_fit(mag, detected, weights=None):
             inverse = np.linalg.inv(information)
         except np.linalg.LinAlgError:
             return np.nan, np.nan, np.full((2, 2), np.nan)
-        leverage = weights * p * (1 - p) * np.einsum('ij,jk,ik->i', design, inverse, design)
+        leverage = weights * p * (1 - p) * np.sum((design @ inverse) * design, axis=1)
         step = inverse @ (design.T @ (weights * (found - p) + leverage * (0.5 - p)))
         step *= min(1.0, 3.0 / np.abs(step).max()) if np.abs(step).max() > 0 else 1.0
         for _ in range(12):
@@ -171,7 +171,7 @@ def logistic_fit(mag, detected, weights=None):
                 break
             step = step / 2
         beta, (value, p, information) = beta + step, new
-        if np.abs(step).max() < 1e-7:
+        if np.abs(step).max() < 1e-6 * np.abs(beta).max():
             break
     a, b = beta
     if not b > 1e-6:
@@ -284,7 +284,7 @@ def matched_filter_snr(flux, psf, sigma):
     return np.asarray(flux, dtype=float)[()] * _unit_snr(psf, sigma)
 
 
-def matched_filter_completeness(mag, psf, sigma, threshold, *, zeropoint=0.0):
+def matched_filter_completeness(mag, psf, sigma, threshold, *, zeropoint=0.0, position='known'):
     """
     The completeness that theory expects of the matched filter in white noise.
 
@@ -301,17 +301,29 @@ def matched_filter_completeness(mag, psf, sigma, threshold, *, zeropoint=0.0):
     zeropoint : float, optional
         Magnitude of a star of flux 1.
 
+    position : {'known', 'fitted'}, optional
+        'known': the filter is looked at where the star is. 'fitted': at its peak there, as a
+        finder does, which is never lower.
+
     Returns
     -------
     float or `~numpy.ndarray`
-        ``Phi(S/N - threshold)``, the probability that the filter exceeds the threshold at the
-        position of the star, with Phi the normal distribution.
+        The probability that the filter exceeds the threshold. At a known position it is
+        ``Phi(S/N - threshold)`` with Phi the normal distribution.
+
+    Raises
+    ------
+    ValueError
+        If ``position`` is unknown, or ``sigma`` is not positive.
 
     Notes
     -----
-    The peak that a finder takes lies higher than the value at the position of the star, by
-    about ``1 / (S/N)`` since two coordinates are fitted to the noise, and lower for the samples
-    are pixels, by a few per cent. For well-sampled stars near 5 sigma the two nearly cancel.
+    The square of the peak exceeds that of the value at the star by what two free coordinates gain,
+    a chi-square of two degrees of freedom: at 5 sigma the depth grows by 0.04 mag. A finder that
+    takes the highest *pixel* loses some of it again: about 0.03 mag for a FWHM of 3 pixels.
+
+    A logistic curve is not this one: fitted to it over 1 mag on either side, at 5 sigma, its m50 is
+    0.02 mag fainter than where the completeness is one half.
 
     Examples
     --------
@@ -322,7 +334,15 @@ def matched_filter_completeness(mag, psf, sigma, threshold, *, zeropoint=0.0):
     0.5
     """
     flux = 10 ** (-0.4 * (np.asarray(getattr(mag, 'value', mag), dtype=float) - zeropoint))
-    return ndtr(matched_filter_snr(flux, psf, sigma) - threshold)
+    snr = matched_filter_snr(flux, psf, sigma)
+    if position == 'known':
+        return ndtr(snr - threshold)
+    if position != 'fitted':
+        raise ValueError(f"position must be 'known' or 'fitted', got {position!r}")
+    # Half of a chi-square of two degrees of freedom is exponential.
+    gain, weight = np.polynomial.laguerre.laggauss(24)
+    level = np.sqrt(np.maximum(threshold ** 2 - 2 * gain, 0))
+    return np.sum(weight * ndtr(np.asarray(snr)[..., None] - level), axis=-1)[()]
 
 
 def matched_filter_depth(psf, sigma, threshold, *, zeropoint=0.0):

@@ -17,11 +17,17 @@ from .psf import PSF
 __all__ = ['inject_realisations', 'inject_sources', 'render_sources']
 
 _COLUMNS = ('kind', 'x', 'y', 'flux')
-_FINE = 5   # samples of a galaxy along a pixel
+_FINE = 4   # samples of a galaxy along a pixel
 
 
-def _galaxy_stamp(psf, dx, dy, r_eff, sersic_n, ellipticity, theta):
-    """A galaxy of flux 1 whose centre is (dx, dy) off that of the stamp's central pixel."""
+def _fine_psf(psf):
+    half = psf.stamp.shape[0] // 2
+    offsets = np.arange(-half * _FINE, half * _FINE + 1) / _FINE
+    return psf.at(*np.meshgrid(offsets, offsets))
+
+
+def _galaxy_stamp(kernel, dx, dy, r_eff, sersic_n, ellipticity, theta):
+    """A galaxy of flux 1, of a finely sampled PSF, whose centre is (dx, dy) off that of the stamp's central pixel."""
     half = int(np.clip(np.ceil((6 if sersic_n < 2 else 10) * r_eff), 4, 60))
     fine = np.arange(-half * _FINE, half * _FINE + 1) / _FINE
     x, y = np.meshgrid(fine, fine)
@@ -31,9 +37,6 @@ def _galaxy_stamp(psf, dx, dy, r_eff, sersic_n, ellipticity, theta):
     sub = (np.arange(9) - 4) / (9 * _FINE)
     near = np.hypot(x - dx, y - dy) < 4 / _FINE
     profile[near] = model((x[near][:, None, None] + sub), (y[near][:, None, None] + sub[:, None])).mean(axis=(1, 2))
-    half_psf = psf.stamp.shape[0] // 2
-    offsets = np.arange(-half_psf * _FINE, half_psf * _FINE + 1) / _FINE
-    kernel = psf.at(*np.meshgrid(offsets, offsets))
     image = fftconvolve(profile / profile.sum(), kernel, mode='full')
     # Whole pixels of the sum of the two half sizes; the model of the PSF holds the integration over a pixel.
     return image[::_FINE, ::_FINE]
@@ -54,9 +57,10 @@ def source_stamps(sources, psf, size=None):
         values = psf.at(column - (x - ix)[block, None, None], row - (y - iy)[block, None, None])
         for i, stamp in zip(block, values):
             yield i, iy[i] - half, ix[i] - half, stamp
+    kernel = None if stars.all() else _fine_psf(psf)
     for i in np.flatnonzero(~stars):
         shape = (float(sources[name][i]) for name in ('r_eff', 'sersic_n', 'ellipticity', 'theta'))
-        stamp = _galaxy_stamp(psf, x[i] - ix[i], y[i] - iy[i], *shape)
+        stamp = _galaxy_stamp(kernel, x[i] - ix[i], y[i] - iy[i], *shape)
         yield i, iy[i] - stamp.shape[0] // 2, ix[i] - stamp.shape[1] // 2, stamp
 
 

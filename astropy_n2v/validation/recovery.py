@@ -219,13 +219,15 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
     else:
         false, floors = false_table(denoiser, blank_frames(blank, search, n_blank, noise_rng), max_false_rate, tick)
     false.meta['blank'] = kind
+    before = {name: search.catalog(image, floors[name]) for name, image in base_maps.items()}
+    del base_maps
     parts = []
     for number, (injected, sources) in enumerate(_chain(first, realisations)):
         denoised = run_denoiser(denoiser, injected)
         fluxes = search.fluxes([injected, denoised, ccd, base], sources)
         for name, image in search.maps(injected, denoised).items():
-            parts.append(_rows(name, number, sources, search.score(image, floors[name], sources),
-                               search.score(base_maps[name], floors[name], sources)[0], fluxes, ccd))
+            found = search.score(search.catalog(image, floors[name]), sources)
+            parts.append(_rows(name, number, sources, found, search.score(before[name], sources)[0], fluxes, ccd))
         tick()
     table = vstack(parts, metadata_conflicts='silent')
     table.meta = {'area': search.area * n_realisations, 'radius': float(radius), 'fwhm': float(psf.fwhm),

@@ -43,20 +43,21 @@ class Search:
         inside = ~self.covered[np.rint(found['y']).astype(int), np.rint(found['x']).astype(int)]
         return found[inside]
 
-    def score(self, image, floor, sources):
-        """Score and position of the highest detection near each source."""
-        # Above real sources, too: an injected one counts if the peak is its own.
-        found = find_sources(image, max(floor, LOWEST), fwhm=self.psf.fwhm)
+    def catalog(self, image, floor):
+        """All detections above the floor. Above real sources, too: an injected one may make a peak of its own there."""
+        return find_sources(image, max(floor, LOWEST), fwhm=self.psf.fwhm)
+
+    def score(self, found, sources):
+        """Score and offset of the highest detection near each source, shape (3, n); NaN without one."""
         result = np.full((3, len(sources)), np.nan)
         if len(found) == 0:
             return result
-        place = np.stack([np.asarray(sources['x']), np.asarray(sources['y'])], axis=1)
-        near = cKDTree(np.stack([found['x'], found['y']], axis=1)).query_ball_point(place, self.radius)
-        for i, candidates in enumerate(near):
+        score = np.asarray(found['score'])
+        xy, place = (np.stack([np.asarray(table['x']), np.asarray(table['y'])], axis=1) for table in (found, sources))
+        for i, candidates in enumerate(cKDTree(xy).query_ball_point(place, self.radius)):
             if candidates:
                 best = min(candidates)   # sorted by falling score
-                row = found[best]
-                result[:, i] = row['score'], row['x'] - place[i, 0], row['y'] - place[i, 1]
+                result[:, i] = score[best], *(xy[best] - place[i])
         return result
 
     def fluxes(self, images, sources):
