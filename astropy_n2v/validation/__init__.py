@@ -3,10 +3,13 @@
 How good a result is: measures, figures of them, and reports.
 """
 
+from .artificial import *  # noqa: F403
 from .background import *  # noqa: F403
 from .completeness import *  # noqa: F403
+from .correlation import *  # noqa: F403
 from .depth import *  # noqa: F403
 from .detection import *  # noqa: F403
+from .exposures import *  # noqa: F403
 from .flux import *  # noqa: F403
 from .frames import *  # noqa: F403
 from .injection import *  # noqa: F403

@@ -252,7 +252,7 @@ def _sky_offset(tables, limits, confidence):
 
 def _residual_sources(tables, limits, confidence):
     table = _table(tables, 'residual_correlation')
-    i = int(np.flatnonzero(values_of(table, 'measure') == 'slope')[0])
+    i = int(np.flatnonzero(values_of(table, 'measure') == 'share')[0])
     value, low, high = (float(values_of(table, name)[i]) for name in ('value', 'low', 'high'))
     return value, (low, high), values_of(table, 'n')[i], ''
 

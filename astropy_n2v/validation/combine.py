@@ -3,8 +3,12 @@
 From the measures of single frames to those of all.
 """
 
+import json
+import warnings
+
 import numpy as np
 from astropy.table import Table, vstack
+from astropy.utils.exceptions import AstropyUserWarning
 
 from .completeness import measure_completeness
 from .depth import compare_depth
@@ -78,7 +82,7 @@ def combine_frames(names, measured, options, seed):
     if sweeps:
         tables['sweep'] = _join_sweeps(sweeps)
     if 'injected' in tables:
-        _combine_recovery(tables, reasons, options, common)
+        _combine_recovery(tables, measured, reasons, options, common)
     return tables, reasons
 
 
@@ -178,43 +182,58 @@ def _join_sweeps(sweeps):
     return table[['image', *(column for column in table.colnames if column != 'image')]]
 
 
-def recovery_of(tables):
+def recovery_of(measured):
     """The injections of all frames as one."""
-    injected, false, searched = (tables[name] for name in ('injected', 'false', 'searched'))
-    return Recovery(injected=injected, false=false, area=float(values_of(searched, 'area').sum()),
-                    false_area=float(values_of(searched, 'false_area').sum()),
-                    floor=float(values_of(searched, 'floor').max()))
+    return Recovery.stack([_recovery_of(tables) for tables in measured if 'injected' in tables])
 
 
-def _combine_recovery(tables, reasons, options, common):
+def _recovery_of(tables):
+    injected, false, searched = tables['injected'].copy(), tables['false'].copy(), tables['searched']
+    known = {name: values_of(searched, name)[0] for name in searched.colnames}
+    for table in injected, false:
+        table.remove_columns([name for name in ('frame',) if name in table.colnames])
+        table.rename_column('realisation', 'frame')
+    injected.meta = {'area': float(known['area']), 'floor': json.loads(str(known['floor'])),
+                     **{name: float(known[name]) for name in ('radius', 'fwhm', 'zeropoint')}}
+    false.meta = {'area': float(known['false_area']), 'blank': str(known['blank'])}
+    return Recovery(injected, false)
+
+
+def _combine_recovery(tables, measured, reasons, options, common):
     """Depth at equal false rate, completeness there, and the flux of what was injected."""
-    recovery = recovery_of(tables)
-    names = list(dict.fromkeys(values_of(tables['injected'], 'image').tolist()))
+    tables['recovered_flux'] = _recovered_flux(tables['injected'], common)
     try:
-        tables['depth'] = compare_depth(recovery, false_rate=options['false_rate'], **common)
+        recovery = recovery_of(measured)
+        if 'sweep' not in tables:
+            tables['sweep'] = _sweep_injected(recovery, options)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', AstropyUserWarning)   # of maps without a depth, which the table shows
+            tables['depth'] = compare_depth(recovery, false_rate=options['false_rate'], **common)
     except ValueError as error:
         reasons['depth'] = str(error)
         return
     parts = []
-    injected = tables['injected']
+    injected = recovery.injected
     for row in tables['depth']:
         rows = values_of(injected, 'image') == row['image']
-        found = values_of(injected, 'score')[rows] >= float(row['threshold'])
+        found = values_of(injected, 'score')[rows] > float(row['threshold'])
         part = measure_completeness(values_of(injected, 'mag')[rows], found, bins=10, confidence=options['confidence'])
         part['image'] = np.full(len(part), str(row['image']), dtype='U32')
         parts.append(part)
     tables['completeness'] = vstack(parts, metadata_conflicts='silent')
-    tables['recovered_flux'] = _recovered_flux(injected, names, common)
-    if 'sweep' not in tables:
-        tables['sweep'] = _sweep_injected(recovery, names, options)
 
 
-def _recovered_flux(injected, names, common):
-    """Bias of the flux of injected sources, by signal-to-noise ratio."""
-    images, snr, flux, found = (values_of(injected, name) for name in ('image', 'snr', 'flux', 'flux_found'))
-    bias = (found - flux) / flux
+def _recovered_flux(injected, common):
+    """
+    Bias of the flux of injected stars, by signal-to-noise ratio.
+
+    What the injection changed: that is free of the noise that was there before.
+    """
+    injected = injected[values_of(injected, 'kind') == 'star']
+    images, snr, flux, change = (values_of(injected, name) for name in ('image', 'snr', 'flux', 'flux_change'))
+    bias = (change - flux) / flux
     rows = []
-    for name in names:
+    for name in dict.fromkeys(images.tolist()):
         for low, high in zip(FLUX_BINS[:-1], FLUX_BINS[1:]):
             part = bias[(images == name) & (snr >= low) & (snr < high) & np.isfinite(bias)]
             snr_part = snr[(images == name) & (snr >= low) & (snr < high)]
@@ -226,18 +245,18 @@ def _recovered_flux(injected, names, common):
                                            'bias_high'), dtype=('U32', float, float, float, int, float, float, float))
 
 
-def _sweep_injected(recovery, names, options):
+def _sweep_injected(recovery, options):
     """Detections against threshold of injected sources; false ones are counted where there is no source."""
     images, score = values_of(recovery.injected, 'image'), values_of(recovery.injected, 'score')
     false_images, false_score = values_of(recovery.false, 'image'), values_of(recovery.false, 'score')
     rows = []
-    for name in names:
+    for name in recovery.images:
         mine, false = score[images == name], false_score[false_images == name]
         for threshold in options['thresholds']:
-            if threshold < recovery.floor:
-                continue
-            found = int(np.sum(mine >= threshold))
-            wrong = float(np.sum(false >= threshold)) * recovery.area / max(recovery.false_area, 1e-12)
+            if threshold < recovery.injected.meta['floor'][name]:
+                continue   # nothing below was kept
+            found = int(np.sum(mine > threshold))
+            wrong = float(np.sum(false > threshold)) * recovery.area / max(recovery.false_area, 1e-12)
             rows.append((name, threshold, found, int(round(wrong)), mine.size - found))
     table = Table(rows=rows or None, names=('image', 'threshold', 'tp', 'fp', 'fn'),
                   dtype=('U32', float, int, int, int))

@@ -18,10 +18,11 @@ from ..io.files import replacing
 from ..noise import resolve_noise, variance_plane
 from .checks import make_checks
 from .combine import average_tables, combine_frames, values_of
+from .exposures import judge_exposures
 from .frames import run_denoiser
 from .measure import FrameTask, measure_frame
 from .psf import PSF, measure_psf
-from .reference import align_reference, fit_scale, judge_exposures
+from .reference import align_reference, fit_scale
 from .report import Report
 from .store import FrameStore, fingerprint
 
@@ -37,7 +38,7 @@ _STORE = 'finished'   # folder of the records of finished frames, in the directo
 
 def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inject=0, n_sources=200, magnitudes=None,
              galaxies=0.0, psf=None, noise=None, detection_image=None, thresholds=DEFAULT_THRESHOLDS, radius=None,
-             false_rate=10.0, confidence=0.99, limits=None, names=None, denoiser_name=None, seed=0, report_dir=None,
+             false_rate=None, confidence=0.99, limits=None, names=None, denoiser_name=None, seed=0, report_dir=None,
              overwrite=False, progress_bar=False):
     """
     Find out whether flux and detections survive a denoiser.
@@ -79,7 +80,8 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
     radius : float, optional
         Radius in pixels of the aperture for photometry; by default one FWHM.
     false_rate : float, optional
-        False detections per megapixel at which depths are compared.
+        False detections per megapixel at which depths are compared; by default they are compared where 95 % of the
+        detections are true.
     confidence : float, optional
         Confidence of intervals.
     limits : dict, optional
@@ -175,8 +177,7 @@ def _check_options(**options):
     if options['detection_image'] is not None and not callable(options['detection_image']):
         raise TypeError('detection_image must be a function of a CCDData and a PSF, got '
                         f'{type(options["detection_image"]).__name__}')
-    # Low enough to see false detections, and not so low that noise is all there is.
-    return {**options, 'thresholds': tuple(sorted(thresholds.tolist())), 'floor': 3.0}
+    return {**options, 'thresholds': tuple(sorted(thresholds.tolist()))}
 
 
 def _try_directory(directory):
@@ -480,7 +481,7 @@ def _advice(tables):
                 continue
             factor = float(values_of(table, 'factor')[rows[0]])
             quoted = float(values_of(table, 'factor_quoted')[rows[0]])
-            text = f'Errors of sums over {size} x {size} pixels of sky are {factor:.1f} times those of independent pixels'
+            text = f'Errors of sums over {size}x{size} pixels of sky are {factor:.1f} times those of independent pixels'
             if np.isfinite(quoted):
                 text += f'; multiply an error from the summed variances of the result by {quoted:.1f}'
             advice.append(text + '.')

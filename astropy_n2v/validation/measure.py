@@ -3,6 +3,7 @@
 All measures of one frame: tables, by name.
 """
 
+import json
 import logging
 from dataclasses import dataclass, field
 
@@ -12,7 +13,8 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 from ..noise.sources import variance_plane
-from .background import aperture_noise, autocorrelation, sky_offset, sky_pixels
+from .background import sky_offset, sky_pixels
+from .correlation import aperture_noise, autocorrelation
 from .detection import detection_maps, find_residual_sources, find_sources, matched_filter
 from .flux import compare_fluxes, compare_growth, compare_total_flux
 from .completeness import matched_filter_snr
@@ -361,18 +363,33 @@ def _injection(task, measures, tick):
     def progress(number, total):
         tick(number - done[0])
         done[0] = number
-    options = task.options
-    recovery = inject_and_recover(
-        task.frame, task.denoiser, task.psf, n_realisations=options['inject'], n_sources=options['n_sources'],
-        magnitudes=options['magnitudes'], galaxies=options['galaxies'], noise=task.noise, floor=options['floor'],
-        mask=task.mask, extra=_extra_maps(task), progress=progress, seed=task.seed)
-    injected = recovery.injected
-    sky_sigma = task.sky_sigma
+    recovery = _recover(task, progress)
+    injected, false = recovery.injected, recovery.false
     injected['snr'] = matched_filter_snr(np.asarray(getattr(injected['flux'], 'value', injected['flux']), float),
-                                         task.psf, sky_sigma)
-    return {'injected': injected, 'false': recovery.false,
+                                         task.psf, task.sky_sigma)
+    meta = injected.meta
+    for table in injected, false:
+        table.rename_column('frame', 'realisation')
+    return {'injected': injected, 'false': false,
             'searched': Table({'area': [recovery.area], 'false_area': [recovery.false_area],
-                               'floor': [recovery.floor]})}
+                               'radius': [meta['radius']], 'fwhm': [meta['fwhm']], 'zeropoint': [meta['zeropoint']],
+                               'blank': [false.meta['blank']], 'floor': [json.dumps(meta['floor'])]})}
+
+
+def _recover(task, progress):
+    """Inject and recover as many sources as asked for, or as fit."""
+    options = task.options
+    number = options['n_sources']
+    while True:
+        try:
+            return inject_and_recover(
+                task.frame, task.denoiser, task.psf, n_realisations=options['inject'], n_sources=number,
+                magnitudes=options['magnitudes'], galaxies=options['galaxies'], noise=task.noise, sigma=task.sky_sigma,
+                mask=task.mask, extra=_extra_maps(task), progress=progress, seed=task.seed)
+        except ValueError as error:
+            number = int(0.7 * number)
+            if number < 5 or not str(error).startswith('n must be at most'):
+                raise
 
 
 def _cutouts(task):

@@ -150,6 +150,11 @@ def _values(table, name):
     return np.asarray(getattr(table[name], 'value', table[name]))
 
 
+def _columns(table, *names):
+    """Columns as plain arrays: taken when a panel is listed, and not when it is drawn."""
+    return [_values(table, name) for name in names]
+
+
 def _image_panels(tables, report):
     images = report.images
     if 'before' not in images:
@@ -191,9 +196,8 @@ def _metric_panels(tables, report):
 def _flux_panels(tables, report):
     panels = []
     if 'sources' in tables:
-        table = tables['sources']
-        true, before, after, error = (_values(table, name) for name in ('flux_true', 'flux_before', 'flux_after',
-                                                                        'err_before'))
+        true, before, after, error, error_after, snr = _columns(
+            tables['sources'], 'flux_true', 'flux_before', 'flux_after', 'err_before', 'err_after', 'snr')
         known = bool(np.isfinite(true).any())
         expected = true if known else before
         # What the points are compared with need not have been free of noise.
@@ -203,33 +207,33 @@ def _flux_panels(tables, report):
              lambda ax: flux.draw_flux_scatter(expected, after, flux_input=before if known else None,
                                                labels=(f'flux on the {compared}', 'measured flux'), ax=ax)),
             ('flux_residuals', _SIZE, f'Flux minus that of the {compared}, in units of the error on the input.',
-             lambda ax: flux.draw_flux_residuals(_values(table, 'snr'), (after - expected) / error,
+             lambda ax: flux.draw_flux_residuals(snr, (after - expected) / error,
                                                  residual_input=(before - expected) / error if known else None,
                                                  ylabel=f'(flux - {compared}) / error', ax=ax))]
-        if known and np.isfinite(_values(table, 'err_after')).any():
-            pulls = (after - true) / _values(table, 'err_after')
+        if known and np.isfinite(error_after).any():
+            pulls = (after - true) / error_after
             panels.append(('flux_pulls', _SIZE, 'Flux errors on the result in units of the stated error, if variances '
                            'of pixels are summed. Wider than the curve: the error is correlated between pixels.',
                            lambda ax: flux.draw_pulls(pulls, ax=ax)))
     if 'flux_bias' in tables:
-        table = tables['flux_bias'][1:]
+        bins = tables['flux_bias'][1:]
         panels.append(('flux_bias', _SIZE, 'What the result adds to or takes from the flux, by signal-to-noise ratio.',
-                       lambda ax: flux.draw_flux_bias(*(_values(table, name) for name in
-                                                        ('snr', 'bias', 'bias_low', 'bias_high')), ax=ax)))
-        if np.isfinite(_values(table, 'scatter_after')).any():
+                       lambda ax: flux.draw_flux_bias(*_columns(bins, 'snr', 'bias', 'bias_low', 'bias_high'),
+                                                      ax=ax)))
+        if np.isfinite(_values(bins, 'scatter_after')).any():
             def draw_scatter(ax):
                 for when, colour in ('before', 'input'), ('after', 'output'):
-                    flux.draw_flux_bias(*(_values(table, name) for name in (
-                        'snr', f'scatter_{when}', f'scatter_{when}_low', f'scatter_{when}_high')),
+                    flux.draw_flux_bias(*_columns(
+                        bins, 'snr', f'scatter_{when}', f'scatter_{when}_low', f'scatter_{when}_high'),
                         label={'before': 'input', 'after': 'result'}[when], colour=colour,
                         ylabel='scatter (errors of the input)', percent=False, ax=ax)
             panels.append(('flux_scatter_snr', _SIZE, 'Scatter of fluxes about what they should be, by '
                            'signal-to-noise ratio.', draw_scatter))
     if 'growth' in tables:
-        table = tables['growth']
+        growth = tables['growth']
         panels.append(('curve_of_growth', _SIZE, 'Flux in apertures of growing radius, bright sources: the result over '
                        'what it should be.', lambda ax: flux.draw_curve_of_growth(
-                           *(_values(table, name) for name in ('radius', 'ratio', 'ratio_low', 'ratio_high')),
+                           *_columns(growth, 'radius', 'ratio', 'ratio_low', 'ratio_high'),
                            limit=report['growth'].limits[1], label='result / expected', ax=ax)))
     return panels
 
@@ -237,27 +241,25 @@ def _flux_panels(tables, report):
 def _noise_panels(tables, report):
     panels = []
     if 'noise_by_brightness' in tables:
-        table = tables['noise_by_brightness'][1:]
-        signal = np.where(np.isfinite(_values(table, 'brightness_low')), _values(table, 'brightness_low'), 0.0)
+        bins = tables['noise_by_brightness'][1:]
+        signal = np.where(np.isfinite(_values(bins, 'brightness_low')), _values(bins, 'brightness_low'), 0.0)
         panels.append(('noise_reduction', _SIZE, 'How many times smaller the error of a pixel is, by the brightness '
                        'from which a bin begins.', lambda ax: quality.draw_noise_reduction(
-                           signal, *(_values(table, 'noise_reduction' + end) for end in ('', '_low', '_high')),
+                           signal, *_columns(bins, 'noise_reduction', 'noise_reduction_low', 'noise_reduction_high'),
                            ax=ax)))
     if 'pulls' in tables:
-        table = tables['pulls']
+        kinds, pulls = _columns(tables['pulls'], 'kind', 'pull')
 
         def draw_pulls(ax):
-            kinds = _values(table, 'kind')
             for kind, colour in ('sky', 'output'), ('sources', 'matched'):
                 if (kinds == kind).any():
-                    flux.draw_pulls(_values(table, 'pull')[kinds == kind], label=kind, colour=colour, ax=ax)
+                    flux.draw_pulls(pulls[kinds == kind], label=kind, colour=colour, ax=ax)
         panels.append(('pixel_pulls', _SIZE, 'Errors of pixels in units of the stated uncertainty.', draw_pulls))
     if 'aperture_noise' in tables:
-        table = tables['aperture_noise']
+        area, sigma, sigma_before = _columns(tables['aperture_noise'], 'area', 'sigma', 'sigma_before')
         panels.append(('aperture_noise', _SIZE, 'Scatter of the sums in empty apertures. Above the dashed line errors '
                        'are correlated, and summed variances are too small.', lambda ax: flux.draw_aperture_noise(
-                           _values(table, 'area'), _values(table, 'sigma'), float(_values(table, 'sigma')[0]),
-                           sigma_input=_values(table, 'sigma_before'), ax=ax)))
+                           area, sigma, float(sigma[0]), sigma_input=sigma_before, ax=ax)))
     for name, caption in (('residual_autocorrelation', 'Autocorrelation of input minus result on the sky. It should be '
                            'that of the noise.'),
                           ('output_autocorrelation', 'Autocorrelation of what is left of the noise in the result.')):
@@ -284,13 +286,13 @@ def _detection_panels(tables, report):
         panels.append(('completeness', _SIZE, 'Share of injected sources that are found, at equal rates of false '
                        'detections.', lambda ax: detection.draw_completeness(curves, fits=_fits(tables), ax=ax)))
     if 'recovered_flux' in tables:
-        table = tables['recovered_flux']
+        recovered = tables['recovered_flux']
 
         def draw_recovered(ax):
             for image, colour in ('matched filter', 'matched'), ('denoised', 'output'):
-                rows = table[_values(table, 'image') == image]
-                flux.draw_flux_bias(*(_values(rows, name) for name in ('snr', 'bias', 'bias_low', 'bias_high')),
-                                    label=image, colour=colour, ax=ax)
+                rows = recovered[_values(recovered, 'image') == image]
+                flux.draw_flux_bias(*_columns(rows, 'snr', 'bias', 'bias_low', 'bias_high'), label=image,
+                                    colour=colour, ax=ax)
         panels.append(('recovered_flux', _SIZE, 'Flux of injected sources: what is found minus what was put in, of '
                        'all of them, detected or not.', draw_recovered))
     if 'sweep' not in tables:
