@@ -70,8 +70,10 @@ def combine_frames(names, measured, options, seed):
         if kind in _STACKED:
             tables[kind] = _stack(parts)
         elif kind in _AVERAGED:
-            tables[kind] = average_tables([part for _, part in parts], _AVERAGED[kind])
-    common = {'confidence': options['confidence'], 'seed': seed}
+            # In a frame without sources, the share of their signal is not known at all.
+            weights = 'interval' if kind == 'residual_correlation' else 'n'
+            tables[kind] = average_tables([part for _, part in parts], _AVERAGED[kind], weights=weights)
+    common = {'confidence': options['confidence'], 'n_resamples': options['n_resamples'], 'seed': seed}
     if 'sources' in tables:
         tables['flux_bias'] = flux_bias(tables['sources'], bins=FLUX_BINS, **common)
         tables['flux_correlation'] = flux_correlation(tables['sources'], **common)
@@ -93,9 +95,9 @@ def _stack(parts):
     return table[['frame', *(column for column in table.colnames if column != 'frame')]]
 
 
-def average_tables(tables, keys):
+def average_tables(tables, keys, *, weights='n'):
     """
-    Average tables of statistics row by row, weighted by the numbers ``n`` that they rest on.
+    Average tables of statistics row by row.
 
     Parameters
     ----------
@@ -103,6 +105,9 @@ def average_tables(tables, keys):
         With the same columns; errors and half widths of intervals (columns ``_low``, ``_high``) add in quadrature.
     keys : tuple of str
         Columns that name a row. Rows that are missing in some tables are averaged over the others.
+    weights : {'n', 'interval'}, optional
+        Weighted by the numbers ``n`` that they rest on, or by the inverse square of the interval from ``low`` to
+        ``high``.
 
     Returns
     -------
@@ -127,7 +132,7 @@ def average_tables(tables, keys):
             rows.setdefault(key, []).append((table, i))
     result = Table()
     for name in tables[0].colnames:
-        column = [_average(name, members, tables[0].colnames) for members in rows.values()]
+        column = [_average(name, members, tables[0].colnames, weights) for members in rows.values()]
         result[name] = column
         result[name].unit = tables[0][name].unit
     return result
@@ -138,15 +143,20 @@ def _rounded(column):
     return np.round(column, 6).tolist() if column.dtype.kind == 'f' else column.tolist()
 
 
-def _average(name, members, names):
+def _average(name, members, names, weighting):
     values = np.array([values_of(table, name)[i] for table, i in members])
     if values.dtype.kind not in 'fiu':
         return values[0]
     if name in ('n', 'n_pixels'):
         return int(values.sum())
-    weights = np.array([values_of(table, 'n')[i] if 'n' in names else 1.0 for table, i in members], dtype=float)
-    base = next((name[:-len(end)] for end in ('_low', '_high') if name.endswith(end) and name[:-len(end)] in names),
-                None)
+    if weighting == 'interval':
+        half = np.array([values_of(table, 'high')[i] - values_of(table, 'low')[i] for table, i in members])
+        weights = 1 / np.maximum(half, 1e-12) ** 2
+        base = 'value' if name in ('low', 'high') else None
+    else:
+        weights = np.array([values_of(table, 'n')[i] if 'n' in names else 1.0 for table, i in members], dtype=float)
+        base = next((name[:-len(end)] for end in ('_low', '_high')
+                     if name.endswith(end) and name[:-len(end)] in names), None)
     centre = values if base is None else np.array([values_of(table, base)[i] for table, i in members])
     good = np.isfinite(values) & np.isfinite(centre) & (weights > 0)
     if not good.any():
@@ -208,7 +218,9 @@ def _combine_recovery(tables, measured, reasons, options, common):
             tables['sweep'] = _sweep_injected(recovery, options)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyUserWarning)   # of maps without a depth, which the table shows
-            tables['depth'] = compare_depth(recovery, false_rate=options['false_rate'], **common)
+            tables['depth'] = compare_depth(recovery, false_rate=options['false_rate'], confidence=options['confidence'],
+                                            n_bootstrap=max(200, options['n_resamples'] // 4),
+                                            seed=common['seed'])
     except ValueError as error:
         reasons['depth'] = str(error)
         return

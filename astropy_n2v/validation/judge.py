@@ -38,8 +38,8 @@ _STORE = 'finished'   # folder of the records of finished frames, in the directo
 
 def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inject=0, n_sources=200, magnitudes=None,
              galaxies=0.0, psf=None, noise=None, detection_image=None, thresholds=DEFAULT_THRESHOLDS, radius=None,
-             false_rate=None, confidence=0.99, limits=None, names=None, denoiser_name=None, seed=0, report_dir=None,
-             overwrite=False, progress_bar=False):
+             false_rate=None, confidence=0.99, n_resamples=1000, limits=None, names=None, denoiser_name=None, seed=0,
+             report_dir=None, overwrite=False, progress_bar=False):
     """
     Find out whether flux and detections survive a denoiser.
 
@@ -73,8 +73,8 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
     noise : `~astropy_n2v.NoiseModel`, optional
         Noise of the frames; by default what uncertainty, header and image tell.
     detection_image : callable, optional
-        Function of a denoised `~astropy.nddata.CCDData` and a PSF that returns the significance map on which users are
-        to detect; the depth is then judged on it.
+        Function of a denoised `~astropy.nddata.CCDData` and an image of the PSF that returns the significance map on
+        which users are to detect; the depth is then judged on it.
     thresholds : sequence of float, optional
         Detection thresholds, in units of the error of the matched filter on the input.
     radius : float, optional
@@ -84,6 +84,8 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
         detections are true.
     confidence : float, optional
         Confidence of intervals.
+    n_resamples : int, optional
+        Number of samples of the bootstrap that intervals are from.
     limits : dict, optional
         Limits of tests other than the default ones, as (lowest, highest) by the name of the test.
     names : list of str, optional
@@ -130,7 +132,7 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
     """
     options = _check_options(inject=inject, n_sources=n_sources, magnitudes=magnitudes, galaxies=galaxies,
                              detection_image=detection_image, thresholds=thresholds, radius=radius,
-                             false_rate=false_rate, confidence=confidence)
+                             false_rate=false_rate, confidence=confidence, n_resamples=n_resamples)
     if not callable(denoiser):
         raise TypeError(f'denoiser must be a function from CCDData to CCDData, got {type(denoiser).__name__}')
     if truth is not None and reference is not None:
@@ -164,7 +166,7 @@ def _check_options(**options):
         raise ValueError('thresholds must hold at least one number, got an empty list')
     if not (np.isfinite(thresholds).all() and (thresholds > 0).all()):
         raise ValueError(f'thresholds must be positive numbers, got {options["thresholds"]}')
-    for name, low in ('inject', 0), ('n_sources', 1):
+    for name, low in ('inject', 0), ('n_sources', 1), ('n_resamples', 100):
         if options[name] != int(options[name]) or options[name] < low:
             raise ValueError(f'{name} must be an integer of at least {low}, got {options[name]}')
     if not 0.5 <= options['confidence'] < 1:
@@ -387,7 +389,8 @@ class _Run:
         frames = [frame for frame, _ in self.kept]
         results = [run_denoiser(self.denoiser, frame) if result is None else result for frame, result in self.kept]
         try:
-            table = judge_exposures(frames, results, confidence=self.options['confidence'], seed=self.seed)
+            table = judge_exposures(frames, results, confidence=self.options['confidence'],
+                                    n_resamples=self.options['n_resamples'], seed=self.seed)
         except ValueError as error:
             reasons['exposures'] = str(error)
             return

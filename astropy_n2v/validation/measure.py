@@ -97,7 +97,7 @@ class FrameTask:
     @property
     def common(self):
         """Keywords of measures that resample."""
-        return {'confidence': self.options['confidence'], 'seed': self.seed}
+        return {'confidence': self.options['confidence'], 'n_resamples': self.options['n_resamples'], 'seed': self.seed}
 
 
 @dataclass
@@ -288,18 +288,29 @@ def _sources(task, measures):
     if not bright.any():
         measures.reasons['bright'] = f'no source with a signal-to-noise ratio above {BRIGHT_SNR}'
         return tables
-    radii = fwhm * np.array([0.5, 0.75, 1.0, 1.5, 2.0, 2.5])
-    growth = compare_growth(task.frame, task.result, positions[bright], radii, annulus=(annulus[0], annulus[1]),
-                            **known, **{**task.common, 'confidence': 1 - (1 - task.options['confidence']) / radii.size})
-    # Radii follow the PSF of each frame.
-    growth['rank'] = np.arange(len(growth))
-    # The change of the flux within a radius, over that flux and not over all of it.
-    expected = np.asarray(growth['growth_before' if task.truth is None else 'growth_true'], dtype=float)
-    for end in ('', '_low', '_high'):
-        growth[f'ratio{end}'] = 1 + np.asarray(growth[f'change{end}'], dtype=float) / expected
+    growth = _growth(task, positions[bright], fwhm * np.array([0.5, 0.75, 1.0, 1.5, 2.0]), annulus)
     return {**tables, 'growth': growth,
             'shapes': compare_shapes(task.frame, task.result, positions[bright], fwhm=fwhm, snr=snr[bright],
                                      noise=task.noise, **known)}
+
+
+def _growth(task, positions, radii, annulus):
+    """Flux within apertures of growing radius over what it should be."""
+    # One of several radii is judged.
+    common = {**task.common, 'confidence': 1 - (1 - task.options['confidence']) / radii.size}
+    known = {'truth': task.truth, 'annulus': annulus, 'mask': task.mask}
+    tables = [compare_growth(task.frame, task.result, positions, radii, **known, **common)]
+    if task.kind == 'truth':
+        tables.append(compare_growth(task.truth, task.result, positions, radii, **known, **common))
+    for table in tables:
+        # The change of the flux within a radius, over that flux and not over all of it.
+        expected = np.asarray(table['growth_before' if task.truth is None else 'growth_true'], dtype=float)
+        for end in ('', '_low', '_high'):
+            table[f'ratio{end}'] = 1 + np.asarray(table[f'change{end}'], dtype=float) / expected
+        table['rank'] = np.arange(len(table))   # radii follow the PSF of each frame
+    # Both estimate the same: with the noise of the frame, or with that of the result.
+    width = [float(np.mean(np.asarray(table['change_high']) - table['change_low'])) for table in tables]
+    return tables[int(np.argmin(width))]
 
 
 def _residual_stars(task, measures):
@@ -329,7 +340,7 @@ def _extra_maps(task):
         return None
 
     def draw(noisy, denoised):
-        image = make(denoised, task.psf)
+        image = make(denoised, task.psf.stamp)
         return np.asarray(getattr(image, 'data', image), dtype=float)
     return {'detection image': draw}
 
