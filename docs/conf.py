@@ -49,6 +49,8 @@ _EXTERNAL = {
     'https://docs.astropy.org/en/stable/': r'astropy(\..*)?',
     'https://photutils.readthedocs.io/en/stable/': r'photutils(\..*)?',
     'https://ccdproc.readthedocs.io/en/stable/': r'ccdproc(\..*)?',
+    'https://reproject.readthedocs.io/en/stable/': r'reproject(\..*)?',
+    'https://scikit-image.org/docs/stable/': r'skimage(\..*)?',
     'https://docs.pytorch.org/docs/stable/': r'(torch(\..*)?|tensor|Module)',
     'https://matplotlib.org/stable/': r'matplotlib(\..*)?',
 }

@@ -167,8 +167,7 @@ def autocorrelation(image, *, truth=None, select=None, mask=None, max_lag=8):
     image : `~astropy.nddata.CCDData` or array_like
         An image, for instance the output of a denoiser.
     truth : array_like, optional
-        The truth, which is subtracted; else a smooth background is, which lowers correlations of
-        long range.
+        The truth, which is subtracted; else a smooth background is, on a scale of 48 pixels or 6 ``max_lag``.
     select : array_like of bool, optional
         True on sky; by default `sky_pixels` of the truth, or of ``image``.
     mask : array_like of bool, optional
@@ -203,7 +202,7 @@ def autocorrelation(image, *, truth=None, select=None, mask=None, max_lag=8):
         raise ValueError(f'max_lag must be positive and smaller than the image, {values.shape}, got {max_lag}')
     sigma = robust_scatter(np.diff(values, axis=1)) / np.sqrt(2)
     sky = choose_sky(select, values.shape, values if true is None else true, sigma)
-    deviation, good = _deviation(values, sky, true, 4.0 * max_lag)
+    deviation, good = _deviation(values, sky, true, max(48.0, 6.0 * max_lag))
     table = correlate(deviation, good, max_lag)
     table.meta['variance_unit'] = '' if unit is None else str(unit ** 2)
     return table

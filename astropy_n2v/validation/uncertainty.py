@@ -4,11 +4,14 @@ Whether the stated uncertainty of a result is right.
 """
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from .inputs import (
     BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, estimate_rows, noise_sigma, stated_sigma)
 
 __all__ = ['judge_uncertainty', 'judge_uncertainty_by_halves']
+
+_SMOOTHING = 2.0   # pixels
 
 
 def _stated(result, uncertainty, unit):
@@ -18,6 +21,13 @@ def _stated(result, uncertainty, unit):
     if stated is None:
         raise ValueError('uncertainty must be given if result states none, got None')
     return stated
+
+
+def _smooth(values):
+    """An image whose noise hardly depends on that of the single pixel."""
+    good = np.isfinite(values)
+    weight = gaussian_filter(good.astype(float), _SMOOTHING)
+    return gaussian_filter(np.where(good, values, 0), _SMOOTHING) / np.maximum(weight, 1e-6)
 
 
 def _bins(image, stated, sigma, good):
@@ -47,8 +57,8 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
     sigma : float or array_like, optional
         Noise of the input, the unit of brightness; by default the stated uncertainty of the sky.
     brightness : array_like, optional
-        Image that says how bright a pixel is; by default the truth, or ``result`` if the
-        reference has noise.
+        Image that says how bright a pixel is; by default the truth, or ``result``,
+        smoothed by 2 pixels, if the reference has noise.
     bins : sequence of float, optional
         Edges in units of ``sigma`` above the sky.
     mask : array_like of bool, optional
@@ -84,7 +94,7 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
     pull = (values - true) / (stated if known is None else np.hypot(stated, known))
     good = np.isfinite(pull)
     if bright is None:
-        bright = true if known is None else values
+        bright = true if known is None else _smooth(values)
     level, sky = _bins(bright, stated, sigma, good)
     parts = {'pull': pull, 'in68': np.abs(pull) <= 1, 'in95': np.abs(pull) <= 1.959964}
     measures = {'mean_pull': ('pull', 'mean'), 'rms_pull': ('pull', 'rms'), 'scatter_pull': ('pull', 'scatter'),
@@ -111,8 +121,8 @@ def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigm
     uncertainty, sigma, bins, mask, confidence, n_resamples, seed
         As for `judge_uncertainty`.
     brightness : array_like, optional
-        Image that says how bright a pixel is; by default ``result``. Not one of the references: their noise
-        would no longer average out.
+        Image that says how bright a pixel is; by default ``result``, smoothed by 2 pixels.
+        Not one of the references: their noise would no longer average out.
 
     Returns
     -------
@@ -141,7 +151,7 @@ def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigm
     stated = _stated(result, uncertainty, unit)
     product = (values - one) * (values - two) / stated ** 2
     good = np.isfinite(product)
-    level, sky = _bins(values if bright is None else bright, stated, sigma, good)
+    level, sky = _bins(_smooth(values) if bright is None else bright, stated, sigma, good)
     table = estimate_rows({'product': product[good]}, level[good], bins, {'square_pull': ('product', 'mean')},
                           labels=block_labels(product.shape)[good], confidence=confidence, n_resamples=n_resamples,
                           seed=seed)
