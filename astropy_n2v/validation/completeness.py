@@ -24,7 +24,8 @@ def wilson_interval(k, n, confidence=0.95):
     some = n > 0
     if some.any():
         low[some], high[some] = binom_conf_interval(k[some], n[some], confidence_level=confidence, interval='wilson')
-    return low, high
+    # Exactly, where rounding leaves 1e-17.
+    return np.where(some & (k == 0), 0.0, low), np.where(some & (k == n), 1.0, high)
 
 
 def check_fraction(name, value):

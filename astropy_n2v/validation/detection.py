@@ -98,9 +98,9 @@ def find_sources(image, threshold, *, method='peaks', fwhm=None, mask=None, n_pi
         Significance map, or an image whose background is subtracted; its mask and what is not
         finite is left out.
     threshold : float
-        In the units of ``image``. For 'daofind' it is compared with the image filtered by the
-        finder's own kernel, in units that keep the noise of an unfiltered white image, so that for
-        an image in units of its noise the threshold is in standard deviations.
+        In the units of ``image``. For 'daofind', of an image in units of its white noise, it is in
+        standard deviations of the image filtered by the finder's own kernel, which is small and
+        sums to zero: a star has a lower score than in the matched filter.
     method : {'peaks', 'daofind', 'segmentation'}, optional
         'peaks': local maxima, for a map that is filtered already. 'daofind':
         `photutils.detection.DAOStarFinder` (Stetson 1987, PASP 99, 191). 'segmentation': connected
@@ -176,7 +176,8 @@ class StarFilter:
         self.inverse = np.where(bad, 0, 1 / np.broadcast_to(sigma, bad.shape) ** 2)
         weight = fftconvolve(self.inverse, self.kernel ** 2, mode='same')
         # Near masks and edges too little of a star is left to tell it from its neighbours.
-        self.useful = weight > 0.25 * np.median(weight[~bad])
+        covered = fftconvolve((~bad).astype(float), self.kernel ** 2, mode='same')
+        self.useful = covered > 0.25 * np.sum(self.kernel ** 2)
         self.error = 1 / np.sqrt(np.where(self.useful, weight, np.inf))
         self.error[~self.useful] = np.inf
 

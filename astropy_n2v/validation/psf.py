@@ -184,7 +184,7 @@ def _choose_stars(data, bad, sigma, size, threshold, n_stars):
             break
         width = np.median(chosen[near, 3])
     near = np.abs(chosen[:, 3] / width - 1) < 0.25
-    return chosen[near][:n_stars], width
+    return chosen[near][:2 * n_stars], width
 
 
 def measure_psf(ccd, *, method='epsf', n_stars=50, size=None, threshold=30.0, stars=None, mask=None):
@@ -196,8 +196,8 @@ def measure_psf(ccd, *, method='epsf', n_stars=50, size=None, threshold=30.0, st
     ccd : `~astropy.nddata.CCDData` or array_like
         The frame.
     method : {'epsf', 'moffat', 'gaussian'}, optional
-        'epsf': an effective PSF of twice the resolution (`photutils.psf.EPSFBuilder`; Anderson &
-        King 2000, PASP 112, 1360). 'moffat' and 'gaussian': fits to each star with
+        'epsf': an effective PSF (`photutils.psf.EPSFBuilder`; Anderson & King 2000, PASP 112,
+        1360), of twice the resolution of the pixels from 16 stars on. 'moffat' and 'gaussian': fits to each star with
         `astropy.modeling`, of which the median is taken.
     n_stars : int, optional
         The largest number of stars, of the brightest.
@@ -250,16 +250,35 @@ def measure_psf(ccd, *, method='epsf', n_stars=50, size=None, threshold=30.0, st
     keep = (x >= half) & (y >= half) & (x < data.shape[1] - half) & (y < data.shape[0] - half)
     x, y = x[keep], y[keep]
     fewest = 5 if method == 'epsf' else 1
-    if len(x) < fewest:
-        raise ValueError(f"ccd must show at least {fewest} isolated stars higher than {threshold} sigma to measure its "
-                         f"PSF (method={method!r}), got {len(x)}: lower threshold, give stars, or give the PSF")
     with warnings.catch_warnings():
-        # A star that does not converge is left out of the median, or down-weighted by the clipping.
+        # A star that does not converge is left out below, or clipped by the builder.
         warnings.simplefilter('ignore')
         widths, models = _fit_stars(data, x, y, half, 'gaussian' if method == 'epsf' else method, width)
-        model = _build_epsf(data, x, y, size) if method == 'epsf' else _median_model(models)
+        keep = np.ones(len(x), dtype=bool) if stars is not None else _common(widths, n_stars)
+        if keep.sum() < fewest:
+            raise ValueError(f"ccd must show at least {fewest} isolated stars higher than {threshold} sigma to measure "
+                             f"its PSF (method={method!r}), got {keep.sum()}: lower threshold, give stars, or give the "
+                             'PSF')
+        widths = widths[keep]
+        if method == 'epsf':
+            model = _build_epsf(data, x[keep], y[keep], size)
+        else:
+            model = _median_model([model for model, good in zip(models, keep) if good])
     error = 1.2533 * np.std(widths, ddof=1) / np.sqrt(len(widths)) if len(widths) > 1 else np.nan
-    return PSF.from_any(model, size=size, fwhm_error=float(error), n_stars=len(x), method=method)
+    return PSF.from_any(model, size=size, fwhm_error=float(error), n_stars=int(keep.sum()), method=method)
+
+
+def _common(widths, n_stars):
+    """The stars among candidates, brightest first: galaxies are wider, blends too, and few have the same width."""
+    good = np.isfinite(widths) & (widths > 0.5)
+    if not good.any():
+        return good
+    # The densest place among the logarithms of the widths.
+    values = np.log(np.where(good, widths, 1.0))
+    density = np.array([np.sum(np.exp(-0.5 * ((values[good] - value) / 0.06) ** 2)) for value in values])
+    mode = values[good][np.argmax(density[good])]
+    keep = good & (np.abs(values - mode) < 0.12)
+    return keep & (np.cumsum(keep) <= n_stars)
 
 
 def _fit_stars(data, x, y, half, method, width):
@@ -296,7 +315,13 @@ def _median_model(models):
 
 
 def _build_epsf(data, x, y, size):
-    stars = extract_stars(NDData(data), Table({'x': x.astype(float), 'y': y.astype(float)}), size=size)
-    result = EPSFBuilder(oversampling=2, maxiters=8, progress_bar=False)(stars)
-    epsf = result.epsf if hasattr(result, 'epsf') else result[0]
+    half, flat = size // 2, data.copy()
+    for ix, iy in zip(x, y):
+        where = slice(iy - half, iy + half + 1), slice(ix - half, ix + half + 1)
+        ring = np.concatenate([data[where][[0, -1]].ravel(), data[where][:, [0, -1]].ravel()])
+        flat[where] = data[where] - np.median(ring)
+    stars = extract_stars(NDData(flat), Table({'x': x.astype(float), 'y': y.astype(float)}), size=size)
+    # Twice the resolution needs several stars in each quarter of a pixel.
+    builder = EPSFBuilder(oversampling=2 if len(x) >= 16 else 1, maxiters=8, progress_bar=False)
+    epsf = builder(stars).epsf
     return ImagePSF(epsf.data, flux=1, x_0=0, y_0=0, origin=epsf.origin, oversampling=epsf.oversampling)

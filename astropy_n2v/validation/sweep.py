@@ -69,7 +69,7 @@ def sweep_thresholds(image, thresholds, *, truth=None, blank=None, radius=3.0, m
         In the units of ``image``.
     truth : `~astropy.table.Table` or array_like, optional
         Positions of the true sources, or of those on a deeper image (columns ``x`` and ``y``, or
-        shape (n, 2)). Those on masked pixels do not count.
+        shape (n, 2)). Those on masked pixels or outside do not count.
     blank : array_like, or list of them, optional
         The same kind of map of frames without sources, or of frames that were turned upside down
         (`flip_frame`) before they were denoised. If it is given, false detections are counted
