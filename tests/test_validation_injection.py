@@ -81,15 +81,21 @@ class TestPSF:
         for dx, dy in ((0.5, 0.5), (0.2, -0.4)):
             assert psf.at(x - dx, y - dy).sum() == pytest.approx(1, abs=0.005)
 
-    @pytest.mark.parametrize(('method', 'tolerance'), [('epsf', 0.12), ('moffat', 0.06)])
-    def test_measured(self, method, tolerance):
+    def test_measured_among_galaxies(self):
         scene = make_scene('survey', (400, 400), seed=4)
-        psf = measure_psf(scene.observe(seed=4), method=method)
-        assert psf.fwhm == pytest.approx(3.24, abs=0.15) and psf.n_stars >= 5 and 0 < psf.fwhm_error < 0.2
-        assert psf.method == method
+        psf = measure_psf(scene.observe(seed=4))
+        assert psf.fwhm == pytest.approx(3.24, abs=0.15) and psf.n_stars >= 5 and 0 < psf.fwhm_error < 0.1
         half, middle = psf.stamp.shape[0] // 2, scene.psf.shape[0] // 2
         truth = scene.psf[middle - half:middle + half + 1, middle - half:middle + half + 1]
-        assert np.abs(psf.stamp - truth / truth.sum()).max() < tolerance * truth.max()
+        assert np.abs(psf.stamp - truth / truth.sum()).max() < 0.06 * truth.max()
+
+    def test_effective(self):
+        ccd = make_noise_frame((256, 256), 1.0, unit='electron', seed=1)
+        positions = injection_positions(ccd.shape, 30, spacing=27, border=14, seed=2)
+        psf = measure_psf(inject_sources(ccd, draw_sources(positions, (-11, -10), seed=3), STAMP, gain=1, seed=4),
+                          method='epsf', size=25)
+        assert psf.fwhm == pytest.approx(PSF.from_any(STAMP).fwhm, abs=0.15) and psf.n_stars == 30
+        assert np.abs(psf.stamp - STAMP).max() < 0.08 * STAMP.max() and psf.method == 'epsf'
 
     def test_gaussian_of_gaussian_stars(self):
         psf = PSF.from_any(make_psf(2.8, kind='gaussian', half_size=12))
@@ -110,7 +116,7 @@ class TestPSF:
         ({'method': 'psfex'}, "method must be one of 'epsf', 'moffat', 'gaussian', got 'psfex'"),
         ({'size': 10}, 'size must be odd and at least 5, got 10'),
         ({'n_stars': 0}, 'n_stars must be at least 1, got 0'),
-        ({}, r'ccd must show at least 5 isolated stars higher than 30.0 sigma .* got 0')])
+        ({'method': 'epsf'}, r'ccd must show at least 16 isolated stars higher than 30.0 sigma .* got 0')])
     def test_errors(self, sky, options, message):
         with pytest.raises(ValueError, match=message):
             measure_psf(sky, **options)
@@ -349,7 +355,8 @@ class TestRecovery:
             noisy, make_psf(3.2, half_size=12), sigma=SIGMA, background=100.0)})
         wide = compare_depth(recovery, false_rate=40, n_bootstrap=60, seed=1)[-1]
         assert wide['gain_lo'] <= 0.02 and wide['gain_hi'] >= -0.05
-        assert wide['gain_hi'] - wide['gain_lo'] < 0.6 * (wide['m50_hi'] - wide['m50_lo'])
+        # Independent ones would differ by 1.4 times as much.
+        assert wide['gain_hi'] - wide['gain_lo'] < wide['m50_hi'] - wide['m50_lo']
 
     def test_kinds_of_blank_frames(self, sky):
         blanks = [make_noise_frame(sky.shape, SIGMA, level=100.0, unit='electron', seed=k) for k in (11, 12)]

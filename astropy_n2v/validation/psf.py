@@ -187,7 +187,7 @@ def _choose_stars(data, bad, sigma, size, threshold, n_stars):
     return chosen[near][:2 * n_stars], width
 
 
-def measure_psf(ccd, *, method='epsf', n_stars=50, size=None, threshold=30.0, stars=None, mask=None):
+def measure_psf(ccd, *, method='moffat', n_stars=50, size=None, threshold=30.0, stars=None, mask=None):
     """
     Measure the point-spread function on the bright, isolated stars of a frame.
 
@@ -195,10 +195,11 @@ def measure_psf(ccd, *, method='epsf', n_stars=50, size=None, threshold=30.0, st
     ----------
     ccd : `~astropy.nddata.CCDData` or array_like
         The frame.
-    method : {'epsf', 'moffat', 'gaussian'}, optional
-        'epsf': an effective PSF (`photutils.psf.EPSFBuilder`; Anderson & King 2000, PASP 112,
-        1360), of twice the resolution of the pixels from 16 stars on. 'moffat' and 'gaussian': fits to each star with
-        `astropy.modeling`, of which the median is taken.
+    method : {'moffat', 'gaussian', 'epsf'}, optional
+        'moffat' and 'gaussian': fits to each star with `astropy.modeling`, of which the median is
+        taken. 'epsf': an effective PSF of any shape (`photutils.psf.EPSFBuilder`; Anderson & King
+        2000, PASP 112, 1360), of twice the resolution of the pixels; it wants 16 bright stars or
+        more.
     n_stars : int, optional
         The largest number of stars, of the brightest.
     size : int, optional
@@ -249,7 +250,8 @@ def measure_psf(ccd, *, method='epsf', n_stars=50, size=None, threshold=30.0, st
     half = size // 2
     keep = (x >= half) & (y >= half) & (x < data.shape[1] - half) & (y < data.shape[0] - half)
     x, y = x[keep], y[keep]
-    fewest = 5 if method == 'epsf' else 1
+    # Twice the resolution needs several stars in each quarter of a pixel.
+    fewest = 16 if method == 'epsf' else 1
     with warnings.catch_warnings():
         # A star that does not converge is left out below, or clipped by the builder.
         warnings.simplefilter('ignore')
@@ -321,7 +323,7 @@ def _build_epsf(data, x, y, size):
         ring = np.concatenate([data[where][[0, -1]].ravel(), data[where][:, [0, -1]].ravel()])
         flat[where] = data[where] - np.median(ring)
     stars = extract_stars(NDData(flat), Table({'x': x.astype(float), 'y': y.astype(float)}), size=size)
-    # Twice the resolution needs several stars in each quarter of a pixel.
-    builder = EPSFBuilder(oversampling=2 if len(x) >= 16 else 1, maxiters=8, progress_bar=False)
+    builder = EPSFBuilder(oversampling=2, smoothing_kernel='quadratic', maxiters=8,
+                          progress_bar=False)
     epsf = builder(stars).epsf
     return ImagePSF(epsf.data, flux=1, x_0=0, y_0=0, origin=epsf.origin, oversampling=epsf.oversampling)
