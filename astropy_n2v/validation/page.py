@@ -51,7 +51,8 @@ a { color: var(--accent); }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: 1rem; }
 figure { margin: 0; break-inside: avoid; } figure.wide { grid-column: 1 / -1; }
 figure img { width: 100%; height: auto; border: 1px solid var(--line); border-radius: 0.4rem; display: block; }
-figcaption { padding: 0.3rem 0.1rem; }
+figcaption { padding: 0.3rem 0.1rem; } picture { display: block; }
+@media (max-width: 40rem) { .wide picture { overflow-x: auto; } .wide img { width: 56rem; max-width: none; } }
 details { border: 1px solid var(--line); border-radius: 0.5rem; margin: 0.5rem 0; padding: 0.4rem 0.8rem; }
 summary { cursor: pointer; font-weight: 600; }
 .scroll { overflow-x: auto; }

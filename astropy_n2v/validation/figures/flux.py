@@ -5,7 +5,7 @@ Figures of photometry: scatter, bias, pulls, apertures.
 
 import numpy as np
 
-from .style import COLOURS, get_axes, get_ink, say_empty
+from .style import COLOURS, get_axes, get_ink, say_empty, set_plain_log
 
 __all__ = ['draw_aperture_noise', 'draw_curve_of_growth', 'draw_flux_bias', 'draw_flux_residuals', 'draw_flux_scatter',
            'draw_pulls']
@@ -111,7 +111,7 @@ def draw_flux_residuals(snr, residual, *, residual_input=None, ylabel='(measured
         ax.plot(values[0], values[2], '.', color=COLOURS['input'], ms=4, label='input', alpha=0.6)
     ax.plot(values[0], values[1], '.', color=COLOURS['output'], ms=4, label='result', alpha=0.8)
     ax.axhline(0, color=get_ink(), lw=0.8)
-    ax.set_xscale('log')
+    set_plain_log(ax.xaxis)
     top = float(np.percentile(np.abs(np.concatenate(values[1:])), 99)) * 1.3 or 1.0
     ax.set(xlabel='signal-to-noise ratio on the input', ylabel=ylabel, ylim=(-top, top))
     ax.legend()
@@ -164,7 +164,7 @@ def draw_flux_bias(snr, bias, lower, upper, *, limit=None, label='result', colou
     if limit is not None:
         ax.axhspan(-factor * limit, factor * limit, color=COLOURS['truth'], alpha=0.18, lw=0)
     ax.axhline(0, color=get_ink(), lw=0.8)
-    ax.set_xscale('log')
+    set_plain_log(ax.xaxis)
     ax.set(xlabel='signal-to-noise ratio on the input', ylabel=f'{ylabel} (%)' if percent else ylabel)
     ax.legend()
     return ax
@@ -209,7 +209,9 @@ def draw_pulls(pulls, *, label='result', colour='output', ax=None):
     ax.stairs(counts / (pulls.size * np.diff(edges)), edges, color=COLOURS[colour],
               label=f'{label}: rms {np.sqrt(np.mean(pulls ** 2)):.2f}')
     x = np.linspace(-5, 5, 201)
-    ax.plot(x, np.exp(-x ** 2 / 2) / np.sqrt(2 * np.pi), color=get_ink(), lw=1, label='normal')
+    # Once, if more than one distribution is drawn.
+    label = None if any(line.get_label() == 'normal' for line in ax.lines) else 'normal'
+    ax.plot(x, np.exp(-x ** 2 / 2) / np.sqrt(2 * np.pi), color=get_ink(), lw=1, label=label)
     ax.set(xlabel='pull', ylabel='density')
     ax.legend()
     return ax
@@ -303,8 +305,8 @@ def draw_aperture_noise(n_pixels, sigma, sigma_pixel, *, sigma_input=None, ax=No
     ax.plot(values[0], values[1], 'o-', ms=4, lw=1, color=COLOURS['output'], label='result')
     ax.plot(values[0], sigma_pixel * np.sqrt(values[0]), '--', lw=1, color=get_ink(),
             label=r'$\sqrt{N}\,\sigma$ of the result')
-    ax.set_xscale('log')
-    ax.set_yscale('log')
+    for axis in ax.xaxis, ax.yaxis:
+        set_plain_log(axis)
     ax.set(xlabel='pixels in the aperture, N', ylabel='scatter of empty apertures')
     ax.legend()
     return ax

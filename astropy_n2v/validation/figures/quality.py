@@ -5,7 +5,7 @@ Figures of image metrics and of noise.
 
 import numpy as np
 
-from .style import COLOURS, get_axes, get_ink, say_empty
+from .style import COLOURS, get_axes, get_ink, say_empty, set_plain_log
 
 __all__ = ['draw_autocorrelation', 'draw_metric_correlation', 'draw_metric_histogram', 'draw_metrics_table',
            'draw_noise_reduction', 'draw_sky_offset']
@@ -96,6 +96,7 @@ def draw_metric_histogram(before, after, *, name, unit='', ax=None):
     for values, colour, label in (before, 'input', 'before'), (after, 'output', 'after'):
         values = values[np.isfinite(values)]
         ax.hist(values, edges, color=COLOURS[colour], alpha=0.6, label=f'{label}: median {np.median(values):.4g}')
+    ax.yaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel=f'{name} ({unit})' if unit else name, ylabel='images')
     ax.legend()
     return ax
@@ -172,7 +173,11 @@ def draw_noise_reduction(signal, reduction, lower=None, upper=None, *, ax=None):
     ax.errorbar(signal[good], reduction[good], errors, fmt='o-', ms=4, lw=1, capsize=3, color=COLOURS['output'])
     ax.axhline(1, color=get_ink(), lw=0.8)
     ax.set_xscale('asinh', linear_width=1)
-    ax.set_yscale('log')
+    ticks = np.array([0, 1, 3, 10, 30, 100, 300, 1000])
+    ax.set_xticks(ticks[ticks <= 1.5 * max(signal[good].max(), 1)], minor=False)
+    ax.xaxis.set_major_formatter('{x:g}')
+    ax.set_xticks([], minor=True)
+    set_plain_log(ax.yaxis)
     ax.set(xlabel='signal of the pixel (sigma of the sky)', ylabel='error before / after')
     return ax
 

@@ -69,3 +69,14 @@ def say_empty(ax, text):
     """Write into empty axes why they are empty."""
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha='center', va='center')
     return ax
+
+
+def set_plain_log(axis):
+    """Make an axis logarithmic, with plain numbers that do not run into each other."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    getattr(axis.axes, f'set_{axis.axis_name}scale')('log')
+    low, high = sorted(axis.get_data_interval())
+    narrow = low > 0 and high / low < 60
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    axis.set_minor_formatter(NullFormatter())
