@@ -146,8 +146,7 @@ def test_read_gives_back_what_was_written(written):
         for column in table.colnames:
             assert other[column].unit == table[column].unit
             if np.asarray(table[column]).dtype.kind == 'f':
-                finite = np.isfinite(np.asarray(table[column]))
-                np.testing.assert_array_equal(np.asarray(other[column])[finite], np.asarray(table[column])[finite])
+                np.testing.assert_array_equal(np.asarray(other[column]), np.asarray(table[column]))
             else:
                 assert list(other[column]) == list(table[column])
 

@@ -260,9 +260,11 @@ def _residual_sources(tables, limits, confidence):
 def _residual_variance(tables, limits, confidence):
     table = _table(tables, 'residual_statistics')
     found = [(*_row(table, i, 'variance_ratio'), f'At {_describe_bin(table, i)}. ') for i in range(1, len(table))]
-    found = [item for item in found if item[2] >= 100 and np.isfinite([item[0], *item[1]]).all()]
+    # A thousand pixels tell a variance to a tenth; fewer tell only large faults.
+    found = [item for item in found if np.isfinite([item[0], *item[1]]).all()
+             and (item[2] >= 1000 or (item[2] >= 100 and item[1][0] > limits[1]))]
     if not found:
-        raise NotMeasured('no bin of brightness with 100 pixels')
+        raise NotMeasured('no bin of brightness with 1000 pixels')
     return max(found, key=lambda item: item[1][0] if item[1][0] > limits[1] else item[1][1] - 1e3)
 
 

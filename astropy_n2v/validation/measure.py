@@ -248,7 +248,9 @@ def find_positions(task):
         own = task.kind is None
         # In a reference with noise of its own, sources have to stand out of that.
         sigma = None if task.kind == 'reference' else task.sky_sigma
-        significance = matched_filter(task.guide, task.psf, sigma=sigma, mask=task.mask)
+        # A truth without sources has no noise that a background could be measured by.
+        level = float(np.median(task.guide[~task.mask])) if np.ptp(task.guide[task.sky]) == 0 else None
+        significance = matched_filter(task.guide, task.psf, sigma=sigma, background=level, mask=task.mask)
         threshold = {'truth': 3.0, 'reference': 5.0, None: _OWN_SNR}[task.kind]
         found = find_sources(significance, threshold, fwhm=task.psf.fwhm, mask=task.mask)
         if not len(found):

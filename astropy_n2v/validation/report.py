@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.table import QTable, Table
+from astropy.table import Table
 
 from ..io.files import replacing
 from .schema import SCHEMA_NAME, SCHEMA_VERSION
@@ -210,7 +210,7 @@ class Report:
         Returns
         -------
         dict
-            It follows `~astropy_n2v.validation.REPORT_SCHEMA`. What is not finite is None.
+            It follows `~astropy_n2v.validation.REPORT_SCHEMA`. NaN is None; what is infinite in tables is text.
         """
         return {'schema': SCHEMA_NAME, 'schema_version': SCHEMA_VERSION, 'meta': _plain(self.meta),
                 'passed': self.passed, 'checks': [check.to_dict() for check in self.checks],
@@ -349,18 +349,22 @@ def table_to_dict(table):
         values = column.value if isinstance(column, u.Quantity) else np.ma.getdata(column)
         columns[name] = {'unit': '' if column.unit is None else column.unit.to_string(),
                          'description': column.info.description or '', 'dtype': values.dtype.kind,
-                         'values': _plain(np.asarray(values))}
-    return {'n_rows': len(table), 'columns': columns}
+                         'values': _plain_column(np.asarray(values))}
+    # Of what describes it, numbers and text.
+    meta = {str(key): value for key, value in table.meta.items() if isinstance(value, (str, int, float))}
+    return {'n_rows': len(table), 'meta': _plain(meta), 'columns': columns}
 
 
 def table_from_dict(content):
     """A table from what `table_to_dict` made of it."""
-    table = Table() if not any(c['unit'] for c in content['columns'].values()) else QTable()
+    table = Table(meta=dict(content['meta']))
     for name, column in content['columns'].items():
         kind = {'f': float, 'i': int, 'u': int, 'b': bool}.get(column['dtype'], str)
         values = np.array([np.nan if value is None else value for value in column['values']] if kind is float
                           else column['values'], dtype=kind)
-        table[name] = values * u.Unit(column['unit']) if column['unit'] else values
+        table[name] = values
+        if column['unit']:
+            table[name].unit = u.Unit(column['unit'])
         table[name].info.description = column['description'] or None
     return table
 
@@ -368,6 +372,13 @@ def table_from_dict(content):
 def _numbers(check):
     pair = (None, None) if check.interval is None else check.interval
     return [np.nan if value is None else float(value) for value in (check.value, *pair, *check.limits)]
+
+
+def _plain_column(values):
+    """Values of a column for JSON: NaN becomes None, and what is infinite becomes text that `float` understands."""
+    if values.dtype.kind != 'f':
+        return _plain(values)
+    return [value if math.isfinite(value) else None if math.isnan(value) else str(value) for value in values.tolist()]
 
 
 def _plain(value):

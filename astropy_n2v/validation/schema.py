@@ -49,10 +49,11 @@ _COLUMN = {
 
 _TABLE = {
     'type': 'object',
-    'required': ['n_rows', 'columns'],
+    'required': ['n_rows', 'meta', 'columns'],
     'additionalProperties': False,
     'properties': {
         'n_rows': {'type': 'integer', 'minimum': 0},
+        'meta': {'type': 'object'},
         'columns': {'type': 'object', 'additionalProperties': _COLUMN},
     },
 }
