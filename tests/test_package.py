@@ -64,9 +64,9 @@ print(json.dumps([time.perf_counter() - start, [name for name in {HEAVY} if name
     assert min(seconds for seconds, _ in runs) < 1
 
 
-def test_simulation_and_noise_know_no_torch():
+def test_simulation_noise_and_validation_know_no_torch():
     code = """
-import astropy_n2v.noise, astropy_n2v.scaling, astropy_n2v.simulate
+import astropy_n2v.noise, astropy_n2v.scaling, astropy_n2v.simulate, astropy_n2v.validation
 print(json.dumps('torch' in sys.modules))
 """
     assert run_python(code) is False
