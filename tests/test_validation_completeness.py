@@ -48,9 +48,9 @@ def test_binomial_intervals_cover_at_their_rate(rng, confidence):
 
 @pytest.mark.parametrize('errors', ['hessian', 'bootstrap'])
 def test_errors_of_the_fit_cover_at_their_rate(errors):
-    repeats, pulls = (300, []) if errors == 'hessian' else (50, [])
+    repeats, pulls = (300, []) if errors == 'hessian' else (40, [])
     for seed in range(repeats):
-        fit = fit_completeness(*_sources(np.random.default_rng(seed), 400), errors=errors, n_bootstrap=40, seed=seed)
+        fit = fit_completeness(*_sources(np.random.default_rng(seed), 400), errors=errors, n_bootstrap=30, seed=seed)
         pulls.append([(fit.m50 - 21) / fit.m50_error, (fit.m90 - 21 + 0.2 * np.log(9)) / fit.m90_error,
                       (fit.width - 0.2) / fit.width_error])
     pulls = np.array(pulls)

@@ -226,7 +226,7 @@ def compare_depth(recovery, *, false_rate=None, purity=None, reference='matched 
     ...                               n_sources=30, seed=3)
     >>> depth = compare_depth(recovery, false_rate=40, seed=4)
     >>> gain = dict(zip(depth['image'], depth['gain']))
-    >>> gain['matched filter'] == 0 and gain['raw'] < 0
+    >>> bool(gain['matched filter'] == 0 and gain['raw'] < 0)
     True
     """
     if false_rate is not None and purity is not None:

@@ -267,7 +267,9 @@ def inject_realisations(ccd, psf, *, n_realisations=10, n_sources=200, magnitude
     _, bad = frame_arrays(ccd, mask)
     psf.check_fits(bad.shape)
     spacing = 6 * psf.fwhm if spacing is None else spacing
-    for rng in np.random.default_rng(seed).spawn(n_realisations):
+    parent = np.random.default_rng(seed)
+    for _ in range(n_realisations):
+        rng = parent.spawn(1)[0]
         positions = injection_positions(bad.shape, n_sources, spacing=spacing, mask=bad, avoid=avoid,
                                         border=spacing / 4, seed=rng)
         sources = draw_sources(positions, magnitudes, zeropoint=zeropoint, galaxies=galaxies,
