@@ -17,6 +17,7 @@ _COMMANDS = {
     'demo': 'Denoise a simulated observation and show how much it gains.',
     'denoise': 'Denoise FITS files.',
     'train': 'Train a model on FITS files.',
+    'validate': 'Find out whether flux and detections survive denoising.',
 }
 
 

@@ -1,0 +1,179 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+``astropy-n2v validate``.
+"""
+
+import click
+
+from .common import HoleType, Reporter, expand_files, given, one_or_list, verbosity_options
+
+__all__ = ['command']
+
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+class _PairType(click.ParamType):
+    """Two numbers, such as -12,-6."""
+
+    name = 'bright,faint'
+
+    def convert(self, value, param, ctx):
+        """From text to a pair."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            bright, faint = (float(part) for part in value.split(','))
+        except ValueError:
+            self.fail(f'{value!r} must be two magnitudes such as -12,-6', param, ctx)
+        return bright, faint
+
+
+@click.command('validate')
+@click.argument('files', nargs=-1, required=True, metavar='FILES...')
+@click.option('--report', 'report_dir', metavar='DIR', type=click.Path(),
+              help='Directory for report.html, report.json, tables and figures. Frames whose results are there are not '
+                   'computed again.')
+@click.option('--model', metavar='MODEL',
+              help="'default' (the shipped weights), 'self', 'adapt', or a file that 'train' wrote.")
+@click.option('--truth', multiple=True, metavar='FILE', type=click.Path(),
+              help='The noise-free image; repeat it to give one for each of the files.')
+@click.option('--reference', multiple=True, metavar='FILE',
+              help="A deeper or independent image, aligned by its WCS; repeat it to give one for each of the files. "
+                   "'others': the files are aligned exposures, each judged by the others.")
+@click.option('--inject', type=click.IntRange(min=0), default=0, show_default=True, metavar='N',
+              help='Inject artificial sources into each frame, N times, before it is denoised.')
+@click.option('--n-sources', type=click.IntRange(min=1), default=200, show_default=True,
+              help='Artificial sources at a time; fewer where they do not fit.')
+@click.option('--magnitudes', type=_PairType(),
+              help='Brightest and faintest artificial source, -2.5 log10(flux in data units).')
+@click.option('--galaxies', type=click.FloatRange(0, 1), help='Fraction of artificial sources that are galaxies.')
+@click.option('--psf', metavar='FILE', type=click.Path(),
+              help='FITS image of the point-spread function; by default it is measured.')
+@click.option('--threshold', 'thresholds', multiple=True, type=_POSITIVE,
+              help='Detection threshold, in units of the error of the matched filter; may be repeated.')
+@click.option('--false-rate', type=_POSITIVE, help='False detections per megapixel at which depths are compared.')
+@click.option('--confidence', type=click.FloatRange(0.5, 1, max_open=True), help='Confidence of intervals.')
+@click.option('--ext', multiple=True, metavar='EXT',
+              help='Extension to validate: its number, name, or name,version. May be repeated. By default SCI, or all '
+                   'science images.')
+@click.option('--ignore-bits', default='0', metavar='BITS',
+              help="Bits of the quality extension (DQ) that do no harm: their sum or a list; 'None': all of them.")
+@click.option('--gain', type=_POSITIVE, help='Electrons per data unit.')
+@click.option('--readnoise', type=click.FloatRange(min=0), help='Read noise in electrons.')
+@click.option('--satlevel', type=float, help='Data at or above it are saturated.')
+@click.option('--hole', type=HoleType(), help='What the network does not see around a pixel.')
+@click.option('--strength', type=click.FloatRange(0, 1), help='From 0 (the data) to 1 (the posterior mean).')
+@click.option('--device', help="'auto', 'cpu', 'cuda', ...")
+@click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of all that is random.')
+@click.option('--strict', is_flag=True, help='Exit with status 1 if a test fails.')
+@click.option('--overwrite', is_flag=True, help='Replace an earlier report.')
+@verbosity_options
+@click.pass_context
+def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ext, ignore_bits, gain, readnoise,
+            satlevel, hole, strength, device, seed, strict, overwrite, **options):
+    """
+    Find out whether flux and detections survive denoising.
+
+    Makes all tests that the inputs allow, and prints the verdicts: pass, fail, inconclusive (the
+    data do not decide), or not run. With --report, writes one HTML page with all of it, and
+    tables and figures.
+
+    \b
+    Examples:
+      astropy-n2v validate night1/*.fits --inject 3 --report validation
+      astropy-n2v validate exposures/*.fits --reference others --report validation
+    """
+    from ..batch import describe_error
+    from ..io import read_fits_images
+    from ..validation import validate
+    from .denoise import _parse_bits
+    ignore_bits = _parse_bits(ignore_bits)
+    files = expand_files(files)
+    with Reporter.of(ctx) as report:
+        frames, names, parents, bad = [], [], [], []
+        for i, file in enumerate(files):
+            report.begin(file)
+            try:
+                images = read_fits_images(file, list(ext) or None, ignore_bits=ignore_bits)
+                frames += [_with_noise(image, gain, readnoise) for image in images]
+                names += [f'{file}[{n + 1}]' if len(images) > 1 else file for n in range(len(images))]
+                parents += [i] * len(images)
+            except (OSError, ValueError, TypeError) as error:
+                bad.append(file)
+                report.error(f'{file}: error: {describe_error(error, file)}')
+        report.begin('')
+        if not frames:
+            raise click.ClickException('no frame to validate')
+        try:
+            denoiser, name = _make_denoiser(model, **given(gain=gain, readnoise=readnoise, satlevel=satlevel,
+                                                           hole=hole, strength=strength, device=device, seed=seed))
+            others = list(reference) == ['others']
+            result = validate(
+                frames, denoiser, names=names, denoiser_name=name, report_dir=report_dir, overwrite=overwrite,
+                truth=_of_parents('--truth', truth, parents, len(files)),
+                reference='others' if others else _of_parents('--reference', reference, parents, len(files)),
+                psf=None if psf is None else read_fits_images(psf)[0].data, seed=seed,
+                detection_image=_detection_image(), progress_bar=report.progress_bar,
+                **given(thresholds=thresholds or None, **options))
+        except (OSError, ValueError, TypeError) as error:
+            raise click.ClickException(describe_error(error)) from error
+        failed_frames = [frame for frame in result.meta['frames'] if frame['status'] == 'failed']
+        for frame in failed_frames:
+            report.error(f'{frame["name"]}: error: {frame["error"]}')
+        report.result(result.summary())
+        for advice in result.meta['advice']:
+            report.result(advice)
+        if report_dir is not None:
+            import os
+            report.result(f'report: {os.path.join(report_dir, "report.html")}')
+    if bad or failed_frames or (strict and not result.passed):
+        ctx.exit(1)
+
+
+def _with_noise(image, gain, readnoise):
+    """A frame that says by its header what the command line says of its noise."""
+    for keyword, value in ('GAIN', gain), ('RDNOISE', readnoise):
+        if value is not None:
+            image.header[keyword] = value
+    return image
+
+
+def _of_parents(option, values, parents, n):
+    """One file, or that of each frame, from one for each of the files of the command line."""
+    if len(values) < 2:
+        return one_or_list(values)
+    if len(values) != n:
+        raise click.UsageError(f'{option} must be given once, or once for each of the {n} files, got {len(values)}')
+    return [values[i] for i in parents]
+
+
+def _make_denoiser(model, **options):
+    """A denoiser and a name that changes whenever it does."""
+    import hashlib
+    import os
+
+    from .. import __version__, denoise
+    from ..config import conf
+    model = model or conf.default_model
+    name = f'denoise, model {os.path.basename(model)}'
+    identity = f'{__version__} {sorted(options.items())}'
+    if model not in ('default', 'self', 'adapt'):
+        from ..denoiser import Denoiser
+        model = Denoiser.load(model)   # once, and not for each frame
+        identity += model.sha256
+    elif model != 'self':
+        from importlib.resources import files
+        for weights in sorted(files('astropy_n2v.weights').iterdir(), key=lambda path: path.name):
+            if weights.name.endswith('.safetensors'):
+                identity += hashlib.sha256(weights.read_bytes()).hexdigest()
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
+    return (lambda ccd: denoise(ccd, model, **options)), f'{name} ({digest})'
+
+
+def _detection_image():
+    """The function that makes the map to detect on, where this version has one."""
+    from importlib import import_module
+    try:
+        return import_module('..detection', __package__).detection_image
+    except (ImportError, AttributeError):
+        return None

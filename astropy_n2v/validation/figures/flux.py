@@ -1,0 +1,312 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Figures of photometry: scatter, bias, pulls, apertures.
+"""
+
+import numpy as np
+
+from .style import COLOURS, get_axes, get_ink, say_empty, set_plain_log
+
+__all__ = ['draw_aperture_noise', 'draw_curve_of_growth', 'draw_flux_bias', 'draw_flux_residuals', 'draw_flux_scatter',
+           'draw_pulls']
+
+
+def _finite(*arrays):
+    """Arrays of one length as floats, where all of them are finite."""
+    arrays = [np.asarray(array, dtype=float).ravel() for array in arrays]
+    if len({array.size for array in arrays}) != 1:
+        raise ValueError(f'arrays must have the same length, got {[array.size for array in arrays]}')
+    good = np.logical_and.reduce([np.isfinite(array) for array in arrays])
+    return [array[good] for array in arrays]
+
+
+def draw_flux_scatter(flux, flux_result, *, flux_input=None, labels=('true flux', 'measured flux'), unit='', ax=None):
+    """
+    Draw fluxes on the result against those that they should be.
+
+    Parameters
+    ----------
+    flux, flux_result : array_like
+        What they should be, and what was measured on the result, shape (n,).
+    flux_input : array_like, optional
+        What was measured on the input.
+    labels : tuple of str, optional
+        Of the axes.
+    unit : str, optional
+        Of the fluxes.
+    ax : `~matplotlib.axes.Axes`, optional
+        Where to draw; by default a new figure is made.
+
+    Returns
+    -------
+    `~matplotlib.axes.Axes`
+        The axes. The correlation in the title is that of the fluxes, which the brightest rule.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation.figures import draw_flux_scatter
+    >>> draw_flux_scatter([1, 10, 100], [1.1, 9.0, 101.0]).get_title()
+    'correlation 0.9999'
+    """
+    ax = get_axes(ax)
+    values = _finite(flux, flux_result, *([] if flux_input is None else [flux_input]))
+    if values[0].size < 2:
+        return say_empty(ax, 'fewer than two sources')
+    width = max(float(np.median(np.abs(values[0]))) / 30, 1e-30)
+    if flux_input is not None:
+        ax.plot(values[0], values[2], '.', color=COLOURS['input'], ms=4, label='input', alpha=0.7)
+    ax.plot(values[0], values[1], '.', color=COLOURS['output'], ms=4, label='result', alpha=0.8)
+    ends = [values[0].min(), values[0].max()]
+    ax.plot(ends, ends, '-', color=get_ink(), lw=0.8, label='equal')
+    for axis in ('x', 'y'):
+        getattr(ax, f'set_{axis}scale')('asinh', linear_width=width)
+    suffix = f' ({unit})' if unit else ''
+    ax.set(xlabel=labels[0] + suffix, ylabel=labels[1] + suffix,
+           title=f'correlation {np.corrcoef(values[0], values[1])[0, 1]:.4f}')
+    ax.legend()
+    return ax
+
+
+def draw_flux_residuals(snr, residual, *, residual_input=None, ylabel='(measured - true) / error', ax=None):
+    """
+    Draw residuals of fluxes against signal-to-noise ratio.
+
+    Parameters
+    ----------
+    snr, residual : array_like
+        Signal-to-noise ratios, not from the measurement that is judged, and residuals on the result.
+    residual_input : array_like, optional
+        Residuals on the input.
+    ylabel : str, optional
+        What the residuals are.
+    ax : `~matplotlib.axes.Axes`, optional
+        Where to draw; by default a new figure is made.
+
+    Returns
+    -------
+    `~matplotlib.axes.Axes`
+        The axes.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation.figures import draw_flux_residuals
+    >>> draw_flux_residuals([3, 10, 30], [-0.5, 0.1, 0.0]).get_xscale()
+    'log'
+    """
+    ax = get_axes(ax)
+    values = _finite(snr, residual, *([] if residual_input is None else [residual_input]))
+    if not values[0].size:
+        return say_empty(ax, 'no source')
+    if residual_input is not None:
+        ax.plot(values[0], values[2], '.', color=COLOURS['input'], ms=4, label='input', alpha=0.6)
+    ax.plot(values[0], values[1], '.', color=COLOURS['output'], ms=4, label='result', alpha=0.8)
+    ax.axhline(0, color=get_ink(), lw=0.8)
+    set_plain_log(ax.xaxis)
+    top = float(np.percentile(np.abs(np.concatenate(values[1:])), 99)) * 1.3 or 1.0
+    ax.set(xlabel='signal-to-noise ratio on the input', ylabel=ylabel, ylim=(-top, top))
+    ax.legend()
+    return ax
+
+
+def draw_flux_bias(snr, bias, lower, upper, *, limit=None, label='result', colour='output', ylabel='flux bias',
+                   percent=True, ax=None):
+    """
+    Draw the bias of fluxes in bins of signal-to-noise ratio, with intervals.
+
+    Parameters
+    ----------
+    snr, bias, lower, upper : array_like
+        Signal-to-noise ratios of the bins, bias in each, and the ends of its interval, shape (n,).
+    limit : float, optional
+        The largest bias that is accepted, drawn as a band.
+    label, ylabel : str, optional
+        Of the points and of the axis.
+    colour : str, optional
+        Key of `~astropy_n2v.validation.figures.COLOURS`.
+    percent : bool, optional
+        Whether to show fractions as percentages.
+    ax : `~matplotlib.axes.Axes`, optional
+        Where to draw; by default a new figure is made.
+
+    Returns
+    -------
+    `~matplotlib.axes.Axes`
+        The axes.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation.figures import draw_flux_bias
+    >>> draw_flux_bias([5, 20], [-0.1, 0], [-0.2, -0.01], [-0.02, 0.01]).get_ylabel()
+    'flux bias (%)'
+    """
+    ax = get_axes(ax)
+    factor = 100 if percent else 1
+    snr, bias, lower, upper = _finite(snr, bias, lower, upper)
+    if not snr.size:
+        return say_empty(ax, 'no bin with enough sources')
+    errors = factor * np.clip([bias - lower, upper - bias], 0, None)
+    ax.errorbar(snr, factor * bias, errors, fmt='o-', ms=4, lw=1, capsize=3, color=COLOURS[colour], label=label)
+    if limit is not None:
+        ax.axhspan(-factor * limit, factor * limit, color=COLOURS['truth'], alpha=0.18, lw=0)
+    ax.axhline(0, color=get_ink(), lw=0.8)
+    set_plain_log(ax.xaxis)
+    ax.set(xlabel='signal-to-noise ratio on the input', ylabel=f'{ylabel} (%)' if percent else ylabel)
+    ax.legend()
+    return ax
+
+
+def draw_pulls(pulls, *, label='result', colour='output', ax=None):
+    """
+    Draw the distribution of pulls, (measured - true) / stated error, and what it should be.
+
+    Parameters
+    ----------
+    pulls : array_like
+        Pulls of pixels or sources.
+    label : str, optional
+        What they are of.
+    colour : str, optional
+        Key of `~astropy_n2v.validation.figures.COLOURS`.
+    ax : `~matplotlib.axes.Axes`, optional
+        Where to draw; by default a new figure is made.
+
+    Returns
+    -------
+    `~matplotlib.axes.Axes`
+        The axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.validation.figures import draw_pulls
+    >>> ax = draw_pulls(np.random.default_rng(0).normal(size=1000))
+    >>> ax.get_xlabel()
+    'pull'
+    """
+    ax = get_axes(ax)
+    pulls, = _finite(pulls)
+    if not pulls.size:
+        return say_empty(ax, 'no pull')
+    edges = np.linspace(-5, 5, 51)
+    # Those beyond the axis count in its last bins, and in the norm.
+    counts = np.histogram(np.clip(pulls, -4.999, 4.999), edges)[0]
+    ax.stairs(counts / (pulls.size * np.diff(edges)), edges, color=COLOURS[colour], fill=True, alpha=0.4)
+    ax.stairs(counts / (pulls.size * np.diff(edges)), edges, color=COLOURS[colour],
+              label=f'{label}: rms {np.sqrt(np.mean(pulls ** 2)):.2f}')
+    x = np.linspace(-5, 5, 201)
+    # Once, if more than one distribution is drawn.
+    label = None if any(line.get_label() == 'normal' for line in ax.lines) else 'normal'
+    ax.plot(x, np.exp(-x ** 2 / 2) / np.sqrt(2 * np.pi), color=get_ink(), lw=1, label=label)
+    ax.set(xlabel='pull', ylabel='density')
+    ax.legend()
+    return ax
+
+
+def draw_curve_of_growth(radii, ratio, lower=None, upper=None, *, limit=None, label='result / input', ax=None):
+    """
+    Draw how the flux within apertures of growing radius compares to what it should be.
+
+    Parameters
+    ----------
+    radii, ratio : array_like
+        Radii in pixels, and flux over what it should be, shape (n,).
+    lower, upper : array_like, optional
+        Ends of the intervals of the ratio.
+    limit : float, optional
+        The largest deviation from one that is accepted, drawn as a band.
+    label : str, optional
+        What the ratio is.
+    ax : `~matplotlib.axes.Axes`, optional
+        Where to draw; by default a new figure is made.
+
+    Returns
+    -------
+    `~matplotlib.axes.Axes`
+        The axes.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation.figures import draw_curve_of_growth
+    >>> draw_curve_of_growth([1, 2, 3], [0.9, 0.99, 1.0]).get_xlabel()
+    'aperture radius (pixels)'
+    """
+    ax = get_axes(ax)
+    lower, upper = (ratio if end is None else end for end in (lower, upper))
+    radii, ratio, lower, upper = _finite(radii, ratio, lower, upper)
+    if not radii.size:
+        return say_empty(ax, 'no curve of growth')
+    errors = np.clip([ratio - lower, upper - ratio], 0, None)
+    ax.errorbar(radii, ratio, errors, fmt='o-', ms=4, lw=1, capsize=3, color=COLOURS['output'], label=label)
+    if limit is not None:
+        ax.axhspan(1 - limit, 1 + limit, color=COLOURS['truth'], alpha=0.18, lw=0)
+    ax.axhline(1, color=get_ink(), lw=0.8)
+    ax.set(xlabel='aperture radius (pixels)', ylabel='flux ratio')
+    ax.legend()
+    return ax
+
+
+def draw_aperture_noise(n_pixels, sigma, sigma_pixel, *, sigma_input=None, ax=None):
+    """
+    Draw the scatter of empty apertures against their size, and that of noise without correlation.
+
+    Parameters
+    ----------
+    n_pixels, sigma : array_like
+        Pixels in the apertures, and the scatter of their sums on the result, shape (n,).
+    sigma_pixel : float
+        Standard deviation of a single pixel of the result.
+    sigma_input : array_like, optional
+        The scatter on the input.
+    ax : `~matplotlib.axes.Axes`, optional
+        Where to draw; by default a new figure is made.
+
+    Returns
+    -------
+    `~matplotlib.axes.Axes`
+        The axes.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation.figures import draw_aperture_noise
+    >>> draw_aperture_noise([1, 9, 25], [1, 6, 15], 1.0).get_yscale()
+    'log'
+    """
+    ax = get_axes(ax)
+    values = _finite(n_pixels, sigma, *([] if sigma_input is None else [sigma_input]))
+    if not values[0].size:
+        return say_empty(ax, 'no empty aperture')
+    if sigma_input is not None:
+        ax.plot(values[0], values[2], 'o-', ms=4, lw=1, color=COLOURS['input'], label='input')
+    ax.plot(values[0], values[1], 'o-', ms=4, lw=1, color=COLOURS['output'], label='result')
+    ax.plot(values[0], sigma_pixel * np.sqrt(values[0]), '--', lw=1, color=get_ink(),
+            label=r'$\sqrt{N}\,\sigma$ of the result')
+    for axis in ax.xaxis, ax.yaxis:
+        set_plain_log(axis)
+    ax.set(xlabel='pixels in the aperture, N', ylabel='scatter of empty apertures')
+    ax.legend()
+    return ax

@@ -1,0 +1,82 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Colours and settings that the figures share.
+"""
+
+from contextlib import contextmanager
+
+__all__ = ['COLOURS', 'figure_style']
+
+#: Colours that can be told apart on white and on black, and by the colour-blind.
+COLOURS = {'input': '#8b919a', 'output': '#3d85c6', 'matched': '#e08a1e', 'truth': '#2f9e74', 'bad': '#cc4c5c'}
+
+_LINES = {'light': ('#1d232b', '#ffffff', '#c9ced6'), 'dark': ('#e4e8ee', '#161a20', '#454c57')}
+
+
+@contextmanager
+def figure_style(theme='light'):
+    """
+    Settings of matplotlib while figures are drawn; afterwards they are what they were.
+
+    Parameters
+    ----------
+    theme : {'light', 'dark'}, optional
+        Dark lines on white, or light lines on near black.
+
+    Raises
+    ------
+    ValueError
+        If ``theme`` is neither.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> from astropy_n2v.validation.figures import figure_style
+    >>> with figure_style('dark'):
+    ...     matplotlib.rcParams['text.color']
+    '#e4e8ee'
+    """
+    import matplotlib
+    if theme not in _LINES:
+        raise ValueError(f"theme must be 'light' or 'dark', got {theme!r}")
+    ink, paper, grid = _LINES[theme]
+    with matplotlib.rc_context({
+            'text.color': ink, 'axes.labelcolor': ink, 'axes.edgecolor': ink, 'axes.titlecolor': ink,
+            'xtick.color': ink, 'ytick.color': ink, 'figure.facecolor': paper, 'axes.facecolor': paper,
+            'savefig.facecolor': paper, 'legend.facecolor': paper, 'legend.edgecolor': grid, 'grid.color': grid,
+            'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True, 'grid.linewidth': 0.5,
+            'axes.axisbelow': True, 'font.size': 10, 'axes.titlesize': 10.5, 'legend.fontsize': 8.5,
+            'legend.framealpha': 0.85, 'axes.linewidth': 0.8}):
+        yield
+
+
+def get_ink():
+    """The colour of text and reference lines in the present style."""
+    import matplotlib
+    return matplotlib.rcParams['text.color']
+
+
+def get_axes(ax):
+    """The axes given, or those of a new figure."""
+    if ax is not None:
+        return ax
+    from matplotlib.figure import Figure
+    # No pyplot: its figures live until they are closed.
+    return Figure(figsize=(5, 3.8), layout='constrained').subplots()
+
+
+def say_empty(ax, text):
+    """Write into empty axes why they are empty."""
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha='center', va='center')
+    return ax
+
+
+def set_plain_log(axis):
+    """Make an axis logarithmic, with plain numbers that do not run into each other."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    getattr(axis.axes, f'set_{axis.axis_name}scale')('log')
+    low, high = sorted(axis.get_data_interval())
+    narrow = low > 0 and high / low < 60
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,239 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The page of a report: one HTML file that needs nothing else.
+"""
+
+import base64
+import math
+from html import escape
+
+import numpy as np
+
+from .report import describe_limits, format_number
+
+__all__ = ['render_page']
+
+_MAX_ROWS = 40   # of a table on the page; all are in the files
+
+_VERDICT_CLASSES = {'pass': 'pass', 'fail': 'fail', 'inconclusive': 'unclear', 'not run': 'notrun'}
+_VERDICT_MARKS = {'pass': '✓', 'fail': '✗', 'inconclusive': '?', 'not run': '–'}
+
+_STYLE = """
+:root { color-scheme: light dark; --paper: #ffffff; --card: #f5f6f8; --ink: #1d232b; --soft: #59616d;
+  --line: #d5d9e0; --accent: #2a6fb0; --pass: #1d7a55; --fail: #b3303f; --unclear: #9a6200; --notrun: #6a727d; }
+@media (prefers-color-scheme: dark) { :root { --paper: #161a20; --card: #1f252d; --ink: #e4e8ee; --soft: #a3abb7;
+  --line: #39414c; --accent: #7fb4e6; --pass: #58c79a; --fail: #f08491; --unclear: #e6b04f; --notrun: #a3abb7; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 76rem; padding: 1.2rem clamp(0.8rem, 3vw, 2.2rem) 4rem; background: var(--paper);
+  color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
+  overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: 0.4rem 0 0.2rem; }
+h2 { font-size: 1.25rem; margin: 2.4rem 0 0.7rem; padding-bottom: 0.25rem; border-bottom: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 0; }
+p { margin: 0.4rem 0; }
+a { color: var(--accent); }
+.soft, figcaption, .question { color: var(--soft); font-size: 0.9rem; }
+.verdicts { display: flex; flex-wrap: wrap; gap: 0.5rem; margin: 0.9rem 0; padding: 0; list-style: none; }
+.badge { display: inline-block; padding: 0.1rem 0.6rem; border-radius: 1rem; border: 1px solid currentColor;
+  font-size: 0.85rem; font-weight: 600; white-space: nowrap; }
+.pass { color: var(--pass); } .fail { color: var(--fail); } .unclear { color: var(--unclear); }
+.notrun { color: var(--notrun); }
+.banner { border-left: 5px solid currentColor; padding: 0.5rem 0.9rem; background: var(--card); margin: 1rem 0; }
+.banner p, .banner li { color: var(--ink); }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 0.8rem; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 0.5rem; padding: 0.8rem 0.9rem;
+  break-inside: avoid; }
+.card header { display: flex; justify-content: space-between; align-items: flex-start; gap: 0.6rem; }
+.card .value { font-size: 1.15rem; font-weight: 600; margin: 0.4rem 0 0; font-variant-numeric: tabular-nums; }
+.scale { width: 100%; height: 22px; display: block; margin: 0.3rem 0; }
+.scale .band { fill: var(--pass); opacity: 0.22; } .scale .axis { stroke: var(--line); }
+.scale .mark { stroke: var(--ink); stroke-width: 2; } .scale circle { fill: var(--ink); }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: 1rem; }
+figure { margin: 0; break-inside: avoid; } figure.wide { grid-column: 1 / -1; }
+figure img { width: 100%; height: auto; border: 1px solid var(--line); border-radius: 0.4rem; display: block; }
+figcaption { padding: 0.3rem 0.1rem; } picture { display: block; }
+@media (max-width: 40rem) { .wide picture { overflow-x: auto; } .wide img { width: 56rem; max-width: none; } }
+details { border: 1px solid var(--line); border-radius: 0.5rem; margin: 0.5rem 0; padding: 0.4rem 0.8rem; }
+summary { cursor: pointer; font-weight: 600; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; margin: 0.5rem 0; }
+th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 600; }
+td.text { text-align: left; }
+@media print { body { max-width: none; padding: 0; font-size: 10pt; } .card, details { border-color: #999; }
+  .cards { grid-template-columns: 1fr 1fr; } .figures { grid-template-columns: 1fr 1fr; } h2 { break-after: avoid; } }
+"""
+
+
+def render_page(report, figures):
+    """
+    Render a report as one HTML page, images embedded.
+
+    Parameters
+    ----------
+    report : Report
+        The report.
+    figures : list of `~astropy_n2v.validation.figures.DrawnFigure`
+        Its figures.
+
+    Returns
+    -------
+    str
+        The page.
+    """
+    name = escape(str(report.meta.get('denoiser', 'denoiser')))
+    parts = [_heading(report, name), _banner(report), _checks(report), _advice(report), _figures(figures),
+             _tables(report), _provenance(report)]
+    return ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f'<title>Validation of {name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n'
+            + '\n'.join(part for part in parts if part) + '\n</body>\n</html>\n')
+
+
+def _badge(verdict, text=None):
+    return (f'<span class="badge {_VERDICT_CLASSES[verdict]}">{_VERDICT_MARKS[verdict]} '
+            f'{escape(verdict if text is None else text)}</span>')
+
+
+def _heading(report, name):
+    frames = report.meta.get('frames', [])
+    done = sum(frame.get('status') == 'done' for frame in frames)
+    text = f'{done} frame{"" if done == 1 else "s"}'
+    if report.meta.get('n_injected'):
+        text += f', {report.meta["n_injected"]} injected sources'
+    badges = ''.join(f'<li>{_badge(verdict, f"{number} {verdict}")}</li>' for verdict, number
+                     in report.counts().items())
+    return (f'<header>\n<p class="soft">Does flux survive, do detections survive?</p>\n<h1>Validation of {name}</h1>\n'
+            f'<p class="soft">{escape(text)} · {escape(str(report.meta.get("created", "")))} · astropy_n2v '
+            f'{escape(str(report.meta.get("version", "")))}</p>\n<ul class="verdicts">{badges}</ul>\n</header>')
+
+
+def _banner(report):
+    """What to know if nothing else is read."""
+    failed = [check for check in report.checks if check.verdict == 'fail']
+    counts = report.counts()
+    if failed:
+        head = f'{len(failed)} of {len(report.checks) - counts.get("not run", 0)} tests failed.'
+    elif counts.get('inconclusive'):
+        head = 'No test failed, but not all could be decided with these data.'
+    elif counts.get('pass'):
+        head = 'All tests that could be run passed.'
+    else:
+        head = 'No test could be run.'
+    items = ''.join(f'<li><a href="#{check.name}">{escape(check.title)}</a>: {escape(check.meaning)}</li>'
+                    for check in failed)
+    kind = 'fail' if failed else 'unclear' if counts.get('inconclusive') or not counts.get('pass') else 'pass'
+    notes = ''.join(f'<p>{escape(note)}</p>' for note in report.meta.get('notes', []))
+    return (f'<div class="banner {kind}"><p><strong>{head}</strong></p>' + (f'<ul>{items}</ul>' if items else '')
+            + notes + '</div>')
+
+
+def _checks(report):
+    confidence = report.meta.get('options', {}).get('confidence')
+    level = '' if confidence is None else f' Intervals hold with a confidence of {100 * confidence:g} %.'
+    return ('<h2>Tests</h2>\n<p class="soft">A test passes if its whole interval lies within the limits, fails if all '
+            f'of it lies outside, and is inconclusive if the data do not decide.{level} Bands are what is accepted, '
+            'bars are what was measured.</p>\n<div class="cards">\n'
+            + '\n'.join(_card(check) for check in report.checks) + '\n</div>')
+
+
+def _card(check):
+    body = f'<p class="question">{escape(check.question)}</p>'
+    if check.ran:
+        unit = f' {check.unit}' if check.unit else ''
+        interval = '' if check.interval is None else ' <span class="soft">({} to {})</span>'.format(
+            *map(format_number, check.interval))
+        body += f'<p class="value">{format_number(check.value)}{escape(unit)}{interval}</p>{_scale(check)}'
+        count = '' if check.n is None else f' · n = {check.n}'
+        body += f'<p class="soft">Accepted: {escape(describe_limits(check))}{count}</p>'
+    for text in (check.meaning, check.reason):
+        body += f'<p>{escape(text)}</p>' if text else ''
+    return (f'<section class="card" id="{check.name}"><header><h3>{escape(check.title)}</h3>{_badge(check.verdict)}'
+            f'</header>{body}</section>')
+
+
+def _scale(check):
+    """A line with the limits as a band and the interval as a bar."""
+    ends = [value for value in (check.value, *(check.interval or ()), *check.limits)
+            if value is not None and math.isfinite(value)]
+    if len(ends) < 2 or max(ends) == min(ends):
+        return ''
+    margin = 0.12 * (max(ends) - min(ends))
+    low, high = min(ends) - margin, max(ends) + margin
+
+    def place(value):
+        return 300 * (value - low) / (high - low)
+    start = 0 if check.limits[0] is None else place(check.limits[0])
+    end = 300 if check.limits[1] is None else place(check.limits[1])
+    first, last = check.interval or (check.value, check.value)
+    return ('<svg class="scale" viewBox="0 0 300 22" preserveAspectRatio="none" role="img" '
+            f'aria-label="{escape(describe_limits(check))}"><line class="axis" x1="0" x2="300" y1="11" y2="11"/>'
+            f'<rect class="band" x="{start:.1f}" width="{max(end - start, 1):.1f}" y="2" height="18"/>'
+            f'<line class="mark" x1="{place(first):.1f}" x2="{max(place(last), place(first) + 1):.1f}" y1="11" '
+            f'y2="11"/><line class="mark" x1="{place(check.value):.1f}" x2="{place(check.value):.1f}" y1="5" y2="17"/>'
+            '</svg>')
+
+
+def _advice(report):
+    """Numbers to use, which are no tests."""
+    advice = report.meta.get('advice', [])
+    if not advice:
+        return ''
+    items = ''.join(f'<li>{escape(text)}</li>' for text in advice)
+    return f'<h2>To measure on these frames</h2>\n<ul>{items}</ul>'
+
+
+def _figures(figures):
+    if not figures:
+        return ''
+    return '<h2>Figures</h2>\n<div class="figures">\n' + '\n'.join(map(_figure, figures)) + '\n</div>'
+
+
+def _figure(figure):
+    def source(data):
+        return f'data:image/png;base64,{base64.b64encode(data).decode("ascii")}'
+    dark = '' if figure.dark is None else (f'<source media="(prefers-color-scheme: dark)" '
+                                           f'srcset="{source(figure.dark)}">')
+    caption = escape(figure.caption)
+    return (f'<figure{" class=wide" if figure.wide else ""}><picture>{dark}<img alt="{caption}" loading="lazy" '
+            f'width="{figure.size[0]}" height="{figure.size[1]}" src="{source(figure.light)}"></picture>'
+            f'<figcaption>{caption}</figcaption></figure>')
+
+
+def _tables(report):
+    tables = {name: table for name, table in report.tables.items() if len(table)}
+    if not tables:
+        return ''
+    return ('<h2>Numbers</h2>\n<p class="soft">In full, and with more digits, in <code>tables/*.ecsv</code> beside '
+            'this page, for <code>astropy.table.Table.read</code>.</p>\n'
+            + '\n'.join(f'<details><summary>{escape(name.replace("_", " "))} <span class="soft">({len(table)} rows)'
+                        f'</span></summary>{_table(table)}</details>' for name, table in tables.items()))
+
+
+def _table(table):
+    def cell(value):
+        if isinstance(value, (float, np.floating)):
+            return f'<td>{format_number(float(value))}</td>'
+        if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+            return f'<td>{value}</td>'
+        return f'<td class="text">{escape(str(value))}</td>'
+    heads = []
+    for name in table.colnames:
+        unit = table[name].unit
+        heads.append(f'<th>{escape(name.replace("_", " "))}{f"<br>({escape(str(unit))})" if unit else ""}</th>')
+    columns = [getattr(table[name], 'value', table[name])[:_MAX_ROWS] for name in table.colnames]
+    rows = ''.join(f'<tr>{"".join(map(cell, row))}</tr>' for row in zip(*columns))
+    more = f'<p class="soft">… and {len(table) - _MAX_ROWS} more rows</p>' if len(table) > _MAX_ROWS else ''
+    return (f'<div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>{rows}</tbody></table></div>'
+            f'{more}')
+
+
+def _provenance(report):
+    meta = report.meta
+    frames = ''.join(f'<li>{escape(str(frame.get("name")))}: {escape(str(frame.get("status")))}'
+                     + (f' ({escape(str(frame["error"]))})' if frame.get('error') else '') + '</li>'
+                     for frame in meta.get('frames', []))
+    options = ''.join(f'<tr><td>{escape(str(key))}</td><td class="text">{escape(str(value))}</td></tr>'
+                      for key, value in {'seed': meta.get('seed'), **meta.get('options', {})}.items())
+    return (f'<h2>How it was made</h2>\n<details><summary>Frames</summary><ul>{frames}</ul></details>\n'
+            f'<details><summary>Options</summary><div class="scroll"><table>{options}</table></div></details>')

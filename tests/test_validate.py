@@ -1,0 +1,297 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Validation of denoisers: known faults are found, what the inputs do not allow is said, and nothing is done twice.
+"""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from astropy.nddata import CCDData
+from astropy.wcs import WCS
+from faults import FAULTS, NOISE, PSF, SIGMA, SKY, Lab, star_flux, star_table
+from scipy.ndimage import gaussian_filter
+
+from astropy_n2v.simulate import make_psf
+from astropy_n2v.validation import Report, render_sources, validate
+from astropy_n2v.validation.checks import LIMITS, make_checks
+from astropy_n2v.validation.combine import average_tables
+from astropy_n2v.validation.store import FrameStore, fingerprint
+
+QUICK = {'psf': PSF, 'noise': NOISE, 'n_resamples': 100}
+
+
+@pytest.fixture(scope='module')
+def lab():
+    return Lab(384)
+
+
+@pytest.fixture(scope='module')
+def small():
+    """Two frames of 240 pixels."""
+    return Lab(240, 1, 1, seed=3)
+
+
+class Counting:
+    """A denoiser that counts how often it is called."""
+
+    def __init__(self, function):
+        self.function, self.calls = function, 0
+
+    def __call__(self, ccd):
+        self.calls += 1
+        return self.function(ccd)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', list(FAULTS))
+def test_known_faults_are_found_and_no_others(lab, name):
+    report = validate(lab.frames, getattr(lab, name), truth=lab.truths, inject=1, n_sources=150, denoiser_name=name,
+                      seed=1, **{**QUICK, 'n_resamples': 300})
+    assert sorted(report.failed) == sorted(FAULTS[name]), report.summary()
+    if name == 'ideal':
+        assert {check.verdict for check in report.checks} == {'pass'}, report.summary()
+
+
+def test_fault_table_names_tests_that_exist():
+    named = {test for tests in FAULTS.values() for test in tests}
+    assert named <= set(LIMITS)
+    # All but one fault is something that these denoisers can have: they all return what the frame was.
+    assert set(LIMITS) - named == {'container'}
+
+
+def test_small_frame_shows_a_blur(small):
+    report = validate(small.frames, small.gaussian_blur, truth=small.truths, denoiser_name='blur', **QUICK)
+    assert {'flux_moderate', 'growth', 'residual_sources', 'noise_worst'} <= set(report.failed)
+    assert report['depth'].verdict == 'not run' and 'injected' in report['depth'].reason
+    assert report.meta['denoiser'] == 'blur'
+
+
+def test_without_truth_tests_say_what_they_need(small):
+    report = validate(small.frames[0], small.ideal, **QUICK)
+    assert report.meta['denoiser'] == 'ideal'
+    for name in ('noise_reduction', 'noise_worst', 'uncertainty_sky', 'uncertainty_sources'):
+        assert report[name].verdict == 'not run' and 'needs a truth' in report[name].reason
+    # Stars that the noise of the frame has made faint cannot tell a bias.
+    assert report['flux_faint'].verdict == 'not run'
+    assert report['sky_offset'].verdict in ('pass', 'inconclusive')
+
+
+def test_result_that_lost_something(small):
+    def lose(ccd):
+        result = CCDData(np.where(np.arange(ccd.shape[1]) == 60, np.nan, ccd.data), unit='adu')
+        return result
+    frame = small.frames[0].copy()
+    frame.mask = np.zeros(frame.shape, dtype=bool)
+    frame.mask[5, 5] = True
+    frame.wcs = WCS(naxis=2)
+    report = validate(frame, lose, **QUICK)
+    assert report['container'].verdict == 'fail'
+    for text in ('unit (electron became adu)', 'WCS', 'mask', 'pixels'):
+        assert text in report['container'].reason
+
+
+def test_finished_frames_are_not_computed_again(small, tmp_path):
+    denoiser = Counting(small.ideal)
+    first = validate(small.frames[:1], denoiser, denoiser_name='ideal', report_dir=tmp_path, **QUICK)
+    assert denoiser.calls == 1
+    with pytest.raises(FileExistsError, match='overwrite'):
+        validate(small.frames, denoiser, denoiser_name='ideal', report_dir=tmp_path, **QUICK)
+    assert denoiser.calls == 1
+    again = validate(small.frames, denoiser, denoiser_name='ideal', report_dir=tmp_path, overwrite=True, **QUICK)
+    assert denoiser.calls == 2   # of the frame that is new
+    assert [frame['resumed'] for frame in again.meta['frames']] == [True, False]
+    alone = validate(small.frames[:1], denoiser, denoiser_name='ideal', report_dir=tmp_path, overwrite=True, **QUICK)
+    assert denoiser.calls == 2 and alone.checks == first.checks
+    assert set(alone.images) == set(first.images)
+    # Another option, another denoiser, a damaged record: computed anew.
+    validate(small.frames[:1], denoiser, denoiser_name='ideal', report_dir=tmp_path, overwrite=True,
+             **{**QUICK, 'radius': 4.0})
+    validate(small.frames[:1], denoiser, denoiser_name='other', report_dir=tmp_path, overwrite=True, **QUICK)
+    assert denoiser.calls == 4
+    for path in tmp_path.glob('finished/*.json'):
+        path.write_text('{')
+    validate(small.frames[:1], denoiser, denoiser_name='ideal', report_dir=tmp_path, overwrite=True, **QUICK)
+    assert denoiser.calls == 5
+    jsonschema = pytest.importorskip('jsonschema')
+    from astropy_n2v.validation import REPORT_SCHEMA
+    jsonschema.validate(json.loads((tmp_path / 'report.json').read_text()), REPORT_SCHEMA)
+    assert Report.read(tmp_path)['sky_offset'].verdict == alone['sky_offset'].verdict
+
+
+def test_injection_on_a_small_frame_and_its_progress(small):
+    denoiser = Counting(small.ideal)
+    # Many more than fit, so that fewer are injected.
+    report = validate(small.frames[1], denoiser, inject=2, n_sources=500, seed=5, **QUICK)
+    assert 5 <= report.meta['n_injected'] / 2 < 100
+    assert denoiser.calls == 1 + 1 + 2   # the frame, the flipped frame, and the injections
+    assert {'raw', 'matched filter', 'denoised'} <= set(report.tables['injected']['image'])
+    assert len(report.tables['recovered_flux'])
+    same = validate(small.frames[1], denoiser, inject=2, n_sources=500, seed=5, **QUICK)
+    assert same.checks == report.checks
+
+
+def test_map_to_detect_on_is_used(small):
+    def significance(ccd, psf):
+        assert psf.ndim == 2
+        return CCDData((ccd.data - SKY) / SIGMA, unit='')
+    report = validate(small.frames[1], small.ideal, inject=1, n_sources=40, detection_image=significance, **QUICK)
+    assert 'detection image' in report.tables['injected']['image'].tolist()
+
+
+def test_frame_that_fails_does_not_stop_the_others(small, tmp_path, caplog):
+    report = validate([small.frames[0], tmp_path / 'missing.fits'], small.ideal, names=['good', 'bad'], **QUICK)
+    assert [frame['status'] for frame in report.meta['frames']] == ['done', 'failed']
+    assert 'No such file' in report.meta['frames'][1]['error']
+    assert '1 of 2 frames could not be validated.' in report.meta['notes']
+    assert 'bad' in caplog.text
+    with pytest.raises(FileNotFoundError):
+        validate(tmp_path / 'missing.fits', small.ideal, **QUICK)
+
+
+def test_files_as_frames_and_truth(small, tmp_path):
+    CCDData(small.frames[0].data, unit='electron').write(tmp_path / 'a.fits')
+    CCDData(small.truths[0], unit='electron').write(tmp_path / 't.fits')
+    report = validate(tmp_path / 'a.fits', lambda ccd: ccd.copy(), truth=tmp_path / 't.fits', **QUICK)
+    assert report.meta['frames'][0]['name'] == 'a.fits'
+    assert report['noise_reduction'].verdict == 'fail'
+    assert report['noise_reduction'].value == pytest.approx(1)
+
+
+def test_reference_on_another_grid(small):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = 'RA---TAN', 'DEC--TAN'
+    wcs.wcs.crpix, wcs.wcs.cdelt, wcs.wcs.crval = (120, 120), (-1e-4, 1e-4), (30, 10)
+    frame = CCDData(small.frames[0], wcs=wcs)
+    frame.uncertainty = small.frames[0].uncertainty
+    shifted = wcs.deepcopy()
+    shifted.wcs.crpix += 3
+    reference = CCDData(np.roll(small.truths[0], 3, axis=(0, 1)), wcs=shifted, unit='electron')
+    report = validate(frame, small.gaussian_blur, reference=reference, **QUICK)
+    assert report.meta['compared_with'] == 'reference'
+    assert 'flux_bright' in report.failed
+    away = shifted.deepcopy()
+    away.wcs.crval = 80, -40
+    with pytest.raises(ValueError, match='overlap'):
+        validate(frame, small.gaussian_blur, reference=CCDData(reference.data, wcs=away, unit='electron'), **QUICK)
+
+
+def test_exposures_judge_each_other():
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[20:120:20, 20:120:20].reshape(2, -1)
+    truth = SKY + render_sources(star_table(x, y, np.full(x.size, star_flux(60))), (140, 140), PSF)
+    frames = [CCDData(rng.normal(truth, SIGMA), unit='electron') for _ in range(4)]
+    noisy = [frame.data for frame in frames]
+
+    def halve(ccd):
+        """Takes half of the noise away."""
+        i = [data is ccd.data or np.array_equal(data, ccd.data) for data in noisy].index(True)
+        return CCDData(0.5 * (noisy[i] + truth), unit='electron')
+    report = validate(frames, halve, reference='others', denoiser_name='half', **QUICK)
+    assert report['noise_reduction'].verdict == 'pass'
+    assert report['noise_reduction'].value == pytest.approx(2, rel=0.15)
+    with pytest.raises(ValueError, match="at least four aligned exposures, got 3"):
+        validate(frames[:3], halve, reference='others', **QUICK)
+
+
+@pytest.mark.parametrize('options, error, match', [
+    ({'truth': np.ones((5, 6))}, ValueError, r'truth must have the shape of the frame, \(240, 240\), got \(5, 6\)'),
+    ({'truth': np.ones((2, 2)), 'reference': np.ones((2, 2))}, ValueError, 'must not both be given'),
+    ({'truth': [1, 2]}, ValueError, 'truth must be one for all frames, or one for each of the 1 frames, got 2'),
+    ({'reference': CCDData(np.ones((5, 6)), unit='electron')}, ValueError, r'reference must have the shape'),
+    ({'reference': np.ones((5, 6))}, TypeError, 'reference must be CCDData or a path, got ndarray'),
+    ({'psf': make_psf(3.0, half_size=130)}, ValueError, 'psf must not be larger than the frame'),
+    ({'thresholds': []}, ValueError, 'thresholds must hold at least one number, got an empty list'),
+    ({'thresholds': [3, -1]}, ValueError, 'thresholds must be positive'),
+    ({'inject': -1}, ValueError, 'inject must be an integer of at least 0, got -1'),
+    ({'n_sources': 0}, ValueError, 'n_sources must be an integer of at least 1, got 0'),
+    ({'n_resamples': 10}, ValueError, 'n_resamples must be an integer of at least 100, got 10'),
+    ({'confidence': 1.0}, ValueError, 'confidence must be from 0.5 to below 1, got 1.0'),
+    ({'galaxies': 2}, ValueError, 'galaxies must be a fraction'),
+    ({'radius': 0}, ValueError, 'radius must be positive, got 0'),
+    ({'detection_image': 3}, TypeError, 'detection_image must be a function'),
+    ({'limits': {'fluxes': (0, 1)}}, ValueError, 'limits must be of container, .* got fluxes'),
+    ({'names': ['a', 'b']}, ValueError, 'names must have one name for each of the 1 frames, got 2')])
+def test_bad_input(small, options, error, match):
+    with pytest.raises(error, match=match):
+        validate(small.frames[0], small.ideal, **{**QUICK, **options})
+
+
+def test_more_bad_input(small, tmp_path):
+    with pytest.raises(TypeError, match='denoiser must be a function.*got str'):
+        validate(small.frames[0], 'default')
+    with pytest.raises(ValueError, match='frames must hold at least one frame'):
+        validate([], small.ideal)
+    with pytest.raises(TypeError, match='frames must be CCDData or paths, got ndarray as number 1'):
+        validate([np.ones((9, 9))], small.ideal)
+    with pytest.raises(ValueError, match='two-dimensional'):
+        validate(CCDData(np.ones((3, 9, 9)), unit='adu'), small.ideal)
+    with pytest.raises(TypeError, match='denoiser must return CCDData, got ndarray'):
+        validate(small.frames[0], lambda ccd: ccd.data, **QUICK)
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(OSError, match='cannot make the directory'):
+        validate(small.frames[0], small.ideal, report_dir=tmp_path / 'file' / 'report', **QUICK)
+
+
+def test_frame_without_sources_says_so():
+    rng = np.random.default_rng(0)
+    frame = CCDData(rng.normal(SKY, SIGMA, (128, 128)), unit='electron')
+
+    def denoise(ccd):
+        return CCDData(gaussian_filter(ccd.data, 5), unit=ccd.unit)
+    report = validate(frame, denoise, **{**QUICK, 'psf': None})
+    assert report['flux_bright'].verdict == report['centroid'].verdict == 'not run'
+    assert 'give psf' in report['centroid'].reason
+    report = validate(frame, denoise, truth=np.full(frame.shape, SKY), **QUICK)
+    assert 'no source found on the truth above 3 sigma' in report['centroid'].reason
+    assert report['noise_reduction'].verdict == 'pass'
+
+
+def test_limits_can_be_changed(small):
+    report = validate(small.frames[0], small.gaussian_blur, truth=small.truths[0], limits={'growth': (-1, 1)}, **QUICK)
+    assert report['growth'].verdict == 'pass' and report['growth'].limits == (-1, 1)
+    assert [check.name for check in make_checks({}, {})] == list(LIMITS)
+
+
+def test_average_of_rows_adds_errors_in_quadrature():
+    from astropy.table import Table
+    parts = [Table({'k': [1, 2], 'n': [n, n], 'a': [a, np.nan], 'a_low': [a - 1, np.nan], 'a_high': [a + 1, np.nan],
+                    'name': ['x', 'y']}) for n, a in ((30, 1.0), (10, 5.0))]
+    table = average_tables(parts, ('k',))
+    assert table['n'].tolist() == [40, 20] or table['n'].tolist() == [40, 40]
+    assert table['a'][0] == pytest.approx(2)
+    assert table['a_high'][0] - table['a'][0] == pytest.approx(np.hypot(0.75, 0.25))
+    assert np.isnan(table['a'][1]) and table['name'].tolist() == ['x', 'y']
+
+
+def test_fingerprint_follows_what_it_is_of(small):
+    frame = small.frames[0]
+    base = fingerprint(frame, {'a': 1}, NOISE)
+    assert fingerprint(frame.copy(), {'a': 1}, NOISE) == base
+    changed = frame.copy()
+    changed.data = frame.data + (np.arange(frame.data.size) == 7).reshape(frame.shape)
+    masked = frame.copy()
+    masked.mask = np.zeros(frame.shape, dtype=bool)
+    others = [fingerprint(changed, {'a': 1}, NOISE), fingerprint(masked, {'a': 1}, NOISE),
+              fingerprint(frame, {'a': 2}, NOISE), fingerprint(frame, {'a': 1}, NOISE * 2)]
+    assert len({base, *others}) == 5
+    functions = [lambda x: x + 1, lambda x: x + 2, lambda x: x * 2]
+    assert len({fingerprint(function) for function in functions}) == 3
+
+
+def test_store_of_nothing():
+    assert FrameStore(None).load('a') is None
+
+
+def test_real_exposure(data_path):
+    """A real frame: what it allows is run, and a median filter does not pass."""
+    from scipy.ndimage import median_filter
+    path = data_path / 'sfft_decam' / 'DEC-OBS04a.mini.fits'
+
+    def denoise(ccd):
+        return CCDData(median_filter(np.asarray(ccd.data, dtype=float), 3), unit=ccd.unit)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')   # what astropy thinks of its header
+        report = validate(path, denoise, n_resamples=100)
+    assert {'flux_bright', 'growth', 'fwhm', 'residual_variance', 'residual_white'} <= set(report.failed)
