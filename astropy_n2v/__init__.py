@@ -16,9 +16,8 @@ try:
 except metadata.PackageNotFoundError:  # a source tree that was not installed
     __version__ = '0+unknown'
 
-__all__ = ['CannotDenoiseError', 'Denoiser', 'NoiseModel', 'conf', 'denoise', 'estimate_noise', 'noise_autocorrelation',
-__all__ = ['Denoiser', 'NoiseModel', 'conf', 'denoise', 'detection_image', 'estimate_noise', 'noise_autocorrelation',
-           'train']
+__all__ = ['CannotDenoiseError', 'Denoiser', 'NoiseModel', 'conf', 'denoise', 'detection_image', 'estimate_noise',
+           'noise_autocorrelation', 'train']
 
 # Where each public name lives; __getattr__ imports it on first use.
 _MODULES = {
