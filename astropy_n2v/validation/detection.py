@@ -15,8 +15,8 @@ from photutils.utils.exceptions import NoDetectionsWarning
 from scipy.signal import fftconvolve
 from scipy.stats import norm
 
-from ..noise.sources import variance_plane
 from .frames import frame_arrays, local_maxima, sky_of
+from .inputs import stated_sigma
 from .psf import PSF
 
 __all__ = ['detection_maps', 'find_residual_sources', 'find_sources', 'matched_filter']
@@ -294,11 +294,11 @@ def maps_of(star_filter, noisy, denoised, extra=None):
         raise ValueError(f'denoised must have the shape of noisy, {before.shape}, got {after.shape}')
     maps = {'raw': star_filter.peak_significance(before), 'matched filter': star_filter.significance(before),
             'denoised': star_filter.peak_significance(after)}
-    variance, _ = variance_plane(denoised.uncertainty, after.shape, denoised.unit)
-    if variance is not None:
+    stated = stated_sigma(denoised)
+    if stated is not None:
         excess = np.where(star_filter.bad, 0, after - star_filter.background)
-        good = np.isfinite(variance) & np.isfinite(excess) & star_filter.useful
-        maps['denoised / uncertainty'] = np.where(good, excess / np.sqrt(np.where(good, variance, 1)), 0.0)
+        good = np.isfinite(stated) & np.isfinite(excess) & star_filter.useful
+        maps['denoised / uncertainty'] = np.where(good, excess / np.where(good, stated, 1), 0.0)
     for name, function in (extra or {}).items():
         values = np.array(function(noisy, denoised), dtype=float)
         if values.shape != before.shape:

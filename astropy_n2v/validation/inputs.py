@@ -8,7 +8,7 @@ from astropy import units as u
 from astropy.nddata import NDData
 from astropy.table import Table
 
-from ..noise import NoiseModel, estimate_noise, variance_plane
+from ..noise import Deviations, NoiseModel, estimate_noise
 from ..scaling import background_level
 from .statistics import bootstrap_interval
 
@@ -231,8 +231,11 @@ def stated_sigma(data):
     """
     if getattr(data, 'uncertainty', None) is None:
         return None
-    variance, _ = variance_plane(data.uncertainty, np.shape(data.data), data.unit)
-    return None if variance is None or not np.isfinite(variance).any() else np.sqrt(variance)
+    stated = Deviations(data.uncertainty, np.shape(data.data), data.unit)
+    if not stated:
+        return None
+    sigma = stated.at(...)
+    return sigma if np.isfinite(sigma).any() else None
 
 
 def brightness_in_sigma(brightness, sigma):

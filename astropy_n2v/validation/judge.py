@@ -15,11 +15,12 @@ from astropy.table import Table
 
 from .. import __version__
 from ..io.files import replacing
-from ..noise import resolve_noise, variance_plane
+from ..noise import Deviations, resolve_noise
 from .checks import make_checks
 from .combine import average_tables, combine_frames, values_of
 from .exposures import judge_exposures
 from .frames import run_denoiser
+from .inputs import stated_sigma
 from .measure import FrameTask, measure_frame
 from .psf import PSF, measure_psf
 from .reference import align_reference, fit_scale
@@ -332,12 +333,12 @@ class _Run:
         bad = ~np.isfinite(frame.data)
         if frame.mask is not None:
             bad = bad | np.asarray(frame.mask, dtype=bool)
-        variance, masked = variance_plane(frame.uncertainty, frame.shape, frame.unit)
-        if masked is not None:
-            bad = bad | masked
+        stated = Deviations(frame.uncertainty, frame.shape, frame.unit)
+        if stated.meaningless is not None:
+            bad = bad | stated.meaningless
         if bad.all():
             raise ValueError('the frame has no valid pixel: all are masked or not finite')
-        return resolve_noise(np.asarray(frame.data, dtype=float), bad, noise=self.noise, variance=variance,
+        return resolve_noise(np.asarray(frame.data, dtype=float), bad, noise=self.noise, deviation=stated.at(...) if stated else None,
                              header=frame.meta, unit=frame.unit)
 
     def _guide(self, frame, truth, reference):
@@ -361,8 +362,8 @@ class _Run:
         values = scale.slope * _as_array(reference, None) + scale.offset
         if not np.isfinite(values).any():
             raise ValueError('reference does not overlap with the frame')
-        variance, _ = variance_plane(reference.uncertainty, reference.shape, reference.unit)
-        return 'reference', values, None if variance is None else abs(scale.slope) * np.sqrt(variance)
+        sigma = stated_sigma(reference)
+        return 'reference', values, None if sigma is None else abs(scale.slope) * sigma
 
     def finish(self, limits):
         """The report of all frames."""

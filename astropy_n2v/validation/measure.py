@@ -12,11 +12,11 @@ from astropy.nddata import CCDData
 from astropy.table import Table
 from scipy.spatial import cKDTree
 
-from ..noise.sources import variance_plane
 from .background import sky_offset, sky_pixels
 from .correlation import aperture_noise, autocorrelation
 from .detection import detection_maps, find_residual_sources, find_sources, matched_filter
 from .flux import compare_fluxes, compare_growth, compare_total_flux
+from .inputs import stated_sigma
 from .completeness import matched_filter_snr
 from .metrics import image_metrics, noise_reduction_by_brightness
 from .recovery import inject_and_recover
@@ -204,21 +204,21 @@ def _against_truth(task, measures):
         tables['noise_by_brightness'] = bins
     else:
         measures.reasons['noise_by_brightness'] = 'the noise of the reference is not known'
-    variance, _ = variance_plane(result.uncertainty, result.shape, result.unit)
-    if variance is None:
+    sigma = stated_sigma(result)
+    if sigma is None:
         measures.reasons['uncertainty'] = 'the result states no uncertainty'
     elif task.kind == 'reference' and task.truth_std is None:
         measures.reasons['uncertainty'] = 'the noise of the reference is not known'
     else:
         tables['uncertainty'] = judge_uncertainty(result, truth, truth_std=task.truth_std, sigma=task.sky_sigma,
                                                   bins=UNCERTAINTY_BINS, mask=task.mask, **task.common)
-        tables['pulls'] = _pulls(task, variance)
+        tables['pulls'] = _pulls(task, sigma)
     return tables
 
 
-def _pulls(task, variance):
+def _pulls(task, sigma):
     """A sample of the pulls of pixels, for the figure."""
-    total = variance if task.truth_std is None else variance + task.truth_std ** 2
+    total = sigma ** 2 if task.truth_std is None else sigma ** 2 + task.truth_std ** 2
     with np.errstate(invalid='ignore', divide='ignore'):
         pulls = (np.asarray(task.result.data, dtype=float) - task.truth) / np.sqrt(total)
     bright = (task.truth - np.median(task.truth[task.sky])) / task.sky_sigma > 3
