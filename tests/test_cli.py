@@ -308,3 +308,52 @@ def test_denoise_real_files(run, data_path, model, tmp_path):
     assert '3 of 4 files denoised' in result.stdout
     # Cards that are not standard are not reported.
     assert 'header keyword is invalid' not in result.stderr
+
+
+class TestValidate:
+    """The command validate."""
+
+    @pytest.fixture
+    def field(self, tmp_path):
+        """A frame with stars, and its truth."""
+        from faults import Lab
+        lab = Lab(96, 1, 0, seed=2)
+        paths = tmp_path / 'field.fits', tmp_path / 'truth.fits'
+        for path, data in zip(paths, (lab.frames[0].data, lab.truths[0])):
+            fits.writeto(path, data.astype('f4'), fits.Header({'BUNIT': 'electron'}))
+        return paths
+
+    def test_report_and_verdicts(self, run, field, model, tmp_path):
+        frame, truth = field
+        arguments = ('validate', frame, '--truth', truth, '--model', model, '--psf', 3.0, '--report', tmp_path / 'r')
+        result = run(*arguments)
+        assert result.exit_code == 0
+        assert 'Flux of bright sources' in result.stdout and 'report.html' in result.stdout
+        assert (tmp_path / 'r' / 'report.html').exists()
+        again = run(*arguments)
+        assert again.exit_code == 1 and '--overwrite' in again.stderr
+        again = run(*arguments, '--overwrite', '--strict')
+        # What the untrained model does to stars is no success.
+        assert again.exit_code == 1 and 'fail ' in again.stdout
+        import json
+        content = json.loads((tmp_path / 'r' / 'report.json').read_text())
+        assert content['meta']['frames'][0]['resumed']
+        assert not content['passed']
+
+    def test_bad_file_does_not_stop_the_others(self, run, field, model, tmp_path):
+        result = run('validate', tmp_path / 'missing.fits', field[0], '--model', model, '--psf', 3.0)
+        assert result.exit_code == 1
+        assert 'missing.fits: error: No such file' in result.stderr
+        assert 'Level of the sky' in result.stdout
+
+    @pytest.mark.parametrize('arguments, message', [
+        (['--magnitudes', '3'], 'two magnitudes'), (['--psf', '-1'], '--psf must be a file or a positive number'),
+        (['--truth', 'a.fits', '--truth', 'b.fits'], 'once for each of the 1 files, got 2'),
+        (['--reference', 'others'], 'at least four'), (['--truth', 'none.fits'], 'none.fits')])
+    def test_bad_options(self, run, field, model, arguments, message):
+        result = run('validate', field[0], '--model', model, *arguments)
+        assert result.exit_code != 0 and message in result.stderr
+
+    def test_nothing_to_validate(self, run, tmp_path):
+        result = run('validate', tmp_path / 'missing.fits')
+        assert result.exit_code == 1 and 'no frame to validate' in result.stderr

@@ -72,7 +72,7 @@ print(json.dumps('torch' in sys.modules))
     assert run_python(code) is False
 
 
-@pytest.mark.parametrize('command', [[], ['denoise'], ['train'], ['demo']])
+@pytest.mark.parametrize('command', [[], ['denoise'], ['train'], ['demo'], ['validate']])
 def test_help_is_light(command):
     code = f"""
 from astropy_n2v.cli import main

@@ -295,3 +295,21 @@ def test_real_exposure(data_path):
         warnings.simplefilter('ignore')   # what astropy thinks of its header
         report = validate(path, denoise, n_resamples=100)
     assert {'flux_bright', 'growth', 'fwhm', 'residual_variance', 'residual_white'} <= set(report.failed)
+
+
+def test_noise_of_the_result_is_no_signal():
+    """A field of faint, blended stars: what the result kept of the noise does not count as a share of the signal."""
+    rng = np.random.default_rng(4)
+    truth = SKY + 2 * SIGMA * gaussian_filter(rng.normal(size=(160, 160)), 2) * 7
+    data = rng.normal(truth, SIGMA)
+    kept = truth + 0.5 * (data - truth)
+    frame = CCDData(data, unit='electron')
+    report = validate(frame, lambda ccd: CCDData(kept, unit='electron'), denoiser_name='half', **QUICK)
+    assert report['residual_sources'].verdict == 'inconclusive'
+    report = validate(frame, lambda ccd: CCDData(kept, unit='electron'), truth=truth, denoiser_name='half', **QUICK)
+    assert abs(report['residual_sources'].value) < 0.02
+
+
+def test_psf_from_its_width(small):
+    report = validate(small.frames[0], small.ideal, truth=small.truths[0], **{**QUICK, 'psf': 3.0})
+    assert report.tables['frames']['fwhm'][0] == pytest.approx(3, abs=0.2)

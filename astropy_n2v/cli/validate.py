@@ -47,8 +47,9 @@ class _PairType(click.ParamType):
 @click.option('--magnitudes', type=_PairType(),
               help='Brightest and faintest artificial source, -2.5 log10(flux in data units).')
 @click.option('--galaxies', type=click.FloatRange(0, 1), help='Fraction of artificial sources that are galaxies.')
-@click.option('--psf', metavar='FILE', type=click.Path(),
-              help='FITS image of the point-spread function; by default it is measured.')
+@click.option('--psf', metavar='FILE|FWHM',
+              help='FITS image of the point-spread function, or its full width at half maximum in pixels; by default '
+                   'it is measured on isolated stars.')
 @click.option('--threshold', 'thresholds', multiple=True, type=_POSITIVE,
               help='Detection threshold, in units of the error of the matched filter; may be repeated.')
 @click.option('--false-rate', type=_POSITIVE, help='False detections per megapixel at which depths are compared.')
@@ -112,7 +113,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
                 frames, denoiser, names=names, denoiser_name=name, report_dir=report_dir, overwrite=overwrite,
                 truth=_of_parents('--truth', truth, parents, len(files)),
                 reference='others' if others else _of_parents('--reference', reference, parents, len(files)),
-                psf=None if psf is None else read_fits_images(psf)[0].data, seed=seed,
+                psf=_read_psf(psf), seed=seed,
                 detection_image=_detection_image(), progress_bar=report.progress_bar,
                 **given(thresholds=thresholds or None, **options))
         except (OSError, ValueError, TypeError) as error:
@@ -136,6 +137,20 @@ def _with_noise(image, gain, readnoise):
         if value is not None:
             image.header[keyword] = value
     return image
+
+
+def _read_psf(text):
+    """A width, the image of a file, or nothing."""
+    if text is None:
+        return None
+    try:
+        width = float(text)
+    except ValueError:
+        from ..io import read_fits_images
+        return read_fits_images(text)[0].data
+    if not 0 < width < float('inf'):
+        raise ValueError(f'--psf must be a file or a positive number of pixels, got {text}')
+    return width
 
 
 def _of_parents(option, values, parents, n):

@@ -218,10 +218,9 @@ def _combine_recovery(tables, measured, reasons, options, common):
             tables['sweep'] = _sweep_injected(recovery, options)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyUserWarning)   # of maps without a depth, which the table shows
-            tables['depth'] = compare_depth(recovery, false_rate=options['false_rate'],
-                                            confidence=options['confidence'],
-                                            n_bootstrap=max(200, options['n_resamples'] // 4),
-                                            seed=common['seed'])
+            tables['depth'] = compare_depth(
+                recovery, false_rate=options['false_rate'], confidence=options['confidence'],
+                n_bootstrap=max(200, options['n_resamples'] // 4), seed=common['seed'])
     except ValueError as error:
         reasons['depth'] = str(error)
         return

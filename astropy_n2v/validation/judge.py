@@ -21,11 +21,12 @@ from .combine import average_tables, combine_frames, values_of
 from .exposures import judge_exposures
 from .frames import run_denoiser
 from .inputs import stated_sigma
-from .measure import FrameTask, measure_frame
+from .measure import UNCERTAINTY_BINS, FrameTask, measure_frame
 from .psf import PSF, measure_psf
 from .reference import align_reference, fit_scale
 from .report import Report
 from .store import FrameStore, fingerprint
+from .uncertainty import judge_uncertainty_by_halves
 
 __all__ = ['DEFAULT_THRESHOLDS', 'validate']
 
@@ -69,8 +70,9 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
         above to well below the detection limit.
     galaxies : float, optional
         Fraction of injected sources that are galaxies.
-    psf : PSF, `~numpy.ndarray`, model, or list of these, optional
-        The point-spread function of all frames or of each; by default it is measured on the frame.
+    psf : PSF, `~numpy.ndarray`, model, float, or list of these, optional
+        The point-spread function of all frames or of each; a number is the FWHM in pixels of a Moffat profile. By
+        default it is measured on the frame, which takes isolated stars.
     noise : `~astropy_n2v.NoiseModel`, optional
         Noise of the frames; by default what uncertainty, header and image tell.
     detection_image : callable, optional
@@ -314,17 +316,12 @@ class _Run:
             raise ValueError(f'frames must be two-dimensional, got the shape {np.shape(frame.data)}')
         noise = self._noise_of(frame)
         kind, guide, guide_std = self._guide(frame, truth, reference)
-        if psf is not None:
-            psf = PSF.from_any(psf)
-            if any(n > m for n, m in zip(psf.stamp.shape, frame.shape)):
-                raise ValueError(f'psf must not be larger than the frame, {frame.shape}, got a stamp of '
-                                 f'{psf.stamp.shape}')
-        else:
-            try:
-                psf = measure_psf(frame)
-            except ValueError as error:
-                for group in 'sources', 'stars', 'sweep', 'injection':
-                    self._task_reasons[group] = f'{error}; give psf'
+        try:
+            psf = _measure_psf(frame) if psf is None else _given_psf(psf, frame)
+        except _NoPSF as error:
+            psf = None
+            for group in 'sources', 'stars', 'sweep', 'injection':
+                self._task_reasons[group] = str(error)
         denoiser = _once(self.denoiser, frame)
         return FrameTask(frame, denoiser(frame), denoiser, noise, self.options, psf=psf, truth=guide, kind=kind,
                          truth_std=guide_std, catalog=None if catalog is None else Table(catalog), seed=seed)
@@ -338,8 +335,8 @@ class _Run:
             bad = bad | stated.meaningless
         if bad.all():
             raise ValueError('the frame has no valid pixel: all are masked or not finite')
-        return resolve_noise(np.asarray(frame.data, dtype=float), bad, noise=self.noise, deviation=stated.at(...) if stated else None,
-                             header=frame.meta, unit=frame.unit)
+        return resolve_noise(np.asarray(frame.data, dtype=float), bad, noise=self.noise,
+                             deviation=stated.at(...) if stated else None, header=frame.meta, unit=frame.unit)
 
     def _guide(self, frame, truth, reference):
         """What the result is compared with, as an array on the grid of the frame; its kind, and its noise."""
@@ -396,7 +393,53 @@ class _Run:
             reasons['exposures'] = str(error)
             return
         tables['exposures'] = table
+        if all(result.uncertainty is not None for result in results):
+            tables['uncertainty'] = _halves_of_others(frames, results, self.options, self.seed)
+        else:
+            reasons['uncertainty'] = 'the result states no uncertainty'
         tables['exposure_bins'] = _average_exposures(table)
+
+
+class _NoPSF(Exception):
+    """The PSF cannot be measured; the message says why."""
+
+
+def _measure_psf(frame):
+    """The PSF by the brightest isolated stars that there are."""
+    for threshold in 30.0, 10.0:
+        try:
+            psf = measure_psf(frame, threshold=threshold)
+        except ValueError as error:
+            reason = str(error)
+            continue
+        if psf.n_stars >= 3:
+            return psf
+        reason = f'only {psf.n_stars} isolated stars to measure the point-spread function on'
+    raise _NoPSF(f'{reason}; give psf')
+
+
+def _given_psf(psf, frame):
+    """A PSF that was given, as a stamp that fits the frame."""
+    if np.isscalar(psf):
+        from ..simulate import make_psf
+        half = min(int(6 * psf) + 1, (min(frame.shape) - 1) // 2)
+        psf = make_psf(float(psf), half_size=half)
+    psf = PSF.from_any(psf)
+    if any(n > m for n, m in zip(psf.stamp.shape, frame.shape)):
+        raise ValueError(f'psf must not be larger than the frame, {frame.shape}, got a stamp of {psf.stamp.shape}')
+    return psf
+
+
+def _halves_of_others(frames, results, options, seed):
+    """The stated uncertainty of each exposure, by the means of two halves of the others."""
+    parts = []
+    for i, (frame, result) in enumerate(zip(frames, results)):
+        others = [other for j, other in enumerate(frames) if j != i]
+        shifted = [fit_scale(other, frame, fit_slope=False).apply(_as_array(other, None)) for other in others]
+        halves = [np.mean(shifted[k::2], axis=0) for k in (0, 1)]
+        parts.append(judge_uncertainty_by_halves(result, *halves, bins=UNCERTAINTY_BINS, seed=seed,
+                                                 confidence=options['confidence'], n_resamples=options['n_resamples']))
+    return average_tables(parts, ('brightness_low', 'brightness_high'))
 
 
 def _average_exposures(table):

@@ -184,6 +184,8 @@ def _residual(task, measures):
     known = {'brightness': brightness, 'noise': task.noise, 'mask': task.mask}
     tables = {'residual_statistics': residual_statistics(task.frame, task.result, **known, **task.common),
               'residual_correlation': residual_correlation(task.frame, task.result, **known, **task.common)}
+    if task.truth is None:
+        _allow_for_own_noise(task, tables['residual_correlation'])
     change = (np.asarray(task.frame.data, dtype=float) - task.result.data)[~task.mask]
     if np.std(change) > 1e-3 * task.sky_sigma:
         tables['residual_autocorrelation'] = residual_whiteness(
@@ -191,6 +193,28 @@ def _residual(task, measures):
     else:
         measures.reasons['whiteness'] = 'nothing was taken away'
     return tables
+
+
+def _allow_for_own_noise(task, table):
+    """
+    Widen the interval of the share of the signal in the residual by what noise of the result can do.
+
+    Where the result itself says how bright pixels are, the noise that it kept is in both. For independent errors of
+    variance v the share is lowered by v over the mean square signal; for a posterior mean, whose error goes with the
+    noise of the frame (Efron 2011, JASA 106, 1602, on Tweedie's formula), it is raised by as much.
+    """
+    result = np.asarray(task.result.data, dtype=float)
+    good = ~task.mask
+    sigma2 = np.broadcast_to(task.noise.variance(np.where(good, result, 0)), result.shape)[good]
+    variance, _ = variance_plane(task.result.uncertainty, result.shape, task.result.unit)
+    if variance is None:
+        sky = result[task.sky & good]
+        variance = np.full(result.shape, np.var(sky) if sky.size else 0.0)
+    signal = result[good] - np.median(result[task.sky & good] if (task.sky & good).any() else result[good])
+    reach = float(np.nanmean(variance[good] / sigma2) / max(np.mean(signal ** 2 / sigma2), 1e-12))
+    rows = np.asarray(table['measure']) == 'share'
+    table['low'] = np.where(rows, np.asarray(table['low']) - reach, table['low'])
+    table['high'] = np.where(rows, np.asarray(table['high']) + reach, table['high'])
 
 
 def _against_truth(task, measures):
