@@ -121,7 +121,7 @@ def average_tables(tables, keys, *, weights='n'):
     >>> one = Table({'k': [1], 'n': [10], 'a': [1.0], 'a_low': [0.0], 'a_high': [2.0]})
     >>> two = Table({'k': [1], 'n': [10], 'a': [2.0], 'a_low': [1.0], 'a_high': [3.0]})
     >>> row = average_tables([one, two], ('k',))[0]
-    >>> row['n'], float(row['a']), round(float(row['a_low']), 3)
+    >>> int(row['n']), float(row['a']), round(float(row['a_low']), 3)
     (20, 1.5, 0.793)
     """
     if len(tables) == 1:

@@ -206,12 +206,12 @@ def _allow_for_own_noise(task, table):
     result = np.asarray(task.result.data, dtype=float)
     good = ~task.mask
     sigma2 = np.broadcast_to(task.noise.variance(np.where(good, result, 0)), result.shape)[good]
-    variance, _ = variance_plane(task.result.uncertainty, result.shape, task.result.unit)
-    if variance is None:
+    sigma = stated_sigma(task.result)
+    if sigma is None:
         sky = result[task.sky & good]
-        variance = np.full(result.shape, np.var(sky) if sky.size else 0.0)
+        sigma = np.full(result.shape, np.std(sky) if sky.size else 0.0)
     signal = result[good] - np.median(result[task.sky & good] if (task.sky & good).any() else result[good])
-    reach = float(np.nanmean(variance[good] / sigma2) / max(np.mean(signal ** 2 / sigma2), 1e-12))
+    reach = float(np.nanmean(sigma[good] ** 2 / sigma2) / max(np.mean(signal ** 2 / sigma2), 1e-12))
     rows = np.asarray(table['measure']) == 'share'
     table['low'] = np.where(rows, np.asarray(table['low']) - reach, table['low'])
     table['high'] = np.where(rows, np.asarray(table['high']) + reach, table['high'])
