@@ -3,7 +3,9 @@
 Configuration of the documentation: ``sphinx-build -W --keep-going -n -b html docs docs/_build/html``.
 """
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -23,7 +25,7 @@ extensions = [
     'sphinx_automodapi.smart_resolver',
     'matplotlib.sphinxext.plot_directive',
 ]
-exclude_patterns = ['_build', 'Thumbs.db', '.DS_Store']
+exclude_patterns = ['_build', '_extra', 'Thumbs.db', '.DS_Store']
 default_role = 'obj'
 nitpicky = True
 
@@ -34,6 +36,9 @@ numpydoc_show_class_members = False
 plot_formats = [('png', 120)]
 plot_html_show_formats = False
 plot_html_show_source_link = False
+
+# The example of a validation report, made once and copied as it is.
+html_extra_path = ['_extra']
 
 html_theme = 'pydata_sphinx_theme'
 html_title = f'astropy_n2v {release}'
@@ -74,3 +79,10 @@ for _url, _names in _EXTERNAL.items():
         nitpick_ignore_regex.append((r'py:.*', _names))
 # Names that the inventories lack even where they are reachable.
 nitpick_ignore_regex.append((r'py:.*', r'torch\.nn\.modules\..*'))
+
+
+_EXAMPLE = Path(__file__).parent / '_extra' / 'validation-example'
+if not (_EXAMPLE / 'summary.txt').exists():
+    sys.path.insert(0, str(Path(__file__).parent))
+    from make_report import make_report
+    make_report(_EXAMPLE)

@@ -57,7 +57,7 @@ def draw_flux_scatter(flux, flux_result, *, flux_input=None, labels=('true flux'
     values = _finite(flux, flux_result, *([] if flux_input is None else [flux_input]))
     if values[0].size < 2:
         return say_empty(ax, 'fewer than two sources')
-    width = max(float(np.median(np.abs(values[0]))) / 30, 1e-30)
+    width = max(float(np.median(np.abs(values[0]))), 1e-30)
     if flux_input is not None:
         ax.plot(values[0], values[2], '.', color=COLOURS['input'], ms=4, label='input', alpha=0.7)
     ax.plot(values[0], values[1], '.', color=COLOURS['output'], ms=4, label='result', alpha=0.8)
