@@ -15,6 +15,7 @@ from scipy.ndimage import binary_dilation
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
 from astropy_n2v.arguments import TRAINING_OPTIONS
 from astropy_n2v.networks import BlindSpotUNet
+from astropy_n2v.training import recipe
 from astropy_n2v.training.loop import Trainer
 from astropy_n2v.training.patches import PatchSampler, TrainingFrame, split_planes
 from astropy_n2v.training.train import train_on_frames
@@ -235,3 +236,16 @@ class TestPatches:
         sampler = self.sampler(32, data, mask_probability=0)
         hits = [float(split_planes(sampler.draw())['weight'].sum()) > 0 for _ in range(10)]
         assert np.mean(hits) > 0.5
+
+
+@pytest.mark.parametrize('hole', [1, 3])
+def test_recipe_trains_from_nothing_and_from_weights(hole, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, 'SCENE_SIZE', 48)
+    output = tmp_path / 'model.safetensors'
+    options = ['--hole', str(hole), '--patch-size', '32', '--batch-size', '2', '--pool', '2', '--threads', '1']
+    recipe.main([str(output), '--steps', '2', *options])
+    first = Denoiser.load(output)
+    assert first.hole == (hole, hole)
+    assert first.metadata['steps'] == 2
+    recipe.main([str(output), '--steps', '3', '--init', str(output), *options])
+    assert Denoiser.load(output).metadata['steps'] == 3

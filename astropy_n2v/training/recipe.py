@@ -23,7 +23,7 @@ __all__ = ['main', 'random_frame']
 SCENE_SIZE = 256
 
 
-def random_frame(rng, *, correlated=False, hole=None):
+def random_frame(rng, *, hole=1):
     """
     Draw a noisy frame of a random scene.
 
@@ -31,18 +31,15 @@ def random_frame(rng, *, correlated=False, hole=None):
     ----------
     rng : `~numpy.random.Generator`
         Source of randomness.
-    correlated : bool, optional
-        Whether the noise of neighbouring pixels is correlated, as by resampling.
     hole : int, optional
-        The square of pixels around each beyond which there is no such correlation; 5 if it is
-        not given.
+        Height and width of the square around a pixel beyond which its noise is not correlated;
+        above 1 the frame has been resampled, drizzled or the like.
 
     Returns
     -------
     TrainingFrame
         The frame with the noise model that holds for it.
     """
-    hole = hole or (5 if correlated else 1)
     observation = random_observation((SCENE_SIZE, SCENE_SIZE), hole=hole, seed=rng)
     return TrainingFrame(observation.data, observation.noise, observation.mask)
 
@@ -50,15 +47,15 @@ def random_frame(rng, *, correlated=False, hole=None):
 class _Stream(PatchSampler):
     """Patches from a pool of frames that is renewed bit by bit."""
 
-    def __init__(self, pool, renew_every, correlated, rng, **kwargs):
-        super().__init__([random_frame(rng, correlated=correlated) for _ in range(pool)], rng=rng, **kwargs)
-        self.renew_every, self.correlated, self.drawn = renew_every, correlated, 0
+    def __init__(self, pool, renew_every, hole, rng, **kwargs):
+        super().__init__([random_frame(rng, hole=hole) for _ in range(pool)], rng=rng, **kwargs)
+        self.renew_every, self.hole, self.drawn = renew_every, hole, 0
 
     def draw(self):
         self.drawn += 1
         if self.drawn % self.renew_every == 0:
             oldest = (self.drawn // self.renew_every) % len(self.frames)
-            self.frames[oldest] = random_frame(self.rng, correlated=self.correlated)
+            self.frames[oldest] = random_frame(self.rng, hole=self.hole)
         return super().draw()
 
 
@@ -72,7 +69,7 @@ def main(arguments=None):
     parser.add_argument('--minutes', type=float, help='end the schedule after this time')
     parser.add_argument('--batch-size', type=int, default=8)
     parser.add_argument('--patch-size', type=int, default=96)
-    parser.add_argument('--learning-rate', type=float, default=2e-3)
+    parser.add_argument('--learning-rate', type=float, default=4e-3)
     parser.add_argument('--pool', type=int, default=48, help='frames to draw patches from')
     parser.add_argument('--renew-every', type=int, default=2, help='steps after which one frame is drawn anew')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
@@ -89,15 +86,14 @@ def main(arguments=None):
     if options.init:
         network.load_state_dict(Denoiser.load(options.init).network.state_dict())
     network.to(device)
-    correlated = options.hole > 1
-    judged = [random_frame(np.random.default_rng((options.seed, 1, i)), correlated=correlated) for i in range(24)]
+    judged = [random_frame(np.random.default_rng((options.seed, 1, i)), hole=options.hole) for i in range(24)]
     batch = torch.stack([frame.planes for frame in judged])
 
     def judge(candidate):
         from .train import held_out_likelihood
         return held_out_likelihood(candidate, batch, batch[:, 2])
 
-    sampler = _Stream(options.pool, options.renew_every, correlated, rng, patch_size=options.patch_size,
+    sampler = _Stream(options.pool, options.renew_every, options.hole, rng, patch_size=options.patch_size,
                       batch_size=options.batch_size)
     trainer = Trainer(network, sampler, max_steps=options.steps,
                       max_time=options.minutes and 60 * options.minutes, learning_rate=options.learning_rate,
