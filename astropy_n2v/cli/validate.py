@@ -5,7 +5,7 @@
 
 import click
 
-from .common import HoleType, Reporter, expand_files, given, one_or_list, verbosity_options
+from .common import HoleType, Reporter, expand_files, given, one_or_list, parse_bits, verbosity_options
 
 __all__ = ['command']
 
@@ -87,8 +87,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
     from ..batch import describe_error
     from ..io import read_fits_images
     from ..validation import validate
-    from .denoise import _parse_bits
-    ignore_bits = _parse_bits(ignore_bits)
+    ignore_bits = parse_bits(ignore_bits)
     files = expand_files(files)
     with Reporter.of(ctx) as report:
         frames, names, parents, bad = [], [], [], []

@@ -243,7 +243,7 @@ def _read(value):
     """An image, from a file if it is a path; of a file with many, the first that is a science image."""
     if not _is_path(value):
         return value
-    from ..io.fits import read_fits_images
+    from ..io import read_fits_images
     return read_fits_images(value)[0]
 
 
@@ -271,7 +271,7 @@ class _Run:
         try:
             images = [frame]
             if _is_path(frame):
-                from ..io.fits import read_fits_images
+                from ..io import read_fits_images
                 images = read_fits_images(frame)
             for i, image in enumerate(images):
                 label = name if len(images) == 1 else f'{name}[{i + 1}]'
