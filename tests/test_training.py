@@ -129,7 +129,7 @@ def test_damaged_checkpoint_is_an_error(frame, scene, tmp_path):
 
 
 @pytest.mark.parametrize('change, match', [
-    (dict(seed=2), 'seed 1 and not 2'), (dict(learning_rate=1e-3), r'learning_rate 0.002 and not 0.001'),
+    (dict(seed=2), 'seed 1 and not 2'), (dict(learning_rate=1e-3), r'learning_rate 0.004 and not 0.001'),
     (dict(held_out=0.2), 'held_out 0.1 and not 0.2'), (dict(hole=3), r'hole \[1, 1\] and not \[3, 3\]'),
     (dict(noise=NoiseModel(7.0)), r'\(other noise\)'), (dict(batch_size=3), 'batch_size 2 and not 3'),
     (dict(mask=np.eye(128, 160, dtype=bool)), r'\(other data\)')])
