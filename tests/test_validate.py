@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from astropy.nddata import CCDData
+from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.wcs import WCS
 from faults import FAULTS, NOISE, PSF, SIGMA, SKY, Lab, star_flux, star_table
 from scipy.ndimage import gaussian_filter
@@ -313,3 +313,33 @@ def test_noise_of_the_result_is_no_signal():
 def test_psf_from_its_width(small):
     report = validate(small.frames[0], small.ideal, truth=small.truths[0], **{**QUICK, 'psf': 3.0})
     assert report.tables['frames']['fwhm'][0] == pytest.approx(3, abs=0.2)
+
+
+def exposures(widths, rng):
+    """Exposures of stars with PSFs of some widths, with uncertainties."""
+    y, x = np.mgrid[15:130:14, 15:130:14].reshape(2, -1)
+    stars = star_table(x, y, np.full(x.size, star_flux(60)))
+    frames = []
+    for width in widths:
+        truth = SKY + render_sources(stars, (140, 140), make_psf(width, kind='gaussian', half_size=12))
+        sigma = np.sqrt(NOISE.variance(truth))
+        frames.append(CCDData(rng.normal(truth, sigma), unit='electron', uncertainty=StdDevUncertainty(sigma)))
+    return frames
+
+
+def test_uncertainty_by_other_exposures(rng):
+    report = validate(exposures([3.0] * 5, rng), lambda ccd: ccd.copy(), reference='others', **QUICK)
+    for name in 'uncertainty_sky', 'uncertainty_sources':
+        assert report[name].value == pytest.approx(1, abs=0.1)
+        assert report[name].interval[0] < report[name].value < report[name].interval[1]
+
+    def halve(ccd):
+        result = ccd.copy()
+        result.uncertainty = StdDevUncertainty(ccd.uncertainty.array / 2)
+        return result
+    report = validate(exposures([3.0] * 5, rng), halve, reference='others', **QUICK)
+    assert {'uncertainty_sky', 'uncertainty_sources'} <= set(report.failed)
+    # Seeing that varies is no fault of the denoiser.
+    report = validate(exposures([2.6, 3.6, 3.0, 2.6, 3.6], rng), lambda ccd: ccd.copy(), reference='others', **QUICK)
+    assert report['uncertainty_sources'].verdict == 'not run'
+    assert 'seeing' in report['uncertainty_sources'].reason

@@ -12,6 +12,7 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData, NDData
 from astropy.table import Table
+from scipy.ndimage import gaussian_filter
 
 from .. import __version__
 from ..io.files import replacing
@@ -393,7 +394,10 @@ class _Run:
             return
         tables['exposures'] = table
         if all(result.uncertainty is not None for result in results):
-            tables['uncertainty'] = _halves_of_others(frames, results, self.options, self.seed)
+            noises = [self._noise_of(frame) for frame in frames]
+            tables['uncertainty'], reason = _halves_of_others(frames, results, noises, self.options, self.seed)
+            if reason:
+                reasons['uncertainty'] = reason
         else:
             reasons['uncertainty'] = 'the result states no uncertainty'
         tables['exposure_bins'] = _average_exposures(table)
@@ -429,16 +433,42 @@ def _given_psf(psf, frame):
     return psf
 
 
-def _halves_of_others(frames, results, options, seed):
-    """The stated uncertainty of each exposure, by the means of two halves of the others."""
-    parts = []
-    for i, (frame, result) in enumerate(zip(frames, results)):
+def _halves_of_others(frames, results, noises, options, seed):
+    """
+    The stated uncertainty of each exposure, by the means of two halves of the others.
+
+    Returns the table, and why brightness is left out where exposures differ by more than noise: there even the
+    input, whose noise is known, does not agree with the others, be it for seeing or transparency.
+    """
+    parts, inputs = [], []
+    common = {'bins': UNCERTAINTY_BINS, 'seed': seed, 'confidence': options['confidence'],
+              'n_resamples': options['n_resamples']}
+    for i, (frame, result, noise) in enumerate(zip(frames, results, noises)):
         others = [other for j, other in enumerate(frames) if j != i]
         shifted = [fit_scale(other, frame, fit_slope=False).apply(_as_array(other, None)) for other in others]
         halves = [np.mean(shifted[k::2], axis=0) for k in (0, 1)]
-        parts.append(judge_uncertainty_by_halves(result, *halves, bins=UNCERTAINTY_BINS, seed=seed,
-                                                 confidence=options['confidence'], n_resamples=options['n_resamples']))
-    return average_tables(parts, ('brightness_low', 'brightness_high'))
+        guide = gaussian_filter(_as_array(result, None), 2)   # the same bins for both
+        parts.append(judge_uncertainty_by_halves(result, *halves, brightness=guide, **common))
+        stated = np.sqrt(noise.variance(np.nan_to_num(np.asarray(result.data, dtype=float))))
+        inputs.append(judge_uncertainty_by_halves(frame, *halves, uncertainty=stated, brightness=guide, **common))
+    table, before = (_average_squares(each) for each in (parts, inputs))
+    differ = values_of(before, 'rms_pull_low') > 1.1
+    reason = None
+    if differ[1:].any():
+        worst = float(np.nanmax(values_of(before, 'rms_pull')[1:]))
+        reason = (f'the exposures differ by more than their noise ({worst:.1f} times): by seeing or transparency, '
+                  'or the noise is larger than thought')
+        table = table[~differ | (np.arange(len(table)) == 0)]
+    return table, reason
+
+
+def _average_squares(tables):
+    """The tables of all exposures as one: squares average, their roots do not."""
+    table = average_tables(tables, ('brightness_low', 'brightness_high'))
+    for end in '', '_low', '_high':
+        square = values_of(table, f'square_pull{end}')
+        table[f'rms_pull{end}'] = np.sqrt(np.where(square >= 0, square, np.nan))
+    return table
 
 
 def _average_exposures(table):
