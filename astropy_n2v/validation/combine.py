@@ -13,11 +13,11 @@ from astropy.utils.exceptions import AstropyUserWarning
 from .completeness import measure_completeness
 from .depth import compare_depth
 from .flux import flux_bias, flux_correlation
-from .measure import BRIGHT_SNR
 from .recovery import Recovery
 from .shapes import shape_change
 from .statistics import bootstrap_interval
 from .sweep import combine_sweeps
+from .task import BRIGHT_SNR
 
 __all__ = ['FLUX_BINS', 'average_tables', 'combine_frames']
 
@@ -121,7 +121,7 @@ def average_tables(tables, keys, *, weights='n'):
     >>> one = Table({'k': [1], 'n': [10], 'a': [1.0], 'a_low': [0.0], 'a_high': [2.0]})
     >>> two = Table({'k': [1], 'n': [10], 'a': [2.0], 'a_low': [1.0], 'a_high': [3.0]})
     >>> row = average_tables([one, two], ('k',))[0]
-    >>> row['n'], float(row['a']), round(float(row['a_low']), 3)
+    >>> int(row['n']), float(row['a']), round(float(row['a_low']), 3)
     (20, 1.5, 0.793)
     """
     if len(tables) == 1:
