@@ -323,7 +323,9 @@ class TestValidate:
             fits.writeto(path, data.astype('f4'), fits.Header({'BUNIT': 'electron'}))
         return paths
 
-    def test_report_and_verdicts(self, run, field, model, tmp_path):
+    def test_report_and_verdicts(self, run, field, model, tmp_path, monkeypatch):
+        from astropy_n2v.validation import figures
+        monkeypatch.setattr(figures, 'draw_figures', lambda report: [])   # they take seconds
         frame, truth = field
         arguments = ('validate', frame, '--truth', truth, '--model', model, '--psf', 3.0, '--report', tmp_path / 'r')
         result = run(*arguments)

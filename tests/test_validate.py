@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from astropy.nddata import CCDData
+from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.wcs import WCS
 from faults import FAULTS, NOISE, PSF, SIGMA, SKY, Lab, star_flux, star_table
 from scipy.ndimage import gaussian_filter
@@ -31,6 +31,13 @@ def lab():
 def small():
     """Two frames of 240 pixels."""
     return Lab(240, 1, 1, seed=3)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Reports without figures, which take seconds to draw."""
+    from astropy_n2v.validation import figures
+    monkeypatch.setattr(figures, 'draw_figures', lambda report: [])
 
 
 class Counting:
@@ -92,7 +99,7 @@ def test_result_that_lost_something(small):
         assert text in report['container'].reason
 
 
-def test_finished_frames_are_not_computed_again(small, tmp_path):
+def test_finished_frames_are_not_computed_again(small, tmp_path, no_figures):
     denoiser = Counting(small.ideal)
     first = validate(small.frames[:1], denoiser, denoiser_name='ideal', report_dir=tmp_path, **QUICK)
     assert denoiser.calls == 1
@@ -313,3 +320,33 @@ def test_noise_of_the_result_is_no_signal():
 def test_psf_from_its_width(small):
     report = validate(small.frames[0], small.ideal, truth=small.truths[0], **{**QUICK, 'psf': 3.0})
     assert report.tables['frames']['fwhm'][0] == pytest.approx(3, abs=0.2)
+
+
+def exposures(widths, rng):
+    """Exposures of stars with PSFs of some widths, with uncertainties."""
+    y, x = np.mgrid[15:100:14, 15:100:14].reshape(2, -1)
+    stars = star_table(x, y, np.full(x.size, star_flux(60)))
+    frames = []
+    for width in widths:
+        truth = SKY + render_sources(stars, (112, 112), make_psf(width, kind='gaussian', half_size=12))
+        sigma = np.sqrt(NOISE.variance(truth))
+        frames.append(CCDData(rng.normal(truth, sigma), unit='electron', uncertainty=StdDevUncertainty(sigma)))
+    return frames
+
+
+def test_uncertainty_by_other_exposures(rng):
+    report = validate(exposures([3.0] * 4, rng), lambda ccd: ccd.copy(), reference='others', **QUICK)
+    for name in 'uncertainty_sky', 'uncertainty_sources':
+        assert report[name].value == pytest.approx(1, abs=0.1)
+        assert report[name].interval[0] < report[name].value < report[name].interval[1]
+
+    def halve(ccd):
+        result = ccd.copy()
+        result.uncertainty = StdDevUncertainty(ccd.uncertainty.array / 2)
+        return result
+    report = validate(exposures([3.0] * 4, rng), halve, reference='others', **QUICK)
+    assert {'uncertainty_sky', 'uncertainty_sources'} <= set(report.failed)
+    # Seeing that varies is no fault of the denoiser.
+    report = validate(exposures([2.6, 3.6, 2.6, 3.6], rng), lambda ccd: ccd.copy(), reference='others', **QUICK)
+    assert report['uncertainty_sources'].verdict == 'not run'
+    assert 'seeing' in report['uncertainty_sources'].reason

@@ -13,11 +13,11 @@ from astropy.utils.exceptions import AstropyUserWarning
 from .completeness import measure_completeness
 from .depth import compare_depth
 from .flux import flux_bias, flux_correlation
-from .measure import BRIGHT_SNR
 from .recovery import Recovery
 from .shapes import shape_change
 from .statistics import bootstrap_interval
 from .sweep import combine_sweeps
+from .task import BRIGHT_SNR
 
 __all__ = ['FLUX_BINS', 'average_tables', 'combine_frames']
 
@@ -159,13 +159,18 @@ def _average(name, members, names, weighting):
                      if name.endswith(end) and name[:-len(end)] in names), None)
     centre = values if base is None else np.array([values_of(table, base)[i] for table, i in members])
     good = np.isfinite(values) & np.isfinite(centre) & (weights > 0)
+    # Value and interval are of the same frames.
+    stem = base or name
+    for end in '_low', '_high':
+        if f'{stem}{end}' in names:
+            good &= np.isfinite([float(values_of(table, f'{stem}{end}')[i]) for table, i in members])
     if not good.any():
         return values[0]
     weights = weights[good] / weights[good].sum()
-    if name in ('error', 'significance'):
+    if name in ('error', 'significance') or name.endswith('_err'):
         # Errors of independent frames; what is in units of them grows as they shrink.
         power = np.sqrt(np.sum(weights ** 2))
-        return float(np.sum(weights * values[good]) * (power if name == 'error' else 1 / power))
+        return float(np.sum(weights * values[good]) * (1 / power if name == 'significance' else power))
     if base is None:
         return float(np.sum(weights * values[good]))
     middle = float(np.sum(weights * centre[good]))

@@ -4,29 +4,28 @@ Validation of a denoiser, whatever it is, on frames: ``validate``.
 """
 
 import logging
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from astropy import units as u
-from astropy.nddata import CCDData, NDData
+from astropy.nddata import CCDData
 from astropy.table import Table
 
 from .. import __version__
-from ..io.files import replacing
 from ..noise import Deviations, resolve_noise
 from .checks import make_checks
-from .combine import average_tables, combine_frames, values_of
+from .combine import combine_frames, values_of
 from .exposures import judge_exposures
 from .frames import run_denoiser
 from .inputs import stated_sigma
-from .measure import UNCERTAINTY_BINS, FrameTask, measure_frame
-from .psf import PSF, measure_psf
+from .measure import measure_frame
+from .prepare import (NoPSF, as_array, check_options, find_psf, given_psf, is_path, one_each, read_frames, read_image,
+                      same_grid, try_directory)
 from .reference import align_reference, fit_scale
 from .report import Report
+from .series import average_exposures, judge_uncertainty_by_others
 from .store import FrameStore, fingerprint
-from .uncertainty import judge_uncertainty_by_halves
+from .task import FrameTask
 
 __all__ = ['DEFAULT_THRESHOLDS', 'validate']
 
@@ -122,7 +121,7 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
 
     Examples
     --------
-    >>> from astropy.nddata import CCDData, StdDevUncertainty
+    >>> from astropy.nddata import CCDData
     >>> from scipy.ndimage import gaussian_filter
     >>> from astropy_n2v.simulate import make_scene
     >>> from astropy_n2v.validation import validate
@@ -133,9 +132,9 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
     >>> report['residual_sources'].verdict
     'fail'
     """
-    options = _check_options(inject=inject, n_sources=n_sources, magnitudes=magnitudes, galaxies=galaxies,
-                             detection_image=detection_image, thresholds=thresholds, radius=radius,
-                             false_rate=false_rate, confidence=confidence, n_resamples=n_resamples)
+    options = check_options(inject=inject, n_sources=n_sources, magnitudes=magnitudes, galaxies=galaxies,
+                            detection_image=detection_image, thresholds=thresholds, radius=radius,
+                            false_rate=false_rate, confidence=confidence, n_resamples=n_resamples)
     if not callable(denoiser):
         raise TypeError(f'denoiser must be a function from CCDData to CCDData, got {type(denoiser).__name__}')
     if truth is not None and reference is not None:
@@ -143,11 +142,11 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
     if report_dir is not None:
         from .report import refuse_existing
         refuse_existing(report_dir, ['report.json', 'report.html'], overwrite)
-        _try_directory(report_dir)
+        try_directory(report_dir)
     others = isinstance(reference, str) and reference == 'others'
-    frames = _read_frames(frames, names)
+    frames = read_frames(frames, names)
     parts = {'truth': truth, 'reference': None if others else reference, 'catalog': catalog, 'psf': psf}
-    parts = {name: _one_each(name, value, len(frames)) for name, value in parts.items()}
+    parts = {name: one_each(name, value, len(frames)) for name, value in parts.items()}
     if others and len(frames) < 4:
         raise ValueError(f"reference='others' needs at least four aligned exposures, got {len(frames)} frames")
     make_checks({}, {}, limits=limits)
@@ -160,91 +159,6 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
     if report_dir is not None:
         report.write(report_dir, overwrite=overwrite)
     return report
-
-
-def _check_options(**options):
-    """Refuse what makes no sense before any work is done."""
-    thresholds = np.atleast_1d(np.asarray(options['thresholds'], dtype=float))
-    if not thresholds.size:
-        raise ValueError('thresholds must hold at least one number, got an empty list')
-    if not (np.isfinite(thresholds).all() and (thresholds > 0).all()):
-        raise ValueError(f'thresholds must be positive numbers, got {options["thresholds"]}')
-    for name, low in ('inject', 0), ('n_sources', 1), ('n_resamples', 100):
-        if options[name] != int(options[name]) or options[name] < low:
-            raise ValueError(f'{name} must be an integer of at least {low}, got {options[name]}')
-    if not 0.5 <= options['confidence'] < 1:
-        raise ValueError(f'confidence must be from 0.5 to below 1, got {options["confidence"]}')
-    if not 0 <= options['galaxies'] <= 1:
-        raise ValueError(f'galaxies must be a fraction from 0 to 1, got {options["galaxies"]}')
-    for name in 'radius', 'false_rate':
-        if options[name] is not None and not options[name] > 0:
-            raise ValueError(f'{name} must be positive, got {options[name]}')
-    if options['detection_image'] is not None and not callable(options['detection_image']):
-        raise TypeError('detection_image must be a function of a CCDData and a PSF, got '
-                        f'{type(options["detection_image"]).__name__}')
-    return {**options, 'thresholds': tuple(sorted(thresholds.tolist()))}
-
-
-def _try_directory(directory):
-    """Fail before the work if nothing can be written."""
-    try:
-        os.makedirs(directory, exist_ok=True)
-    except OSError as error:
-        raise type(error)(f'cannot make the directory {os.fspath(directory)}: {error.strerror}') from error
-    try:
-        with replacing(Path(directory) / 'report.html', overwrite=True):
-            raise _Stop
-    except _Stop:
-        pass
-
-
-class _Stop(Exception):
-    pass
-
-
-def _is_path(value):
-    return isinstance(value, (str, os.PathLike))
-
-
-def _read_frames(frames, names):
-    """Pairs of a name and a frame, or a path to be read later."""
-    if isinstance(frames, NDData) or _is_path(frames):
-        frames = [frames]
-    frames = list(frames)
-    if not frames:
-        raise ValueError('frames must hold at least one frame, got none')
-    if names is None:
-        names = [os.path.basename(os.fspath(frame)) if _is_path(frame) else f'frame {i + 1}'
-                 for i, frame in enumerate(frames)]
-    elif len(names) != len(frames):
-        raise ValueError(f'names must have one name for each of the {len(frames)} frames, got {len(names)}')
-    for i, frame in enumerate(frames):
-        if not (isinstance(frame, CCDData) or _is_path(frame)):
-            raise TypeError(f'frames must be CCDData or paths, got {type(frame).__name__} as number {i + 1}')
-    # Two frames of one name could not be told apart in the tables.
-    counts = {}
-    unique = []
-    for name in map(str, names):
-        counts[name] = counts.get(name, 0) + 1
-        unique.append(name if counts[name] == 1 else f'{name} ({counts[name]})')
-    return list(zip(unique, frames))
-
-
-def _one_each(name, value, n):
-    """A value for each frame, from one for all of them or a list."""
-    if not isinstance(value, (list, tuple)):
-        return [value] * n
-    if len(value) != n:
-        raise ValueError(f'{name} must be one for all frames, or one for each of the {n} frames, got {len(value)}')
-    return list(value)
-
-
-def _read(value):
-    """An image, from a file if it is a path; of a file with many, the first that is a science image."""
-    if not _is_path(value):
-        return value
-    from ..io import read_fits_images
-    return read_fits_images(value)[0]
 
 
 class _Run:
@@ -270,7 +184,7 @@ class _Run:
         expected = self.bar.n + 1 + (self.options['inject'] + 2 if self.options['inject'] else 0)
         try:
             images = [frame]
-            if _is_path(frame):
+            if is_path(frame):
                 from ..io import read_fits_images
                 images = read_fits_images(frame)
             for i, image in enumerate(images):
@@ -278,15 +192,15 @@ class _Run:
                 self._add_image(label, image, truth, reference, catalog, psf)
         except (OSError, ValueError, TypeError) as error:
             from ..batch import describe_error
-            text = describe_error(error, frame if _is_path(frame) else '')
+            text = describe_error(error, frame if is_path(frame) else '')
             log.warning('%s: %s', name, text)
             self.records.append({'name': name, 'status': 'failed', 'error': text})
             self.errors.append(error)
         self.bar.update(max(expected - self.bar.n, 0))
 
     def _add_image(self, name, frame, truth, reference, catalog, psf):
-        key = fingerprint(frame, _read(truth), _read(reference), catalog, psf, self.noise, self.options, self.seed,
-                          self.identity, __version__)
+        key = fingerprint(frame, read_image(truth), read_image(reference), catalog, psf, self.noise, self.options,
+                          self.seed, self.identity, __version__)
         measures = self.store.load(key)
         resumed = measures is not None
         if resumed and self.kept is not None:
@@ -317,8 +231,8 @@ class _Run:
         noise = self._noise_of(frame)
         kind, guide, guide_std = self._guide(frame, truth, reference)
         try:
-            psf = _measure_psf(frame) if psf is None else _given_psf(psf, frame)
-        except _NoPSF as error:
+            psf = find_psf(frame) if psf is None else given_psf(psf, frame)
+        except NoPSF as error:
             psf = None
             for group in 'sources', 'stars', 'sweep', 'injection':
                 self._task_reasons[group] = str(error)
@@ -341,22 +255,22 @@ class _Run:
     def _guide(self, frame, truth, reference):
         """What the result is compared with, as an array on the grid of the frame; its kind, and its noise."""
         if truth is not None:
-            values = _as_array(_read(truth), frame.unit)
+            values = as_array(read_image(truth), frame.unit)
             if values.shape != frame.shape:
                 raise ValueError(f'truth must have the shape of the frame, {frame.shape}, got {values.shape}')
             return 'truth', values, None
         if reference is None:
             return None, None, None
-        reference = _read(reference)
+        reference = read_image(reference)
         if not isinstance(reference, CCDData):
             raise TypeError(f'reference must be CCDData or a path, got {type(reference).__name__}')
-        if reference.wcs is not None and frame.wcs is not None and not _same_grid(reference, frame):
+        if reference.wcs is not None and frame.wcs is not None and not same_grid(reference, frame):
             reference = align_reference(reference, frame)
         elif reference.shape != frame.shape:
             raise ValueError(f'reference must have the shape of the frame, {frame.shape}, got {reference.shape}, or '
                              'both must have a WCS to align it by')
         scale = fit_scale(reference, frame)
-        values = scale.slope * _as_array(reference, None) + scale.offset
+        values = scale.slope * as_array(reference, None) + scale.offset
         if not np.isfinite(values).any():
             raise ValueError('reference does not overlap with the frame')
         sigma = stated_sigma(reference)
@@ -394,66 +308,14 @@ class _Run:
             return
         tables['exposures'] = table
         if all(result.uncertainty is not None for result in results):
-            tables['uncertainty'] = _halves_of_others(frames, results, self.options, self.seed)
+            noises = [self._noise_of(frame) for frame in frames]
+            tables['uncertainty'], reason = judge_uncertainty_by_others(frames, results, noises, self.options,
+                                                                        self.seed)
+            if reason:
+                reasons['uncertainty'] = reason
         else:
             reasons['uncertainty'] = 'the result states no uncertainty'
-        tables['exposure_bins'] = _average_exposures(table)
-
-
-class _NoPSF(Exception):
-    """The PSF cannot be measured; the message says why."""
-
-
-def _measure_psf(frame):
-    """The PSF by the brightest isolated stars that there are."""
-    for threshold in 30.0, 10.0:
-        try:
-            psf = measure_psf(frame, threshold=threshold)
-        except ValueError as error:
-            reason = str(error)
-            continue
-        if psf.n_stars >= 3:
-            return psf
-        reason = f'only {psf.n_stars} isolated stars to measure the point-spread function on'
-    raise _NoPSF(f'{reason}; give psf')
-
-
-def _given_psf(psf, frame):
-    """A PSF that was given, as a stamp that fits the frame."""
-    if np.isscalar(psf):
-        from ..simulate import make_psf
-        half = min(int(6 * psf) + 1, (min(frame.shape) - 1) // 2)
-        psf = make_psf(float(psf), half_size=half)
-    psf = PSF.from_any(psf)
-    if any(n > m for n, m in zip(psf.stamp.shape, frame.shape)):
-        raise ValueError(f'psf must not be larger than the frame, {frame.shape}, got a stamp of {psf.stamp.shape}')
-    return psf
-
-
-def _halves_of_others(frames, results, options, seed):
-    """The stated uncertainty of each exposure, by the means of two halves of the others."""
-    parts = []
-    for i, (frame, result) in enumerate(zip(frames, results)):
-        others = [other for j, other in enumerate(frames) if j != i]
-        shifted = [fit_scale(other, frame, fit_slope=False).apply(_as_array(other, None)) for other in others]
-        halves = [np.mean(shifted[k::2], axis=0) for k in (0, 1)]
-        parts.append(judge_uncertainty_by_halves(result, *halves, bins=UNCERTAINTY_BINS, seed=seed,
-                                                 confidence=options['confidence'], n_resamples=options['n_resamples']))
-    return average_tables(parts, ('brightness_low', 'brightness_high'))
-
-
-def _average_exposures(table):
-    """Noise reduction by brightness of all exposures together."""
-    exposures = values_of(table, 'exposure')
-    parts = [table[exposures == exposure] for exposure in dict.fromkeys(exposures.tolist())]
-    bins = average_tables(parts, ('brightness_low', 'brightness_high'))
-    before = values_of(bins, 'mse_before')
-    for end, source in ('', ''), ('_low', '_high'), ('_high', '_low'):
-        # What is left may be measured as zero or less: the gain is then only known to be large.
-        after = np.maximum(values_of(bins, f'mse_after{source}'), 1e-4 * before)
-        with np.errstate(invalid='ignore', divide='ignore'):
-            bins[f'noise_reduction{end}'] = np.sqrt(before / after)
-    return bins
+        tables['exposure_bins'] = average_exposures(table)
 
 
 def _once(denoiser, frame):
@@ -467,32 +329,6 @@ def _once(denoiser, frame):
             results.append(run_denoiser(denoiser, ccd.copy()))
         return results[0]
     return denoise
-
-
-def _as_array(image, unit):
-    """Values of an image as floats, NaN where it is masked."""
-    values = image.data if isinstance(image, NDData) else getattr(image, 'value', image)
-    values = np.array(values, dtype=float)
-    own = getattr(image, 'unit', None)
-    if unit is not None and own not in (None, u.dimensionless_unscaled, unit):
-        values *= own.to(unit)
-    if isinstance(image, NDData) and image.mask is not None:
-        values[np.asarray(image.mask, dtype=bool)] = np.nan
-    return values
-
-
-def _same_grid(first, second):
-    """Whether two images have the same pixels on the sky, to a hundredth of a pixel."""
-    if first.shape != second.shape:
-        return False
-    ny, nx = first.shape
-    corners = np.array([[0, nx - 1, 0, nx - 1], [0, 0, ny - 1, ny - 1]], dtype=float)
-    try:
-        found = second.wcs.world_to_pixel(first.wcs.pixel_to_world(*corners))
-    except Exception as error:  # of many libraries; where grids cannot be compared they are not the same
-        log.debug('grids cannot be compared: %s', error)
-        return False
-    return bool(np.allclose(found, corners, atol=0.01))
 
 
 def _describe_frame(task):

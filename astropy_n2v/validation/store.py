@@ -16,8 +16,8 @@ from astropy.nddata import NDData, NDUncertainty
 from astropy.table import Table
 
 from ..io.files import replacing
-from .measure import Measures
 from .report import table_from_dict, table_to_dict
+from .task import Measures
 
 __all__ = ['FrameStore', 'fingerprint']
 
