@@ -7,14 +7,9 @@ so that importing the package is quick.
 """
 
 import importlib
-from importlib import metadata
 
 from .config import conf
-
-try:
-    __version__ = metadata.version('astropy-n2v')
-except metadata.PackageNotFoundError:  # a source tree that was not installed
-    __version__ = '0+unknown'
+from .version import __version__
 
 __all__ = ['CannotDenoiseError', 'Denoiser', 'NoiseModel', 'conf', 'denoise', 'detection_image', 'estimate_noise',
            'noise_autocorrelation', 'train']

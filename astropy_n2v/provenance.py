@@ -103,7 +103,7 @@ def provenance(model, denoiser, noise, sky, innovation_rms, strength, factor):
     history : list of str
         Lines of history.
     """
-    from . import __version__
+    from .version import __version__
     name = str(denoiser.metadata.get('name', 'custom'))
     if isinstance(model, (str, os.PathLike)) and model not in ('self', 'adapt', 'default'):
         name = os.path.basename(os.fspath(model))

@@ -186,6 +186,11 @@ def make_page(folder=RESULTS):
     parts = [
         f'.. Written by benchmarks/page.py from the tables in benchmarks/results: edit those.\n\n{"*" * len(title)}\n'
         f'{title}\n{"*" * len(title)}\n', _INTRODUCTION, _quality(folder), _trained(folder), _photometry(folder),
+        _plain(folder, 'flat', 'Flat frames', '''
+``python benchmarks/quality.py --flat``
+
+Frames of nothing but photon noise: the mean of the result over the mean of the frame.''',
+               [('counts', 'counts a pixel'), ('mean_ratio', 'mean after / before')]),
         _plain(folder, 'unforeseen', 'What cannot be foreseen', '''
 Single-pixel transients, and stars narrower than two pixels at random places within their pixel, with a peak of 30
 sigma of the sky: the share of their flux that is in the result. The first row of each kind is the noisy frame.''',

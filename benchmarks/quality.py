@@ -4,19 +4,23 @@ Quality on simulated fields whose truth is known, against the peers: ``python be
 
 Writes ``results/quality.csv``, a row for each field and method, and ``results/uncertainty.csv``: what the
 stated uncertainty of our result is worth, by the brightness of the result. ``--trained`` measures the
-peers that are trained on each frame (minutes each), and writes ``results/quality_trained.csv``.
+peers that are trained on each frame (minutes each), and writes ``results/quality_trained.csv``. ``--flat``
+measures the mean of flat Poisson frames, and writes ``results/flat.csv``.
 """
 
 import numpy as np
 
+from astropy_n2v import NoiseModel, denoise
 from astropy_n2v.validation import mean_offset, noise_reduction
 from common import make_frame, parse, write_table
 from peers import METHODS, TRAINED, run_method
 
-__all__ = ['judge', 'judge_uncertainty', 'main']
+__all__ = ['flat_frames', 'judge', 'judge_uncertainty', 'main']
 
 #: Edges of the bins of brightness, in sigma of the sky above the sky.
 BINS = -np.inf, 1, 3, 10, 30, 100, np.inf
+#: Mean counts of the flat frames.
+FLAT_COUNTS = 0.05, 0.2, 1, 5, 50
 
 
 def judge(frame, image, std=None):
@@ -72,10 +76,24 @@ def judge_uncertainty(frame, image, std):
     return rows
 
 
+def flat_frames(size, seed):
+    """Rows of the ratio of the mean of flat Poisson frames after to that before, by their counts."""
+    rows = []
+    for i, counts in enumerate(FLAT_COUNTS):
+        data = np.random.default_rng((seed, i)).poisson(counts, (size, size)).astype(np.float32)
+        clean = denoise(data, noise=NoiseModel(0.0, gain=1.0), hole=1)
+        rows.append({'counts': counts, 'mean_ratio': clean.mean(dtype=float) / data.mean(dtype=float)})
+    return rows
+
+
 def main(argv=None):
-    arguments = parse(__doc__, argv, n_seeds=4, flags={'trained': 'measure the peers that are trained on each frame'})
+    arguments = parse(__doc__, argv, n_seeds=4, flags={'trained': 'measure the peers that are trained on each frame',
+                                                       'flat': 'measure flat Poisson frames instead of scenes'})
     methods = ('bm3d', *TRAINED) if arguments.trained else [name for name in METHODS if name not in TRAINED]
     note = f'{arguments.size}x{arguments.size} pixels'
+    if arguments.flat:
+        write_table(flat_frames(arguments.size, arguments.first_seed), 'flat', note)
+        return
     rows, bins = [], []
     for kind in arguments.kinds:
         for seed in arguments.seeds:

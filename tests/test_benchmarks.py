@@ -67,7 +67,7 @@ def test_width_of_psf():
 def test_memory_and_time():
     array, seconds, memory = load('common').measured(np.ones, 20_000_000)
     assert len(array) == 20_000_000 and seconds > 0
-    assert not memory < 120   # NaN where it cannot be known
+    assert not memory < 125   # NaN where it cannot be known
 
 
 @pytest.mark.parametrize('level', [0.3, 2.0, 20.0, 3000.0])
@@ -264,3 +264,13 @@ def test_oracle_begins_as_ours_and_learns(tmp_path):
     # Spent time counts, so that nothing is left to do.
     _, again, _ = oracle.train(oracle.Oracle(network), stream, 0.005, checkpoint)
     assert again == steps
+
+
+# Of one count a pixel the noise is measured too low, which is warned about.
+@pytest.mark.filterwarnings('ignore:the sky noise according to')
+def test_flat_frames(results):
+    quality = load('quality')
+    quality.main(['--flat', '--size', '256'])
+    table = load('common').read_table('flat', results)
+    assert table['counts'].tolist() == list(quality.FLAT_COUNTS)
+    np.testing.assert_allclose(table['mean_ratio'], 1, atol=0.01)

@@ -9,6 +9,7 @@ import torch
 from conftest import make_tiny_denoiser
 
 from astropy_n2v import NoiseModel
+from astropy_n2v.networks import blindspot
 from astropy_n2v.networks import (BlindSpotUNet, blind_moments, negative_log_likelihood, network_inputs,
                                   posterior_moments)
 from astropy_n2v.scaling import Scaling
@@ -168,3 +169,38 @@ def test_two_electrons_are_no_surprise_where_few_are_expected():
 def test_noise_is_built_from_the_prediction_not_from_the_pixel():
     below, above = (_posterior(y=y, mean=10.0, spread=1.0, sigma=1.0, slope=1.0)[4] for y in (7.0, 13.0))
     assert below == above == 11.0
+
+
+class TestPredict:
+    """In strips and for a part it is what the network says of the whole."""
+
+    @pytest.fixture
+    def network(self):
+        torch.manual_seed(3)
+        network = BlindSpotUNet(widths=(4, 6, 8), decoder_widths=(5, 6), head_width=8)
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        return network.eval()
+
+    @pytest.mark.parametrize('hole', [(1, 1), (3, 3), (1, 5)])
+    @pytest.mark.parametrize('inner', [None, (slice(9, 50), slice(0, 33)), (slice(0, 64), slice(70, 96))])
+    @pytest.mark.parametrize('strip', [96, 1000, 10 ** 6])
+    def test_equals_forward(self, network, hole, inner, strip, monkeypatch):
+        monkeypatch.setitem(blindspot._STRIP, 'cpu', strip)
+        network.hole = hole
+        x = torch.randn(1, 4, 64, 96, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            whole = network(x)
+        y, x_part = inner or (slice(None), slice(None))
+        torch.testing.assert_close(network.predict(x, inner), whole[:, :, y, x_part], rtol=1e-4, atol=1e-5)
+
+    def test_upsampled_input_need_not_be_made(self, network):
+        """What the decoder computes is a convolution of repeated pixels beside those of the skip."""
+        layer = network.branch.decoder[0][0]
+        coarse, skip = torch.randn(2, 8, 6, 10), torch.randn(2, 6, 12, 20)
+        repeated = torch.cat([coarse.repeat_interleave(2, 2).repeat_interleave(2, 3), skip], dim=1)
+        torch.testing.assert_close(layer.forward_upsampled(coarse, skip), layer(repeated), rtol=1e-4, atol=1e-5)
+
+    def test_other_sizes_are_an_error(self, network):
+        with pytest.raises(ValueError, match=r'multiples of 4, got \(10, 12\)'):
+            network.predict(torch.zeros(1, 4, 10, 12))

@@ -60,3 +60,10 @@ def test_pure_noise_stays_empty(rng):
     clean = denoise(rng.normal(0, 1, (256, 256)), noise=NoiseModel(1.0))
     assert clean.std() < 0.1
     assert np.sum(np.abs(clean) > 2) <= 2
+
+
+@pytest.mark.parametrize('counts', [0.05, 0.5, 5, 50])
+def test_flat_frames_keep_their_mean(counts, rng):
+    data = rng.poisson(counts, (256, 256)).astype(np.float32)
+    clean = denoise(data, noise=NoiseModel(0.0, gain=1.0), hole=1)
+    assert clean.mean(dtype=float) == pytest.approx(data.mean(dtype=float), rel=0.01)

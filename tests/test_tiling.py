@@ -50,3 +50,19 @@ def test_tiled_equals_untiled(shape, rng):
     limit = np.maximum(1e-5 * sigma, 4 * np.spacing(np.abs(whole.mean)))
     assert np.all(np.abs(tiled.mean - whole.mean) <= limit)
     np.testing.assert_allclose(tiled.std, whole.std, rtol=1e-4)
+
+
+def test_inner_part_of_a_tile_is_what_has_weight():
+    tiling = Tiling((100, 300), 128, 24, alignment=16)
+    count = np.zeros(tiling.padded_shape)
+    for tile in tiling:
+        assert np.all(tile.weight[tile.inner] > 0)
+        assert tile.weight[tile.inner].sum() == pytest.approx(tile.weight.sum())
+        count[tile.inner_y, tile.inner_x] += 1
+    assert count.min() == 1
+
+
+def test_tiles_are_no_larger_than_their_number_needs():
+    tiling = Tiling((2048, 2048), 1344, 123, alignment=16)
+    assert len(tiling) == 4
+    assert {tile.y.stop - tile.y.start for tile in tiling} == {1168}

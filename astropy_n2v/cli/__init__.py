@@ -7,7 +7,7 @@ import importlib
 
 import click
 
-from .. import __version__
+from ..version import __version__
 from .common import verbosity_options
 
 __all__ = ['main']

@@ -85,6 +85,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
       astropy-n2v validate exposures/*.fits --reference others --report validation
     """
     from ..batch import describe_error
+    from ..detection import detection_image
     from ..io import read_fits_images
     from ..validation import validate
     ignore_bits = parse_bits(ignore_bits)
@@ -113,7 +114,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
                 truth=_of_parents('--truth', truth, parents, len(files)),
                 reference='others' if others else _of_parents('--reference', reference, parents, len(files)),
                 psf=_read_psf(psf), seed=seed,
-                detection_image=_detection_image(), progress_bar=report.progress_bar,
+                detection_image=detection_image, progress_bar=report.progress_bar,
                 **given(thresholds=thresholds or None, **options))
         except (OSError, ValueError, TypeError) as error:
             raise click.ClickException(describe_error(error)) from error
@@ -166,8 +167,9 @@ def _make_denoiser(model, **options):
     import hashlib
     import os
 
-    from .. import __version__, denoise
+    from ..ccd import denoise
     from ..config import conf
+    from ..version import __version__
     model = model or conf.default_model
     name = f'denoise, model {os.path.basename(model)}'
     identity = f'{__version__} {sorted(options.items())}'
@@ -182,12 +184,3 @@ def _make_denoiser(model, **options):
                 identity += hashlib.sha256(weights.read_bytes()).hexdigest()
     digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
     return (lambda ccd: denoise(ccd, model, **options)), f'{name} ({digest})'
-
-
-def _detection_image():
-    """The function that makes the map to detect on, where this version has one."""
-    from importlib import import_module
-    try:
-        return import_module('..detection', __package__).detection_image
-    except (ImportError, AttributeError):
-        return None

@@ -253,6 +253,19 @@ class BlindSpotUNet(nn.Module):
         -------
         tensor
             Shape (1, out_channels, rows, columns) of the part that is wanted.
+
+        Raises
+        ------
+        ValueError
+            If height or width are not multiples of `alignment`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from astropy_n2v.networks import BlindSpotUNet
+        >>> network = BlindSpotUNet(widths=(4, 8), decoder_widths=(4,))
+        >>> network.predict(torch.zeros(1, 4, 16, 24), (slice(4, 12), slice(0, 20))).shape
+        torch.Size([1, 2, 8, 20])
         """
         self._check_shape(x)
         inner = inner or (slice(0, x.shape[2]), slice(0, x.shape[3]))

@@ -7,8 +7,9 @@ import numpy as np
 from astropy.table import Table
 from scipy.ndimage import binary_dilation, gaussian_filter
 
-from .inputs import as_image, as_images, estimate_columns, noise_sigma, set_units
+from .inputs import as_image, as_images, noise_sigma
 from .statistics import bootstrap_interval, robust_scatter
+from .tables import estimate_columns, set_units
 
 __all__ = ['sky_offset', 'sky_pixels', 'summarize_sky_offset']
 

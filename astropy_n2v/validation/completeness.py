@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from astropy import units as u
-from astropy.stats import binom_conf_interval
 from astropy.table import Table
 from scipy.special import expit, ndtr
+
+from .statistics import binomial_interval
 
 __all__ = ['CompletenessFit', 'fit_completeness', 'matched_filter_completeness', 'matched_filter_depth',
            'matched_filter_snr', 'measure_completeness']
@@ -18,14 +19,10 @@ _LOGIT90 = np.log(9)   # from 50 to 90 % along a logistic curve, in units of its
 
 
 def wilson_interval(k, n, confidence=0.95):
-    """The Wilson interval of a fraction; NaN of nothing. Arrays of one shape come back for the two ends."""
-    k, n = np.asarray(k), np.asarray(n)
-    low, high = np.full(n.shape, np.nan), np.full(n.shape, np.nan)
-    some = n > 0
-    if some.any():
-        low[some], high[some] = binom_conf_interval(k[some], n[some], confidence_level=confidence, interval='wilson')
-    # Exactly, where rounding leaves 1e-17.
-    return np.where(some & (k == 0), 0.0, low), np.where(some & (k == n), 1.0, high)
+    """The Wilson interval of fractions; NaN of nothing. Arrays of one shape come back for the two ends."""
+    some = np.asarray(n) > 0
+    _, low, high = binomial_interval(np.where(some, k, 0), n, confidence=confidence, method='wilson')
+    return np.where(some, low, np.nan), np.where(some, high, np.nan)
 
 
 def check_fraction(name, value):

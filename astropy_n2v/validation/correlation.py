@@ -9,8 +9,9 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.stats import chi2 as chi2_distribution
 
 from .background import cell_sums, choose_sky, smooth_good
-from .inputs import as_images, block_labels, estimate_columns, noise_sigma, set_units, stated_sigma
+from .inputs import as_images, block_labels, noise_sigma, stated_sigma
 from .statistics import bootstrap_interval, robust_scatter
+from .tables import estimate_columns, set_units
 
 __all__ = ['aperture_error_factor', 'aperture_noise', 'autocorrelation', 'autocorrelation_map']
 

@@ -7,9 +7,10 @@ import numpy as np
 from astropy.table import Table
 from scipy.ndimage import gaussian_filter
 
-from .inputs import as_images, block_labels, check_bins, estimate_columns, noise_sigma
+from .inputs import as_images, block_labels, check_bins, noise_sigma
 from .reference import fit_scale
 from .statistics import bootstrap_interval
+from .tables import estimate_columns
 
 __all__ = ['judge_exposures']
 

@@ -8,10 +8,10 @@ from astropy.table import Table
 from scipy.stats import rankdata
 
 from ..scaling import background_level
-from .inputs import (
-    SNR_BINS, as_images, check_bins, estimate_columns, estimate_rows, noise_sigma, set_units, stated_sigma)
+from .inputs import SNR_BINS, as_images, check_bins, noise_sigma, stated_sigma
 from .photometry import FluxOperator, fluxes_in_circles
 from .statistics import bootstrap_interval
+from .tables import estimate_columns, estimate_rows, set_units
 
 __all__ = ['compare_fluxes', 'compare_growth', 'compare_total_flux', 'flux_bias', 'flux_correlation']
 

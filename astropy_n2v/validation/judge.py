@@ -11,8 +11,8 @@ import numpy as np
 from astropy.nddata import CCDData
 from astropy.table import Table
 
-from .. import __version__
 from ..noise import Deviations, resolve_noise
+from ..version import __version__
 from .checks import make_checks
 from .combine import combine_frames, values_of
 from .exposures import judge_exposures

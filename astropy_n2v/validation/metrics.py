@@ -8,8 +8,8 @@ from astropy.table import Table
 from scipy.ndimage import binary_erosion
 
 from ..scaling import background_level
-from .inputs import (
-    BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, estimate_rows, noise_sigma, set_units)
+from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma
+from .tables import estimate_rows, set_units
 
 __all__ = ['image_metrics', 'mean_absolute_error', 'mean_offset', 'mean_squared_error', 'noise_reduction',
            'noise_reduction_by_brightness', 'peak_signal_noise_ratio', 'structural_similarity']

@@ -14,8 +14,9 @@ from photutils.psf import ImagePSF
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
-from .inputs import as_image, as_images, as_positions, estimate_columns, noise_sigma, set_units
+from .inputs import as_image, as_images, as_positions, noise_sigma
 from .statistics import bootstrap_interval
+from .tables import estimate_columns, set_units
 
 __all__ = ['FluxOperator', 'forced_photometry', 'growth_curve', 'psf_fwhm']
 

@@ -11,9 +11,9 @@ from scipy.stats import rankdata
 
 from ..scaling import background_level
 from .correlation import correlate
-from .inputs import (
-    BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, estimate_rows, noise_sigma, stated_sigma)
+from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma, stated_sigma
 from .statistics import bootstrap_interval
+from .tables import estimate_rows
 
 __all__ = ['residual_correlation', 'residual_statistics', 'residual_whiteness']
 

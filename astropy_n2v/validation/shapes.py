@@ -7,7 +7,8 @@ import numpy as np
 from astropy.table import Table
 from scipy.special import ndtr
 
-from .inputs import SNR_BINS, as_image, as_images, as_positions, check_bins, estimate_rows, noise_sigma, set_units
+from .inputs import SNR_BINS, as_image, as_images, as_positions, check_bins, noise_sigma
+from .tables import estimate_rows, set_units
 
 __all__ = ['compare_shapes', 'measure_shapes', 'shape_change']
 
