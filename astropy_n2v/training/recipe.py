@@ -13,7 +13,7 @@ import os
 import numpy as np
 import torch
 
-from ..networks import BlindSpotUNet
+from ..networks import BlindSpotUNet, widen
 from ..simulate import random_observation
 from .loop import Trainer
 from .patches import PatchSampler, TrainingFrame
@@ -21,6 +21,9 @@ from .patches import PatchSampler, TrainingFrame
 __all__ = ['main', 'random_frame']
 
 SCENE_SIZE = 256
+#: Channels of the shipped networks by level, full resolution first.
+WIDTHS = 16, 32, 64, 96, 96
+DECODER_WIDTHS = 16, 32, 64, 96
 
 
 def random_frame(rng, *, hole=1):
@@ -64,7 +67,9 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description='Train the weights that are shipped with astropy_n2v.')
     parser.add_argument('output', help='file to write, .safetensors; OUTPUT.ckpt is what a run resumes from')
     parser.add_argument('--hole', type=int, default=1, help='hole in pixels; above 1 the noise is correlated')
-    parser.add_argument('--init', help='weights to start from')
+    parser.add_argument('--init', help='weights to start from; those of a narrower network are widened')
+    parser.add_argument('--widths', nargs='+', type=int, default=WIDTHS, help='channels of the encoder by level')
+    parser.add_argument('--decoder-widths', nargs='+', type=int, default=DECODER_WIDTHS)
     parser.add_argument('--steps', type=int, default=8000)
     parser.add_argument('--minutes', type=float, help='end the schedule after this time')
     parser.add_argument('--batch-size', type=int, default=8)
@@ -82,9 +87,10 @@ def main(arguments=None):
 
     from ..denoiser import Denoiser
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    network = BlindSpotUNet(hole=(options.hole, options.hole))
+    network = BlindSpotUNet(widths=options.widths, decoder_widths=options.decoder_widths, hole=2 * (options.hole,))
     if options.init:
-        network.load_state_dict(Denoiser.load(options.init).network.state_dict())
+        start = Denoiser.load(options.init).network
+        network.load_state_dict(widen(start, widths=options.widths, decoder_widths=options.decoder_widths).state_dict())
     network.to(device)
     judged = [random_frame(np.random.default_rng((options.seed, 1, i)), hole=options.hole) for i in range(24)]
     batch = torch.stack([frame.planes for frame in judged])
