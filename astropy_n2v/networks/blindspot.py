@@ -20,6 +20,8 @@ __all__ = ['BlindSpotUNet', 'HalfPlaneConv2d']
 # asked for again, page by page, with every layer. In strips of less than 80,000 pixels the coarsest level is
 # so small that torch convolves it by other means, whose rounding errors differ.
 _STRIP = {'cpu': 2 ** 17, 'cuda': 2 ** 22}
+# Strips of fewer rows are copied to put the row above on top of them; for others one row more costs less.
+_TALL = 48
 
 
 def _shift_down(x, rows):
@@ -37,19 +39,28 @@ class _RowAbove(dict):
     the strips above: the strips together are exactly the whole.
     """
 
+    def keep(self, key, x):
+        """Keep the last row of ``x`` for the next strip."""
+        self[key] = x[:, :, -1:].clone()
+
     def join(self, key, x):
         """Put the row above on top of ``x``, and keep the last row of ``x`` for the next strip."""
         above = self.get(key)
-        self[key] = x[:, :, -1:].clone()
+        self.keep(key, x)
         return torch.cat([torch.zeros_like(x[:, :, :1]) if above is None else above, x], dim=2)
 
 
 def _conv_up(x, weight, bias=None, above=None, key=None):
     """A convolution with a kernel of two rows, whose output at row r depends on rows r - 1 and r."""
-    if above is None:
-        # Padded below, too, and cut again: cheaper than to copy the input for a row of zeros above it.
-        return F.conv2d(x, weight, bias, padding=1)[:, :, :-1]
-    return F.conv2d(above.join(key, x), weight, bias, padding=(0, 1))
+    if above is not None and x.shape[2] < _TALL:
+        return F.conv2d(above.join(key, x), weight, bias, padding=(0, 1))
+    # Padded below, too, and cut again: cheaper than to copy the input for a row above it.
+    y = F.conv2d(x, weight, bias, padding=1)[:, :, :-1]
+    if above is not None and key in above:
+        y[:, :, :1] = F.conv2d(above.join(key, x[:, :, :1]), weight, bias, padding=(0, 1))
+    if above is not None:
+        above.keep(key, x)
+    return y
 
 
 def _pool(x, above=None, key=None):
@@ -101,12 +112,19 @@ def _interleave_columns(x):
     return x.permute(0, 2, 3, 1).reshape(n, height, 2 * width, channels // 2).permute(0, 3, 1, 2)
 
 
+def _turned_rows(x, turn, start, stop):
+    """The part of ``x``, shape (height, width, ...), that becomes rows of it once it is turned, but not turned."""
+    height, width = x.shape[:2]
+    return (x[start:stop], x[:, max(width - stop, 0):width - start],
+            x[max(height - stop, 0):height - start], x[:, start:stop])[turn]
+
+
 class _Block(nn.Sequential):
     """Two half-plane convolutions with activations."""
 
     def __init__(self, in_channels, out_channels):
-        super().__init__(HalfPlaneConv2d(in_channels, out_channels), nn.LeakyReLU(0.1),
-                         HalfPlaneConv2d(out_channels, out_channels), nn.LeakyReLU(0.1))
+        super().__init__(HalfPlaneConv2d(in_channels, out_channels), nn.LeakyReLU(0.1, inplace=True),
+                         HalfPlaneConv2d(out_channels, out_channels), nn.LeakyReLU(0.1, inplace=True))
 
     def forward(self, x, skip=None, above=None):
         first, activation, second, _ = self
@@ -229,13 +247,21 @@ class BlindSpotUNet(nn.Module):
             pair = torch.cat([torch.rot90(x, turn, dims=(2, 3)) for turn in turns])
             pair = self.branch(pair.contiguous(memory_format=torch.channels_last))
             features.append(_shift_down(pair, (size + 1) // 2).chunk(2))
-        return self._join([torch.rot90(features[turn % 2][turn // 2], -turn, dims=(2, 3)) for turn in range(4)])
+        return self._join(torch.cat([torch.rot90(features[turn % 2][turn // 2], -turn, dims=(2, 3))
+                                     for turn in range(4)], dim=1).permute(0, 2, 3, 1))
 
     def _join(self, features):
-        """From the features of the four branches to the output."""
-        joined = self.join(torch.cat(features, dim=1))
+        """From the features of the four branches, shape (n, height, width, channels), to the output."""
+        def pointwise(layer, x):
+            # A convolution with a single pixel is a product of matrices, and faster so.
+            return F.linear(x, layer.weight.flatten(1), layer.bias) if isinstance(layer, nn.Conv2d) else layer(x)
+
+        joined = pointwise(self.join, features)
         with torch.autocast(joined.device.type, enabled=False):
-            return self.head(joined.to(self.join.weight.dtype))
+            joined = joined.to(self.join.weight.dtype)
+            for layer in self.head:
+                joined = pointwise(layer, joined)
+        return joined.permute(0, 3, 1, 2)
 
     @torch.inference_mode()
     def predict(self, x, inner=None):
@@ -269,14 +295,17 @@ class BlindSpotUNet(nn.Module):
         """
         self._check_shape(x)
         inner = inner or (slice(0, x.shape[2]), slice(0, x.shape[3]))
-        features = [self._branch_features(x, turn, *inner) for turn in range(4)]
-        height, width = features[0].shape[2:]
-        output = x.new_empty((1, self.config['out_channels'], height, width))
-        for start, stop in self._strips(height, 2 * width, x.device):
-            output[:, :, start:stop] = self._join([part[:, :, start:stop] for part in features])
+        rows, columns = (part.stop - part.start for part in inner)
+        # Of the four branches side by side, channels last: what the join reads.
+        features = x.new_empty((rows, columns, self.join.in_channels))
+        for turn, part in enumerate(features.chunk(4, dim=2)):
+            self._fill_features(part, x, turn, *inner)
+        output = x.new_empty((1, self.config['out_channels'], rows, columns))
+        for start, stop in self._strips(rows, 2 * columns, x.device):
+            output[:, :, start:stop] = self._join(features[None, start:stop])
         return output
 
-    def _branch_features(self, x, turn, inner_y, inner_x):
+    def _fill_features(self, features, x, turn, inner_y, inner_x):
         """What one branch says of the inner part, strip by strip; the last strips are not needed."""
         height, width = x.shape[2:]
         bounds = (inner_y.start, inner_y.stop), (inner_x.start, inner_x.stop)
@@ -286,9 +315,9 @@ class BlindSpotUNet(nn.Module):
         (top, bottom), (left, right) = bounds
         turned = torch.rot90(x, turn, dims=(2, 3)).contiguous(memory_format=torch.channels_last)
         shift = (self.hole[turn % 2] + 1) // 2
-        features = x.new_zeros((1, self.join.in_channels // 4, bottom - top, right - left)
-                               ).contiguous(memory_format=torch.channels_last)
         above = _RowAbove()
+        # Nothing is known of the first rows.
+        _turned_rows(features, turn, 0, max(shift - top, 0)).zero_()
         for start, stop in self._strips(height, width, x.device):
             if start + shift >= bottom:
                 break
@@ -296,9 +325,8 @@ class BlindSpotUNet(nn.Module):
             # The rows of the strip after the shift, as far as they are inner ones.
             first, last = max(start + shift, top), min(start + shift + strip.shape[2], bottom)
             if first < last:
-                features[:, :, first - top:last - top] = strip[:, :, first - start - shift:last - start - shift,
-                                                               left:right]
-        return torch.rot90(features, -turn, dims=(2, 3))
+                strip = strip[0, :, first - start - shift:last - start - shift, left:right].permute(1, 2, 0)
+                _turned_rows(features, turn, first - top, last - top).copy_(torch.rot90(strip, -turn, dims=(0, 1)))
 
     def _strips(self, height, width, device):
         """First and last rows of strips of about the same size."""
