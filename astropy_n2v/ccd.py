@@ -60,8 +60,8 @@ def _check_shipped(hole):
 
 
 def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=None, satlevel=None, hole=None,
-            strength=1.0, fill_masked=False, tile_size=None, device=None, seed=None, full_output=False,
-            progress_bar=False, add_keyword=True, **train_options):
+            strength=1.0, negative_sources=False, fill_masked=False, tile_size=None, device=None, seed=None,
+            full_output=False, progress_bar=False, add_keyword=True, **train_options):
     """
     Denoise an astronomical image without a clean reference.
 
@@ -95,6 +95,10 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         large as the measured autocorrelation of the noise calls for.
     strength : float, optional
         From 0 (the data) to 1 (the posterior mean).
+    negative_sources : bool, optional
+        Whether sources may be negative, as in differences of images. If not, a pixel that is
+        darker than all its surroundings and could not be foreseen is taken for a defect of the
+        detector, and comes out as its surroundings foretell.
     fill_masked : bool, optional
         Whether masked, non-finite and saturated pixels become the prediction from their
         surroundings. By default they come out as they went in.
@@ -185,8 +189,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     denoiser, judged = _load_model(model, hole, needed, inputs, seed, device, progress_bar, train_options)
     del inputs
     result, sky, innovation_rms = _predict_planes(
-        frame, planes, denoiser, judged, strength=strength, tile_size=tile_size, device=device,
-        full_output=full_output, progress_bar=progress_bar)
+        frame, planes, denoiser, judged, progress_bar=progress_bar, strength=strength,
+        negative_sources=negative_sources, tile_size=tile_size, device=device, full_output=full_output)
     mean, std = result.mean, result.std
     _restore_verbatim(frame, planes, rejected, mean, std, fill_masked)
     cards = history = None
@@ -194,12 +198,13 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         first = planes[0].index
         used = np.isfinite(mean[first]) & np.isfinite(std[first]) & ~frame.mask[first]
         factor = aperture_factor(mean[first], std[first], used)
-        cards, history = provenance(model, denoiser, planes[0].data_noise, sky, innovation_rms, strength, factor)
+        cards, history = provenance(model, denoiser, planes[0].data_noise, sky, innovation_rms, strength,
+                                    negative_sources, factor)
     packed = frame.pack(mean, std, cards, history)
     return (packed, result) if full_output else packed
 
 
-def _predict_planes(frame, planes, denoiser, judged, *, strength, tile_size, device, full_output, progress_bar):
+def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_output, **options):
     """Predictions of all planes in one, level and noise of the sky of the first, and rms of its innovations."""
     from tqdm import tqdm
 
@@ -217,7 +222,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, strength, tile_size, dev
 
             prediction = denoiser.predict(
                 plane.values, plane.noise, plane.mask, judged=None if judged is None else judged[n],
-                strength=strength, tile_size=tile_size, device=device, full_output=full_output, progress=progress)
+                full_output=full_output, progress=progress, **options)
             _check_innovations(prediction.calibration, plane.data_noise)
             plane.restore(prediction)
             first = first or prediction

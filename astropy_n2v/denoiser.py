@@ -13,6 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from scipy.ndimage import minimum_filter1d
 
 from .calibration import Calibration
 from .config import conf
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 _FORMAT = 'astropy_n2v blind-spot model'
 _FORMAT_VERSION = 1
 _ROWS = 64   # rows of the image for which the posterior is computed at a time
+# A pixel cannot have less light than the faintest of its surroundings, which are so many pixels on each side.
+_SURROUNDINGS = 4
 _MAX_CALIBRATION = 1_000_000   # pixels
 
 
@@ -61,6 +64,13 @@ def select_device(device=None):
         raise ValueError(f"device must be 'auto', 'cpu' or an available accelerator such as 'cuda:0', got "
                          f'{device!r} ({str(error).splitlines()[0]})') from error
     return device
+
+
+def _faintest_surroundings(image):
+    """The least value within a square around each pixel."""
+    for axis in range(2):
+        image = minimum_filter1d(image, 2 * _SURROUNDINGS + 1, axis=axis, mode='nearest')
+    return image
 
 
 @dataclass
@@ -206,8 +216,8 @@ class Denoiser:
                                judged=None if judged is None else np.asarray(judged).ravel()[index],
                                relative_error=noise.relative_error)
 
-    def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0, tile_size=None,
-                device=None, progress=None, full_output=True):
+    def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0,
+                negative_sources=False, tile_size=None, device=None, progress=None, full_output=True):
         """
         Denoise an array.
 
@@ -226,6 +236,9 @@ class Denoiser:
             Whether to correct the blind prediction by what the innovations say.
         strength : float, optional
             From 0 (the data) to 1 (the posterior).
+        negative_sources : bool, optional
+            Whether sources may be negative, as in differences of images. If not, a pixel that is
+            unforeseeably dark is taken for a defect, and its prediction for the result.
         tile_size : int, optional
             Largest height and width of the parts in which a large image is processed; by
             default ``conf.tile_size``.
@@ -276,15 +289,17 @@ class Denoiser:
         result = {name: np.empty(data.shape, dtype=dtype) for name in (names if full_output else names[:2])}
         for start in range(0, data.shape[0], _ROWS):
             rows = slice(start, min(start + _ROWS, data.shape[0]))
-            part = self._posterior(data, valid, noise, scaling, blind_mean, blind_spread, applied, strength, rows)
+            part = self._posterior(data, valid, noise, scaling, blind_mean, blind_spread, applied, strength,
+                                   negative_sources, rows)
             for name, values in result.items():
                 values[rows] = part[name]
         return Prediction(**result, scaling=scaling, calibration=calibration)
 
     @staticmethod
-    def _posterior(data, valid, noise, scaling, blind_mean, blind_spread, calibration, strength, rows):
-        """Posterior of some rows, in data units. One more row on each side tells of suspect neighbours."""
-        halo = slice(max(rows.start - 1, 0), min(rows.stop + 1, data.shape[0]))
+    def _posterior(data, valid, noise, scaling, blind_mean, blind_spread, calibration, strength, negative_sources,
+                   rows):
+        """Posterior of some rows, in data units. Some more rows on each side tell of the surroundings."""
+        halo = slice(max(rows.start - _SURROUNDINGS, 0), min(rows.stop + _SURROUNDINGS, data.shape[0]))
         inner = slice(rows.start - halo.start, rows.stop - halo.start)
         good = valid[halo]
         with np.errstate(invalid='ignore', over='ignore'):
@@ -296,7 +311,9 @@ class Denoiser:
         tensors = [torch.from_numpy(np.broadcast_to(value, y.shape).astype(value.dtype, copy=True))
                    for value in (y, good, mean, spread, *(np.asarray(p, dtype=float) for p in parameters))]
         post, variance, innovation, outlier, noise_variance = (
-            values.numpy()[inner] for values in posterior_moments(*tensors, strength=strength))
+            values.numpy()[inner] for values in posterior_moments(
+                *tensors, strength=strength,
+                floor=None if negative_sources else torch.from_numpy(_faintest_surroundings(mean))))
         mean, spread = mean[inner], spread[inner]
         scale = scaling.scale
         return {'mean': scaling.backward(post), 'std': np.sqrt(variance) * scale,

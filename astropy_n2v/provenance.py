@@ -75,7 +75,7 @@ def aperture_factor(mean, std, used):
     return float(np.median(difference) / 0.6745) if difference.size >= 30 else None
 
 
-def provenance(model, denoiser, noise, sky, innovation_rms, strength, factor):
+def provenance(model, denoiser, noise, sky, innovation_rms, strength, negative_sources, factor):
     """
     Header cards and history lines that tell how a result was made.
 
@@ -91,7 +91,7 @@ def provenance(model, denoiser, noise, sky, innovation_rms, strength, factor):
         Level and noise of its background, in data units.
     innovation_rms : float
         Rms of its normalised innovations.
-    strength : float
+    strength, negative_sources : float, bool
         See `astropy_n2v.denoise`.
     factor : float or None
         From `aperture_factor`.
@@ -116,6 +116,7 @@ def provenance(model, denoiser, noise, sky, innovation_rms, strength, factor):
         'N2VSHA': (denoiser.sha256[:16], 'SHA-256 of the model (first 16 digits)'),
         'N2VHOLE': (f'{denoiser.hole[0]}x{denoiser.hole[1]}', '[pix] hole, height x width'),
         'N2VSTREN': (float(strength), 'strength: 0 data, 1 posterior mean'),
+        'N2VNEG': (bool(negative_sources), 'whether sources may be negative'),
         'N2VNSRC': (source, 'source of the noise model'),
         'N2VSKY': (float(sky[0]), '[data unit] background level'),
         'N2VSIGMA': (float(sky[1]), '[data unit] noise at the background level'),

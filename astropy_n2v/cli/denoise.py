@@ -41,6 +41,8 @@ __all__ = ['command']
               help='What the network does not see around a pixel; by default it follows the correlation of the noise.')
 @click.option('--strength', type=click.FloatRange(0, 1), default=1.0, show_default=True,
               help='From 0 (the data) to 1 (the posterior mean).')
+@click.option('--negative-sources', is_flag=True,
+              help='Sources may be negative, as in differences of images: keep single dark pixels, too.')
 @click.option('--fill-masked', is_flag=True, help='Fill masked pixels with the prediction from their surroundings.')
 @mask_options
 @click.option('--full-output', is_flag=True,
@@ -54,8 +56,9 @@ __all__ = ['command']
 @click.option('--no-keyword', is_flag=True, help='Write nothing to the headers about how the results were made.')
 @verbosity_options
 @click.pass_context
-def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satlevel, hole, strength, fill_masked,
-            mask, ignore_bits, full_output, tile_size, device, seed, overwrite, no_keyword, **training):
+def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satlevel, hole, strength,
+            negative_sources, fill_masked, mask, ignore_bits, full_output, tile_size, device, seed, overwrite,
+            no_keyword, **training):
     """
     Denoise FITS files.
 
@@ -99,8 +102,9 @@ def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satleve
                 files, output_dir, suffix=suffix, model=model, overwrite=overwrite, callback=show,
                 ext=list(ext) or None, ignore_bits=ignore_bits, mask=mask, gain=one_or_list(gain),
                 readnoise=one_or_list(readnoise), satlevel=one_or_list(satlevel), hole=hole, strength=strength,
-                fill_masked=fill_masked, full_output=full_output, tile_size=tile_size, device=device, seed=seed,
-                progress_bar=report.progress_bar, add_keyword=not no_keyword, **training)
+                negative_sources=negative_sources, fill_masked=fill_masked, full_output=full_output,
+                tile_size=tile_size, device=device, seed=seed, progress_bar=report.progress_bar,
+                add_keyword=not no_keyword, **training)
         except (OSError, ValueError) as error:
             raise click.ClickException(describe_error(error)) from error
         done = sum(record.status == 'done' for record in records)
