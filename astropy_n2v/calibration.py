@@ -121,26 +121,32 @@ class Calibration:
 
     @staticmethod
     def _fit_factor(difference, prior, noise, weight, offset, relative_error):
-        """Factor of the prior variance that makes the normalised innovations have unit variance, and its error."""
+        """
+        Factor of the prior variance under which the innovations are most likely, and its error.
+
+        The scale of the noise is fitted with it, within its own uncertainty: pixels that the prediction is
+        less sure of tell more, and their contrast to others does not depend on the noise model.
+        """
+        squares = (difference - offset * np.sqrt(prior + noise)) ** 2
+        known = 1 / max(relative_error, 1e-9) ** 2
+        factor, scale = 1.0, 1.0
+        for _ in range(20):
+            total = factor * prior + scale * noise
+            z2 = squares / total
+            # Fisher's scoring for a Gaussian, in the logarithm of the factor, which stays positive.
+            slopes = np.stack([factor * prior, noise]) / total
+            score = 0.5 * slopes @ (weight * (z2 - 1)) + [0, known * (1 - scale)]
+            information = 0.5 * (weight * slopes) @ slopes.T + np.diag([1e-12, known])
+            step = np.linalg.solve(information, score)
+            factor = float(np.clip(factor * np.exp(np.clip(step[0], -1, 1)), 0.02, 50))
+            scale = float(np.clip(scale + step[1], 0.5, 2))
+            if abs(step[0]) < 1e-4:
+                break
+        # Innovations that are not Gaussian tell less.
         count = weight.sum()
-
-        def average(values):
-            return np.sum(weight * values) / count
-
-        total = prior + noise
-        squares = (difference - offset * np.sqrt(total)) ** 2
-        low, high = np.log(0.02), np.log(50.0)
-        for _ in range(30):
-            middle = 0.5 * (low + high)
-            if average(squares / (np.exp(middle) * prior + noise)) > 1:
-                low = middle
-            else:
-                high = middle
-        share = average(prior / total)
-        z2 = squares / total
-        scatter = np.sqrt(average((z2 - average(z2)) ** 2) / count)
-        # What the finite number of pixels, and an error of the noise's variance, feign.
-        return np.exp(middle), np.hypot(scatter, relative_error * (1 - share)) / max(share, 1e-6)
+        kurtosis = np.sum(weight * (z2 - np.sum(weight * z2) / count) ** 2) / count / 2
+        error = factor * np.sqrt(np.linalg.inv(information)[0, 0] * max(kurtosis, 1.0))
+        return factor, error
 
     def apply(self, mean, spread, noise_variance):
         """

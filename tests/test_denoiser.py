@@ -197,3 +197,12 @@ class TestCalibration:
         mean, spread = Calibration.fit(*arguments).apply(*arguments[1:4])
         np.testing.assert_array_equal(mean, arguments[1])
         np.testing.assert_array_equal(spread, arguments[2])
+
+    def test_spread_is_judged_by_contrast(self, rng):
+        """A noise model that is wrong by 2 per cent feigns no error of a spread of 1 per cent of the variance."""
+        spread = rng.choice([0.02, 0.25], 400_000, p=[0.8, 0.2])
+        mean, noise, weight = rng.uniform(-0.3, 0.3, spread.size), np.ones(spread.size), np.ones(spread.size)
+        for factor in 0.4, 1.0, 2.0:
+            difference = rng.normal(0, np.sqrt(1.02 + factor * spread ** 2))
+            fitted = Calibration.fit(difference, mean, spread, noise, weight, relative_error=0.03).factor
+            np.testing.assert_allclose(fitted, factor, atol=0.2)

@@ -369,7 +369,7 @@ class TestRandom:
         assert np.std(variances) < 0.04
 
     def test_noise_of_whole_adu(self):
-        observation = random_observation((128, 128), seed=248)
+        observation = random_observation((128, 128), seed=292)
         np.testing.assert_array_equal(observation.data, np.rint(observation.data))
         assert observation.noise.variance(np.median(observation.truth)) < 9
         assert observation.innovation[~observation.defects].var() == pytest.approx(1, abs=0.04)

@@ -61,7 +61,8 @@ def _random_psfs(rng, fwhm):
 def _populate(canvas, rng, kind, sigma):
     """Stars and galaxies of a field."""
     area = np.prod(canvas.shape)
-    low, brightest = _log_uniform(rng, 0.1, 2) * sigma, _log_uniform(rng, 300, 3e5) * sigma
+    # How far below the limit sources go on is what the noise of the sky hardly tells: some fields have few of them.
+    low, brightest = _log_uniform(rng, 0.1, 5) * sigma, _log_uniform(rng, 300, 3e5) * sigma
     if kind == 'empty':
         if rng.uniform() < 0.6:
             add_luminous_stars(canvas, rng, _log_uniform(rng, 1e-5, 1e-3), low, 30 * sigma, 1.0, reference=3 * sigma)
@@ -80,7 +81,7 @@ def _populate(canvas, rng, kind, sigma):
         for _ in range(int(rng.integers(1, 3))):
             add_large_galaxy(canvas, rng, sigma)
     if kind in ('survey', 'cluster', 'galaxy'):
-        add_galaxies(canvas, rng, _log_uniform(rng, 3e-4, 4e-3), _log_uniform(rng, 1, 6) * sigma,
+        add_galaxies(canvas, rng, _log_uniform(rng, 3e-4, 4e-3), _log_uniform(rng, 1, 15) * sigma,
                      _log_uniform(rng, 300, 3e4) * sigma, rng.uniform(0.6, 1.1), _log_uniform(rng, 1, 5), sigma,
                      reference=10 * sigma)
 
