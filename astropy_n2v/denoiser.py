@@ -21,6 +21,7 @@ from .networks import BlindSpotUNet, blind_moments, network_inputs, posterior_mo
 from .noise import estimate_noise
 from .scaling import Scaling, coprime_step
 from .tiling import Tiling
+from .weights import check_integrity, find_model, model_names
 
 __all__ = ['Denoiser', 'Prediction', 'select_device']
 
@@ -338,10 +339,12 @@ class Denoiser:
         Parameters
         ----------
         path : str or path-like
-            File that `save` wrote, or 'default' for the weights shipped with the package.
+            File that `save` wrote, or the name of a model that is shipped with the package:
+            'default', or one of those that ``astropy-n2v models`` lists, such as 'default-3x3'.
+            A file of such a name needs its directory, as in './default'.
         hole : tuple of int, optional
             For 'default': the hole that is needed. The smallest shipped one that covers it is
-            taken.
+            taken; by default that of one pixel.
 
         Returns
         -------
@@ -351,17 +354,26 @@ class Denoiser:
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If there is no such file, nor a shipped model of that name.
         ValueError
             If the file is truncated, is no model of this package, or holds another
-            architecture.
+            architecture, or a shipped model is not what was shipped.
+
+        Examples
+        --------
+        >>> from astropy_n2v import Denoiser
+        >>> Denoiser.load('default-3x3').hole
+        (3, 3)
         """
         name = os.fspath(path)
-        if name == 'default':
-            from .weights import find_default
-            name = find_default(hole or (1, 1))
+        found = find_model(name, hole)
+        if found is None and not os.path.lexists(name):
+            raise FileNotFoundError('model must be a file, or a model that is shipped with the package (default, '
+                                    f'{", ".join(model_names())}), got {name!r}: there is no such file')
+        name = found or name
         with open(name, 'rb') as file:
             raw = file.read()
+        sha256 = check_integrity(name, raw)
         try:
             weights = safetensors.torch.load(raw)
             size = int.from_bytes(raw[:8], 'little')
@@ -389,5 +401,5 @@ class Denoiser:
         except (RuntimeError, TypeError, KeyError, ValueError) as error:
             raise ValueError(f'{name} holds weights that do not fit its architecture: {error}') from error
         denoiser = cls(network, content.get('metadata'))
-        denoiser._sha256 = hashlib.sha256(raw).hexdigest()
+        denoiser._sha256 = sha256
         return denoiser

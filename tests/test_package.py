@@ -102,3 +102,4 @@ def test_weights_are_shipped_with_their_card():
     weights = importlib.resources.files('astropy_n2v').joinpath('weights')
     assert any(entry.name.endswith('.safetensors') for entry in weights.iterdir())
     assert any(entry.name.endswith('.md') for entry in weights.iterdir())
+    assert weights.joinpath('SHA256SUMS').is_file()
