@@ -31,6 +31,7 @@ _FORMAT = 'astropy_n2v blind-spot model'
 _FORMAT_VERSION = 1
 _ROWS = 64   # rows of the image for which the posterior is computed at a time
 _MAX_CALIBRATION = 1_000_000   # pixels
+_DTYPES = {'float32': torch.float32, 'float16': torch.float16}   # that weights are stored in
 
 
 def select_device(device=None):
@@ -62,6 +63,16 @@ def select_device(device=None):
         raise ValueError(f"device must be 'auto', 'cpu' or an available accelerator such as 'cuda:0', got "
                          f'{device!r} ({str(error).splitlines()[0]})') from error
     return device
+
+
+def _cast(name, tensor, dtype):
+    """A weight as it is to be stored."""
+    cast = tensor.to(_DTYPES[dtype])
+    lost = torch.isfinite(tensor) & ~torch.isfinite(cast)
+    if lost.any():
+        raise ValueError(f"dtype must be 'float32' for these weights, got {dtype!r}: {name} has the value "
+                         f'{float(tensor[lost][0]):.4g}, {dtype} holds {torch.finfo(cast.dtype).max:.4g} at most')
+    return cast
 
 
 @dataclass
@@ -131,6 +142,7 @@ class Denoiser:
         self.network = network.eval()
         self.metadata = dict(metadata or {})
         self._sha256 = None
+        self._dtype = 'float32'
 
     @property
     def hole(self):
@@ -144,7 +156,7 @@ class Denoiser:
 
     @property
     def sha256(self):
-        """SHA-256 of the file that `save` writes."""
+        """SHA-256 of the file that the model was loaded from, or else of the file that `save` writes."""
         if self._sha256 is None:
             self._sha256 = hashlib.sha256(self._serialize()).hexdigest()
         return self._sha256
@@ -304,13 +316,15 @@ class Denoiser:
                 'blind_mean': scaling.backward(mean), 'blind_std': spread * scale, 'innovation': innovation,
                 'outlier': outlier, 'noise_std': np.sqrt(noise_variance) * scale}
 
-    def _serialize(self):
+    def _serialize(self, dtype=None):
+        dtype = dtype or self._dtype
         content = {'format': _FORMAT, 'version': _FORMAT_VERSION, 'architecture': 'BlindSpotUNet',
                    'network': self.network.config, 'hole': list(self.hole), 'metadata': self.metadata}
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        weights = {name: _cast(name, tensor.detach().cpu().contiguous(), dtype)
+                   for name, tensor in self.network.state_dict().items()}
         return safetensors.torch.save(weights, metadata={'astropy_n2v': json.dumps(content, sort_keys=True)})
 
-    def save(self, path, *, overwrite=False):
+    def save(self, path, *, overwrite=False, dtype=None):
         """
         Write the model to a file: weights as safetensors, everything else as JSON in its header.
 
@@ -320,6 +334,11 @@ class Denoiser:
             File to write. It appears only once it is complete.
         overwrite : bool, optional
             Whether to replace an existing file.
+        dtype : {'float32', 'float16'}, optional
+            How to store the weights. 'float16' halves the file and rounds the weights to one part
+            in 2000, in the file only. Whatever they are stored in, `load` makes them float32, and
+            that is what is computed in. By default that of the file that the model was loaded
+            from, else 'float32'.
 
         Raises
         ------
@@ -327,9 +346,27 @@ class Denoiser:
             If the file exists and ``overwrite`` is false.
         OSError
             If it cannot be written.
+        ValueError
+            If there is no such ``dtype``, or a weight is beyond its range.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from astropy_n2v import Denoiser
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     path = Path(directory) / 'small.safetensors'
+        ...     Denoiser.load('default').save(path, dtype='float16')
+        ...     small = Denoiser.load(path)
+        >>> small.network.join.weight.dtype
+        torch.float32
         """
+        if dtype is not None and dtype not in _DTYPES:
+            raise ValueError(f'dtype must be {" or ".join(map(repr, _DTYPES))}, got {dtype!r}')
+        # Before the file is made: weights may be beyond the range.
+        raw = self._serialize(dtype)
         with replacing(path, overwrite=overwrite) as temporary:
-            temporary.write_bytes(self._serialize())
+            temporary.write_bytes(raw)
 
     @classmethod
     def load(cls, path, *, hole=None):
@@ -402,4 +439,6 @@ class Denoiser:
             raise ValueError(f'{name} holds weights that do not fit its architecture: {error}') from error
         denoiser = cls(network, content.get('metadata'))
         denoiser._sha256 = sha256
+        if all(tensor.dtype == torch.float16 for tensor in weights.values()):
+            denoiser._dtype = 'float16'
         return denoiser

@@ -161,6 +161,52 @@ class TestShipped:
         assert about['card'].startswith('# default-3x3') and about['summary'] in about['card'].replace('\n', ' ')
 
 
+class TestHalfPrecision:
+    def test_half_the_size_and_nearly_the_same_result(self, tmp_path, scene):
+        full = Denoiser.load('default')
+        full.save(tmp_path / 'full', dtype='float32')
+        full.save(tmp_path / 'half', dtype='float16')
+        assert (tmp_path / 'half').stat().st_size < 0.52 * (tmp_path / 'full').stat().st_size
+        half = Denoiser.load(tmp_path / 'half')
+        assert {weight.dtype for weight in half.network.state_dict().values()} == {torch.float32}
+        assert half.metadata == full.metadata and half.hole == full.hole
+        data = scene.observe(seed=1).data
+        results = [denoiser.predict(data, scene.noise) for denoiser in (full, half)]
+        difference = (results[1].mean - results[0].mean) / results[0].std
+        # Far below what the result is uncertain by.
+        assert 0 < np.sqrt(np.mean(difference ** 2)) < 0.02
+
+    def test_sha256_is_that_of_the_file(self, tiny_denoiser, tmp_path):
+        tiny_denoiser.save(tmp_path / 'half', dtype='float16')
+        half = Denoiser.load(tmp_path / 'half')
+        sha256 = hashlib.sha256((tmp_path / 'half').read_bytes()).hexdigest()
+        assert half.sha256 == sha256 != tiny_denoiser.sha256
+        # Saved again it is the same file, unless asked for another.
+        half.save(tmp_path / 'again')
+        assert hashlib.sha256((tmp_path / 'again').read_bytes()).hexdigest() == sha256
+        half.save(tmp_path / 'full', dtype='float32')
+        assert Denoiser.load(tmp_path / 'full').sha256 != sha256
+
+    def test_weights_in_memory_stay(self, tiny_denoiser, tmp_path):
+        before = {name: weight.clone() for name, weight in tiny_denoiser.network.state_dict().items()}
+        tiny_denoiser.save(tmp_path / 'half', dtype='float16')
+        assert all(torch.equal(weight, before[name]) for name, weight in tiny_denoiser.network.state_dict().items())
+
+    def test_weight_beyond_the_range(self, tiny_denoiser, tmp_path):
+        with torch.no_grad():
+            tiny_denoiser.network.join.weight[0, 0] = 1e5
+        with pytest.raises(ValueError, match="dtype must be 'float32' for these weights, got 'float16': join.weight "
+                                             r'has the value 1e\+05, float16 holds 6.55e\+04 at most'):
+            tiny_denoiser.save(tmp_path / 'half', dtype='float16')
+        assert not list(tmp_path.iterdir())
+        tiny_denoiser.save(tmp_path / 'full')
+
+    @pytest.mark.parametrize('dtype', ['float64', 'half', torch.float16, ''])
+    def test_other_types(self, tiny_denoiser, tmp_path, dtype):
+        with pytest.raises(ValueError, match="dtype must be 'float32' or 'float16', got"):
+            tiny_denoiser.save(tmp_path / 'm', dtype=dtype)
+
+
 class TestSave:
     def test_existing_file_is_not_replaced_unasked(self, tiny_denoiser, tmp_path):
         path = tmp_path / 'm.safetensors'
