@@ -325,8 +325,8 @@ class TestModels:
 
     def test_damaged(self, run, tmp_path, monkeypatch):
         directory = tmp_path / 'weights'
-        shutil.copytree(weights._DIRECTORY, directory)
-        monkeypatch.setattr(weights, '_DIRECTORY', directory)
+        shutil.copytree(weights.DIRECTORY, directory)
+        monkeypatch.setattr(weights, 'DIRECTORY', directory)
         (directory / 'default-3x3.safetensors').write_bytes(b'nothing')
         for options in ([], ['--json'], ['default-3x3'], ['default-3x3', '--json']):
             result = run('models', *options)

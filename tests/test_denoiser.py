@@ -101,8 +101,8 @@ class TestShipped:
     def directory(self, tmp_path, monkeypatch):
         """A copy of the shipped models that may be spoilt."""
         directory = tmp_path / 'weights'
-        shutil.copytree(weights._DIRECTORY, directory)
-        monkeypatch.setattr(weights, '_DIRECTORY', directory)
+        shutil.copytree(weights.DIRECTORY, directory)
+        monkeypatch.setattr(weights, 'DIRECTORY', directory)
         return directory
 
     def test_there_is_what_is_promised(self):

@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 import torch
 from astropy.utils.exceptions import AstropyUserWarning
+from conftest import make_tiny_denoiser
 from scipy.ndimage import binary_dilation
 
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
+from astropy_n2v import weights as shipped
 from astropy_n2v.arguments import TRAINING_OPTIONS
 from astropy_n2v.networks import BlindSpotUNet
-from astropy_n2v.training import recipe
+from astropy_n2v.training import recipe, release
 from astropy_n2v.training.loop import Trainer
 from astropy_n2v.training.patches import PatchSampler, TrainingFrame, split_planes
 from astropy_n2v.training.train import train_on_frames
@@ -330,13 +332,15 @@ class TestRecipe:
     def test_processes_train_one_network(self, tmp_path):
         """Two processes agree; killed and resumed, they end with the same weights."""
         code = textwrap.dedent(f'''
-            import os, signal, sys
+            import itertools, os, signal, sys
             sys.path[:] = {sys.path!r}
             import torch
             from astropy_n2v.training import recipe
             from astropy_n2v.training.loop import Trainer
 
             recipe.SCENE_SIZE = 48
+            # The first judgement, after three steps, is the best.
+            recipe._make_judge = lambda options: lambda candidate, values=itertools.count(): next(values)
             run, step = Trainer.run, Trainer._train_step
             output, rank, deadly_step = sys.argv[1], os.environ['RANK'], int(os.environ['DEADLY_STEP'])
 
@@ -346,6 +350,7 @@ class TestRecipe:
                 return step(self, fraction)
 
             def train(self, checkpoint, identity):
+                self.judge_every = 3
                 run(self, checkpoint, 2, identity)
                 torch.save({{'network': self.network.state_dict(), 'average': self.average.state_dict(),
                             'drawn': self.sampler.draw()}}, f'{{output}}.{{rank}}')
@@ -371,6 +376,8 @@ class TestRecipe:
         assert result.returncode == 0, result.stderr
         whole = states('whole')
         assert same(whole[0]['network'], whole[1]['network']) and same(whole[0]['average'], whole[1]['average'])
+        # The best of what the first judged, and not the last.
+        assert not torch.equal(whole[1]['network']['join.weight'], whole[1]['average']['module.join.weight'])
         # Each sees frames of its own.
         assert not torch.equal(whole[0]['drawn'], whole[1]['drawn'])
         metadata = Denoiser.load(tmp_path / 'whole').metadata
@@ -389,3 +396,45 @@ class TestRecipe:
         arguments = [str(tmp_path / 'killed'), *self.OPTIONS.split(), '--steps', '8']
         with pytest.raises(ValueError, match='processes 2 and not 1'):
             recipe.main(arguments)
+
+
+class TestRelease:
+    """How weights come to be shipped."""
+
+    @pytest.fixture
+    def directory(self, tmp_path, monkeypatch):
+        """A copy of the shipped models that may be changed."""
+        directory = tmp_path / 'weights'
+        shutil.copytree(shipped.DIRECTORY, directory)
+        monkeypatch.setattr(shipped, 'DIRECTORY', directory)
+        return directory
+
+    def test_model_is_shipped_in_half_precision(self, directory, tmp_path):
+        make_tiny_denoiser((3, 3)).save(tmp_path / 'trained.safetensors')
+        path = release.release(tmp_path / 'trained.safetensors')
+        assert path == directory / 'default-3x3.safetensors'
+        denoiser = Denoiser.load('default-3x3')
+        expected = weights(make_tiny_denoiser((3, 3)))
+        assert torch.equal(weights(denoiser), expected.half().float()) and denoiser.metadata['name'] == 'default-3x3'
+        assert shipped.describe_model(path)['dtype'] == 'float16'
+        # The others are as they were.
+        assert Denoiser.load('default').hole == (1, 1)
+
+    def test_command(self, directory, tmp_path, capsys):
+        make_tiny_denoiser().save(tmp_path / 'trained.safetensors')
+        release.main([str(tmp_path / 'trained.safetensors'), '--dtype', 'float32'])
+        assert torch.equal(weights(Denoiser.load('default')), weights(make_tiny_denoiser()))
+        assert capsys.readouterr().out.splitlines()[1:] == (directory / 'SHA256SUMS').read_text().splitlines()
+
+    def test_checksums_alone(self, directory, tiny_denoiser):
+        tiny_denoiser.save(directory / 'default-1x1.safetensors', overwrite=True)
+        with pytest.raises(ValueError, match='is not the model that is shipped'):
+            Denoiser.load('default')
+        release.main([])
+        assert Denoiser.load('default').sha256 == tiny_denoiser.sha256
+
+    def test_no_model_without_a_card(self, directory, tmp_path):
+        make_tiny_denoiser((1, 3)).save(tmp_path / 'trained.safetensors')
+        with pytest.raises(FileNotFoundError, match='default-1x3.md must say what the model was trained on'):
+            release.release(tmp_path / 'trained.safetensors')
+        assert not (directory / 'default-1x3.safetensors').exists()

@@ -17,7 +17,8 @@ from astropy.utils.exceptions import AstropyUserWarning
 __all__ = ['check_integrity', 'default_models', 'describe_model', 'find_default', 'find_model', 'model_names',
            'read_checksums', 'write_checksums']
 
-_DIRECTORY = Path(__file__).parent
+#: Where they lie.
+DIRECTORY = Path(__file__).parent
 _CHECKSUMS = 'SHA256SUMS'
 _DTYPES = {'F16': 'float16', 'F32': 'float32'}
 
@@ -38,7 +39,7 @@ def default_models():
     True
     """
     models = {}
-    for path in sorted(_DIRECTORY.glob('default-*.safetensors')):
+    for path in sorted(DIRECTORY.glob('default-*.safetensors')):
         height, width = path.stem.split('-')[1].split('x')
         models[int(height), int(width)] = path
     return models
@@ -87,7 +88,7 @@ def model_names():
     >>> 'default-3x3' in model_names()
     True
     """
-    return sorted(path.stem for path in _DIRECTORY.glob('*.safetensors'))
+    return sorted(path.stem for path in DIRECTORY.glob('*.safetensors'))
 
 
 def find_model(name, hole=None):
@@ -116,7 +117,7 @@ def find_model(name, hole=None):
     """
     if name == 'default':
         return find_default(hole or (1, 1))
-    return _DIRECTORY / f'{name}.safetensors' if name in model_names() else None
+    return DIRECTORY / f'{name}.safetensors' if name in model_names() else None
 
 
 def describe_model(path):
@@ -173,7 +174,7 @@ def read_checksums():
     >>> len(read_checksums()['default-1x1.safetensors'])
     64
     """
-    lines = (_DIRECTORY / _CHECKSUMS).read_text(encoding='utf-8').splitlines()
+    lines = (DIRECTORY / _CHECKSUMS).read_text(encoding='utf-8').splitlines()
     return {name: sha256 for sha256, name in (line.split(maxsplit=1) for line in lines)}
 
 
@@ -200,7 +201,7 @@ def check_integrity(path, raw):
     """
     found = hashlib.sha256(raw).hexdigest()
     path = Path(path).resolve()
-    if path.parent == _DIRECTORY.resolve():
+    if path.parent == DIRECTORY.resolve():
         expected = read_checksums().get(path.name)
         if found != expected:
             recorded = f'and not {expected} as' if expected else 'which is not'
@@ -221,7 +222,7 @@ def write_checksums():
     `pathlib.Path`
         The file that was written.
     """
-    path = _DIRECTORY / _CHECKSUMS
-    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in _DIRECTORY.glob('*.safetensors')}
+    path = DIRECTORY / _CHECKSUMS
+    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in DIRECTORY.glob('*.safetensors')}
     path.write_text(''.join(f'{sums[name]}  {name}\n' for name in sorted(sums)), encoding='utf-8')
     return path
