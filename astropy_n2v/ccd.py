@@ -75,9 +75,10 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         Image of shape (ny, nx), at least 8x8, or planes of shape (..., ny, nx) that are processed
         one by one. It is not modified. Non-finite pixels count as masked.
     model : str, path or Denoiser, optional
-        'default': weights shipped with the package. 'self': train on this very frame (minutes).
-        'adapt': fine-tune the default on it. Otherwise a file written by `Denoiser.save`, or a
-        `Denoiser`. The default is `astropy_n2v.conf.default_model`.
+        'default': the weights shipped with the package that fit the noise. 'self': train on this
+        very frame (minutes). 'adapt': fine-tune the default on it. Otherwise a shipped model by its
+        name, such as 'default-3x3', a file written by `Denoiser.save`, or a `Denoiser`. The default
+        is `astropy_n2v.conf.default_model`.
     mask : array_like of bool, optional
         True where the data do not count, in addition to the mask of ``data``.
     noise : NoiseModel, optional

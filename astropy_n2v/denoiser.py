@@ -22,6 +22,7 @@ from .networks import BlindSpotUNet, blind_moments, network_inputs, posterior_mo
 from .noise import estimate_noise
 from .scaling import Scaling, coprime_step
 from .tiling import Tiling
+from .weights import check_integrity, find_model, model_names
 
 __all__ = ['Denoiser', 'Prediction', 'select_device']
 
@@ -33,6 +34,7 @@ _ROWS = 64   # rows of the image for which the posterior is computed at a time
 # A pixel cannot have less light than the faintest of its surroundings, which are so many pixels on each side.
 _SURROUNDINGS = 4
 _MAX_CALIBRATION = 1_000_000   # pixels
+_DTYPES = {'float32': torch.float32, 'float16': torch.float16}   # that weights are stored in
 
 
 def select_device(device=None):
@@ -71,6 +73,16 @@ def _faintest_surroundings(image):
     for axis in range(2):
         image = minimum_filter1d(image, 2 * _SURROUNDINGS + 1, axis=axis, mode='nearest')
     return image
+
+
+def _cast(name, tensor, dtype):
+    """A weight as it is to be stored."""
+    cast = tensor.to(_DTYPES[dtype])
+    lost = torch.isfinite(tensor) & ~torch.isfinite(cast)
+    if lost.any():
+        raise ValueError(f"dtype must be 'float32' for these weights, got {dtype!r}: {name} has the value "
+                         f'{float(tensor[lost][0]):.4g}, {dtype} holds {torch.finfo(cast.dtype).max:.4g} at most')
+    return cast
 
 
 @dataclass
@@ -140,6 +152,7 @@ class Denoiser:
         self.network = network.eval()
         self.metadata = dict(metadata or {})
         self._sha256 = None
+        self._dtype = 'float32'
 
     @property
     def hole(self):
@@ -153,7 +166,7 @@ class Denoiser:
 
     @property
     def sha256(self):
-        """SHA-256 of the file that `save` writes."""
+        """SHA-256 of the file that the model was loaded from, or else of the file that `save` writes."""
         if self._sha256 is None:
             self._sha256 = hashlib.sha256(self._serialize()).hexdigest()
         return self._sha256
@@ -320,13 +333,15 @@ class Denoiser:
                 'blind_mean': scaling.backward(mean), 'blind_std': spread * scale, 'innovation': innovation,
                 'outlier': outlier, 'noise_std': np.sqrt(noise_variance) * scale}
 
-    def _serialize(self):
+    def _serialize(self, dtype=None):
+        dtype = dtype or self._dtype
         content = {'format': _FORMAT, 'version': _FORMAT_VERSION, 'architecture': 'BlindSpotUNet',
                    'network': self.network.config, 'hole': list(self.hole), 'metadata': self.metadata}
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        weights = {name: _cast(name, tensor.detach().cpu().contiguous(), dtype)
+                   for name, tensor in self.network.state_dict().items()}
         return safetensors.torch.save(weights, metadata={'astropy_n2v': json.dumps(content, sort_keys=True)})
 
-    def save(self, path, *, overwrite=False):
+    def save(self, path, *, overwrite=False, dtype=None):
         """
         Write the model to a file: weights as safetensors, everything else as JSON in its header.
 
@@ -336,6 +351,11 @@ class Denoiser:
             File to write. It appears only once it is complete.
         overwrite : bool, optional
             Whether to replace an existing file.
+        dtype : {'float32', 'float16'}, optional
+            How to store the weights. 'float16' halves the file and rounds the weights to one part
+            in 2000, in the file only. Whatever they are stored in, `load` makes them float32, and
+            that is what is computed in. By default that of the file that the model was loaded
+            from, else 'float32'.
 
         Raises
         ------
@@ -343,9 +363,27 @@ class Denoiser:
             If the file exists and ``overwrite`` is false.
         OSError
             If it cannot be written.
+        ValueError
+            If there is no such ``dtype``, or a weight is beyond its range.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from astropy_n2v import Denoiser
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     path = Path(directory) / 'small.safetensors'
+        ...     Denoiser.load('default').save(path, dtype='float16')
+        ...     small = Denoiser.load(path)
+        >>> small.network.join.weight.dtype
+        torch.float32
         """
+        if dtype is not None and dtype not in _DTYPES:
+            raise ValueError(f'dtype must be {" or ".join(map(repr, _DTYPES))}, got {dtype!r}')
+        # Before the file is made: weights may be beyond the range.
+        raw = self._serialize(dtype)
         with replacing(path, overwrite=overwrite) as temporary:
-            temporary.write_bytes(self._serialize())
+            temporary.write_bytes(raw)
 
     @classmethod
     def load(cls, path, *, hole=None):
@@ -355,10 +393,12 @@ class Denoiser:
         Parameters
         ----------
         path : str or path-like
-            File that `save` wrote, or 'default' for the weights shipped with the package.
+            File that `save` wrote, or the name of a model that is shipped with the package:
+            'default', or one of those that ``astropy-n2v models`` lists, such as 'default-3x3'.
+            A file of such a name needs its directory, as in './default'.
         hole : tuple of int, optional
             For 'default': the hole that is needed. The smallest shipped one that covers it is
-            taken.
+            taken; by default that of one pixel.
 
         Returns
         -------
@@ -368,17 +408,26 @@ class Denoiser:
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If there is no such file, nor a shipped model of that name.
         ValueError
             If the file is truncated, is no model of this package, or holds another
-            architecture.
+            architecture, or a shipped model is not what was shipped.
+
+        Examples
+        --------
+        >>> from astropy_n2v import Denoiser
+        >>> Denoiser.load('default-3x3').hole
+        (3, 3)
         """
         name = os.fspath(path)
-        if name == 'default':
-            from .weights import find_default
-            name = find_default(hole or (1, 1))
+        found = find_model(name, hole)
+        if found is None and not os.path.lexists(name):
+            raise FileNotFoundError('model must be a file, or a model that is shipped with the package (default, '
+                                    f'{", ".join(model_names())}), got {name!r}: there is no such file')
+        name = found or name
         with open(name, 'rb') as file:
             raw = file.read()
+        sha256 = check_integrity(name, raw)
         try:
             weights = safetensors.torch.load(raw)
             size = int.from_bytes(raw[:8], 'little')
@@ -406,5 +455,7 @@ class Denoiser:
         except (RuntimeError, TypeError, KeyError, ValueError) as error:
             raise ValueError(f'{name} holds weights that do not fit its architecture: {error}') from error
         denoiser = cls(network, content.get('metadata'))
-        denoiser._sha256 = hashlib.sha256(raw).hexdigest()
+        denoiser._sha256 = sha256
+        if all(tensor.dtype == torch.float16 for tensor in weights.values()):
+            denoiser._dtype = 'float16'
         return denoiser

@@ -3,14 +3,17 @@
 The command line.
 """
 
+import hashlib
+import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from click.testing import CliRunner
 
-from astropy_n2v import Denoiser, __version__
+from astropy_n2v import Denoiser, __version__, weights
 from astropy_n2v.arguments import TRAINING_OPTIONS
 from astropy_n2v.cli import main
 from astropy_n2v.cli.common import expand_files
@@ -50,7 +53,7 @@ def test_version(run):
 
 def test_help_lists_the_commands(run):
     text = run('--help').stdout
-    assert all(name in text for name in ('demo', 'denoise', 'train', '--quiet'))
+    assert all(name in text for name in ('demo', 'denoise', 'models', 'train', '--quiet'))
 
 
 @pytest.mark.parametrize(('command', 'options'), [
@@ -60,7 +63,7 @@ def test_help_lists_the_commands(run):
     ('train', ['--init', '--hole', '--max-steps', '--max-time', '--patience', '--min-delta', '--held-out', '--seed',
                '--batch-size', '--patch-size', '--learning-rate', '--checkpoint', '--overwrite', '--mask',
                '--ignore-bits']),
-    ('demo', ['--kind', '--size', '--seed', '--model'])])
+    ('demo', ['--kind', '--size', '--seed', '--model']), ('models', ['--json'])])
 def test_options(run, command, options):
     text = run(command, '--help').stdout
     assert [option for option in options if option not in text] == []
@@ -192,6 +195,16 @@ def test_missing_model(run, frames, tmp_path):
     assert result.exit_code == 1 and 'none.safetensors' in result.stderr
 
 
+def test_shipped_model_by_name(run, frames, tmp_path):
+    assert run('denoise', frames[0], '-o', tmp_path, '--model', 'default-3x3').exit_code == 0
+    header = fits.getheader(tmp_path / 'a_n2v.fits')
+    assert (header['N2VMODEL'], header['N2VHOLE']) == ('default-3x3', '3x3')
+    assert Denoiser.load('default-3x3').sha256.startswith(header['N2VSHA'])
+    result = run('denoise', frames[0], '-o', tmp_path, '--model', 'default-7x7', '--overwrite')
+    assert result.exit_code == 1
+    assert "(default, default-1x1, default-3x3, default-5x5), got 'default-7x7': there is no such file" in result.stderr
+
+
 def test_patterns_that_the_shell_left(run, frames, model, tmp_path):
     assert expand_files([str(tmp_path / '*.fits')]) == [str(path) for path in frames]
     result = run('denoise', tmp_path / '[ab].fits', tmp_path / 'x*.fits', '-o', tmp_path / 'out', '--model', model)
@@ -282,6 +295,46 @@ def test_train_does_not_overwrite_a_frame(run, frames):
     assert frames[0].read_bytes() == before
 
 
+class TestModels:
+    """The command models."""
+
+    def test_list(self, run):
+        result = run('models')
+        assert result.exit_code == 0 and result.stderr == ''
+        for name, path in zip(weights.model_names(), weights.default_models().values()):
+            assert f'{name}\n  The default model for ' in result.stdout
+            assert hashlib.sha256(path.read_bytes()).hexdigest() in result.stdout
+            assert f'{path.stat().st_size / 1e6:.2f} MB' in result.stdout
+
+    def test_json(self, run):
+        listed = json.loads(run('models', '--json').stdout)
+        assert [model['name'] for model in listed] == ['default-1x1', 'default-3x3', 'default-5x5']
+        assert [model['hole'] for model in listed] == [[1, 1], [3, 3], [5, 5]]
+        assert listed[1] == json.loads(run('models', 'default-3x3', '--json').stdout)
+        assert Denoiser.load(listed[1]['path']).sha256 == listed[1]['sha256']
+
+    def test_card(self, run):
+        path = weights.find_model('default-5x5')
+        assert run('models', 'default-5x5').stdout == path.with_suffix('.md').read_text()
+        assert run('models', 'default').stdout == run('models', 'default-1x1').stdout
+
+    def test_unknown_name(self, run):
+        result = run('models', 'default-7x7')
+        assert result.exit_code == 1
+        assert "NAME must be one of default, default-1x1, default-3x3, default-5x5, got 'default-7x7'" in result.stderr
+
+    def test_damaged(self, run, tmp_path, monkeypatch):
+        directory = tmp_path / 'weights'
+        shutil.copytree(weights.DIRECTORY, directory)
+        monkeypatch.setattr(weights, 'DIRECTORY', directory)
+        (directory / 'default-3x3.safetensors').write_bytes(b'nothing')
+        for options in ([], ['--json'], ['default-3x3'], ['default-3x3', '--json']):
+            result = run('models', *options)
+            assert result.exit_code == 1
+            assert result.stderr.startswith('default-3x3: error: ') and 'install astropy_n2v again' in result.stderr
+        assert [model['name'] for model in json.loads(run('models', '--json').stdout)] == ['default-1x1', 'default-5x5']
+
+
 def test_kinds_of_the_demo():
     assert tuple(SCENE_KINDS) == _KINDS
 
@@ -337,7 +390,6 @@ class TestValidate:
         again = run(*arguments, '--overwrite', '--strict')
         # What the untrained model does to stars is no success.
         assert again.exit_code == 1 and 'fail ' in again.stdout
-        import json
         content = json.loads((tmp_path / 'r' / 'report.json').read_text())
         assert content['meta']['frames'][0]['resumed']
         assert not content['passed']

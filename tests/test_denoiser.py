@@ -3,9 +3,11 @@
 Denoiser: saving, loading, predicting; the calibration.
 """
 
+import hashlib
 import json
 import os
 import pickle
+import shutil
 import stat
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import safetensors.torch
 import torch
 from conftest import make_tiny_denoiser
 
-from astropy_n2v import Denoiser, NoiseModel
+from astropy_n2v import Denoiser, NoiseModel, weights
 from astropy_n2v.calibration import Calibration
 from astropy_n2v.weights import default_models, find_default
 
@@ -91,7 +93,19 @@ class TestFiles:
             tiny_denoiser.save(path, overwrite=True)
         assert path.read_text() == 'older' and len(list(tmp_path.iterdir())) == 1
 
-    def test_shipped_models(self):
+
+class TestShipped:
+    """The models that come with the package."""
+
+    @pytest.fixture
+    def directory(self, tmp_path, monkeypatch):
+        """A copy of the shipped models that may be spoilt."""
+        directory = tmp_path / 'weights'
+        shutil.copytree(weights.DIRECTORY, directory)
+        monkeypatch.setattr(weights, 'DIRECTORY', directory)
+        return directory
+
+    def test_there_is_what_is_promised(self):
         models = default_models()
         assert (1, 1) in models
         assert sum(path.stat().st_size for path in models.values()) < 5e6
@@ -99,6 +113,98 @@ class TestFiles:
             assert Denoiser.load(path).hole == hole
             assert path.with_suffix('.md').exists()
         assert find_default((1, 1)) == models[1, 1]
+
+    def test_checksums_are_those_of_the_files(self):
+        assert weights.read_checksums() == {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in default_models().values()}
+
+    @pytest.mark.parametrize('name, hole', [('default', (1, 1)), ('default-1x1', (1, 1)), ('default-3x3', (3, 3))])
+    def test_names(self, name, hole):
+        denoiser = Denoiser.load(name)
+        assert denoiser.hole == hole
+        assert denoiser.sha256 == weights.read_checksums()[f'default-{hole[0]}x{hole[1]}.safetensors']
+
+    @pytest.mark.parametrize('name', ['default-7x7', 'nonsense', 'default-3x3.safetensors', ''])
+    def test_unknown_name(self, name):
+        with pytest.raises(FileNotFoundError, match=r'model must be .* \(default, default-1x1, default-3x3, '
+                                                    f"default-5x5\\), got '{name}': there is no such file"):
+            Denoiser.load(name)
+
+    def test_a_file_of_the_same_name_needs_its_directory(self, tmp_path, monkeypatch, tiny_denoiser):
+        monkeypatch.chdir(tmp_path)
+        tiny_denoiser.save('default-3x3')
+        assert Denoiser.load('default-3x3').sha256 != tiny_denoiser.sha256
+        assert Denoiser.load('./default-3x3').sha256 == tiny_denoiser.sha256
+
+    @pytest.mark.parametrize('name', ['default', 'default-1x1', None])
+    def test_damaged(self, directory, name):
+        path = directory / 'default-1x1.safetensors'
+        raw = bytearray(path.read_bytes())
+        raw[-3] ^= 1   # one bit of one weight: safetensors cannot notice
+        path.write_bytes(raw)
+        with pytest.raises(ValueError, match='its SHA-256 is [0-9a-f]{64} and not [0-9a-f]{64} as recorded .* install'):
+            Denoiser.load(name or path)
+        assert Denoiser.load('default-3x3').hole == (3, 3)
+        # Recorded, it is what is shipped.
+        weights.write_checksums()
+        assert Denoiser.load(name or path).hole == (1, 1)
+
+    def test_not_recorded(self, directory, tiny_denoiser):
+        tiny_denoiser.save(directory / 'default-9x9.safetensors')
+        with pytest.raises(ValueError, match='which is not recorded in SHA256SUMS'):
+            Denoiser.load('default-9x9')
+
+    def test_description(self):
+        about = weights.describe_model(find_default((3, 3)))
+        network = Denoiser.load('default-3x3').network
+        assert about['parameters'] == sum(weight.numel() for weight in network.state_dict().values())
+        assert about['card'].startswith('# default-3x3') and about['summary'] in about['card'].replace('\n', ' ')
+
+
+class TestHalfPrecision:
+    def test_half_the_size_and_nearly_the_same_result(self, tmp_path, scene):
+        full = Denoiser.load('default')
+        full.save(tmp_path / 'full', dtype='float32')
+        full.save(tmp_path / 'half', dtype='float16')
+        assert (tmp_path / 'half').stat().st_size < 0.52 * (tmp_path / 'full').stat().st_size
+        half = Denoiser.load(tmp_path / 'half')
+        assert {weight.dtype for weight in half.network.state_dict().values()} == {torch.float32}
+        assert half.metadata == full.metadata and half.hole == full.hole
+        data = scene.observe(seed=1).data
+        results = [denoiser.predict(data, scene.noise) for denoiser in (full, half)]
+        difference = (results[1].mean - results[0].mean) / results[0].std
+        # Far below what the result is uncertain by.
+        assert 0 < np.sqrt(np.mean(difference ** 2)) < 0.02
+
+    def test_sha256_is_that_of_the_file(self, tiny_denoiser, tmp_path):
+        tiny_denoiser.save(tmp_path / 'half', dtype='float16')
+        half = Denoiser.load(tmp_path / 'half')
+        sha256 = hashlib.sha256((tmp_path / 'half').read_bytes()).hexdigest()
+        assert half.sha256 == sha256 != tiny_denoiser.sha256
+        # Saved again it is the same file, unless asked for another.
+        half.save(tmp_path / 'again')
+        assert hashlib.sha256((tmp_path / 'again').read_bytes()).hexdigest() == sha256
+        half.save(tmp_path / 'full', dtype='float32')
+        assert Denoiser.load(tmp_path / 'full').sha256 != sha256
+
+    def test_weights_in_memory_stay(self, tiny_denoiser, tmp_path):
+        before = {name: weight.clone() for name, weight in tiny_denoiser.network.state_dict().items()}
+        tiny_denoiser.save(tmp_path / 'half', dtype='float16')
+        assert all(torch.equal(weight, before[name]) for name, weight in tiny_denoiser.network.state_dict().items())
+
+    def test_weight_beyond_the_range(self, tiny_denoiser, tmp_path):
+        with torch.no_grad():
+            tiny_denoiser.network.join.weight[0, 0] = 1e5
+        with pytest.raises(ValueError, match="dtype must be 'float32' for these weights, got 'float16': join.weight "
+                                             r'has the value 1e\+05, float16 holds 6.55e\+04 at most'):
+            tiny_denoiser.save(tmp_path / 'half', dtype='float16')
+        assert not list(tmp_path.iterdir())
+        tiny_denoiser.save(tmp_path / 'full')
+
+    @pytest.mark.parametrize('dtype', ['float64', 'half', torch.float16, ''])
+    def test_other_types(self, tiny_denoiser, tmp_path, dtype):
+        with pytest.raises(ValueError, match="dtype must be 'float32' or 'float16', got"):
+            tiny_denoiser.save(tmp_path / 'm', dtype=dtype)
 
 
 class TestSave:

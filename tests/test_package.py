@@ -72,7 +72,7 @@ print(json.dumps('torch' in sys.modules))
     assert run_python(code) is False
 
 
-@pytest.mark.parametrize('command', [[], ['denoise'], ['train'], ['demo'], ['validate']])
+@pytest.mark.parametrize('command', [[], ['denoise'], ['train'], ['demo'], ['models'], ['validate']])
 def test_help_is_light(command):
     code = f"""
 from astropy_n2v.cli import main
@@ -84,6 +84,15 @@ print()
 print(json.dumps([name for name in {HEAVY} if name in sys.modules]))
 """
     assert run_python(code) == []
+
+
+def test_models_are_listed_without_torch():
+    code = """
+from astropy_n2v.cli import main
+main(['models'], standalone_mode=False)
+print(json.dumps('torch' in sys.modules))
+"""
+    assert run_python(code) is False
 
 
 def test_entry_point():
@@ -102,3 +111,4 @@ def test_weights_are_shipped_with_their_card():
     weights = importlib.resources.files('astropy_n2v').joinpath('weights')
     assert any(entry.name.endswith('.safetensors') for entry in weights.iterdir())
     assert any(entry.name.endswith('.md') for entry in weights.iterdir())
+    assert weights.joinpath('SHA256SUMS').is_file()

@@ -4,18 +4,25 @@ Training: patches, schedule, early stopping, checkpoints, repeatability.
 """
 
 import inspect
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
 import warnings
 
 import numpy as np
 import pytest
 import torch
 from astropy.utils.exceptions import AstropyUserWarning
+from conftest import make_tiny_denoiser
 from scipy.ndimage import binary_dilation
 
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
+from astropy_n2v import weights as shipped
 from astropy_n2v.arguments import TRAINING_OPTIONS
 from astropy_n2v.networks import BlindSpotUNet
-from astropy_n2v.training import recipe
+from astropy_n2v.training import recipe, release
 from astropy_n2v.training.loop import Trainer
 from astropy_n2v.training.patches import PatchSampler, TrainingFrame, split_planes
 from astropy_n2v.training.train import train_on_frames
@@ -249,3 +256,185 @@ def test_recipe_trains_from_nothing_and_from_weights(hole, tmp_path, monkeypatch
     assert first.metadata['steps'] == 2
     recipe.main([str(output), '--steps', '3', '--init', str(output), *options])
     assert Denoiser.load(output).metadata['steps'] == 3
+
+
+class TestRecipe:
+    """Its files, its checkpoints, its processes."""
+
+    OPTIONS = ('--patch-size 32 --batch-size 2 --pool 2 --renew-every 1000 --threads 1 --widths 6 8 '
+               '--decoder-widths 6 --steps 2')
+
+    @pytest.fixture(scope='class')
+    @classmethod
+    def finished(cls, tmp_path_factory):
+        """Directory of a run of two steps: its model m and m.ckpt."""
+        directory = tmp_path_factory.mktemp('finished')
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recipe, 'SCENE_SIZE', 48)
+            patch.setattr(Trainer.run, '__defaults__', (None, 2, None))   # saves every second step
+            recipe.main([str(directory / 'm'), *cls.OPTIONS.split()])
+        return directory
+
+    @pytest.fixture
+    def run(self, finished, tmp_path, monkeypatch):
+        """Run the recipe again."""
+        shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+        monkeypatch.setattr(recipe, 'SCENE_SIZE', 48)
+        monkeypatch.setattr(Trainer.run, '__defaults__', (None, 2, None))
+
+        def run_recipe(options=''):
+            recipe.main([str(tmp_path / 'm'), *self.OPTIONS.split(), *options.split()])
+            return Denoiser.load(tmp_path / 'm')
+        return run_recipe
+
+    def test_half_precision(self, run, tmp_path):
+        full = Denoiser.load(tmp_path / 'm')
+        size = (tmp_path / 'm').stat().st_size
+        half = run('--dtype float16')   # resumes at its end
+        assert half.metadata == full.metadata
+        assert torch.equal(weights(half), weights(full).half().float())
+        assert not torch.equal(weights(half), weights(full))
+        assert (tmp_path / 'm').stat().st_size < size - 2 * len(weights(full)) + 100
+
+    def test_budget_may_change(self, run):
+        assert run('--steps 4 --minutes 5 --threads 2').metadata['steps'] == 4
+
+    @pytest.mark.parametrize('change, match', [
+        ('--hole 3', 'hole 1 and not 3'), ('--seed 3', 'seed 20261 and not 3'),
+        ('--widths 6 10', r'widths \[6, 8\] and not \[6, 10\]'),
+        ('--decoder-widths 8', r'decoder_widths \[6\] and not \[8\]'), ('--patch-size 48', 'patch_size 32 and not 48'),
+        ('--batch-size 3', 'batch_size 2 and not 3'), ('--learning-rate 1e-3', 'learning_rate 0.004 and not 0.001'),
+        ('--pool 3', 'pool 2 and not 3'), ('--renew-every 2', 'renew_every 1000 and not 2'),
+        ('--init INIT', "init None and not '[0-9a-f]{64}'")])
+    def test_checkpoint_of_other_options_is_an_error(self, run, tmp_path, change, match):
+        before = Denoiser.load(tmp_path / 'm')
+        shutil.copy(tmp_path / 'm', tmp_path / 'init')
+        with pytest.raises(ValueError, match=f'm.ckpt is of another training and cannot be resumed from .*{match}'):
+            run(change.replace('INIT', str(tmp_path / 'init')))
+        assert Denoiser.load(tmp_path / 'm').sha256 == before.sha256
+
+    def test_checkpoint_from_other_weights_is_an_error(self, run, tmp_path):
+        (tmp_path / 'm.ckpt').unlink()
+        shutil.copy(tmp_path / 'm', tmp_path / 'init')
+        init = f'--init {tmp_path / "init"}'
+        run(init)
+        shutil.copy(tmp_path / 'm', tmp_path / 'init')
+        with pytest.raises(ValueError, match="init '[0-9a-f]{64}' and not '[0-9a-f]{64}'"):
+            run(init)
+
+    def test_checkpoint_that_does_not_say_what_it_is_of(self, run, tmp_path):
+        state = torch.load(tmp_path / 'm.ckpt', weights_only=True)
+        torch.save({**state, 'identity': {}}, tmp_path / 'm.ckpt')
+        with pytest.raises(ValueError, match='m.ckpt does not say of which training it is'):
+            run()
+
+    @pytest.mark.slow
+    def test_processes_train_one_network(self, tmp_path):
+        """Two processes agree; killed and resumed, they end with the same weights."""
+        code = textwrap.dedent(f'''
+            import itertools, os, signal, sys
+            sys.path[:] = {sys.path!r}
+            import torch
+            from astropy_n2v.training import recipe
+            from astropy_n2v.training.loop import Trainer
+
+            recipe.SCENE_SIZE = 48
+            # The first judgement, after three steps, is the best.
+            recipe._make_judge = lambda options: lambda candidate, values=itertools.count(): next(values)
+            run, step = Trainer.run, Trainer._train_step
+            output, rank, deadly_step = sys.argv[1], os.environ['RANK'], int(os.environ['DEADLY_STEP'])
+
+            def train_step(self, fraction):
+                if (rank, self.step) == ('1', deadly_step):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return step(self, fraction)
+
+            def train(self, checkpoint, identity):
+                self.judge_every = 3
+                run(self, checkpoint, 2, identity)
+                torch.save({{'network': self.network.state_dict(), 'average': self.average.state_dict(),
+                            'drawn': self.sampler.draw()}}, f'{{output}}.{{rank}}')
+
+            Trainer.run, Trainer._train_step = train, train_step
+            recipe.main(sys.argv[1:])
+        ''')
+        (tmp_path / 'program.py').write_text(code)
+
+        def torchrun(name, deadly_step=-1):
+            command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2',
+                       tmp_path / 'program.py', tmp_path / name, *self.OPTIONS.split(), '--steps', '6']
+            return subprocess.run(command, capture_output=True, text=True,
+                                  env={**os.environ, 'DEADLY_STEP': str(deadly_step)})
+
+        def states(name):
+            return [torch.load(tmp_path / f'{name}.{rank}', weights_only=True) for rank in (0, 1)]
+
+        def same(first, second):
+            return all(torch.equal(first[name], second[name]) for name in first)
+
+        result = torchrun('whole')
+        assert result.returncode == 0, result.stderr
+        whole = states('whole')
+        assert same(whole[0]['network'], whole[1]['network']) and same(whole[0]['average'], whole[1]['average'])
+        # The best of what the first judged, and not the last.
+        assert not torch.equal(whole[1]['network']['join.weight'], whole[1]['average']['module.join.weight'])
+        # Each sees frames of its own.
+        assert not torch.equal(whole[0]['drawn'], whole[1]['drawn'])
+        metadata = Denoiser.load(tmp_path / 'whole').metadata
+        assert metadata['processes'] == 2 and metadata['steps'] == 6
+
+        result = torchrun('killed', deadly_step=5)
+        assert result.returncode != 0 and not (tmp_path / 'killed').exists()
+        assert torch.load(tmp_path / 'killed.ckpt', weights_only=True)['step'] == 4
+        result = torchrun('killed')
+        assert result.returncode == 0, result.stderr
+        killed = states('killed')
+        for first, second in zip(whole, killed):
+            assert same(first['network'], second['network']) and torch.equal(first['drawn'], second['drawn'])
+
+        # Of two processes, it is not what one alone would go on with.
+        arguments = [str(tmp_path / 'killed'), *self.OPTIONS.split(), '--steps', '8']
+        with pytest.raises(ValueError, match='processes 2 and not 1'):
+            recipe.main(arguments)
+
+
+class TestRelease:
+    """How weights come to be shipped."""
+
+    @pytest.fixture
+    def directory(self, tmp_path, monkeypatch):
+        """A copy of the shipped models that may be changed."""
+        directory = tmp_path / 'weights'
+        shutil.copytree(shipped.DIRECTORY, directory)
+        monkeypatch.setattr(shipped, 'DIRECTORY', directory)
+        return directory
+
+    def test_model_is_shipped_in_half_precision(self, directory, tmp_path):
+        make_tiny_denoiser((3, 3)).save(tmp_path / 'trained.safetensors')
+        path = release.release(tmp_path / 'trained.safetensors')
+        assert path == directory / 'default-3x3.safetensors'
+        denoiser = Denoiser.load('default-3x3')
+        expected = weights(make_tiny_denoiser((3, 3)))
+        assert torch.equal(weights(denoiser), expected.half().float()) and denoiser.metadata['name'] == 'default-3x3'
+        assert shipped.describe_model(path)['dtype'] == 'float16'
+        # The others are as they were.
+        assert Denoiser.load('default').hole == (1, 1)
+
+    def test_command(self, directory, tmp_path, capsys):
+        make_tiny_denoiser().save(tmp_path / 'trained.safetensors')
+        release.main([str(tmp_path / 'trained.safetensors'), '--dtype', 'float32'])
+        assert torch.equal(weights(Denoiser.load('default')), weights(make_tiny_denoiser()))
+        assert capsys.readouterr().out.splitlines()[1:] == (directory / 'SHA256SUMS').read_text().splitlines()
+
+    def test_checksums_alone(self, directory, tiny_denoiser):
+        tiny_denoiser.save(directory / 'default-1x1.safetensors', overwrite=True)
+        with pytest.raises(ValueError, match='is not the model that is shipped'):
+            Denoiser.load('default')
+        release.main([])
+        assert Denoiser.load('default').sha256 == tiny_denoiser.sha256
+
+    def test_no_model_without_a_card(self, directory, tmp_path):
+        make_tiny_denoiser((1, 3)).save(tmp_path / 'trained.safetensors')
+        with pytest.raises(FileNotFoundError, match='default-1x3.md must say what the model was trained on'):
+            release.release(tmp_path / 'trained.safetensors')
+        assert not (directory / 'default-1x3.safetensors').exists()

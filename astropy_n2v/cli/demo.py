@@ -22,7 +22,8 @@ _KINDS = ('survey', 'crowded', 'nebula', 'low_counts', 'sky_limited', 'cluster',
               help='Height and width in pixels.')
 @click.option('--seed', type=click.IntRange(min=0), default=1, show_default=True, help='Seed of scene and noise.')
 @click.option('--model', metavar='MODEL',
-              help="'default', 'self' (train on this image, minutes), 'adapt', or a file that 'train' wrote.")
+              help="'default', 'self' (train on this image, minutes), 'adapt', one that 'models' lists, or a file that "
+                   "'train' wrote.")
 @click.option('--device', help="'auto', 'cpu', 'cuda', ...")
 @click.option('--overwrite', is_flag=True, help='Replace the files of an earlier demo.')
 @verbosity_options

@@ -29,8 +29,8 @@ __all__ = ['command']
               help="Extension to denoise: its number, name, or name,version. May be repeated. By default SCI, or all "
                    "science images.")
 @click.option('--model', metavar='MODEL',
-              help="'default' (the shipped weights), 'self' (train on each image, minutes), 'adapt' (fine-tune the "
-                   "default on it), or a file that 'train' wrote.")
+              help="'default' (the shipped weights that fit the noise), 'self' (train on each image, minutes), 'adapt' "
+                   "(fine-tune the default on it), one that 'models' lists, or a file that 'train' wrote.")
 @click.option('--gain', multiple=True, type=click.FloatRange(min=0, min_open=True),
               help='Electrons per data unit. Repeat it to give one for each extension.')
 @click.option('--readnoise', multiple=True, type=click.FloatRange(min=0),

@@ -31,7 +31,9 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
               help='Extension to train on: its number, name, or name,version. May be repeated. By default SCI, or all '
                    'science images.')
 @mask_options
-@click.option('--init', metavar='MODEL', help="Model to start from: a file, or 'default' for the shipped weights.")
+@click.option('--init', metavar='MODEL',
+              help="Model to start from: 'default' (the shipped weights for the hole given), one that 'models' lists, "
+                   "or a file.")
 @click.option('--gain', type=_POSITIVE, help='Electrons per data unit, for all images.')
 @click.option('--readnoise', type=click.FloatRange(min=0), help='Read noise in electrons, for all images.')
 @click.option('--satlevel', type=float, help='Data at or above it are saturated.')

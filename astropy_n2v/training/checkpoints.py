@@ -66,6 +66,9 @@ def check_identity(path, saved, identity):
     ValueError
         If they differ; it says in what.
     """
+    if identity and not saved:
+        raise ValueError(f'checkpoint {path} does not say of which training it is, and cannot be resumed from: '
+                         'remove it, or name another file')
     differences = []
     for name in [*identity, *(name for name in saved if name not in identity)]:
         before, now = saved.get(name), identity.get(name)

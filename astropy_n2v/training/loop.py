@@ -16,6 +16,7 @@ from ..networks import BROAD_WEIGHT, negative_log_likelihood, network_inputs
 from .checkpoints import check_identity
 from .optimizer import Optimizer
 from .patches import split_planes
+from .processes import Processes
 
 __all__ = ['Trainer', 'supports_bfloat16']
 
@@ -58,11 +59,14 @@ class Trainer:
         Decay of the average of the weights.
     progress : callable, optional
         Called with (fraction done, latest judgement or None) after each step.
+    processes : Processes, optional
+        Those that train the same network with samplers of their own. Time and judgement of the
+        first count, and only the first needs ``judge``.
     """
 
     def __init__(self, network, sampler, *, max_steps, max_time=None, learning_rate=4e-3, weight_decay=1e-4,
                  patience=None, min_delta=0.0, judge=None, judge_every=100, warm_start=False, ema_decay=0.99,
-                 progress=None):
+                 progress=None, processes=None):
         self.network = network
         self.sampler = sampler
         self.max_steps = max_steps
@@ -77,6 +81,8 @@ class Trainer:
         self.device = next(network.parameters()).device
         self.amp = supports_bfloat16(self.device)
         self.optimizer = Optimizer(network, weight_decay)
+        self.processes = processes or Processes()
+        self.parallel = self.processes.parallel(network)
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
         self.step = 0
         self.elapsed = 0.0
@@ -103,7 +109,7 @@ class Trainer:
         self.network.train()
         # bfloat16 is twice as fast, but too coarse to finish on: at asinh = 8 it resolves 3 % of the flux.
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp and fraction < 0.75):
-            output = self.network(network_inputs(planes['z'], planes['seen'], **noise))
+            output = self.parallel(network_inputs(planes['z'], planes['seen'], **noise))
         # At first a star is unforeseeable to the network; it must not be dismissed for that.
         broad = BROAD_WEIGHT if self.warm_start or fraction > 0.15 else 0.0
         loss, likelihood = negative_log_likelihood(output, planes['z'], planes['weight'], broad_weight=broad, **noise)
@@ -134,7 +140,8 @@ class Trainer:
         Parameters
         ----------
         checkpoint : path, optional
-            File to resume from, if it exists, and to save to.
+            File to resume from, if it exists, and to save to. It holds the random state of each
+            process.
         checkpoint_every : int, optional
             Steps between saves.
         identity : dict, optional
@@ -155,6 +162,8 @@ class Trainer:
             if self.judge and self.step % self.judge_every == 0:
                 stop = self._judge()
                 value = self.history[-1][1]
+            # All processes must take the same steps, whatever their clocks say.
+            self.elapsed, stop = self.processes.share(self.elapsed, stop)
             if self.progress:
                 self.progress(self._fraction(), value)
             if checkpoint and self.step % checkpoint_every == 0:
@@ -166,32 +175,36 @@ class Trainer:
             self.network.load_state_dict(self.best_state)
         else:
             self.network.load_state_dict(self.average.module.state_dict())
+        self.processes.copy_weights(self.network)
         self.network.eval()
 
     def _save(self, path):
+        random_states = self.processes.gather(self.sampler.rng.bit_generator.state)
+        if self.processes.rank > 0:
+            return
         state = {'identity': self.identity, 'network': self.network.state_dict(), 'average': self.average.state_dict(),
                  'optimizer': self.optimizer.state_dict(), 'step': self.step, 'elapsed': self.elapsed,
                  'history': self.history, 'best': self.best, 'best_state': self.best_state, 'stale': self.stale,
-                 'rng': self.sampler.rng.bit_generator.state}
+                 'rng': random_states}
         torch.save(state, f'{path}.part')
         os.replace(f'{path}.part', path)
 
     def _load(self, path):
         # weights_only: a checkpoint is data and must not be able to run code.
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, weights_only=True, map_location='cpu')
             saved = state.get('identity', {})
         except Exception as error:
             raise ValueError(f'checkpoint {path} cannot be resumed from: it is damaged ({error})') from error
         check_identity(path, saved, self.identity)
         try:
             self.network.load_state_dict(state['network'])
+            self.average.load_state_dict(state['average'])
+            self.optimizer.load_state_dict(state['optimizer'])
+            self.sampler.rng.bit_generator.state = state['rng'][self.processes.rank]
+            for name in ('step', 'elapsed', 'history', 'best', 'best_state', 'stale'):
+                setattr(self, name, state[name])
         except Exception as error:
             # torch raises whatever the damage happens to cause.
             raise ValueError(f'checkpoint {path} cannot be resumed from: it is damaged, or of another '
                              f'network ({error})') from error
-        self.average.load_state_dict(state['average'])
-        self.optimizer.load_state_dict(state['optimizer'])
-        self.sampler.rng.bit_generator.state = state['rng']
-        for name in ('step', 'elapsed', 'history', 'best', 'best_state', 'stale'):
-            setattr(self, name, state[name])

@@ -3,7 +3,8 @@
 The recipe of the shipped weights: ``python -m astropy_n2v.training.recipe``.
 
 Blind-spot likelihood on simulated *noisy* frames, drawn on the fly; the truth of the
-scenes is never used. A run resumes from its checkpoint.
+scenes is never used. A run resumes from its checkpoint. Under torchrun several processes
+train together: ``torchrun --nproc-per-node 2 -m astropy_n2v.training.recipe``.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from ..networks import BlindSpotUNet, widen
 from ..simulate import random_observation
 from .loop import Trainer
 from .patches import PatchSampler, TrainingFrame
+from .processes import Processes
 
 __all__ = ['main', 'random_frame']
 
@@ -62,9 +64,10 @@ class _Stream(PatchSampler):
         return super().draw()
 
 
-def main(arguments=None):
-    """Train and write weights; see ``--help``."""
-    parser = argparse.ArgumentParser(description='Train the weights that are shipped with astropy_n2v.')
+def _parse(arguments):
+    parser = argparse.ArgumentParser(
+        description='Train the weights that are shipped with astropy_n2v. A checkpoint is resumed from only with the '
+                    'options that it was made with; --steps and --minutes may change.')
     parser.add_argument('output', help='file to write, .safetensors; OUTPUT.ckpt is what a run resumes from')
     parser.add_argument('--hole', type=int, default=1, help='hole in pixels; above 1 the noise is correlated')
     parser.add_argument('--init', help='weights to start from; those of a narrower network are widened')
@@ -72,43 +75,70 @@ def main(arguments=None):
     parser.add_argument('--decoder-widths', nargs='+', type=int, default=DECODER_WIDTHS)
     parser.add_argument('--steps', type=int, default=8000)
     parser.add_argument('--minutes', type=float, help='end the schedule after this time')
-    parser.add_argument('--batch-size', type=int, default=8)
+    parser.add_argument('--batch-size', type=int, default=8, help='of each process')
     parser.add_argument('--patch-size', type=int, default=96)
     parser.add_argument('--learning-rate', type=float, default=4e-3)
-    parser.add_argument('--pool', type=int, default=48, help='frames to draw patches from')
+    parser.add_argument('--pool', type=int, default=48, help='frames to draw patches from, of each process')
     parser.add_argument('--renew-every', type=int, default=2, help='steps after which one frame is drawn anew')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='of each process')
     parser.add_argument('--seed', type=int, default=20261)
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    rng = np.random.default_rng(options.seed)
+    parser.add_argument('--dtype', choices=('float32', 'float16'), default='float32', help='how to store the weights')
+    return parser.parse_args(arguments)
 
+
+def _identity(options, init, processes):
+    """What the training depends on, and what may not change while it is interrupted."""
+    budget = ('output', 'steps', 'minutes', 'threads', 'dtype')
+    identity = {name: value for name, value in vars(options).items() if name not in budget}
+    # In a form that does not tell tuples from lists.
+    return {**identity, 'init': init and init.sha256, 'widths': list(options.widths),
+            'decoder_widths': list(options.decoder_widths), 'processes': processes.size}
+
+
+def main(arguments=None):
+    """Train and write weights; see ``--help``."""
+    options = _parse(arguments)
+    with Processes.of_torchrun() as processes:
+        first = processes.rank == 0
+        logging.basicConfig(level=logging.INFO if first else logging.WARNING, format='%(asctime)s %(message)s')
+        torch.set_num_threads(options.threads)
+        denoiser = _train(options, processes)
+        if first:
+            denoiser.save(options.output, overwrite=True, dtype=options.dtype)
+
+
+def _train(options, processes):
     from ..denoiser import Denoiser
-    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    torch.manual_seed(options.seed)   # the same in all processes: it makes the weights
     network = BlindSpotUNet(widths=options.widths, decoder_widths=options.decoder_widths, hole=2 * (options.hole,))
-    if options.init:
-        start = Denoiser.load(options.init).network
-        network.load_state_dict(widen(start, widths=options.widths, decoder_widths=options.decoder_widths).state_dict())
-    network.to(device)
-    judged = [random_frame(np.random.default_rng((options.seed, 1, i)), hole=options.hole) for i in range(24)]
-    batch = torch.stack([frame.planes for frame in judged])
-
-    def judge(candidate):
-        from .train import held_out_likelihood
-        return held_out_likelihood(candidate, batch, batch[:, 2])
-
+    init = Denoiser.load(options.init) if options.init else None
+    if init:
+        wider = widen(init.network, widths=options.widths, decoder_widths=options.decoder_widths)
+        network.load_state_dict(wider.state_dict())
+    network.to(processes.device)
+    rank = processes.rank
+    rng = np.random.default_rng((options.seed, 2, rank) if rank else options.seed)
     sampler = _Stream(options.pool, options.renew_every, options.hole, rng, patch_size=options.patch_size,
                       batch_size=options.batch_size)
     trainer = Trainer(network, sampler, max_steps=options.steps,
                       max_time=options.minutes and 60 * options.minutes, learning_rate=options.learning_rate,
-                      judge=judge, judge_every=250, warm_start=bool(options.init), ema_decay=0.998)
-    trainer.run(checkpoint=os.fspath(options.output) + '.ckpt')
+                      judge=None if rank else _make_judge(options), judge_every=250, warm_start=init is not None,
+                      ema_decay=0.998, processes=processes)
+    trainer.run(checkpoint=os.fspath(options.output) + '.ckpt', identity=_identity(options, init, processes))
     metadata = {'trained_on': 'simulated noisy frames, astropy_n2v.simulate.random_observation',
                 'steps': trainer.step, 'seconds': round(trainer.elapsed), 'seed': options.seed,
                 'held_out_likelihood': trainer.best}
-    Denoiser(network.cpu(), metadata=metadata).save(options.output, overwrite=True)
+    if processes.size > 1:
+        metadata['processes'] = processes.size
+    return Denoiser(network.cpu(), metadata=metadata)
+
+
+def _make_judge(options):
+    """The likelihood of frames that are never trained on."""
+    from .train import held_out_likelihood
+    judged = [random_frame(np.random.default_rng((options.seed, 1, i)), hole=options.hole) for i in range(24)]
+    batch = torch.stack([frame.planes for frame in judged])
+    return lambda candidate: held_out_likelihood(candidate, batch, batch[:, 2])
 
 
 if __name__ == '__main__':

@@ -44,7 +44,8 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     mask : array_like of bool, optional
         True where the frames do not count, in addition to their own masks.
     init : str, path or Denoiser, optional
-        Weights to start from; 'default' are those shipped with the package.
+        Weights to start from, as for `astropy_n2v.Denoiser.load`; 'default' are those shipped with
+        the package.
     hole : int or tuple of int, optional
         Odd height and width of the hole. By default as large as the measured autocorrelation
         of the noise calls for, or that of ``init``.

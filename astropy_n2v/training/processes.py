@@ -1,0 +1,91 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Several processes that train one network: ``torchrun --nproc-per-node N -m astropy_n2v.training.recipe``.
+"""
+
+import os
+from contextlib import contextmanager
+
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ['Processes']
+
+
+class Processes:
+    """
+    The processes that train one network together, each on batches of its own.
+
+    What all must agree on comes from the first. Of one process, which is the default, every
+    method leaves things as they are.
+
+    Parameters
+    ----------
+    rank : int, optional
+        Number of this process, from 0.
+    size : int, optional
+        Number of processes.
+    device : `torch.device`, optional
+        Where this process computes; by default a GPU where there is one.
+
+    Examples
+    --------
+    >>> from astropy_n2v.training.processes import Processes
+    >>> with Processes.of_torchrun() as processes:   # not started by torchrun: one process
+    ...     processes.size, processes.share(1.5, False), processes.gather('mine')
+    (1, (1.5, False), ['mine'])
+    """
+
+    def __init__(self, rank=0, size=1, device=None):
+        self.rank, self.size = rank, size
+        self.device = device or torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+
+    @classmethod
+    @contextmanager
+    def of_torchrun(cls):
+        """The processes that torchrun started, or this one alone."""
+        if not distributed.is_torchelastic_launched():
+            yield cls()
+            return
+        device = None
+        if torch.cuda.is_available():
+            local, n = int(os.environ['LOCAL_RANK']), int(os.environ['LOCAL_WORLD_SIZE'])
+            if n > torch.cuda.device_count():
+                raise ValueError(f'--nproc-per-node must be at most {torch.cuda.device_count()}, the number of GPUs, '
+                                 f'got {n}')
+            device = torch.device('cuda', local)
+            torch.cuda.set_device(device)
+        distributed.init_process_group('gloo' if device is None else 'nccl')
+        try:
+            yield cls(distributed.get_rank(), distributed.get_world_size(), device)
+        finally:
+            distributed.destroy_process_group()
+
+    def parallel(self, network):
+        """What to call in place of a network, so that its gradients are the mean of all processes."""
+        return network if self.size == 1 else DistributedDataParallel(network)
+
+    def share(self, *values):
+        """Numbers as the first process has them."""
+        if self.size == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.broadcast(tensor, 0)
+        return tuple(type(value)(shared) for value, shared in zip(values, tensor.tolist()))
+
+    def gather(self, value):
+        """The values that all processes have, as a list."""
+        values = [value]
+        if self.size > 1:
+            values *= self.size
+            distributed.all_gather_object(values, value)
+        return values
+
+    def copy_weights(self, network):
+        """Give a network the weights that it has in the first process."""
+        if self.size > 1:
+            for weight in network.state_dict().values():
+                shared = weight.contiguous()
+                distributed.broadcast(shared, 0)
+                weight.copy_(shared)
