@@ -4,21 +4,19 @@ A blind-spot network with what it takes to apply it to arrays: scale, tiles, pos
 """
 
 import hashlib
-import json
 import logging
 import os
 from dataclasses import dataclass
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from scipy.ndimage import minimum_filter1d
 
 from .calibration import Calibration
 from .config import conf
 from .io.files import replacing
-from .networks import BlindSpotUNet, blind_moments, network_inputs, posterior_moments
+from .modelfiles import parse, serialize
+from .networks import blind_moments, network_inputs, posterior_moments
 from .noise import estimate_noise
 from .scaling import Scaling, coprime_step
 from .tiling import Tiling
@@ -28,13 +26,10 @@ __all__ = ['Denoiser', 'Prediction', 'select_device']
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 'astropy_n2v blind-spot model'
-_FORMAT_VERSION = 1
 _ROWS = 64   # rows of the image for which the posterior is computed at a time
 # A pixel cannot have less light than the faintest of its surroundings, which are so many pixels on each side.
 _SURROUNDINGS = 4
 _MAX_CALIBRATION = 1_000_000   # pixels
-_DTYPES = {'float32': torch.float32, 'float16': torch.float16}   # that weights are stored in
 
 
 def select_device(device=None):
@@ -73,16 +68,6 @@ def _faintest_surroundings(image):
     for axis in range(2):
         image = minimum_filter1d(image, 2 * _SURROUNDINGS + 1, axis=axis, mode='nearest')
     return image
-
-
-def _cast(name, tensor, dtype):
-    """A weight as it is to be stored."""
-    cast = tensor.to(_DTYPES[dtype])
-    lost = torch.isfinite(tensor) & ~torch.isfinite(cast)
-    if lost.any():
-        raise ValueError(f"dtype must be 'float32' for these weights, got {dtype!r}: {name} has the value "
-                         f'{float(tensor[lost][0]):.4g}, {dtype} holds {torch.finfo(cast.dtype).max:.4g} at most')
-    return cast
 
 
 @dataclass
@@ -168,7 +153,7 @@ class Denoiser:
     def sha256(self):
         """SHA-256 of the file that the model was loaded from, or else of the file that `save` writes."""
         if self._sha256 is None:
-            self._sha256 = hashlib.sha256(self._serialize()).hexdigest()
+            self._sha256 = hashlib.sha256(serialize(self.network, self.metadata, self._dtype)).hexdigest()
         return self._sha256
 
     def __repr__(self):
@@ -333,14 +318,6 @@ class Denoiser:
                 'blind_mean': scaling.backward(mean), 'blind_std': spread * scale, 'innovation': innovation,
                 'outlier': outlier, 'noise_std': np.sqrt(noise_variance) * scale}
 
-    def _serialize(self, dtype=None):
-        dtype = dtype or self._dtype
-        content = {'format': _FORMAT, 'version': _FORMAT_VERSION, 'architecture': 'BlindSpotUNet',
-                   'network': self.network.config, 'hole': list(self.hole), 'metadata': self.metadata}
-        weights = {name: _cast(name, tensor.detach().cpu().contiguous(), dtype)
-                   for name, tensor in self.network.state_dict().items()}
-        return safetensors.torch.save(weights, metadata={'astropy_n2v': json.dumps(content, sort_keys=True)})
-
     def save(self, path, *, overwrite=False, dtype=None):
         """
         Write the model to a file: weights as safetensors, everything else as JSON in its header.
@@ -378,10 +355,8 @@ class Denoiser:
         >>> small.network.join.weight.dtype
         torch.float32
         """
-        if dtype is not None and dtype not in _DTYPES:
-            raise ValueError(f'dtype must be {" or ".join(map(repr, _DTYPES))}, got {dtype!r}')
         # Before the file is made: weights may be beyond the range.
-        raw = self._serialize(dtype)
+        raw = serialize(self.network, self.metadata, self._dtype if dtype is None else dtype)
         with replacing(path, overwrite=overwrite) as temporary:
             temporary.write_bytes(raw)
 
@@ -428,34 +403,7 @@ class Denoiser:
         with open(name, 'rb') as file:
             raw = file.read()
         sha256 = check_integrity(name, raw)
-        try:
-            weights = safetensors.torch.load(raw)
-            size = int.from_bytes(raw[:8], 'little')
-            header = json.loads(raw[8:8 + size])
-        except (safetensors.SafetensorError, ValueError) as error:
-            raise ValueError(f'{name} is not a safetensors file, or it is truncated: {error}') from error
-        try:
-            content = json.loads(header['__metadata__']['astropy_n2v'])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f'{name} was not written by astropy_n2v') from error
-        if not isinstance(content, dict) or not isinstance(content.get('metadata', {}), dict):
-            raise ValueError(f'{name} was not written by astropy_n2v')
-        if content.get('format') != _FORMAT or content.get('architecture') != 'BlindSpotUNet':
-            raise ValueError(f'{name} holds the architecture {content.get("architecture")!r}, '
-                             "expected 'BlindSpotUNet'")
-        if content.get('version') != _FORMAT_VERSION:
-            raise ValueError(f'{name} has format version {content.get("version")!r}, this version of astropy_n2v '
-                             f'reads {_FORMAT_VERSION}')
-        try:
-            hole = tuple(content['hole'])
-            if len(hole) != 2 or not all(isinstance(n, int) and n % 2 == 1 and n > 0 for n in hole):
-                raise ValueError(f'hole {hole}')
-            network = BlindSpotUNet(**content['network'], hole=hole)
-            network.load_state_dict(weights, strict=True)
-        except (RuntimeError, TypeError, KeyError, ValueError) as error:
-            raise ValueError(f'{name} holds weights that do not fit its architecture: {error}') from error
-        denoiser = cls(network, content.get('metadata'))
-        denoiser._sha256 = sha256
-        if all(tensor.dtype == torch.float16 for tensor in weights.values()):
-            denoiser._dtype = 'float16'
+        network, metadata, dtype = parse(raw, name)
+        denoiser = cls(network, metadata)
+        denoiser._sha256, denoiser._dtype = sha256, dtype
         return denoiser

@@ -21,6 +21,7 @@ from conftest import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel, weights
 from astropy_n2v.calibration import Calibration
+from astropy_n2v.modelfiles import serialize
 from astropy_n2v.weights import default_models, find_default
 
 
@@ -78,7 +79,7 @@ class TestFiles:
     ])
     def test_of_another_architecture(self, tiny_denoiser, tmp_path, change, match):
         path = tmp_path / 'model.safetensors'
-        raw = tiny_denoiser._serialize()
+        raw = serialize(tiny_denoiser.network, tiny_denoiser.metadata)
         header = json.loads(raw[8:8 + int.from_bytes(raw[:8], 'little')])
         content = {**json.loads(header['__metadata__']['astropy_n2v']), **change}
         safetensors.torch.save_file(safetensors.torch.load(raw), path, metadata={'astropy_n2v': json.dumps(content)})
