@@ -75,7 +75,7 @@ def coprime_step(step, width):
     return step
 
 
-def cutouts(shape, size=640):
+def cutouts(shape, size=448):
     """
     Index of nine cut-outs, evenly spread over an image, that stand for all of it.
 
@@ -98,7 +98,7 @@ def cutouts(shape, size=640):
     >>> from astropy_n2v.scaling import cutouts
     >>> image = np.zeros((4096, 1000), dtype='f4')
     >>> image[cutouts(image.shape)].shape
-    (1920, 1000)
+    (1344, 1000)
     """
     axes = []
     for n in shape:
