@@ -25,7 +25,9 @@ __all__ = ['held_out_likelihood', 'train', 'train_on_frames']
 
 log = logging.getLogger(__name__)
 
-_STEPS = {'scratch': 700, 'init': 150}
+_STEPS = {'scratch': 700, 'init': 120}
+# Judgements take time, too, and a short adaptation is to be short.
+_JUDGEMENTS = {'scratch': 20, 'init': 6}
 
 
 def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=None, init=None, hole=None, names=None,
@@ -137,7 +139,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     hole : tuple of int, optional
         Height and width of the hole.
     max_steps : int, optional
-        Number of steps; by default 700, or 150 with ``init``.
+        Number of steps; by default 700, or 120 with ``init``.
     max_time : float, optional
         Seconds after which training ends. Where time is what ends it, weights are not
         repeatable.
@@ -146,7 +148,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     learning_rate : float, optional
         Peak learning rate; by default 4e-3, or 3e-4 with ``init``.
     patience : int or None, optional
-        Stop after that many judgements, of 20 in a training, without improvement.
+        Stop after that many judgements without improvement, of 20 in a training or 6 with ``init``.
     min_delta : float, optional
         What counts as improvement of the held-out negative log-likelihood.
     held_out : float, optional
@@ -194,7 +196,8 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     size = -(-size // network.alignment) * network.alignment
     if patch_size < network.alignment:
         raise ValueError(f'patch_size must be at least {network.alignment} pixels, got {patch_size}')
-    max_steps = max_steps or _STEPS['scratch' if init is None else 'init']
+    kind = 'scratch' if init is None else 'init'
+    max_steps = max_steps or _STEPS[kind]
     with tqdm(total=100, disable=not progress_bar, desc='training', unit='%',
               bar_format='{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]') as bar:
         def progress(fraction, judgement):
@@ -205,7 +208,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
         trainer = Trainer(
             network, PatchSampler(prepared, size, batch_size, rng), max_steps=max_steps, max_time=max_time,
             learning_rate=learning_rate or (4e-3 if init is None else 3e-4), patience=patience, min_delta=min_delta,
-            judge=lambda candidate: _judge(candidate, prepared), judge_every=max(max_steps // 20, 1),
+            judge=lambda candidate: _judge(candidate, prepared), judge_every=max(max_steps // _JUDGEMENTS[kind], 1),
             warm_start=init is not None, progress=progress)
         identity = None if checkpoint is None else training_identity(
             frames, hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
@@ -281,7 +284,8 @@ def held_out_likelihood(network, planes, weight):
             part = split_planes(frame[None])
             noise = {name: part[name] for name in ('v0', 'slope', 'zero')}
             inputs = network_inputs(part['z'], part['seen'], **noise)
-            _, value = negative_log_likelihood(network(inputs.to(device)).cpu(), part['z'], counts, **noise)
+            _, value = negative_log_likelihood(network.predict(inputs.to(device)).cpu(), part['z'], counts,
+                                               **noise)
             total += float(value) * float(counts.sum())
             count += float(counts.sum())
     return total / count
