@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import minimum_filter1d
+from scipy.ndimage import minimum_filter1d, zoom
 
 from .calibration import Calibration
 from .config import conf
@@ -30,6 +30,9 @@ _ROWS = 64   # rows of the image for which the posterior is computed at a time
 # A pixel cannot have less light than the faintest of its surroundings, which are so many pixels on each side.
 _SURROUNDINGS = 4
 _MAX_CALIBRATION = 1_000_000   # pixels
+# A network that was trained on a single frame scatters in what it says of its spread: below this share of
+# the median of blocks of so many pixels, it is chance.
+_LEAST_SPREAD, _SPREAD_BLOCK = 0.8, 32
 
 
 def select_device(device=None):
@@ -68,6 +71,14 @@ def _faintest_surroundings(image):
     for axis in range(2):
         image = minimum_filter1d(image, 2 * _SURROUNDINGS + 1, axis=axis, mode='nearest')
     return image
+
+
+def _least_spread(spread):
+    """The least spread that is believed of a network trained on the very image."""
+    blocks = [np.array_split(np.arange(n), max(1, round(n / _SPREAD_BLOCK))) for n in spread.shape]
+    medians = np.array([[np.median(spread[np.ix_(rows, columns)]) for columns in blocks[1]] for rows in blocks[0]])
+    factors = [n / m for n, m in zip(spread.shape, medians.shape)]
+    return _LEAST_SPREAD * zoom(medians, factors, order=1, mode='nearest', grid_mode=True)
 
 
 @dataclass
@@ -229,7 +240,8 @@ class Denoiser:
             True where the data do not count: there the posterior is the blind prediction.
         judged : array_like of bool, optional
             True for pixels that may judge the prediction: those that the model was not trained
-            on, where it was trained on this very image. By default all.
+            on, where it was trained on this very image. By default all. With it, a spread that is
+            small by chance is raised to about that of its surroundings.
         calibrate : bool, optional
             Whether to correct the blind prediction by what the innovations say.
         strength : float, optional
@@ -280,6 +292,8 @@ class Denoiser:
         device = select_device(device)
         tile_size = conf.tile_size if tile_size is None else tile_size
         blind_mean, blind_spread = self._predict_blind(data, valid, noise, scaling, tile_size, device, progress)
+        if judged is not None:
+            blind_spread = np.maximum(blind_spread, _least_spread(blind_spread))
         calibration = self._calibrate(data, valid, noise, scaling, blind_mean, blind_spread, judged)
         applied = calibration if calibrate else Calibration.neutral()
 
