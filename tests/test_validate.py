@@ -51,6 +51,18 @@ class Counting:
         return self.function(ccd)
 
 
+def check_column_names(report):
+    """One name for errors and one for intervals, in all tables."""
+    for table_name, table in report.tables.items():
+        names = set(table.colnames)
+        for name in names:
+            stem, _, end = name.rpartition('_')
+            assert end not in ('lo', 'hi', 'lower', 'upper', 'error') and name not in ('err', 'error', 'low', 'high'), \
+                (table_name, name)
+            if end in ('low', 'high'):
+                assert {f'{stem}_low', f'{stem}_high'} <= names, (table_name, name)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', list(FAULTS))
 def test_known_faults_are_found_and_no_others(lab, name):
@@ -70,6 +82,7 @@ def test_fault_table_names_tests_that_exist():
 
 def test_small_frame_shows_a_blur(small):
     report = validate(small.frames, small.gaussian_blur, truth=small.truths, denoiser_name='blur', **QUICK)
+    check_column_names(report)
     assert {'flux_moderate', 'growth', 'residual_sources', 'noise_worst'} <= set(report.failed)
     assert report['depth'].verdict == 'not run' and 'injected' in report['depth'].reason
     assert report.meta['denoiser'] == 'blur'
@@ -135,6 +148,7 @@ def test_injection_on_a_small_frame_and_its_progress(small):
     assert denoiser.calls == 1 + 1 + 2   # the frame, the flipped frame, and the injections
     assert {'raw', 'matched filter', 'denoised'} <= set(report.tables['injected']['image'])
     assert len(report.tables['recovered_flux'])
+    check_column_names(report)
     same = validate(small.frames[1], denoiser, inject=2, n_sources=500, seed=5, **QUICK)
     assert same.checks == report.checks
 

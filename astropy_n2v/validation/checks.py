@@ -253,8 +253,7 @@ def _sky_offset(tables, limits, confidence):
 def _residual_sources(tables, limits, confidence):
     table = _table(tables, 'residual_correlation')
     i = int(np.flatnonzero(values_of(table, 'measure') == 'share')[0])
-    value, low, high = (float(values_of(table, name)[i]) for name in ('value', 'low', 'high'))
-    return value, (low, high), values_of(table, 'n')[i], ''
+    return *_row(table, i, 'value'), ''
 
 
 def _residual_variance(tables, limits, confidence):
@@ -286,7 +285,7 @@ def _residual_white(tables, limits, confidence):
         raise NotMeasured('too little sky')
     i = int(np.nanargmax(np.abs(difference)))
     # The worst of many lags, each with its own scatter.
-    reach = norm.isf((1 - confidence) / (2 * len(lags))) * float(values_of(table, 'error')[i])
+    reach = norm.isf((1 - confidence) / (2 * len(lags))) * float(values_of(table, 'correlation_err')[i])
     value = float(difference[i])
     note = f'At lag (y, x) = ({lags[i][0]:g}, {lags[i][1]:g}). '
     return value, (value - reach, value + reach), values_of(table, 'n')[i], note
@@ -334,7 +333,7 @@ def _depth(tables, limits, confidence):
     if name not in names:
         raise NotMeasured('nothing was detected on the result')
     i = names.index(name)
-    value, low, high = (float(values_of(table, column)[i]) for column in ('gain', 'gain_lo', 'gain_hi'))
+    value, low, high = (float(values_of(table, column)[i]) for column in ('gain', 'gain_low', 'gain_high'))
     if not np.isfinite([value, low, high]).all():
         raise NotMeasured('no magnitude of half completeness: nothing or everything was found')
     return value, (low, high), values_of(table, 'n')[i], f'Measured on the {name} map; positive is deeper. '

@@ -106,8 +106,8 @@ def average_tables(tables, keys, *, weights='n'):
     keys : tuple of str
         Columns that name a row. Rows that are missing in some tables are averaged over the others.
     weights : {'n', 'interval'}, optional
-        Weighted by the numbers ``n`` that they rest on, or by the inverse square of the interval from ``low`` to
-        ``high``.
+        Weighted by the numbers ``n`` that they rest on, or by the inverse square of the interval from ``value_low``
+        to ``value_high``.
 
     Returns
     -------
@@ -150,13 +150,12 @@ def _average(name, members, names, weighting):
     if name in ('n', 'n_pixels'):
         return int(values.sum())
     if weighting == 'interval':
-        half = np.array([values_of(table, 'high')[i] - values_of(table, 'low')[i] for table, i in members])
-        weights = 1 / np.maximum(half, 1e-12) ** 2
-        base = 'value' if name in ('low', 'high') else None
+        width = np.array([values_of(table, 'value_high')[i] - values_of(table, 'value_low')[i] for table, i in members])
+        weights = 1 / np.maximum(width, 1e-12) ** 2
     else:
         weights = np.array([values_of(table, 'n')[i] if 'n' in names else 1.0 for table, i in members], dtype=float)
-        base = next((name[:-len(end)] for end in ('_low', '_high')
-                     if name.endswith(end) and name[:-len(end)] in names), None)
+    base = next((name[:-len(end)] for end in ('_low', '_high')
+                 if name.endswith(end) and name[:-len(end)] in names), None)
     centre = values if base is None else np.array([values_of(table, base)[i] for table, i in members])
     good = np.isfinite(values) & np.isfinite(centre) & (weights > 0)
     # Value and interval are of the same frames.
@@ -167,7 +166,7 @@ def _average(name, members, names, weighting):
     if not good.any():
         return values[0]
     weights = weights[good] / weights[good].sum()
-    if name in ('error', 'significance') or name.endswith('_err'):
+    if name == 'significance' or name.endswith('_err'):
         # Errors of independent frames; what is in units of them grows as they shrink.
         power = np.sqrt(np.sum(weights ** 2))
         return float(np.sum(weights * values[good]) * (1 / power if name == 'significance' else power))

@@ -195,7 +195,7 @@ def compare_depth(recovery, *, false_rate=None, purity=None, reference='matched 
         A row a map: ``image``, ``threshold``, ``false_per_megapixel`` and ``purity`` at it, ``n``,
         ``n_detected``, ``chance`` (the fraction of places at which something is found without the
         injection), ``m50`` and ``m90`` (50 and 90 % completeness), and ``gain``, m50 minus that of the
-        reference; the last three with ``_lo`` and ``_hi``. Meta: ``reference``, ``false_rate``,
+        reference; the last three with ``_low`` and ``_high``. Meta: ``reference``, ``false_rate``,
         ``purity``, ``confidence``, ``n_bootstrap``, ``blank``.
 
     Raises
@@ -297,7 +297,7 @@ def _depth_table(samples, best, draws, at, recovery, meta):
             drawn = drawn[np.isfinite(drawn)]
             row += [value, *(np.percentile(drawn, ends) if drawn.size and np.isfinite(value) else (np.nan, np.nan))]
         rows.append(row)
-    magnitudes = [f'{name}{end}' for name in ('m50', 'm90', 'gain') for end in ('', '_lo', '_hi')]
+    magnitudes = [f'{name}{end}' for name in ('m50', 'm90', 'gain') for end in ('', '_low', '_high')]
     table = Table(rows=rows, names=('image', 'threshold', 'false_per_megapixel', 'purity', 'n', 'n_detected',
                                     'chance', *magnitudes), meta=meta)
     table['false_per_megapixel'].unit = PER_MEGAPIXEL

@@ -127,8 +127,8 @@ def _allow_for_own_noise(task, table):
     signal = result[good] - np.median(result[task.sky & good] if (task.sky & good).any() else result[good])
     reach = float(np.nanmean(sigma[good] ** 2 / sigma2) / max(np.mean(signal ** 2 / sigma2), 1e-12))
     rows = np.asarray(table['measure']) == 'share'
-    table['low'] = np.where(rows, np.asarray(table['low']) - reach, table['low'])
-    table['high'] = np.where(rows, np.asarray(table['high']) + reach, table['high'])
+    for end, shift in ('low', -reach), ('high', reach):
+        table[f'value_{end}'] = np.asarray(table[f'value_{end}']) + np.where(rows, shift, 0)
 
 
 def _against_truth(task, measures):

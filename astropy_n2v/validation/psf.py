@@ -35,7 +35,7 @@ class PSF:
         A star of flux 1 in the middle of a pixel; odd size, sum 1.
     fwhm : float
         Full width at half maximum in pixels, of a circle of the area above half maximum.
-    fwhm_error : float, optional
+    fwhm_err : float, optional
         Standard error of the FWHM from the scatter of the stars; NaN if it was not measured.
     n_stars : int, optional
         Number of stars that it was measured on.
@@ -54,7 +54,7 @@ class PSF:
     model: Fittable2DModel = field(repr=False)
     stamp: np.ndarray = field(repr=False)
     fwhm: float
-    fwhm_error: float = float('nan')
+    fwhm_err: float = float('nan')
     n_stars: int = 0
     method: str = 'given'
 
@@ -73,7 +73,7 @@ class PSF:
         size : int, optional
             Odd size of the stamp in pixels; by default that of the array, or eight FWHM.
         **attributes
-            ``fwhm_error``, ``n_stars``, ``method``.
+            ``fwhm_err``, ``n_stars``, ``method``.
 
         Returns
         -------
@@ -267,7 +267,7 @@ def measure_psf(ccd, *, method='moffat', n_stars=50, size=None, threshold=30.0, 
         else:
             model = _median_model([model for model, good in zip(models, keep) if good])
     error = 1.2533 * np.std(widths, ddof=1) / np.sqrt(len(widths)) if len(widths) > 1 else np.nan
-    return PSF.from_any(model, size=size, fwhm_error=float(error), n_stars=int(keep.sum()), method=method)
+    return PSF.from_any(model, size=size, fwhm_err=float(error), n_stars=int(keep.sum()), method=method)
 
 
 def _common(widths, n_stars):

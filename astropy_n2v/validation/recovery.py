@@ -274,7 +274,7 @@ def bin_recovery(recovery, image, *, threshold, bins=8, confidence=0.95):
     Returns
     -------
     `~astropy.table.Table`
-        The columns of `measure_completeness`, and with a standard error (``_error``) each:
+        The columns of `measure_completeness`, and with a standard error (``_err``) each:
         ``flux_bias``, the median of (found - injected) / injected, and ``flux_scatter`` (half of the
         range that holds 68 %); ``flux_response``, the median of what the flux at the place changed by
         the injection, over what was injected, which is free of the frame's own noise; these of all
@@ -303,7 +303,7 @@ def bin_recovery(recovery, image, *, threshold, bins=8, confidence=0.95):
     rows = recovery.injected[recovery.injected['image'] == image]
     detected = np.asarray(rows['score']) > threshold
     table = measure_completeness(rows['mag'], detected, bins=bins, confidence=confidence)
-    edges = np.append(np.asarray(table['mag_lo']), table['mag_hi'][-1])
+    edges = np.append(np.asarray(table['mag_low']), table['mag_high'][-1])
     mag, flux = np.asarray(rows['mag']), np.asarray(rows['flux'])
     which = np.clip(np.searchsorted(edges, mag, side='right') - 1, 0, len(table) - 1)
     which[(mag < edges[0]) | (mag > edges[-1])] = -1
@@ -311,13 +311,13 @@ def bin_recovery(recovery, image, *, threshold, bins=8, confidence=0.95):
               'flux_response': np.asarray(rows['flux_change']) / flux}
     for name, value in values.items():
         statistics = np.array([_median(value[which == k]) for k in range(len(table))])
-        table[name], table[f'{name}_error'] = statistics[:, 0], statistics[:, 1]
+        table[name], table[f'{name}_err'] = statistics[:, 0], statistics[:, 1]
         if name == 'flux_bias':
             table['flux_scatter'] = statistics[:, 2]
     for name in ('dx', 'dy'):
         value = np.asarray(rows[name])
         statistics = np.array([_mean(value[(which == k) & detected]) for k in range(len(table))])
-        table[name], table[f'{name}_error'] = statistics[:, 0] * u.pix, statistics[:, 1] * u.pix
+        table[name], table[f'{name}_err'] = statistics[:, 0] * u.pix, statistics[:, 1] * u.pix
     table.meta.update(image=image, threshold=float(threshold))
     return table
 

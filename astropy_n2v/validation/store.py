@@ -23,7 +23,7 @@ __all__ = ['FrameStore', 'fingerprint']
 
 log = logging.getLogger(__name__)
 
-_FORMAT = '1'
+_FORMAT = '2'
 
 
 def fingerprint(*values):

@@ -90,7 +90,7 @@ def sweep_thresholds(image, thresholds, *, truth=None, blank=None, radius=3.0, m
     `~astropy.table.Table`
         One row a threshold: ``threshold``, ``n_detected``, ``tp``, ``fp``, ``fn``, ``n_truth``,
         ``n_false`` (as counted, before scaling), ``precision``, ``recall``, ``f1`` and
-        ``false_per_megapixel``; ``precision``, ``recall`` and the last with ``_lo`` and ``_hi``
+        ``false_per_megapixel``; ``precision``, ``recall`` and the last with ``_low`` and ``_high``
         (Wilson's binomial and the classical Poisson interval). NaN is what cannot be known.
         Without a truth, the detections beyond the false ones are taken to be true. Meta:
         ``area`` and ``false_area`` (megapixels), ``false_from`` ('truth' or 'blank'), ``radius``,
@@ -158,17 +158,17 @@ def _sweep_table(thresholds, n_detected, matched, n_false, n_truth, meta):
     blank, known = meta['false_from'] == 'blank', n_truth >= 0
     fp = n_false * scale if blank else n_false.astype(float)
     tp = matched.astype(float) if known else np.maximum(n_detected - fp, 0)
-    rate, rate_lo, rate_hi = poisson_rate(n_false, meta['false_area'], confidence)
+    rate, rate_low, rate_high = poisson_rate(n_false, meta['false_area'], confidence)
     with np.errstate(divide='ignore', invalid='ignore'):
         precision = tp / (tp + fp)
         if blank:
-            many, few = (limit.value * meta['area'] for limit in (rate_hi, rate_lo))
+            many, few = (limit.value * meta['area'] for limit in (rate_high, rate_low))
             low, high = (tp / (tp + false) if known else 1 - np.minimum(false / n_detected, 1)
                          for false in (many, few))
         else:
             low, high = wilson_interval(matched, n_detected, confidence)
         recall = tp / n_truth if n_truth > 0 else np.full(tp.shape, np.nan)
-        recall_lo, recall_hi = wilson_interval(matched, np.full(tp.shape, max(n_truth, 0)), confidence)
+        recall_low, recall_high = wilson_interval(matched, np.full(tp.shape, max(n_truth, 0)), confidence)
         f1 = np.where(precision + recall > 0, 2 * precision * recall / (precision + recall), 0.0)
         f1[~np.isfinite(recall)] = np.nan
     # Nothing detected is no error of precision, but finds nothing.
@@ -177,9 +177,10 @@ def _sweep_table(thresholds, n_detected, matched, n_false, n_truth, meta):
     return Table({
         'threshold': thresholds, 'n_detected': n_detected, 'tp': tp, 'fp': fp,
         'fn': n_truth - tp if known else nothing, 'n_truth': np.full(tp.shape, n_truth), 'n_false': n_false,
-        'precision': precision, 'precision_lo': low, 'precision_hi': high,
-        'recall': recall, 'recall_lo': recall_lo, 'recall_hi': recall_hi, 'f1': f1,
-        'false_per_megapixel': rate, 'false_per_megapixel_lo': rate_lo, 'false_per_megapixel_hi': rate_hi}, meta=meta)
+        'precision': precision, 'precision_low': low, 'precision_high': high,
+        'recall': recall, 'recall_low': recall_low, 'recall_high': recall_high, 'f1': f1,
+        'false_per_megapixel': rate, 'false_per_megapixel_low': rate_low,
+        'false_per_megapixel_high': rate_high}, meta=meta)
 
 
 def combine_sweeps(sweeps):
@@ -352,7 +353,7 @@ def noise_detections(denoiser, psf, noise, *, thresholds=(3.0, 3.5, 4.0, 4.5, 5.
     -------
     `~astropy.table.Table`
         A row for each map and threshold: ``image``, ``threshold``, ``n`` and ``per_megapixel`` with
-        ``_lo`` and ``_hi`` (classical Poisson interval). Meta: ``area`` (megapixels),
+        ``_low`` and ``_high`` (classical Poisson interval). Meta: ``area`` (megapixels),
         ``correlated``, ``confidence``.
 
     Raises
@@ -386,5 +387,5 @@ def noise_detections(denoiser, psf, noise, *, thresholds=(3.0, 3.5, 4.0, 4.5, 5.
     n = np.concatenate([counts[name] for name in names])
     rate, low, high = poisson_rate(n, area, confidence)
     return Table({'image': np.repeat(names, thresholds.size), 'threshold': np.tile(thresholds, len(names)), 'n': n,
-                  'per_megapixel': rate, 'per_megapixel_lo': low, 'per_megapixel_hi': high},
+                  'per_megapixel': rate, 'per_megapixel_low': low, 'per_megapixel_high': high},
                  meta={'area': float(area), 'correlated': kernel is not None, 'confidence': confidence})

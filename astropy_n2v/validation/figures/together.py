@@ -197,7 +197,7 @@ def _flux_panels(tables, report):
     panels = []
     if 'sources' in tables:
         true, before, after, error, error_after, snr = _columns(
-            tables['sources'], 'flux_true', 'flux_before', 'flux_after', 'err_before', 'err_after', 'snr')
+            tables['sources'], 'flux_true', 'flux_before', 'flux_after', 'flux_before_err', 'flux_after_err', 'snr')
         known = bool(np.isfinite(true).any())
         expected = true if known else before
         # What the points are compared with need not have been free of noise.
@@ -281,7 +281,7 @@ def _detection_panels(tables, report):
         table = tables['completeness']
         names = _values(table, 'image')
         curves = {name: tuple(_values(table, column)[names == name] for column in
-                              ('mag', 'completeness', 'completeness_lo', 'completeness_hi'))
+                              ('mag', 'completeness', 'completeness_low', 'completeness_high'))
                   for name in dict.fromkeys(names.tolist())}
         panels.append(('completeness', _SIZE, 'Share of injected sources that are found, at equal rates of false '
                        'detections.', lambda ax: detection.draw_completeness(curves, fits=_fits(tables), ax=ax)))
