@@ -4,11 +4,13 @@ Validation of denoisers: known faults are found, what the inputs do not allow is
 """
 
 import json
+import re
 import warnings
 
 import numpy as np
 import pytest
 from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.table import Table
 from astropy.wcs import WCS
 from faults import FAULTS, NOISE, PSF, SIGMA, SKY, Lab, star_flux, star_table
 from scipy.ndimage import gaussian_filter
@@ -161,6 +163,35 @@ def test_map_to_detect_on_is_used(small):
     assert 'detection image' in report.tables['injected']['image'].tolist()
 
 
+def test_depth_is_that_of_the_map_to_detect_on_if_there_is_an_uncertainty(small):
+    def images(report):
+        return set(report.tables['depth']['image'])
+    known = {**QUICK, 'inject': 1, 'n_sources': 40}
+    report = validate(small.frames[1], small.ideal, **known)
+    assert images(report) == {'raw', 'matched filter', 'denoised', 'denoised / uncertainty', 'detection image'}
+    assert 'detection image' in report['depth'].reason
+    # Peaks of the result, where it states no uncertainty, or where users would not use the map.
+
+    def state_nothing(ccd):
+        return CCDData(small.ideal(ccd).data, unit=ccd.unit)
+    for report in (validate(small.frames[1], state_nothing, **known),
+                   validate(small.frames[1], small.ideal, detection_image=None, **known)):
+        assert 'detection image' not in images(report)
+        assert 'the denoised map' in report['depth'].reason
+
+
+def test_gain_is_that_of_the_photon_noise(small):
+    """Data in units of four electrons: the noise of a bright star is half of that of as many electrons."""
+    known = {'psf': PSF, 'n_resamples': 100, 'truth': small.truths[0]}
+    errors = []
+    for gain in 1.0, 4.0:
+        report = validate(CCDData(small.frames[0].data, unit='electron'), small.identity, gain=gain, **known)
+        assert report.tables['frames']['noise_source'][0].startswith('gain')
+        sources = report.tables['sources']
+        errors.append(np.asarray(sources['flux_before_err'])[np.argmax(sources['flux_true'])])
+    assert 1.2 < errors[0] / errors[1] <= 2
+
+
 def test_frame_that_fails_does_not_stop_the_others(small, tmp_path, caplog):
     report = validate([small.frames[0], tmp_path / 'missing.fits'], small.ideal, names=['good', 'bad'], **QUICK)
     assert [frame['status'] for frame in report.meta['frames']] == ['done', 'failed']
@@ -216,6 +247,39 @@ def test_exposures_judge_each_other():
         validate(frames[:3], halve, reference='others', **QUICK)
 
 
+def test_frames_without_sources_say_so(rng):
+    """The other tests are made."""
+    frame = CCDData(rng.normal(SKY, SIGMA, (96, 96)), unit='electron')
+    known = {'denoiser_name': 'copy', **QUICK}
+    for options, reason in (({}, 'no source found on the result above 50 sigma; give a truth'),
+                            ({'truth': np.full((96, 96), SKY)}, 'no source found on the truth above 3 sigma'),
+                            ({'catalog': [Table({'x': [500.0], 'y': [3.0]})]}, 'no source of the catalog lies on'),
+                            ({'psf': None}, 'no isolated star above 10 sigma .*; give psf')):
+        report = validate(frame, lambda ccd: ccd.copy(), **{**known, **options})
+        assert report['growth'].verdict == 'not run' and re.match(reason, report['growth'].reason)
+        assert report['sky_offset'].verdict in ('pass', 'inconclusive')
+    assert report['depth'].reason == report['growth'].reason
+    assert report['flux_bright'].reason == 'fewer than 5 sources above 30 sigma with a known flux'
+
+
+def test_reference_of_another_unit_is_scaled(small):
+    """A level that no unit relates to that of the frame."""
+    reference = CCDData(3e-8 * (small.truths[0] + 40), unit='Jy')
+    report = validate(small.frames[0], small.ideal, reference=reference, **QUICK)
+    other = validate(small.frames[0], small.ideal, reference=CCDData(small.truths[0], unit='electron'), **QUICK)
+    assert report['flux_bright'].value == pytest.approx(other['flux_bright'].value, abs=1e-4)
+
+
+def test_reference_that_does_not_overlap(small):
+    frame, reference = small.frames[0].copy(), CCDData(small.truths[0], unit='electron')
+    for image, place in (frame, 10.0), (reference, 50.0):
+        image.wcs = WCS(naxis=2)
+        image.wcs.wcs.ctype, image.wcs.wcs.crval = ('RA---TAN', 'DEC--TAN'), (place, 0.0)
+        image.wcs.wcs.cdelt, image.wcs.wcs.crpix = (-1e-4, 1e-4), (120, 120)
+    with pytest.raises(ValueError, match='reference must overlap with frame, but covers no pixel of it'):
+        validate(frame, small.ideal, reference=reference, **QUICK)
+
+
 @pytest.mark.parametrize('options, error, match', [
     ({'truth': np.ones((5, 6))}, ValueError, r'truth must have the shape of the frame, \(240, 240\), got \(5, 6\)'),
     ({'truth': np.ones((2, 2)), 'reference': np.ones((2, 2))}, ValueError, 'must not both be given'),
@@ -225,13 +289,31 @@ def test_exposures_judge_each_other():
     ({'psf': make_psf(3.0, half_size=130)}, ValueError, 'psf must not be larger than the frame'),
     ({'thresholds': []}, ValueError, 'thresholds must hold at least one number, got an empty list'),
     ({'thresholds': [3, -1]}, ValueError, 'thresholds must be positive'),
+    ({'thresholds': ['low']}, ValueError, r"thresholds must be positive numbers, got \['low'\]"),
+    ({'truth': np.full((240, 240), np.nan)}, ValueError, 'truth must have a valid pixel'),
+    ({'truth': CCDData(np.ones((240, 240)), unit='s')}, ValueError, 'truth must have a unit that .* electron, got s'),
+    ({'reference': CCDData(np.full((240, 240), np.nan), unit='adu')}, ValueError, 'reference must have a valid pixel'),
+    ({'psf': -1}, ValueError, 'psf must be .* a positive FWHM in pixels, got -1'),
+    ({'psf': np.nan}, ValueError, 'psf must be .* a positive FWHM in pixels, got nan'),
+    ({'psf': 200.0}, ValueError, r'psf must not be larger than the frame, \(240, 240\), got a FWHM of 200 pixels'),
+    ({'psf': 'star.fits'}, TypeError, 'psf must be a PSF, an array or a model'),
+    ({'catalog': Table({'ra': [1.0]})}, ValueError, r"catalog must have the columns x and y, got \['ra'\]"),
+    ({'catalog': np.array([[np.nan, 1]])}, ValueError, 'catalog must be finite, got 1 positions that are not'),
+    ({'magnitudes': (-6, -12)}, ValueError, r'magnitudes must be the brightest and the faintest.* got \(-6, -12\)'),
+    ({'magnitudes': 3}, ValueError, 'magnitudes must be the brightest and the faintest.* got 3'),
+    ({'inject': 'all'}, ValueError, "inject must be an integer of at least 0, got 'all'"),
+    ({'confidence': 'high'}, TypeError, "confidence must be a number, got 'high'"),
+    ({'gain': -1, 'noise': None}, ValueError, 'gain must be finite and positive, got -1'),
+    ({'limits': {'depth': 3}}, ValueError, r"limits\['depth'\] must be the lowest and the highest number, .* got 3"),
+    ({'limits': {'fwhm': (1, -1)}}, ValueError, r"limits\['fwhm'\] must be .* got \(1, -1\)"),
     ({'inject': -1}, ValueError, 'inject must be an integer of at least 0, got -1'),
     ({'n_sources': 0}, ValueError, 'n_sources must be an integer of at least 1, got 0'),
     ({'n_resamples': 10}, ValueError, 'n_resamples must be an integer of at least 100, got 10'),
     ({'confidence': 1.0}, ValueError, 'confidence must be from 0.5 to below 1, got 1.0'),
     ({'galaxies': 2}, ValueError, 'galaxies must be a fraction'),
     ({'radius': 0}, ValueError, 'radius must be positive, got 0'),
-    ({'detection_image': 3}, TypeError, 'detection_image must be a function'),
+    ({'detection_image': 3}, TypeError, "detection_image must be 'auto', None or a function of .*, got int"),
+    ({'detection_image': 'peaks'}, TypeError, "detection_image must be 'auto', None or a function of .*, got 'peaks'"),
     ({'limits': {'fluxes': (0, 1)}}, ValueError, 'limits must be of container, .* got fluxes'),
     ({'names': ['a', 'b']}, ValueError, 'names must have one name for each of the 1 frames, got 2')])
 def test_bad_input(small, options, error, match):
@@ -276,7 +358,6 @@ def test_limits_can_be_changed(small):
 
 
 def test_average_of_rows_adds_errors_in_quadrature():
-    from astropy.table import Table
     parts = [Table({'k': [1, 2], 'n': [n, n], 'a': [a, np.nan], 'a_low': [a - 1, np.nan], 'a_high': [a + 1, np.nan],
                     'name': ['x', 'y']}) for n, a in ((30, 1.0), (10, 5.0))]
     table = average_tables(parts, ('k',))

@@ -246,7 +246,7 @@ def test_psf_fwhm():
 @pytest.mark.parametrize(('change', 'message'), [
     ({'positions': np.zeros((0, 2))}, 'positions must hold at least one source, got none'),
     ({'positions': [(np.nan, 1)]}, 'positions must be finite'),
-    ({'positions': [1, 2, 3]}, 'positions must be a table or of shape'),
+    ({'positions': [1, 2, 3]}, 'positions must be a table with the columns x and y or of shape'),
     ({'positions': Table({'a': [1]})}, "positions must have the columns x and y, got \\['a'\\]"),
     ({'truth': np.ones((5, 5))}, 'truth must have the shape of before, .*got \\(5, 5\\)'),
     ({'psf': make_psf(90, half_size=200)}, 'psf must not be larger than the image, .*got \\(401, 401\\)'),

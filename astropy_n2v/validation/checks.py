@@ -4,6 +4,7 @@ The tests of a validation: what is asked, what is accepted, and what the answers
 """
 
 import math
+from numbers import Real
 
 import numpy as np
 from scipy.stats import chi2, norm
@@ -136,7 +137,7 @@ def make_checks(tables, reasons, *, limits=None, confidence=0.99):
     Raises
     ------
     ValueError
-        If ``limits`` has a test that there is not.
+        If ``limits`` has a test that there is not, or one is no pair of numbers in order.
 
     Examples
     --------
@@ -149,6 +150,11 @@ def make_checks(tables, reasons, *, limits=None, confidence=0.99):
     if unknown:
         raise ValueError(f'limits must be of {", ".join(LIMITS)}, got {", ".join(sorted(unknown))}')
     limits = {**LIMITS, **(limits or {})}
+    for name, pair in limits.items():
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2
+                and all(end is None or isinstance(end, Real) and not math.isnan(end) for end in pair)
+                and (None in pair or pair[0] <= pair[1])):
+            raise ValueError(f'limits[{name!r}] must be the lowest and the highest number, None for none, got {pair}')
     return [_judge(name, tables, reasons, limits[name], confidence) for name in LIMITS]
 
 
@@ -208,7 +214,8 @@ def _flux(which):
             found += [(*_row(table, i, 'bias'), 'Measured on injected sources. ') for i in rows]
         found = [item for item in found if np.isfinite([item[0], *item[1]]).all() and item[2] >= 5]
         if not found:
-            raise NotMeasured(f'fewer than 5 sources of {low:g} to {high:g} sigma with a known flux')
+            snr = f'above {low:g}' if math.isinf(high) else f'of {low:g} to {high:g}'
+            raise NotMeasured(f'fewer than 5 sources {snr} sigma with a known flux')
         # All of them estimate the same; the narrowest interval says most.
         return min(found, key=lambda item: item[1][1] - item[1][0])
     return measure

@@ -6,13 +6,12 @@ What the measures have in common: images in, their noise, bins of brightness.
 import numpy as np
 from astropy import units as u
 from astropy.nddata import NDData
-from astropy.table import Table
 
 from ..noise import Deviations, NoiseModel, estimate_noise
 from ..scaling import background_level
 
 __all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels',
-           'brightness_in_sigma', 'check_bins', 'noise_sigma', 'stated_sigma']
+           'brightness_in_sigma', 'check_bins', 'noise_sigma', 'position_array', 'stated_sigma']
 
 #: Edges of the bins of brightness, in units of the noise of the sky above the sky.
 BRIGHTNESS_BINS = (-np.inf, 1, 3, 10, 30, 100, np.inf)
@@ -125,6 +124,53 @@ def as_images(mask=None, **images):
     return result, unit
 
 
+def position_array(name, sources):
+    """
+    Positions as one array.
+
+    Parameters
+    ----------
+    name : str
+        The parameter, for messages.
+    sources : `~astropy.table.Table`, array_like or None
+        With columns x and y, or of shape (n, 2) with x, y; None, which photutils returns where it finds nothing, is no
+        source.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Shape (n, 2).
+
+    Raises
+    ------
+    ValueError
+        If they have another shape, or are not finite.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation.inputs import position_array
+    >>> position_array('truth', [(3, 4.5)]).tolist()
+    [[3.0, 4.5]]
+    """
+    if sources is None:
+        return np.empty((0, 2))
+    columns = getattr(sources, 'colnames', None)
+    if columns is not None:
+        if not {'x', 'y'} <= set(columns):
+            raise ValueError(f'{name} must have the columns x and y, got {columns}')
+        xy = np.stack([np.asarray(sources['x'], dtype=float), np.asarray(sources['y'], dtype=float)], axis=1)
+    else:
+        xy = np.asarray(sources, dtype=float)
+        if xy.size == 0:
+            return np.empty((0, 2))
+        if xy.ndim != 2 or xy.shape[1] != 2:
+            raise ValueError(f'{name} must be a table with the columns x and y or of shape (n, 2), got shape '
+                             f'{xy.shape}')
+    if not np.isfinite(xy).all():
+        raise ValueError(f'{name} must be finite, got {np.sum(~np.isfinite(xy).all(axis=1))} positions that are not')
+    return xy
+
+
 def as_positions(positions):
     """
     Positions as arrays x and y.
@@ -144,18 +190,9 @@ def as_positions(positions):
     ValueError
         If there is none, or they have another shape, or are not finite.
     """
-    if isinstance(positions, Table):
-        if not {'x', 'y'} <= set(positions.colnames):
-            raise ValueError(f'positions must have the columns x and y, got {positions.colnames}')
-        xy = np.stack([np.asarray(positions['x'], dtype=float), np.asarray(positions['y'], dtype=float)], axis=-1)
-    else:
-        xy = np.asarray(positions, dtype=float)
-    if xy.size == 0:
+    xy = position_array('positions', positions)
+    if not len(xy):
         raise ValueError('positions must hold at least one source, got none')
-    if xy.ndim != 2 or xy.shape[1] != 2:
-        raise ValueError(f'positions must be a table or of shape (n, 2), got shape {xy.shape}')
-    if not np.isfinite(xy).all():
-        raise ValueError('positions must be finite, got NaN or infinite ones')
     return xy[:, 0], xy[:, 1]
 
 

@@ -180,7 +180,7 @@ def find_positions(task):
     Positions of sources that were not chosen on the noise of the frame, and the isolated ones among them.
     """
     if task.catalog is not None:
-        x, y = (np.asarray(getattr(task.catalog[name], 'value', task.catalog[name]), float) for name in 'xy')
+        x, y = np.asarray(task.catalog['x']), np.asarray(task.catalog['y'])
     else:
         _need_psf(task)
         own = task.kind is None
@@ -200,7 +200,8 @@ def find_positions(task):
         & (y < task.frame.shape[0] - 1 - margin)
     x, y = x[inside][:_MAX_SOURCES], y[inside][:_MAX_SOURCES]
     if not x.size:
-        raise ValueError('no source found that is not at the edge of the frame')
+        raise ValueError('no source of the catalog lies on the frame, away from its edge' if task.catalog is not None
+                         else 'no source found that is not at the edge of the frame')
     return Table({'x': x, 'y': y})
 
 
@@ -276,6 +277,10 @@ def _residual_stars(task, measures):
 def _extra_maps(task):
     """The map that is made to detect on, if there is one."""
     make = task.options['detection_image']
+    if isinstance(make, str):
+        if stated_sigma(task.result) is None:
+            return None
+        from ..detection import detection_image as make
     if make is None:
         return None
 

@@ -191,6 +191,9 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
         raise ValueError(f'max_false_rate must be positive, got {max_false_rate}')
     n_blanks, kind = check_blank(blank, n_blank)
     search = Search(ccd, psf, mask, sigma, extra, radius)
+    if search.covered.all():
+        raise ValueError(f'psf must leave room on the frame, {search.covered.shape}: all of it is masked, covered by '
+                         f'sources or near the edge for a stamp of {psf.stamp.shape}')
     if magnitudes is None:
         limit = matched_filter_depth(psf, float(np.median(search.sigma)), 5.0, zeropoint=zeropoint)
         magnitudes = limit - 2.5, limit + 1.5

@@ -15,7 +15,8 @@ from ..noise import NoiseModel
 from .completeness import wilson_interval, check_fraction
 from .detection import StarFilter, find_sources, maps_of
 from .frames import frame_arrays, run_denoiser, sky_of
-from .matching import _positions, match_sources
+from .inputs import position_array
+from .matching import match_sources
 from .psf import PSF
 
 __all__ = ['best_f1', 'combine_sweeps', 'make_noise_frame', 'noise_detections', 'sweep_thresholds']
@@ -49,7 +50,7 @@ def _catalogs(image, thresholds, mask, options):
 
 
 def _on_good_pixels(sources, bad):
-    xy = _positions('truth', sources)
+    xy = position_array('truth', sources)
     x, y = np.rint(xy.T).astype(int)
     inside = (x >= 0) & (y >= 0) & (x < bad.shape[1]) & (y < bad.shape[0])
     inside[inside] = ~bad[y[inside], x[inside]]
