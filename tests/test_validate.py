@@ -163,21 +163,32 @@ def test_map_to_detect_on_is_used(small):
     assert 'detection image' in report.tables['injected']['image'].tolist()
 
 
-def test_depth_is_that_of_the_map_to_detect_on_if_there_is_an_uncertainty(small):
-    def images(report):
-        return set(report.tables['depth']['image'])
+def test_depth_is_that_of_the_deepest_way_to_detect_on_the_result(small):
     known = {**QUICK, 'inject': 1, 'n_sources': 40}
     report = validate(small.frames[1], small.ideal, **known)
-    assert images(report) == {'raw', 'matched filter', 'denoised', 'denoised / uncertainty', 'detection image'}
-    assert 'detection image' in report['depth'].reason
-    # Peaks of the result, where it states no uncertainty, or where users would not use the map.
+    gains = dict(zip(report.tables['depth']['image'], report.tables['depth']['gain']))
+    assert set(gains) == {'raw', 'matched filter', 'denoised', 'denoised / uncertainty', 'detection image'}
+    best = max(('denoised', 'denoised / uncertainty', 'detection image'), key=gains.get)
+    assert report['depth'].value == gains[best] and f'on the {best} map' in report['depth'].reason
+    # Its interval allows for having chosen one of three.
+    assert report.tables['depth'].meta['confidence'] == pytest.approx(1 - 0.01 / 3)
 
+    # Where no uncertainty is stated, or users would not use the map, it is not made.
     def state_nothing(ccd):
         return CCDData(small.ideal(ccd).data, unit=ccd.unit)
-    for report in (validate(small.frames[1], state_nothing, **known),
-                   validate(small.frames[1], small.ideal, detection_image=None, **known)):
-        assert 'detection image' not in images(report)
-        assert 'the denoised map' in report['depth'].reason
+    for report, names in ((validate(small.frames[1], state_nothing, **known), set()),
+                          (validate(small.frames[1], small.ideal, detection_image=None, **known),
+                           {'denoised / uncertainty'})):
+        assert set(report.tables['depth']['image']) == {'raw', 'matched filter', 'denoised', *names}
+
+
+def test_denoisers_are_judged_by_the_same_injected_sources(small):
+    """Whatever the options are that have nothing to do with them."""
+    tables = [validate(small.frames[1], denoiser, inject=1, n_sources=10, magnitudes=(-10, -6), seed=4,
+                       **{**QUICK, **options}).tables['injected']
+              for denoiser, options in ((small.ideal, {}), (small.identity, {'thresholds': [3]}))]
+    places = [np.unique(np.stack([table['x'], table['y'], table['flux']]), axis=1) for table in tables]
+    np.testing.assert_array_equal(*places)
 
 
 def test_gain_is_that_of_the_photon_noise(small):

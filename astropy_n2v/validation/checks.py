@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from .combine import FLUX_BINS, values_of
+from .recovery import MAPS_BEFORE
 from .report import Check, judge_interval
 
 __all__ = ['LIMITS', 'make_checks']
@@ -335,15 +336,12 @@ def _noise_worst(tables, limits, confidence):
 
 def _depth(tables, limits, confidence):
     table = _table(tables, 'depth', 'this needs injected sources')
-    names = values_of(table, 'image').tolist()
-    name = 'detection image' if 'detection image' in names else 'denoised'
-    if name not in names:
-        raise NotMeasured('nothing was detected on the result')
-    i = names.index(name)
-    value, low, high = (float(values_of(table, column)[i]) for column in ('gain', 'gain_low', 'gain_high'))
-    if not np.isfinite([value, low, high]).all():
+    found = [(*_row(table, i, 'gain'), f'Measured on the {name} map, the deepest of the result; positive is deeper. ')
+             for i, name in enumerate(values_of(table, 'image').tolist()) if name not in MAPS_BEFORE]
+    found = [item for item in found if np.isfinite([item[0], *item[1]]).all()]
+    if not found:
         raise NotMeasured('no magnitude of half completeness: nothing or everything was found')
-    return value, (low, high), values_of(table, 'n')[i], f'Measured on the {name} map; positive is deeper. '
+    return max(found, key=lambda item: item[0])
 
 
 def _stars(kind):

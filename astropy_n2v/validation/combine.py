@@ -13,7 +13,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from .completeness import measure_completeness
 from .depth import compare_depth
 from .flux import flux_bias, flux_correlation
-from .recovery import Recovery
+from .recovery import MAPS_BEFORE, Recovery
 from .shapes import shape_change
 from .statistics import bootstrap_interval
 from .sweep import combine_sweeps
@@ -222,9 +222,11 @@ def _combine_recovery(tables, measured, reasons, options, common):
             tables['sweep'] = _sweep_injected(recovery, options)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyUserWarning)   # of maps without a depth, which the table shows
+            # The best of several maps of the result is judged.
+            tried = max(1, sum(name not in MAPS_BEFORE for name in recovery.images))
             tables['depth'] = compare_depth(
-                recovery, false_rate=options['false_rate'], confidence=options['confidence'],
-                n_bootstrap=max(200, options['n_resamples'] // 4), seed=common['seed'])
+                recovery, false_rate=options['false_rate'], confidence=1 - (1 - options['confidence']) / tried,
+                n_bootstrap=max(200, options['n_resamples']), seed=common['seed'])
     except ValueError as error:
         reasons['depth'] = str(error)
         return

@@ -81,8 +81,8 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
         Electrons per data unit, and read noise in electrons, as for `astropy_n2v.denoise`. Not handed to the denoiser.
     detection_image : {'auto'}, callable or None, optional
         Function of a denoised `~astropy.nddata.CCDData` and an image of the PSF that returns the significance map on
-        which users are to detect; the depth is then judged on it. 'auto': `astropy_n2v.detection_image` where results
-        state an uncertainty. Without such a map, the depth is that of the peaks of the result.
+        which users are to detect; it is compared with the peaks of the result, and with these over their uncertainty.
+        'auto': `astropy_n2v.detection_image` where results state an uncertainty.
     thresholds : sequence of float, optional
         Detection thresholds, in units of the error of the matched filter on the input.
     radius : float, optional
@@ -213,8 +213,9 @@ class _Run:
         if resumed and self.kept is not None:
             self.kept.append((frame, None))
         if not resumed:
-            # Of its content and not of its place, so that more frames do not change those that are finished.
-            seed = (self.seed + int(key[:8], 16)) % 2 ** 32
+            # Of its data and not of its place, so that more frames do not change those that are finished; nor of the
+            # denoiser, so that all are judged by the same injected sources.
+            seed = int(fingerprint(np.asarray(frame.data), self.seed)[:8], 16)
             task = self._prepare(frame, truth, reference, catalog, psf, seed)
             self.bar.update(1)
             measures = measure_frame(task, self.bar.update)

@@ -19,7 +19,8 @@ from .search import Search, blank_frames, check_blank, false_table
 
 __all__ = ['Recovery', 'bin_recovery', 'inject_and_recover']
 
-_BEFORE = ('raw', 'matched filter')   # maps of the frame before it is denoised
+#: The maps of the frame before it is denoised.
+MAPS_BEFORE = ('raw', 'matched filter')
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +251,7 @@ def _rows(name, number, sources, found, before, fluxes, ccd):
     rows.add_column(np.full(len(rows), name, dtype='U64'), 0, 'image')
     rows['score'], rows['score_before'] = found[0], before
     rows['dx'], rows['dy'] = found[1] * u.pix, found[2] * u.pix
-    after = 0 if name in _BEFORE else 1
+    after = 0 if name in MAPS_BEFORE else 1
     rows['flux_found'], rows['flux_change'] = fluxes[after], fluxes[after] - fluxes[after + 2]
     for column in ('flux_found', 'flux_change'):
         rows[column].unit = ccd.unit
