@@ -80,7 +80,8 @@ class Lab:
         """Stars on a jittered grid, and places between them."""
         axis = np.arange(spacing, size - spacing + 1, spacing)
         y, x = (grid.ravel() for grid in np.meshgrid(axis, axis, indexing='ij'))
-        between = np.stack([x, y], axis=1)[rng.permutation(x.size)[:8]] + spacing / 2 - 0.3
+        # So many that the threshold of pure detections has to be above them beyond doubt.
+        between = np.stack([x, y], axis=1)[rng.permutation(x.size)[:12]] + spacing / 2 - 0.3
         if not crowded:
             x, y = x[:2], y[:2]
         snr = np.exp(rng.uniform(np.log(2.5), np.log(600), x.size))

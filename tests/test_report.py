@@ -228,6 +228,31 @@ def test_all_figures_of_a_report():
         drawing.draw_overview(report, columns=0)
 
 
+def test_each_figure_is_drawn_of_its_own_table():
+    axes = {ax.get_ylabel(): ax for ax in drawing.draw_overview(make_report()).axes}
+    curves = [line for line in axes['completeness'].lines if line.get_marker() == 'o']
+    assert len(curves) == 2
+    for line in curves:
+        assert list(line.get_xdata()) == [0, 1, 2, 3, 4] and list(line.get_ydata()) == [1, 0.9, 0.5, 0.1, 0]
+
+
+def test_names_of_maps_beside_each_other_do_not_run_together():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    names = ['raw', 'matched filter', 'denoised', 'denoised / uncertainty', 'detection image']
+    curves = {name: ([3, 5], [90, 80], [20, 1], [10, 20]) for name in names}
+    for ax in (drawing.draw_best_f1(curves), drawing.draw_detection_summary(names, *[[50] * 5] * 3)):
+        renderer = FigureCanvasAgg(ax.figure).get_renderer()
+        ax.figure.draw(renderer)
+        boxes = [label.get_window_extent(renderer) for label in ax.get_xticklabels()]
+        assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:]))
+
+
+def test_ticks_of_fluxes_do_not_run_together():
+    ax = drawing.draw_flux_scatter([-2000, 5, 300, 500, 900, 2e5], [-2000, 9, 310, 490, 950, 2e5])
+    ticks = ax.get_xticks()
+    assert 0 in ticks and 3 <= len(ticks) <= 13 and np.diff(np.arcsinh(np.sort(ticks) / 400)).min() > 1
+
+
 def test_figures_draw_into_given_axes_and_leave_settings_alone():
     import matplotlib
     from matplotlib.figure import Figure

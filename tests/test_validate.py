@@ -90,6 +90,14 @@ def test_small_frame_shows_a_blur(small):
     assert report.meta['denoiser'] == 'blur'
 
 
+def test_pulls_of_the_figure_are_those_of_the_verdict(small):
+    report = validate(small.frames[0], small.gaussian_blur, truth=small.truths[0], denoiser_name='blur', **QUICK)
+    pulls = report.tables['pulls']
+    for kind in 'sky', 'sources':
+        rms = np.sqrt(np.mean(np.asarray(pulls['pull'])[pulls['kind'] == kind] ** 2))
+        assert rms == pytest.approx(report[f'uncertainty_{kind}'].value, rel=0.2)
+
+
 def test_without_truth_tests_say_what_they_need(small):
     report = validate(small.frames[0], small.ideal, **QUICK)
     assert report.meta['denoiser'] == 'ideal'

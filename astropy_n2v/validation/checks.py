@@ -88,11 +88,11 @@ _TEXTS = {
     'uncertainty_sky': (
         'Uncertainty of the sky', 'Are errors of sky pixels as large as stated?',
         'The stated uncertainty of single sky pixels can be used.',
-        'The stated uncertainty of sky pixels is wrong by this factor.'),
+        'The stated uncertainty of sky pixels is wrong: errors are this many times as large.'),
     'uncertainty_sources': (
         'Uncertainty of sources', 'Are errors of pixels in sources as large as stated?',
         'The stated uncertainty of single pixels of sources can be used.',
-        'The stated uncertainty of pixels of sources is wrong by this factor.'),
+        'The stated uncertainty of pixels of sources is wrong: errors are this many times as large.'),
     'noise_reduction': (
         'Gain', 'How many times nearer to the truth is the result than the input?',
         'The result is nearer to the truth.', 'There is no gain: the result is not nearer to the truth.'),
@@ -174,7 +174,8 @@ def _judge(name, tables, reasons, limits, confidence):
         return Check(name, title, question, verdict, reason='too few data for an interval', **known)
     meaning = {'pass': good, 'fail': bad}.get(verdict, '')
     if verdict == 'inconclusive':
-        note = f'{note}The interval reaches over the limit: more frames or more injected sources would decide.'
+        more = ' or more injected sources' if 'injection' in groups else ''
+        note = f'{note}The interval reaches over the limit: more frames{more} would decide.'
     return Check(name, title, question, verdict, meaning, value, interval, n=int(n), reason=note.strip(), **known)
 
 
@@ -232,7 +233,7 @@ def _growth(tables, limits, confidence):
     beyond = np.where(good, np.maximum(low, -high), -np.inf)
     widest = np.where(good, np.maximum(np.abs(low), np.abs(high)), -np.inf)
     i = int(np.argmax(beyond)) if beyond.max() > limits[1] else int(np.argmax(widest))
-    note = f'At a radius of {values_of(table, "radius")[i]:.1f} px. '
+    note = f'The largest change, at a radius of {values_of(table, "radius")[i]:.1f} px. '
     return change[i], (low[i], high[i]), values_of(table, 'n')[i], note
 
 
@@ -242,7 +243,7 @@ def _shape(*names):
         found = [_row(table, 0, name) for name in names]
         if names == ('fwhm_ratio',):
             found = [(value - 1, (low - 1, high - 1), n) for value, (low, high), n in found]
-        found = [(*item, f'In {name[1:]}. ' if len(names) > 1 else '') for name, item in zip(names, found)]
+        found = [(*item, f'Along {name[1:]}. ' if len(names) > 1 else '') for name, item in zip(names, found)]
         found = [item for item in found if np.isfinite([item[0], *item[1]]).all() and item[2] >= 5]
         if not found:
             raise NotMeasured('fewer than 5 bright sources whose shape could be fitted')
@@ -295,7 +296,7 @@ def _residual_white(tables, limits, confidence):
     # The worst of many lags, each with its own scatter.
     reach = norm.isf((1 - confidence) / (2 * len(lags))) * float(values_of(table, 'correlation_err')[i])
     value = float(difference[i])
-    note = f'At lag (y, x) = ({lags[i][0]:g}, {lags[i][1]:g}). '
+    note = f'The largest difference, at lag (y, x) = ({lags[i][0]:g}, {lags[i][1]:g}). '
     return value, (value - reach, value + reach), values_of(table, 'n')[i], note
 
 
@@ -308,7 +309,10 @@ def _pulls(row):
         found = [item for item in found if item[2] >= 50 and np.isfinite([item[0], *item[1]]).all()]
         if not found:
             raise NotMeasured('fewer than 50 such pixels')
-        return *found[0], 'The root mean square of error over stated uncertainty. '
+        note = 'The root mean square of error over stated uncertainty. '
+        if not limits[0] <= found[0][0] <= limits[1]:
+            note += 'Below 1 it is stated too large. ' if found[0][0] < 1 else 'Above 1 it is stated too small. '
+        return *found[0], note
     return measure
 
 
@@ -353,16 +357,17 @@ def _stars(kind):
         upper = chi2.ppf(1 - tail, 2 * number + 2) / 2
         # Noise alone makes a few.
         rates = [(count - expected) / area for count in (number, lower, upper)]
-        return rates[0], (rates[1], rates[2]), number, f'{number:d} in {area:.3g} megapixels. '
+        return (rates[0], (rates[1], rates[2]), number,
+                f'{number:d} in {area:.3g} megapixels, where noise alone makes {expected:.2g}; the value is the rest. ')
     return measure
 
 
 # How each is measured, its unit, and the groups of measures whose reasons explain that it was not.
 _MEASURES = {
     'container': (_containers, '', ('container',)),
-    'flux_bright': (_flux(2), '', ()),
-    'flux_moderate': (_flux(1), '', ()),
-    'flux_faint': (_flux(0), '', ()),
+    'flux_bright': (_flux(2), '', ('injection',)),
+    'flux_moderate': (_flux(1), '', ('injection',)),
+    'flux_faint': (_flux(0), '', ('injection',)),
     'growth': (_growth, '', ('bright', 'sources')),
     'centroid': (_shape('dx', 'dy'), 'pix', ('bright', 'sources')),
     'fwhm': (_shape('fwhm_ratio'), '', ('bright', 'sources')),

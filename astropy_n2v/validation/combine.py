@@ -17,7 +17,7 @@ from .recovery import MAPS_BEFORE, Recovery
 from .shapes import shape_change
 from .statistics import bootstrap_interval
 from .sweep import combine_sweeps
-from .task import BRIGHT_SNR
+from .task import BRIGHT_SNR, thresholds_of
 
 __all__ = ['FLUX_BINS', 'average_tables', 'combine_frames']
 
@@ -270,7 +270,7 @@ def _sweep_injected(recovery, options):
     rows = []
     for name in recovery.images:
         mine, false = score[images == name], false_score[false_images == name]
-        for threshold in options['thresholds']:
+        for threshold in thresholds_of(name, options['thresholds']):
             if threshold < recovery.injected.meta['floor'][name]:
                 continue   # nothing below was kept
             found = int(np.sum(mine > threshold))

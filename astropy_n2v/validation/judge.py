@@ -84,7 +84,8 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
         which users are to detect; it is compared with the peaks of the result, and with these over their uncertainty.
         'auto': `astropy_n2v.detection_image` where results state an uncertainty.
     thresholds : sequence of float, optional
-        Detection thresholds, in units of the error of the matched filter on the input.
+        Detection thresholds, in units of the error of the matched filter on the input. Maps with noise of another
+        height are also cut at lower and higher ones.
     radius : float, optional
         Radius in pixels of the aperture for photometry; by default one FWHM.
     false_rate : float, optional

@@ -15,13 +15,13 @@ from .completeness import matched_filter_snr
 from .correlation import aperture_noise, autocorrelation
 from .detection import detection_maps, find_residual_sources, find_sources, matched_filter
 from .flux import compare_fluxes, compare_growth, compare_total_flux
-from .inputs import stated_sigma
+from .inputs import brightness_in_sigma, stated_sigma
 from .metrics import image_metrics, noise_reduction_by_brightness
 from .recovery import inject_and_recover
 from .residuals import residual_correlation, residual_statistics, residual_whiteness
 from .shapes import compare_shapes
 from .sweep import sweep_thresholds
-from .task import BRIGHT_SNR, UNCERTAINTY_BINS, Measures
+from .task import BRIGHT_SNR, UNCERTAINTY_BINS, Measures, thresholds_of
 from .uncertainty import judge_uncertainty
 
 __all__ = ['measure_frame']
@@ -159,10 +159,13 @@ def _pulls(task, sigma):
     total = sigma ** 2 if task.truth_std is None else sigma ** 2 + task.truth_std ** 2
     with np.errstate(invalid='ignore', divide='ignore'):
         pulls = (np.asarray(task.result.data, dtype=float) - task.truth) / np.sqrt(total)
-    bright = (task.truth - np.median(task.truth[task.sky])) / task.sky_sigma > 3
+    brightness, _ = brightness_in_sigma(np.where(task.mask, np.nan, task.truth),
+                                        np.full(task.truth.shape, task.sky_sigma))
+    # The bins that are judged.
+    edges = UNCERTAINTY_BINS
     rng = np.random.default_rng(task.seed)
     kinds, values = [], []
-    for kind, select in ('sky', task.sky), ('sources', bright):
+    for kind, select in ('sky', brightness < edges[1]), ('sources', brightness >= edges[-2]):
         found = pulls[select & np.isfinite(pulls) & ~task.mask]
         found = rng.choice(found, min(found.size, _MAX_PULLS), replace=False) if found.size else found
         kinds += [kind] * found.size
@@ -300,8 +303,9 @@ def _sweep(task, measures):
                           extra=_extra_maps(task))
     sweeps = []
     for name, image in maps.items():
-        sweep = sweep_thresholds(image, task.options['thresholds'], truth=positions, radius=task.psf.fwhm,
-                                 fwhm=task.psf.fwhm, mask=task.mask, confidence=task.options['confidence'])
+        sweep = sweep_thresholds(image, thresholds_of(name, task.options['thresholds']), truth=positions,
+                                 radius=task.psf.fwhm, fwhm=task.psf.fwhm, mask=task.mask,
+                                 confidence=task.options['confidence'])
         sweep['image'] = np.full(len(sweep), name, dtype='U32')
         sweep['area'] = sweep.meta['area']
         sweeps.append(sweep)

@@ -44,16 +44,20 @@ def write_advice(tables):
                 continue
             factor = float(values_of(table, 'factor')[rows[0]])
             quoted = float(values_of(table, 'factor_quoted')[rows[0]])
-            text = f'Errors of sums over {size}x{size} pixels of sky are {factor:.1f} times those of independent pixels'
+            text = (f'Sums over {size}x{size} pixels of the sky of the result scatter {factor:.1f} times as much as '
+                    'those of independent pixels of the same scatter would')
             if np.isfinite(quoted):
-                text += f'; multiply an error from the summed variances of the result by {quoted:.1f}'
+                text += f': multiply an error from the summed variances that the result states by {quoted:.1f}'
             advice.append(text + '.')
     if 'depth' in tables:
         for row in tables['depth']:
             if np.isfinite(row['m50']):
-                advice.append(f'{row["image"]}: half of the sources are found at {float(row["m50"]):.2f} mag, '
-                              f'{float(row["gain"]):+.2f} mag against the matched filter, with a threshold of '
-                              f'{float(row["threshold"]):.1f}.')
+                gain, image = float(row['gain']), str(row['image'])
+                than = '' if image == 'matched filter' else (
+                    f', {abs(gain):.2f} mag {"fainter" if gain >= 0 else "brighter"} than by the matched filter')
+                advice.append(f'Detection on the map "{image}" finds half of the injected sources at '
+                              f'{float(row["m50"]):.2f} mag (-2.5 log10 of the flux in data units){than}; its '
+                              f'threshold is then {float(row["threshold"]):.3g}.')
     return advice
 
 

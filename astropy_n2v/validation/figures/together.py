@@ -137,7 +137,7 @@ def _panels(report):
     """Name, size in inches, caption and drawing function of each figure that the report has tables for."""
     tables = {name: table for name, table in report.tables.items() if len(table)}
     panels = []
-    for group in (_image_panels, _metric_panels, _flux_panels, _noise_panels, _detection_panels):
+    for group in (_image_panels, _metric_panels, _flux_panels, _noise_panels, _recovery_panels, _sweep_panels):
         panels += group(tables, report)
     return panels
 
@@ -213,7 +213,8 @@ def _flux_panels(tables, report):
         if known and np.isfinite(error_after).any():
             pulls = (after - true) / error_after
             panels.append(('flux_pulls', _SIZE, 'Flux errors on the result in units of the stated error, if variances '
-                           'of pixels are summed. Wider than the curve: the error is correlated between pixels.',
+                           'of pixels are summed. Wider than the curve, because errors are correlated between pixels; '
+                           'to its left where faint sources lose flux.',
                            lambda ax: flux.draw_pulls(pulls, ax=ax)))
     if 'flux_bias' in tables:
         bins = tables['flux_bias'][1:]
@@ -275,7 +276,7 @@ def _noise_panels(tables, report):
     return panels
 
 
-def _detection_panels(tables, report):
+def _recovery_panels(tables, report):
     panels = []
     if 'completeness' in tables:
         table = tables['completeness']
@@ -295,8 +296,12 @@ def _detection_panels(tables, report):
                                     colour=colour, ax=ax)
         panels.append(('recovered_flux', _SIZE, 'Flux of injected sources: what is found minus what was put in, of '
                        'all of them, detected or not.', draw_recovered))
+    return panels
+
+
+def _sweep_panels(tables, report):
     if 'sweep' not in tables:
-        return panels
+        return []
     table = tables['sweep']
     names = _values(table, 'image')
     curves = {name: tuple(_values(table, column)[names == name] for column in ('threshold', 'tp', 'fp', 'fn'))
@@ -305,10 +310,11 @@ def _detection_panels(tables, report):
     best = {name: np.nanargmax(np.nan_to_num(2 * tp / np.maximum(2 * tp + fp + fn, 1)))
             for name, (_, tp, fp, fn) in curves.items()}
     counts = {name: [int(column[best[name]]) for column in curve[1:]] for name, curve in curves.items()}
-    main = 'denoised' if 'denoised' in curves else next(iter(curves))
-    return panels + [
-        ('precision_recall', _SIZE, 'Precision against recall, with thresholds in units of the error of the matched '
-         'filter on the input.', lambda ax: detection.draw_precision_recall(curves, ax=ax)),
+    main = next((name for name in ('detection image', 'denoised') if name in curves), next(iter(curves)))
+    return [
+        ('precision_recall', _SIZE, 'Precision against recall, with thresholds: in units of the error of the matched '
+         'filter on the input, or of the map itself (detection image, over uncertainty).',
+         lambda ax: detection.draw_precision_recall(curves, ax=ax)),
         ('threshold_scores', _SIZE, f'Precision, recall and F1 against the threshold: {main}.',
          lambda ax: detection.draw_threshold_scores(*curves[main], ax=ax)),
         ('threshold_counts', _SIZE, f'Sources found, falsely found and missed against the threshold: {main}.',
@@ -346,7 +352,9 @@ def _cell_map(table):
     """A table with a row per mesh cell as a map, and its extent in pixels."""
     x, y = _values(table, 'x'), _values(table, 'y')
     columns, rows = np.unique(x), np.unique(y)
+    offset, n = _values(table, 'offset_sigma'), _values(table, 'n') if 'n' in table.colnames else np.ones(len(table))
+    offset = np.where(n >= 0.25 * n.max(), offset, np.nan)   # a few pixels tell nothing, but would set the scale
     cells = np.full((rows.size, columns.size), np.nan)
-    cells[np.searchsorted(rows, y), np.searchsorted(columns, x)] = _values(table, 'offset_sigma')
+    cells[np.searchsorted(rows, y), np.searchsorted(columns, x)] = offset
     step = [np.median(np.diff(axis)) if axis.size > 1 else 32 for axis in (columns, rows)]
     return cells, (columns[0] - step[0] / 2, columns[-1] + step[0] / 2, rows[0] - step[1] / 2, rows[-1] + step[1] / 2)
