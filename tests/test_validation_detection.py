@@ -196,6 +196,19 @@ def test_noise_detections_are_those_of_the_field():
     assert correlated[correlated['image'] == 'matched filter']['n'][0] > 10 * row['n'] and correlated.meta['correlated']
 
 
+def test_sources_to_be_ignored_are_neither_found_nor_false():
+    image = np.zeros((40, 40))
+    for x, y, height in (10, 10, 9.0), (25, 10, 6.0), (10, 30, 7.0), (30, 30, 5.0):
+        image[y, x] = height
+    truth, ignore = [(10, 10), (20, 20)], [(25, 11), (10, 10)]
+    plain = sweep_thresholds(image, [4], truth=truth)[0]
+    sweep = sweep_thresholds(image, [4], truth=truth, ignore=ignore)[0]
+    assert (plain['tp'], plain['fp'], plain['fn']) == (1, 3, 1)
+    # What is true stays true, though it is near one of them.
+    assert (sweep['tp'], sweep['fp'], sweep['fn'], sweep['n_detected']) == (1, 2, 1, 3)
+    assert sweep['precision'] == pytest.approx(1 / 3)
+
+
 def test_noise_frame(rng):
     noise = NoiseModel(3.0, gain=2.0)
     ccd = make_noise_frame((300, 300), noise, level=50.0, seed=1)

@@ -101,8 +101,8 @@ _TEXTS = {
         'At no brightness is the result worse than the data.',
         'At some brightness the result is worse than the data: see the figure for which.'),
     'depth': (
-        'Depth', 'At an equal rate of false detections, are sources found as faint as by the matched filter on the '
-        'input?', 'Detection on the result is as deep as the matched filter on the input, or deeper.',
+        'Depth', 'With as few false detections, are sources found as faint as by the matched filter on the input?',
+        'Detection on the result is as deep as the matched filter on the input, or deeper.',
         'Detection on the result is shallower than the matched filter on the input: detect on the input.'),
     'invented': (
         'Invented sources', 'Are there stars in the result that the input cannot have had?',
@@ -174,7 +174,7 @@ def _judge(name, tables, reasons, limits, confidence):
         return Check(name, title, question, verdict, reason='too few data for an interval', **known)
     meaning = {'pass': good, 'fail': bad}.get(verdict, '')
     if verdict == 'inconclusive':
-        more = ' or more injected sources' if 'injection' in groups else ''
+        more = ' or more injected sources' if name == 'depth' or name.startswith('flux') else ''
         note = f'{note}The interval reaches over the limit: more frames{more} would decide.'
     return Check(name, title, question, verdict, meaning, value, interval, n=int(n), reason=note.strip(), **known)
 
@@ -365,9 +365,9 @@ def _stars(kind):
 # How each is measured, its unit, and the groups of measures whose reasons explain that it was not.
 _MEASURES = {
     'container': (_containers, '', ('container',)),
-    'flux_bright': (_flux(2), '', ('injection',)),
-    'flux_moderate': (_flux(1), '', ('injection',)),
-    'flux_faint': (_flux(0), '', ('injection',)),
+    'flux_bright': (_flux(2), '', ()),
+    'flux_moderate': (_flux(1), '', ()),
+    'flux_faint': (_flux(0), '', ()),
     'growth': (_growth, '', ('bright', 'sources')),
     'centroid': (_shape('dx', 'dy'), 'pix', ('bright', 'sources')),
     'fwhm': (_shape('fwhm_ratio'), '', ('bright', 'sources')),

@@ -178,26 +178,45 @@ def _need_psf(task):
         raise ValueError('the point-spread function is not known: no star was found to measure it on; give psf')
 
 
+def _sources_of_guide(task, threshold):
+    """Columns and rows of what stands out of truth, reference or result."""
+    _need_psf(task)
+    # In a reference with noise of its own, sources have to stand out of that.
+    sigma = None if task.kind == 'reference' else task.sky_sigma
+    # A truth without sources has no noise that a background could be measured by.
+    level = float(np.median(task.guide[~task.mask])) if np.ptp(task.guide[task.sky]) == 0 else None
+    significance = matched_filter(task.guide, task.psf, sigma=sigma, background=level, mask=task.mask)
+    found = find_sources(significance, threshold, fwhm=task.psf.fwhm, mask=task.mask)
+    return tuple(np.asarray(getattr(found[name], 'value', found[name]), float) for name in 'xy')
+
+
 def find_positions(task):
     """
-    Positions of sources that were not chosen on the noise of the frame, and the isolated ones among them.
+    Positions of sources that were not chosen on the noise of the frame.
+
+    Parameters
+    ----------
+    task : FrameTask
+        The frame.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        Columns x and y: those of the catalog, or what is found on truth, reference or result, away from the edges.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
     """
     if task.catalog is not None:
         x, y = np.asarray(task.catalog['x']), np.asarray(task.catalog['y'])
     else:
-        _need_psf(task)
-        own = task.kind is None
-        # In a reference with noise of its own, sources have to stand out of that.
-        sigma = None if task.kind == 'reference' else task.sky_sigma
-        # A truth without sources has no noise that a background could be measured by.
-        level = float(np.median(task.guide[~task.mask])) if np.ptp(task.guide[task.sky]) == 0 else None
-        significance = matched_filter(task.guide, task.psf, sigma=sigma, background=level, mask=task.mask)
         threshold = {'truth': 3.0, 'reference': 5.0, None: _OWN_SNR}[task.kind]
-        found = find_sources(significance, threshold, fwhm=task.psf.fwhm, mask=task.mask)
-        if not len(found):
+        x, y = _sources_of_guide(task, threshold)
+        if not x.size:
             raise ValueError(f'no source found on the {task.kind or "result"} above {threshold:g} sigma'
-                             + ('; give a truth, a reference or a catalog, or inject sources' if own else ''))
-        x, y = (np.asarray(getattr(found[name], 'value', found[name]), float) for name in 'xy')
+                             + ('' if task.kind else '; give a truth, a reference or a catalog, or inject sources'))
     margin = 2 if task.psf is None else 2 * task.psf.fwhm
     inside = (np.minimum(x, y) > margin) & (x < task.frame.shape[1] - 1 - margin) \
         & (y < task.frame.shape[0] - 1 - margin)
@@ -299,11 +318,13 @@ def _sweep(task, measures):
         raise ValueError('this needs a truth or a reference')
     _need_psf(task)
     positions = find_positions(task)
+    # Real sources that are too faint or too near to the edge to be asked for are not falsely found either.
+    faint = np.stack(_sources_of_guide(task, {'truth': 1.5, 'reference': 3.0}[task.kind]), axis=1)
     maps = detection_maps(task.frame, task.result, task.psf, sigma=task.sky_sigma, mask=task.mask,
                           extra=_extra_maps(task))
     sweeps = []
     for name, image in maps.items():
-        sweep = sweep_thresholds(image, thresholds_of(name, task.options['thresholds']), truth=positions,
+        sweep = sweep_thresholds(image, thresholds_of(name, task.options['thresholds']), truth=positions, ignore=faint,
                                  radius=task.psf.fwhm, fwhm=task.psf.fwhm, mask=task.mask,
                                  confidence=task.options['confidence'])
         sweep['image'] = np.full(len(sweep), name, dtype='U32')

@@ -60,8 +60,10 @@ table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tab
 th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 600; }
 td.text { text-align: left; }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; } .card, details { border-color: #999; }
-  .cards { grid-template-columns: 1fr 1fr; } .figures { grid-template-columns: 1fr 1fr; } h2 { break-after: avoid; } }
+@media print { html { font-size: 11px; } body { max-width: none; padding: 0; font-size: 11px;
+  print-color-adjust: exact; -webkit-print-color-adjust: exact; } .card, details { border-color: #999; }
+  .cards { grid-template-columns: 1fr 1fr 1fr; } .figures { grid-template-columns: 1fr 1fr; }
+  h2 { break-after: avoid; } details:not([open]) { display: none; } }
 """
 
 
@@ -235,5 +237,6 @@ def _provenance(report):
                      for frame in meta.get('frames', []))
     options = ''.join(f'<tr><td>{escape(str(key))}</td><td class="text">{escape(str(value))}</td></tr>'
                       for key, value in {'seed': meta.get('seed'), **meta.get('options', {})}.items())
-    return (f'<h2>How it was made</h2>\n<details><summary>Frames</summary><ul>{frames}</ul></details>\n'
-            f'<details><summary>Options</summary><div class="scroll"><table>{options}</table></div></details>')
+    shown = ' open' if len(meta.get('frames', [])) <= 20 else ''
+    return (f'<h2>How it was made</h2>\n<details{shown}><summary>Frames</summary><ul>{frames}</ul></details>\n'
+            f'<details open><summary>Options</summary><div class="scroll"><table>{options}</table></div></details>')

@@ -50,14 +50,16 @@ def write_advice(tables):
                 text += f': multiply an error from the summed variances that the result states by {quoted:.1f}'
             advice.append(text + '.')
     if 'depth' in tables:
+        told = False
         for row in tables['depth']:
             if np.isfinite(row['m50']):
                 gain, image = float(row['gain']), str(row['image'])
                 than = '' if image == 'matched filter' else (
                     f', {abs(gain):.2f} mag {"fainter" if gain >= 0 else "brighter"} than by the matched filter')
+                unit, told = ('' if told else ' (-2.5 log10 of the flux in data units)'), True
                 advice.append(f'Detection on the map "{image}" finds half of the injected sources at '
-                              f'{float(row["m50"]):.2f} mag (-2.5 log10 of the flux in data units){than}; its '
-                              f'threshold is then {float(row["threshold"]):.3g}.')
+                              f'{float(row["m50"]):.2f} mag{unit}{than}; its threshold is then '
+                              f'{float(row["threshold"]):.3g}.')
     return advice
 
 

@@ -9,6 +9,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.stats import poisson_conf_interval
 from astropy.table import Table
 from scipy.signal import fftconvolve
+from scipy.spatial import cKDTree
 from scipy.stats import norm
 
 from ..noise import NoiseModel
@@ -57,8 +58,8 @@ def _on_good_pixels(sources, bad):
     return xy[inside]
 
 
-def sweep_thresholds(image, thresholds, *, truth=None, blank=None, radius=3.0, method='peaks', fwhm=None, mask=None,
-                     n_pixels=5, deblend=True, matching='mutual', confidence=0.95):
+def sweep_thresholds(image, thresholds, *, truth=None, ignore=None, blank=None, radius=3.0, method='peaks', fwhm=None,
+                     mask=None, n_pixels=5, deblend=True, matching='mutual', confidence=0.95):
     """
     Count true and false detections at each of several thresholds.
 
@@ -71,6 +72,9 @@ def sweep_thresholds(image, thresholds, *, truth=None, blank=None, radius=3.0, m
     truth : `~astropy.table.Table` or array_like, optional
         Positions of the true sources, or of those on a deeper image (columns ``x`` and ``y``, or
         shape (n, 2)). Those on masked pixels or outside do not count.
+    ignore : `~astropy.table.Table` or array_like, optional
+        Positions of real sources that need not be found, such as fainter ones. What is found of
+        them is neither true nor false.
     blank : array_like, or list of them, optional
         The same kind of map of frames without sources, or of frames that were turned upside down
         (`flip_frame`) before they were denoised. If it is given, false detections are counted
@@ -89,8 +93,8 @@ def sweep_thresholds(image, thresholds, *, truth=None, blank=None, radius=3.0, m
     Returns
     -------
     `~astropy.table.Table`
-        One row a threshold: ``threshold``, ``n_detected``, ``tp``, ``fp``, ``fn``, ``n_truth``,
-        ``n_false`` (as counted, before scaling), ``precision``, ``recall``, ``f1`` and
+        One row a threshold: ``threshold``, ``n_detected`` (without what is ignored), ``tp``, ``fp``,
+        ``fn``, ``n_truth``, ``n_false`` (as counted, before scaling), ``precision``, ``recall``, ``f1`` and
         ``false_per_megapixel``; ``precision``, ``recall`` and the last with ``_low`` and ``_high``
         (Wilson's binomial and the classical Poisson interval). NaN is what cannot be known.
         Without a truth, the detections beyond the false ones are taken to be true. Meta:
@@ -130,8 +134,9 @@ def sweep_thresholds(image, thresholds, *, truth=None, blank=None, radius=3.0, m
         matched, n_truth = np.full(n_detected.shape, -1), -1
     else:
         truth = _on_good_pixels(truth, bad)
-        matched, n_truth = np.array([match_sources(found, truth, radius, method=matching).tp
-                                     for found in catalogs]), len(truth)
+        matches = [match_sources(found, truth, radius, method=matching) for found in catalogs]
+        matched, n_truth = np.array([match.tp for match in matches]), len(truth)
+        n_detected -= [_count_ignored(found, match, ignore, radius) for found, match in zip(catalogs, matches)]
     if blank is None:
         n_false, false_area = n_detected - matched, area
     else:
@@ -139,6 +144,15 @@ def sweep_thresholds(image, thresholds, *, truth=None, blank=None, radius=3.0, m
     meta = {'area': area, 'false_area': false_area, 'false_from': 'truth' if blank is None else 'blank',
             'radius': float(radius), 'matching': matching, 'method': method, 'confidence': confidence}
     return _sweep_table(thresholds, n_detected, matched, n_false, n_truth, meta)
+
+
+def _count_ignored(found, match, ignore, radius):
+    """Detections of none of the sources, but near one that is to be ignored."""
+    ignore = position_array('ignore', ignore)
+    if not len(ignore):
+        return 0
+    rest = np.delete(position_array('detected', found), match.detected, axis=0)
+    return int(np.sum(cKDTree(ignore).query(rest, distance_upper_bound=radius)[0] <= radius)) if len(rest) else 0
 
 
 def _count_blank(blank, thresholds, options):

@@ -284,8 +284,9 @@ def _recovery_panels(tables, report):
         curves = {name: tuple(_values(table, column)[names == name] for column in
                               ('mag', 'completeness', 'completeness_low', 'completeness_high'))
                   for name in dict.fromkeys(names.tolist())}
-        panels.append(('completeness', _SIZE, 'Share of injected sources that are found, at equal rates of false '
-                       'detections.', lambda ax: detection.draw_completeness(curves, fits=_fits(tables), ax=ax)))
+        panels.append(('completeness', _SIZE, 'Share of injected sources that are found, each map at the threshold '
+                       'of an equal share (or rate) of false detections.',
+                       lambda ax: detection.draw_completeness(curves, fits=_fits(tables), ax=ax)))
     if 'recovered_flux' in tables:
         recovered = tables['recovered_flux']
 
