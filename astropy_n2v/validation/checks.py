@@ -12,6 +12,7 @@ from scipy.stats import chi2, norm
 from .combine import FLUX_BINS, values_of
 from .recovery import MAPS_BEFORE
 from .report import Check, judge_interval
+from .texts import TEXTS
 
 __all__ = ['LIMITS', 'make_checks']
 
@@ -40,79 +41,6 @@ LIMITS = {
 
 class NotMeasured(Exception):
     """There is nothing to judge; the message says why."""
-
-
-# Title, question, and what pass and fail mean.
-_TEXTS = {
-    'container': (
-        'Unit, WCS, mask and pixels kept', 'Does the result keep what the frame was?',
-        'Unit, WCS and mask are those of the frame, and no pixel was lost.',
-        'Something of the frame was lost, so that the result cannot simply take its place.'),
-    'flux_bright': (
-        'Flux of bright sources', f'Is the flux of sources above {FLUX_BINS[2]} sigma kept?',
-        'Bright sources can be measured on the result.',
-        'Photometry of bright sources on the result is biased: measure them on the input.'),
-    'flux_moderate': (
-        'Flux of moderately bright sources', f'Is the flux of sources of {FLUX_BINS[1]} to {FLUX_BINS[2]} sigma kept?',
-        'Sources well above the noise can be measured on the result.',
-        'Photometry of these sources on the result is biased: find them there, and measure them on the input at the '
-        'positions found.'),
-    'flux_faint': (
-        'Flux of faint sources', f'Is the flux of sources of {FLUX_BINS[0]} to {FLUX_BINS[1]} sigma kept?',
-        'On average even faint sources keep their flux.',
-        'Faint sources do not keep their flux, as expected of a result that shrinks towards the background: find '
-        'them on the result, and measure them on the input at the positions found.'),
-    'growth': (
-        'Curve of growth', 'Do bright sources keep their flux within apertures of all radii?',
-        'Profiles are kept, so that aperture corrections hold.',
-        'Profiles have changed: aperture corrections and PSF models of the input do not fit the result.'),
-    'centroid': (
-        'Positions', 'Are bright sources where they were?', 'Astrometry on the result is as on the input.',
-        'Sources have moved: do not measure positions on the result.'),
-    'fwhm': (
-        'Width of stars', 'Do bright sources keep their width?', 'The point-spread function is kept.',
-        'The point-spread function has changed: measure it, and shapes, on the input.'),
-    'sky_offset': (
-        'Level of the sky', 'Is the sky where it was?', 'The background is kept.',
-        'The background has moved, which adds up over large apertures and low surface brightness.'),
-    'residual_sources': (
-        'Sources in what was removed', 'Is input minus result free of sources?', 'What was removed is not signal.',
-        'A share of the signal is in what was removed, or was added: see the residual figure.'),
-    'residual_variance': (
-        'Size of what was removed', 'Is input minus result no larger than the noise, at any brightness?',
-        'No more was removed than there was noise.',
-        'More was changed than the noise explains: signal was removed or made up, or the noise is larger than stated.'),
-    'residual_white': (
-        'Correlation of what was removed', 'Is input minus result correlated as the noise of the input is?',
-        'What was removed looks like noise.', 'What was removed has structure that noise has not.'),
-    'uncertainty_sky': (
-        'Uncertainty of the sky', 'Are errors of sky pixels as large as stated?',
-        'The stated uncertainty of single sky pixels can be used.',
-        'The stated uncertainty of sky pixels is wrong: errors are this many times as large.'),
-    'uncertainty_sources': (
-        'Uncertainty of sources', 'Are errors of pixels in sources as large as stated?',
-        'The stated uncertainty of single pixels of sources can be used.',
-        'The stated uncertainty of pixels of sources is wrong: errors are this many times as large.'),
-    'noise_reduction': (
-        'Gain', 'How many times nearer to the truth is the result than the input?',
-        'The result is nearer to the truth.', 'There is no gain: the result is not nearer to the truth.'),
-    'noise_worst': (
-        'Gain at the worst brightness', 'Is the result at no brightness farther from the truth than the input?',
-        'At no brightness is the result worse than the data.',
-        'At some brightness the result is worse than the data: see the figure for which.'),
-    'depth': (
-        'Depth', 'With as few false detections, are sources found as faint as by the matched filter on the input?',
-        'Detection on the result is as deep as the matched filter on the input, or deeper.',
-        'Detection on the result is shallower than the matched filter on the input: detect on the input.'),
-    'invented': (
-        'Invented sources', 'Are there stars in the result that the input cannot have had?',
-        'No source was made up that would stand out of the noise of the input.',
-        'The result shows sources that are not in the input: do not trust single detections.'),
-    'removed': (
-        'Removed sources', 'Are there stars in the input that the result has lost?',
-        'No source was lost that stands out of the noise of the input.',
-        'Sources that stand out of the noise of the input are missing or weaker in the result.'),
-}
 
 
 def make_checks(tables, reasons, *, limits=None, confidence=0.99):
@@ -160,7 +88,8 @@ def make_checks(tables, reasons, *, limits=None, confidence=0.99):
 
 
 def _judge(name, tables, reasons, limits, confidence):
-    title, question, good, bad = _TEXTS[name]
+    """The check of one test."""
+    title, question, good, bad = TEXTS[name]
     measure, unit, groups = _MEASURES[name]
     known = {'limits': limits, 'unit': unit}
     try:
@@ -180,6 +109,7 @@ def _judge(name, tables, reasons, limits, confidence):
 
 
 def _table(tables, name, why='not measured'):
+    """A table; NotMeasured if there is none or it has no row."""
     if name not in tables or not len(tables[name]):
         raise NotMeasured(why)
     return tables[name]
@@ -192,12 +122,14 @@ def _row(table, i, name):
 
 
 def _containers(tables, limits, confidence):
+    """Number of frames whose results lost something."""
     table = _table(tables, 'container')
     lost = [f'{frame}: {what}' for frame, what in zip(values_of(table, 'frame'), values_of(table, 'lost')) if what]
     return len(lost), (len(lost), len(lost)), len(table), '; '.join(lost[:5])
 
 
 def _flux(which):
+    """A measure of the flux bias in one of the bins of S/N."""
     low, high = FLUX_BINS[which], FLUX_BINS[which + 1]
 
     def measure(tables, limits, confidence):
@@ -224,6 +156,7 @@ def _flux(which):
 
 
 def _growth(tables, limits, confidence):
+    """The change of the flux within the radius where it is worst."""
     table = _table(tables, 'growth', 'no bright source')
     change, low, high = (values_of(table, name) - 1 for name in ('ratio', 'ratio_low', 'ratio_high'))
     good = np.isfinite(change) & np.isfinite(low) & np.isfinite(high)
@@ -238,6 +171,7 @@ def _growth(tables, limits, confidence):
 
 
 def _shape(*names):
+    """A measure of the worst of some changes of shapes."""
     def measure(tables, limits, confidence):
         table = _table(tables, 'shape_change', 'no bright source')
         found = [_row(table, 0, name) for name in names]
@@ -252,6 +186,7 @@ def _shape(*names):
 
 
 def _sky_offset(tables, limits, confidence):
+    """The mean offset of the sky."""
     from .background import summarize_sky_offset
     cells = _table(tables, 'sky_cells', 'no sky')
     summary = summarize_sky_offset(cells, confidence=confidence, seed=0)
@@ -260,12 +195,14 @@ def _sky_offset(tables, limits, confidence):
 
 
 def _residual_sources(tables, limits, confidence):
+    """The share of the signal in what was removed."""
     table = _table(tables, 'residual_correlation')
     i = int(np.flatnonzero(values_of(table, 'measure') == 'share')[0])
     return *_row(table, i, 'value'), ''
 
 
 def _residual_variance(tables, limits, confidence):
+    """What was removed over the noise, at the brightness where it is worst."""
     table = _table(tables, 'residual_statistics')
     found = [(*_row(table, i, 'variance_ratio'), f'At {_describe_bin(table, i)}. ') for i in range(1, len(table))]
     # A thousand pixels tell a variance to a tenth; fewer tell only large faults.
@@ -277,6 +214,7 @@ def _residual_variance(tables, limits, confidence):
 
 
 def _describe_bin(table, i):
+    """A bin of brightness in words."""
     low, high = (float(values_of(table, name)[i]) for name in ('brightness_low', 'brightness_high'))
     if not math.isfinite(low):
         return f'pixels below {high:g} sigma'
@@ -284,6 +222,7 @@ def _describe_bin(table, i):
 
 
 def _residual_white(tables, limits, confidence):
+    """The worst difference between the correlations of what was removed and of the noise."""
     table = _table(tables, 'residual_autocorrelation', 'nothing was taken away')
     own = {key: value for key, value in zip(zip(values_of(tables['noise_autocorrelation'], 'dy').tolist(),
                                                 values_of(tables['noise_autocorrelation'], 'dx').tolist()),
@@ -301,6 +240,7 @@ def _residual_white(tables, limits, confidence):
 
 
 def _pulls(row):
+    """A measure of the errors of pixels over their stated uncertainty."""
     def measure(tables, limits, confidence):
         table = _table(tables, 'uncertainty', 'this needs a truth or a reference')
         rows = [i for i in range(1, len(table)) if (values_of(table, 'brightness_low')[i] >= 3) == (row == 'sources')
@@ -325,11 +265,13 @@ def _noise_bins(tables):
 
 
 def _noise_reduction(tables, limits, confidence):
+    """The noise reduction of all pixels."""
     table = _noise_bins(tables)
     return *_row(table, 0, 'noise_reduction'), ''
 
 
 def _noise_worst(tables, limits, confidence):
+    """The noise reduction at the brightness where it is worst."""
     table = _noise_bins(tables)
     found = [(*_row(table, i, 'noise_reduction'), f'At {_describe_bin(table, i)}. ') for i in range(1, len(table))]
     found = [item for item in found if item[2] >= 100 and np.isfinite([item[0], *item[1]]).all()]
@@ -339,6 +281,7 @@ def _noise_worst(tables, limits, confidence):
 
 
 def _depth(tables, limits, confidence):
+    """The gain in depth of the deepest map of the result."""
     table = _table(tables, 'depth', 'this needs injected sources')
     found = [(*_row(table, i, 'gain'), f'Measured on the {name} map, the deepest of the result; positive is deeper. ')
              for i, name in enumerate(values_of(table, 'image').tolist()) if name not in MAPS_BEFORE]
@@ -349,6 +292,7 @@ def _depth(tables, limits, confidence):
 
 
 def _stars(kind):
+    """A measure of the rate of invented or removed stars."""
     def measure(tables, limits, confidence):
         table = _table(tables, 'residual_stars')
         number, expected, area = (values_of(table, name).sum() for name in (kind, 'expected', 'area'))

@@ -89,6 +89,7 @@ def combine_frames(names, measured, options, seed):
 
 
 def _stack(parts):
+    """The rows of all frames, and whose they are."""
     for name, part in parts:
         part['frame'] = np.full(len(part), name, dtype=f'U{max(len(name), 1)}')
     table = vstack([part for _, part in parts], metadata_conflicts='silent')
@@ -144,6 +145,7 @@ def _rounded(column):
 
 
 def _average(name, members, names, weighting):
+    """One value of an averaged row."""
     values = np.array([values_of(table, name)[i] for table, i in members])
     if values.dtype.kind not in 'fiu':
         return values[0]
@@ -202,6 +204,7 @@ def recovery_of(measured):
 
 
 def _recovery_of(tables):
+    """The injections into one frame, from its tables."""
     injected, false, searched = tables['injected'].copy(), tables['false'].copy(), tables['searched']
     known = {name: values_of(searched, name)[0] for name in searched.colnames}
     for table in injected, false:

@@ -32,6 +32,7 @@ def check_fraction(name, value):
 
 
 def _magnitudes(mag, detected):
+    """Magnitudes and detections as arrays that agree."""
     mag = np.asarray(getattr(mag, 'value', mag), dtype=float)
     detected = np.asarray(detected)
     if mag.ndim != 1 or detected.shape != mag.shape:
@@ -115,6 +116,14 @@ class CompletenessFit:
         Scale of the fall, in magnitudes.
     n, n_detected : int
         Sources that were there, and found.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation import CompletenessFit
+    >>> fit = CompletenessFit(m50=22.0, m50_err=0.1, m90=21.3, m90_err=0.1, width=0.3, width_err=0.05, n=90,
+    ...                       n_detected=50)
+    >>> float(fit(22.0))
+    0.5
     """
 
     m50: float

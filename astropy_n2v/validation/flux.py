@@ -94,6 +94,7 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
 
 
 def _columns(sources, *names):
+    """Columns of a table of sources as arrays."""
     missing = [name for name in names if name not in sources.colnames]
     if missing:
         raise ValueError(f'sources must be a table from compare_fluxes, it lacks {missing}')
@@ -160,12 +161,14 @@ def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, se
 
 
 def _pearson(x, y, axis=-1):
+    """Pearson's correlation along an axis."""
     dx, dy = x - x.mean(axis=axis, keepdims=True), y - y.mean(axis=axis, keepdims=True)
     with np.errstate(divide='ignore', invalid='ignore'):
         return np.sum(dx * dy, axis=axis) / np.sqrt(np.sum(dx ** 2, axis=axis) * np.sum(dy ** 2, axis=axis))
 
 
 def _spearman(x, y, axis=-1):
+    """Spearman's correlation along an axis."""
     return _pearson(rankdata(x, axis=axis), rankdata(y, axis=axis), axis=axis)
 
 

@@ -182,6 +182,7 @@ class _Run:
         self.errors, self.notes, self.kind = [], [], None
 
     def progress(self, total):
+        """Show progress, of so many images."""
         from tqdm import tqdm
         self.bar = tqdm(total=total, disable=not self.show, desc='validating', unit='image')
         return self.bar
@@ -207,6 +208,7 @@ class _Run:
         self.bar.update(max(expected - self.bar.n, 0))
 
     def _add_image(self, name, frame, truth, reference, catalog, psf):
+        """Validate an image, unless its results are kept."""
         key = fingerprint(frame, read_image(truth), read_image(reference), catalog, psf, self.noise, self.options,
                           self.seed, self.identity, __version__)
         measures = self.store.load(key)
@@ -251,6 +253,7 @@ class _Run:
                          truth_std=guide_std, catalog=catalog, seed=seed)
 
     def _noise_of(self, frame):
+        """The noise of a frame, as the denoiser of this package finds it."""
         bad = ~np.isfinite(frame.data)
         if frame.mask is not None:
             bad = bad | np.asarray(frame.mask, dtype=bool)

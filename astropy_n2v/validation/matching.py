@@ -30,6 +30,13 @@ class Matches:
         Distance of each pair in pixels.
     n_detected, n_truth : int
         Lengths of the lists.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation import match_sources
+    >>> matches = match_sources([(3, 4), (9, 9)], [(3, 5)], 2.0)
+    >>> matches.tp, matches.fp, matches.fn
+    (1, 1, 0)
     """
 
     detected: np.ndarray

@@ -174,6 +174,7 @@ def _pulls(task, sigma):
 
 
 def _need_psf(task):
+    """Raise ValueError without a PSF."""
     if task.psf is None:
         raise ValueError('the point-spread function is not known: no star was found to measure it on; give psf')
 

@@ -69,10 +69,11 @@ def try_directory(directory):
 
 
 class _Stop(Exception):
-    pass
+    """A file could be opened for writing."""
 
 
 def is_path(value):
+    """Whether a value names a file."""
     return isinstance(value, (str, os.PathLike))
 
 

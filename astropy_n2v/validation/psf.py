@@ -122,6 +122,7 @@ class PSF:
 
 
 def _stamp_model(stamp):
+    """A model that interpolates the image of a star."""
     if stamp.ndim != 2 or any(n % 2 == 0 for n in stamp.shape):
         raise ValueError(f'psf must be an image of odd height and width, got an array of shape {stamp.shape}')
     if not np.isfinite(stamp).all() or not stamp.sum() > 0:
@@ -310,6 +311,7 @@ def _fit_stars(data, x, y, half, method, width):
 
 
 def _median_model(models):
+    """A model with the median parameters of some."""
     first = models[0].copy()
     for name in models[0].param_names:
         setattr(first, name, np.median([getattr(model, name).value for model in models]))
@@ -317,6 +319,7 @@ def _median_model(models):
 
 
 def _build_epsf(data, x, y, size):
+    """An effective PSF of stars."""
     half, flat = size // 2, data.copy()
     for ix, iy in zip(x, y):
         where = slice(iy - half, iy + half + 1), slice(ix - half, ix + half + 1)

@@ -43,6 +43,16 @@ class Recovery:
         A row for each detection where nothing is: ``image``, ``frame``, ``x``, ``y``, ``score``.
         Meta: ``area`` (megapixels), ``blank`` (what kind of frames: 'flip', 'noise', 'given' or
         'none').
+
+    Examples
+    --------
+    >>> from astropy_n2v.simulate import make_scene
+    >>> from astropy_n2v.validation import inject_and_recover
+    >>> scene = make_scene('survey', (160, 160), seed=1)
+    >>> recovery = inject_and_recover(scene.observe(seed=2), lambda ccd: ccd, scene.psf, n_realisations=2, n_sources=4,
+    ...                               seed=3)
+    >>> 0 < recovery.area < 2 * 160 ** 2 / 1e6
+    True
     """
 
     injected: Table
@@ -240,11 +250,13 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
 
 
 def _chain(first, others):
+    """One item, then others."""
     yield first
     yield from others
 
 
 def _rows(name, number, sources, found, before, fluxes, ccd):
+    """The rows of one map and one realisation."""
     rows = sources['id', 'kind', 'x', 'y', 'mag', 'flux', 'r_eff'].copy()
     rows['kind'] = rows['kind'].astype('U6')
     rows.add_column(np.full(len(rows), number), 0, 'frame')
@@ -337,6 +349,7 @@ def _median(values):
 
 
 def _mean(values):
+    """Mean and its standard error."""
     values = values[np.isfinite(values)]
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)

@@ -12,6 +12,7 @@ __all__ = []
 
 
 def describe_frame(task):
+    """A row on a frame: its size, noise and PSF."""
     row = {'ny': task.frame.shape[0], 'nx': task.frame.shape[1], 'sky_sigma': task.sky_sigma,
            'fwhm': np.nan if task.psf is None else task.psf.fwhm, 'noise_source': str(task.noise.source or ''),
            'masked': float(task.mask.mean())}
@@ -19,6 +20,7 @@ def describe_frame(task):
 
 
 def count_injected(tables):
+    """Number of injected sources."""
     if 'injected' not in tables:
         return 0
     images = values_of(tables['injected'], 'image')
@@ -26,6 +28,7 @@ def count_injected(tables):
 
 
 def write_notes(tables):
+    """What keeps tests from being right."""
     notes = []
     if 'frames' in tables and (values_of(tables['frames'], 'noise_source') == 'image').any():
         notes.append('The photon noise of sources is not known where a frame states no gain: tests of bright pixels '
@@ -64,5 +67,6 @@ def write_advice(tables):
 
 
 def option_text(value):
+    """An option as JSON can hold it."""
     return value if isinstance(value, (int, float, str, type(None))) else (
         list(value) if isinstance(value, tuple) else getattr(value, '__name__', str(value)))

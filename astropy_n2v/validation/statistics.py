@@ -234,11 +234,13 @@ def bootstrap_interval(values, statistic='median', *, groups=None, confidence=0.
 
 
 def _ratio(first, second, axis=-1):
+    """The ratio of means."""
     with np.errstate(divide='ignore', invalid='ignore'):
         return np.mean(first, axis=axis) / np.mean(second, axis=axis)
 
 
 def _resample(function, arrays, n_resamples, rng):
+    """A statistic of resampled values, in parts that fit into memory."""
     n, done, parts = arrays[0].size, 0, []
     while done < n_resamples:
         size = min(n_resamples - done, max(1, _CHUNK // n))

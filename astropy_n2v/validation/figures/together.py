@@ -34,6 +34,16 @@ class DrawnFigure:
         Width and height in pixels.
     wide : bool
         Whether it needs the full width of a page.
+
+    Examples
+    --------
+    >>> from astropy.table import Table
+    >>> from astropy_n2v.validation import Report
+    >>> from astropy_n2v.validation.figures import draw_figures
+    >>> metrics = Table({'frame': ['a'], 'psnr_before': [20.0], 'psnr_after': [30.0], 'ssim_before': [0.5],
+    ...                  'ssim_after': [0.9]})
+    >>> [figure.name for figure in draw_figures(Report([], {'image_metrics': metrics}), dark=False, dpi=40)]
+    ['metrics_table', 'psnr_histogram', 'ssim_histogram', 'psnr_ssim']
     """
 
     name: str
@@ -156,6 +166,7 @@ def _columns(table, *names):
 
 
 def _image_panels(tables, report):
+    """Panels of the images."""
     images = report.images
     if 'before' not in images:
         return []
@@ -173,6 +184,7 @@ def _image_panels(tables, report):
 
 
 def _metric_panels(tables, report):
+    """Panels of the image metrics."""
     if 'image_metrics' not in tables:
         return []
     table = tables['image_metrics']
@@ -194,6 +206,7 @@ def _metric_panels(tables, report):
 
 
 def _flux_panels(tables, report):
+    """Panels of the photometry."""
     panels = []
     if 'sources' in tables:
         true, before, after, error, error_after, snr = _columns(
@@ -240,6 +253,7 @@ def _flux_panels(tables, report):
 
 
 def _noise_panels(tables, report):
+    """Panels of noise, uncertainty and sky."""
     panels = []
     if 'noise_by_brightness' in tables:
         bins = tables['noise_by_brightness'][1:]
@@ -277,6 +291,7 @@ def _noise_panels(tables, report):
 
 
 def _recovery_panels(tables, report):
+    """Panels of injected sources."""
     panels = []
     if 'completeness' in tables:
         table = tables['completeness']
@@ -301,6 +316,7 @@ def _recovery_panels(tables, report):
 
 
 def _sweep_panels(tables, report):
+    """Panels of detections against the threshold."""
     if 'sweep' not in tables:
         return []
     table = tables['sweep']
