@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 from astropy.nddata import CCDData, StdDevUncertainty
-from astropy.table import Table
+from astropy.table import Table, vstack
 from astropy.wcs import WCS
 from faults import FAULTS, NOISE, PSF, SIGMA, SKY, Lab, star_flux, star_table
 from scipy.ndimage import gaussian_filter
@@ -68,7 +68,7 @@ def check_column_names(report):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', list(FAULTS))
 def test_known_faults_are_found_and_no_others(lab, name):
-    report = validate(lab.frames, getattr(lab, name), truth=lab.truths, inject=1, n_sources=150, denoiser_name=name,
+    report = validate(lab.frames, getattr(lab, name), truth=lab.truths, inject=2, n_sources=150, denoiser_name=name,
                       seed=1, **{**QUICK, 'n_resamples': 300})
     assert sorted(report.failed) == sorted(FAULTS[name]), report.summary()
     if name == 'ideal':
@@ -88,6 +88,22 @@ def test_small_frame_shows_a_blur(small):
     assert {'flux_moderate', 'growth', 'residual_sources', 'noise_worst'} <= set(report.failed)
     assert report['depth'].verdict == 'not run' and 'injected' in report['depth'].reason
     assert report.meta['denoiser'] == 'blur'
+
+
+def test_flux_fails_if_one_way_to_measure_it_does():
+    bins = {'snr_low': [5.0], 'snr_high': [30.0], 'n': [50]}
+    tables = {'sources': Table({'flux_true': [1.0]}),
+              'flux_bias': vstack([Table({**bins, 'snr_low': [-np.inf]}), Table(bins)]),
+              'recovered_flux': Table({**bins, 'image': ['denoised'], 'bias': [-0.2], 'bias_low': [-0.25],
+                                       'bias_high': [-0.15]})}
+    for name in 'bias', 'bias_truth':
+        for end, value in ('', 0.0), ('_low', -0.01), ('_high', 0.01):
+            tables['flux_bias'][name + end] = value
+    check = {check.name: check for check in make_checks(tables, {})}['flux_moderate']
+    assert check.verdict == 'fail' and check.value == -0.2 and 'injected' in check.reason
+    tables['recovered_flux']['bias_high'] = 0.1   # not surely: then that which is known best
+    check = {check.name: check for check in make_checks(tables, {})}['flux_moderate']
+    assert check.verdict == 'pass' and check.value == 0
 
 
 def test_pulls_of_the_figure_are_those_of_the_verdict(small):
@@ -373,6 +389,10 @@ def test_frame_without_sources_says_so():
 def test_limits_can_be_changed(small):
     report = validate(small.frames[0], small.gaussian_blur, truth=small.truths[0], limits={'growth': (-1, 1)}, **QUICK)
     assert report['growth'].verdict == 'pass' and report['growth'].limits == (-1, 1)
+    # Without a limit on one side or both, nothing fails there.
+    report = validate(small.frames[0], small.gaussian_blur, truth=small.truths[0], **QUICK,
+                      limits={name: (None, None) for name in LIMITS})
+    assert not report.failed and report['flux_moderate'].verdict == report['uncertainty_sky'].verdict == 'pass'
     assert [check.name for check in make_checks({}, {})] == list(LIMITS)
 
 

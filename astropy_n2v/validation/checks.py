@@ -93,7 +93,8 @@ def _judge(name, tables, reasons, limits, confidence):
     measure, unit, groups = _MEASURES[name]
     known = {'limits': limits, 'unit': unit}
     try:
-        value, interval, n, note = measure(tables, limits, confidence)
+        bounds = tuple(end if given is None else given for given, end in zip(limits, (-math.inf, math.inf)))
+        value, interval, n, note = measure(tables, bounds, confidence)
     except NotMeasured as missing:
         reason = next((reasons[group] for group in groups if group in reasons), str(missing))
         return Check(name, title, question, 'not run', reason=reason, **known)
@@ -150,8 +151,14 @@ def _flux(which):
         if not found:
             snr = f'above {low:g}' if math.isinf(high) else f'of {low:g} to {high:g}'
             raise NotMeasured(f'fewer than 5 sources {snr} sigma with a known flux')
-        # All of them estimate the same; the narrowest interval says most.
-        return min(found, key=lambda item: item[1][1] - item[1][0])
+        # Within an aperture and by the profile of a star, a fault may show in one of them only: what is surely
+        # beyond the limits counts, else the narrowest interval.
+
+        def beyond(item):
+            return max(limits[0] - item[1][1], item[1][0] - limits[1])
+
+        worst = max(found, key=beyond)
+        return worst if beyond(worst) > 0 else min(found, key=lambda item: item[1][1] - item[1][0])
     return measure
 
 
