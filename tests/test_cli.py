@@ -408,6 +408,17 @@ class TestValidate:
         result = run('validate', field[0], '--model', model, *arguments)
         assert result.exit_code != 0 and message in result.stderr
 
+    def test_gain_and_read_noise_are_those_of_the_options(self, run, field, model, tmp_path, monkeypatch):
+        """Data in electrons, whose header would not be asked for a gain."""
+        from astropy_n2v.validation import figures
+        monkeypatch.setattr(figures, 'draw_figures', lambda report: [])
+        result = run('validate', field[0], '--model', model, '--psf', 3.0, '--gain', 0.5, '--readnoise', 3,
+                     '--report', tmp_path / 'r')
+        assert result.exit_code == 0
+        import json
+        tables = json.loads((tmp_path / 'r' / 'report.json').read_text())['tables']
+        assert tables['frames']['columns']['noise_source']['values'] == ['gain+readnoise, level measured']
+
     def test_nothing_to_validate(self, run, tmp_path):
         result = run('validate', tmp_path / 'missing.fits')
         assert result.exit_code == 1 and 'no frame to validate' in result.stderr

@@ -39,7 +39,8 @@ def make_report(seed=0):
             table[f'{name}_low'], table[f'{name}_high'] = table[name] - 0.02, table[name] + 0.02
         return table
     sources = Table({'frame': ['a'] * n, 'snr': snr, 'flux_true': true, 'flux_before': rng.normal(true, 10),
-                     'flux_after': rng.normal(true, 5), 'err_before': np.full(n, 10.0), 'err_after': np.full(n, 3.0)})
+                     'flux_after': rng.normal(true, 5), 'flux_before_err': np.full(n, 10.0),
+                     'flux_after_err': np.full(n, 3.0)})
     bias = bins(snr=[20.0, 4, 12, 60], n=[200, 50, 100, 50], bias=[-0.02, -0.2, -0.03, 0.0],
                 scatter_before=np.ones(4), scatter_after=np.full(4, 0.8))
     sweep = Table({'image': np.repeat(['raw', 'matched filter', 'denoised'], 3), 'threshold': np.tile(threshold, 3),
@@ -57,8 +58,8 @@ def make_report(seed=0):
         'residual_autocorrelation': Table({'dy': lags[:, 0], 'dx': lags[:, 1], 'correlation': rng.normal(0, 0.01, 24)}),
         'sky_cells': Table({'frame': ['a'] * x.size, 'x': x, 'y': y, 'offset_sigma': rng.normal(0, 0.01, x.size)}),
         'completeness': Table({'image': np.repeat(['matched filter', 'denoised'], 5), 'mag': np.tile(mag, 2),
-                               'completeness': [1, 0.9, 0.5, 0.1, 0] * 2, 'completeness_lo': [0.9, 0.8, 0.4, 0, 0] * 2,
-                               'completeness_hi': [1, 1, 0.6, 0.2, 0.1] * 2}),
+                               'completeness': [1, 0.9, 0.5, 0.1, 0] * 2, 'completeness_low': [0.9, 0.8, 0.4, 0, 0] * 2,
+                               'completeness_high': [1, 1, 0.6, 0.2, 0.1] * 2}),
         'depth': Table({'image': ['matched filter', 'denoised'], 'm50': [2.0, 2.1], 'm90': [1.0, 1.1]}),
         'recovered_flux': Table({'image': ['denoised'] * 2, 'snr': [4.0, 20], 'bias': [-0.2, 0.0],
                                  'bias_low': [-0.3, -0.01], 'bias_high': [-0.1, 0.01]}),
@@ -127,7 +128,7 @@ def test_json_follows_the_schema(written):
     jsonschema.Draft202012Validator.check_schema(REPORT_SCHEMA)
     jsonschema.Draft202012Validator(REPORT_SCHEMA).validate(content)
     for spoil in (lambda c: c.pop('checks'), lambda c: c['checks'][0].update(verdict='fine'),
-                  lambda c: c.update(schema_version='2.0'), lambda c: c['checks'][0].update(more=1)):
+                  lambda c: c.update(schema_version='1.0'), lambda c: c['checks'][0].update(more=1)):
         wrong = json.loads(json.dumps(content))
         spoil(wrong)
         with pytest.raises(jsonschema.ValidationError):
@@ -225,6 +226,31 @@ def test_all_figures_of_a_report():
     assert len(drawing.draw_overview(report).axes) == len(figures) - 1 + 2
     with pytest.raises(ValueError, match='columns must be positive, got 0'):
         drawing.draw_overview(report, columns=0)
+
+
+def test_each_figure_is_drawn_of_its_own_table():
+    axes = {ax.get_ylabel(): ax for ax in drawing.draw_overview(make_report()).axes}
+    curves = [line for line in axes['completeness'].lines if line.get_marker() == 'o']
+    assert len(curves) == 2
+    for line in curves:
+        assert list(line.get_xdata()) == [0, 1, 2, 3, 4] and list(line.get_ydata()) == [1, 0.9, 0.5, 0.1, 0]
+
+
+def test_names_of_maps_beside_each_other_do_not_run_together():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    names = ['raw', 'matched filter', 'denoised', 'denoised / uncertainty', 'detection image']
+    curves = {name: ([3, 5], [90, 80], [20, 1], [10, 20]) for name in names}
+    for ax in (drawing.draw_best_f1(curves), drawing.draw_detection_summary(names, *[[50] * 5] * 3)):
+        renderer = FigureCanvasAgg(ax.figure).get_renderer()
+        ax.figure.draw(renderer)
+        boxes = [label.get_window_extent(renderer) for label in ax.get_xticklabels()]
+        assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:]))
+
+
+def test_ticks_of_fluxes_do_not_run_together():
+    ax = drawing.draw_flux_scatter([-2000, 5, 300, 500, 900, 2e5], [-2000, 9, 310, 490, 950, 2e5])
+    ticks = ax.get_xticks()
+    assert 0 in ticks and 3 <= len(ticks) <= 13 and np.diff(np.arcsinh(np.sort(ticks) / 400)).min() > 1
 
 
 def test_figures_draw_into_given_axes_and_leave_settings_alone():

@@ -4,11 +4,13 @@ Validation of denoisers: known faults are found, what the inputs do not allow is
 """
 
 import json
+import re
 import warnings
 
 import numpy as np
 import pytest
 from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.table import Table, vstack
 from astropy.wcs import WCS
 from faults import FAULTS, NOISE, PSF, SIGMA, SKY, Lab, star_flux, star_table
 from scipy.ndimage import gaussian_filter
@@ -51,10 +53,22 @@ class Counting:
         return self.function(ccd)
 
 
+def check_column_names(report):
+    """One name for errors and one for intervals, in all tables."""
+    for table_name, table in report.tables.items():
+        names = set(table.colnames)
+        for name in names:
+            stem, _, end = name.rpartition('_')
+            assert end not in ('lo', 'hi', 'lower', 'upper', 'error') and name not in ('err', 'error', 'low', 'high'), \
+                (table_name, name)
+            if end in ('low', 'high'):
+                assert {f'{stem}_low', f'{stem}_high'} <= names, (table_name, name)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', list(FAULTS))
 def test_known_faults_are_found_and_no_others(lab, name):
-    report = validate(lab.frames, getattr(lab, name), truth=lab.truths, inject=1, n_sources=150, denoiser_name=name,
+    report = validate(lab.frames, getattr(lab, name), truth=lab.truths, inject=2, n_sources=150, denoiser_name=name,
                       seed=1, **{**QUICK, 'n_resamples': 300})
     assert sorted(report.failed) == sorted(FAULTS[name]), report.summary()
     if name == 'ideal':
@@ -70,9 +84,34 @@ def test_fault_table_names_tests_that_exist():
 
 def test_small_frame_shows_a_blur(small):
     report = validate(small.frames, small.gaussian_blur, truth=small.truths, denoiser_name='blur', **QUICK)
+    check_column_names(report)
     assert {'flux_moderate', 'growth', 'residual_sources', 'noise_worst'} <= set(report.failed)
     assert report['depth'].verdict == 'not run' and 'injected' in report['depth'].reason
     assert report.meta['denoiser'] == 'blur'
+
+
+def test_flux_fails_if_one_way_to_measure_it_does():
+    bins = {'snr_low': [5.0], 'snr_high': [30.0], 'n': [50]}
+    tables = {'sources': Table({'flux_true': [1.0]}),
+              'flux_bias': vstack([Table({**bins, 'snr_low': [-np.inf]}), Table(bins)]),
+              'recovered_flux': Table({**bins, 'image': ['denoised'], 'bias': [-0.2], 'bias_low': [-0.25],
+                                       'bias_high': [-0.15]})}
+    for name in 'bias', 'bias_truth':
+        for end, value in ('', 0.0), ('_low', -0.01), ('_high', 0.01):
+            tables['flux_bias'][name + end] = value
+    check = {check.name: check for check in make_checks(tables, {})}['flux_moderate']
+    assert check.verdict == 'fail' and check.value == -0.2 and 'injected' in check.reason
+    tables['recovered_flux']['bias_high'] = 0.1   # not surely: then that which is known best
+    check = {check.name: check for check in make_checks(tables, {})}['flux_moderate']
+    assert check.verdict == 'pass' and check.value == 0
+
+
+def test_pulls_of_the_figure_are_those_of_the_verdict(small):
+    report = validate(small.frames[0], small.gaussian_blur, truth=small.truths[0], denoiser_name='blur', **QUICK)
+    pulls = report.tables['pulls']
+    for kind in 'sky', 'sources':
+        rms = np.sqrt(np.mean(np.asarray(pulls['pull'])[pulls['kind'] == kind] ** 2))
+        assert rms == pytest.approx(report[f'uncertainty_{kind}'].value, rel=0.2)
 
 
 def test_without_truth_tests_say_what_they_need(small):
@@ -135,6 +174,7 @@ def test_injection_on_a_small_frame_and_its_progress(small):
     assert denoiser.calls == 1 + 1 + 2   # the frame, the flipped frame, and the injections
     assert {'raw', 'matched filter', 'denoised'} <= set(report.tables['injected']['image'])
     assert len(report.tables['recovered_flux'])
+    check_column_names(report)
     same = validate(small.frames[1], denoiser, inject=2, n_sources=500, seed=5, **QUICK)
     assert same.checks == report.checks
 
@@ -145,6 +185,46 @@ def test_map_to_detect_on_is_used(small):
         return CCDData((ccd.data - SKY) / SIGMA, unit='')
     report = validate(small.frames[1], small.ideal, inject=1, n_sources=40, detection_image=significance, **QUICK)
     assert 'detection image' in report.tables['injected']['image'].tolist()
+
+
+def test_depth_is_that_of_the_deepest_way_to_detect_on_the_result(small):
+    known = {**QUICK, 'inject': 1, 'n_sources': 40}
+    report = validate(small.frames[1], small.ideal, **known)
+    gains = dict(zip(report.tables['depth']['image'], report.tables['depth']['gain']))
+    assert set(gains) == {'raw', 'matched filter', 'denoised', 'denoised / uncertainty', 'detection image'}
+    best = max(('denoised', 'denoised / uncertainty', 'detection image'), key=gains.get)
+    assert report['depth'].value == gains[best] and f'on the {best} map' in report['depth'].reason
+    # Its interval allows for having chosen one of three.
+    assert report.tables['depth'].meta['confidence'] == pytest.approx(1 - 0.01 / 3)
+
+    # Where no uncertainty is stated, or users would not use the map, it is not made.
+    def state_nothing(ccd):
+        return CCDData(small.ideal(ccd).data, unit=ccd.unit)
+    for report, names in ((validate(small.frames[1], state_nothing, **known), set()),
+                          (validate(small.frames[1], small.ideal, detection_image=None, **known),
+                           {'denoised / uncertainty'})):
+        assert set(report.tables['depth']['image']) == {'raw', 'matched filter', 'denoised', *names}
+
+
+def test_denoisers_are_judged_by_the_same_injected_sources(small):
+    """Whatever the options are that have nothing to do with them."""
+    tables = [validate(small.frames[1], denoiser, inject=1, n_sources=10, magnitudes=(-10, -6), seed=4,
+                       **{**QUICK, **options}).tables['injected']
+              for denoiser, options in ((small.ideal, {}), (small.identity, {'thresholds': [3]}))]
+    places = [np.unique(np.stack([table['x'], table['y'], table['flux']]), axis=1) for table in tables]
+    np.testing.assert_array_equal(*places)
+
+
+def test_gain_is_that_of_the_photon_noise(small):
+    """Data in units of four electrons: the noise of a bright star is half of that of as many electrons."""
+    known = {'psf': PSF, 'n_resamples': 100, 'truth': small.truths[0]}
+    errors = []
+    for gain in 1.0, 4.0:
+        report = validate(CCDData(small.frames[0].data, unit='electron'), small.identity, gain=gain, **known)
+        assert report.tables['frames']['noise_source'][0].startswith('gain')
+        sources = report.tables['sources']
+        errors.append(np.asarray(sources['flux_before_err'])[np.argmax(sources['flux_true'])])
+    assert 1.2 < errors[0] / errors[1] <= 2
 
 
 def test_frame_that_fails_does_not_stop_the_others(small, tmp_path, caplog):
@@ -202,6 +282,39 @@ def test_exposures_judge_each_other():
         validate(frames[:3], halve, reference='others', **QUICK)
 
 
+def test_frames_without_sources_say_so(rng):
+    """The other tests are made."""
+    frame = CCDData(rng.normal(SKY, SIGMA, (96, 96)), unit='electron')
+    known = {'denoiser_name': 'copy', **QUICK}
+    for options, reason in (({}, 'no source found on the result above 50 sigma; give a truth'),
+                            ({'truth': np.full((96, 96), SKY)}, 'no source found on the truth above 3 sigma'),
+                            ({'catalog': [Table({'x': [500.0], 'y': [3.0]})]}, 'no source of the catalog lies on'),
+                            ({'psf': None}, 'no isolated star above 10 sigma .*; give psf')):
+        report = validate(frame, lambda ccd: ccd.copy(), **{**known, **options})
+        assert report['growth'].verdict == 'not run' and re.match(reason, report['growth'].reason)
+        assert report['sky_offset'].verdict in ('pass', 'inconclusive')
+    assert report['depth'].reason == report['growth'].reason
+    assert report['flux_bright'].reason == 'fewer than 5 sources above 30 sigma with a known flux'
+
+
+def test_reference_of_another_unit_is_scaled(small):
+    """A level that no unit relates to that of the frame."""
+    reference = CCDData(3e-8 * (small.truths[0] + 40), unit='Jy')
+    report = validate(small.frames[0], small.ideal, reference=reference, **QUICK)
+    other = validate(small.frames[0], small.ideal, reference=CCDData(small.truths[0], unit='electron'), **QUICK)
+    assert report['flux_bright'].value == pytest.approx(other['flux_bright'].value, abs=1e-4)
+
+
+def test_reference_that_does_not_overlap(small):
+    frame, reference = small.frames[0].copy(), CCDData(small.truths[0], unit='electron')
+    for image, place in (frame, 10.0), (reference, 50.0):
+        image.wcs = WCS(naxis=2)
+        image.wcs.wcs.ctype, image.wcs.wcs.crval = ('RA---TAN', 'DEC--TAN'), (place, 0.0)
+        image.wcs.wcs.cdelt, image.wcs.wcs.crpix = (-1e-4, 1e-4), (120, 120)
+    with pytest.raises(ValueError, match='reference must overlap with frame, but covers no pixel of it'):
+        validate(frame, small.ideal, reference=reference, **QUICK)
+
+
 @pytest.mark.parametrize('options, error, match', [
     ({'truth': np.ones((5, 6))}, ValueError, r'truth must have the shape of the frame, \(240, 240\), got \(5, 6\)'),
     ({'truth': np.ones((2, 2)), 'reference': np.ones((2, 2))}, ValueError, 'must not both be given'),
@@ -211,13 +324,31 @@ def test_exposures_judge_each_other():
     ({'psf': make_psf(3.0, half_size=130)}, ValueError, 'psf must not be larger than the frame'),
     ({'thresholds': []}, ValueError, 'thresholds must hold at least one number, got an empty list'),
     ({'thresholds': [3, -1]}, ValueError, 'thresholds must be positive'),
+    ({'thresholds': ['low']}, ValueError, r"thresholds must be positive numbers, got \['low'\]"),
+    ({'truth': np.full((240, 240), np.nan)}, ValueError, 'truth must have a valid pixel'),
+    ({'truth': CCDData(np.ones((240, 240)), unit='s')}, ValueError, 'truth must have a unit that .* electron, got s'),
+    ({'reference': CCDData(np.full((240, 240), np.nan), unit='adu')}, ValueError, 'reference must have a valid pixel'),
+    ({'psf': -1}, ValueError, 'psf must be .* a positive FWHM in pixels, got -1'),
+    ({'psf': np.nan}, ValueError, 'psf must be .* a positive FWHM in pixels, got nan'),
+    ({'psf': 200.0}, ValueError, r'psf must not be larger than the frame, \(240, 240\), got a FWHM of 200 pixels'),
+    ({'psf': 'star.fits'}, TypeError, 'psf must be a PSF, an array or a model'),
+    ({'catalog': Table({'ra': [1.0]})}, ValueError, r"catalog must have the columns x and y, got \['ra'\]"),
+    ({'catalog': np.array([[np.nan, 1]])}, ValueError, 'catalog must be finite, got 1 positions that are not'),
+    ({'magnitudes': (-6, -12)}, ValueError, r'magnitudes must be the brightest and the faintest.* got \(-6, -12\)'),
+    ({'magnitudes': 3}, ValueError, 'magnitudes must be the brightest and the faintest.* got 3'),
+    ({'inject': 'all'}, ValueError, "inject must be an integer of at least 0, got 'all'"),
+    ({'confidence': 'high'}, TypeError, "confidence must be a number, got 'high'"),
+    ({'gain': -1, 'noise': None}, ValueError, 'gain must be finite and positive, got -1'),
+    ({'limits': {'depth': 3}}, ValueError, r"limits\['depth'\] must be the lowest and the highest number, .* got 3"),
+    ({'limits': {'fwhm': (1, -1)}}, ValueError, r"limits\['fwhm'\] must be .* got \(1, -1\)"),
     ({'inject': -1}, ValueError, 'inject must be an integer of at least 0, got -1'),
     ({'n_sources': 0}, ValueError, 'n_sources must be an integer of at least 1, got 0'),
     ({'n_resamples': 10}, ValueError, 'n_resamples must be an integer of at least 100, got 10'),
     ({'confidence': 1.0}, ValueError, 'confidence must be from 0.5 to below 1, got 1.0'),
     ({'galaxies': 2}, ValueError, 'galaxies must be a fraction'),
     ({'radius': 0}, ValueError, 'radius must be positive, got 0'),
-    ({'detection_image': 3}, TypeError, 'detection_image must be a function'),
+    ({'detection_image': 3}, TypeError, "detection_image must be 'auto', None or a function of .*, got int"),
+    ({'detection_image': 'peaks'}, TypeError, "detection_image must be 'auto', None or a function of .*, got 'peaks'"),
     ({'limits': {'fluxes': (0, 1)}}, ValueError, 'limits must be of container, .* got fluxes'),
     ({'names': ['a', 'b']}, ValueError, 'names must have one name for each of the 1 frames, got 2')])
 def test_bad_input(small, options, error, match):
@@ -258,11 +389,14 @@ def test_frame_without_sources_says_so():
 def test_limits_can_be_changed(small):
     report = validate(small.frames[0], small.gaussian_blur, truth=small.truths[0], limits={'growth': (-1, 1)}, **QUICK)
     assert report['growth'].verdict == 'pass' and report['growth'].limits == (-1, 1)
+    # Without a limit on one side or both, nothing fails there.
+    report = validate(small.frames[0], small.gaussian_blur, truth=small.truths[0], **QUICK,
+                      limits={name: (None, None) for name in LIMITS})
+    assert not report.failed and report['flux_moderate'].verdict == report['uncertainty_sky'].verdict == 'pass'
     assert [check.name for check in make_checks({}, {})] == list(LIMITS)
 
 
 def test_average_of_rows_adds_errors_in_quadrature():
-    from astropy.table import Table
     parts = [Table({'k': [1, 2], 'n': [n, n], 'a': [a, np.nan], 'a_low': [a - 1, np.nan], 'a_high': [a + 1, np.nan],
                     'name': ['x', 'y']}) for n, a in ((30, 1.0), (10, 5.0))]
     table = average_tables(parts, ('k',))

@@ -145,7 +145,7 @@ def test_residuals_of_an_ideal_result(seen):
     white = residual_whiteness(seen.before, seen.after, noise=seen.noise, brightness=seen.truth)
     assert white.meta['p_value'] > 1e-3
     for row in residual_correlation(seen.before, seen.after, brightness=seen.truth, noise=seen.noise, seed=1):
-        assert abs(row['value'] / row['err']) < 3.5
+        assert abs(row['value'] / row['value_err']) < 3.5
 
 
 def test_residuals_of_the_identity(seen):
@@ -169,7 +169,7 @@ def test_residuals_of_filters(seen, blur):
     assert bright['variance_ratio'] > 1.5 and z(bright, 'excess', 1) > 3
     assert residual_whiteness(seen.before, after, noise=seen.noise).meta['p_value'] < 1e-6
     share = residual_correlation(seen.before, after, brightness=seen.truth, noise=seen.noise, seed=1)[2]
-    assert share['measure'] == 'share' and share['value'] / share['err'] > 4
+    assert share['measure'] == 'share' and share['value'] / share['value_err'] > 4
 
 
 def test_uncertainty(seen):
@@ -229,4 +229,4 @@ def test_a_real_frame(data_path):
     total = summarize_sky_offset(sky_offset(frame, blurred + 0.05 * total.meta['sigma']), seed=1)[0]
     assert total['offset'] == pytest.approx(0.05, abs=0.02)
     share = residual_correlation(frame, blurred, seed=1)[2]
-    assert share['value'] / share['err'] > 3
+    assert share['value'] / share['value_err'] > 3

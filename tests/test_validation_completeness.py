@@ -28,10 +28,10 @@ def test_bins(rng):
     inside = (mag >= 20) & (mag < 21)
     assert table['n_detected'][1] == detected[inside].sum()
     assert table['mag'][1] == pytest.approx(mag[inside].mean())
-    assert (table['completeness_lo'] <= table['completeness']).all()
-    assert (table['completeness_hi'] >= table['completeness']).all()
+    assert (table['completeness_low'] <= table['completeness']).all()
+    assert (table['completeness_high'] >= table['completeness']).all()
     empty = measure_completeness(mag, detected, bins=[10, 11, 30])
-    assert np.isnan(empty['completeness'][0]) and np.isnan(empty['completeness_lo'][0]) and empty['mag'][0] == 10.5
+    assert np.isnan(empty['completeness'][0]) and np.isnan(empty['completeness_low'][0]) and empty['mag'][0] == 10.5
 
 
 @pytest.mark.parametrize('confidence', [0.6827, 0.95])
@@ -42,7 +42,7 @@ def test_binomial_intervals_cover_at_their_rate(rng, confidence):
     detected = rng.uniform(size=(repeats, n)) < truth[:, None]
     mag = np.repeat(np.arange(repeats, dtype=float), n)
     table = measure_completeness(mag, detected.ravel(), bins=np.arange(repeats + 1) - 0.5, confidence=confidence)
-    covered = (table['completeness_lo'] <= truth) & (truth <= table['completeness_hi'])
+    covered = (table['completeness_low'] <= truth) & (truth <= table['completeness_high'])
     assert np.mean(covered) == pytest.approx(confidence, abs=0.015)
 
 
@@ -51,8 +51,8 @@ def test_errors_of_the_fit_cover_at_their_rate(errors):
     repeats, pulls = (300, []) if errors == 'hessian' else (40, [])
     for seed in range(repeats):
         fit = fit_completeness(*_sources(np.random.default_rng(seed), 400), errors=errors, n_bootstrap=30, seed=seed)
-        pulls.append([(fit.m50 - 21) / fit.m50_error, (fit.m90 - 21 + 0.2 * np.log(9)) / fit.m90_error,
-                      (fit.width - 0.2) / fit.width_error])
+        pulls.append([(fit.m50 - 21) / fit.m50_err, (fit.m90 - 21 + 0.2 * np.log(9)) / fit.m90_err,
+                      (fit.width - 0.2) / fit.width_err])
     pulls = np.array(pulls)
     assert np.mean(np.abs(pulls) < 1, axis=0) == pytest.approx([0.68] * 3, abs=4 * np.sqrt(0.22 / repeats))
     assert np.abs(pulls.mean(axis=0)).max() < 0.1 + 3 / np.sqrt(repeats)
@@ -69,7 +69,7 @@ def test_fit_evaluates_and_is_reproducible(rng):
 def test_sharp_edge_has_a_fit():
     mag = np.linspace(20, 22, 201)
     fit = fit_completeness(mag, mag < 21.005)
-    assert fit.m50 == pytest.approx(21.005, abs=0.01) and 0 < fit.width < 0.05 and np.isfinite(fit.m50_error)
+    assert fit.m50 == pytest.approx(21.005, abs=0.01) and 0 < fit.width < 0.05 and np.isfinite(fit.m50_err)
 
 
 def test_snr_is_that_of_the_least_squares_flux(rng):
@@ -94,14 +94,14 @@ def test_matched_filter_agrees_with_theory(fwhm, threshold):
     significance = matched_filter(frame, psf, sigma=sigma, background=50.0)
     at = significance[sources['y'].value.astype(int), sources['x'].value.astype(int)]
     fit = fit_completeness(sources['mag'], at > threshold)
-    assert fit.m50_error < 0.02
+    assert fit.m50_err < 0.02
     assert fit.m50 == pytest.approx(expected, abs=0.05)
     # The whole curve, too: the pulls of the binned fractions.
     table = measure_completeness(sources['mag'], at > threshold, bins=10)
     theory = [np.mean(matched_filter_completeness(sources['mag'][(sources['mag'] >= low) & (sources['mag'] <= high)],
                                                   psf, sigma, threshold))
-              for low, high in zip(table['mag_lo'], table['mag_hi'])]
-    assert np.all((table['completeness_lo'] - 0.05 < theory) & (theory < table['completeness_hi'] + 0.05))
+              for low, high in zip(table['mag_low'], table['mag_high'])]
+    assert np.all((table['completeness_low'] - 0.05 < theory) & (theory < table['completeness_high'] + 0.05))
 
 
 def test_recovery_agrees_with_theory():
@@ -113,7 +113,7 @@ def test_recovery_agrees_with_theory():
                                   magnitudes=(expected - 1, expected + 1), blank=None, seed=5)
     rows = recovery.injected[recovery.injected['image'] == 'matched filter']
     fit = fit_completeness(rows['mag'], rows['score'] > 5)
-    assert fit.m50_error < 0.02
+    assert fit.m50_err < 0.02
     # The same logistic curve through what theory expects of each source at a fitted position.
     chance = matched_filter_completeness(rows['mag'], psf, sigma, 5.0, position='fitted')
     assert fit.m50 == pytest.approx(logistic_fit(rows['mag'].value, chance)[0], abs=0.05)

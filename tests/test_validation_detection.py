@@ -136,7 +136,7 @@ def test_false_rates_of_flipped_and_blank_frames_agree():
               *(sweep_thresholds(images[0], [2.5, 3.0], blank=image, confidence=0.999) for image in images[1:])]
     for one in sweeps:
         for other in sweeps:
-            assert (one['false_per_megapixel_lo'] < other['false_per_megapixel_hi']).all()
+            assert (one['false_per_megapixel_low'] < other['false_per_megapixel_high']).all()
     assert sweeps[0]['false_per_megapixel'].unit == '1 / Mpix'
     assert [sweep.meta['false_from'] for sweep in sweeps] == ['truth', 'blank', 'blank']
 
@@ -162,7 +162,7 @@ def test_sweep_counts():
     assert sweep['false_per_megapixel'].value.tolist() == pytest.approx([400, 400, 0, 0])
     total = combine_sweeps([sweep, sweep])
     assert total['tp'].tolist() == [6, 4, 4, 0] and total['f1'].tolist() == sweep['f1'].tolist()
-    assert (total['recall_hi'] - total['recall_lo'] < sweep['recall_hi'] - sweep['recall_lo']).all()
+    assert (total['recall_high'] - total['recall_low'] < sweep['recall_high'] - sweep['recall_low']).all()
     # Against blanks only: what is more than there is false.
     blank = np.zeros((50, 100))
     blank[10, 10] = 4.0
@@ -180,7 +180,7 @@ def test_sweep_is_consistent(seed):
     assert (sweep['tp'] + sweep['fp'] == sweep['n_detected']).all()
     assert (sweep['tp'] + sweep['fn'] == len(truth)).all()
     assert (np.diff(sweep['n_detected']) <= 0).all()
-    assert ((sweep['precision_lo'] <= sweep['precision']) | np.isnan(sweep['precision'])).all()
+    assert ((sweep['precision_low'] <= sweep['precision']) | np.isnan(sweep['precision'])).all()
 
 
 def test_noise_detections_are_those_of_the_field():
@@ -189,11 +189,24 @@ def test_noise_detections_are_those_of_the_field():
     counts = noise_detections(lambda ccd: ccd, PSF_STAMP, 2.0, thresholds=[3.0, 3.5], shape=(512, 512), n_frames=3,
                               seed=1)
     row = counts[(counts['image'] == 'matched filter') & (counts['threshold'] == 3.5)][0]
-    assert row['per_megapixel_lo'] < _expected_peaks(PSF_STAMP, 3.5) * 1.1 and row['per_megapixel_hi'] > 60
+    assert row['per_megapixel_low'] < _expected_peaks(PSF_STAMP, 3.5) * 1.1 and row['per_megapixel_high'] > 60
     assert counts.meta['correlated'] is False
     correlated = noise_detections(lambda ccd: ccd, PSF_STAMP, 2.0, thresholds=[3.5], n_frames=1, seed=1,
                                   kernel=np.ones((2, 2)))
     assert correlated[correlated['image'] == 'matched filter']['n'][0] > 10 * row['n'] and correlated.meta['correlated']
+
+
+def test_sources_to_be_ignored_are_neither_found_nor_false():
+    image = np.zeros((40, 40))
+    for x, y, height in (10, 10, 9.0), (25, 10, 6.0), (10, 30, 7.0), (30, 30, 5.0):
+        image[y, x] = height
+    truth, ignore = [(10, 10), (20, 20)], [(25, 11), (10, 10)]
+    plain = sweep_thresholds(image, [4], truth=truth)[0]
+    sweep = sweep_thresholds(image, [4], truth=truth, ignore=ignore)[0]
+    assert (plain['tp'], plain['fp'], plain['fn']) == (1, 3, 1)
+    # What is true stays true, though it is near one of them.
+    assert (sweep['tp'], sweep['fp'], sweep['fn'], sweep['n_detected']) == (1, 2, 1, 3)
+    assert sweep['precision'] == pytest.approx(1 / 3)
 
 
 def test_noise_frame(rng):

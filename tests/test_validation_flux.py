@@ -101,9 +101,9 @@ def test_psf_fluxes_of_blended_stars_are_exact():
 def test_errors_of_fluxes_are_right(field):
     for method in 'aperture', 'psf':
         pulls = field.compare(field.after, method=method)
-        scatter = np.std((pulls['flux_before'] - pulls['flux_true']) / pulls['err_before'])
+        scatter = np.std((pulls['flux_before'] - pulls['flux_true']) / pulls['flux_before_err'])
         assert scatter == pytest.approx(1, abs=0.22)   # three standard errors of 100 sources
-        after = np.std((pulls['flux_after'] - pulls['flux_true']) / pulls['err_after'])
+        after = np.std((pulls['flux_after'] - pulls['flux_true']) / pulls['flux_after_err'])
         assert after == pytest.approx(1, abs=0.22)
 
 
@@ -147,7 +147,7 @@ def test_one_percent_on_bright_stars(field):
     assert bias['bias'][-1] == pytest.approx(0.01, abs=0.003) and z(bias[-1], 'bias') > 4
     assert all(abs(z(row, 'bias')) < 3.5 for row in bias[1:-1] if row['n'])
     slope = {row['measure']: row for row in flux_correlation(field.compare(fault), seed=1)}['slope']
-    assert (slope['value'] - 1) / slope['err'] > 6
+    assert (slope['value'] - 1) / slope['value_err'] > 6
 
 
 def test_blur_and_removed_sources(field):
@@ -246,7 +246,7 @@ def test_psf_fwhm():
 @pytest.mark.parametrize(('change', 'message'), [
     ({'positions': np.zeros((0, 2))}, 'positions must hold at least one source, got none'),
     ({'positions': [(np.nan, 1)]}, 'positions must be finite'),
-    ({'positions': [1, 2, 3]}, 'positions must be a table or of shape'),
+    ({'positions': [1, 2, 3]}, 'positions must be a table with the columns x and y or of shape'),
     ({'positions': Table({'a': [1]})}, "positions must have the columns x and y, got \\['a'\\]"),
     ({'truth': np.ones((5, 5))}, 'truth must have the shape of before, .*got \\(5, 5\\)'),
     ({'psf': make_psf(90, half_size=200)}, 'psf must not be larger than the image, .*got \\(401, 401\\)'),

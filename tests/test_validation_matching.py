@@ -92,9 +92,9 @@ def test_many_sources(rng):
     (([[0, 0]], [[0, 0]], 0), {}, 'radius must be a positive number of pixels, got 0'),
     (([[0, 0]], [[0, 0]], np.nan), {}, 'radius must be a positive number of pixels, got nan'),
     (([[0, 0]], [[0, 0]], 1), {'method': 'nearest'}, "method must be 'mutual' or 'optimal', got 'nearest'"),
-    (([[0, 0, 0]], [[0, 0]], 1), {}, r'detected must be a table .* got one of shape \(1, 3\)'),
+    (([[0, 0, 0]], [[0, 0]], 1), {}, r'detected must be a table .* got shape \(1, 3\)'),
     ((Table({'a': [1]}), [[0, 0]], 1), {}, r"detected must have the columns x and y, got \['a'\]"),
-    (([[0, 0]], [[0, np.nan]], 1), {}, 'truth must have finite positions, got 1 that are not')])
+    (([[0, 0]], [[0, np.nan]], 1), {}, 'truth must be finite, got 1 positions that are not')])
 def test_errors(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         match_sources(*arguments, **options)

@@ -38,6 +38,28 @@ def test_bootstrap_coverage(statistic, true, n, confidence):
 
 
 @pytest.mark.parametrize('statistic', ['mean', 'median', 'rms', 'scatter'])
+def test_bootstrap_of_many_groups(statistic, monkeypatch):
+    """Of more groups than are resampled one by one."""
+    from astropy_n2v.validation import statistics
+    monkeypatch.setattr(statistics, '_MAX_GROUPS', 150)
+    true = 0 if statistic in ('mean', 'median') else 1
+    rate, _ = coverage(statistic, true, n=400, confidence=0.95, grouped=True, trials=150)
+    assert abs(rate - 0.95) < 3 * np.sqrt(0.95 * 0.05 / 150) + 0.015
+
+
+def test_intervals_of_large_images_take_little_memory():
+    import tracemalloc
+    values = np.random.default_rng(0).normal(size=200_000)
+    groups = np.arange(values.size) // 10
+    tracemalloc.start()
+    estimate = bootstrap_interval(values, 'mean', groups=groups, n_resamples=1000, seed=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert estimate.error == pytest.approx(1 / np.sqrt(values.size), rel=0.15)
+    assert peak < 60e6   # 20000 groups with 1000 weights each would be 160 MB
+
+
+@pytest.mark.parametrize('statistic', ['mean', 'median', 'rms', 'scatter'])
 def test_bootstrap_of_groups(statistic):
     true = 0 if statistic in ('mean', 'median') else 1
     rate, false_alarms = coverage(statistic, true, n=80, confidence=0.6827, grouped=True, trials=150)

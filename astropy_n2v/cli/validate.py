@@ -86,7 +86,6 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
       astropy-n2v validate exposures/*.fits --reference others --report validation
     """
     from ..batch import describe_error
-    from ..detection import detection_image
     from ..io import read_fits_images
     from ..validation import validate
     ignore_bits = parse_bits(ignore_bits)
@@ -97,7 +96,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
             report.begin(file)
             try:
                 images = read_fits_images(file, list(ext) or None, ignore_bits=ignore_bits)
-                frames += [_with_noise(image, gain, readnoise) for image in images]
+                frames += images
                 names += [f'{file}[{n + 1}]' if len(images) > 1 else file for n in range(len(images))]
                 parents += [i] * len(images)
             except (OSError, ValueError, TypeError) as error:
@@ -114,8 +113,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
                 frames, denoiser, names=names, denoiser_name=name, report_dir=report_dir, overwrite=overwrite,
                 truth=_of_parents('--truth', truth, parents, len(files)),
                 reference='others' if others else _of_parents('--reference', reference, parents, len(files)),
-                psf=_read_psf(psf), seed=seed,
-                detection_image=detection_image, progress_bar=report.progress_bar,
+                psf=_read_psf(psf), gain=gain, readnoise=readnoise, seed=seed, progress_bar=report.progress_bar,
                 **given(thresholds=thresholds or None, **options))
         except (OSError, ValueError, TypeError) as error:
             raise click.ClickException(describe_error(error)) from error
@@ -130,14 +128,6 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
             report.result(f'report: {os.path.join(report_dir, "report.html")}')
     if bad or failed_frames or (strict and not result.passed):
         ctx.exit(1)
-
-
-def _with_noise(image, gain, readnoise):
-    """A frame that says by its header what the command line says of its noise."""
-    for keyword, value in ('GAIN', gain), ('RDNOISE', readnoise):
-        if value is not None:
-            image.header[keyword] = value
-    return image
 
 
 def _read_psf(text):

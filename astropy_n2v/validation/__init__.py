@@ -16,6 +16,7 @@ from .injection import *  # noqa: F403
 from .judge import *  # noqa: F403
 from .matching import *  # noqa: F403
 from .metrics import *  # noqa: F403
+from .noise_frames import *  # noqa: F403
 from .photometry import *  # noqa: F403
 from .psf import *  # noqa: F403
 from .recovery import *  # noqa: F403

@@ -9,7 +9,7 @@ from astropy.table import Table
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
-from .matching import _positions
+from .inputs import position_array
 
 __all__ = ['draw_sources', 'injection_positions']
 
@@ -98,7 +98,7 @@ def _allowed_test(shape, mask, avoid, avoid_radius, border):
             raise ValueError(f'mask must have the shape of the frame, {tuple(shape)}, got {mask.shape}')
         if mask.any():
             distance = distance_transform_edt(~mask)
-    others = None if avoid is None else _positions('avoid', avoid)
+    others = None if avoid is None else position_array('avoid', avoid)
     tree = cKDTree(others) if others is not None and len(others) else None
 
     def allowed(xy):
@@ -155,7 +155,7 @@ def draw_sources(positions, magnitudes, *, zeropoint=0.0, galaxies=0.0, r_eff=(1
     >>> bool((sources['flux'] <= 100).all())
     True
     """
-    xy = _positions('positions', positions)
+    xy = position_array('positions', positions)
     bright, faint = magnitudes
     if not (np.isfinite([bright, faint]).all() and bright <= faint):
         raise ValueError(f'magnitudes must be the brightest and the faintest, in this order, got {magnitudes}')

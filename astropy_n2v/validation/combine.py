@@ -13,11 +13,11 @@ from astropy.utils.exceptions import AstropyUserWarning
 from .completeness import measure_completeness
 from .depth import compare_depth
 from .flux import flux_bias, flux_correlation
-from .recovery import Recovery
+from .recovery import MAPS_BEFORE, Recovery
 from .shapes import shape_change
 from .statistics import bootstrap_interval
 from .sweep import combine_sweeps
-from .task import BRIGHT_SNR
+from .task import BRIGHT_SNR, thresholds_of
 
 __all__ = ['FLUX_BINS', 'average_tables', 'combine_frames']
 
@@ -89,6 +89,7 @@ def combine_frames(names, measured, options, seed):
 
 
 def _stack(parts):
+    """The rows of all frames, and whose they are."""
     for name, part in parts:
         part['frame'] = np.full(len(part), name, dtype=f'U{max(len(name), 1)}')
     table = vstack([part for _, part in parts], metadata_conflicts='silent')
@@ -106,8 +107,8 @@ def average_tables(tables, keys, *, weights='n'):
     keys : tuple of str
         Columns that name a row. Rows that are missing in some tables are averaged over the others.
     weights : {'n', 'interval'}, optional
-        Weighted by the numbers ``n`` that they rest on, or by the inverse square of the interval from ``low`` to
-        ``high``.
+        Weighted by the numbers ``n`` that they rest on, or by the inverse square of the interval from ``value_low``
+        to ``value_high``.
 
     Returns
     -------
@@ -144,19 +145,19 @@ def _rounded(column):
 
 
 def _average(name, members, names, weighting):
+    """One value of an averaged row."""
     values = np.array([values_of(table, name)[i] for table, i in members])
     if values.dtype.kind not in 'fiu':
         return values[0]
     if name in ('n', 'n_pixels'):
         return int(values.sum())
     if weighting == 'interval':
-        half = np.array([values_of(table, 'high')[i] - values_of(table, 'low')[i] for table, i in members])
-        weights = 1 / np.maximum(half, 1e-12) ** 2
-        base = 'value' if name in ('low', 'high') else None
+        width = np.array([values_of(table, 'value_high')[i] - values_of(table, 'value_low')[i] for table, i in members])
+        weights = 1 / np.maximum(width, 1e-12) ** 2
     else:
         weights = np.array([values_of(table, 'n')[i] if 'n' in names else 1.0 for table, i in members], dtype=float)
-        base = next((name[:-len(end)] for end in ('_low', '_high')
-                     if name.endswith(end) and name[:-len(end)] in names), None)
+    base = next((name[:-len(end)] for end in ('_low', '_high')
+                 if name.endswith(end) and name[:-len(end)] in names), None)
     centre = values if base is None else np.array([values_of(table, base)[i] for table, i in members])
     good = np.isfinite(values) & np.isfinite(centre) & (weights > 0)
     # Value and interval are of the same frames.
@@ -167,7 +168,7 @@ def _average(name, members, names, weighting):
     if not good.any():
         return values[0]
     weights = weights[good] / weights[good].sum()
-    if name in ('error', 'significance') or name.endswith('_err'):
+    if name == 'significance' or name.endswith('_err'):
         # Errors of independent frames; what is in units of them grows as they shrink.
         power = np.sqrt(np.sum(weights ** 2))
         return float(np.sum(weights * values[good]) * (1 / power if name == 'significance' else power))
@@ -203,6 +204,7 @@ def recovery_of(measured):
 
 
 def _recovery_of(tables):
+    """The injections into one frame, from its tables."""
     injected, false, searched = tables['injected'].copy(), tables['false'].copy(), tables['searched']
     known = {name: values_of(searched, name)[0] for name in searched.colnames}
     for table in injected, false:
@@ -223,9 +225,11 @@ def _combine_recovery(tables, measured, reasons, options, common):
             tables['sweep'] = _sweep_injected(recovery, options)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyUserWarning)   # of maps without a depth, which the table shows
+            # The best of several maps of the result is judged.
+            tried = max(1, sum(name not in MAPS_BEFORE for name in recovery.images))
             tables['depth'] = compare_depth(
-                recovery, false_rate=options['false_rate'], confidence=options['confidence'],
-                n_bootstrap=max(200, options['n_resamples'] // 4), seed=common['seed'])
+                recovery, false_rate=options['false_rate'], confidence=1 - (1 - options['confidence']) / tried,
+                n_bootstrap=max(200, options['n_resamples']), seed=common['seed'])
     except ValueError as error:
         reasons['depth'] = str(error)
         return
@@ -269,7 +273,7 @@ def _sweep_injected(recovery, options):
     rows = []
     for name in recovery.images:
         mine, false = score[images == name], false_score[false_images == name]
-        for threshold in options['thresholds']:
+        for threshold in thresholds_of(name, options['thresholds']):
             if threshold < recovery.injected.meta['floor'][name]:
                 continue   # nothing below was kept
             found = int(np.sum(mine > threshold))

@@ -32,6 +32,7 @@ def check_fraction(name, value):
 
 
 def _magnitudes(mag, detected):
+    """Magnitudes and detections as arrays that agree."""
     mag = np.asarray(getattr(mag, 'value', mag), dtype=float)
     detected = np.asarray(detected)
     if mag.ndim != 1 or detected.shape != mag.shape:
@@ -62,9 +63,9 @@ def measure_completeness(mag, detected, *, bins=10, confidence=0.95):
     Returns
     -------
     `~astropy.table.Table`
-        One row a bin, with ``mag_lo``, ``mag_hi`` (its edges), ``mag`` (mean of its sources; the
-        centre of an empty one), ``n``, ``n_detected``, ``completeness``, ``completeness_lo`` and
-        ``completeness_hi`` (Wilson's binomial interval, `astropy.stats.binom_conf_interval`);
+        One row a bin, with ``mag_low``, ``mag_high`` (its edges), ``mag`` (mean of its sources; the
+        centre of an empty one), ``n``, ``n_detected``, ``completeness``, ``completeness_low`` and
+        ``completeness_high`` (Wilson's binomial interval, `astropy.stats.binom_conf_interval`);
         NaN in empty bins.
 
     Raises
@@ -95,8 +96,8 @@ def measure_completeness(mag, detected, *, bins=10, confidence=0.95):
     low, high = wilson_interval(k, n, confidence)
     fraction = np.where(some, k / np.maximum(n, 1), np.nan)
     return Table([edges[:-1] * u.mag, edges[1:] * u.mag, centre * u.mag, n, k, fraction, low, high],
-                 names=('mag_lo', 'mag_hi', 'mag', 'n', 'n_detected', 'completeness', 'completeness_lo',
-                        'completeness_hi'),
+                 names=('mag_low', 'mag_high', 'mag', 'n', 'n_detected', 'completeness', 'completeness_low',
+                        'completeness_high'),
                  meta={'confidence': confidence, 'interval': 'Wilson'})
 
 
@@ -107,22 +108,30 @@ class CompletenessFit:
 
     Parameters
     ----------
-    m50, m50_error : float
+    m50, m50_err : float
         Magnitude of 50 % completeness and its standard error.
-    m90, m90_error : float
+    m90, m90_err : float
         Magnitude of 90 % completeness and its standard error.
-    width, width_error : float
+    width, width_err : float
         Scale of the fall, in magnitudes.
     n, n_detected : int
         Sources that were there, and found.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation import CompletenessFit
+    >>> fit = CompletenessFit(m50=22.0, m50_err=0.1, m90=21.3, m90_err=0.1, width=0.3, width_err=0.05, n=90,
+    ...                       n_detected=50)
+    >>> float(fit(22.0))
+    0.5
     """
 
     m50: float
-    m50_error: float
+    m50_err: float
     m90: float
-    m90_error: float
+    m90_err: float
     width: float
-    width_error: float
+    width_err: float
     n: int = field(repr=False)
     n_detected: int = field(repr=False)
 
@@ -212,7 +221,7 @@ def fit_completeness(mag, detected, *, errors='hessian', n_bootstrap=200, seed=N
     >>> rng = np.random.default_rng(0)
     >>> mag = rng.uniform(18, 24, 2000)
     >>> fit = fit_completeness(mag, rng.uniform(size=2000) < 1 / (1 + np.exp((mag - 21) / 0.3)))
-    >>> bool(abs(fit.m50 - 21) < 3 * fit.m50_error)
+    >>> bool(abs(fit.m50 - 21) < 3 * fit.m50_err)
     True
     """
     mag, detected = _magnitudes(mag, detected)
@@ -225,8 +234,8 @@ def fit_completeness(mag, detected, *, errors='hessian', n_bootstrap=200, seed=N
     if not np.isfinite(m50):
         raise ValueError('detected must fall with magnitude, got as many faint sources found as bright ones')
     if errors == 'hessian':
-        m90_error = np.sqrt(covariance[0, 0] + _LOGIT90 ** 2 * covariance[1, 1] - 2 * _LOGIT90 * covariance[0, 1])
-        m50_error, width_error = np.sqrt(np.diag(covariance))
+        m90_err = np.sqrt(covariance[0, 0] + _LOGIT90 ** 2 * covariance[1, 1] - 2 * _LOGIT90 * covariance[0, 1])
+        m50_err, width_err = np.sqrt(np.diag(covariance))
     else:
         if not n_bootstrap >= 2:
             raise ValueError(f'n_bootstrap must be at least 2, got {n_bootstrap}')
@@ -234,10 +243,10 @@ def fit_completeness(mag, detected, *, errors='hessian', n_bootstrap=200, seed=N
         samples = [logistic_fit(mag, detected, rng.multinomial(mag.size, np.full(mag.size, 1 / mag.size)))[:2]
                    for _ in range(n_bootstrap)]
         m50s, widths = np.array(samples).T
-        m50_error, width_error = np.nanstd(m50s, ddof=1), np.nanstd(widths, ddof=1)
-        m90_error = np.nanstd(m50s - _LOGIT90 * widths, ddof=1)
-    return CompletenessFit(float(m50), float(m50_error), float(m50 - _LOGIT90 * width), float(m90_error),
-                           float(width), float(width_error), mag.size, int(detected.sum()))
+        m50_err, width_err = np.nanstd(m50s, ddof=1), np.nanstd(widths, ddof=1)
+        m90_err = np.nanstd(m50s - _LOGIT90 * widths, ddof=1)
+    return CompletenessFit(float(m50), float(m50_err), float(m50 - _LOGIT90 * width), float(m90_err),
+                           float(width), float(width_err), mag.size, int(detected.sum()))
 
 
 def _unit_snr(psf, sigma):

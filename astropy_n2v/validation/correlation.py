@@ -179,7 +179,7 @@ def autocorrelation(image, *, truth=None, select=None, mask=None, max_lag=8):
     Returns
     -------
     `~astropy.table.Table`
-        For each lag of the upper half plane: dy, dx, correlation, error (its scatter for white noise,
+        For each lag of the upper half plane: dy, dx, correlation, correlation_err (its scatter for white noise,
         ``n**-0.5``), significance, n (pairs). ``meta``: max_lag, variance, chi2, n_lags and p_value of the
         hypothesis of white noise, and effective_area, the sum of all correlations: the variance
         of the mean of many pixels is that many times larger than for independent pixels.
@@ -225,8 +225,8 @@ def correlate(deviation, good, max_lag):
         error = 1 / np.sqrt(n)
     z = correlation / error
     total = float(np.nansum(z ** 2))
-    table = Table({'dy': dy, 'dx': dx, 'correlation': correlation, 'error': error, 'significance': z,
-                   'n': n.astype(int)},
+    table = Table({'dy': dy, 'dx': dx, 'correlation': correlation, 'correlation_err': error,
+                   'significance': z, 'n': n.astype(int)},
                   meta={'max_lag': max_lag, 'variance': float(variance), 'chi2': total, 'n_lags': int(z.size),
                         'p_value': float(chi2_distribution.sf(total, z.size)),
                         'effective_area': float(1 + 2 * np.nansum(correlation))})

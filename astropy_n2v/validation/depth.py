@@ -19,6 +19,7 @@ _CELL = 64   # pixels: false detections of one such cell are resampled together
 
 
 def _scores(name, values):
+    """Scores as an array of those that are finite."""
     values = np.asarray(values, dtype=float)
     if values.ndim != 1:
         raise ValueError(f'{name} must be one-dimensional, got shape {values.shape}')
@@ -113,6 +114,7 @@ def threshold_at_purity(scores, false_scores, purity, *, area_ratio=1.0, floor=0
 
 
 def _purity_threshold(scores, weights, false_scores, false_weights, purity, area_ratio, floor):
+    """The lowest threshold of a purity, for weighted scores."""
     if scores.size == 0:
         return np.inf
     order = np.argsort(-scores)
@@ -141,6 +143,7 @@ class _Sample:
         self.false, self.cell = false[order], cells[select][order]
 
     def threshold(self, weights, cell_weights, allowed, purity, area_ratio):
+        """The threshold of a rate or a purity, with sources and cells weighted."""
         false_weights = cell_weights[self.cell]
         if purity is None:
             return _rate_threshold(self.false, false_weights, allowed, self.floor)
@@ -195,7 +198,7 @@ def compare_depth(recovery, *, false_rate=None, purity=None, reference='matched 
         A row a map: ``image``, ``threshold``, ``false_per_megapixel`` and ``purity`` at it, ``n``,
         ``n_detected``, ``chance`` (the fraction of places at which something is found without the
         injection), ``m50`` and ``m90`` (50 and 90 % completeness), and ``gain``, m50 minus that of the
-        reference; the last three with ``_lo`` and ``_hi``. Meta: ``reference``, ``false_rate``,
+        reference; the last three with ``_low`` and ``_high``. Meta: ``reference``, ``false_rate``,
         ``purity``, ``confidence``, ``n_bootstrap``, ``blank``.
 
     Raises
@@ -280,6 +283,7 @@ def _depths(samples, weights, cell_weights, options):
 
 
 def _depth_table(samples, best, draws, at, recovery, meta):
+    """The table of `compare_depth`."""
     ends = 50 * (1 - meta['confidence']), 50 * (1 + meta['confidence'])
     rows = []
     for k, sample in enumerate(samples):
@@ -297,7 +301,7 @@ def _depth_table(samples, best, draws, at, recovery, meta):
             drawn = drawn[np.isfinite(drawn)]
             row += [value, *(np.percentile(drawn, ends) if drawn.size and np.isfinite(value) else (np.nan, np.nan))]
         rows.append(row)
-    magnitudes = [f'{name}{end}' for name in ('m50', 'm90', 'gain') for end in ('', '_lo', '_hi')]
+    magnitudes = [f'{name}{end}' for name in ('m50', 'm90', 'gain') for end in ('', '_low', '_high')]
     table = Table(rows=rows, names=('image', 'threshold', 'false_per_megapixel', 'purity', 'n', 'n_detected',
                                     'chance', *magnitudes), meta=meta)
     table['false_per_megapixel'].unit = PER_MEGAPIXEL

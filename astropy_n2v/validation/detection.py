@@ -25,6 +25,7 @@ _METHODS = ('peaks', 'daofind', 'segmentation')
 
 
 def _source_table(x, y, score, threshold, method, **columns):
+    """Sources by falling score, as all methods return them."""
     order = np.argsort(-np.asarray(score, dtype=float), kind='stable')
     table = Table([np.arange(1, len(order) + 1), np.asarray(x, float)[order] * u.pix,
                    np.asarray(y, float)[order] * u.pix, np.asarray(score, float)[order]],
@@ -53,12 +54,14 @@ def _parabola(image, x, y):
 
 
 def _find_peaks(image, bad, threshold, fwhm):
+    """Local maxima."""
     box = 3 if fwhm is None else max(3, 2 * int(fwhm / 2) + 1)
     x, y, score = local_maxima(np.where(bad, min(0.0, threshold), image), threshold, box)
     return _source_table(*_parabola(np.where(bad, 0, image), x, y), score, threshold, 'peaks')
 
 
 def _find_daofind(image, bad, threshold, fwhm):
+    """What DAOStarFinder finds."""
     if fwhm is None or not (np.isfinite(fwhm) and fwhm > 0):
         raise ValueError(f"fwhm must be a positive number of pixels for method='daofind', got {fwhm}")
     with warnings.catch_warnings(), photutils.use_future_column_names():
@@ -72,6 +75,7 @@ def _find_daofind(image, bad, threshold, fwhm):
 
 
 def _find_segmentation(image, bad, threshold, n_pixels, deblend):
+    """Connected pixels, deblended."""
     with warnings.catch_warnings(), photutils.use_future_column_names():
         warnings.simplefilter('ignore')   # nothing found, or too much of it to deblend
         image = np.where(bad, 0, image)

@@ -42,8 +42,8 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
     Returns
     -------
     `~astropy.table.Table`
-        For each source: id, x, y, flux_before, err_before, flux_after, err_after (from the summed
-        variances that ``after`` states; NaN without), flux_true, err_true (of a reference with an
+        For each source: id, x, y, flux_before, flux_before_err, flux_after, flux_after_err (from the summed
+        variances that ``after`` states; NaN without), flux_true, flux_true_err (of a reference with an
         uncertainty, else 0), snr and flag (see `forced_photometry`). ``meta`` has method, radius,
         annulus, and ``snr_from``: 'truth', 'catalogue' or 'before'.
 
@@ -84,16 +84,17 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
     elif third is not None:
         true, origin = operator.flux(third), 'truth'
     table = Table({'id': np.arange(1, n + 1), 'x': operator.x, 'y': operator.y,
-                   'flux_before': flux_before, 'err_before': err_before, 'flux_after': operator.flux(second),
-                   'err_after': np.full(n, np.nan) if stated is None else operator.error(stated),
-                   'flux_true': true, 'err_true': np.zeros(n) if reference is None else operator.error(reference),
+                   'flux_before': flux_before, 'flux_before_err': err_before, 'flux_after': operator.flux(second),
+                   'flux_after_err': np.full(n, np.nan) if stated is None else operator.error(stated),
+                   'flux_true': true, 'flux_true_err': np.zeros(n) if reference is None else operator.error(reference),
                    'snr': (flux_before if origin == 'before' else true) / err_before, 'flag': operator.flag},
                   meta={'method': method, 'radius': operator.radius, 'annulus': operator.annulus, 'snr_from': origin})
     set_units(table, 'pix', 'xy')
-    return set_units(table, unit, ('flux_before', 'err_before', 'flux_after', 'err_after', 'flux_true', 'err_true'))
+    return set_units(table, unit, [name for name in table.colnames if name.startswith('flux_')])
 
 
 def _columns(sources, *names):
+    """Columns of a table of sources as arrays."""
     missing = [name for name in names if name not in sources.colnames]
     if missing:
         raise ValueError(f'sources must be a table from compare_fluxes, it lacks {missing}')
@@ -120,9 +121,9 @@ def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, se
         with their standard errors and intervals (_err, _low, _high):
 
         * bias: median of (F_after - F_before) / F_true, with F_before for lack of a true flux
-        * bias_sigma: median of (F_after - F_before) / err_before
+        * bias_sigma: median of (F_after - F_before) / flux_before_err
         * bias_truth: median of (F_after - F_true) / F_true
-        * scatter_before, scatter_after: robust, of (F - F_true) / err_before
+        * scatter_before, scatter_after: robust, of (F - F_true) / flux_before_err
         * pull_before, pull_after: median of (F - F_true) / quoted error, and their rms as
           pull_rms_before, pull_rms_after
 
@@ -140,7 +141,7 @@ def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, se
     """
     bins = check_bins(bins, SNR_BINS)
     before, err_before, after, err_after, true, err_true, snr = _columns(
-        sources, 'flux_before', 'err_before', 'flux_after', 'err_after', 'flux_true', 'err_true', 'snr')
+        sources, 'flux_before', 'flux_before_err', 'flux_after', 'flux_after_err', 'flux_true', 'flux_true_err', 'snr')
     scale = before if sources.meta.get('snr_from') == 'before' else true
     with np.errstate(divide='ignore', invalid='ignore'):
         values = {'bias': (after - before) / scale, 'bias_sigma': (after - before) / err_before,
@@ -160,12 +161,14 @@ def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, se
 
 
 def _pearson(x, y, axis=-1):
+    """Pearson's correlation along an axis."""
     dx, dy = x - x.mean(axis=axis, keepdims=True), y - y.mean(axis=axis, keepdims=True)
     with np.errstate(divide='ignore', invalid='ignore'):
         return np.sum(dx * dy, axis=axis) / np.sqrt(np.sum(dx ** 2, axis=axis) * np.sum(dy ** 2, axis=axis))
 
 
 def _spearman(x, y, axis=-1):
+    """Spearman's correlation along an axis."""
     return _pearson(rankdata(x, axis=axis), rankdata(y, axis=axis), axis=axis)
 
 
@@ -195,9 +198,9 @@ def flux_correlation(sources, *, against=None, confidence=0.6827, n_resamples=10
     Returns
     -------
     `~astropy.table.Table`
-        For each measure: measure, value, err, low, high, expected, n. Measures: 'pearson' (the
+        For each measure: measure, value, value_err, value_low, value_high, expected, n. Measures: 'pearson' (the
         brightest sources decide), 'pearson_log' (of the logarithms of positive fluxes),
-        'spearman', and 'slope' and 'intercept' of the line fitted with weights 1 / err_before**2.
+        'spearman', and 'slope' and 'intercept' of the line fitted with weights 1 / flux_before_err**2.
 
     Raises
     ------
@@ -214,7 +217,7 @@ def flux_correlation(sources, *, against=None, confidence=0.6827, n_resamples=10
     >>> flux_correlation(sources)['value'].round(3).tolist()
     [1.0, 1.0, 1.0, 1.0, 0.0]
     """
-    before, err, after, true = _columns(sources, 'flux_before', 'err_before', 'flux_after', 'flux_true')
+    before, err, after, true = _columns(sources, 'flux_before', 'flux_before_err', 'flux_after', 'flux_true')
     if against is None:
         against = 'truth' if np.isfinite(true).any() else 'before'
     if against not in ('truth', 'before'):
@@ -234,8 +237,7 @@ def flux_correlation(sources, *, against=None, confidence=0.6827, n_resamples=10
             ('slope', (x, after, weight), lambda *parts, axis: _line(*parts, axis=axis)[0], 1.0),
             ('intercept', (x, after, weight), lambda *parts, axis: _line(*parts, axis=axis)[1], 0.0)):
         estimate = bootstrap_interval(arrays, function, confidence=confidence, n_resamples=n_resamples, seed=rng)
-        rows.append({'measure': name, 'value': estimate.value, 'err': estimate.error, 'low': estimate.low,
-                     'high': estimate.high, 'expected': expected, 'n': estimate.n})
+        rows.append({'measure': name, **estimate_columns('value', estimate), 'expected': expected, 'n': estimate.n})
     return Table(rows=rows, meta={'confidence': confidence, 'against': against, **sources.meta})
 
 

@@ -21,6 +21,7 @@ _FINE = 4   # samples of a galaxy along a pixel
 
 
 def _fine_psf(psf):
+    """The PSF on a grid that is finer than pixels."""
     half = psf.stamp.shape[0] // 2
     offsets = np.arange(-half * _FINE, half * _FINE + 1) / _FINE
     return psf.at(*np.meshgrid(offsets, offsets))

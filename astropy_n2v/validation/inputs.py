@@ -6,13 +6,13 @@ What the measures have in common: images in, their noise, bins of brightness.
 import numpy as np
 from astropy import units as u
 from astropy.nddata import NDData
-from astropy.table import Table
+from scipy.ndimage import gaussian_filter
 
 from ..noise import Deviations, NoiseModel, estimate_noise
 from ..scaling import background_level
 
 __all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels',
-           'brightness_in_sigma', 'check_bins', 'noise_sigma', 'stated_sigma']
+           'brightness_in_sigma', 'check_bins', 'noise_sigma', 'position_array', 'stated_sigma']
 
 #: Edges of the bins of brightness, in units of the noise of the sky above the sky.
 BRIGHTNESS_BINS = (-np.inf, 1, 3, 10, 30, 100, np.inf)
@@ -125,6 +125,53 @@ def as_images(mask=None, **images):
     return result, unit
 
 
+def position_array(name, sources):
+    """
+    Positions as one array.
+
+    Parameters
+    ----------
+    name : str
+        The parameter, for messages.
+    sources : `~astropy.table.Table`, array_like or None
+        With columns x and y, or of shape (n, 2) with x, y; None, which photutils returns where it finds nothing, is no
+        source.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Shape (n, 2).
+
+    Raises
+    ------
+    ValueError
+        If they have another shape, or are not finite.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation.inputs import position_array
+    >>> position_array('truth', [(3, 4.5)]).tolist()
+    [[3.0, 4.5]]
+    """
+    if sources is None:
+        return np.empty((0, 2))
+    columns = getattr(sources, 'colnames', None)
+    if columns is not None:
+        if not {'x', 'y'} <= set(columns):
+            raise ValueError(f'{name} must have the columns x and y, got {columns}')
+        xy = np.stack([np.asarray(sources['x'], dtype=float), np.asarray(sources['y'], dtype=float)], axis=1)
+    else:
+        xy = np.asarray(sources, dtype=float)
+        if xy.size == 0:
+            return np.empty((0, 2))
+        if xy.ndim != 2 or xy.shape[1] != 2:
+            raise ValueError(f'{name} must be a table with the columns x and y or of shape (n, 2), got shape '
+                             f'{xy.shape}')
+    if not np.isfinite(xy).all():
+        raise ValueError(f'{name} must be finite, got {np.sum(~np.isfinite(xy).all(axis=1))} positions that are not')
+    return xy
+
+
 def as_positions(positions):
     """
     Positions as arrays x and y.
@@ -144,18 +191,9 @@ def as_positions(positions):
     ValueError
         If there is none, or they have another shape, or are not finite.
     """
-    if isinstance(positions, Table):
-        if not {'x', 'y'} <= set(positions.colnames):
-            raise ValueError(f'positions must have the columns x and y, got {positions.colnames}')
-        xy = np.stack([np.asarray(positions['x'], dtype=float), np.asarray(positions['y'], dtype=float)], axis=-1)
-    else:
-        xy = np.asarray(positions, dtype=float)
-    if xy.size == 0:
+    xy = position_array('positions', positions)
+    if not len(xy):
         raise ValueError('positions must hold at least one source, got none')
-    if xy.ndim != 2 or xy.shape[1] != 2:
-        raise ValueError(f'positions must be a table or of shape (n, 2), got shape {xy.shape}')
-    if not np.isfinite(xy).all():
-        raise ValueError('positions must be finite, got NaN or infinite ones')
     return xy[:, 0], xy[:, 1]
 
 
@@ -170,7 +208,8 @@ def noise_sigma(noise, data, signal=None, *, unit=None):
     data : `~astropy.nddata.NDData` or array_like
         The noisy image.
     signal : `~numpy.ndarray`, optional
-        What the photon noise grows with; by default the data, smoothed by a pixel.
+        What the photon noise grows with; by default the mean of the data around each pixel, without its own: by about a
+        pixel, so that it is too small at the peaks of narrow stars. A truth or a reference is better.
     unit : `~astropy.units.Unit`, optional
         Unit of ``noise`` if it is a Quantity.
 
@@ -183,6 +222,14 @@ def noise_sigma(noise, data, signal=None, *, unit=None):
     ------
     ValueError
         If ``noise`` is not positive or of another shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v import NoiseModel
+    >>> from astropy_n2v.validation.inputs import noise_sigma
+    >>> float(noise_sigma(NoiseModel(3.0, gain=1.0), np.full((8, 8), 16.0))[4, 4])
+    5.0
     """
     values, own_unit = as_image('data', data, unit=unit)
     if noise is None:
@@ -192,7 +239,7 @@ def noise_sigma(noise, data, signal=None, *, unit=None):
     if isinstance(noise, NoiseModel):
         noise.check_shape(values.shape)
         if signal is None:
-            signal = _smooth(values)
+            signal = _surroundings(values)
         variance = np.broadcast_to(noise.variance(np.where(np.isfinite(signal), signal, np.nan)), values.shape)
         return np.sqrt(variance)
     if isinstance(noise, u.Quantity):
@@ -205,12 +252,21 @@ def noise_sigma(noise, data, signal=None, *, unit=None):
     return np.broadcast_to(sigma, values.shape)
 
 
-def _smooth(values):
-    from scipy.ndimage import gaussian_filter
+def _surroundings(values):
+    """
+    The Gaussian mean of the pixels around each, without itself.
+
+    With itself, pixels that noise has made bright would be said to be noisier, and the mean of all pulls would not be 0
+    (at one count a pixel, -0.06).
+    """
     good = np.isfinite(values)
-    weight = gaussian_filter(good.astype(float), 1.0)
-    smooth = gaussian_filter(np.where(good, values, 0), 1.0) / np.maximum(weight, 1e-6)
-    return np.where(weight > 0.05, smooth, np.nan)
+
+    def smooth(image):
+        return gaussian_filter(image, 1.0, mode='constant')   # mirrored edges would count pixels twice
+    centre = smooth(np.pad([[1.0]], 4))[4, 4]
+    filled, one = np.where(good, values, 0), good.astype(float)
+    weight = smooth(one) - centre * one
+    return np.where(weight > 0.05, (smooth(filled) - centre * filled) / np.maximum(weight, 1e-6), np.nan)
 
 
 def stated_sigma(data):

@@ -14,14 +14,15 @@ from astropy.table import Table
 from ..noise import Deviations, resolve_noise
 from ..version import __version__
 from .checks import make_checks
-from .combine import combine_frames, values_of
+from .combine import combine_frames
 from .exposures import judge_exposures
 from .frames import run_denoiser
-from .inputs import stated_sigma
+from .inputs import position_array, stated_sigma
 from .measure import measure_frame
 from .prepare import (NoPSF, as_array, check_options, find_psf, given_psf, is_path, one_each, read_frames, read_image,
                       same_grid, try_directory)
 from .reference import align_reference, fit_scale
+from .remarks import count_injected, describe_frame, option_text, write_advice, write_notes
 from .report import Report
 from .series import average_exposures, judge_uncertainty_by_others
 from .store import FrameStore, fingerprint
@@ -38,9 +39,10 @@ _STORE = 'finished'   # folder of the records of finished frames, in the directo
 
 
 def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inject=0, n_sources=200, magnitudes=None,
-             galaxies=0.0, psf=None, noise=None, detection_image=None, thresholds=DEFAULT_THRESHOLDS, radius=None,
-             false_rate=None, confidence=0.99, n_resamples=1000, limits=None, names=None, denoiser_name=None, seed=0,
-             report_dir=None, overwrite=False, progress_bar=False):
+             galaxies=0.0, psf=None, noise=None, gain=None, readnoise=None, detection_image='auto',
+             thresholds=DEFAULT_THRESHOLDS, radius=None, false_rate=None, confidence=0.99, n_resamples=1000,
+             limits=None, names=None, denoiser_name=None, seed=0, report_dir=None, overwrite=False,
+             progress_bar=False):
     """
     Find out whether flux and detections survive a denoiser.
 
@@ -58,8 +60,9 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
         A deeper or independent image of each frame, or one for all. One on another grid is aligned by its WCS; its
         level is scaled to the frame. If it has an uncertainty, uncertainties are judged by it, too. 'others': the
         frames are aligned exposures of one field (at least four), each of which is judged by the others.
-    catalog : `~astropy.table.Table` or list of these, optional
-        Positions of sources, columns ``x`` and ``y`` in pixels, to be used instead of sources that are found.
+    catalog : `~astropy.table.Table`, `~numpy.ndarray` or list of these, optional
+        Positions of sources, columns ``x`` and ``y`` in pixels or an array of shape (n, 2), to be used instead of
+        sources that are found.
     inject : int, optional
         Number of times that artificial sources are injected into each frame before it is denoised.
     n_sources : int, optional
@@ -73,12 +76,16 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
         The point-spread function of all frames or of each; a number is the FWHM in pixels of a Moffat profile. By
         default it is measured on the frame, which takes isolated stars.
     noise : `~astropy_n2v.NoiseModel`, optional
-        Noise of the frames; by default what uncertainty, header and image tell.
-    detection_image : callable, optional
+        Noise of the frames; by default what gain, uncertainty, header and image tell.
+    gain, readnoise : float, array_like or `~astropy.units.Quantity`, optional
+        Electrons per data unit, and read noise in electrons, as for `astropy_n2v.denoise`. Not handed to the denoiser.
+    detection_image : {'auto'}, callable or None, optional
         Function of a denoised `~astropy.nddata.CCDData` and an image of the PSF that returns the significance map on
-        which users are to detect; the depth is then judged on it.
+        which users are to detect; it is compared with the peaks of the result, and with these over their uncertainty.
+        'auto': `astropy_n2v.detection_image` where results state an uncertainty.
     thresholds : sequence of float, optional
-        Detection thresholds, in units of the error of the matched filter on the input.
+        Detection thresholds, in units of the error of the matched filter on the input. Maps with noise of another
+        height are also cut at lower and higher ones.
     radius : float, optional
         Radius in pixels of the aperture for photometry; by default one FWHM.
     false_rate : float, optional
@@ -150,6 +157,7 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
     if others and len(frames) < 4:
         raise ValueError(f"reference='others' needs at least four aligned exposures, got {len(frames)} frames")
     make_checks({}, {}, limits=limits)
+    noise = {'noise': noise, 'gain': gain, 'readnoise': readnoise}
     run = _Run(denoiser, denoiser_name, options, noise, seed, FrameStore(
         None if report_dir is None else Path(report_dir) / _STORE), progress_bar, keep=others)
     with run.progress(len(frames) * (1 + (inject + 2 if inject else 0))):
@@ -174,6 +182,7 @@ class _Run:
         self.errors, self.notes, self.kind = [], [], None
 
     def progress(self, total):
+        """Show progress, of so many images."""
         from tqdm import tqdm
         self.bar = tqdm(total=total, disable=not self.show, desc='validating', unit='image')
         return self.bar
@@ -199,6 +208,7 @@ class _Run:
         self.bar.update(max(expected - self.bar.n, 0))
 
     def _add_image(self, name, frame, truth, reference, catalog, psf):
+        """Validate an image, unless its results are kept."""
         key = fingerprint(frame, read_image(truth), read_image(reference), catalog, psf, self.noise, self.options,
                           self.seed, self.identity, __version__)
         measures = self.store.load(key)
@@ -206,12 +216,13 @@ class _Run:
         if resumed and self.kept is not None:
             self.kept.append((frame, None))
         if not resumed:
-            # Of its content and not of its place, so that more frames do not change those that are finished.
-            seed = (self.seed + int(key[:8], 16)) % 2 ** 32
+            # Of its data and not of its place, so that more frames do not change those that are finished; nor of the
+            # denoiser, so that all are judged by the same injected sources.
+            seed = int(fingerprint(np.asarray(frame.data), self.seed)[:8], 16)
             task = self._prepare(frame, truth, reference, catalog, psf, seed)
             self.bar.update(1)
             measures = measure_frame(task, self.bar.update)
-            measures.tables['frames'] = _describe_frame(task)
+            measures.tables['frames'] = describe_frame(task)
             measures.reasons |= self._task_reasons
             self.store.save(key, measures)
             if self.kept is not None:
@@ -230,6 +241,7 @@ class _Run:
             raise ValueError(f'frames must be two-dimensional, got the shape {np.shape(frame.data)}')
         noise = self._noise_of(frame)
         kind, guide, guide_std = self._guide(frame, truth, reference)
+        catalog = None if catalog is None else Table(position_array('catalog', catalog), names=('x', 'y'))
         try:
             psf = find_psf(frame) if psf is None else given_psf(psf, frame)
         except NoPSF as error:
@@ -238,9 +250,10 @@ class _Run:
                 self._task_reasons[group] = str(error)
         denoiser = _once(self.denoiser, frame)
         return FrameTask(frame, denoiser(frame), denoiser, noise, self.options, psf=psf, truth=guide, kind=kind,
-                         truth_std=guide_std, catalog=None if catalog is None else Table(catalog), seed=seed)
+                         truth_std=guide_std, catalog=catalog, seed=seed)
 
     def _noise_of(self, frame):
+        """The noise of a frame, as the denoiser of this package finds it."""
         bad = ~np.isfinite(frame.data)
         if frame.mask is not None:
             bad = bad | np.asarray(frame.mask, dtype=bool)
@@ -249,15 +262,17 @@ class _Run:
             bad = bad | stated.meaningless
         if bad.all():
             raise ValueError('the frame has no valid pixel: all are masked or not finite')
-        return resolve_noise(np.asarray(frame.data, dtype=float), bad, noise=self.noise,
+        return resolve_noise(np.asarray(frame.data, dtype=float), bad, **self.noise,
                              deviation=stated.at(...) if stated else None, header=frame.meta, unit=frame.unit)
 
     def _guide(self, frame, truth, reference):
         """What the result is compared with, as an array on the grid of the frame; its kind, and its noise."""
         if truth is not None:
-            values = as_array(read_image(truth), frame.unit)
+            values = as_array(read_image(truth), frame.unit, 'truth')
             if values.shape != frame.shape:
                 raise ValueError(f'truth must have the shape of the frame, {frame.shape}, got {values.shape}')
+            if not np.isfinite(values).any():
+                raise ValueError('truth must have a valid pixel: all are masked or not finite')
             return 'truth', values, None
         if reference is None:
             return None, None, None
@@ -269,10 +284,11 @@ class _Run:
         elif reference.shape != frame.shape:
             raise ValueError(f'reference must have the shape of the frame, {frame.shape}, got {reference.shape}, or '
                              'both must have a WCS to align it by')
-        scale = fit_scale(reference, frame)
-        values = scale.slope * as_array(reference, None) + scale.offset
+        values = as_array(reference, None)
         if not np.isfinite(values).any():
-            raise ValueError('reference does not overlap with the frame')
+            raise ValueError('reference must have a valid pixel on the frame: all are masked or not finite')
+        scale = fit_scale(values, as_array(frame, None))   # whatever its unit is
+        values = scale.apply(values)
         sigma = stated_sigma(reference)
         return 'reference', values, None if sigma is None else abs(scale.slope) * sigma
 
@@ -290,10 +306,10 @@ class _Run:
         notes = [f'{failed} of {len(self.records)} frames could not be validated.'] if failed else []
         meta = {'denoiser': self.name, 'version': __version__, 'seed': self.seed,
                 'created': datetime.now(UTC).isoformat(timespec='seconds'), 'frames': self.records,
-                'options': {key: _text(value) for key, value in self.options.items()},
+                'options': {key: option_text(value) for key, value in self.options.items()},
                 'compared_with': self.kind or ('other exposures' if self.kept is not None else ''),
-                'n_injected': _count_injected(tables), 'notes': notes + _notes(tables),
-                'advice': _advice(tables)}
+                'n_injected': count_injected(tables), 'notes': notes + write_notes(tables),
+                'advice': write_advice(tables)}
         return Report(checks, tables, meta, self.images)
 
     def _judge_exposures(self, tables, reasons):
@@ -329,54 +345,3 @@ def _once(denoiser, frame):
             results.append(run_denoiser(denoiser, ccd.copy()))
         return results[0]
     return denoise
-
-
-def _describe_frame(task):
-    row = {'ny': task.frame.shape[0], 'nx': task.frame.shape[1], 'sky_sigma': task.sky_sigma,
-           'fwhm': np.nan if task.psf is None else task.psf.fwhm, 'noise_source': str(task.noise.source or ''),
-           'masked': float(task.mask.mean())}
-    return Table({name: [value] for name, value in row.items()})
-
-
-def _count_injected(tables):
-    if 'injected' not in tables:
-        return 0
-    images = values_of(tables['injected'], 'image')
-    return int(np.sum(images == images[0]))
-
-
-def _notes(tables):
-    notes = []
-    if 'frames' in tables and (values_of(tables['frames'], 'noise_source') == 'image').any():
-        notes.append('The photon noise of sources is not known where a frame states no gain: tests of bright pixels '
-                     'may fail for that alone. Give noise, gain or an uncertainty.')
-    return notes
-
-
-def _advice(tables):
-    """What to do, in numbers, to measure on the results."""
-    advice = []
-    if 'aperture_noise' in tables and 'factor' in tables['aperture_noise'].colnames:
-        table = tables['aperture_noise']
-        for size in 5, 9:
-            rows = np.flatnonzero(values_of(table, 'size') == size)
-            if not rows.size:
-                continue
-            factor = float(values_of(table, 'factor')[rows[0]])
-            quoted = float(values_of(table, 'factor_quoted')[rows[0]])
-            text = f'Errors of sums over {size}x{size} pixels of sky are {factor:.1f} times those of independent pixels'
-            if np.isfinite(quoted):
-                text += f'; multiply an error from the summed variances of the result by {quoted:.1f}'
-            advice.append(text + '.')
-    if 'depth' in tables:
-        for row in tables['depth']:
-            if np.isfinite(row['m50']):
-                advice.append(f'{row["image"]}: half of the sources are found at {float(row["m50"]):.2f} mag, '
-                              f'{float(row["gain"]):+.2f} mag against the matched filter, with a threshold of '
-                              f'{float(row["threshold"]):.1f}.')
-    return advice
-
-
-def _text(value):
-    return value if isinstance(value, (int, float, str, type(None))) else (
-        list(value) if isinstance(value, tuple) else getattr(value, '__name__', str(value)))

@@ -11,6 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from .inputs import position_array
+
 __all__ = ['Matches', 'match_sources']
 
 
@@ -28,6 +30,13 @@ class Matches:
         Distance of each pair in pixels.
     n_detected, n_truth : int
         Lengths of the lists.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation import match_sources
+    >>> matches = match_sources([(3, 4), (9, 9)], [(3, 5)], 2.0)
+    >>> matches.tp, matches.fp, matches.fn
+    (1, 1, 0)
     """
 
     detected: np.ndarray
@@ -63,28 +72,6 @@ class Matches:
     def unmatched_truth(self):
         """Indices of the true sources that were not detected."""
         return np.setdiff1d(np.arange(self.n_truth), self.truth)
-
-
-def _positions(name, sources):
-    """Positions of shape (n, 2) from a table with the columns x and y, or from an array."""
-    if sources is None:   # what photutils returns if it finds nothing
-        return np.empty((0, 2))
-    columns = getattr(sources, 'colnames', None)
-    if columns is not None:
-        missing = {'x', 'y'} - set(columns)
-        if missing:
-            raise ValueError(f'{name} must have the columns x and y, got {columns}')
-        xy = np.stack([np.asarray(sources['x'], dtype=float), np.asarray(sources['y'], dtype=float)], axis=1)
-    else:
-        xy = np.asarray(sources, dtype=float)
-        if xy.size == 0:
-            return np.empty((0, 2))
-        if xy.ndim != 2 or xy.shape[1] != 2:
-            raise ValueError(f'{name} must be a table with the columns x and y or an array of shape (n, 2), got one '
-                             f'of shape {xy.shape}')
-    if not np.isfinite(xy).all():
-        raise ValueError(f'{name} must have finite positions, got {np.sum(~np.isfinite(xy).all(axis=1))} that are not')
-    return xy
 
 
 def _pairs_within(first, second, radius):
@@ -166,7 +153,7 @@ def match_sources(detected, truth, radius, *, method='mutual'):
         raise ValueError(f'radius must be a positive number of pixels, got {radius}')
     if method not in ('mutual', 'optimal'):
         raise ValueError(f"method must be 'mutual' or 'optimal', got {method!r}")
-    first, second = _positions('detected', detected), _positions('truth', truth)
+    first, second = position_array('detected', detected), position_array('truth', truth)
     if len(first) and len(second):
         i, j, distance = _pairs_within(first, second, radius)
     else:

@@ -15,13 +15,13 @@ from .completeness import matched_filter_snr
 from .correlation import aperture_noise, autocorrelation
 from .detection import detection_maps, find_residual_sources, find_sources, matched_filter
 from .flux import compare_fluxes, compare_growth, compare_total_flux
-from .inputs import stated_sigma
+from .inputs import brightness_in_sigma, stated_sigma
 from .metrics import image_metrics, noise_reduction_by_brightness
 from .recovery import inject_and_recover
 from .residuals import residual_correlation, residual_statistics, residual_whiteness
 from .shapes import compare_shapes
 from .sweep import sweep_thresholds
-from .task import BRIGHT_SNR, UNCERTAINTY_BINS, Measures
+from .task import BRIGHT_SNR, UNCERTAINTY_BINS, Measures, thresholds_of
 from .uncertainty import judge_uncertainty
 
 __all__ = ['measure_frame']
@@ -127,8 +127,8 @@ def _allow_for_own_noise(task, table):
     signal = result[good] - np.median(result[task.sky & good] if (task.sky & good).any() else result[good])
     reach = float(np.nanmean(sigma[good] ** 2 / sigma2) / max(np.mean(signal ** 2 / sigma2), 1e-12))
     rows = np.asarray(table['measure']) == 'share'
-    table['low'] = np.where(rows, np.asarray(table['low']) - reach, table['low'])
-    table['high'] = np.where(rows, np.asarray(table['high']) + reach, table['high'])
+    for end, shift in ('low', -reach), ('high', reach):
+        table[f'value_{end}'] = np.asarray(table[f'value_{end}']) + np.where(rows, shift, 0)
 
 
 def _against_truth(task, measures):
@@ -159,10 +159,13 @@ def _pulls(task, sigma):
     total = sigma ** 2 if task.truth_std is None else sigma ** 2 + task.truth_std ** 2
     with np.errstate(invalid='ignore', divide='ignore'):
         pulls = (np.asarray(task.result.data, dtype=float) - task.truth) / np.sqrt(total)
-    bright = (task.truth - np.median(task.truth[task.sky])) / task.sky_sigma > 3
+    brightness, _ = brightness_in_sigma(np.where(task.mask, np.nan, task.truth),
+                                        np.full(task.truth.shape, task.sky_sigma))
+    # The bins that are judged.
+    edges = UNCERTAINTY_BINS
     rng = np.random.default_rng(task.seed)
     kinds, values = [], []
-    for kind, select in ('sky', task.sky), ('sources', bright):
+    for kind, select in ('sky', brightness < edges[1]), ('sources', brightness >= edges[-2]):
         found = pulls[select & np.isfinite(pulls) & ~task.mask]
         found = rng.choice(found, min(found.size, _MAX_PULLS), replace=False) if found.size else found
         kinds += [kind] * found.size
@@ -171,36 +174,57 @@ def _pulls(task, sigma):
 
 
 def _need_psf(task):
+    """Raise ValueError without a PSF."""
     if task.psf is None:
         raise ValueError('the point-spread function is not known: no star was found to measure it on; give psf')
 
 
+def _sources_of_guide(task, threshold):
+    """Columns and rows of what stands out of truth, reference or result."""
+    _need_psf(task)
+    # In a reference with noise of its own, sources have to stand out of that.
+    sigma = None if task.kind == 'reference' else task.sky_sigma
+    # A truth without sources has no noise that a background could be measured by.
+    level = float(np.median(task.guide[~task.mask])) if np.ptp(task.guide[task.sky]) == 0 else None
+    significance = matched_filter(task.guide, task.psf, sigma=sigma, background=level, mask=task.mask)
+    found = find_sources(significance, threshold, fwhm=task.psf.fwhm, mask=task.mask)
+    return tuple(np.asarray(getattr(found[name], 'value', found[name]), float) for name in 'xy')
+
+
 def find_positions(task):
     """
-    Positions of sources that were not chosen on the noise of the frame, and the isolated ones among them.
+    Positions of sources that were not chosen on the noise of the frame.
+
+    Parameters
+    ----------
+    task : FrameTask
+        The frame.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        Columns x and y: those of the catalog, or what is found on truth, reference or result, away from the edges.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
     """
     if task.catalog is not None:
-        x, y = (np.asarray(getattr(task.catalog[name], 'value', task.catalog[name]), float) for name in 'xy')
+        x, y = np.asarray(task.catalog['x']), np.asarray(task.catalog['y'])
     else:
-        _need_psf(task)
-        own = task.kind is None
-        # In a reference with noise of its own, sources have to stand out of that.
-        sigma = None if task.kind == 'reference' else task.sky_sigma
-        # A truth without sources has no noise that a background could be measured by.
-        level = float(np.median(task.guide[~task.mask])) if np.ptp(task.guide[task.sky]) == 0 else None
-        significance = matched_filter(task.guide, task.psf, sigma=sigma, background=level, mask=task.mask)
         threshold = {'truth': 3.0, 'reference': 5.0, None: _OWN_SNR}[task.kind]
-        found = find_sources(significance, threshold, fwhm=task.psf.fwhm, mask=task.mask)
-        if not len(found):
+        x, y = _sources_of_guide(task, threshold)
+        if not x.size:
             raise ValueError(f'no source found on the {task.kind or "result"} above {threshold:g} sigma'
-                             + ('; give a truth, a reference or a catalog, or inject sources' if own else ''))
-        x, y = (np.asarray(getattr(found[name], 'value', found[name]), float) for name in 'xy')
+                             + ('' if task.kind else '; give a truth, a reference or a catalog, or inject sources'))
     margin = 2 if task.psf is None else 2 * task.psf.fwhm
     inside = (np.minimum(x, y) > margin) & (x < task.frame.shape[1] - 1 - margin) \
         & (y < task.frame.shape[0] - 1 - margin)
     x, y = x[inside][:_MAX_SOURCES], y[inside][:_MAX_SOURCES]
     if not x.size:
-        raise ValueError('no source found that is not at the edge of the frame')
+        raise ValueError('no source of the catalog lies on the frame, away from its edge' if task.catalog is not None
+                         else 'no source found that is not at the edge of the frame')
     return Table({'x': x, 'y': y})
 
 
@@ -276,6 +300,10 @@ def _residual_stars(task, measures):
 def _extra_maps(task):
     """The map that is made to detect on, if there is one."""
     make = task.options['detection_image']
+    if isinstance(make, str):
+        if stated_sigma(task.result) is None:
+            return None
+        from ..detection import detection_image as make
     if make is None:
         return None
 
@@ -291,12 +319,15 @@ def _sweep(task, measures):
         raise ValueError('this needs a truth or a reference')
     _need_psf(task)
     positions = find_positions(task)
+    # Real sources that are too faint or too near to the edge to be asked for are not falsely found either.
+    faint = np.stack(_sources_of_guide(task, {'truth': 1.5, 'reference': 3.0}[task.kind]), axis=1)
     maps = detection_maps(task.frame, task.result, task.psf, sigma=task.sky_sigma, mask=task.mask,
                           extra=_extra_maps(task))
     sweeps = []
     for name, image in maps.items():
-        sweep = sweep_thresholds(image, task.options['thresholds'], truth=positions, radius=task.psf.fwhm,
-                                 fwhm=task.psf.fwhm, mask=task.mask, confidence=task.options['confidence'])
+        sweep = sweep_thresholds(image, thresholds_of(name, task.options['thresholds']), truth=positions, ignore=faint,
+                                 radius=task.psf.fwhm, fwhm=task.psf.fwhm, mask=task.mask,
+                                 confidence=task.options['confidence'])
         sweep['image'] = np.full(len(sweep), name, dtype='U32')
         sweep['area'] = sweep.meta['area']
         sweeps.append(sweep)

@@ -18,9 +18,8 @@ _WINDOW = 11   # pixels; of SSIM
 
 
 def _selected(good, select):
-    if select is None:
-        return good
-    select = np.asarray(select, dtype=bool)
+    """The pixels that count, of those that are good."""
+    select = good if select is None else np.asarray(select, dtype=bool)
     if select.shape != good.shape:
         raise ValueError(f'select must have the shape of truth, {good.shape}, got {select.shape}')
     return good & select

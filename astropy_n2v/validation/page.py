@@ -60,8 +60,10 @@ table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tab
 th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 600; }
 td.text { text-align: left; }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; } .card, details { border-color: #999; }
-  .cards { grid-template-columns: 1fr 1fr; } .figures { grid-template-columns: 1fr 1fr; } h2 { break-after: avoid; } }
+@media print { html { font-size: 11px; } body { max-width: none; padding: 0; font-size: 11px;
+  print-color-adjust: exact; -webkit-print-color-adjust: exact; } .card, details { border-color: #999; }
+  .cards { grid-template-columns: 1fr 1fr 1fr; } .figures { grid-template-columns: 1fr 1fr; }
+  h2 { break-after: avoid; } details:not([open]) { display: none; } }
 """
 
 
@@ -91,11 +93,13 @@ def render_page(report, figures):
 
 
 def _badge(verdict, text=None):
+    """A verdict in its colour."""
     return (f'<span class="badge {_VERDICT_CLASSES[verdict]}">{_VERDICT_MARKS[verdict]} '
             f'{escape(verdict if text is None else text)}</span>')
 
 
 def _heading(report, name):
+    """What was validated, and how many tests ended how."""
     frames = report.meta.get('frames', [])
     done = sum(frame.get('status') == 'done' for frame in frames)
     text = f'{done} frame{"" if done == 1 else "s"}'
@@ -129,6 +133,7 @@ def _banner(report):
 
 
 def _checks(report):
+    """The cards of all tests."""
     confidence = report.meta.get('options', {}).get('confidence')
     level = '' if confidence is None else f' Intervals hold with a confidence of {100 * confidence:g} %.'
     return ('<h2>Tests</h2>\n<p class="soft">A test passes if its whole interval lies within the limits, fails if all '
@@ -138,6 +143,7 @@ def _checks(report):
 
 
 def _card(check):
+    """One test."""
     body = f'<p class="question">{escape(check.question)}</p>'
     if check.ran:
         unit = f' {check.unit}' if check.unit else ''
@@ -184,12 +190,14 @@ def _advice(report):
 
 
 def _figures(figures):
+    """All figures."""
     if not figures:
         return ''
     return '<h2>Figures</h2>\n<div class="figures">\n' + '\n'.join(map(_figure, figures)) + '\n</div>'
 
 
 def _figure(figure):
+    """One figure, for light and dark."""
     def source(data):
         return f'data:image/png;base64,{base64.b64encode(data).decode("ascii")}'
     dark = '' if figure.dark is None else (f'<source media="(prefers-color-scheme: dark)" '
@@ -201,6 +209,7 @@ def _figure(figure):
 
 
 def _tables(report):
+    """All tables, folded."""
     tables = {name: table for name, table in report.tables.items() if len(table)}
     if not tables:
         return ''
@@ -211,6 +220,7 @@ def _tables(report):
 
 
 def _table(table):
+    """One table, its first rows."""
     def cell(value):
         if isinstance(value, (float, np.floating)):
             return f'<td>{format_number(float(value))}</td>'
@@ -229,11 +239,13 @@ def _table(table):
 
 
 def _provenance(report):
+    """Frames and options."""
     meta = report.meta
     frames = ''.join(f'<li>{escape(str(frame.get("name")))}: {escape(str(frame.get("status")))}'
                      + (f' ({escape(str(frame["error"]))})' if frame.get('error') else '') + '</li>'
                      for frame in meta.get('frames', []))
     options = ''.join(f'<tr><td>{escape(str(key))}</td><td class="text">{escape(str(value))}</td></tr>'
                       for key, value in {'seed': meta.get('seed'), **meta.get('options', {})}.items())
-    return (f'<h2>How it was made</h2>\n<details><summary>Frames</summary><ul>{frames}</ul></details>\n'
-            f'<details><summary>Options</summary><div class="scroll"><table>{options}</table></div></details>')
+    shown = ' open' if len(meta.get('frames', [])) <= 20 else ''
+    return (f'<h2>How it was made</h2>\n<details{shown}><summary>Frames</summary><ul>{frames}</ul></details>\n'
+            f'<details open><summary>Options</summary><div class="scroll"><table>{options}</table></div></details>')

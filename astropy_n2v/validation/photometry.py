@@ -58,6 +58,7 @@ def psf_fwhm(psf):
 
 
 def _check_psf(psf):
+    """A PSF as an array; ValueError if it is none."""
     stamp = np.asarray(psf, dtype=float)
     if stamp.ndim != 2 or not np.isfinite(stamp).all() or not stamp.sum() > 0:
         raise ValueError(f'psf must be a finite image with a positive sum, got shape {stamp.shape}')
@@ -152,6 +153,7 @@ class FluxOperator:
             self._sum - csr_array((self.area, (np.arange(len(self.x)),) * 2)) @ self._ring)
 
     def _check_annulus(self, annulus):
+        """Radii of the ring of the background; ValueError if they are none."""
         if annulus is None:
             return None
         if isinstance(annulus, str) and annulus == 'auto':
@@ -195,10 +197,12 @@ class FluxOperator:
         return rows
 
     def _at(self, model, x, y, j):
+        """A model at the place of a source."""
         model.x_0, model.y_0 = self.x[j], self.y[j]
         return model(x, y)
 
     def _background_rows(self, masks):
+        """Pixels and weights of the local background of each source."""
         if self.annulus is None:
             return None
         xy = np.stack([self.x, self.y], axis=-1)
@@ -221,6 +225,7 @@ class FluxOperator:
         return self._matrix(rows)
 
     def _matrix(self, rows):
+        """A sparse matrix of pixels and weights."""
         indptr = np.concatenate([[0], np.cumsum([index.size for index, _ in rows])])
         return csr_array((np.concatenate([weight for _, weight in rows]),
                           np.concatenate([index for index, _ in rows]), indptr),
@@ -245,6 +250,7 @@ class FluxOperator:
         return np.zeros(len(self.x)) if self._ring is None else self._propagate(self._ring, sigma)
 
     def _propagate(self, matrix, sigma):
+        """Errors of what a matrix makes of independent pixels."""
         return np.sqrt(matrix.multiply(matrix) @ np.where(self.valid, sigma, 0).ravel() ** 2)
 
 

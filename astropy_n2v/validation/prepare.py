@@ -5,6 +5,7 @@ What a validation is given: checked, read, and brought onto the grid of its fram
 
 import logging
 import os
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,25 @@ log = logging.getLogger(__name__)
 
 def check_options(**options):
     """Refuse what makes no sense before any work is done."""
-    thresholds = np.atleast_1d(np.asarray(options['thresholds'], dtype=float))
+    try:
+        thresholds = np.atleast_1d(np.asarray(options['thresholds'], dtype=float))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f'thresholds must be positive numbers, got {options["thresholds"]}') from error
     if not thresholds.size:
         raise ValueError('thresholds must hold at least one number, got an empty list')
     if not (np.isfinite(thresholds).all() and (thresholds > 0).all()):
         raise ValueError(f'thresholds must be positive numbers, got {options["thresholds"]}')
     for name, low in ('inject', 0), ('n_sources', 1), ('n_resamples', 100):
-        if options[name] != int(options[name]) or options[name] < low:
-            raise ValueError(f'{name} must be an integer of at least {low}, got {options[name]}')
+        if not isinstance(options[name], Integral) or options[name] < low:
+            raise ValueError(f'{name} must be an integer of at least {low}, got {options[name]!r}')
+    for name in 'confidence', 'galaxies', 'radius', 'false_rate':
+        if not isinstance(options[name], (Real, type(None))):
+            raise TypeError(f'{name} must be a number, got {options[name]!r}')
+    if options['magnitudes'] is not None:
+        magnitudes = np.asarray(options['magnitudes'])
+        if magnitudes.shape != (2,) or not (np.isfinite(magnitudes).all() and magnitudes[0] < magnitudes[1]):
+            raise ValueError('magnitudes must be the brightest and the faintest, such as (-12, -6), got '
+                             f'{options["magnitudes"]}')
     if not 0.5 <= options['confidence'] < 1:
         raise ValueError(f'confidence must be from 0.5 to below 1, got {options["confidence"]}')
     if not 0 <= options['galaxies'] <= 1:
@@ -36,9 +48,10 @@ def check_options(**options):
     for name in 'radius', 'false_rate':
         if options[name] is not None and not options[name] > 0:
             raise ValueError(f'{name} must be positive, got {options[name]}')
-    if options['detection_image'] is not None and not callable(options['detection_image']):
-        raise TypeError('detection_image must be a function of a CCDData and a PSF, got '
-                        f'{type(options["detection_image"]).__name__}')
+    make = options['detection_image']
+    if not (make is None or callable(make) or isinstance(make, str) and make == 'auto'):
+        raise TypeError("detection_image must be 'auto', None or a function of a CCDData and a PSF, got "
+                        + (repr(make) if isinstance(make, str) else type(make).__name__))
     return {**options, 'thresholds': tuple(sorted(thresholds.tolist()))}
 
 
@@ -56,10 +69,11 @@ def try_directory(directory):
 
 
 class _Stop(Exception):
-    pass
+    """A file could be opened for writing."""
 
 
 def is_path(value):
+    """Whether a value names a file."""
     return isinstance(value, (str, os.PathLike))
 
 
@@ -114,7 +128,8 @@ def find_psf(frame):
         try:
             psf = measure_psf(frame, threshold=threshold)
         except ValueError as error:
-            reason = str(error)
+            log.debug('no PSF: %s', error)
+            reason = f'no isolated star above {threshold:g} sigma to measure the point-spread function on'
             continue
         if psf.n_stars >= 3:
             return psf
@@ -124,9 +139,13 @@ def find_psf(frame):
 
 def given_psf(psf, frame):
     """A PSF that was given, as a stamp that fits the frame."""
-    if np.isscalar(psf):
+    if isinstance(psf, Real):
         from ..simulate import make_psf
+        if not (np.isfinite(psf) and psf > 0):
+            raise ValueError(f'psf must be an image, a model or a positive FWHM in pixels, got {psf}')
         half = min(int(6 * psf) + 1, (min(frame.shape) - 1) // 2)
+        if psf > half:
+            raise ValueError(f'psf must not be larger than the frame, {frame.shape}, got a FWHM of {psf:g} pixels')
         psf = make_psf(float(psf), half_size=half)
     psf = PSF.from_any(psf)
     if any(n > m for n, m in zip(psf.stamp.shape, frame.shape)):
@@ -134,12 +153,14 @@ def given_psf(psf, frame):
     return psf
 
 
-def as_array(image, unit):
-    """Values of an image as floats, NaN where it is masked."""
+def as_array(image, unit, name='image'):
+    """Values of an image as floats in a unit, NaN where it is masked."""
     values = image.data if isinstance(image, NDData) else getattr(image, 'value', image)
     values = np.array(values, dtype=float)
     own = getattr(image, 'unit', None)
     if unit is not None and own not in (None, u.dimensionless_unscaled, unit):
+        if not own.is_equivalent(unit):
+            raise u.UnitConversionError(f'{name} must have a unit that converts to {unit}, got {own}')
         values *= own.to(unit)
     if isinstance(image, NDData) and image.mask is not None:
         values[np.asarray(image.mask, dtype=bool)] = np.nan

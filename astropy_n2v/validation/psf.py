@@ -35,7 +35,7 @@ class PSF:
         A star of flux 1 in the middle of a pixel; odd size, sum 1.
     fwhm : float
         Full width at half maximum in pixels, of a circle of the area above half maximum.
-    fwhm_error : float, optional
+    fwhm_err : float, optional
         Standard error of the FWHM from the scatter of the stars; NaN if it was not measured.
     n_stars : int, optional
         Number of stars that it was measured on.
@@ -54,7 +54,7 @@ class PSF:
     model: Fittable2DModel = field(repr=False)
     stamp: np.ndarray = field(repr=False)
     fwhm: float
-    fwhm_error: float = float('nan')
+    fwhm_err: float = float('nan')
     n_stars: int = 0
     method: str = 'given'
 
@@ -73,7 +73,7 @@ class PSF:
         size : int, optional
             Odd size of the stamp in pixels; by default that of the array, or eight FWHM.
         **attributes
-            ``fwhm_error``, ``n_stars``, ``method``.
+            ``fwhm_err``, ``n_stars``, ``method``.
 
         Returns
         -------
@@ -122,6 +122,7 @@ class PSF:
 
 
 def _stamp_model(stamp):
+    """A model that interpolates the image of a star."""
     if stamp.ndim != 2 or any(n % 2 == 0 for n in stamp.shape):
         raise ValueError(f'psf must be an image of odd height and width, got an array of shape {stamp.shape}')
     if not np.isfinite(stamp).all() or not stamp.sum() > 0:
@@ -267,7 +268,7 @@ def measure_psf(ccd, *, method='moffat', n_stars=50, size=None, threshold=30.0, 
         else:
             model = _median_model([model for model, good in zip(models, keep) if good])
     error = 1.2533 * np.std(widths, ddof=1) / np.sqrt(len(widths)) if len(widths) > 1 else np.nan
-    return PSF.from_any(model, size=size, fwhm_error=float(error), n_stars=int(keep.sum()), method=method)
+    return PSF.from_any(model, size=size, fwhm_err=float(error), n_stars=int(keep.sum()), method=method)
 
 
 def _common(widths, n_stars):
@@ -310,6 +311,7 @@ def _fit_stars(data, x, y, half, method, width):
 
 
 def _median_model(models):
+    """A model with the median parameters of some."""
     first = models[0].copy()
     for name in models[0].param_names:
         setattr(first, name, np.median([getattr(model, name).value for model in models]))
@@ -317,6 +319,7 @@ def _median_model(models):
 
 
 def _build_epsf(data, x, y, size):
+    """An effective PSF of stars."""
     half, flat = size // 2, data.copy()
     for ix, iy in zip(x, y):
         where = slice(iy - half, iy + half + 1), slice(ix - half, ix + half + 1)

@@ -19,7 +19,8 @@ from .search import Search, blank_frames, check_blank, false_table
 
 __all__ = ['Recovery', 'bin_recovery', 'inject_and_recover']
 
-_BEFORE = ('raw', 'matched filter')   # maps of the frame before it is denoised
+#: The maps of the frame before it is denoised.
+MAPS_BEFORE = ('raw', 'matched filter')
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,16 @@ class Recovery:
         A row for each detection where nothing is: ``image``, ``frame``, ``x``, ``y``, ``score``.
         Meta: ``area`` (megapixels), ``blank`` (what kind of frames: 'flip', 'noise', 'given' or
         'none').
+
+    Examples
+    --------
+    >>> from astropy_n2v.simulate import make_scene
+    >>> from astropy_n2v.validation import inject_and_recover
+    >>> scene = make_scene('survey', (160, 160), seed=1)
+    >>> recovery = inject_and_recover(scene.observe(seed=2), lambda ccd: ccd, scene.psf, n_realisations=2, n_sources=4,
+    ...                               seed=3)
+    >>> 0 < recovery.area < 2 * 160 ** 2 / 1e6
+    True
     """
 
     injected: Table
@@ -191,6 +202,9 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
         raise ValueError(f'max_false_rate must be positive, got {max_false_rate}')
     n_blanks, kind = check_blank(blank, n_blank)
     search = Search(ccd, psf, mask, sigma, extra, radius)
+    if search.covered.all():
+        raise ValueError(f'psf must leave room on the frame, {search.covered.shape}: all of it is masked, covered by '
+                         f'sources or near the edge for a stamp of {psf.stamp.shape}')
     if magnitudes is None:
         limit = matched_filter_depth(psf, float(np.median(search.sigma)), 5.0, zeropoint=zeropoint)
         magnitudes = limit - 2.5, limit + 1.5
@@ -236,18 +250,20 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
 
 
 def _chain(first, others):
+    """One item, then others."""
     yield first
     yield from others
 
 
 def _rows(name, number, sources, found, before, fluxes, ccd):
+    """The rows of one map and one realisation."""
     rows = sources['id', 'kind', 'x', 'y', 'mag', 'flux', 'r_eff'].copy()
     rows['kind'] = rows['kind'].astype('U6')
     rows.add_column(np.full(len(rows), number), 0, 'frame')
     rows.add_column(np.full(len(rows), name, dtype='U64'), 0, 'image')
     rows['score'], rows['score_before'] = found[0], before
     rows['dx'], rows['dy'] = found[1] * u.pix, found[2] * u.pix
-    after = 0 if name in _BEFORE else 1
+    after = 0 if name in MAPS_BEFORE else 1
     rows['flux_found'], rows['flux_change'] = fluxes[after], fluxes[after] - fluxes[after + 2]
     for column in ('flux_found', 'flux_change'):
         rows[column].unit = ccd.unit
@@ -274,7 +290,7 @@ def bin_recovery(recovery, image, *, threshold, bins=8, confidence=0.95):
     Returns
     -------
     `~astropy.table.Table`
-        The columns of `measure_completeness`, and with a standard error (``_error``) each:
+        The columns of `measure_completeness`, and with a standard error (``_err``) each:
         ``flux_bias``, the median of (found - injected) / injected, and ``flux_scatter`` (half of the
         range that holds 68 %); ``flux_response``, the median of what the flux at the place changed by
         the injection, over what was injected, which is free of the frame's own noise; these of all
@@ -303,7 +319,7 @@ def bin_recovery(recovery, image, *, threshold, bins=8, confidence=0.95):
     rows = recovery.injected[recovery.injected['image'] == image]
     detected = np.asarray(rows['score']) > threshold
     table = measure_completeness(rows['mag'], detected, bins=bins, confidence=confidence)
-    edges = np.append(np.asarray(table['mag_lo']), table['mag_hi'][-1])
+    edges = np.append(np.asarray(table['mag_low']), table['mag_high'][-1])
     mag, flux = np.asarray(rows['mag']), np.asarray(rows['flux'])
     which = np.clip(np.searchsorted(edges, mag, side='right') - 1, 0, len(table) - 1)
     which[(mag < edges[0]) | (mag > edges[-1])] = -1
@@ -311,13 +327,13 @@ def bin_recovery(recovery, image, *, threshold, bins=8, confidence=0.95):
               'flux_response': np.asarray(rows['flux_change']) / flux}
     for name, value in values.items():
         statistics = np.array([_median(value[which == k]) for k in range(len(table))])
-        table[name], table[f'{name}_error'] = statistics[:, 0], statistics[:, 1]
+        table[name], table[f'{name}_err'] = statistics[:, 0], statistics[:, 1]
         if name == 'flux_bias':
             table['flux_scatter'] = statistics[:, 2]
     for name in ('dx', 'dy'):
         value = np.asarray(rows[name])
         statistics = np.array([_mean(value[(which == k) & detected]) for k in range(len(table))])
-        table[name], table[f'{name}_error'] = statistics[:, 0] * u.pix, statistics[:, 1] * u.pix
+        table[name], table[f'{name}_err'] = statistics[:, 0] * u.pix, statistics[:, 1] * u.pix
     table.meta.update(image=image, threshold=float(threshold))
     return table
 
@@ -333,6 +349,7 @@ def _median(values):
 
 
 def _mean(values):
+    """Mean and its standard error."""
     values = values[np.isfinite(values)]
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)

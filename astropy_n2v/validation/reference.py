@@ -134,6 +134,7 @@ def align_reference(reference, frame, *, pixel_values='flux', method='exact', mi
 
 
 def _cell_means(image):
+    """Means over square cells."""
     ny, nx = (n // _CELL for n in image.shape)
     return image[:ny * _CELL, :nx * _CELL].reshape(ny, _CELL, nx, _CELL).mean(axis=(1, 3))
 

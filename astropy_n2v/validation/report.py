@@ -370,6 +370,7 @@ def table_from_dict(content):
 
 
 def _numbers(check):
+    """Value, interval and limits of a check; NaN for None."""
     pair = (None, None) if check.interval is None else check.interval
     return [np.nan if value is None else float(value) for value in (check.value, *pair, *check.limits)]
 

@@ -13,7 +13,7 @@ from ..scaling import background_level
 from .correlation import correlate
 from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma, stated_sigma
 from .statistics import bootstrap_interval
-from .tables import estimate_rows
+from .tables import estimate_columns, estimate_rows
 
 __all__ = ['residual_correlation', 'residual_statistics', 'residual_whiteness']
 
@@ -147,6 +147,7 @@ def residual_whiteness(before, after, *, noise=None, brightness=None, select=Non
 
 
 def _standardized(values):
+    """Values of mean 0 and rms 1."""
     deviation = values - values.mean()
     rms = np.sqrt(np.mean(deviation ** 2))
     return deviation / rms if rms > 0 else np.zeros(values.shape)
@@ -173,9 +174,9 @@ def residual_correlation(before, after, *, brightness=None, noise=None, mask=Non
     Returns
     -------
     `~astropy.table.Table`
-        For each measure: measure, value, err, low, high, n. Measures: 'pearson' and 'spearman', of the
-        residual in units of the noise with the brightness in the same units, and 'share', the
-        share of the signal found in the residual: the slope of the residual with the brightness above the
+        For each measure: measure, value, value_err, value_low, value_high, n. Measures: 'pearson' and
+        'spearman', of the residual in units of the noise with the brightness in the same units, and
+        'share', the share of the signal found in the residual: the slope of the residual with the brightness above the
         background, weighted by the inverse variance of the noise.
 
     Raises
@@ -205,6 +206,5 @@ def residual_correlation(before, after, *, brightness=None, noise=None, mask=Non
     for name, (values, statistic) in parts.items():
         estimate = bootstrap_interval(values, statistic, groups=labels, confidence=confidence,
                                       n_resamples=n_resamples, seed=rng)
-        rows.append({'measure': name, 'value': estimate.value, 'err': estimate.error, 'low': estimate.low,
-                     'high': estimate.high, 'n': estimate.n})
+        rows.append({'measure': name, **estimate_columns('value', estimate), 'n': estimate.n})
     return Table(rows=rows, meta={'confidence': confidence, 'brightness': 'after' if brightness is None else 'given'})

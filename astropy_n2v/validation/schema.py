@@ -10,7 +10,7 @@ SCHEMA_NAME = 'astropy_n2v.validation.report'
 
 #: Its version, the value of ``schema_version``: the second number grows where something is added, the first where
 #: readers have to change.
-SCHEMA_VERSION = '1.0'
+SCHEMA_VERSION = '2.0'
 
 _NUMBER = {'type': ['number', 'null']}
 _PAIR = {'type': 'array', 'items': _NUMBER, 'minItems': 2, 'maxItems': 2}
@@ -67,7 +67,7 @@ REPORT_SCHEMA = {
     'additionalProperties': False,
     'properties': {
         'schema': {'const': SCHEMA_NAME},
-        'schema_version': {'type': 'string', 'pattern': r'^1\.\d+$'},
+        'schema_version': {'type': 'string', 'pattern': r'^2\.\d+$'},
         'meta': {
             'type': 'object',
             'required': ['denoiser', 'version', 'created', 'seed', 'frames', 'options', 'notes'],

@@ -36,9 +36,11 @@ class Search:
         self.area = float(np.sum(~self.covered) / 1e6)
 
     def maps(self, noisy, denoised):
+        """The maps to detect on."""
         return maps_of(self.filter, noisy, denoised, self.extra)
 
     def find(self, image, threshold):
+        """Detections above a threshold where nothing real is."""
         found = find_sources(image, max(threshold, LOWEST), fwhm=self.psf.fwhm)
         inside = ~self.covered[np.rint(found['y']).astype(int), np.rint(found['x']).astype(int)]
         return found[inside]
@@ -112,6 +114,7 @@ def false_table(denoiser, frames, max_false_rate, tick):
 
 
 def check_blank(blank, n_blank):
+    """Number and kind of the blank frames; ValueError if there cannot be any."""
     if blank is None:
         return 0, 'none'
     if isinstance(blank, str):

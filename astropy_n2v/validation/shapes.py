@@ -120,6 +120,7 @@ def _levenberg_marquardt(stamps, weights, start, offset, iterations=40):
 
 
 def _fit(values, sigma, positions, fwhm, fit_size=None):
+    """Fit all sources of an image, as for `measure_shapes`."""
     x, y = as_positions(positions)
     if not fwhm > 0:
         raise ValueError(f'fwhm must be positive, got {fwhm}')

@@ -14,6 +14,7 @@ __all__ = ['Estimate', 'binomial_interval', 'bootstrap_interval', 'robust_scatte
 
 _MAD = 1.482602218505602   # of a normal distribution: standard deviation over median absolute deviation
 _CHUNK = 4_000_000         # resampled values held at a time
+_MAX_GROUPS = 1000         # that are resampled one by one
 _NODES = 2000              # of the histogram that stands for a distribution of grouped values
 
 
@@ -234,11 +235,13 @@ def bootstrap_interval(values, statistic='median', *, groups=None, confidence=0.
 
 
 def _ratio(first, second, axis=-1):
+    """The ratio of means."""
     with np.errstate(divide='ignore', invalid='ignore'):
         return np.mean(first, axis=axis) / np.mean(second, axis=axis)
 
 
 def _resample(function, arrays, n_resamples, rng):
+    """A statistic of resampled values, in parts that fit into memory."""
     n, done, parts = arrays[0].size, 0, []
     while done < n_resamples:
         size = min(n_resamples - done, max(1, _CHUNK // n))
@@ -256,6 +259,10 @@ def _resample_groups(statistic, arrays, groups, n_resamples, rng):
     else:
         _, labels = np.unique(groups, return_inverse=True)
     n_groups = labels.max() + 1
+    if n_groups > _MAX_GROUPS:
+        # Groups of groups: an interval of so many is known to some per cent, and large images have many more.
+        labels = labels % _MAX_GROUPS
+        n_groups = _MAX_GROUPS
     weights = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples).astype(float)
 
     def mean(values):

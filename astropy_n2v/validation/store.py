@@ -23,7 +23,7 @@ __all__ = ['FrameStore', 'fingerprint']
 
 log = logging.getLogger(__name__)
 
-_FORMAT = '1'
+_FORMAT = '2'
 
 
 def fingerprint(*values):
@@ -56,6 +56,7 @@ def fingerprint(*values):
 
 
 def _update(digest, value):
+    """Add a value to a hash."""
     if isinstance(value, u.Quantity):
         parts = ['quantity', value.value, str(value.unit)]
     elif isinstance(value, np.ndarray) and value.dtype.kind != 'O':

@@ -5,20 +5,18 @@ Detections against threshold, true and false.
 
 import numpy as np
 from astropy import units as u
-from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.stats import poisson_conf_interval
 from astropy.table import Table
-from scipy.signal import fftconvolve
+from scipy.spatial import cKDTree
 from scipy.stats import norm
 
-from ..noise import NoiseModel
-from .completeness import wilson_interval, check_fraction
-from .detection import StarFilter, find_sources, maps_of
-from .frames import frame_arrays, run_denoiser, sky_of
-from .matching import _positions, match_sources
-from .psf import PSF
+from .completeness import check_fraction, wilson_interval
+from .detection import find_sources
+from .frames import frame_arrays
+from .inputs import position_array
+from .matching import match_sources
 
-__all__ = ['best_f1', 'combine_sweeps', 'make_noise_frame', 'noise_detections', 'sweep_thresholds']
+__all__ = ['best_f1', 'combine_sweeps', 'sweep_thresholds']
 
 PER_MEGAPIXEL = u.Unit('1 / Mpix')
 
@@ -49,15 +47,16 @@ def _catalogs(image, thresholds, mask, options):
 
 
 def _on_good_pixels(sources, bad):
-    xy = _positions('truth', sources)
+    """Positions on pixels that count."""
+    xy = position_array('truth', sources)
     x, y = np.rint(xy.T).astype(int)
     inside = (x >= 0) & (y >= 0) & (x < bad.shape[1]) & (y < bad.shape[0])
     inside[inside] = ~bad[y[inside], x[inside]]
     return xy[inside]
 
 
-def sweep_thresholds(image, thresholds, *, truth=None, blank=None, radius=3.0, method='peaks', fwhm=None, mask=None,
-                     n_pixels=5, deblend=True, matching='mutual', confidence=0.95):
+def sweep_thresholds(image, thresholds, *, truth=None, ignore=None, blank=None, radius=3.0, method='peaks', fwhm=None,
+                     mask=None, n_pixels=5, deblend=True, matching='mutual', confidence=0.95):
     """
     Count true and false detections at each of several thresholds.
 
@@ -70,6 +69,9 @@ def sweep_thresholds(image, thresholds, *, truth=None, blank=None, radius=3.0, m
     truth : `~astropy.table.Table` or array_like, optional
         Positions of the true sources, or of those on a deeper image (columns ``x`` and ``y``, or
         shape (n, 2)). Those on masked pixels or outside do not count.
+    ignore : `~astropy.table.Table` or array_like, optional
+        Positions of real sources that need not be found, such as fainter ones. What is found of
+        them is neither true nor false.
     blank : array_like, or list of them, optional
         The same kind of map of frames without sources, or of frames that were turned upside down
         (`flip_frame`) before they were denoised. If it is given, false detections are counted
@@ -88,9 +90,9 @@ def sweep_thresholds(image, thresholds, *, truth=None, blank=None, radius=3.0, m
     Returns
     -------
     `~astropy.table.Table`
-        One row a threshold: ``threshold``, ``n_detected``, ``tp``, ``fp``, ``fn``, ``n_truth``,
-        ``n_false`` (as counted, before scaling), ``precision``, ``recall``, ``f1`` and
-        ``false_per_megapixel``; ``precision``, ``recall`` and the last with ``_lo`` and ``_hi``
+        One row a threshold: ``threshold``, ``n_detected`` (without what is ignored), ``tp``, ``fp``,
+        ``fn``, ``n_truth``, ``n_false`` (as counted, before scaling), ``precision``, ``recall``, ``f1`` and
+        ``false_per_megapixel``; ``precision``, ``recall`` and the last with ``_low`` and ``_high``
         (Wilson's binomial and the classical Poisson interval). NaN is what cannot be known.
         Without a truth, the detections beyond the false ones are taken to be true. Meta:
         ``area`` and ``false_area`` (megapixels), ``false_from`` ('truth' or 'blank'), ``radius``,
@@ -129,8 +131,9 @@ def sweep_thresholds(image, thresholds, *, truth=None, blank=None, radius=3.0, m
         matched, n_truth = np.full(n_detected.shape, -1), -1
     else:
         truth = _on_good_pixels(truth, bad)
-        matched, n_truth = np.array([match_sources(found, truth, radius, method=matching).tp
-                                     for found in catalogs]), len(truth)
+        matches = [match_sources(found, truth, radius, method=matching) for found in catalogs]
+        matched, n_truth = np.array([match.tp for match in matches]), len(truth)
+        n_detected -= [_count_ignored(found, match, ignore, radius) for found, match in zip(catalogs, matches)]
     if blank is None:
         n_false, false_area = n_detected - matched, area
     else:
@@ -140,7 +143,17 @@ def sweep_thresholds(image, thresholds, *, truth=None, blank=None, radius=3.0, m
     return _sweep_table(thresholds, n_detected, matched, n_false, n_truth, meta)
 
 
+def _count_ignored(found, match, ignore, radius):
+    """Detections of none of the sources, but near one that is to be ignored."""
+    ignore = position_array('ignore', ignore)
+    if not len(ignore):
+        return 0
+    rest = np.delete(position_array('detected', found), match.detected, axis=0)
+    return int(np.sum(cKDTree(ignore).query(rest, distance_upper_bound=radius)[0] <= radius)) if len(rest) else 0
+
+
 def _count_blank(blank, thresholds, options):
+    """False detections on blank maps, and the area of these."""
     blanks = blank if isinstance(blank, (list, tuple)) else [blank]
     if not blanks:
         raise ValueError('blank must hold at least one map, got none')
@@ -158,17 +171,17 @@ def _sweep_table(thresholds, n_detected, matched, n_false, n_truth, meta):
     blank, known = meta['false_from'] == 'blank', n_truth >= 0
     fp = n_false * scale if blank else n_false.astype(float)
     tp = matched.astype(float) if known else np.maximum(n_detected - fp, 0)
-    rate, rate_lo, rate_hi = poisson_rate(n_false, meta['false_area'], confidence)
+    rate, rate_low, rate_high = poisson_rate(n_false, meta['false_area'], confidence)
     with np.errstate(divide='ignore', invalid='ignore'):
         precision = tp / (tp + fp)
         if blank:
-            many, few = (limit.value * meta['area'] for limit in (rate_hi, rate_lo))
+            many, few = (limit.value * meta['area'] for limit in (rate_high, rate_low))
             low, high = (tp / (tp + false) if known else 1 - np.minimum(false / n_detected, 1)
                          for false in (many, few))
         else:
             low, high = wilson_interval(matched, n_detected, confidence)
         recall = tp / n_truth if n_truth > 0 else np.full(tp.shape, np.nan)
-        recall_lo, recall_hi = wilson_interval(matched, np.full(tp.shape, max(n_truth, 0)), confidence)
+        recall_low, recall_high = wilson_interval(matched, np.full(tp.shape, max(n_truth, 0)), confidence)
         f1 = np.where(precision + recall > 0, 2 * precision * recall / (precision + recall), 0.0)
         f1[~np.isfinite(recall)] = np.nan
     # Nothing detected is no error of precision, but finds nothing.
@@ -177,9 +190,10 @@ def _sweep_table(thresholds, n_detected, matched, n_false, n_truth, meta):
     return Table({
         'threshold': thresholds, 'n_detected': n_detected, 'tp': tp, 'fp': fp,
         'fn': n_truth - tp if known else nothing, 'n_truth': np.full(tp.shape, n_truth), 'n_false': n_false,
-        'precision': precision, 'precision_lo': low, 'precision_hi': high,
-        'recall': recall, 'recall_lo': recall_lo, 'recall_hi': recall_hi, 'f1': f1,
-        'false_per_megapixel': rate, 'false_per_megapixel_lo': rate_lo, 'false_per_megapixel_hi': rate_hi}, meta=meta)
+        'precision': precision, 'precision_low': low, 'precision_high': high,
+        'recall': recall, 'recall_low': recall_low, 'recall_high': recall_high, 'f1': f1,
+        'false_per_megapixel': rate, 'false_per_megapixel_low': rate_low,
+        'false_per_megapixel_high': rate_high}, meta=meta)
 
 
 def combine_sweeps(sweeps):
@@ -258,133 +272,3 @@ def best_f1(sweep):
         return None
     row = np.flatnonzero(f1 == np.nanmax(f1))[-1]
     return {name: getattr(sweep[name][row], 'value', sweep[name][row]).item() for name in sweep.colnames}
-
-
-def make_noise_frame(shape, noise, *, level=0.0, kernel=None, unit='adu', seed=None):
-    """
-    Make a frame of nothing but noise.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width in pixels.
-    noise : `~astropy_n2v.NoiseModel` or float
-        The noise; a number is the standard deviation of Gaussian noise. With a scalar gain the
-        photons are drawn from the Poisson distribution.
-    level : float, optional
-        The sky, in data units.
-    kernel : array_like, optional
-        The noise is convolved with it, as by resampling or drizzling, and keeps its variance.
-    unit : str or `~astropy.units.Unit`, optional
-        Of the data.
-    seed : int or `~numpy.random.Generator`, optional
-        Seed of the noise.
-
-    Returns
-    -------
-    `~astropy.nddata.CCDData`
-        The frame, with the standard deviation of its pixels as uncertainty.
-
-    Raises
-    ------
-    ValueError
-        If ``shape``, ``noise`` or ``kernel`` is not valid.
-
-    Examples
-    --------
-    >>> from astropy_n2v.validation import make_noise_frame
-    >>> ccd = make_noise_frame((64, 64), 3.0, level=100.0, seed=0)
-    >>> bool(abs(ccd.data.std() - 3) < 0.2)
-    True
-    """
-    if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(f'shape must be two positive numbers, got {shape}')
-    noise = noise if isinstance(noise, NoiseModel) else NoiseModel(noise)
-    noise.check_shape(shape)
-    rng = np.random.default_rng(seed)
-    sigma = np.sqrt(np.broadcast_to(noise.variance(level), shape))
-    if noise.gain is not None and noise.gain.ndim == 0:
-        electrons = np.broadcast_to(np.maximum(level - noise.zero_point, 0) * noise.gain, shape)
-        data = (rng.poisson(electrons) - electrons) / noise.gain + rng.normal(0, 1, shape) * noise.sigma
-    else:
-        data = rng.normal(0, 1, shape) * sigma
-    if kernel is not None:
-        kernel = np.asarray(kernel, dtype=float)
-        if kernel.ndim != 2 or not np.isfinite(kernel).all() or not (kernel ** 2).sum() > 0:
-            raise ValueError(f'kernel must be a finite two-dimensional array that is not zero, got shape '
-                             f'{kernel.shape}')
-        pad = [(n // 2, n // 2) for n in kernel.shape]
-        data = fftconvolve(np.pad(data, pad, mode='wrap'), kernel / np.sqrt((kernel ** 2).sum()), mode='same')
-        data = data[tuple(slice(p[0], p[0] + n) for p, n in zip(pad, shape))]
-    return CCDData((data + level).astype(np.float32), unit=unit,
-                   uncertainty=StdDevUncertainty(sigma.astype(np.float32)))
-
-
-def noise_detections(denoiser, psf, noise, *, thresholds=(3.0, 3.5, 4.0, 4.5, 5.0, 6.0), shape=(512, 512), n_frames=4,
-                     level=0.0, kernel=None, unit='adu', confidence=0.95, extra=None, seed=None):
-    """
-    Count what is detected where nothing is: on frames of pure noise.
-
-    Parameters
-    ----------
-    denoiser : callable
-        Function from `~astropy.nddata.CCDData` to `~astropy.nddata.CCDData`.
-    psf : PSF, `~numpy.ndarray` or model
-        The point-spread function.
-    noise : `~astropy_n2v.NoiseModel` or float
-        The noise, as for `make_noise_frame`.
-    thresholds : array_like, optional
-        In the units of the maps: see `detection_maps`.
-    shape : tuple of int, optional
-        Of the frames.
-    n_frames : int, optional
-        Number of frames; they are made one at a time.
-    level, kernel, unit : optional
-        As for `make_noise_frame`; with a ``kernel`` the noise is correlated.
-    confidence : float, optional
-        Confidence level of the intervals.
-    extra : dict, optional
-        Further maps, as for `detection_maps`.
-    seed : int or `~numpy.random.Generator`, optional
-        Seed of the noise.
-
-    Returns
-    -------
-    `~astropy.table.Table`
-        A row for each map and threshold: ``image``, ``threshold``, ``n`` and ``per_megapixel`` with
-        ``_lo`` and ``_hi`` (classical Poisson interval). Meta: ``area`` (megapixels),
-        ``correlated``, ``confidence``.
-
-    Raises
-    ------
-    ValueError
-        If ``thresholds`` is empty or ``n_frames`` is not positive.
-
-    Examples
-    --------
-    >>> from astropy_n2v.simulate import make_psf
-    >>> from astropy_n2v.validation import noise_detections
-    >>> counts = noise_detections(lambda ccd: ccd, make_psf(3.0, half_size=9), 2.0, shape=(128, 128),
-    ...                           n_frames=1, thresholds=[6.0], seed=0)
-    >>> dict(zip(counts['image'], counts['n'].tolist()))['matched filter']
-    0
-    """
-    thresholds = check_thresholds(thresholds)
-    check_fraction('confidence', confidence)
-    if not n_frames >= 1:
-        raise ValueError(f'n_frames must be at least 1, got {n_frames}')
-    rng, psf, counts, area = np.random.default_rng(seed), PSF.from_any(psf), {}, 0.0
-    for _ in range(n_frames):
-        ccd = make_noise_frame(shape, noise, level=level, kernel=kernel, unit=unit, seed=rng)
-        _, bad, background, sigma = sky_of(ccd, None, ccd.uncertainty.array, level)
-        star_filter = StarFilter(psf, bad, background, sigma)
-        area += np.sum(star_filter.useful) / 1e6
-        for name, image in maps_of(star_filter, ccd, run_denoiser(denoiser, ccd), extra).items():
-            score = find_sources(image, thresholds[0], fwhm=psf.fwhm)['score']
-            counts[name] = counts.get(name, 0) + np.array([np.sum(score > threshold) for threshold in thresholds])
-    names = list(counts)
-    n = np.concatenate([counts[name] for name in names])
-    rate, low, high = poisson_rate(n, area, confidence)
-    return Table({'image': np.repeat(names, thresholds.size), 'threshold': np.tile(thresholds, len(names)), 'n': n,
-                  'per_megapixel': rate, 'per_megapixel_lo': low, 'per_megapixel_hi': high},
-                 meta={'area': float(area), 'correlated': kernel is not None, 'confidence': confidence})

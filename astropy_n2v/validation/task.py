@@ -11,7 +11,7 @@ from astropy.table import Table
 
 from .background import sky_pixels
 
-__all__ = ['BRIGHT_SNR', 'UNCERTAINTY_BINS', 'FrameTask', 'Measures']
+__all__ = ['BRIGHT_SNR', 'UNCERTAINTY_BINS', 'FrameTask', 'Measures', 'thresholds_of']
 
 #: Sources above this signal-to-noise ratio are called bright.
 BRIGHT_SNR = 30
@@ -97,3 +97,35 @@ class Measures:
     tables: dict = field(default_factory=dict)
     reasons: dict = field(default_factory=dict)
     images: dict = field(default_factory=dict)
+
+
+def thresholds_of(image, thresholds):
+    """
+    The thresholds at which detections on a map are counted.
+
+    Parameters
+    ----------
+    image : str
+        Name of the map.
+    thresholds : sequence of float
+        Those of the matched filter on the input.
+
+    Returns
+    -------
+    tuple of float
+        For other maps, whose noise has another height in their units, many more: else the best would be out of range.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation.task import thresholds_of
+    >>> thresholds_of('denoised', (2.0, 4.0))
+    (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+    """
+    if image == 'matched filter':
+        return tuple(thresholds)
+    # Single pixels of the input are noisier than the filter, never less noisy.
+    low = min(thresholds) / (1 if image == 'raw' else 4)
+    high = 4 * max(thresholds)
+    octaves = int(np.ceil(2 * np.log2(high / low))) if len(thresholds) > 4 else int(np.ceil(np.log2(high / low)))
+    grid = {float(f'{value:.3g}') for value in np.geomspace(low, high, octaves + 1)}
+    return tuple(sorted(grid | {float(value) for value in thresholds}))

@@ -15,6 +15,7 @@ _SMOOTHING = 2.0   # pixels
 
 
 def _stated(result, uncertainty, unit):
+    """The stated standard deviation of each pixel."""
     if uncertainty is not None:
         return noise_sigma(uncertainty, result, unit=unit)
     stated = stated_sigma(result)

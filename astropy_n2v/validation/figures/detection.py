@@ -5,7 +5,7 @@ Figures of detection: confusion, precision and recall, completeness.
 
 import numpy as np
 
-from .style import COLOURS, get_axes, get_ink, say_empty
+from .style import COLOURS, get_ink, say_empty, set_plain_log, takes_axes
 
 __all__ = ['draw_best_f1', 'draw_completeness', 'draw_confusion', 'draw_detection_summary', 'draw_precision_recall',
            'draw_threshold_counts', 'draw_threshold_scores']
@@ -18,6 +18,12 @@ def _scores(tp, fp, fn):
         return tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn)
 
 
+def _broken(label):
+    """A name in lines of one word, to stand beside others."""
+    return str(label).replace(' / ', '/\n').replace(' ', '\n')
+
+
+@takes_axes
 def draw_confusion(tp, fp, fn, *, title='', ax=None):
     """
     Draw how many sources were found, missed and falsely found.
@@ -28,13 +34,10 @@ def draw_confusion(tp, fp, fn, *, title='', ax=None):
         True positives, false positives and false negatives.
     title : str, optional
         Of the axes.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
 
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes. There are no true negatives: empty sky cannot be counted.
+    Notes
+    -----
+    There are no true negatives: empty sky cannot be counted.
 
     Examples
     --------
@@ -43,7 +46,6 @@ def draw_confusion(tp, fp, fn, *, title='', ax=None):
     4
     """
     from matplotlib.patches import Rectangle
-    ax = get_axes(ax)
     cells = [(0, 1, tp, 'found', 'truth'), (1, 1, fn, 'missed', 'bad'), (0, 0, fp, 'false', 'bad'),
              (1, 0, None, '', 'input')]
     largest = max(tp, fp, fn, 1)
@@ -58,6 +60,7 @@ def draw_confusion(tp, fp, fn, *, title='', ax=None):
     return ax
 
 
+@takes_axes
 def draw_detection_summary(labels, tp, fp, fn, *, ax=None):
     """
     Draw precision, recall and F1 of some ways to detect, side by side.
@@ -68,13 +71,6 @@ def draw_detection_summary(labels, tp, fp, fn, *, ax=None):
         The ways.
     tp, fp, fn : array_like of int
         True positives, false positives and false negatives of each.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Examples
     --------
@@ -83,19 +79,19 @@ def draw_detection_summary(labels, tp, fp, fn, *, ax=None):
     >>> len(ax.patches)
     6
     """
-    ax = get_axes(ax)
     x = np.arange(len(labels))
     for i, (name, colour, values) in enumerate(zip(('precision', 'recall', 'F1'), ('output', 'truth', 'matched'),
                                                    _scores(tp, fp, fn))):
         bars = ax.bar(x + 0.27 * (i - 1), np.nan_to_num(values), 0.25, color=COLOURS[colour], label=name)
-        ax.bar_label(bars, [f'{value:.2f}' for value in values], fontsize=8)
-    counts = [f'{label}\n{t}/{f}/{m}' for label, t, f, m in zip(labels, tp, fp, fn)]
-    ax.set_xticks(x, counts, fontsize=8.5)
+        ax.bar_label(bars, [f'{value:.2f}' for value in values], fontsize=8 if len(labels) < 4 else 6.5)
+    counts = [f'{t}/{f}/{m}\n{_broken(label)}' for label, t, f, m in zip(labels, tp, fp, fn)]
+    ax.set_xticks(x, counts, fontsize=8)
     ax.set(ylim=(0, 1.3), xlabel='found / false / missed')
     ax.legend(ncols=3, loc='upper center')
     return ax
 
 
+@takes_axes
 def draw_precision_recall(curves, *, ax=None):
     """
     Draw precision against recall, with the threshold at each point.
@@ -104,13 +100,6 @@ def draw_precision_recall(curves, *, ax=None):
     ----------
     curves : dict of tuple
         By label: thresholds, tp, fp and fn, each of shape (n,).
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Examples
     --------
@@ -118,7 +107,6 @@ def draw_precision_recall(curves, *, ax=None):
     >>> draw_precision_recall({'result': ([3, 5], [90, 80], [20, 1], [10, 20])}).get_xlabel()
     'recall (completeness)'
     """
-    ax = get_axes(ax)
     for i, (label, (thresholds, tp, fp, fn)) in enumerate(curves.items()):
         precision, recall, _ = _scores(tp, fp, fn)
         colour = _colour(label, i)
@@ -133,6 +121,7 @@ def draw_precision_recall(curves, *, ax=None):
     return ax
 
 
+@takes_axes
 def draw_threshold_scores(thresholds, tp, fp, fn, *, title='', ax=None):
     """
     Draw precision, recall and F1 against the detection threshold.
@@ -143,13 +132,6 @@ def draw_threshold_scores(thresholds, tp, fp, fn, *, title='', ax=None):
         Thresholds, and the counts at each, shape (n,).
     title : str, optional
         Of the axes.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Examples
     --------
@@ -157,15 +139,17 @@ def draw_threshold_scores(thresholds, tp, fp, fn, *, title='', ax=None):
     >>> len(draw_threshold_scores([3, 5], [90, 80], [20, 1], [10, 20]).lines)
     3
     """
-    ax = get_axes(ax)
     for name, colour, values in zip(('precision', 'recall', 'F1'), ('output', 'truth', 'matched'),
                                     _scores(tp, fp, fn)):
         ax.plot(thresholds, values, 'o-', ms=4, lw=1, color=COLOURS[colour], label=name)
+    if np.max(thresholds) > 10 * np.min(thresholds):
+        set_plain_log(ax.xaxis)
     ax.set(xlabel='threshold', ylabel='score', ylim=(-0.03, 1.05), title=title)
     ax.legend()
     return ax
 
 
+@takes_axes
 def draw_threshold_counts(thresholds, tp, fp, fn, *, title='', ax=None):
     """
     Draw found, false and missed sources against the detection threshold.
@@ -176,13 +160,6 @@ def draw_threshold_counts(thresholds, tp, fp, fn, *, title='', ax=None):
         Thresholds, and the counts at each, shape (n,).
     title : str, optional
         Of the axes.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Examples
     --------
@@ -190,16 +167,18 @@ def draw_threshold_counts(thresholds, tp, fp, fn, *, title='', ax=None):
     >>> draw_threshold_counts([3, 5], [90, 80], [20, 1], [10, 20]).get_yscale()
     'symlog'
     """
-    ax = get_axes(ax)
     for name, colour, values in zip(('found', 'false', 'missed'), ('truth', 'bad', 'input'), (tp, fp, fn)):
         ax.plot(thresholds, values, 'o-', ms=4, lw=1, color=COLOURS[colour], label=name)
     ax.set_yscale('symlog', linthresh=10)
+    if np.max(thresholds) > 10 * np.min(thresholds):
+        set_plain_log(ax.xaxis)
     ax.set(xlabel='threshold', ylabel='sources', title=title)
     ax.set_ylim(bottom=0)
     ax.legend()
     return ax
 
 
+@takes_axes
 def draw_best_f1(curves, *, ax=None):
     """
     Draw the best F1 of some ways to detect, and the threshold at which it is reached.
@@ -208,13 +187,6 @@ def draw_best_f1(curves, *, ax=None):
     ----------
     curves : dict of tuple
         By label: thresholds, tp, fp and fn, each of shape (n,).
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Examples
     --------
@@ -222,7 +194,6 @@ def draw_best_f1(curves, *, ax=None):
     >>> len(draw_best_f1({'result': ([3, 5], [90, 80], [20, 1], [10, 20])}).patches)
     1
     """
-    ax = get_axes(ax)
     best = []
     for label, (thresholds, tp, fp, fn) in curves.items():
         precision, recall, f1 = _scores(tp, fp, fn)
@@ -232,13 +203,14 @@ def draw_best_f1(curves, *, ax=None):
     if not best:
         return say_empty(ax, 'no source')
     labels, values, texts = zip(*best)
-    bars = ax.bar(labels, values, 0.6, color=[_colour(label, i) for i, label in enumerate(labels)])
-    ax.bar_label(bars, texts, fontsize=8.5)
-    ax.tick_params(axis='x', labelsize=8.5)
+    bars = ax.bar(range(len(labels)), values, 0.6, color=[_colour(label, i) for i, label in enumerate(labels)])
+    ax.bar_label(bars, texts, fontsize=8.5 if len(labels) < 4 else 7)
+    ax.set_xticks(range(len(labels)), [_broken(label) for label in labels], fontsize=8)
     ax.set(ylabel='best F1', ylim=(0, 1.3))
     return ax
 
 
+@takes_axes
 def draw_completeness(curves, *, fits=None, xlabel='magnitude', ax=None):
     """
     Draw completeness with its intervals, and the fitted curves.
@@ -251,13 +223,6 @@ def draw_completeness(curves, *, fits=None, xlabel='magnitude', ax=None):
         By label: magnitude of half completeness, and width of the logistic curve.
     xlabel : str, optional
         What the bins are of.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Examples
     --------
@@ -265,7 +230,6 @@ def draw_completeness(curves, *, fits=None, xlabel='magnitude', ax=None):
     >>> draw_completeness({'result': ([20, 21], [0.9, 0.4], [0.8, 0.3], [0.95, 0.5])}).get_ylabel()
     'completeness'
     """
-    ax = get_axes(ax)
     for i, (label, values) in enumerate(curves.items()):
         centre, value, lower, upper = (np.asarray(array, dtype=float) for array in values)
         good = np.isfinite(value)

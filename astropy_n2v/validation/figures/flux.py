@@ -5,7 +5,7 @@ Figures of photometry: scatter, bias, pulls, apertures.
 
 import numpy as np
 
-from .style import COLOURS, get_axes, get_ink, say_empty, set_plain_log
+from .style import COLOURS, get_ink, say_empty, set_plain_asinh, set_plain_log, takes_axes
 
 __all__ = ['draw_aperture_noise', 'draw_curve_of_growth', 'draw_flux_bias', 'draw_flux_residuals', 'draw_flux_scatter',
            'draw_pulls']
@@ -20,6 +20,7 @@ def _finite(*arrays):
     return [array[good] for array in arrays]
 
 
+@takes_axes
 def draw_flux_scatter(flux, flux_result, *, flux_input=None, labels=('true flux', 'measured flux'), unit='', ax=None):
     """
     Draw fluxes on the result against those that they should be.
@@ -34,18 +35,15 @@ def draw_flux_scatter(flux, flux_result, *, flux_input=None, labels=('true flux'
         Of the axes.
     unit : str, optional
         Of the fluxes.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes. The correlation in the title is that of the fluxes, which the brightest rule.
 
     Raises
     ------
     ValueError
         If the lengths differ.
+
+    Notes
+    -----
+    The correlation in the title is that of the fluxes, which the brightest rule.
 
     Examples
     --------
@@ -53,7 +51,6 @@ def draw_flux_scatter(flux, flux_result, *, flux_input=None, labels=('true flux'
     >>> draw_flux_scatter([1, 10, 100], [1.1, 9.0, 101.0]).get_title()
     'correlation 0.9999'
     """
-    ax = get_axes(ax)
     values = _finite(flux, flux_result, *([] if flux_input is None else [flux_input]))
     if values[0].size < 2:
         return say_empty(ax, 'fewer than two sources')
@@ -63,8 +60,8 @@ def draw_flux_scatter(flux, flux_result, *, flux_input=None, labels=('true flux'
     ax.plot(values[0], values[1], '.', color=COLOURS['output'], ms=4, label='result', alpha=0.8)
     ends = [values[0].min(), values[0].max()]
     ax.plot(ends, ends, '-', color=get_ink(), lw=0.8, label='equal')
-    for axis in ('x', 'y'):
-        getattr(ax, f'set_{axis}scale')('asinh', linear_width=width)
+    for axis in ax.xaxis, ax.yaxis:
+        set_plain_asinh(axis, width)
     suffix = f' ({unit})' if unit else ''
     ax.set(xlabel=labels[0] + suffix, ylabel=labels[1] + suffix,
            title=f'correlation {np.corrcoef(values[0], values[1])[0, 1]:.4f}')
@@ -72,6 +69,7 @@ def draw_flux_scatter(flux, flux_result, *, flux_input=None, labels=('true flux'
     return ax
 
 
+@takes_axes
 def draw_flux_residuals(snr, residual, *, residual_input=None, ylabel='(measured - true) / error', ax=None):
     """
     Draw residuals of fluxes against signal-to-noise ratio.
@@ -84,13 +82,6 @@ def draw_flux_residuals(snr, residual, *, residual_input=None, ylabel='(measured
         Residuals on the input.
     ylabel : str, optional
         What the residuals are.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Raises
     ------
@@ -103,7 +94,6 @@ def draw_flux_residuals(snr, residual, *, residual_input=None, ylabel='(measured
     >>> draw_flux_residuals([3, 10, 30], [-0.5, 0.1, 0.0]).get_xscale()
     'log'
     """
-    ax = get_axes(ax)
     values = _finite(snr, residual, *([] if residual_input is None else [residual_input]))
     if not values[0].size:
         return say_empty(ax, 'no source')
@@ -118,6 +108,7 @@ def draw_flux_residuals(snr, residual, *, residual_input=None, ylabel='(measured
     return ax
 
 
+@takes_axes
 def draw_flux_bias(snr, bias, lower, upper, *, limit=None, label='result', colour='output', ylabel='flux bias',
                    percent=True, ax=None):
     """
@@ -135,13 +126,6 @@ def draw_flux_bias(snr, bias, lower, upper, *, limit=None, label='result', colou
         Key of `~astropy_n2v.validation.figures.COLOURS`.
     percent : bool, optional
         Whether to show fractions as percentages.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Raises
     ------
@@ -154,7 +138,6 @@ def draw_flux_bias(snr, bias, lower, upper, *, limit=None, label='result', colou
     >>> draw_flux_bias([5, 20], [-0.1, 0], [-0.2, -0.01], [-0.02, 0.01]).get_ylabel()
     'flux bias (%)'
     """
-    ax = get_axes(ax)
     factor = 100 if percent else 1
     snr, bias, lower, upper = _finite(snr, bias, lower, upper)
     if not snr.size:
@@ -170,6 +153,7 @@ def draw_flux_bias(snr, bias, lower, upper, *, limit=None, label='result', colou
     return ax
 
 
+@takes_axes
 def draw_pulls(pulls, *, label='result', colour='output', ax=None):
     """
     Draw the distribution of pulls, (measured - true) / stated error, and what it should be.
@@ -182,13 +166,6 @@ def draw_pulls(pulls, *, label='result', colour='output', ax=None):
         What they are of.
     colour : str, optional
         Key of `~astropy_n2v.validation.figures.COLOURS`.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Examples
     --------
@@ -198,7 +175,6 @@ def draw_pulls(pulls, *, label='result', colour='output', ax=None):
     >>> ax.get_xlabel()
     'pull'
     """
-    ax = get_axes(ax)
     pulls, = _finite(pulls)
     if not pulls.size:
         return say_empty(ax, 'no pull')
@@ -217,6 +193,7 @@ def draw_pulls(pulls, *, label='result', colour='output', ax=None):
     return ax
 
 
+@takes_axes
 def draw_curve_of_growth(radii, ratio, lower=None, upper=None, *, limit=None, label='result / input', ax=None):
     """
     Draw how the flux within apertures of growing radius compares to what it should be.
@@ -231,13 +208,6 @@ def draw_curve_of_growth(radii, ratio, lower=None, upper=None, *, limit=None, la
         The largest deviation from one that is accepted, drawn as a band.
     label : str, optional
         What the ratio is.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Raises
     ------
@@ -250,7 +220,6 @@ def draw_curve_of_growth(radii, ratio, lower=None, upper=None, *, limit=None, la
     >>> draw_curve_of_growth([1, 2, 3], [0.9, 0.99, 1.0]).get_xlabel()
     'aperture radius (pixels)'
     """
-    ax = get_axes(ax)
     lower, upper = (ratio if end is None else end for end in (lower, upper))
     radii, ratio, lower, upper = _finite(radii, ratio, lower, upper)
     if not radii.size:
@@ -265,6 +234,7 @@ def draw_curve_of_growth(radii, ratio, lower=None, upper=None, *, limit=None, la
     return ax
 
 
+@takes_axes
 def draw_aperture_noise(n_pixels, sigma, sigma_pixel, *, sigma_input=None, ax=None):
     """
     Draw the scatter of empty apertures against their size, and that of noise without correlation.
@@ -277,13 +247,6 @@ def draw_aperture_noise(n_pixels, sigma, sigma_pixel, *, sigma_input=None, ax=No
         Standard deviation of a single pixel of the result.
     sigma_input : array_like, optional
         The scatter on the input.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Raises
     ------
@@ -296,7 +259,6 @@ def draw_aperture_noise(n_pixels, sigma, sigma_pixel, *, sigma_input=None, ax=No
     >>> draw_aperture_noise([1, 9, 25], [1, 6, 15], 1.0).get_yscale()
     'log'
     """
-    ax = get_axes(ax)
     values = _finite(n_pixels, sigma, *([] if sigma_input is None else [sigma_input]))
     if not values[0].size:
         return say_empty(ax, 'no empty aperture')

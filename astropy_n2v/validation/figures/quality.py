@@ -5,12 +5,13 @@ Figures of image metrics and of noise.
 
 import numpy as np
 
-from .style import COLOURS, get_axes, get_ink, say_empty, set_plain_log
+from .style import COLOURS, get_ink, say_empty, set_plain_log, takes_axes
 
 __all__ = ['draw_autocorrelation', 'draw_metric_correlation', 'draw_metric_histogram', 'draw_metrics_table',
            'draw_noise_reduction', 'draw_sky_offset']
 
 
+@takes_axes
 def draw_metrics_table(table, *, max_rows=20, ax=None):
     """
     Draw a table of metrics, an image each row.
@@ -21,13 +22,6 @@ def draw_metrics_table(table, *, max_rows=20, ax=None):
         The table.
     max_rows : int, optional
         Rows beyond are left out, and their number is given.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Examples
     --------
@@ -37,7 +31,6 @@ def draw_metrics_table(table, *, max_rows=20, ax=None):
     >>> len(ax.tables)
     1
     """
-    ax = get_axes(ax)
     ax.axis('off')
     if not len(table):
         return say_empty(ax, 'no image')
@@ -58,6 +51,7 @@ def draw_metrics_table(table, *, max_rows=20, ax=None):
     return ax
 
 
+@takes_axes
 def draw_metric_histogram(before, after, *, name, unit='', ax=None):
     """
     Draw the distribution of a metric over images, before and after denoising.
@@ -70,13 +64,6 @@ def draw_metric_histogram(before, after, *, name, unit='', ax=None):
         Of the metric, such as 'PSNR'.
     unit : str, optional
         Its unit.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Examples
     --------
@@ -84,7 +71,6 @@ def draw_metric_histogram(before, after, *, name, unit='', ax=None):
     >>> draw_metric_histogram([20, 21], [30, 31], name='PSNR', unit='dB').get_xlabel()
     'PSNR (dB)'
     """
-    ax = get_axes(ax)
     before, after = (np.asarray(values, dtype=float) for values in (before, after))
     both = np.concatenate([before, after])
     both = both[np.isfinite(both)]
@@ -102,6 +88,7 @@ def draw_metric_histogram(before, after, *, name, unit='', ax=None):
     return ax
 
 
+@takes_axes
 def draw_metric_correlation(psnr, ssim, *, psnr_input=None, ssim_input=None, ax=None):
     """
     Draw SSIM against PSNR, an image each point.
@@ -112,13 +99,10 @@ def draw_metric_correlation(psnr, ssim, *, psnr_input=None, ssim_input=None, ax=
         Of the results.
     psnr_input, ssim_input : array_like, optional
         Of the inputs.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
 
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes. The correlation in the title is that of the results; two images have none.
+    Notes
+    -----
+    The correlation in the title is that of the results; two images have none.
 
     Examples
     --------
@@ -126,7 +110,6 @@ def draw_metric_correlation(psnr, ssim, *, psnr_input=None, ssim_input=None, ax=
     >>> draw_metric_correlation([20, 25, 30], [0.5, 0.7, 0.9]).get_title()
     'correlation 1.00'
     """
-    ax = get_axes(ax)
     psnr, ssim = np.asarray(psnr, dtype=float), np.asarray(ssim, dtype=float)
     if psnr_input is not None and ssim_input is not None:
         ax.plot(psnr_input, ssim_input, 'o', ms=5, color=COLOURS['input'], label='before')
@@ -139,6 +122,7 @@ def draw_metric_correlation(psnr, ssim, *, psnr_input=None, ssim_input=None, ax=
     return ax
 
 
+@takes_axes
 def draw_noise_reduction(signal, reduction, lower=None, upper=None, *, ax=None):
     """
     Draw how many times smaller the error is, against brightness.
@@ -149,13 +133,10 @@ def draw_noise_reduction(signal, reduction, lower=None, upper=None, *, ax=None):
         Brightness of the bins in units of the sky noise, and rms error before over after, shape (n,).
     lower, upper : array_like, optional
         Ends of its interval.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
 
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes. Below one the result is worse than the data.
+    Notes
+    -----
+    Below one the result is worse than the data.
 
     Examples
     --------
@@ -163,7 +144,6 @@ def draw_noise_reduction(signal, reduction, lower=None, upper=None, *, ax=None):
     >>> draw_noise_reduction([0, 3, 30], [8.0, 3.0, 1.4]).get_ylabel()
     'error before / after'
     """
-    ax = get_axes(ax)
     signal, reduction = np.asarray(signal, dtype=float), np.asarray(reduction, dtype=float)
     good = np.isfinite(signal) & np.isfinite(reduction)
     if not good.any():
@@ -182,6 +162,7 @@ def draw_noise_reduction(signal, reduction, lower=None, upper=None, *, ax=None):
     return ax
 
 
+@takes_axes
 def draw_autocorrelation(correlation, *, title='', ax=None):
     """
     Draw an autocorrelation map.
@@ -192,13 +173,6 @@ def draw_autocorrelation(correlation, *, title='', ax=None):
         Shape (2 n + 1, 2 n + 1), the centre is lag zero.
     title : str, optional
         Of the axes.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Examples
     --------
@@ -207,7 +181,6 @@ def draw_autocorrelation(correlation, *, title='', ax=None):
     >>> draw_autocorrelation(np.eye(3)).get_xlabel()
     'lag in x (pixels)'
     """
-    ax = get_axes(ax)
     correlation = np.array(correlation, dtype=float)
     half = correlation.shape[0] // 2
     off_centre = correlation.copy()
@@ -227,6 +200,7 @@ def draw_autocorrelation(correlation, *, title='', ax=None):
     return ax
 
 
+@takes_axes
 def draw_sky_offset(offset, *, extent=None, title='', ax=None):
     """
     Draw a map of the offset of the sky.
@@ -239,13 +213,6 @@ def draw_sky_offset(offset, *, extent=None, title='', ax=None):
         Left, right, bottom and top in pixels.
     title : str, optional
         Of the axes.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; by default a new figure is made.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The axes.
 
     Examples
     --------
@@ -254,7 +221,6 @@ def draw_sky_offset(offset, *, extent=None, title='', ax=None):
     >>> len(draw_sky_offset(np.zeros((4, 4))).images)
     1
     """
-    ax = get_axes(ax)
     offset = np.asarray(offset, dtype=float)
     if not np.isfinite(offset).any():
         return say_empty(ax, 'no sky')

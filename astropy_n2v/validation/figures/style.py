@@ -3,7 +3,12 @@
 Colours and settings that the figures share.
 """
 
+import re
 from contextlib import contextmanager
+from functools import wraps
+from inspect import cleandoc
+
+import numpy as np
 
 __all__ = ['COLOURS', 'figure_style']
 
@@ -56,13 +61,31 @@ def get_ink():
     return matplotlib.rcParams['text.color']
 
 
-def get_axes(ax):
-    """The axes given, or those of a new figure."""
-    if ax is not None:
-        return ax
-    from matplotlib.figure import Figure
-    # No pyplot: its figures live until they are closed.
-    return Figure(figsize=(5, 3.8), layout='constrained').subplots()
+_TAKEN = """ax : `~matplotlib.axes.Axes`, optional
+    Where to draw; by default a new figure is made.
+
+Returns
+-------
+`~matplotlib.axes.Axes`
+    The axes.
+
+"""
+
+
+def takes_axes(draw):
+    """Let a function draw into axes that are given or into new ones, and say so in its documentation."""
+    @wraps(draw)
+    def draw_into(*args, ax=None, **options):
+        if ax is None:
+            from matplotlib.figure import Figure
+            # No pyplot: its figures live until they are closed.
+            ax = Figure(figsize=(5, 3.8), layout='constrained').subplots()
+        return draw(*args, ax=ax, **options)
+    if draw.__doc__:   # there is none with python -OO
+        # Behind the last parameter, before the next section.
+        head, tail = re.split(r'\n(?=(?:Raises|Notes|Examples)\n-)', cleandoc(draw.__doc__), maxsplit=1)
+        draw_into.__doc__ = head + _TAKEN + tail
+    return draw_into
 
 
 def say_empty(ax, text):
@@ -80,3 +103,15 @@ def set_plain_log(axis):
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
     axis.set_minor_formatter(NullFormatter())
+
+
+def set_plain_asinh(axis, width):
+    """Make an axis linear within a width about zero and logarithmic beyond, with ticks that do not run together."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    getattr(axis.axes, f'set_{axis.axis_name}scale')('asinh', linear_width=width)
+    top = max(np.abs(axis.get_data_interval()).max(), width)
+    decades = 10.0 ** np.arange(np.ceil(np.log10(width)), np.floor(np.log10(top)) + 1)
+    decades = decades[::-1][::-(-decades.size // 6)] if decades.size else np.array([width])
+    axis.set_major_locator(FixedLocator(np.concatenate([-decades, [0], decades])))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'.replace('e+0', 'e')))

@@ -34,6 +34,16 @@ class DrawnFigure:
         Width and height in pixels.
     wide : bool
         Whether it needs the full width of a page.
+
+    Examples
+    --------
+    >>> from astropy.table import Table
+    >>> from astropy_n2v.validation import Report
+    >>> from astropy_n2v.validation.figures import draw_figures
+    >>> metrics = Table({'frame': ['a'], 'psnr_before': [20.0], 'psnr_after': [30.0], 'ssim_before': [0.5],
+    ...                  'ssim_after': [0.9]})
+    >>> [figure.name for figure in draw_figures(Report([], {'image_metrics': metrics}), dark=False, dpi=40)]
+    ['metrics_table', 'psnr_histogram', 'ssim_histogram', 'psnr_ssim']
     """
 
     name: str
@@ -137,7 +147,7 @@ def _panels(report):
     """Name, size in inches, caption and drawing function of each figure that the report has tables for."""
     tables = {name: table for name, table in report.tables.items() if len(table)}
     panels = []
-    for group in (_image_panels, _metric_panels, _flux_panels, _noise_panels, _detection_panels):
+    for group in (_image_panels, _metric_panels, _flux_panels, _noise_panels, _recovery_panels, _sweep_panels):
         panels += group(tables, report)
     return panels
 
@@ -156,6 +166,7 @@ def _columns(table, *names):
 
 
 def _image_panels(tables, report):
+    """Panels of the images."""
     images = report.images
     if 'before' not in images:
         return []
@@ -173,6 +184,7 @@ def _image_panels(tables, report):
 
 
 def _metric_panels(tables, report):
+    """Panels of the image metrics."""
     if 'image_metrics' not in tables:
         return []
     table = tables['image_metrics']
@@ -194,10 +206,11 @@ def _metric_panels(tables, report):
 
 
 def _flux_panels(tables, report):
+    """Panels of the photometry."""
     panels = []
     if 'sources' in tables:
         true, before, after, error, error_after, snr = _columns(
-            tables['sources'], 'flux_true', 'flux_before', 'flux_after', 'err_before', 'err_after', 'snr')
+            tables['sources'], 'flux_true', 'flux_before', 'flux_after', 'flux_before_err', 'flux_after_err', 'snr')
         known = bool(np.isfinite(true).any())
         expected = true if known else before
         # What the points are compared with need not have been free of noise.
@@ -213,7 +226,8 @@ def _flux_panels(tables, report):
         if known and np.isfinite(error_after).any():
             pulls = (after - true) / error_after
             panels.append(('flux_pulls', _SIZE, 'Flux errors on the result in units of the stated error, if variances '
-                           'of pixels are summed. Wider than the curve: the error is correlated between pixels.',
+                           'of pixels are summed. Wider than the curve, because errors are correlated between pixels; '
+                           'to its left where faint sources lose flux.',
                            lambda ax: flux.draw_pulls(pulls, ax=ax)))
     if 'flux_bias' in tables:
         bins = tables['flux_bias'][1:]
@@ -239,6 +253,7 @@ def _flux_panels(tables, report):
 
 
 def _noise_panels(tables, report):
+    """Panels of noise, uncertainty and sky."""
     panels = []
     if 'noise_by_brightness' in tables:
         bins = tables['noise_by_brightness'][1:]
@@ -275,16 +290,18 @@ def _noise_panels(tables, report):
     return panels
 
 
-def _detection_panels(tables, report):
+def _recovery_panels(tables, report):
+    """Panels of injected sources."""
     panels = []
     if 'completeness' in tables:
         table = tables['completeness']
         names = _values(table, 'image')
         curves = {name: tuple(_values(table, column)[names == name] for column in
-                              ('mag', 'completeness', 'completeness_lo', 'completeness_hi'))
+                              ('mag', 'completeness', 'completeness_low', 'completeness_high'))
                   for name in dict.fromkeys(names.tolist())}
-        panels.append(('completeness', _SIZE, 'Share of injected sources that are found, at equal rates of false '
-                       'detections.', lambda ax: detection.draw_completeness(curves, fits=_fits(tables), ax=ax)))
+        panels.append(('completeness', _SIZE, 'Share of injected sources that are found, each map at the threshold '
+                       'of an equal share (or rate) of false detections.',
+                       lambda ax: detection.draw_completeness(curves, fits=_fits(tables), ax=ax)))
     if 'recovered_flux' in tables:
         recovered = tables['recovered_flux']
 
@@ -295,8 +312,13 @@ def _detection_panels(tables, report):
                                     colour=colour, ax=ax)
         panels.append(('recovered_flux', _SIZE, 'Flux of injected sources: what is found minus what was put in, of '
                        'all of them, detected or not.', draw_recovered))
+    return panels
+
+
+def _sweep_panels(tables, report):
+    """Panels of detections against the threshold."""
     if 'sweep' not in tables:
-        return panels
+        return []
     table = tables['sweep']
     names = _values(table, 'image')
     curves = {name: tuple(_values(table, column)[names == name] for column in ('threshold', 'tp', 'fp', 'fn'))
@@ -305,10 +327,11 @@ def _detection_panels(tables, report):
     best = {name: np.nanargmax(np.nan_to_num(2 * tp / np.maximum(2 * tp + fp + fn, 1)))
             for name, (_, tp, fp, fn) in curves.items()}
     counts = {name: [int(column[best[name]]) for column in curve[1:]] for name, curve in curves.items()}
-    main = 'denoised' if 'denoised' in curves else next(iter(curves))
-    return panels + [
-        ('precision_recall', _SIZE, 'Precision against recall, with thresholds in units of the error of the matched '
-         'filter on the input.', lambda ax: detection.draw_precision_recall(curves, ax=ax)),
+    main = next((name for name in ('detection image', 'denoised') if name in curves), next(iter(curves)))
+    return [
+        ('precision_recall', _SIZE, 'Precision against recall, with thresholds: in units of the error of the matched '
+         'filter on the input, or of the map itself (detection image, over uncertainty).',
+         lambda ax: detection.draw_precision_recall(curves, ax=ax)),
         ('threshold_scores', _SIZE, f'Precision, recall and F1 against the threshold: {main}.',
          lambda ax: detection.draw_threshold_scores(*curves[main], ax=ax)),
         ('threshold_counts', _SIZE, f'Sources found, falsely found and missed against the threshold: {main}.',
@@ -346,7 +369,9 @@ def _cell_map(table):
     """A table with a row per mesh cell as a map, and its extent in pixels."""
     x, y = _values(table, 'x'), _values(table, 'y')
     columns, rows = np.unique(x), np.unique(y)
+    offset, n = _values(table, 'offset_sigma'), _values(table, 'n') if 'n' in table.colnames else np.ones(len(table))
+    offset = np.where(n >= 0.25 * n.max(), offset, np.nan)   # a few pixels tell nothing, but would set the scale
     cells = np.full((rows.size, columns.size), np.nan)
-    cells[np.searchsorted(rows, y), np.searchsorted(columns, x)] = _values(table, 'offset_sigma')
+    cells[np.searchsorted(rows, y), np.searchsorted(columns, x)] = offset
     step = [np.median(np.diff(axis)) if axis.size > 1 else 32 for axis in (columns, rows)]
     return cells, (columns[0] - step[0] / 2, columns[-1] + step[0] / 2, rows[0] - step[1] / 2, rows[-1] + step[1] / 2)

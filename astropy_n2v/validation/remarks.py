@@ -1,0 +1,72 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+What a report says besides its verdicts: about the frames, and what to do.
+"""
+
+import numpy as np
+from astropy.table import Table
+
+from .combine import values_of
+
+__all__ = []
+
+
+def describe_frame(task):
+    """A row on a frame: its size, noise and PSF."""
+    row = {'ny': task.frame.shape[0], 'nx': task.frame.shape[1], 'sky_sigma': task.sky_sigma,
+           'fwhm': np.nan if task.psf is None else task.psf.fwhm, 'noise_source': str(task.noise.source or ''),
+           'masked': float(task.mask.mean())}
+    return Table({name: [value] for name, value in row.items()})
+
+
+def count_injected(tables):
+    """Number of injected sources."""
+    if 'injected' not in tables:
+        return 0
+    images = values_of(tables['injected'], 'image')
+    return int(np.sum(images == images[0]))
+
+
+def write_notes(tables):
+    """What keeps tests from being right."""
+    notes = []
+    if 'frames' in tables and (values_of(tables['frames'], 'noise_source') == 'image').any():
+        notes.append('The photon noise of sources is not known where a frame states no gain: tests of bright pixels '
+                     'may fail for that alone. Give noise, gain or an uncertainty.')
+    return notes
+
+
+def write_advice(tables):
+    """What to do, in numbers, to measure on the results."""
+    advice = []
+    if 'aperture_noise' in tables and 'factor' in tables['aperture_noise'].colnames:
+        table = tables['aperture_noise']
+        for size in 5, 9:
+            rows = np.flatnonzero(values_of(table, 'size') == size)
+            if not rows.size:
+                continue
+            factor = float(values_of(table, 'factor')[rows[0]])
+            quoted = float(values_of(table, 'factor_quoted')[rows[0]])
+            text = (f'Sums over {size}x{size} pixels of the sky of the result scatter {factor:.1f} times as much as '
+                    'those of independent pixels of the same scatter would')
+            if np.isfinite(quoted):
+                text += f': multiply an error from the summed variances that the result states by {quoted:.1f}'
+            advice.append(text + '.')
+    if 'depth' in tables:
+        told = False
+        for row in tables['depth']:
+            if np.isfinite(row['m50']):
+                gain, image = float(row['gain']), str(row['image'])
+                than = '' if image == 'matched filter' else (
+                    f', {abs(gain):.2f} mag {"fainter" if gain >= 0 else "brighter"} than by the matched filter')
+                unit, told = ('' if told else ' (-2.5 log10 of the flux in data units)'), True
+                advice.append(f'Detection on the map "{image}" finds half of the injected sources at '
+                              f'{float(row["m50"]):.2f} mag{unit}{than}; its threshold is then '
+                              f'{float(row["threshold"]):.3g}.')
+    return advice
+
+
+def option_text(value):
+    """An option as JSON can hold it."""
+    return value if isinstance(value, (int, float, str, type(None))) else (
+        list(value) if isinstance(value, tuple) else getattr(value, '__name__', str(value)))

@@ -1,0 +1,40 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+What the measures of validation have in common: noise of pixels, positions.
+"""
+
+import numpy as np
+import pytest
+
+from astropy_n2v import NoiseModel
+from astropy_n2v.validation.inputs import noise_sigma, position_array
+
+
+@pytest.mark.parametrize('counts', [1, 5, 50])
+def test_photon_noise_does_not_go_with_the_noise_of_the_pixel(rng, counts):
+    """Else the mean of noise over its standard deviation would not be 0."""
+    noise = NoiseModel(1.0, gain=1.0)
+    data = rng.poisson(counts, (500, 500)) + rng.normal(0, 1, (500, 500))
+    pulls = (data - counts) / noise_sigma(noise, data)
+    assert abs(pulls.mean()) < 4 / 500
+    assert np.std(pulls) == pytest.approx(1, abs=0.03)
+    # Nor at the edges, where there are fewer neighbours.
+    edge = np.concatenate([pulls[0], pulls[-1], pulls[1:-1, 0], pulls[1:-1, -1]])
+    assert abs(edge.mean()) < 4 / np.sqrt(edge.size)
+
+
+def test_noise_follows_the_surroundings_and_leaves_out_what_is_not_known():
+    noise = NoiseModel(2.0, gain=1.0)
+    data = np.full((20, 30), 12.0)
+    data[:, 20:] = 96.0
+    data[5, 5] = 1e6       # a cosmic ray has the noise of its surroundings
+    data[10, 10] = np.nan
+    sigma = noise_sigma(noise, data)
+    assert sigma[5, 5] == pytest.approx(4) and sigma[10, 10] == pytest.approx(4)
+    assert sigma[0, 0] == pytest.approx(4) and sigma[-1, -1] == pytest.approx(10)
+    # A pixel alone tells nothing of its own noise.
+    assert np.isnan(noise_sigma(noise, np.where(np.indices((9, 9)).sum(axis=0) == 0, 1.0, np.nan))[0, 0])
+
+
+def test_positions_of_nothing():
+    assert position_array('truth', None).shape == position_array('truth', []).shape == (0, 2)
