@@ -406,6 +406,14 @@ def test_average_of_rows_adds_errors_in_quadrature():
     assert np.isnan(table['a'][1]) and table['name'].tolist() == ['x', 'y']
 
 
+def test_average_of_rms_is_of_all_pixels():
+    parts = [Table({'k': [1], 'n': [10], 'rms_pull': [a], 'rms_pull_low': [0.9 * a], 'rms_pull_high': [1.1 * a]})
+             for a in (1.0, 3.0)]
+    table = average_tables(parts, ('k',))
+    assert table['rms_pull'][0] == pytest.approx(np.sqrt(5))
+    assert table['rms_pull_low'][0] < np.sqrt(5) < table['rms_pull_high'][0]
+
+
 def test_fingerprint_follows_what_it_is_of(small):
     frame = small.frames[0]
     base = fingerprint(frame, {'a': 1}, NOISE)

@@ -172,11 +172,15 @@ def _average(name, members, names, weighting):
         # Errors of independent frames; what is in units of them grows as they shrink.
         power = np.sqrt(np.sum(weights ** 2))
         return float(np.sum(weights * values[good]) * (1 / power if name == 'significance' else power))
-    if base is None:
-        return float(np.sum(weights * values[good]))
-    middle = float(np.sum(weights * centre[good]))
-    return middle + float(np.sign(np.sum(values[good] - centre[good]))
-                          * np.sqrt(np.sum((weights * (values[good] - centre[good])) ** 2)))
+    values, centre = values[good], centre[good]
+    # An rms is that of the pixels of all frames.
+    is_rms = 'rms' in stem.split('_')
+    if is_rms:
+        values, centre = values ** 2, centre ** 2
+    average = float(np.sum(weights * centre))
+    if base is not None:
+        average += float(np.sign(np.sum(values - centre)) * np.sqrt(np.sum((weights * (values - centre)) ** 2)))
+    return float(np.sqrt(max(average, 0.0))) if is_rms else average
 
 
 def _join_sweeps(sweeps):
