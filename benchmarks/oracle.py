@@ -60,7 +60,9 @@ class Oracle(nn.Module):
         part = split_planes(planes[:, :6])
         noise = {name: part[name] for name in ('v0', 'slope', 'zero')}
         inputs = network_inputs(part['z'], part['seen'], **noise)
-        hook = self.network.join.register_forward_hook(lambda module, args, output: output + self.open(inputs))
+        # The join has channels last.
+        opened = self.open(inputs).permute(0, 2, 3, 1)
+        hook = self.network.join.register_forward_hook(lambda module, args, output: output + opened)
         try:
             mean, log_spread = blind_moments(self.network(inputs))
         finally:

@@ -132,6 +132,16 @@ class _Block(nn.Sequential):
         return activation(second(activation(x), above))
 
 
+class _Pointwise(nn.Conv2d):
+    """A convolution with a single pixel, of images with channels last: a product of matrices, and faster so."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, x):
+        return F.linear(x, self.weight.flatten(1), self.bias)
+
+
 class _HalfPlaneUNet(nn.Module):
     """A U-Net whose output at row ``r`` depends on rows up to ``r`` only."""
 
@@ -206,9 +216,9 @@ class BlindSpotUNet(nn.Module):
         self.hole = tuple(hole)
         self.branch = _HalfPlaneUNet(in_channels, widths, decoder_widths)
         features = decoder_widths[0] if decoder_widths else widths[0]
-        self.join = nn.Conv2d(4 * features, head_width, 1)
-        self.head = nn.Sequential(nn.LeakyReLU(0.1, inplace=True), nn.Conv2d(head_width, head_width // 2, 1),
-                                  nn.LeakyReLU(0.1, inplace=True), nn.Conv2d(head_width // 2, out_channels, 1))
+        self.join = _Pointwise(4 * features, head_width)
+        self.head = nn.Sequential(nn.LeakyReLU(0.1, inplace=True), _Pointwise(head_width, head_width // 2),
+                                  nn.LeakyReLU(0.1, inplace=True), _Pointwise(head_width // 2, out_channels))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=0.1)
@@ -252,15 +262,9 @@ class BlindSpotUNet(nn.Module):
 
     def _join(self, features):
         """From the features of the four branches, shape (n, height, width, channels), to the output."""
-        def pointwise(layer, x):
-            # A convolution with a single pixel is a product of matrices, and faster so.
-            return F.linear(x, layer.weight.flatten(1), layer.bias) if isinstance(layer, nn.Conv2d) else layer(x)
-
-        joined = pointwise(self.join, features)
+        joined = self.join(features)
         with torch.autocast(joined.device.type, enabled=False):
-            joined = joined.to(self.join.weight.dtype)
-            for layer in self.head:
-                joined = pointwise(layer, joined)
+            joined = self.head(joined.to(self.join.weight.dtype))
         return joined.permute(0, 3, 1, 2)
 
     @torch.inference_mode()
