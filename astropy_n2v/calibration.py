@@ -19,6 +19,8 @@ _MIN_PER_BIN = 200
 # since a small error of the noise feigns a large one of the spread.
 _SKY_SHARE = 0.1
 _MAX_SKY_FACTOR = 2.0
+# Where the pixels of the sky are too few to tell the factor this well, it stays as it is.
+_MAX_SKY_ERROR = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,8 @@ class Calibration:
         common = np.average(difference / np.sqrt(prior + noise_variance), weights=weight)
         sky = judged & (prior < _SKY_SHARE * noise_variance)
         factor = 1.0
-        if sky.sum() >= _MIN_PER_BIN:
+        share = prior[sky] / (prior + noise_variance)[sky]
+        if np.sum(weight[sky] * share ** 2) / 2 > 1 / _MAX_SKY_ERROR ** 2:
             factor, error = cls._fit_factor(*(v[sky] for v in values), common, relative_error)
             factor = float(np.clip(1 + _shrink(factor - 1, error), 1 / _MAX_SKY_FACTOR, _MAX_SKY_FACTOR))
         rows = []

@@ -73,6 +73,25 @@ def _faintest_surroundings(image):
     return image
 
 
+def _predict_tile(network, inputs, inner):
+    """Blind mean and logarithm of the spread of the inner part of a tile."""
+    return blind_moments(network.predict(inputs, inner))
+
+
+def _predict_orientations(network, inputs, inner):
+    """The same as a mean over all orientations; their scatter adds to the spread."""
+    means, log_spreads = [], []
+    # The hole turns with the image, where it is no square.
+    for turn in (range(4) if network.hole[0] == network.hole[1] else (0, 2)):
+        for flip in [], [3]:
+            output = network.predict(torch.rot90(inputs, turn, dims=(2, 3)).flip(flip))
+            mean, log_spread = blind_moments(torch.rot90(output.flip(flip), -turn, dims=(2, 3))[:, :, *inner])
+            means.append(mean)
+            log_spreads.append(log_spread)
+    means, log_spread = torch.stack(means), torch.stack(log_spreads).mean(dim=0)
+    return means.mean(dim=0), 0.5 * torch.log(torch.exp(2 * log_spread) + means.var(dim=0, correction=0))
+
+
 def _least_spread(spread):
     """The least spread that is believed of a network trained on the very image."""
     blocks = [np.array_split(np.arange(n), max(1, round(n / _SPREAD_BLOCK))) for n in spread.shape]
@@ -187,7 +206,7 @@ class Denoiser:
         seen, z, *parameters = (torch.from_numpy(plane)[None, None] for plane in planes)
         return network_inputs(torch.where(seen > 0, z, 0), seen, *parameters)
 
-    def _predict_blind(self, data, valid, noise, scaling, tile_size, device, progress):
+    def _predict_blind(self, data, valid, noise, scaling, tile_size, device, progress, predict_tile):
         """Blind mean and spread of an image, in units of its sky noise, float32."""
         mean, spread = (np.zeros(data.shape, dtype=np.float32) for _ in range(2))
         tiling = Tiling(data.shape, tile_size, self.margin, alignment=self.network.alignment)
@@ -196,7 +215,7 @@ class Denoiser:
             shape = (tile.y.stop - tile.y.start, tile.x.stop - tile.x.start)
             inputs = self._inputs(data, valid, noise, scaling, tile.y, tile.x, shape)
             with torch.inference_mode():
-                blind, log_spread = blind_moments(network.predict(inputs.to(device), tile.inner))
+                blind, log_spread = predict_tile(network, inputs.to(device), tile.inner)
                 blind, deviation = blind[0, 0].cpu().numpy(), log_spread.exp()[0, 0].cpu().numpy()
             target = mean[tile.inner_y, tile.inner_x]
             cut = (slice(target.shape[0]), slice(target.shape[1]))
@@ -240,8 +259,9 @@ class Denoiser:
             True where the data do not count: there the posterior is the blind prediction.
         judged : array_like of bool, optional
             True for pixels that may judge the prediction: those that the model was not trained
-            on, where it was trained on this very image. By default all. With it, a spread that is
-            small by chance is raised to about that of its surroundings.
+            on, where it was trained on this very image. By default all. With it, the prediction is
+            a mean over all orientations of the image, and a spread that is small by chance is
+            raised to about that of its surroundings.
         calibrate : bool, optional
             Whether to correct the blind prediction by what the innovations say.
         strength : float, optional
@@ -291,7 +311,10 @@ class Denoiser:
         scaling = Scaling.from_image(data, noise, ~valid)
         device = select_device(device)
         tile_size = conf.tile_size if tile_size is None else tile_size
-        blind_mean, blind_spread = self._predict_blind(data, valid, noise, scaling, tile_size, device, progress)
+        # A network that has seen nothing but this image scatters more between orientations than others.
+        predict_tile = _predict_tile if judged is None else _predict_orientations
+        blind_mean, blind_spread = self._predict_blind(data, valid, noise, scaling, tile_size, device, progress,
+                                                       predict_tile)
         if judged is not None:
             blind_spread = np.maximum(blind_spread, _least_spread(blind_spread))
         calibration = self._calibrate(data, valid, noise, scaling, blind_mean, blind_spread, judged)

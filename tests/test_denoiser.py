@@ -21,7 +21,7 @@ from conftest import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel, weights
 from astropy_n2v.calibration import Calibration
-from astropy_n2v.denoiser import _least_spread
+from astropy_n2v.denoiser import _least_spread, _predict_orientations
 from astropy_n2v.modelfiles import serialize
 from astropy_n2v.weights import default_models, find_default
 
@@ -323,3 +323,29 @@ class TestCalibration:
             difference = rng.normal(0, np.sqrt(1.02 + factor * spread ** 2))
             fitted = Calibration.fit(difference, mean, spread, noise, weight, relative_error=0.03).factor
             np.testing.assert_allclose(fitted, factor, atol=0.2)
+
+
+class TestOrientations:
+    """Where a network was trained on the very image, it is asked in all orientations."""
+
+    @pytest.mark.parametrize('hole', [(1, 1), (1, 3)])
+    def test_mean_does_not_depend_on_the_orientation(self, hole):
+        torch.manual_seed(3)
+        network = make_tiny_denoiser(hole=hole).network
+        inputs = torch.randn(1, 4, 32, 48)
+        inner = (slice(0, 32), slice(0, 48))
+        mean, log_spread = _predict_orientations(network, inputs, inner)
+        flipped, flipped_spread = (part.flip([2]) for part in _predict_orientations(network, inputs.flip([2]), inner))
+        torch.testing.assert_close(flipped, mean, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(flipped_spread, log_spread, atol=1e-5, rtol=1e-4)
+        part = _predict_orientations(network, inputs, (slice(3, 20), slice(5, 48)))[0]
+        torch.testing.assert_close(part, mean[:, :, 3:20, 5:])
+
+    def test_still_blind(self):
+        network = make_tiny_denoiser().network
+        inputs = torch.randn(1, 4, 32, 32)
+        changed = inputs.clone()
+        changed[:, :, 16, 16] += 5
+        everything = (slice(0, 32), slice(0, 32))
+        before, after = (_predict_orientations(network, image, everything)[0] for image in (inputs, changed))
+        assert before[0, 0, 16, 16] == after[0, 0, 16, 16] and (before != after).any()
