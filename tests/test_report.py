@@ -193,10 +193,13 @@ def test_nothing_is_overwritten(tmp_path, monkeypatch):
 def test_page_is_one_small_file_for_light_and_dark(written):
     page = (written[1] / 'report.html').read_text()
     assert len(page) < 5e6
+    # Dark on a screen only, and what has not been scrolled to is printed, too.
+    assert page.count('prefers-color-scheme: dark') == page.count('screen and (prefers-color-scheme: dark)')
+    assert 'loading=' not in page
     assert 'prefers-color-scheme: dark' in page and '@media print' in page and 'name="viewport"' in page
     # Nothing is fetched from anywhere.
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
-    assert page.count('<source media="(prefers-color-scheme: dark)"') == page.count('<img ') > 15
+    assert page.count('<source media="screen and (prefers-color-scheme: dark)"') == page.count('<img ') > 15
     # Text is text, and no markup.
     assert 'mine &lt;b&gt;' in page and 'Is flux &lt;kept&gt;?' in page and 'a &amp; b' in page and '<b>' not in page
     for text in ('1 fail', 'Multiply by 3.', 'no such file', 'within ±0.01', 'no bright source', 'More would decide.'):

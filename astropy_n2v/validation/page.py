@@ -21,8 +21,9 @@ _VERDICT_MARKS = {'pass': '✓', 'fail': '✗', 'inconclusive': '?', 'not run': 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --card: #f5f6f8; --ink: #1d232b; --soft: #59616d;
   --line: #d5d9e0; --accent: #2a6fb0; --pass: #1d7a55; --fail: #b3303f; --unclear: #9a6200; --notrun: #6a727d; }
-@media (prefers-color-scheme: dark) { :root { --paper: #161a20; --card: #1f252d; --ink: #e4e8ee; --soft: #a3abb7;
-  --line: #39414c; --accent: #7fb4e6; --pass: #58c79a; --fail: #f08491; --unclear: #e6b04f; --notrun: #a3abb7; } }
+@media screen and (prefers-color-scheme: dark) { :root { --paper: #161a20; --card: #1f252d; --ink: #e4e8ee;
+  --soft: #a3abb7; --line: #39414c; --accent: #7fb4e6; --pass: #58c79a; --fail: #f08491; --unclear: #e6b04f;
+  --notrun: #a3abb7; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 1.2rem clamp(0.8rem, 3vw, 2.2rem) 4rem; background: var(--paper);
   color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
@@ -200,10 +201,10 @@ def _figure(figure):
     """One figure, for light and dark."""
     def source(data):
         return f'data:image/png;base64,{base64.b64encode(data).decode("ascii")}'
-    dark = '' if figure.dark is None else (f'<source media="(prefers-color-scheme: dark)" '
+    dark = '' if figure.dark is None else (f'<source media="screen and (prefers-color-scheme: dark)" '
                                            f'srcset="{source(figure.dark)}">')
     caption = escape(figure.caption)
-    return (f'<figure{" class=wide" if figure.wide else ""}><picture>{dark}<img alt="{caption}" loading="lazy" '
+    return (f'<figure{" class=wide" if figure.wide else ""}><picture>{dark}<img alt="{caption}" '
             f'width="{figure.size[0]}" height="{figure.size[1]}" src="{source(figure.light)}"></picture>'
             f'<figcaption>{caption}</figcaption></figure>')
 
