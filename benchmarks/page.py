@@ -132,13 +132,16 @@ def _trained(folder):
     table = read_table('quality_trained', folder)
     if table is None:
         return ''
-    rows = [tuple(row[name] for name in ('kind', 'seed', 'method', 'nr', 'nr_faint', 'nr_bright', 'offset', 'seconds'))
-            for row in table]
-    return _section('Peers that are trained on the frame', '''
+    columns = ('kind', 'seed', 'method', 'nr', 'nr_faint', 'nr_bright', 'offset', 'sky_offset', 'rms_pull',
+               'coverage_95', 'seconds')
+    rows = [tuple(row[name] for name in columns) for row in table]
+    return _section('What is trained on the frame', '''
 ``python benchmarks/quality.py --trained``
 
-CAREamics N2V and N2V2, trained on each frame (after the Anscombe transform); BM3D in the same run.''',
-                    _table(('kind', 'seed', 'method', 'all', 'faint', 'bright', 'offset', 'seconds'), rows),
+Our ``model='self'``, and CAREamics N2V and N2V2 (after the Anscombe transform), trained on each frame, as far as they
+were measured; the others that are named in the same run.''',
+                    _table(('kind', 'seed', 'method', 'all', 'faint', 'bright', 'offset', 'sky offset', 'rms pull',
+                            '95 %', 'seconds'), rows),
                     _machine(table))
 
 

@@ -225,11 +225,12 @@ METHODS = {
     'tv 0.7': _stabilised(lambda image: _total_variation(image, 0.7)),
     'tv 1': _stabilised(lambda image: _total_variation(image, 1.0)),
     'bm3d': _stabilised(_bm3d),
+    'ours, self': lambda frame: denoise_ours(frame, model='self'),
     'n2v': lambda frame: careamics(frame, 'n2v'),
     'n2v2': lambda frame: careamics(frame, 'n2v2'),
 }
 #: Methods that are trained on each frame, minutes each: measured only when asked for.
-TRAINED = 'n2v', 'n2v2'
+TRAINED = 'ours, self', 'n2v', 'n2v2'
 
 
 def run_method(name, frame):
@@ -250,6 +251,6 @@ def run_method(name, frame):
     """
     output, seconds, memory = measured(METHODS[name], frame)
     image, std = output if isinstance(output, tuple) else (output, None)
-    if name in TRAINED:   # in a process of its own
+    if name in ('n2v', 'n2v2'):   # in a process of its own
         memory = np.nan
     return {'image': image, 'std': std, 'seconds': seconds, 'memory': memory}

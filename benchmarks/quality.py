@@ -3,8 +3,8 @@
 Quality on simulated fields whose truth is known, against the peers: ``python benchmarks/quality.py``.
 
 Writes ``results/quality.csv``, a row for each field and method, and ``results/uncertainty.csv``: what the
-stated uncertainty of our result is worth, by the brightness of the result. ``--trained`` measures the
-peers that are trained on each frame (minutes each), and writes ``results/quality_trained.csv``. ``--flat``
+stated uncertainty of our result is worth, by the brightness of the result. ``--trained`` measures ``model='self'``
+and the peers that are trained on each frame (minutes each), and writes ``results/quality_trained.csv``. ``--flat``
 measures the mean of flat Poisson frames, and writes ``results/flat.csv``.
 """
 
@@ -87,7 +87,7 @@ def flat_frames(size, seed):
 
 
 def main(argv=None):
-    arguments = parse(__doc__, argv, n_seeds=4, flags={'trained': 'measure the peers that are trained on each frame',
+    arguments = parse(__doc__, argv, n_seeds=4, flags={'trained': 'measure what is trained on each frame',
                                                        'flat': 'measure flat Poisson frames instead of scenes'})
     methods = ('bm3d', *TRAINED) if arguments.trained else [name for name in METHODS if name not in TRAINED]
     note = f'{arguments.size}x{arguments.size} pixels'
@@ -108,7 +108,7 @@ def main(argv=None):
                              for row in judge_uncertainty(frame, result['image'], result['std'])]
                 print(kind, seed, name, *(f'{key} {rows[-1][key]:.3g}' for key in list(rows[-1])[3:]), flush=True)
                 write_table(rows, 'quality_trained' if arguments.trained else 'quality', note)
-    if bins:
+    if bins and not arguments.trained:
         write_table(bins, 'uncertainty', note)
 
 
