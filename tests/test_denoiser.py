@@ -166,6 +166,10 @@ class TestShipped:
 class TestHalfPrecision:
     def test_half_the_size_and_nearly_the_same_result(self, tmp_path, scene):
         full = Denoiser.load('default')
+        # The shipped weights are rounded already.
+        with torch.no_grad():
+            for weight in full.network.parameters():
+                weight *= 1.0003
         full.save(tmp_path / 'full', dtype='float32')
         full.save(tmp_path / 'half', dtype='float16')
         assert (tmp_path / 'half').stat().st_size < 0.52 * (tmp_path / 'full').stat().st_size
