@@ -213,6 +213,13 @@ How many peaks a megapixel of noise without sources has above the thresholds of 
 that of an exposure which was moved by a part of a pixel.''',
                [('noise', 'noise'), ('threshold_of', 'threshold of'), ('map', 'map'),
                 ('per_megapixel', 'detections per megapixel'), ('error', 'error')]),
+        _plain(folder, 'validation', 'Validation of a large frame', '''
+``python benchmarks/validation.py``
+
+What `astropy_n2v.validation.validate` says of the default model on a simulated survey field, 99 % intervals, and how
+long it takes, the denoising included.''',
+               [('test', 'test'), ('verdict', 'verdict'), ('value', 'value'), ('low', 'from'), ('high', 'to'),
+                ('unit', 'unit')]),
         _plain(folder, 'exposures', 'Repeated exposures', '''
 ``python benchmarks/exposures.py``
 

@@ -238,6 +238,12 @@ def test_exposures_are_aligned(data_path):
     assert right > 0.8 and right > correlation(np.subtract(frames[4][2], frames[0][2])) + 0.3
 
 
+def test_validation_of_a_large_frame(results):
+    load('validation').main(['--quick', '--size', '160'])
+    table = load('common').read_table('validation', results)
+    assert 'Depth' in table['test'] and set(table['verdict']) <= {'pass', 'fail', 'inconclusive', 'not run'}
+
+
 def test_tiled_frame_for_speed():
     frame = load('speed').frame_of(700)
     assert frame.data.shape == (700, 700) and isinstance(frame.ccd, CCDData)
