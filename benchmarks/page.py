@@ -242,7 +242,8 @@ frame.''',
 
 The same network with its hole open, trained further with *clean* targets on the scenes of the recipe. The share is
 the noise reduction of ours over that of the oracle; *removed* compares the part of the mean square error of the
-noise that is gone.''',
+noise that is gone. A share above one says that the oracle was trained for too short a time to be a bound: how long is
+noted below; and it is not corrected by the frame, as ours is.''',
                [('kind', ''), ('seed', 'seed'), ('nr_ours', 'ours'), ('nr_oracle', 'oracle'), ('nr_share', 'share'),
                 ('nr_faint_share', 'share, faint'), ('nr_bright_share', 'share, bright'),
                 ('removed_share', 'removed')])]
