@@ -260,9 +260,9 @@ class Denoiser:
             True where the data do not count: there the posterior is the blind prediction.
         judged : array_like of bool, optional
             True for pixels that may judge the prediction: those that the model was not trained
-            on, where it was trained on this very image. By default all. With it, the prediction is
-            a mean over all orientations of the image, and a spread that is small by chance is
-            raised to about that of its surroundings.
+            on, where it was trained on this very image. By default all. Of a model that was trained
+            on nothing else, the prediction is then a mean over all orientations of the image, and
+            a spread that is small by chance is raised to about that of its surroundings.
         calibrate : bool, optional
             Whether to correct the blind prediction by what the innovations say.
         strength : float, optional
@@ -312,11 +312,12 @@ class Denoiser:
         scaling = Scaling.from_image(data, noise, ~valid)
         device = select_device(device)
         tile_size = conf.tile_size if tile_size is None else tile_size
-        # A network that has seen nothing but this image scatters more between orientations than others.
-        predict_tile = _predict_tile if judged is None else _predict_orientations
+        # A network that has seen nothing but this image scatters, from orientation to orientation and pixel to pixel.
+        scatters = judged is not None and 'init_sha256' not in self.metadata
+        predict_tile = _predict_orientations if scatters else _predict_tile
         blind_mean, blind_spread = self._predict_blind(data, valid, noise, scaling, tile_size, device, progress,
                                                        predict_tile)
-        if judged is not None:
+        if scatters:
             blind_spread = np.maximum(blind_spread, _least_spread(blind_spread))
         calibration = self._calibrate(data, valid, noise, scaling, blind_mean, blind_spread, judged)
         applied = calibration if calibrate else Calibration.neutral()

@@ -25,9 +25,9 @@ __all__ = ['held_out_likelihood', 'train', 'train_on_frames']
 
 log = logging.getLogger(__name__)
 
-_STEPS = {'scratch': 700, 'init': 120}
+_STEPS = {'scratch': 700, 'init': 100}
 # Judgements take time, too, and a short adaptation is to be short.
-_JUDGEMENTS = {'scratch': 20, 'init': 6}
+_JUDGEMENTS = {'scratch': 20, 'init': 5}
 
 
 def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=None, init=None, hole=None, names=None,
@@ -139,7 +139,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     hole : tuple of int, optional
         Height and width of the hole.
     max_steps : int, optional
-        Number of steps; by default 700, or 120 with ``init``.
+        Number of steps; by default 700, or 100 with ``init``.
     max_time : float, optional
         Seconds after which training ends. Where time is what ends it, weights are not
         repeatable.
@@ -148,7 +148,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     learning_rate : float, optional
         Peak learning rate; by default 4e-3, or 3e-4 with ``init``.
     patience : int or None, optional
-        Stop after that many judgements without improvement, of 20 in a training or 6 with ``init``.
+        Stop after that many judgements without improvement, of 20 in a training or 5 with ``init``.
     min_delta : float, optional
         What counts as improvement of the held-out negative log-likelihood.
     held_out : float, optional
