@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ['Calibration']
+__all__ = ['Calibration', 'brightness_bins']
 
 _MIN_PER_BIN = 200
 # Sky: where the spread adds less than this share to the noise. There its correction is bounded,
@@ -21,6 +21,39 @@ _SKY_SHARE = 0.1
 _MAX_SKY_FACTOR = 2.0
 # Where the pixels of the sky are too few to tell the factor this well, it stays as it is.
 _MAX_SKY_ERROR = 0.3
+
+
+def brightness_bins(mean):
+    """
+    Divide pixels into bins of brightness, each with enough of them for statistics.
+
+    Parameters
+    ----------
+    mean : `~numpy.ndarray`
+        Blind means, shape (n,).
+
+    Returns
+    -------
+    list of `~numpy.ndarray`
+        Indices of the pixels of each bin, faint ones first; none where pixels are too few.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.calibration import brightness_bins
+    >>> [part.size for part in brightness_bins(np.arange(2000.0))]
+    [100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 200]
+    """
+    n = mean.size
+    if n < _MIN_PER_BIN:
+        return []
+    order = np.argsort(mean)
+    # Twentieths, the brightest again and again in halves: bright pixels are few.
+    tail = 0.05 * 0.5 ** np.arange(1, 30)
+    edges = np.concatenate([np.arange(0, 0.96, 0.05), 1 - tail])
+    edges = np.unique(np.append(edges[n * (1 - edges) >= _MIN_PER_BIN], 1.0))
+    parts = [order[int(a * n):int(b * n)] for a, b in zip(edges[:-1], edges[1:])]
+    return [part for part in parts if part.size >= _MIN_PER_BIN // 2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,19 +110,10 @@ class Calibration:
             Corrections, each shrunk by its own uncertainty (James & Stein 1961), so that few
             pixels correct little.
         """
-        n = mean.size
-        if n < _MIN_PER_BIN:
-            return cls.neutral()
-        order = np.argsort(mean)
-        # Twentieths, the brightest again and again in halves: bright pixels are few.
-        tail = 0.05 * 0.5 ** np.arange(1, 30)
-        edges = np.concatenate([np.arange(0, 0.96, 0.05), 1 - tail])
-        edges = np.unique(np.append(edges[n * (1 - edges) >= _MIN_PER_BIN], 1.0))
-        parts = [order[int(a * n):int(b * n)] for a, b in zip(edges[:-1], edges[1:])]
-        parts = [part for part in parts if part.size >= _MIN_PER_BIN // 2 and weight[part].sum() > 20]
+        parts = [part for part in brightness_bins(mean) if weight[part].sum() > 20]
         if not parts:
             return cls.neutral()
-        judged = np.ones(n, dtype=bool) if judged is None else judged
+        judged = np.ones(mean.size, dtype=bool) if judged is None else judged
         prior = spread ** 2
         values = difference, prior, noise_variance, weight
         # What all pixels have in common is known best; a part deviates only as far as is certain.

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import minimum_filter1d, zoom
+from scipy.ndimage import minimum_filter1d
 
+from .bootstrap import SpreadCorrection, correlated_normal
 from .calibration import Calibration
 from .config import conf
 from .io.files import replacing
 from .modelfiles import parse, serialize
 from .networks import blind_moments, network_inputs, posterior_moments
-from .noise import estimate_noise
-from .scaling import Scaling, coprime_step
+from .noise import estimate_noise, noise_autocorrelation
+from .scaling import Scaling, coprime_step, middle_cutout
 from .tiling import Tiling
 from .weights import check_integrity, find_model, model_names
 
@@ -30,9 +31,8 @@ _ROWS = 64   # rows of the image for which the posterior is computed at a time
 # A pixel cannot have less light than the faintest of its surroundings, which are so many pixels on each side.
 _SURROUNDINGS = 4
 _MAX_CALIBRATION = 1_000_000   # pixels
-# A network that was trained on a single frame scatters in what it says of its spread: below this share of
-# the median of blocks of so many pixels, it is chance.
-_LEAST_SPREAD, _SPREAD_BLOCK = 0.8, 32
+# A model that learned from a single frame is tried out on a part of so many pixels along each axis.
+_BOOTSTRAP_SIZE = 768
 
 
 def select_device(device=None):
@@ -90,14 +90,6 @@ def _predict_orientations(network, inputs, inner):
             log_spreads.append(log_spread)
     means, log_spread = torch.stack(means), torch.stack(log_spreads).mean(dim=0)
     return means.mean(dim=0), 0.5 * torch.log(torch.exp(2 * log_spread) + means.var(dim=0, correction=0))
-
-
-def _least_spread(spread):
-    """The least spread that is believed of a network trained on the very image."""
-    blocks = [np.array_split(np.arange(n), max(1, round(n / _SPREAD_BLOCK))) for n in spread.shape]
-    medians = np.array([[np.median(spread[np.ix_(rows, columns)]) for columns in blocks[1]] for rows in blocks[0]])
-    factors = [n / m for n, m in zip(spread.shape, medians.shape)]
-    return _LEAST_SPREAD * zoom(medians, factors, order=1, mode='nearest', grid_mode=True)
 
 
 @dataclass
@@ -206,8 +198,7 @@ class Denoiser:
         seen, z, *parameters = (torch.from_numpy(plane)[None, None] for plane in planes)
         return network_inputs(torch.where(seen > 0, z, 0), seen, *parameters)
 
-    def _predict_blind(self, data, valid, noise, scaling, tile_size, device, progress,
-                       predict_tile=_predict_tile):
+    def _predict_blind(self, data, valid, noise, scaling, *, tile_size, device, predict_tile, progress=None):
         """Blind mean and spread of an image, in units of its sky noise, float32."""
         mean, spread = (np.zeros(data.shape, dtype=np.float32) for _ in range(2))
         tiling = Tiling(data.shape, tile_size, self.margin, alignment=self.network.alignment)
@@ -245,6 +236,44 @@ class Denoiser:
                                judged=None if judged is None else np.asarray(judged).ravel()[index],
                                relative_error=noise.relative_error)
 
+    def _bootstrap(self, data, valid, noise, scaling, mean, spread, **options):
+        """
+        The spread as it should be, of a model that was trained on nothing but these data.
+
+        The first result is taken for the truth, is observed again, and predicted. It is rougher than the truth, as
+        it lets noise through; the result with the spread that is found is smoother, as it lacks what is too faint
+        to be seen. So that is observed, too, and both together decide.
+        """
+        part = middle_cutout(valid, _BOOTSTRAP_SIZE)
+        noise_part, good, shape = noise.at(data.shape, *part), valid[part], data[part].shape
+        rng = np.random.default_rng(0)
+        correlation = None
+        if max(self.hole) > 1:
+            correlation = noise_autocorrelation(data, ~valid, max_lag=max(self.hole) // 2)
+
+        def variance_at(blind):
+            return noise_part.variance(scaling.backward(blind)) / scaling.scale ** 2
+
+        samples, corrected = [], spread[part]
+        for _ in range(2):
+            result = self._posterior(data[part], good, noise_part, scaling, mean[part], corrected,
+                                     Calibration.neutral(), 1.0, False, slice(0, shape[0]))
+            truth = result['mean'].astype(float)
+            if correlation is None:
+                again = noise_part.sample(truth, rng)
+            else:
+                again = truth + np.sqrt(noise_part.variance(truth)) * correlated_normal(correlation, shape, rng)
+            blind, stated = self._predict_blind(again, good, noise_part, scaling, **options)
+            # What could not be foreseen tells nothing of the errors of what can.
+            counts = good & (result['outlier'] < 0.5)
+            samples.append([values[counts].astype(float) for values in (
+                blind - scaling.forward(truth), blind, stated, np.broadcast_to(variance_at(blind), shape))])
+            correction = SpreadCorrection.fit(*(np.concatenate(values) for values in zip(*samples)))
+            if correction is None:
+                return spread
+            corrected = correction.apply(mean[part], spread[part], variance_at(mean[part]))
+        return correction.apply(mean, spread, noise.variance(scaling.backward(mean)) / scaling.scale ** 2)
+
     def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0,
                 negative_sources=False, tile_size=None, device=None, progress=None, full_output=True):
         """
@@ -262,7 +291,7 @@ class Denoiser:
             True for pixels that may judge the prediction: those that the model was not trained
             on, where it was trained on this very image. By default all. Of a model that was trained
             on nothing else, the prediction is then a mean over all orientations of the image, and
-            a spread that is small by chance is raised to about that of its surroundings.
+            its spread is that of its errors where the result is observed again (parametric bootstrap).
         calibrate : bool, optional
             Whether to correct the blind prediction by what the innovations say.
         strength : float, optional
@@ -314,11 +343,11 @@ class Denoiser:
         tile_size = conf.tile_size if tile_size is None else tile_size
         # A network that has seen nothing but this image scatters, from orientation to orientation and pixel to pixel.
         scatters = judged is not None and 'init_sha256' not in self.metadata
-        predict_tile = _predict_orientations if scatters else _predict_tile
-        blind_mean, blind_spread = self._predict_blind(data, valid, noise, scaling, tile_size, device, progress,
-                                                       predict_tile)
+        options = {'tile_size': tile_size, 'device': device,
+                   'predict_tile': _predict_orientations if scatters else _predict_tile}
+        blind_mean, blind_spread = self._predict_blind(data, valid, noise, scaling, progress=progress, **options)
         if scatters:
-            blind_spread = np.maximum(blind_spread, _least_spread(blind_spread))
+            blind_spread = self._bootstrap(data, valid, noise, scaling, blind_mean, blind_spread, **options)
         calibration = self._calibrate(data, valid, noise, scaling, blind_mean, blind_spread, judged)
         applied = calibration if calibrate else Calibration.neutral()
 

@@ -14,7 +14,7 @@ from astropy.stats import SigmaClip
 
 from .exceptions import CannotDenoiseError
 
-__all__ = ['Scaling', 'background_level', 'coprime_step', 'cutouts', 'subsample']
+__all__ = ['Scaling', 'background_level', 'coprime_step', 'cutouts', 'middle_cutout', 'subsample']
 
 _MAX_SAMPLE = 1_000_000
 
@@ -107,6 +107,39 @@ def cutouts(shape, size=448):
     if all(axis.size == n for axis, n in zip(axes, shape)):
         return slice(None), slice(None)
     return np.ix_(*axes)
+
+
+def middle_cutout(counts, size):
+    """
+    Index of a cut-out around the middle of the pixels that count.
+
+    The middle of the image itself may be masked.
+
+    Parameters
+    ----------
+    counts : array_like of bool
+        True for the pixels that count, shape (ny, nx); for one at least.
+    size : int
+        Height and width of the cut-out in pixels; less where the image is smaller.
+
+    Returns
+    -------
+    tuple of slice
+        Rows and columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.scaling import middle_cutout
+    >>> counts = np.zeros((100, 200), dtype=bool)
+    >>> counts[60:90] = True
+    >>> middle_cutout(counts, 20)
+    (slice(65, 85, None), slice(90, 110, None))
+    """
+    where = np.flatnonzero(counts)
+    middle = np.unravel_index(where[len(where) // 2], np.shape(counts))
+    starts = [min(max(0, int(m) - size // 2), max(0, n - size)) for m, n in zip(middle, np.shape(counts))]
+    return tuple(slice(start, min(start + size, n)) for start, n in zip(starts, np.shape(counts)))
 
 
 def background_level(data, mask=None):

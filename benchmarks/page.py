@@ -198,6 +198,11 @@ Frames of nothing but photon noise: the mean of the result over the mean of the 
 Single-pixel transients, and stars narrower than two pixels at random places within their pixel, with a peak of 30
 sigma of the sky: the share of their flux that is in the result. The first row of each kind is the noisy frame.''',
                [('kind', ''), ('planted', 'planted'), ('method', 'method'), ('kept', 'kept'), ('error', 'error')]),
+        _plain(folder, 'unforeseen_trained', "What a model trained on the frame cannot foresee", '''
+``python benchmarks/photometry.py --trained --kinds survey --n-seeds 1``
+
+The same for ``model='self'``, where the objects are in the frame that it is trained on.''',
+               [('kind', ''), ('planted', 'planted'), ('method', 'method'), ('kept', 'kept'), ('error', 'error')]),
         _plain(folder, 'detection', 'Detection', '''
 ``python benchmarks/detection.py``
 

@@ -3,7 +3,9 @@
 What denoising does to fluxes: ``python benchmarks/photometry.py``.
 
 Writes ``results/photometry.csv``: bias and scatter of aperture fluxes of stars by signal-to-noise ratio; and
-``results/unforeseen.csv``: what is left of single-pixel transients and of stars narrower than two pixels.
+``results/unforeseen.csv``: what is left of single-pixel transients and of stars narrower than two pixels. ``--trained``
+measures the latter of ``model='self'``, trained on the frame that they are planted in (minutes each), and writes
+``results/unforeseen_trained.csv``.
 """
 
 import numpy as np
@@ -107,7 +109,7 @@ def _stamp(kind, rng):
     return stamp / stamp.max()
 
 
-def plant(frame, kind, rng, n=30):
+def plant(frame, kinds, rng, n=30):
     """
     Plant objects with a peak of 30 sigma of the sky at random among the emptiest places, and observe again.
 
@@ -115,12 +117,12 @@ def plant(frame, kind, rng, n=30):
     ----------
     frame : Frame
         The observation without them.
-    kind : float or 'transient'
-        FWHM of the stars, or single pixels.
+    kinds : list of float or 'transient'
+        FWHM of the stars, or single pixels; they take turns.
     rng : `~numpy.random.Generator`
         Draws places, positions within pixels, and the noise.
     n : int, optional
-        Number of objects.
+        Number of objects of each kind.
 
     Returns
     -------
@@ -138,13 +140,13 @@ def plant(frame, kind, rng, n=30):
     order = np.argsort(np.where(inner, brightest, np.inf), axis=None)[:inner.sum() // 4]
     free, added, places = np.ones(truth.shape, dtype=bool), np.zeros(truth.shape), []
     for y, x in zip(*np.unravel_index(rng.permutation(order), truth.shape)):
-        if len(places) == n:
+        if len(places) == n * len(kinds):
             break
         if not free[y, x]:
             continue
         free[y - 10:y + 11, x - 10:x + 11] = False
         box = slice(y - _HALF, y + _HALF + 1), slice(x - _HALF, x + _HALF + 1)
-        added[box] += 30 * frame.sky_sigma * _stamp(kind, rng)
+        added[box] += 30 * frame.sky_sigma * _stamp(kinds[len(places) % len(kinds)], rng)
         places.append(box)
     scene = frame.scene
     ccd = type(scene)(truth + added, scene.sky, scene.readnoise, scene.psf, scene.catalog).observe(seed=rng)
@@ -183,32 +185,37 @@ def _fluxes(arguments, methods):
     write_table(rows, 'photometry', f'{arguments.size}x{arguments.size} pixels, {len(arguments.seeds)} of each kind')
 
 
-def _unforeseen(arguments, methods):
+def _unforeseen(arguments, methods, table, together=False):
+    """Measure what is kept of each sort of object, in frames of its own or all ``together``."""
+    sorts = [('transient', *NARROW[:1])] if together else [(sort,) for sort in ('transient', *NARROW)]
     rows = []
     for kind in arguments.kinds:
-        for planted in ('transient', *NARROW):
-            shares = {name: [] for name in ('noisy', *methods)}
+        for planted in sorts:
+            shares = {(name, sort): [] for sort in planted for name in ('noisy', *methods)}
             for seed in arguments.seeds[:2]:
-                frame = make_frame(kind, seed, arguments.size)
-                rng = np.random.default_rng((seed, 3))
-                frame, added, places = plant(frame, planted, rng)
-                half = 0 if planted == 'transient' else 2
-                for name in shares:
+                frame, added, places = plant(make_frame(kind, seed, arguments.size), planted,
+                                             np.random.default_rng((seed, 3)))
+                for name in ('noisy', *methods):
                     image = frame.data if name == 'noisy' else run_method(name, frame)['image']
-                    shares[name].append(kept(image, frame.truth, added, places, half))
-            for name, values in shares.items():
+                    for i, sort in enumerate(planted):
+                        half = 0 if sort == 'transient' else 2
+                        shares[name, sort].append(kept(image, frame.truth, added, places[i::len(planted)], half))
+            for (name, sort), values in shares.items():
                 values = np.concatenate(values)
-                rows.append({'kind': kind, 'planted': planted if planted == 'transient' else f'FWHM {planted}',
+                rows.append({'kind': kind, 'planted': sort if sort == 'transient' else f'FWHM {sort}',
                              'method': name, 'objects': len(values), 'kept': values.mean(),
                              'error': values.std() / np.sqrt(len(values))})
-        write_table(rows, 'unforeseen', f'{arguments.size}x{arguments.size} pixels')
+        write_table(rows, table, f'{arguments.size}x{arguments.size} pixels')
 
 
 def main(argv=None):
-    arguments = parse(__doc__, argv, n_seeds=8)
+    arguments = parse(__doc__, argv, n_seeds=8, flags={'trained': "measure model='self' on what cannot be foreseen"})
+    if arguments.trained:
+        _unforeseen(arguments, arguments.methods or ['ours, self'], 'unforeseen_trained', together=True)
+        return
     methods = arguments.methods or METHODS
     _fluxes(arguments, methods)
-    _unforeseen(arguments, [name for name in methods if name != 'bm3d'])
+    _unforeseen(arguments, [name for name in methods if name != 'bm3d'], 'unforeseen')
 
 
 if __name__ == '__main__':

@@ -141,7 +141,7 @@ def test_photometry(frame):
 @pytest.mark.parametrize('kind', ['transient', 0.9, 1.6])
 def test_planted(frame, kind, rng):
     photometry = load('photometry')
-    planted, added, places = photometry.plant(frame, kind, rng, n=5)
+    planted, added, places = photometry.plant(frame, [kind], rng, n=5)
     assert len(places) == 5
     assert sorted(added[box].max() for box in places)[0] == pytest.approx(30 * frame.sky_sigma)
     half = 0 if kind == 'transient' else 2
@@ -149,6 +149,13 @@ def test_planted(frame, kind, rng):
     assert np.allclose(share, 0.9)
     # It has been observed, with noise.
     assert photometry.kept(planted.data, frame.truth, added, places, half).mean() == pytest.approx(1, abs=0.2)
+
+
+def test_planted_in_turns(frame, rng):
+    photometry = load('photometry')
+    _, added, places = photometry.plant(frame, ['transient', 0.9], rng, n=4)
+    assert len(places) == 8
+    assert [np.count_nonzero(added[box]) == 1 for box in places] == 4 * [True, False]
 
 
 def test_peaks_and_matching():

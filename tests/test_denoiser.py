@@ -21,7 +21,7 @@ from conftest import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel, weights
 from astropy_n2v.calibration import Calibration
-from astropy_n2v.denoiser import _least_spread, _predict_orientations
+from astropy_n2v.denoiser import _predict_orientations
 from astropy_n2v.modelfiles import serialize
 from astropy_n2v.weights import default_models, find_default
 
@@ -280,15 +280,6 @@ class TestPredict:
         ''')
         output = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
         assert float(output.stdout) < 1.2   # GiB, input and output included
-
-
-def test_least_spread_follows_the_surroundings(rng):
-    """Chance is levelled, what differs from region to region is not."""
-    spread = np.where(np.arange(203) < 100, 0.05, 0.5)[None, :] * rng.lognormal(0, 0.7, (150, 203))
-    least = _least_spread(spread.astype(np.float32))
-    assert least.shape == spread.shape
-    np.testing.assert_allclose(least[:, :80], 0.04, rtol=0.15)
-    np.testing.assert_allclose(least[:, 130:], 0.4, rtol=0.15)
 
 
 class TestCalibration:

@@ -121,6 +121,41 @@ class NoiseModel:
         """
         return np.square(self.sigma, dtype=float) + self.slope * np.maximum(signal - self.zero_point, 0)
 
+    def sample(self, signal, seed=None):
+        """
+        Draw noisy data: photons from the Poisson distribution, the rest from the Gaussian one.
+
+        Parameters
+        ----------
+        signal : array_like
+            True values in data units.
+        seed : int or `~numpy.random.Generator`, optional
+            Seed of the noise.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Data of the shape of ``signal``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from astropy_n2v import NoiseModel
+        >>> data = NoiseModel(3.0, gain=2.0).sample(np.full((100, 100), 100.0), seed=0)
+        >>> bool(abs(data.var() - 59) < 3)
+        True
+        """
+        rng = np.random.default_rng(seed)
+        data = np.array(signal, dtype=float)
+        if self.gain is not None:
+            electrons = np.maximum(data - self.zero_point, 0) * self.gain
+            # Beyond what can be counted, the Poisson distribution is Gaussian.
+            many = electrons > 1e15
+            photons = rng.poisson(np.where(many, 0, electrons)) - np.where(many, 0, electrons)
+            photons[many] = np.sqrt(electrons[many]) * rng.normal(size=many.sum())
+            data += photons / self.gain
+        return data + rng.normal(size=data.shape) * self.sigma
+
     def check_shape(self, shape):
         """
         Check that the parameters broadcast to an image.

@@ -17,6 +17,7 @@ from ..denoiser import Denoiser, select_device
 from ..exceptions import CannotDenoiseError
 from ..frames import Frame, find_hole, find_planes, warn_of_stripes
 from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs
+from ..scaling import middle_cutout
 from .checkpoints import training_identity
 from .loop import Trainer
 from .patches import PatchSampler, TrainingFrame, split_planes
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 _STEPS = {'scratch': 700, 'init': 100}
 # Judgements take time, too, and a short adaptation is to be short.
 _JUDGEMENTS = {'scratch': 20, 'init': 5}
+_JUDGED_SIZE = 768   # pixels along each axis
 
 
 def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=None, init=None, hole=None, names=None,
@@ -238,14 +240,9 @@ def _judge(network, frames):
     """Held-out negative log-likelihood, on cut-outs of large frames."""
     total = count = 0.0
     for frame in frames[::max(1, len(frames) // 8)]:
-        height, width = frame.planes.shape[1:]
-        # Around the middle of the pixels that judge: the middle of the frame may be masked.
-        where = torch.nonzero(frame.held_out)
-        if len(where) == 0:
+        if not frame.held_out.any():
             continue
-        middle = where[len(where) // 2].tolist()
-        y, x = (min(max(0, m - 384), max(0, n - 768)) for m, n in zip(middle, (height, width)))
-        cut = (slice(y, y + 768), slice(x, x + 768))
+        cut = middle_cutout(frame.held_out.numpy(), _JUDGED_SIZE)
         planes, weight = frame.planes[:, *cut], frame.held_out[cut]
         n = float(weight.sum())
         if n:

@@ -27,7 +27,7 @@ def make_noise_frame(shape, noise, *, level=0.0, kernel=None, unit='adu', seed=N
     shape : tuple of int
         Height and width in pixels.
     noise : `~astropy_n2v.NoiseModel` or float
-        The noise; a number is the standard deviation of Gaussian noise. With a scalar gain the
+        The noise; a number is the standard deviation of Gaussian noise. With a gain the
         photons are drawn from the Poisson distribution.
     level : float, optional
         The sky, in data units.
@@ -61,11 +61,7 @@ def make_noise_frame(shape, noise, *, level=0.0, kernel=None, unit='adu', seed=N
     noise.check_shape(shape)
     rng = np.random.default_rng(seed)
     sigma = np.sqrt(np.broadcast_to(noise.variance(level), shape))
-    if noise.gain is not None and noise.gain.ndim == 0:
-        electrons = np.broadcast_to(np.maximum(level - noise.zero_point, 0) * noise.gain, shape)
-        data = (rng.poisson(electrons) - electrons) / noise.gain + rng.normal(0, 1, shape) * noise.sigma
-    else:
-        data = rng.normal(0, 1, shape) * sigma
+    data = noise.sample(np.full(shape, level, dtype=float), rng) - level
     if kernel is not None:
         kernel = np.asarray(kernel, dtype=float)
         if kernel.ndim != 2 or not np.isfinite(kernel).all() or not (kernel ** 2).sum() > 0:

@@ -1,0 +1,137 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+What a network that learned from a single frame does not know of its own errors.
+
+Its spread follows the innovations that it happened to see, more than the errors that it makes. So the
+frame is observed again (parametric bootstrap: Efron 1979, Ann. Statist. 7, 1): the result is taken for the
+truth, noise is drawn anew, and the network predicts what it has never seen, with errors that are known.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from .calibration import brightness_bins
+
+__all__ = ['SpreadCorrection', 'correlated_normal']
+
+# A parameter below this does not matter, and its logarithm stays finite.
+_LEAST = np.exp(-8.0)
+
+
+@dataclass(frozen=True, eq=False)
+class SpreadCorrection:
+    """
+    Variance of the blind prediction from its stated spread, by brightness.
+
+    In units of the variance of the noise it is ``slope * spread**2 + least``: where a network
+    cannot tell one pixel from the other, all have the least one.
+
+    Parameters
+    ----------
+    mean : `~numpy.ndarray`
+        Blind means at which it is known, increasing.
+    slope, least : `~numpy.ndarray`
+        The parameters there.
+    """
+
+    mean: np.ndarray
+    slope: np.ndarray
+    least: np.ndarray
+
+    @classmethod
+    def fit(cls, error, mean, spread, noise_variance):
+        """
+        Find what is most likely.
+
+        Parameters
+        ----------
+        error : `~numpy.ndarray`
+            Known errors of the blind mean, shape (n,).
+        mean, spread, noise_variance : `~numpy.ndarray`
+            Blind mean, blind spread and the variance of the noise at the blind mean.
+
+        Returns
+        -------
+        SpreadCorrection or None
+            None where the pixels are too few to tell.
+        """
+        rows = []
+        for part in brightness_bins(mean):
+            square, prior = error[part] ** 2 / noise_variance[part], spread[part] ** 2 / noise_variance[part]
+            rows.append((np.median(mean[part]), *_most_likely(square, prior)))
+        return cls(*np.transpose(rows)) if rows else None
+
+    def apply(self, mean, spread, noise_variance):
+        """
+        Correct a spread.
+
+        Parameters
+        ----------
+        mean, spread, noise_variance : `~numpy.ndarray`
+            Blind mean, blind spread and the variance of the noise at the blind mean.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            The corrected spread.
+        """
+        position, nodes = np.arcsinh(mean), np.arcsinh(self.mean)
+        # Both reach over decades, from the sky to the stars.
+        slope, least = (np.exp(np.interp(position, nodes, np.log(values))) for values in (self.slope, self.least))
+        return np.sqrt(slope * spread ** 2 + least * noise_variance)
+
+
+def _most_likely(square, prior):
+    """The slope and the least variance under which Gaussian errors of these squares are most likely."""
+    typical = max(np.mean(square), _LEAST)
+
+    def surprise(logarithms):
+        slope, least = np.exp(logarithms)
+        variance = slope * prior + least * typical
+        gain = (1 - square / variance) / variance
+        return (np.mean(np.log(variance) + square / variance),
+                np.array([slope * np.mean(gain * prior), least * typical * np.mean(gain)]))
+
+    best = minimize(surprise, [-0.7, -0.7], jac=True, method='L-BFGS-B', bounds=[(np.log(_LEAST), 3)] * 2)
+    slope, least = np.exp(best.x)
+    return slope, least * typical
+
+
+def correlated_normal(correlation, shape, rng):
+    """
+    Draw Gaussian noise of variance 1 that is correlated between neighbours.
+
+    Parameters
+    ----------
+    correlation : `~numpy.ndarray`
+        From `~astropy_n2v.noise_autocorrelation`.
+    shape : tuple of int
+        Height and width.
+    rng : `~numpy.random.Generator`
+        Source of randomness.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Shape ``shape``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.bootstrap import correlated_normal
+    >>> noise = correlated_normal(np.array([[0, 0, 0], [0.5, 1, 0.5], [0, 0, 0]]), (64, 64), np.random.default_rng(0))
+    >>> bool(np.mean(noise[:, 1:] * noise[:, :-1]) > 0.4)
+    True
+    """
+    reach = len(correlation) // 2
+    # Room for the lags, so that opposite edges do not share noise.
+    size = [n + 2 * reach for n in shape]
+    lags = np.zeros(size)
+    offsets = np.arange(-reach, reach + 1)
+    np.add.at(lags, np.ix_(offsets % size[0], offsets % size[1]), correlation)
+    # What was measured need not be the correlation of any noise exactly.
+    power = np.fft.rfft2(lags).real.clip(min=0)
+    noise = np.fft.irfft2(np.sqrt(power) * np.fft.rfft2(rng.normal(size=size)), s=size)
+    return noise[:shape[0], :shape[1]]
