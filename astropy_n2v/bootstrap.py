@@ -58,9 +58,9 @@ class SpreadCorrection:
             None where the pixels are too few to tell.
         """
         rows = []
-        for part in brightness_bins(mean):
+        for middle, part, weight in brightness_bins(mean):
             square, prior = error[part] ** 2 / noise_variance[part], spread[part] ** 2 / noise_variance[part]
-            rows.append((np.median(mean[part]), *_most_likely(square, prior)))
+            rows.append((middle, *_most_likely(square, prior, weight / weight.sum())))
         return cls(*np.transpose(rows)) if rows else None
 
     def apply(self, mean, spread, noise_variance):
@@ -83,16 +83,16 @@ class SpreadCorrection:
         return np.sqrt(slope * spread ** 2 + least * noise_variance)
 
 
-def _most_likely(square, prior):
+def _most_likely(square, prior, weight):
     """The slope and the least variance under which Gaussian errors of these squares are most likely."""
-    typical = max(np.mean(square), _LEAST)
+    typical = max(weight @ square, _LEAST)
 
     def surprise(logarithms):
         slope, least = np.exp(logarithms)
         variance = slope * prior + least * typical
         gain = (1 - square / variance) / variance
-        return (np.mean(np.log(variance) + square / variance),
-                np.array([slope * np.mean(gain * prior), least * typical * np.mean(gain)]))
+        return (weight @ (np.log(variance) + square / variance),
+                np.array([slope * (weight @ (gain * prior)), least * typical * (weight @ gain)]))
 
     best = minimize(surprise, [-0.7, -0.7], jac=True, method='L-BFGS-B', bounds=[(np.log(_LEAST), 3)] * 2)
     slope, least = np.exp(best.x)

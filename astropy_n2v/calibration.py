@@ -27,6 +27,9 @@ def brightness_bins(mean):
     """
     Divide pixels into bins of brightness, each with enough of them for statistics.
 
+    The bins overlap: a pixel counts to the two whose middles it is between, the more the closer it is. So
+    nothing depends on which side of an edge a rounding error puts a pixel.
+
     Parameters
     ----------
     mean : `~numpy.ndarray`
@@ -34,15 +37,16 @@ def brightness_bins(mean):
 
     Returns
     -------
-    list of `~numpy.ndarray`
-        Indices of the pixels of each bin, faint ones first; none where pixels are too few.
+    list of tuple
+        Of each bin, faint ones first, the blind mean in its middle, the indices of its pixels and their
+        weights, up to 1. None where pixels are too few.
 
     Examples
     --------
     >>> import numpy as np
     >>> from astropy_n2v.calibration import brightness_bins
-    >>> [part.size for part in brightness_bins(np.arange(20000.0))][-4:]
-    [1000, 500, 250, 250]
+    >>> [(float(middle), round(weight.sum())) for middle, _, weight in brightness_bins(np.arange(20000.0))][-4:]
+    [(18500.0, 875), (19250.0, 562), (19625.0, 312), (19875.0, 250)]
     """
     n = mean.size
     if n < _MIN_PER_BIN:
@@ -52,8 +56,15 @@ def brightness_bins(mean):
     tail = 0.05 * 0.5 ** np.arange(1, 30)
     edges = np.concatenate([np.arange(0, 0.96, 0.05), 1 - tail])
     edges = np.unique(np.append(edges[n * (1 - edges) >= _MIN_PER_BIN], 1.0))
-    parts = [order[int(a * n):int(b * n)] for a, b in zip(edges[:-1], edges[1:])]
-    return [part for part in parts if part.size >= _MIN_PER_BIN // 2]
+    middles = n * (edges[:-1] + edges[1:]) / 2
+    bins = []
+    for i, middle in enumerate(middles):
+        first = 0 if i == 0 else int(middles[i - 1])
+        stop = n if i == len(middles) - 1 else int(middles[i + 1]) + 1
+        # The first and the last bin keep all that is beyond their middles.
+        own = np.interp(np.arange(first, stop), middles, np.arange(len(middles)) == i)
+        bins.append((mean[order[int(middle)]], order[first:stop], own))
+    return bins
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +121,9 @@ class Calibration:
             Corrections, each shrunk by its own uncertainty (James & Stein 1961), so that few
             pixels correct little.
         """
-        parts = [part for part in brightness_bins(mean) if weight[part].sum() > 20]
-        if not parts:
+        bins = [(middle, part, weight[part] * own) for middle, part, own in brightness_bins(mean)]
+        bins = [(*others, counts) for *others, counts in bins if counts.sum() > 20]
+        if not bins:
             return cls.neutral()
         judged = np.ones(mean.size, dtype=bool) if judged is None else judged
         prior = spread ** 2
@@ -126,15 +138,16 @@ class Calibration:
             factor, error = cls._fit_factor(*(v[sky] for v in values), common, relative_error)
             factor = float(np.clip(1 + _shrink(factor - 1, error), 1 / _MAX_SKY_FACTOR, _MAX_SKY_FACTOR))
         rows = []
-        for part in parts:
-            part_values = [v[part] for v in values]
+        for middle, part, counts in bins:
+            part_values = [*(v[part] for v in values[:3]), counts]
             z = part_values[0] / np.sqrt(part_values[1] + part_values[2])
-            offset = np.average(z, weights=part_values[3])
-            offset = common + _shrink(offset - common, z.std() / np.sqrt(weight[part].sum()))
+            offset = np.average(z, weights=counts)
+            scatter = np.sqrt(np.average((z - offset) ** 2, weights=counts))
+            offset = common + _shrink(offset - common, scatter / np.sqrt(counts.sum()))
             own_judged = judged[part]
             part_values = [v[own_judged] for v in part_values]
             if part_values[3].sum() < 20:
-                rows.append((np.median(mean[part]), offset, 1.0, np.nan))
+                rows.append((middle, offset, 1.0, np.nan))
                 continue
             rms = np.sqrt(np.average(z[own_judged] ** 2, weights=part_values[3]))
             if np.median(part_values[1] / part_values[2]) < _SKY_SHARE:
@@ -142,7 +155,7 @@ class Calibration:
             else:
                 own, error = cls._fit_factor(*part_values, offset, relative_error)
                 own = 1 + _shrink(own - 1, error)
-            rows.append((np.median(mean[part]), offset, own, rms))
+            rows.append((middle, offset, own, rms))
         centres, offsets, factors, rms = np.array(rows).T
         return cls(centres, offsets, factors, float(np.nanmedian(rms)) if np.isfinite(rms).any() else np.nan)
 

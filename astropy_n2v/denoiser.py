@@ -198,7 +198,8 @@ class Denoiser:
         seen, z, *parameters = (torch.from_numpy(plane)[None, None] for plane in planes)
         return network_inputs(torch.where(seen > 0, z, 0), seen, *parameters)
 
-    def _predict_blind(self, data, valid, noise, scaling, *, tile_size, device, predict_tile, progress=None):
+    def _predict_blind(self, data, valid, noise, scaling, *, tile_size, device, predict_tile=_predict_tile,
+                       progress=None):
         """Blind mean and spread of an image, in units of its sky noise, float32."""
         mean, spread = (np.zeros(data.shape, dtype=np.float32) for _ in range(2))
         tiling = Tiling(data.shape, tile_size, self.margin, alignment=self.network.alignment)

@@ -134,12 +134,16 @@ def middle_cutout(counts, size):
     >>> counts = np.zeros((100, 200), dtype=bool)
     >>> counts[60:90] = True
     >>> middle_cutout(counts, 20)
-    (slice(65, 85, None), slice(90, 110, None))
+    (slice(64, 84, None), slice(90, 110, None))
     """
-    where = np.flatnonzero(counts)
-    middle = np.unravel_index(where[len(where) // 2], np.shape(counts))
-    starts = [min(max(0, int(m) - size // 2), max(0, n - size)) for m, n in zip(middle, np.shape(counts))]
-    return tuple(slice(start, min(start + size, n)) for start, n in zip(starts, np.shape(counts)))
+    counts = np.asarray(counts)
+    # The row with as many above as below, and the middle one in it.
+    in_rows = np.cumsum(np.count_nonzero(counts, axis=1))
+    row = np.searchsorted(in_rows, in_rows[-1] / 2)
+    in_row = np.flatnonzero(counts[row])
+    middle = row, in_row[len(in_row) // 2]
+    starts = [min(max(0, int(m) - size // 2), max(0, n - size)) for m, n in zip(middle, counts.shape)]
+    return tuple(slice(start, min(start + size, n)) for start, n in zip(starts, counts.shape))
 
 
 def background_level(data, mask=None):

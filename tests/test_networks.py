@@ -44,7 +44,7 @@ def test_whole_prediction_does_not_see_its_own_pixel(hole, pixel, rng):
     noise, scaling = NoiseModel(5.0), Scaling(100.0, 5.0)
 
     def predict(image):
-        return denoiser._predict_blind(image, valid, noise, scaling, 512, torch.device('cpu'), None)
+        return denoiser._predict_blind(image, valid, noise, scaling, tile_size=512, device=torch.device('cpu'))
 
     changed = data.copy()
     changed[pixel] += 300
