@@ -142,7 +142,7 @@ class TestWrongSpread:
         stds = [denoiser.predict(image, noise, judged=judged).std for image in (data, spoilt)]
         far = np.ones(data.shape, dtype=bool)
         far[10:30, 20:40] = far[45:65, 35:55] = False
-        assert np.median(stds[1][far]) == pytest.approx(np.median(stds[0][far]), rel=0.1)
+        assert np.median(stds[1][far]) == pytest.approx(np.median(stds[0][far]), rel=0.25)
         assert np.isfinite(stds[1]).all()
 
     def test_extreme_pixel_breaks_nothing(self, rng):
