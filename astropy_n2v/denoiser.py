@@ -237,7 +237,7 @@ class Denoiser:
                                judged=None if judged is None else np.asarray(judged).ravel()[index],
                                relative_error=noise.relative_error)
 
-    def _bootstrap(self, data, valid, noise, scaling, mean, spread, **options):
+    def _bootstrap(self, data, valid, noise, scaling, mean, spread, negative_sources, **options):
         """
         The spread as it should be, of a model that was trained on nothing but these data.
 
@@ -252,13 +252,14 @@ class Denoiser:
         if max(self.hole) > 1:
             correlation = noise_autocorrelation(data, ~valid, max_lag=max(self.hole) // 2)
 
-        def variance_at(blind):
-            return noise_part.variance(scaling.backward(blind)) / scaling.scale ** 2
+        def variance_at(blind, pixels):
+            variance = noise.at(data.shape, *pixels).variance(scaling.backward(blind)) / scaling.scale ** 2
+            return np.broadcast_to(variance, blind.shape)
 
         samples, corrected = [], spread[part]
         for _ in range(2):
             result = self._posterior(data[part], good, noise_part, scaling, mean[part], corrected,
-                                     Calibration.neutral(), 1.0, False, slice(0, shape[0]))
+                                     Calibration.neutral(), 1.0, negative_sources, slice(0, shape[0]))
             truth = result['mean'].astype(float)
             if correlation is None:
                 again = noise_part.sample(truth, rng)
@@ -268,12 +269,16 @@ class Denoiser:
             # What could not be foreseen tells nothing of the errors of what can.
             counts = good & (result['outlier'] < 0.5)
             samples.append([values[counts].astype(float) for values in (
-                blind - scaling.forward(truth), blind, stated, np.broadcast_to(variance_at(blind), shape))])
+                blind - scaling.forward(truth), blind, stated, variance_at(blind, part))])
             correction = SpreadCorrection.fit(*(np.concatenate(values) for values in zip(*samples)))
             if correction is None:
                 return spread
-            corrected = correction.apply(mean[part], spread[part], variance_at(mean[part]))
-        return correction.apply(mean, spread, noise.variance(scaling.backward(mean)) / scaling.scale ** 2)
+            corrected = correction.apply(mean[part], spread[part], variance_at(mean[part], part))
+        # Some rows at a time, since double precision takes more memory than all else.
+        for start in range(0, len(mean), _ROWS):
+            pixels = slice(start, start + _ROWS), slice(None)
+            spread[pixels] = correction.apply(mean[pixels], spread[pixels], variance_at(mean[pixels], pixels))
+        return spread
 
     def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0,
                 negative_sources=False, tile_size=None, device=None, progress=None, full_output=True):
@@ -348,7 +353,8 @@ class Denoiser:
                    'predict_tile': _predict_orientations if scatters else _predict_tile}
         blind_mean, blind_spread = self._predict_blind(data, valid, noise, scaling, progress=progress, **options)
         if scatters:
-            blind_spread = self._bootstrap(data, valid, noise, scaling, blind_mean, blind_spread, **options)
+            blind_spread = self._bootstrap(data, valid, noise, scaling, blind_mean, blind_spread, negative_sources,
+                                           **options)
         calibration = self._calibrate(data, valid, noise, scaling, blind_mean, blind_spread, judged)
         applied = calibration if calibrate else Calibration.neutral()
 
