@@ -132,6 +132,6 @@ def correlated_normal(correlation, shape, rng):
     offsets = np.arange(-reach, reach + 1)
     np.add.at(lags, np.ix_(offsets % size[0], offsets % size[1]), correlation)
     # What was measured need not be the correlation of any noise exactly.
-    power = np.fft.rfft2(lags).real.clip(min=0)
-    noise = np.fft.irfft2(np.sqrt(power) * np.fft.rfft2(rng.normal(size=size)), s=size)
+    power = np.fft.fft2(lags).real.clip(min=0)
+    noise = np.fft.ifft2(np.sqrt(power / power.mean()) * np.fft.fft2(rng.normal(size=size))).real
     return noise[:shape[0], :shape[1]]

@@ -39,7 +39,7 @@ def brightness_bins(mean):
     -------
     list of tuple
         Of each bin, faint ones first, the blind mean in its middle, the indices of its pixels and their
-        weights, up to 1. None where pixels are too few.
+        weights, up to 1. Empty where pixels are too few.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def brightness_bins(mean):
     order = np.argsort(mean)
     # Twentieths, the brightest again and again in halves: bright pixels are few.
     tail = 0.05 * 0.5 ** np.arange(1, 30)
-    edges = np.concatenate([np.arange(0, 0.96, 0.05), 1 - tail])
+    edges = np.concatenate([np.arange(0, 0.96, max(0.05, _MIN_PER_BIN / n)), 1 - tail])
     edges = np.unique(np.append(edges[n * (1 - edges) >= _MIN_PER_BIN], 1.0))
     middles = n * (edges[:-1] + edges[1:]) / 2
     bins = []

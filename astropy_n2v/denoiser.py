@@ -15,6 +15,7 @@ from scipy.ndimage import minimum_filter1d
 from .bootstrap import SpreadCorrection, correlated_normal
 from .calibration import Calibration
 from .config import conf
+from .exceptions import CannotDenoiseError
 from .io.files import replacing
 from .modelfiles import parse, serialize
 from .networks import blind_moments, network_inputs, posterior_moments
@@ -33,6 +34,9 @@ _SURROUNDINGS = 4
 _MAX_CALIBRATION = 1_000_000   # pixels
 # A model that learned from a single frame is tried out on a part of so many pixels along each axis.
 _BOOTSTRAP_SIZE = 768
+# Its errors are measured in units of the noise, which is taken to be at least this share of that of the sky:
+# without read noise there is none where no light is expected.
+_LEAST_VARIANCE = 1e-3
 
 
 def select_device(device=None):
@@ -250,11 +254,14 @@ class Denoiser:
         rng = np.random.default_rng(0)
         correlation = None
         if max(self.hole) > 1:
-            correlation = noise_autocorrelation(data, ~valid, max_lag=max(self.hole) // 2)
+            try:
+                correlation = noise_autocorrelation(data, ~valid, max_lag=max(self.hole) // 2)
+            except CannotDenoiseError:
+                log.info('the noise is taken to be white, as its autocorrelation cannot be measured')
 
         def variance_at(blind, pixels):
             variance = noise.at(data.shape, *pixels).variance(scaling.backward(blind)) / scaling.scale ** 2
-            return np.broadcast_to(variance, blind.shape)
+            return np.maximum(np.broadcast_to(variance, blind.shape), _LEAST_VARIANCE)
 
         samples, corrected = [], spread[part]
         for _ in range(2):

@@ -87,6 +87,18 @@ class TestNoise:
         data = NoiseModel(0.0, gain=1.0).sample(np.full(4000, 1e24), seed=1)
         assert (data - 1e24).std() == pytest.approx(1e12, rel=0.1)
 
+    def test_sample_of_any_shape(self):
+        assert NoiseModel(1.0, gain=1.0).sample(100.0, seed=0).shape == ()
+        for noise in NoiseModel(np.ones((3, 1))), NoiseModel(1.0, gain=np.ones((3, 1))):
+            data = noise.sample(np.full(4, 100.0), seed=0)
+            assert data.shape == (3, 4) and np.unique(data).size > 3
+        assert np.isnan(NoiseModel(1.0, gain=1.0).sample([np.nan, 3.0], seed=0)).tolist() == [True, False]
+
+    def test_variance_of_what_is_no_correlation(self, rng):
+        profile = np.array([0.8, 1.0, 0.8])
+        noise = correlated_normal(np.outer(profile, profile), (200, 200), rng)
+        assert noise.std() == pytest.approx(1, abs=0.05)
+
     def test_seed(self):
         noise, signal = NoiseModel(1.0, gain=1.0), np.full((5, 5), 3.0)
         np.testing.assert_array_equal(noise.sample(signal, 7), noise.sample(signal, 7))
@@ -144,6 +156,20 @@ class TestWrongSpread:
         far[10:30, 20:40] = far[45:65, 35:55] = False
         assert np.median(stds[1][far]) == pytest.approx(np.median(stds[0][far]), rel=0.25)
         assert np.isfinite(stds[1]).all()
+
+    def test_photons_alone(self, rng):
+        """Without read noise there is no noise at all where no light is expected."""
+        truth = np.full((64, 64), 0.02)
+        truth[30:33, 30:33] += 20
+        result = Denoiser.load('default').predict(rng.poisson(truth).astype(float), NoiseModel(0.0, gain=1.0),
+                                                  judged=rng.random(truth.shape) < 0.1)
+        assert np.isfinite(result.mean).all() and np.isfinite(result.std).all()
+
+    def test_nothing_to_measure_a_correlation_on(self, rng):
+        data = np.full((32, 32), np.nan)
+        data[7, 9] = 3.0
+        result = Denoiser.load('default-3x3').predict(data, NoiseModel(1.0), judged=np.isfinite(data))
+        assert np.isfinite(result.std[7, 9])
 
     def test_extreme_pixel_breaks_nothing(self, rng):
         data = rng.poisson(100.0, (64, 64)).astype(float)

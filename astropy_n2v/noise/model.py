@@ -128,14 +128,14 @@ class NoiseModel:
         Parameters
         ----------
         signal : array_like
-            True values in data units.
+            True values in data units; where they are NaN, so are the data.
         seed : int or `~numpy.random.Generator`, optional
             Seed of the noise.
 
         Returns
         -------
         `~numpy.ndarray`
-            Data of the shape of ``signal``.
+            Data of the shape that ``signal`` and the parameters broadcast to.
 
         Examples
         --------
@@ -146,15 +146,17 @@ class NoiseModel:
         True
         """
         rng = np.random.default_rng(seed)
-        data = np.array(signal, dtype=float)
-        if self.gain is not None:
-            electrons = np.maximum(data - self.zero_point, 0) * self.gain
-            # Beyond what can be counted, the Poisson distribution is Gaussian.
-            many = electrons > 1e15
-            photons = rng.poisson(np.where(many, 0, electrons)) - np.where(many, 0, electrons)
-            photons[many] = np.sqrt(electrons[many]) * rng.normal(size=many.sum())
-            data += photons / self.gain
-        return data + rng.normal(size=data.shape) * self.sigma
+        parameters = self.sigma, self.zero_point, 1.0 if self.gain is None else self.gain
+        signal, sigma, zero_point, gain = np.broadcast_arrays(np.asarray(signal, dtype=float), *parameters)
+        data = signal + rng.normal(size=signal.shape) * sigma
+        if self.gain is None:
+            return data
+        electrons = np.maximum(signal - zero_point, 0) * gain
+        # Beyond what can be counted, the Poisson distribution is Gaussian.
+        counted = np.where(electrons < 1e15, electrons, 0)
+        photons = np.where(electrons < 1e15, rng.poisson(counted) - counted,
+                           np.sqrt(electrons) * rng.normal(size=signal.shape))
+        return data + photons / gain
 
     def check_shape(self, shape):
         """
