@@ -25,8 +25,8 @@ class SpreadCorrection:
     """
     Variance of the blind prediction from its stated spread, by brightness.
 
-    In units of the variance of the noise it is ``slope * spread**2 + least``: where a network
-    cannot tell one pixel from the other, all have the least one.
+    It is ``slope * spread**2 + least * noise_variance``: where a network cannot tell one pixel from
+    the other, all have the least one.
 
     Parameters
     ----------
@@ -34,6 +34,15 @@ class SpreadCorrection:
         Blind means at which it is known, increasing.
     slope, least : `~numpy.ndarray`
         The parameters there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.bootstrap import SpreadCorrection
+    >>> rng, ones = np.random.default_rng(0), np.ones(10000)
+    >>> correction = SpreadCorrection.fit(0.2 * rng.normal(size=10000), rng.normal(size=10000), 0.5 * ones, ones)
+    >>> bool(abs(correction.apply(np.zeros(1), 0.5 * ones[:1], ones[:1])[0] - 0.2) < 0.03)
+    True
     """
 
     mean: np.ndarray
@@ -50,7 +59,8 @@ class SpreadCorrection:
         error : `~numpy.ndarray`
             Known errors of the blind mean, shape (n,).
         mean, spread, noise_variance : `~numpy.ndarray`
-            Blind mean, blind spread and the variance of the noise at the blind mean.
+            Blind mean, blind spread and the variance of the noise at the blind mean, in units of the
+            sky noise; of the same shape.
 
         Returns
         -------
@@ -70,12 +80,12 @@ class SpreadCorrection:
         Parameters
         ----------
         mean, spread, noise_variance : `~numpy.ndarray`
-            Blind mean, blind spread and the variance of the noise at the blind mean.
+            As for `fit`, of any one shape.
 
         Returns
         -------
         `~numpy.ndarray`
-            The corrected spread.
+            The corrected spread, of that shape.
         """
         position, nodes = np.arcsinh(mean), np.arcsinh(self.mean)
         # Both reach over decades, from the sky to the stars.
@@ -106,7 +116,7 @@ def correlated_normal(correlation, shape, rng):
     Parameters
     ----------
     correlation : `~numpy.ndarray`
-        From `~astropy_n2v.noise_autocorrelation`.
+        From `~astropy_n2v.noise_autocorrelation`: an odd number of lags along each axis, 1 in the middle.
     shape : tuple of int
         Height and width.
     rng : `~numpy.random.Generator`

@@ -121,8 +121,8 @@ class Calibration:
             Corrections, each shrunk by its own uncertainty (James & Stein 1961), so that few
             pixels correct little.
         """
-        bins = [(middle, part, weight[part] * own) for middle, part, own in brightness_bins(mean)]
-        bins = [(*others, counts) for *others, counts in bins if counts.sum() > 20]
+        bins = [(middle, part, counts) for middle, part, own in brightness_bins(mean)
+                if (counts := weight[part] * own).sum() > 20]
         if not bins:
             return cls.neutral()
         judged = np.ones(mean.size, dtype=bool) if judged is None else judged

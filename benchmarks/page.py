@@ -89,7 +89,7 @@ def _quality(folder):
     table = read_table('quality', folder)
     if table is None:
         return ''
-    text = '''``python benchmarks/quality.py``
+    text = '''``python benchmarks/quality.py --n-seeds 2``
 
 How many times smaller the rms error is than on the noisy frame, in units of the true noise of each pixel, mean over
 fields. First all pixels; then faint structure, which are those pixels whose *true* signal above the sky is 1 to 10
@@ -162,7 +162,7 @@ def _photometry(folder):
              row['stars'], 100 * row['bias'], 100 * row['bias_error'], row['scatter'], row['scatter_error'])
             for row in table]
     return _section('Photometry', '''
-``python benchmarks/photometry.py``
+``python benchmarks/photometry.py --n-seeds 4``
 
 Stars that no other source is near, in apertures with a radius of one FWHM, by signal-to-noise ratio in that aperture:
 the bias is the median of (flux of the result - flux of the noisy frame) / true flux, in per cent; the scatter is that
@@ -195,6 +195,8 @@ def make_page(folder=RESULTS):
 Frames of nothing but photon noise: the mean of the result over the mean of the frame.''',
                [('counts', 'counts a pixel'), ('mean_ratio', 'mean after / before')]),
         _plain(folder, 'unforeseen', 'What cannot be foreseen', '''
+``python benchmarks/photometry.py --n-seeds 4``
+
 Single-pixel transients, and stars narrower than two pixels at random places within their pixel, with a peak of 30
 sigma of the sky: the share of their flux that is in the result. The first row of each kind is the noisy frame.''',
                [('kind', ''), ('planted', 'planted'), ('method', 'method'), ('kept', 'kept'), ('error', 'error')]),
@@ -204,7 +206,7 @@ sigma of the sky: the share of their flux that is in the result. The first row o
 The same for ``model='self'``, where the objects are in the frame that it is trained on.''',
                [('kind', ''), ('planted', 'planted'), ('method', 'method'), ('kept', 'kept'), ('error', 'error')]),
         _plain(folder, 'detection', 'Detection', '''
-``python benchmarks/detection.py``
+``python benchmarks/detection.py --n-seeds 4``
 
 Depth at equal purity. On each map local maxima are matched to the catalogue, and the threshold is the lowest with no
 more than 5 % false detections. *S/N at 50 %* is the significance of an isolated star on empty sky that is found half
@@ -243,7 +245,7 @@ frame.''',
                [('method', ''), ('size', 'pixels'), ('seconds', 'seconds'), ('megapixel_per_s', 'megapixel/s'),
                 ('peak_mb', 'MiB')]),
         _plain(folder, 'oracle', 'The oracle', '''
-``python benchmarks/oracle.py``
+``python benchmarks/oracle.py --minutes 11 --n-seeds 1``
 
 The same network with its hole open, trained further with *clean* targets on the scenes of the recipe. The share is
 the noise reduction of ours over that of the oracle; *removed* compares the part of the mean square error of the

@@ -20,7 +20,7 @@ import torch
 from conftest import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel, weights
-from astropy_n2v.calibration import Calibration
+from astropy_n2v.calibration import Calibration, brightness_bins
 from astropy_n2v.denoiser import _predict_orientations
 from astropy_n2v.modelfiles import serialize
 from astropy_n2v.weights import default_models, find_default
@@ -303,6 +303,28 @@ class TestCalibration:
         mean, spread = Calibration.fit(*arguments).apply(*arguments[1:4])
         assert np.mean(arguments[0] + arguments[1] - mean) == pytest.approx(0, abs=0.02)
         assert np.median(spread) == pytest.approx(0.7 * np.sqrt(2), rel=0.03)
+
+    def test_no_edge_decides(self, rng):
+        """That a rounding error lets two pixels change places moves no correction."""
+        difference, mean, *others = self.simulate(rng, offset=0.3, factor=2.0, n=5000)
+        order = np.argsort(mean)
+        # Two pixels that differ in all but brightness change places at each twentieth.
+        last, first = order[249::250][:-1], order[250::250]
+        difference[last], difference[first] = 5.0, -5.0
+        moved = mean.copy()
+        moved[last], moved[first] = mean[first], mean[last]
+        before, after = (Calibration.fit(difference, values, *others).offset for values in (mean, moved))
+        assert np.abs(after - before).max() < 1e-3
+
+    @pytest.mark.parametrize('n', [200, 250, 399, 1000, 4000, 33333])
+    def test_bins_share_out_all_pixels(self, rng, n):
+        mean = rng.normal(size=n)
+        bins, counts = brightness_bins(mean), np.zeros(n)
+        for _, part, weight in bins:
+            counts[part] += weight
+            assert weight.sum() >= 100
+        np.testing.assert_allclose(counts, 1)
+        assert np.all(np.diff([middle for middle, *_ in bins]) > 0)
 
     def test_few_pixels_change_nothing(self, rng):
         arguments = [values[:50] for values in self.simulate(rng, offset=1.0)]

@@ -128,14 +128,19 @@ class NoiseModel:
         Parameters
         ----------
         signal : array_like
-            True values in data units; where they are NaN, so are the data.
+            True values in data units, of any shape; where they are NaN, so are the data.
         seed : int or `~numpy.random.Generator`, optional
             Seed of the noise.
 
         Returns
         -------
         `~numpy.ndarray`
-            Data of the shape that ``signal`` and the parameters broadcast to.
+            Data in the same units, of the shape that ``signal`` and the parameters broadcast to.
+
+        Raises
+        ------
+        ValueError
+            If they do not broadcast.
 
         Examples
         --------

@@ -245,9 +245,8 @@ def _judge(network, frames):
         cut = middle_cutout(frame.held_out.numpy(), _JUDGED_SIZE)
         planes, weight = frame.planes[:, *cut], frame.held_out[cut]
         n = float(weight.sum())
-        if n:
-            total += n * held_out_likelihood(network, planes[None], weight[None])
-            count += n
+        total += n * held_out_likelihood(network, planes[None], weight[None])
+        count += n
     return total / max(count, 1)
 
 
