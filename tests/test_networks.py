@@ -224,12 +224,27 @@ class TestPredict:
         y, x_part = inner or (slice(None), slice(None))
         torch.testing.assert_close(network.predict(x, inner), whole[:, :, y, x_part], rtol=1e-4, atol=1e-5)
 
-    def test_upsampled_input_need_not_be_made(self, network):
+    @pytest.mark.parametrize('learns', [False, True])
+    def test_upsampled_input_need_not_be_made(self, network, learns):
         """What the decoder computes is a convolution of repeated pixels beside those of the skip."""
         layer = network.branch.decoder[0][0]
-        coarse, skip = torch.randn(2, 8, 6, 10), torch.randn(2, 6, 12, 20)
+        coarse, skip = torch.randn(2, 8, 6, 10, requires_grad=learns), torch.randn(2, 6, 12, 20)
         repeated = torch.cat([coarse.repeat_interleave(2, 2).repeat_interleave(2, 3), skip], dim=1)
-        torch.testing.assert_close(layer.forward_upsampled(coarse, skip), layer(repeated), rtol=1e-4, atol=1e-5)
+        with torch.set_grad_enabled(learns):
+            result, expected = layer.forward_upsampled(coarse, skip), layer(repeated)
+        torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
+        if learns:
+            inputs = coarse, layer.weight, layer.bias
+            weight = torch.randn_like(result)
+            torch.testing.assert_close(torch.autograd.grad((weight * result).sum(), inputs),
+                                       torch.autograd.grad((weight * expected).sum(), inputs), rtol=1e-4, atol=1e-4)
+
+    def test_the_same_with_gradients_as_without(self, network):
+        """Without gradients layers work in place."""
+        x = torch.randn(2, 4, 16, 24)
+        with torch.no_grad():
+            expected = network(x)
+        torch.testing.assert_close(network(x), expected, rtol=1e-4, atol=1e-5)
 
     def test_other_sizes_are_an_error(self, network):
         with pytest.raises(ValueError, match=r'multiples of 4, got \(10, 12\)'):

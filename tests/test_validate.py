@@ -227,6 +227,22 @@ def test_gain_is_that_of_the_photon_noise(small):
     assert 1.2 < errors[0] / errors[1] <= 2
 
 
+def test_dark_pixels_that_the_result_does_not_follow_are_told_of(small, rng):
+    """A frame with dead pixels fails the level of its sky, and the report says why."""
+    frame = small.frames[0].copy()
+    frame.data.flat[rng.choice(frame.data.size, frame.data.size // 200, replace=False)] -= 8 * SIGMA
+
+    def mends(ccd):
+        return small.finish(ccd, small.truths[0])
+
+    report = validate(frame, mends, truth=small.truths[0], **QUICK)
+    row = report.tables['frames'][0]
+    assert row['dark'] == pytest.approx(1 / 200, rel=0.1) and row['dark_level'] == pytest.approx(0.04, rel=0.2)
+    assert any('darker than the result' in note for note in report.meta['notes'])
+    clean = validate(small.frames[0], mends, truth=small.truths[0], **QUICK)
+    assert not any('darker' in note for note in clean.meta['notes'])
+
+
 def test_frame_that_fails_does_not_stop_the_others(small, tmp_path, caplog):
     report = validate([small.frames[0], tmp_path / 'missing.fits'], small.ideal, names=['good', 'bad'], **QUICK)
     assert [frame['status'] for frame in report.meta['frames']] == ['done', 'failed']

@@ -100,8 +100,13 @@ class HalfPlaneConv2d(nn.Conv2d):
         zero = torch.zeros_like(left)
         even, odd = torch.stack([left, middle + right, zero], dim=3), torch.stack([zero, left + middle, right], dim=3)
         kernel = torch.cat([even, odd])
-        y[:, :, ::2] += _interleave_columns(_conv_up(coarse, kernel, None, above, (self, 'coarse')))
-        y[:, :, 1::2] += _interleave_columns(F.conv2d(coarse, kernel.sum(dim=2, keepdim=True), padding=(0, 1)))
+        rows = (_interleave_columns(_conv_up(coarse, kernel, None, above, (self, 'coarse'))),
+                _interleave_columns(F.conv2d(coarse, kernel.sum(dim=2, keepdim=True), padding=(0, 1))))
+        if torch.is_grad_enabled():
+            # The gradient of what is added in place, row by row, costs more than this copy.
+            return y + _interleave_rows(*rows)
+        y[:, :, ::2] += rows[0]
+        y[:, :, 1::2] += rows[1]
         return y
 
 
@@ -112,6 +117,12 @@ def _interleave_columns(x):
     return x.permute(0, 2, 3, 1).reshape(n, height, 2 * width, channels // 2).permute(0, 3, 1, 2)
 
 
+def _interleave_rows(even, odd):
+    """One image of two that have its even and its odd rows."""
+    rows = torch.stack([even.permute(0, 2, 3, 1), odd.permute(0, 2, 3, 1)], dim=2)
+    return rows.flatten(1, 2).permute(0, 3, 1, 2)
+
+
 def _turned_rows(x, turn, start, stop):
     """The part of ``x``, shape (height, width, ...), that becomes rows of it once it is turned, but not turned."""
     height, width = x.shape[:2]
@@ -119,12 +130,22 @@ def _turned_rows(x, turn, start, stop):
             x[max(height - stop, 0):height - start], x[:, start:stop])[turn]
 
 
+class _Activation(nn.LeakyReLU):
+    """In place only where no gradient is wanted: the gradient of a slice that was changed in place is slow."""
+
+    def __init__(self):
+        super().__init__(0.1)
+
+    def forward(self, x):
+        return F.leaky_relu(x, self.negative_slope, inplace=not torch.is_grad_enabled())
+
+
 class _Block(nn.Sequential):
     """Two half-plane convolutions with activations."""
 
     def __init__(self, in_channels, out_channels):
-        super().__init__(HalfPlaneConv2d(in_channels, out_channels), nn.LeakyReLU(0.1, inplace=True),
-                         HalfPlaneConv2d(out_channels, out_channels), nn.LeakyReLU(0.1, inplace=True))
+        super().__init__(HalfPlaneConv2d(in_channels, out_channels), _Activation(),
+                         HalfPlaneConv2d(out_channels, out_channels), _Activation())
 
     def forward(self, x, skip=None, above=None):
         first, activation, second, _ = self
@@ -217,8 +238,8 @@ class BlindSpotUNet(nn.Module):
         self.branch = _HalfPlaneUNet(in_channels, widths, decoder_widths)
         features = decoder_widths[0] if decoder_widths else widths[0]
         self.join = _Pointwise(4 * features, head_width)
-        self.head = nn.Sequential(nn.LeakyReLU(0.1, inplace=True), _Pointwise(head_width, head_width // 2),
-                                  nn.LeakyReLU(0.1, inplace=True), _Pointwise(head_width // 2, out_channels))
+        self.head = nn.Sequential(_Activation(), _Pointwise(head_width, head_width // 2), _Activation(),
+                                  _Pointwise(head_width // 2, out_channels))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=0.1)

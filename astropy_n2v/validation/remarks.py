@@ -10,12 +10,19 @@ from .combine import values_of
 
 __all__ = []
 
+# Pixels this many sigma darker than the result are not noise, and more of them than this share are told of.
+_DARK, _MANY = 5.0, 1e-3
+
 
 def describe_frame(task):
-    """A row on a frame: its size, noise and PSF."""
+    """A row on a frame: its size, noise and PSF, and what it has of dark pixels that the result does not have."""
+    result = np.where(task.mask, 0, np.asarray(task.result.data, dtype=float))
+    change = np.where(task.mask, 0, result - np.asarray(task.frame.data, dtype=float))
+    dark = change > _DARK * np.sqrt(task.noise.variance(result))
     row = {'ny': task.frame.shape[0], 'nx': task.frame.shape[1], 'sky_sigma': task.sky_sigma,
            'fwhm': np.nan if task.psf is None else task.psf.fwhm, 'noise_source': str(task.noise.source or ''),
-           'masked': float(task.mask.mean())}
+           'masked': float(task.mask.mean()), 'dark': float(dark.sum() / max((~task.mask).sum(), 1)),
+           'dark_level': float(change[dark & task.sky].sum() / (task.sky_sigma * max(task.sky.sum(), 1)))}
     return Table({name: [value] for name, value in row.items()})
 
 
@@ -33,6 +40,13 @@ def write_notes(tables):
     if 'frames' in tables and (values_of(tables['frames'], 'noise_source') == 'image').any():
         notes.append('The photon noise of sources is not known where a frame states no gain: tests of bright pixels '
                      'may fail for that alone. Give noise, gain or an uncertainty.')
+    if 'frames' in tables:
+        dark, level = (np.max(values_of(tables['frames'], name)) for name in ('dark', 'dark_level'))
+        if dark > _MANY:
+            notes.append(f'Up to {100 * dark:.2g} % of the pixels of a frame are more than {_DARK:g} sigma darker than '
+                         'the result: defects that it does not follow, or a result that is too bright there. They '
+                         f'alone raise the level of the sky by up to {level:.2g} sigma, and may count as invented '
+                         'sources. Mask them to judge the rest.')
     return notes
 
 
