@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from photutils.aperture import CircularAperture, aperture_photometry
 from photutils.psf import GriddedPSFModel
 
-from astropy_n2v.simulate import (DEFECTS, RANDOM_FIELDS, SCENE_KINDS, add_bleed_trails, add_cosmic_rays,
+from astropy_n2v import NoiseModel
+from astropy_n2v.simulate import (DEFECTS, RANDOM_FIELDS, SCENE_KINDS, Observation, add_bleed_trails, add_cosmic_rays,
                                   make_filaments, make_flat, make_galaxy, make_gradient, make_nebula, make_psf,
                                   make_scene, observe, random_observation, random_scene)
 from astropy_n2v.simulate.canvas import Canvas, _bin, _convolve_and_bin
@@ -82,6 +83,12 @@ def test_noise_is_what_it_is_said_to_be():
     assert ccd.data.std() == pytest.approx(25 / 2, rel=0.02)
     assert ccd.header['GAIN'] == 2.0 and ccd.header.comments['RDNOISE'].startswith('[electron]')
     np.testing.assert_array_equal(observe(truth, gain=2.0, readnoise=15.0, bias=1000, seed=1).data, ccd.data)
+
+
+def test_innovation_is_not_defined_where_there_is_no_noise():
+    data = np.array([[0.0, 5.0]])
+    frame = Observation(data, np.array([[0.0, 4.0]]), NoiseModel(0.0, gain=1.0), data > 9, data > 9)
+    np.testing.assert_array_equal(frame.innovation, [[np.nan, 0.5]])
 
 
 def test_defects():

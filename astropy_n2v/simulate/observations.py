@@ -42,5 +42,6 @@ class Observation:
 
     @property
     def innovation(self):
-        """(data - truth) in units of the noise: of mean 0 and variance 1 off defects."""
-        return (self.data - self.truth) / np.sqrt(self.noise.variance(self.truth))
+        """(data - truth) in units of the noise: of mean 0 and variance 1 off defects; NaN where there is no noise."""
+        difference, sigma = np.broadcast_arrays(self.data - self.truth, np.sqrt(self.noise.variance(self.truth)))
+        return np.divide(difference, sigma, out=np.full(sigma.shape, np.nan), where=sigma > 0)
