@@ -256,6 +256,23 @@ def test_tiled_frame_for_speed():
     assert frame.data.shape == (700, 700) and isinstance(frame.ccd, CCDData)
 
 
+def test_real_images_as_truth(data_path, results):
+    """What is added is thirty times the noise of the image."""
+    real = load('real_scenes')
+    image = np.random.default_rng(1).normal(50, 2, (200, 200))
+    scene = real.make_scene(image, 400.0, 5.0)
+    assert scene.truth.std() == pytest.approx(np.sqrt(425) / 30, rel=0.05)
+    assert np.percentile(scene.truth, 20) == pytest.approx(400)
+    for path in real.IMAGES.values():
+        frame = real.observe(data_path / path, 'low counts')
+        assert np.isfinite(frame.data).all() and max(frame.data.shape) <= 512
+        assert frame.truth.std() > 1.1 * frame.sky_sigma / 30
+    real.main(['--images', 'XDF, F105W', '--methods', 'ours', 'median 3', 'bm3d', '--size', '96'])
+    table = load('common').read_table('real_scenes', results)
+    assert len(table) == 6 and table['nr'].min() > 1
+    assert 'XDF, F105W' in load('page').make_page(results)
+
+
 def test_oracle_begins_as_ours_and_learns(tmp_path):
     oracle, common, torch = load('oracle'), load('common'), importlib.import_module('torch')
     torch.manual_seed(1)
