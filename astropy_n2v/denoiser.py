@@ -18,7 +18,7 @@ from .config import conf
 from .exceptions import CannotDenoiseError
 from .io.files import replacing
 from .modelfiles import parse, serialize
-from .networks import blind_moments, network_inputs, posterior_moments
+from .networks import blind_moments, expected_photon_variance, network_inputs, posterior_moments
 from .noise import estimate_noise, noise_autocorrelation
 from .scaling import Scaling, coprime_step, middle_cutout
 from .tiling import Tiling
@@ -387,7 +387,8 @@ class Denoiser:
         parameters = scaling.noise_parameters(noise.at(data.shape, halo, slice(None)))
         mean, spread = blind_mean[halo].astype(float), blind_spread[halo].astype(float)
         v0, slope, zero = parameters
-        mean, spread = calibration.apply(mean, spread, v0 + slope * np.maximum(mean - zero, 0))
+        photon = expected_photon_variance(*(torch.as_tensor(value) for value in (mean, spread, slope, zero))).numpy()
+        mean, spread = calibration.apply(mean, spread, v0 + photon)
         tensors = [torch.from_numpy(np.broadcast_to(value, y.shape).astype(value.dtype, copy=True))
                    for value in (y, good, mean, spread, *(np.asarray(p, dtype=float) for p in parameters))]
         post, variance, innovation, outlier, noise_variance = (

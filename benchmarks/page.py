@@ -180,7 +180,7 @@ def _real_scenes(folder):
     for image in _unique(table['image']):
         for noise in _unique(table['noise']):
             nr = {method: _mean(table, 'nr', image=image, noise=noise, method=method) for method in methods}
-            ratios.append((nr['ours'] / nr['bm3d'],
+            ratios.append((nr['ours'] / nr.get('bm3d', np.nan),
                            nr['ours'] / max(value for method, value in nr.items() if method != 'ours')))
             own = [_mean(table, column, image=image, noise=noise, method='ours')
                    for column in ('offset', 'rms_pull', 'coverage_95')]

@@ -10,8 +10,8 @@ from conftest import make_tiny_denoiser
 
 from astropy_n2v import NoiseModel
 from astropy_n2v.networks import blindspot
-from astropy_n2v.networks import (BlindSpotUNet, blind_moments, negative_log_likelihood, network_inputs,
-                                  posterior_moments, widen)
+from astropy_n2v.networks import (BlindSpotUNet, blind_moments, expected_photon_variance, negative_log_likelihood,
+                                  network_inputs, posterior_moments, widen)
 from astropy_n2v.scaling import Scaling
 
 HOLES = [(1, 1), (3, 3), (5, 5), (1, 3), (5, 1)]
@@ -199,6 +199,29 @@ def test_two_electrons_are_no_surprise_where_few_are_expected():
 def test_noise_is_built_from_the_prediction_not_from_the_pixel():
     below, above = (_posterior(y=y, mean=10.0, spread=1.0, sigma=1.0, slope=1.0)[4] for y in (7.0, 13.0))
     assert below == above == 11.0
+
+
+class TestPhotonNoise:
+    """The noise is what is expected over the values that a pixel may have."""
+
+    @pytest.mark.parametrize('mean, spread', [(9.0, 1.0), (1.0, 2.0), (0.0, 0.5), (-1.0, 1.0)])
+    def test_is_the_expectation(self, mean, spread, rng):
+        truth = rng.normal(mean, spread, 1_000_000)
+        expected = 3 * np.maximum(truth + 0.2, 0).mean()
+        variance = expected_photon_variance(*torch.tensor([mean, spread, 3.0, -0.2], dtype=torch.double))
+        assert float(variance) == pytest.approx(expected, rel=0.01)
+
+    @pytest.mark.parametrize('mean', [-1e6, -40.0, 1e6])
+    @pytest.mark.parametrize('spread', [1e-6, 1.0, 1e6])
+    @pytest.mark.parametrize('dtype', [torch.float, torch.double])
+    def test_is_finite_and_not_negative(self, mean, spread, dtype):
+        variance = expected_photon_variance(*torch.tensor([mean, spread, 1.0, 0.0], dtype=dtype))
+        assert np.isfinite(float(variance)) and float(variance) >= 0
+
+    def test_no_photon_is_not_certainty(self):
+        """A blind mean below nothing and a measurement of nothing leave the truth uncertain."""
+        _, variance, innovation, *_ = _posterior(y=0.0, mean=-0.3, spread=0.2, sigma=0.0, slope=1.0)
+        assert variance > 0.01 ** 2 and abs(innovation) < 3
 
 
 class TestPredict:

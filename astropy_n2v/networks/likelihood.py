@@ -5,9 +5,10 @@ From what a blind network says to a likelihood, and from there to the posterior.
 All quantities are in units of the sky noise above the background. A network has two
 outputs ``(a, c)`` for each pixel: the blind mean is ``mu = sinh(a)`` and the blind
 spread ``sigma_p = exp(c) cosh(a)``, which spans many decades of flux without trouble.
-The noise is ``sigma_n**2 = v0 + slope * max(mu - zero, 0)``, always built from the
-blind mean and never from the noisy pixel: a variance that carries the fluctuation of
-its own pixel biases fluxes low.
+The noise is ``sigma_n**2 = v0 + slope * E[max(x - zero, 0)]``, its expectation over the
+true values ``x`` that mean and spread allow (`expected_photon_variance`). It is always
+built from the blind prediction and never from the noisy pixel: a variance that carries
+the fluctuation of its own pixel biases fluxes low.
 
 What is known of the true value from its context is a Gaussian plus, with weight
 `BROAD_WEIGHT`, something much broader: a transient, a cosmic ray or a star that is
@@ -19,7 +20,8 @@ import math
 import torch
 from torch.nn import functional as F
 
-__all__ = ['BROAD_WEIGHT', 'blind_moments', 'negative_log_likelihood', 'network_inputs', 'posterior_moments']
+__all__ = ['BROAD_WEIGHT', 'blind_moments', 'expected_photon_variance', 'negative_log_likelihood', 'network_inputs',
+           'posterior_moments']
 
 #: Prior probability that a pixel's value is not foreseeable from its context: at five sigma of
 #: surprise this is as likely as not.
@@ -85,6 +87,41 @@ def blind_moments(output):
     return torch.sinh(a), c + log_cosh
 
 
+def expected_photon_variance(mean, spread, slope, zero):
+    """
+    Variance of the photon noise of a pixel of which no more is known than mean and spread.
+
+    The expectation of ``slope * max(x - zero, 0)`` over a Gaussian: that at the mean, unless this is
+    within some spreads of where no photon comes. There it must not vanish: what is then observed
+    would have to be the truth.
+
+    Parameters
+    ----------
+    mean, spread : tensor
+        Mean and standard deviation of the true value.
+    slope, zero : tensor
+        Growth of the variance with the signal, and the value at which there is no signal;
+        shapes that broadcast.
+
+    Returns
+    -------
+    tensor
+        Variance, in the units of ``spread`` squared.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astropy_n2v.networks import expected_photon_variance
+    >>> expected_photon_variance(*torch.tensor([[9.0, 0.0], [1.0, 1.0], [2.0, 2.0], [0.0, 0.0]]))
+    tensor([18.0000,  0.7979])
+    """
+    excess = mean - zero
+    t = excess / spread
+    density = torch.exp(-0.5 * t ** 2) / math.sqrt(2 * math.pi)
+    # Rounding could make it negative far below zero.
+    return slope * (excess * torch.special.ndtr(t) + spread * density).clamp(min=0)
+
+
 def _surprise(difference, variance, slope, photon_variance):
     """
     Squared innovation in units of its variance, corrected for the skewness of photon noise.
@@ -133,7 +170,7 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
     mean, log_spread = blind_moments(output)
     counts = weight > 0
     z = torch.where(counts, z, mean.detach())
-    photon = slope * torch.clamp(mean.detach() - zero, min=0)
+    photon = expected_photon_variance(mean.detach(), log_spread.detach().exp(), slope, zero)
     prior = torch.exp(2 * log_spread.detach())
     gain = ((prior + v0 + photon) / prior).clamp(max=_MAX_GAIN)
     c = output[:, 1:]
@@ -201,7 +238,7 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, broad_weight=B
         The variance of the noise that was assumed.
     """
     y = torch.where(valid, y, mean)
-    photon = slope * torch.clamp(mean - zero, min=0)
+    photon = expected_photon_variance(mean, spread, slope, zero)
     noise = (v0 + photon).clamp(min=1e-12)
     prior = spread ** 2
     total = prior + noise
