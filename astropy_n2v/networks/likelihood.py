@@ -32,6 +32,8 @@ _BROAD_SCALE = 10.0
 # Where the spread is a small part of the total, the likelihood hardly depends on it, and it would
 # be learned last. Its gradient is raised by up to this factor; where it vanishes stays the same.
 _MAX_GAIN = 12.0
+# Within this many spreads of no photon at all it matters that the photon noise cannot be negative.
+_NEAR_ZERO = 6.0
 # A surprising pixel makes its neighbours suspect: what is unforeseeable is seldom one pixel wide.
 _NEIGHBOUR_WEIGHT = 0.3
 
@@ -115,11 +117,17 @@ def expected_photon_variance(mean, spread, slope, zero):
     >>> expected_photon_variance(*torch.tensor([[9.0, 0.0], [1.0, 1.0], [2.0, 2.0], [0.0, 0.0]]))
     tensor([18.0000,  0.7979])
     """
-    excess = mean - zero
-    t = excess / spread
-    density = torch.exp(-0.5 * t ** 2) / math.sqrt(2 * math.pi)
-    # Rounding could make it negative far below zero.
-    return slope * (excess * torch.special.ndtr(t) + spread * density).clamp(min=0)
+    excess, spread = torch.broadcast_tensors(mean - zero, spread)
+    expected = excess.clamp(min=0)
+    # The tail beyond changes it by less than float32 resolves, and takes time to compute.
+    near = excess < _NEAR_ZERO * spread
+    if near.any():
+        excess, spread = excess[near], spread[near]
+        t = excess / spread
+        density = torch.exp(-0.5 * t ** 2) / math.sqrt(2 * math.pi)
+        # Rounding could make it negative far below zero.
+        expected[near] = (excess * torch.special.ndtr(t) + spread * density).clamp(min=0)
+    return slope * expected
 
 
 def _surprise(difference, variance, slope, photon_variance):
