@@ -273,10 +273,11 @@ frame.''',
         _plain(folder, 'oracle', 'The oracle', '''
 ``python benchmarks/oracle.py --minutes 42 --n-seeds 2``
 
-The same network with its hole open, trained further with *clean* targets on the scenes of the recipe: what is to be
-gained at all. The share is the noise reduction of ours over that of the oracle; *removed* compares the part of the
-mean square error of the noise that is gone. In bright pixels the correction by the frame, which the oracle lacks,
-takes ours beyond it. This run began with weights that had been trained 75 minutes longer than the shipped ones.''',
+The same network with its hole open, trained further with *clean* targets on the scenes of the recipe. The
+share is the noise reduction of ours over that of the oracle; *removed* compares the part of the
+mean square error of the noise that is gone. A share above one says that the oracle is no bound there: it is none in
+bright pixels. This run began with weights that had been trained 75 minutes longer than the shipped ones, which the
+command alone does not repeat.''',
                [('kind', ''), ('seed', 'seed'), ('nr_ours', 'ours'), ('nr_oracle', 'oracle'), ('nr_share', 'share'),
                 ('nr_faint_share', 'share, faint'), ('nr_bright_share', 'share, bright'),
                 ('removed_share', 'removed')])]

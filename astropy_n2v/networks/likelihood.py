@@ -126,7 +126,7 @@ def expected_photon_variance(mean, spread, slope, zero):
         t = excess / spread
         density = torch.exp(-0.5 * t ** 2) / math.sqrt(2 * math.pi)
         # Rounding could make it negative far below zero.
-        expected[near] = (excess * torch.special.ndtr(t) + spread * density).clamp(min=0)
+        expected[near] = (excess * torch.special.ndtr(t) + spread * density).clamp(min=0).to(expected.dtype)
     return slope * expected
 
 
