@@ -106,7 +106,7 @@ class Calibration:
         mean, spread : `~numpy.ndarray`
             Blind mean and spread.
         noise_variance : `~numpy.ndarray`
-            Variance of the noise at the blind mean.
+            Variance of the noise that is expected of blind mean and spread.
         weight : `~numpy.ndarray`
             Probability that the pixel is none of the outliers.
         judged : `~numpy.ndarray` of bool, optional
@@ -195,7 +195,7 @@ class Calibration:
         Parameters
         ----------
         mean, spread, noise_variance : `~numpy.ndarray`
-            Blind mean, blind spread and the variance of the noise at the blind mean.
+            Blind mean, blind spread and the variance of the noise that is expected of them.
 
         Returns
         -------

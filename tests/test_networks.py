@@ -218,6 +218,11 @@ class TestPhotonNoise:
         variance = expected_photon_variance(*torch.tensor([mean, spread, 1.0, 0.0], dtype=dtype))
         assert np.isfinite(float(variance)) and float(variance) >= 0
 
+    def test_precision_may_differ(self):
+        mean, spread = torch.tensor([0.1, 0.2, 9.0]), torch.ones(3, dtype=torch.double)
+        expected = expected_photon_variance(mean.double(), spread, 1.0, 0.0)
+        torch.testing.assert_close(expected_photon_variance(mean, spread, 1.0, 0.0).double(), expected)
+
     def test_no_photon_is_not_certainty(self):
         """A blind mean below nothing and a measurement of nothing leave the truth uncertain."""
         _, variance, innovation, *_ = _posterior(y=0.0, mean=-0.3, spread=0.2, sigma=0.0, slope=1.0)
