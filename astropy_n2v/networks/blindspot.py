@@ -36,8 +36,13 @@ class _RowAbove(dict):
     The last row that each layer saw of the strip above, where an image goes through in strips.
 
     Layers reach one row up and never down, so this row is all that they need to know of
-    the strips above: the strips together are exactly the whole.
+    the strips above: the strips together are exactly the whole. ``kernels`` are those that
+    layers make of their weights, for all strips.
     """
+
+    def __init__(self):
+        super().__init__()
+        self.kernels = {}
 
     def keep(self, key, x):
         """Keep the last row of ``x`` for the next strip."""
@@ -92,16 +97,17 @@ class HalfPlaneConv2d(nn.Conv2d):
 
     def forward_upsampled(self, coarse, skip, above=None):
         """The same for ``coarse``, upsampled by repeating pixels, and ``skip`` as one input, without making it."""
-        upsampled, skipped = self.weight.split([coarse.shape[1], skip.shape[1]], dim=1)
+        key = self, 'upsampled'
+        if above is None or key not in above.kernels:
+            kernels = self._upsampling_kernels(coarse.shape[1])
+            if above is not None:
+                above.kernels[key] = kernels
+        else:
+            kernels = above.kernels[key]
+        skipped, two_rows, one_row = kernels
         y = _conv_up(skip, skipped, self.bias, above, self)
-        # Where pixels are repeated, an even column sees the pixel to its left with one weight and its own with
-        # two, an odd one its own with two and that to its right with one. Odd rows see one row, even rows two.
-        left, middle, right = upsampled.unbind(dim=3)
-        zero = torch.zeros_like(left)
-        even, odd = torch.stack([left, middle + right, zero], dim=3), torch.stack([zero, left + middle, right], dim=3)
-        kernel = torch.cat([even, odd])
-        rows = (_interleave_columns(_conv_up(coarse, kernel, None, above, (self, 'coarse'))),
-                _interleave_columns(F.conv2d(coarse, kernel.sum(dim=2, keepdim=True), padding=(0, 1))))
+        rows = (_interleave_columns(_conv_up(coarse, two_rows, None, above, key)),
+                _interleave_columns(F.conv2d(coarse, one_row, padding=(0, 1))))
         if torch.is_grad_enabled():
             # The gradient of what is added in place, row by row, costs more than this copy.
             return y + _interleave_rows(*rows)
@@ -109,12 +115,23 @@ class HalfPlaneConv2d(nn.Conv2d):
         y[:, :, 1::2] += rows[1]
         return y
 
+    def _upsampling_kernels(self, channels):
+        """The kernel for the skipped input, and those for the coarse one that give the even and the odd rows."""
+        upsampled, skipped = self.weight.split([channels, self.weight.shape[1] - channels], dim=1)
+        # Between two coarse columns lie an odd column of the output, on the left, and an even one. Each sees the
+        # coarse pixel on its own side with two weights and the other with one. Even rows see two rows, odd ones one.
+        left, middle, right = upsampled.unbind(dim=3)
+        odd, even = torch.stack([left + middle, right], dim=3), torch.stack([left, middle + right], dim=3)
+        kernel = torch.cat([odd, even])
+        return skipped, kernel, kernel.sum(dim=2, keepdim=True)
+
 
 def _interleave_columns(x):
-    """The first half of the channels to the even columns, the second half to the odd ones."""
+    """The halves of the channels side by side; the first and the last of these columns lie outside the image."""
     n, channels, height, width = x.shape
     # With channels last this moves nothing.
-    return x.permute(0, 2, 3, 1).reshape(n, height, 2 * width, channels // 2).permute(0, 3, 1, 2)
+    columns = x.permute(0, 2, 3, 1).reshape(n, height, 2 * width, channels // 2)
+    return columns[:, :, 1:-1].permute(0, 3, 1, 2)
 
 
 def _interleave_rows(even, odd):

@@ -132,7 +132,8 @@ def random_scene(shape=(256, 256), *, seed=None):
     """
     rng = np.random.default_rng(seed)
     sky = _log_uniform(rng, 0.05, 1e4)
-    readnoise = 0.0 if rng.uniform() < 0.15 else _log_uniform(rng, 0.5, 20)
+    # Frames with less than one electron of sky are mostly taken by detectors that count photons.
+    readnoise = 0.0 if rng.uniform() < (0.5 if sky < 1 else 0.15) else _log_uniform(rng, 0.5, 20)
     sigma = np.sqrt(sky + readnoise ** 2)
     fwhm = rng.uniform(0.9, 1.8) if rng.uniform() < 0.2 else _log_uniform(rng, 1.8, 8)
     kind = str(rng.choice(list(RANDOM_FIELDS), p=list(RANDOM_FIELDS.values())))
