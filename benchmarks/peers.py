@@ -225,12 +225,13 @@ METHODS = {
     'tv 0.7': _stabilised(lambda image: _total_variation(image, 0.7)),
     'tv 1': _stabilised(lambda image: _total_variation(image, 1.0)),
     'bm3d': _stabilised(_bm3d),
+    'ours, adapt': lambda frame: denoise_ours(frame, model='adapt'),
     'ours, self': lambda frame: denoise_ours(frame, model='self'),
     'n2v': lambda frame: careamics(frame, 'n2v'),
     'n2v2': lambda frame: careamics(frame, 'n2v2'),
 }
 #: Methods that are trained on each frame, minutes each: measured only when asked for.
-TRAINED = 'ours, self', 'n2v', 'n2v2'
+TRAINED = 'ours, adapt', 'ours, self', 'n2v', 'n2v2'
 
 
 def run_method(name, frame):

@@ -21,6 +21,7 @@ __all__ = ['frame_of', 'main', 'measure']
 
 SIZES = 512, 1024, 2048, 4096
 PEER_SIZES = 512, 1024
+ADAPT_SIZES = 1024,
 
 
 def frame_of(size):
@@ -37,7 +38,7 @@ def measure(method, size):
     # Everything is loaded before memory is judged.
     METHODS[method](frame_of(64))
     frame = frame_of(size)
-    if method == 'ours':
+    if method.startswith('ours'):
         del frame.scene
     _, seconds, memory = measured(METHODS[method], frame)
     if seconds < 10:
@@ -50,6 +51,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--sizes', nargs='+', type=int, default=SIZES)
     parser.add_argument('--peer-sizes', nargs='+', type=int, default=PEER_SIZES)
+    parser.add_argument('--adapt-sizes', nargs='*', type=int, default=ADAPT_SIZES, help="of model='adapt'")
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--one', nargs=2, metavar=('METHOD', 'SIZE'), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
@@ -58,7 +60,8 @@ def main(argv=None):
         print(json.dumps(measure(arguments.one[0], int(arguments.one[1]))))
         return
     rows = []
-    for method, sizes in (('ours', arguments.sizes), ('bm3d', arguments.peer_sizes)):
+    for method, sizes in (('ours', arguments.sizes), ('ours, adapt', arguments.adapt_sizes),
+                          ('bm3d', arguments.peer_sizes)):
         for size in sizes:
             done = subprocess.run([sys.executable, __file__, '--threads', str(arguments.threads), '--one', method,
                                    str(size)], capture_output=True, text=True, check=True)
