@@ -282,8 +282,8 @@ frame.''',
 The same network with its hole open, trained further with *clean* targets on the scenes of the recipe. The share is
 the noise reduction of ours over that of the oracle, which is not corrected by the frame, as ours is; *removed* compares
 the part of the mean square error of the noise that is gone. A share above one says that the oracle is no bound there:
-it is none in bright pixels. This run began with weights that had been trained 75 minutes longer than the shipped ones,
-which the command alone does not repeat.''',
+it is none in bright pixels. This run was compared with earlier weights than are shipped now, and began with
+some that had been trained 75 minutes longer, which the command alone does not repeat.''',
                [('kind', ''), ('seed', 'seed'), ('nr_ours', 'ours'), ('nr_oracle', 'oracle'), ('nr_share', 'share'),
                 ('nr_faint_share', 'share, faint'), ('nr_bright_share', 'share, bright'),
                 ('removed_share', 'removed')])]
