@@ -174,13 +174,14 @@ def test_saturated_stars_do_not_ruin_training(scene):
     row, column = np.unravel_index(np.argmax(scene.truth), scene.truth.shape)
     data[:, column] = level
     assert 150 < np.sum(data == level) < 400
-    clean = denoise(data, 'self', noise=scene.noise, hole=1, max_steps=120, patch_size=48, batch_size=4,
+    # After half as many steps it is down to the seed whether the slopes of saturated stars are foreseen.
+    clean = denoise(data, 'self', noise=scene.noise, hole=1, max_steps=240, patch_size=48, batch_size=4,
                     satlevel=float(level))
     saturated = data >= level
     np.testing.assert_array_equal(clean[saturated], level)
     near = binary_dilation(saturated, iterations=2) & ~saturated
     sky = (scene.truth < 210) & ~saturated
-    for where, limit in ((sky, 0.5), (near, 1.0)):
+    for where, limit in ((sky, 0.5), (near, 0.75)):
         rms = [np.sqrt(np.mean((image - scene.truth)[where] ** 2 / scene.noise.variance(scene.truth)[where]))
                for image in (clean, data)]
         assert rms[0] < limit * rms[1]
