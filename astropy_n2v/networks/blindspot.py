@@ -98,13 +98,10 @@ class HalfPlaneConv2d(nn.Conv2d):
     def forward_upsampled(self, coarse, skip, above=None):
         """The same for ``coarse``, upsampled by repeating pixels, and ``skip`` as one input, without making it."""
         key = self, 'upsampled'
-        if above is None or key not in above.kernels:
-            kernels = self._upsampling_kernels(coarse.shape[1])
-            if above is not None:
-                above.kernels[key] = kernels
-        else:
-            kernels = above.kernels[key]
-        skipped, two_rows, one_row = kernels
+        made = {} if above is None else above.kernels
+        if key not in made:
+            made[key] = self._upsampling_kernels(coarse.shape[1])
+        skipped, two_rows, one_row = made[key]
         y = _conv_up(skip, skipped, self.bias, above, self)
         rows = (_interleave_columns(_conv_up(coarse, two_rows, None, above, key)),
                 _interleave_columns(F.conv2d(coarse, one_row, padding=(0, 1))))
