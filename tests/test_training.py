@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
 from astropy_n2v import weights as shipped
 from astropy_n2v.arguments import TRAINING_OPTIONS
 from astropy_n2v.networks import BlindSpotUNet
-from astropy_n2v.training import recipe, release
+from astropy_n2v.training import recipe, release, repeat
 from astropy_n2v.training.loop import Trainer
 from astropy_n2v.training.patches import PatchSampler, TrainingFrame, split_planes
 from astropy_n2v.training.train import train_on_frames
@@ -257,6 +258,67 @@ def test_recipe_trains_from_nothing_and_from_weights(hole, tmp_path, monkeypatch
     assert first.metadata['steps'] == 2
     recipe.main([str(output), '--steps', '3', '--init', str(output), *options])
     assert Denoiser.load(output).metadata['steps'] == 3
+
+
+class TestRepeat:
+    """All shipped weights, from nothing."""
+
+    OPTIONS = '--patch-size 32 --batch-size 2 --pool 2 --renew-every 1000 --widths 6 8 --decoder-widths 6 --steps 2'
+
+    @pytest.fixture
+    def stages(self, monkeypatch):
+        """Two short stages, in this process; of those that the recipe was asked for, name and what it starts from."""
+        monkeypatch.setattr(recipe, 'SCENE_SIZE', 48)
+        monkeypatch.setattr(repeat, 'STAGES', (('first', None, self.OPTIONS),
+                                               ('second', 'first', f'{self.OPTIONS} --hole 3')))
+        trained = []
+
+        def run(command, check):
+            assert check and command[:3] == [sys.executable, '-m', recipe.__name__]
+            options = recipe._parse(command[3:])
+            trained.append((Path(options.output).stem, options.init and Path(options.init).stem))
+            recipe.main(command[3:])
+
+        monkeypatch.setattr(subprocess, 'run', run)
+        return trained
+
+    def test_each_stage_starts_from_another(self, stages, tmp_path):
+        repeat.main([str(tmp_path / 'all'), '--threads', '1'])
+        first, second = (Denoiser.load(tmp_path / 'all' / f'{name}.safetensors') for name in ('first', 'second'))
+        assert first.hole == (1, 1) and second.hole == (3, 3)
+        assert first.sha256 != second.sha256
+        assert stages == [('first', None), ('second', 'first')]
+
+    def test_finished_stages_are_not_trained_again(self, stages, tmp_path):
+        repeat.main([str(tmp_path), '--threads', '1', '--stages', 'first'])
+        repeat.main([str(tmp_path), '--threads', '1'])
+        repeat.main([str(tmp_path), '--threads', '1'])
+        assert stages == [('first', None), ('second', 'first')]
+
+    def test_shipped_weights(self):
+        made = [name for name, _, _ in repeat.STAGES]
+        assert {f'default-{hole}x{hole}' for hole in (1, 3, 5)} <= set(made)
+        for i, (name, start, training) in enumerate(repeat.STAGES):
+            options = recipe._parse(['output', *training.split()])
+            assert start is None or start in made[:i]
+            if name.startswith('default'):
+                shipped = Denoiser.load(name)
+                assert shipped.hole == (options.hole, options.hole)
+                assert shipped.network.config['widths'] == list(options.widths)
+                assert shipped.network.config['decoder_widths'] == list(options.decoder_widths)
+
+    @pytest.mark.parametrize('options, match', [('--stages third', "invalid choice: 'third'"),
+                                                ('--processes 0', '--processes must be at least 1, got 0')])
+    def test_bad_options(self, tmp_path, capsys, options, match):
+        with pytest.raises(SystemExit):
+            repeat.main([str(tmp_path), *options.split()])
+        assert match in capsys.readouterr().err
+
+    @pytest.mark.slow
+    def test_several_processes(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(repeat, 'STAGES', (('first', None, self.OPTIONS), ('second', 'first', self.OPTIONS)))
+        repeat.main([str(tmp_path), '--processes', '2', '--threads', '1'])
+        assert Denoiser.load(tmp_path / 'second.safetensors').metadata['processes'] == 2
 
 
 class TestRecipe:

@@ -174,10 +174,10 @@ class _Pointwise(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size=1)
 
     def forward(self, x):
-        if x.device.type != 'cpu':
+        if torch.is_grad_enabled() or x.device.type != 'cpu':
             return F.linear(x, self.weight.flatten(1), self.bias)
-        # On processors that MKL does not know well, its product takes twice the time of this: rows as a batch
-        # of images, since torch convolves a single image with a single pixel by that product, too.
+        # Not on all processors is MKL's product as fast as this. Rows as a batch of images: torch convolves a
+        # single image with a single pixel by that product.
         rows = x.flatten(0, -3).unsqueeze(1).permute(0, 3, 1, 2)
         return super().forward(rows).permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_channels)
 

@@ -3,6 +3,7 @@
 Several processes that train one network: ``torchrun --nproc-per-node N -m astropy_n2v.training.recipe``.
 """
 
+import gc
 import os
 from contextlib import contextmanager
 
@@ -60,6 +61,8 @@ class Processes:
         try:
             yield cls(distributed.get_rank(), distributed.get_world_size(), device)
         finally:
+            # What still uses the group at the end of the interpreter, in a cycle of references, makes it abort there.
+            gc.collect()
             distributed.destroy_process_group()
 
     def parallel(self, network):

@@ -1,0 +1,64 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+All shipped weights from nothing, with one command: ``python -m astropy_n2v.training.repeat FOLDER``.
+
+The stages are those that the shipped weights went through, the steps of several runs with the same options taken
+together. Their model cards say how long each run took, and where simulator and likelihood still changed on the way:
+weights of the same kind come out, not the same bits. A stage that is finished is not trained again, one that was
+interrupted resumes from its checkpoint.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+__all__ = ['STAGES', 'main']
+
+#: Name of the weights that a stage makes, of those it starts from, and the options of the recipe.
+STAGES = (
+    ('narrow', None, '--widths 12 24 48 64 64 --decoder-widths 16 32 48 64 --steps 8300 --patch-size 96 '
+                     '--batch-size 8'),
+    ('wide', 'narrow', '--steps 5300 --patch-size 128 --batch-size 5 --learning-rate 2e-3 --seed 20262'),
+    ('longer', 'wide', '--steps 5600 --patch-size 128 --batch-size 5 --learning-rate 7e-4 --seed 20266'),
+    ('larger-patches', 'longer', '--steps 7400 --learning-rate 1e-3 --seed 20270'),
+    ('photons', 'larger-patches', '--steps 7500 --learning-rate 1e-3 --seed 20271'),
+    ('default-1x1', 'photons', '--steps 12000 --learning-rate 1e-3 --seed 20311'),
+    ('default-3x3', 'default-1x1', '--hole 3 --steps 6600 --learning-rate 1.2e-3 --seed 20313'),
+    ('default-5x5', 'default-3x3', '--hole 5 --steps 3500 --learning-rate 1.2e-3 --seed 20315'),
+)
+
+
+def main(arguments=None):
+    """Train all stages; see ``--help``."""
+    parser = argparse.ArgumentParser(description='Train all weights that are shipped with astropy_n2v, from nothing.')
+    parser.add_argument('folder', type=Path, help='where to write the weights of each stage, and checkpoints')
+    parser.add_argument('--stages', nargs='+', choices=[name for name, _, _ in STAGES], help='only these')
+    parser.add_argument('--processes', type=int, default=1, help='that train together under torchrun, one a GPU')
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='of each process')
+    options = parser.parse_args(arguments)
+    if options.processes < 1:
+        parser.error(f'--processes must be at least 1, got {options.processes}')
+    options.folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, '-m']
+    if options.processes > 1:
+        command += ['torch.distributed.run', '--standalone', '--nproc-per-node', str(options.processes), '-m']
+    for name, start, training in STAGES:
+        output = _weights(options.folder, name)
+        if output.exists() or options.stages and name not in options.stages:
+            continue
+        print(f'stage {name}', flush=True)
+        init = ['--init', str(_weights(options.folder, start))] if start else []
+        # A process of its own: one torchrun cannot set up its processes a second time.
+        subprocess.run([*command, 'astropy_n2v.training.recipe', str(output), *init, *training.split(),
+                        '--threads', str(options.threads)], check=True)
+
+
+def _weights(folder, name):
+    return folder / f'{name}.safetensors'
+
+
+if __name__ == '__main__':
+    main()
