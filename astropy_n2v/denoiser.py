@@ -194,6 +194,7 @@ class Denoiser:
         seen[:part.shape[0], :part.shape[1]] = valid[y, x]
         planes = [seen]
         with np.errstate(invalid='ignore', over='ignore'):
+            scaling = scaling.at(y, x)
             values = [scaling.forward(part.astype(float)), *scaling.noise_parameters(noise.at(data.shape, y, x))]
         for value in values:
             plane = np.zeros(shape, dtype=np.float32)
@@ -229,9 +230,10 @@ class Denoiser:
         index = index[valid.ravel()[index]]
         if index.size == 0:
             return Calibration.neutral()
+        rows, columns = np.unravel_index(index, data.shape)
+        scaling = scaling.at(rows, columns)
         y = scaling.forward(data.ravel()[index].astype(float))
         blind, deviation = mean.ravel()[index].astype(float), spread.ravel()[index].astype(float)
-        rows, columns = np.unravel_index(index, data.shape)
         parameters = scaling.noise_parameters(noise.at(data.shape, rows, columns))
         tensors = [torch.from_numpy(np.broadcast_to(value, y.shape).copy())[None]
                    for value in (y, blind, deviation, *parameters)]
@@ -260,23 +262,25 @@ class Denoiser:
                 log.info('the noise is taken to be white, as its autocorrelation cannot be measured')
 
         def variance_at(blind, pixels):
-            variance = noise.at(data.shape, *pixels).variance(scaling.backward(blind)) / scaling.scale ** 2
+            signal = scaling.at(*pixels).backward(blind)
+            variance = noise.at(data.shape, *pixels).variance(signal) / scaling.scale ** 2
             return np.maximum(np.broadcast_to(variance, blind.shape), _LEAST_VARIANCE)
 
         samples, corrected = [], spread[part]
+        part_scaling = scaling.at(*part)
         for _ in range(2):
-            result = self._posterior(data[part], good, noise_part, scaling, mean[part], corrected,
+            result = self._posterior(data[part], good, noise_part, part_scaling, mean[part], corrected,
                                      Calibration.neutral(), 1.0, negative_sources, slice(0, shape[0]))
             truth = result['mean'].astype(float)
             if correlation is None:
                 again = noise_part.sample(truth, rng)
             else:
                 again = truth + np.sqrt(noise_part.variance(truth)) * correlated_normal(correlation, shape, rng)
-            blind, stated = self._predict_blind(again, good, noise_part, scaling, **options)
+            blind, stated = self._predict_blind(again, good, noise_part, part_scaling, **options)
             # What could not be foreseen tells nothing of the errors of what can.
             counts = good & (result['outlier'] < 0.5)
             samples.append([values[counts].astype(float) for values in (
-                blind - scaling.forward(truth), blind, stated, variance_at(blind, part))])
+                blind - part_scaling.forward(truth), blind, stated, variance_at(blind, part))])
             correction = SpreadCorrection.fit(*(np.concatenate(values) for values in zip(*samples)))
             if correction is None:
                 return spread
@@ -382,6 +386,7 @@ class Denoiser:
         halo = slice(max(rows.start - _SURROUNDINGS, 0), min(rows.stop + _SURROUNDINGS, data.shape[0]))
         inner = slice(rows.start - halo.start, rows.stop - halo.start)
         good = valid[halo]
+        whole, scaling = scaling, scaling.at(halo, slice(0, data.shape[1]))
         with np.errstate(invalid='ignore', over='ignore'):
             y = np.where(good, scaling.forward(np.where(good, data[halo], scaling.level).astype(float)), 0)
         parameters = scaling.noise_parameters(noise.at(data.shape, halo, slice(None)))
@@ -396,7 +401,7 @@ class Denoiser:
                 *tensors, strength=strength,
                 floor=None if negative_sources else torch.from_numpy(_faintest_surroundings(mean))))
         mean, spread = mean[inner], spread[inner]
-        scale = scaling.scale
+        scaling, scale = whole.at(rows, slice(0, data.shape[1])), scaling.scale
         return {'mean': scaling.backward(post), 'std': np.sqrt(variance) * scale,
                 'blind_mean': scaling.backward(mean), 'blind_std': spread * scale, 'innovation': innovation,
                 'outlier': outlier, 'noise_std': np.sqrt(noise_variance) * scale}

@@ -7,16 +7,19 @@ and the way back is exact.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.stats import SigmaClip
 
 from .exceptions import CannotDenoiseError
+from .gradient import Gradient
 
 __all__ = ['Scaling', 'background_level', 'coprime_step', 'cutouts', 'middle_cutout', 'subsample']
 
 _MAX_SAMPLE = 1_000_000
+# By how much the variance of the noise may differ along a gradient that is taken off.
+_MAX_GROWTH = 4.0
 
 
 def subsample(values, size=_MAX_SAMPLE):
@@ -201,10 +204,12 @@ class Scaling:
 
     Parameters
     ----------
-    level : float
-        The background, in data units.
+    level : float or `~numpy.ndarray`
+        The background, in data units; an array is that of each pixel.
     scale : float
         The sky noise, in data units.
+    gradient : `~astropy_n2v.gradient.Gradient`, optional
+        What is to be added to the level, of an image whose background slopes.
 
     Examples
     --------
@@ -215,10 +220,11 @@ class Scaling:
 
     level: float
     scale: float
+    gradient: Gradient = None
 
     @classmethod
     def from_image(cls, data, noise, mask=None):
-        """Measure the level of an image whose noise is known, and take the noise at that level."""
+        """Measure level and gradient of an image whose noise is known, and take the noise at that level."""
         level = background_level(data, mask)
         part = cutouts(data.shape)
         sample = noise.at(data.shape, *part)
@@ -231,7 +237,23 @@ class Scaling:
         if not good.any():
             raise ValueError('noise must have a positive variance at the level of the background, got none')
         scale = np.median(subsample(variance[good]))
-        return cls(float(level), float(np.sqrt(scale)))
+        level, scale = float(level), float(np.sqrt(scale))
+        gradient = Gradient.fit(data, mask, level, scale)
+        if gradient is not None:
+            part = tuple(slice(0, n, 16) for n in data.shape)
+            sample = noise.at(data.shape, *part)
+            least = 1e-12 * scale ** 2   # where there is no noise at the level
+            growth = sample.variance(level + gradient.at(*part)) / np.maximum(sample.variance(level), least)
+            # Where photons become few, they tell of the level as the noise does not.
+            if growth.min() < 1 / _MAX_GROWTH or growth.max() > _MAX_GROWTH:
+                gradient = None
+        return cls(level, scale, gradient)
+
+    def at(self, y, x):
+        """The same for the pixels [y, x] of the image, two slices or two arrays of indices."""
+        if self.gradient is not None:
+            return replace(self, level=self.level + self.gradient.at(y, x), gradient=None)
+        return self if np.ndim(self.level) == 0 else replace(self, level=self.level[y, x])
 
     def forward(self, data):
         """From data units to units of the sky noise."""

@@ -46,7 +46,7 @@ class TrainingFrame:
         bad = noise.unusable(data.shape)
         if bad is not None:
             seen &= ~bad
-        scaling = Scaling.from_image(data, noise, ~seen)
+        scaling = Scaling.from_image(data, noise, ~seen).at(*(slice(0, n) for n in data.shape))
         v0, slope, zero = scaling.noise_parameters(noise)
         z = np.where(seen, scaling.forward(np.where(seen, data, scaling.level)), 0)
         judged = np.zeros(seen.shape, dtype=bool)
