@@ -15,8 +15,9 @@ from photutils.psf import GriddedPSFModel
 
 from astropy_n2v import NoiseModel
 from astropy_n2v.simulate import (DEFECTS, RANDOM_FIELDS, SCENE_KINDS, Observation, add_bleed_trails, add_cosmic_rays,
-                                  make_filaments, make_flat, make_galaxy, make_gradient, make_nebula, make_psf,
-                                  make_scene, observe, random_observation, random_scene)
+                                  make_disc, make_filaments, make_flat, make_galaxy, make_gradient, make_nebula,
+                                  make_psf, make_scene, make_spectrum, make_trails, observe, random_observation,
+                                  random_scene)
 from astropy_n2v.simulate.canvas import Canvas, _bin, _convolve_and_bin
 from astropy_n2v.simulate.populations import add_globular, add_luminous_stars
 
@@ -289,6 +290,42 @@ class TestDiffuseLight:
         assert np.corrcoef(image[:, 1:].ravel(), image[:, :-1].ravel())[0, 1] > 0.95
 
 
+class TestExtended:
+    """Trails, spectra, discs."""
+
+    @given(st.floats(0, 1e4), seeds)
+    @settings(max_examples=15, deadline=None)
+    def test_range(self, amplitude, seed):
+        trails = make_trails((40, 52), amplitude=amplitude, n=3, seed=seed)
+        spectrum = make_spectrum((40, 52), amplitude=amplitude, seed=seed)
+        disc = make_disc((40, 52), amplitude=amplitude, seed=seed)
+        for image in (trails, spectrum, disc):
+            assert image.shape == (40, 52)
+            assert image.min() >= 0
+        assert spectrum.max() == pytest.approx(amplitude)
+        assert disc.max() == pytest.approx(amplitude) or disc.max() == 0
+        # Three trails may cross.
+        assert trails.max() <= 6 * amplitude
+
+    def test_trails_have_the_width_that_is_asked_for(self):
+        for seed in range(5):
+            image = make_trails((200, 200), width=2.0, n=1, seed=seed)
+            # What is above half of the peak is 2.355 widths across.
+            rows, columns = np.nonzero(image > 0.5 * image.max())
+            assert len(rows) < 6 * np.hypot(200, 200)
+            along = np.linalg.svd(np.stack([rows, columns]) - np.mean([rows, columns], axis=1)[:, None])[1]
+            assert along[1] / np.sqrt(len(rows)) == pytest.approx(2.355 * 2 / np.sqrt(12), rel=0.15)
+
+    def test_nothing_in_a_spectrum(self):
+        assert np.all(make_spectrum((20, 30), n_lines=0, n_traces=0, seed=1) == 0)
+
+    def test_lines_of_the_sky_go_across(self):
+        for seed in range(4):
+            image = make_spectrum((100, 120), width=1.5, n_traces=0, seed=seed)
+            along, across = sorted([np.std(np.diff(image, axis=0)), np.std(np.diff(image, axis=1))])
+            assert along < 0.3 * across
+
+
 class TestDetector:
     @given(st.floats(10, 1e6), st.floats(50, 1e4), seeds)
     @settings(max_examples=25, deadline=None)
@@ -378,7 +415,7 @@ class TestRandom:
         assert np.std(variances) < 0.04
 
     def test_noise_of_whole_adu(self):
-        observation = random_observation((128, 128), seed=292)
+        observation = random_observation((128, 128), seed=184)
         np.testing.assert_array_equal(observation.data, np.rint(observation.data))
         assert observation.noise.variance(np.median(observation.truth)) < 9
         assert observation.innovation[~observation.defects].var() == pytest.approx(1, abs=0.04)
@@ -397,6 +434,11 @@ class TestRandom:
     (lambda: make_galaxy(1, structure='bar'), "structure must be None, 'spiral' or 'clumps', got 'bar'"),
     (lambda: make_nebula((8, 8), amplitude=-1), 'amplitude must not be negative, got -1'),
     (lambda: make_filaments((8, 8), width=0), 'width must be positive, got 0'),
+    (lambda: make_trails((8, 8), width=0), 'width must be positive, got 0'),
+    (lambda: make_trails((8, 8), amplitude=-1), 'amplitude must not be negative, got -1'),
+    (lambda: make_spectrum((8, 8), width=-1), 'width must be positive, got -1'),
+    (lambda: make_spectrum((8, 8), amplitude=-1), 'amplitude must not be negative, got -1'),
+    (lambda: make_disc((8, 8), contrast=-1), 'contrast must not be negative, got -1'),
     (lambda: make_flat((8, 8), error=-1), 'error must not be negative, got -1'),
     (lambda: add_bleed_trails(np.ones((3, 3)), 0), 'full_well must be positive, got 0'),
     (lambda: observe(np.ones((3, 3)), bleed=True), 'bleed needs satlevel'),

@@ -4,6 +4,7 @@ Simulated observations with known truth.
 """
 
 from .detector import *  # noqa: F403
+from .extended import *  # noqa: F403
 from .galaxies import *  # noqa: F403
 from .nebulae import *  # noqa: F403
 from .observations import *  # noqa: F403

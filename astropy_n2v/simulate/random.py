@@ -8,6 +8,7 @@ import numpy as np
 from ..noise import NoiseModel
 from .canvas import Canvas
 from .detector import DEFECTS, combine_masks, expose, make_flat
+from .extended import make_disc, make_spectrum, make_trails
 from .nebulae import make_filaments, make_gradient, make_nebula
 from .observations import Observation
 from .populations import add_cluster, add_galaxies, add_globular, add_large_galaxy, add_luminous_stars
@@ -18,9 +19,9 @@ __all__ = ['RANDOM_FIELDS', 'random_observation', 'random_scene']
 
 #: The fields that `random_scene` draws from, and how often.
 RANDOM_FIELDS = {
-    'survey': 0.36,       # galaxies and stars
+    'survey': 0.33,       # galaxies and stars
     'stars': 0.08,        # few stars
-    'crowded': 0.15,      # many
+    'crowded': 0.14,      # many
     'globular': 0.04,
     'cluster': 0.06,      # of galaxies
     'galaxy': 0.05,       # a large one in the foreground of a survey field
@@ -28,6 +29,8 @@ RANDOM_FIELDS = {
     'filaments': 0.05,    # filaments, most in nebulosity
     'bright_nebula': 0.03,   # nebulosity of hundreds of sigma
     'empty': 0.04,        # sky, or a few faint stars
+    'spectrum': 0.025,    # of a long slit
+    'disc': 0.015,        # of a planet, the Sun or the Moon, or a part of it
 }
 
 # Correlations of the noise below this are not counted: four neighbours foresee 1 % of the variance.
@@ -67,6 +70,8 @@ def _populate(canvas, rng, kind, sigma):
         if rng.uniform() < 0.6:
             add_luminous_stars(canvas, rng, _log_uniform(rng, 1e-5, 1e-3), low, 30 * sigma, 1.0, reference=3 * sigma)
         return
+    if kind == 'spectrum':
+        return
     density = {'crowded': (4e-3, 0.15), 'globular': (1e-4, 1e-2), 'nebula': (1e-4, 1e-2), 'filaments': (1e-4, 1e-2)}
     stars = _log_uniform(rng, *density.get(kind, (1.5e-4, 4e-3)))
     if 'nebula' in kind and rng.uniform() < 0.12:
@@ -87,7 +92,7 @@ def _populate(canvas, rng, kind, sigma):
 
 
 def _diffuse(rng, shape, kind, sigma):
-    """Nebulosity and filaments, or None."""
+    """Nebulosity, filaments and what else is broad, or None."""
     image = None
     if 'nebula' in kind or (kind == 'filaments' and rng.uniform() < 0.7) or rng.uniform() < 0.06:
         low, high = {'nebula': (1.5, 60), 'bright_nebula': (60, 600), 'filaments': (0.5, 30)}.get(kind, (0.3, 10))
@@ -97,7 +102,17 @@ def _diffuse(rng, shape, kind, sigma):
         ridges = make_filaments(shape, amplitude=_log_uniform(rng, 2, 300) * sigma, width=_log_uniform(rng, 1, 10),
                                 n=int(rng.integers(1, 4)), index=rng.uniform(3.8, 5), seed=rng)
         image = ridges if image is None else image + ridges
-    return image
+    extended = None
+    if kind == 'spectrum':
+        extended = make_spectrum(shape, amplitude=_log_uniform(rng, 3, 1000) * sigma, width=_log_uniform(rng, 0.5, 3),
+                                 n_lines=int(_log_uniform(rng, 1, 60)), n_traces=int(rng.integers(0, 8)), seed=rng)
+    elif kind == 'disc':
+        extended = make_disc(shape, amplitude=_log_uniform(rng, 5, 1000) * sigma,
+                             contrast=_log_uniform(rng, 0.01, 0.3), seed=rng)
+    elif rng.uniform() < 0.05:
+        extended = make_trails(shape, amplitude=_log_uniform(rng, 0.5, 100) * sigma, width=_log_uniform(rng, 0.3, 3),
+                               n=1 + int(rng.poisson(0.5)), seed=rng)
+    return extended if image is None else image if extended is None else image + extended
 
 
 def random_scene(shape=(256, 256), *, seed=None):
