@@ -18,8 +18,8 @@ from .gradient import Gradient
 __all__ = ['Scaling', 'background_level', 'coprime_step', 'cutouts', 'middle_cutout', 'subsample']
 
 _MAX_SAMPLE = 1_000_000
-# By how much the variance of the noise may differ along a gradient that is taken off.
-_MAX_GROWTH = 4.0
+# What the variance of the noise along a gradient that is taken off may be, relative to that at the level.
+_GROWTH = 0.25, 9.0
 
 
 def subsample(values, size=_MAX_SAMPLE):
@@ -244,8 +244,8 @@ class Scaling:
             sample = noise.at(data.shape, *part)
             least = 1e-12 * scale ** 2   # where there is no noise at the level
             growth = sample.variance(level + gradient.at(*part)) / np.maximum(sample.variance(level), least)
-            # Where photons become few, they tell of the level as the noise does not.
-            if growth.min() < 1 / _MAX_GROWTH or growth.max() > _MAX_GROWTH:
+            # Where photons become few, the network would take the low noise for a property of the detector.
+            if growth.min() < _GROWTH[0] or growth.max() > _GROWTH[1]:
                 gradient = None
         return cls(level, scale, gradient)
 

@@ -273,6 +273,22 @@ def test_real_images_as_truth(data_path, results):
     assert 'XDF, F105W' in load('page').make_page(results)
 
 
+def test_scenes_of_other_makers(results):
+    other = load('other_scenes')
+    for name, make in other.SCENES.items():
+        signal = make()
+        assert min(signal.shape) >= 300 and signal.min() > -0.2
+        # The sky, a slope on it or light all over.
+        fills = name in ('slope', 'vignetting', 'Sersic galaxies', 'long slit') or 'cirrus' in name
+        assert fills or np.median(signal) < 1
+    other.main(['--scenes', 'Gaussian stars', '--methods', 'ours', 'median 3'])
+    table = load('common').read_table('other_scenes', results)
+    assert len(table) == 4 and table['nr'].min() > 1
+    ours, median = (table['nr'][table['method'] == method].mean() for method in ('ours', 'median 3'))
+    assert ours > 1.5 * median
+    assert 'Gaussian stars' in load('page').make_page(results)
+
+
 def test_oracle_begins_as_ours_and_learns(tmp_path):
     oracle, common, torch = load('oracle'), load('common'), importlib.import_module('torch')
     torch.manual_seed(1)
