@@ -362,10 +362,15 @@ class Denoiser:
         scatters = judged is not None and 'init_sha256' not in self.metadata
         options = {'tile_size': tile_size, 'device': device,
                    'predict_tile': _predict_orientations if scatters else _predict_tile}
-        blind_mean, blind_spread = self._predict_blind(data, valid, noise, scaling, progress=progress, **options)
+        # The bootstrap predicts a cut-out twice more.
+        share = data.size / (data.size + 2 * min(data.size, _BOOTSTRAP_SIZE ** 2)) if scatters else 1.0
+        blind_mean, blind_spread = self._predict_blind(
+            data, valid, noise, scaling, progress=progress and (lambda fraction: progress(share * fraction)), **options)
         if scatters:
             blind_spread = self._bootstrap(data, valid, noise, scaling, blind_mean, blind_spread, negative_sources,
                                            **options)
+            if progress:
+                progress(1.0)
         calibration = self._calibrate(data, valid, noise, scaling, blind_mean, blind_spread, judged)
         applied = calibration if calibrate else Calibration.neutral()
 

@@ -261,6 +261,12 @@ class TestPredict:
         tiny_denoiser.predict(rng.normal(0, 1, (150, 150)), NoiseModel(1.0), tile_size=112, progress=fractions.append)
         assert len(fractions) > 1 and fractions[-1] == 1 and sorted(fractions) == fractions
 
+    def test_progress_counts_the_bootstrap(self, tiny_denoiser, rng):
+        data, fractions = rng.normal(0, 1, (150, 150)), []
+        tiny_denoiser.predict(data, NoiseModel(1.0), judged=rng.random(data.shape) < 0.1, progress=fractions.append)
+        # A model that was trained on these data alone predicts three times.
+        assert fractions == pytest.approx([1 / 3, 1])
+
     @pytest.mark.slow
     @pytest.mark.parametrize('frame, options', [
         ('image', 'noise=NoiseModel(1.0)'),
