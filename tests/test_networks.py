@@ -122,6 +122,21 @@ def test_likelihood_is_minimal_at_the_truth():
         assert best < loss(*other)
 
 
+@pytest.mark.parametrize('spread, ratio', [(0.05, 5.0), (1.0, 1.0)])
+def test_gain_of_small_spreads(spread, ratio):
+    """It raises the gradient of the spread alone, and no further than where the noise does not matter."""
+    z = torch.randn(1, 1, 8, 8)
+    noise = [torch.tensor(value) for value in (1.0, 0.0, 0.0)]
+    gradients = []
+    for gain in (12.0, 60.0):
+        output = torch.tensor([0.3, np.log(spread)], dtype=torch.float32).reshape(1, 2, 1, 1).repeat(1, 1, 8, 8)
+        output.requires_grad_()
+        negative_log_likelihood(output, z, torch.ones_like(z), *noise, max_gain=gain)[0].backward()
+        gradients.append(output.grad)
+    torch.testing.assert_close(gradients[1][:, :1], gradients[0][:, :1])
+    torch.testing.assert_close(gradients[1][:, 1:], ratio * gradients[0][:, 1:])
+
+
 def test_likelihood_ignores_pixels_of_no_weight():
     output = torch.randn(1, 2, 8, 8, requires_grad=True)
     z = torch.randn(1, 1, 8, 8)

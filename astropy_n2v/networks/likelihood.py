@@ -29,9 +29,6 @@ BROAD_WEIGHT = 5e-5
 # Scale of the broad component, in units of the total spread. Its Cauchy profile is still
 # wider than any Gaussian far out, so that the scale hardly matters.
 _BROAD_SCALE = 10.0
-# Where the spread is a small part of the total, the likelihood hardly depends on it, and it would
-# be learned last. Its gradient is raised by up to this factor; where it vanishes stays the same.
-_MAX_GAIN = 12.0
 # Within this many spreads of no photon at all it matters that the photon noise cannot be negative.
 _NEAR_ZERO = 6.0
 # A surprising pixel makes its neighbours suspect: what is unforeseeable is seldom one pixel wide.
@@ -152,7 +149,7 @@ def _log_densities(difference, variance, slope, photon_variance):
     return log_narrow, log_broad
 
 
-def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=BROAD_WEIGHT):
+def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=BROAD_WEIGHT, max_gain=12.0):
     """
     Mean negative log-likelihood of the image given the blind prediction of each pixel.
 
@@ -167,6 +164,10 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
         Parameters of the noise; shapes that broadcast to that of ``z``.
     broad_weight : float, optional
         Weight of the broad component.
+    max_gain : float, optional
+        Where the spread is a small part of the total, the likelihood hardly depends on it, and it would
+        be learned last. Its gradient is raised by up to this factor; where it vanishes stays the same. The larger
+        the factor, the more of the noise of few pixels gets into the weights.
 
     Returns
     -------
@@ -180,7 +181,7 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
     z = torch.where(counts, z, mean.detach())
     photon = expected_photon_variance(mean.detach(), log_spread.detach().exp(), slope, zero)
     prior = torch.exp(2 * log_spread.detach())
-    gain = ((prior + v0 + photon) / prior).clamp(max=_MAX_GAIN)
+    gain = ((prior + v0 + photon) / prior).clamp(max=max_gain)
     c = output[:, 1:]
     log_spread = log_spread + (gain - 1) * (c - c.detach())
     variance = torch.exp(2 * log_spread) + v0 + photon

@@ -57,6 +57,8 @@ class Trainer:
         Whether the network has been trained before.
     ema_decay : float, optional
         Decay of the average of the weights.
+    max_gain : float, optional
+        As in `~astropy_n2v.networks.negative_log_likelihood`.
     progress : callable, optional
         Called with (fraction done, latest judgement or None) after each step.
     processes : Processes, optional
@@ -66,7 +68,7 @@ class Trainer:
 
     def __init__(self, network, sampler, *, max_steps, max_time=None, learning_rate=4e-3, weight_decay=1e-4,
                  patience=None, min_delta=0.0, judge=None, judge_every=100, warm_start=False, ema_decay=0.99,
-                 progress=None, processes=None):
+                 max_gain=12.0, progress=None, processes=None):
         self.network = network
         self.sampler = sampler
         self.max_steps = max_steps
@@ -77,6 +79,7 @@ class Trainer:
         self.judge = judge
         self.judge_every = judge_every
         self.warm_start = warm_start
+        self.max_gain = max_gain
         self.progress = progress
         self.device = next(network.parameters()).device
         self.amp = supports_bfloat16(self.device)
@@ -112,7 +115,8 @@ class Trainer:
             output = self.parallel(network_inputs(planes['z'], planes['seen'], **noise))
         # At first a star is unforeseeable to the network; it must not be dismissed for that.
         broad = BROAD_WEIGHT if self.warm_start or fraction > 0.15 else 0.0
-        loss, likelihood = negative_log_likelihood(output, planes['z'], planes['weight'], broad_weight=broad, **noise)
+        loss, likelihood = negative_log_likelihood(output, planes['z'], planes['weight'], broad_weight=broad,
+                                                   max_gain=self.max_gain, **noise)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

@@ -26,6 +26,8 @@ SCENE_SIZE = 256
 #: Channels of the shipped networks by level, full resolution first.
 WIDTHS = 16, 32, 64, 96, 96
 DECODER_WIDTHS = 16, 32, 64, 96
+# Thousands of frames tell of the spread on the sky what a few cannot: with less, it stays too large where it is least.
+_MAX_GAIN = 60.0
 
 
 def random_frame(rng, *, hole=1):
@@ -123,7 +125,7 @@ def _train(options, processes):
     trainer = Trainer(network, sampler, max_steps=options.steps,
                       max_time=options.minutes and 60 * options.minutes, learning_rate=options.learning_rate,
                       judge=None if rank else _make_judge(options), judge_every=250, warm_start=init is not None,
-                      ema_decay=0.998, processes=processes)
+                      ema_decay=0.998, max_gain=_MAX_GAIN, processes=processes)
     trainer.run(checkpoint=os.fspath(options.output) + '.ckpt', identity=_identity(options, init, processes))
     metadata = {'trained_on': 'simulated noisy frames, astropy_n2v.simulate.random_observation',
                 'steps': trainer.step, 'seconds': round(trainer.elapsed), 'seed': options.seed,
