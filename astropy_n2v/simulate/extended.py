@@ -6,13 +6,13 @@ What is neither star, galaxy nor nebula: trails, long-slit spectra, discs of pla
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from .nebulae import _check_not_negative, _random_field
+from .nebulae import _check_not_negative, _check_positive, _random_field
 
 __all__ = ['make_disc', 'make_spectrum', 'make_trails']
 
 
-def _log_uniform(rng, low, high, size=None):
-    return np.exp(rng.uniform(np.log(low), np.log(high), size))
+def _log_uniform(rng, low, high):
+    return np.exp(rng.uniform(np.log(low), np.log(high)))
 
 
 def make_trails(shape, *, amplitude=1.0, width=1.0, n=1, seed=None):
@@ -177,9 +177,3 @@ def make_disc(shape, *, amplitude=1.0, contrast=0.1, seed=None):
         # Not full.
         image *= np.clip(3 * (equator + rng.uniform(-0.7, 0.9)), 0, 1)
     return amplitude * image / max(image.max(), np.finfo(float).tiny)
-
-
-def _check_positive(**values):
-    for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f'{name} must be positive, got {value}')

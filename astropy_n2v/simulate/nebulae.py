@@ -103,8 +103,7 @@ def make_filaments(shape, *, amplitude=1.0, width=4.0, n=2, index=4.5, seed=None
     20.0
     """
     _check_not_negative(amplitude=amplitude)
-    if not width > 0:
-        raise ValueError(f'width must be positive, got {width}')
+    _check_positive(width=width)
     rng = np.random.default_rng(seed)
     image = np.zeros(shape)
     for _ in range(n):
@@ -165,3 +164,9 @@ def _check_not_negative(**values):
     for name, value in values.items():
         if not value >= 0:
             raise ValueError(f'{name} must not be negative, got {value}')
+
+
+def _check_positive(**values):
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f'{name} must be positive, got {value}')

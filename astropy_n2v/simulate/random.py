@@ -8,7 +8,7 @@ import numpy as np
 from ..noise import NoiseModel
 from .canvas import Canvas
 from .detector import DEFECTS, combine_masks, expose, make_flat
-from .extended import make_disc, make_spectrum, make_trails
+from .extended import _log_uniform, make_disc, make_spectrum, make_trails
 from .nebulae import make_filaments, make_gradient, make_nebula
 from .observations import Observation
 from .populations import add_cluster, add_galaxies, add_globular, add_large_galaxy, add_luminous_stars
@@ -35,10 +35,6 @@ RANDOM_FIELDS = {
 
 # Correlations of the noise below this are not counted: four neighbours foresee 1 % of the variance.
 _NOTICEABLE = 0.06
-
-
-def _log_uniform(rng, low, high):
-    return np.exp(rng.uniform(np.log(low), np.log(high)))
 
 
 def _random_psfs(rng, fwhm):
