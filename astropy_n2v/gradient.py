@@ -6,6 +6,7 @@ A network foresees a flat sky better than a slope, of which it has to find out e
 polynomial of the third degree explains of the background is taken off the image before, and put back afterwards.
 """
 
+import itertools
 import warnings
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ __all__ = ['Gradient']
 _DEGREE = 3
 _CELLS = 8   # along each axis
 _SMALLEST = 16   # pixels along each axis of a cell
-_MAX_SAMPLE = 1_000_000
+_MAX_SAMPLE = 4_000_000
 _GROUP = 16   # pixels that are averaged where photons are few
 # The surface is believed where it varies by so many times the scatter of the cells around it: nebulae and large
 # galaxies, which no polynomial describes, are left to the network. On random scenes it gains from here on.
@@ -83,7 +84,8 @@ class Gradient:
         Gradient or None
             The background less the level; None where the image is too small, or its background flat or not smooth.
         """
-        found = _fit_cells(*_cells(data, mask, level))
+        cells = _Cells(np.asarray(data), mask)
+        found = cells.fit(level)
         if found is None:
             return None
         coefficients, surface, scatter = found
@@ -92,7 +94,7 @@ class Gradient:
         margin = _EXTRAPOLATION * np.ptp(surface)
         limits = surface.min() - margin, surface.max() + margin
         # Slopes and curvature within a cell move the clipped mean off the value at its centre: once more without them.
-        rest = _fit_cells(*_cells(data, mask, level, cls._of(coefficients, np.shape(data))))
+        rest = cells.fit(level, cls._of(coefficients, np.shape(data)))
         if rest is not None:
             coefficients = coefficients + rest[0]
         return cls._of(coefficients, np.shape(data), *limits)
@@ -104,59 +106,72 @@ class Gradient:
         return cls(rows @ coefficients, columns.T, *limits)
 
 
-def _fit_cells(values, y, x):
-    """Coefficients of the polynomial, its values at the cells, and their scatter; None where it is not determined."""
-    if len(values) < _CELLS ** 2 // 2:
-        return None
-    # Sources make cells brighter.
-    fitter = FittingWithOutlierRemoval(LinearLSQFitter(), sigma_clip, niter=10, sigma_lower=5, sigma_upper=2.5,
-                                       stdfunc='mad_std')
-    with warnings.catch_warnings():
-        # Cells in few rows or columns do not determine all of it.
-        warnings.filterwarnings('error', 'The fit may be poorly conditioned', AstropyUserWarning)
-        try:
-            model, _ = fitter(Polynomial2D(_DEGREE), x, y, values)
-        except AstropyUserWarning:
-            return None
-    coefficients = np.zeros((_DEGREE + 1, _DEGREE + 1))
-    for name, value in zip(model.param_names, model.parameters):
-        x_power, y_power = map(int, name[1:].split('_'))
-        coefficients[y_power, x_power] = value
-    surface = model(x, y)
-    # The standard deviation of a normal distribution, from what 90 % are within: some cells hold bright sources.
-    return coefficients, surface, np.percentile(np.abs(values - surface), 90) / 1.645
-
-
 def _positions(n):
     """From -1 to 1 along an axis of n pixels."""
     return np.linspace(-1, 1, n)
 
 
-def _cells(data, mask, level, gradient=None):
-    """Clipped means, above what is known, of the cells of an image of which half is valid; where their centres are."""
-    data = np.asarray(data)
-    step = 1 + int(np.sqrt(data.size // _MAX_SAMPLE))
-    size = [-(-n // step) // _CELLS for n in data.shape]
-    if min(size) * step < _SMALLEST:
-        return (np.empty(0),) * 3
-    part = tuple(slice(0, n * _CELLS * step, step) for n in size)
-    good = np.isfinite(data[part])
-    if mask is not None:
-        good &= ~np.asarray(mask, dtype=bool)[part]
-    # Without the level no precision is lost to a large pedestal.
-    values = np.where(good, data[part], np.nan) - level - (0 if gradient is None else gradient.at(*part))
-    cells, good = (image.reshape(_CELLS, size[0], _CELLS, size[1]).swapaxes(1, 2).reshape(_CELLS ** 2, -1)
-                   for image in (values, good))
-    enough = 2 * np.count_nonzero(good, axis=1) >= good.shape[1]
-    cells = cells[enough]
-    _, counts = np.unique(cells[:, ::16], return_counts=True)
-    if counts.max(initial=0) > 0.12 * counts.sum():
+class _Cells:
+    """An image in cells, those of which half is valid; of a large image, a sample of its pixels."""
+
+    def __init__(self, data, mask):
+        # An odd step, which comes by even and odd rows and columns.
+        step = next(step for step in itertools.count(1, 2) if data.size <= _MAX_SAMPLE * step ** 2)
+        size = [-(-n // step) // _CELLS for n in data.shape]
+        self.n = 0
+        if min(size) * step < _SMALLEST:
+            return
+        self.part = tuple(slice(0, n * _CELLS * step, step) for n in size)
+        self.size = size
+        values = self._divide(data[self.part])
+        good = np.isfinite(values)
+        if mask is not None:
+            good &= ~self._divide(np.asarray(mask, dtype=bool)[self.part])
+        self.enough = 2 * np.count_nonzero(good, axis=1) >= good.shape[1]
+        self.n = np.count_nonzero(self.enough)
+        self.values = np.where(good, values, np.nan)[self.enough].astype(float)
+        _, counts = np.unique(self.values[np.isfinite(self.values)][::16], return_counts=True)
         # Few photons are skewed, so that clipping single pixels would lower the mean: clip averages of pixels.
-        groups = cells[:, :cells.shape[1] // _GROUP * _GROUP].reshape(len(cells), -1, _GROUP)
-        cells = np.ma.masked_invalid(groups).mean(axis=2).filled(np.nan)
-    means = (sigma_clipped_stats(cells, np.isnan(cells), axis=1, sigma=3, maxiters=10)[0] if len(cells)
-             else np.empty(0))
-    centres = (_positions(n)[(np.arange(_CELLS) * m + (m - 1) / 2).astype(int) * step]
-               for n, m in zip(data.shape, size))
-    y, x = (centre.ravel()[enough] for centre in np.meshgrid(*centres, indexing='ij'))
-    return means, y, x
+        self.few_photons = counts.max(initial=0) > 0.12 * counts.sum()
+        centres = (_positions(n)[(np.arange(_CELLS) * m + (m - 1) / 2).astype(int) * step]
+                   for n, m in zip(data.shape, size))
+        self.y, self.x = (centre.ravel()[self.enough] for centre in np.meshgrid(*centres, indexing='ij'))
+
+    def _divide(self, image):
+        """From the sampled pixels to an array of shape (cells, pixels)."""
+        rows, columns = self.size
+        return image.reshape(_CELLS, rows, _CELLS, columns).swapaxes(1, 2).reshape(_CELLS ** 2, -1)
+
+    def means(self, level, gradient=None):
+        """Clipped means above what is known."""
+        # Without the level no precision is lost to a large pedestal.
+        values = self.values - level
+        if gradient is not None:
+            values -= self._divide(gradient.at(*self.part))[self.enough]
+        if self.few_photons:
+            groups = values[:, :values.shape[1] // _GROUP * _GROUP].reshape(self.n, -1, _GROUP)
+            values = np.ma.masked_invalid(groups).mean(axis=2).filled(np.nan)
+        return sigma_clipped_stats(values, np.isnan(values), axis=1, sigma=3, maxiters=10)[0]
+
+    def fit(self, level, gradient=None):
+        """Coefficients of the polynomial, its values at the cells, and their scatter; None where it is undetermined."""
+        if self.n < _CELLS ** 2 // 2:
+            return None
+        values = self.means(level, gradient)
+        # Sources make cells brighter.
+        fitter = FittingWithOutlierRemoval(LinearLSQFitter(), sigma_clip, niter=10, sigma_lower=5, sigma_upper=2.5,
+                                           stdfunc='mad_std')
+        with warnings.catch_warnings():
+            # Cells in few rows or columns do not determine all of it.
+            warnings.filterwarnings('error', 'The fit may be poorly conditioned', AstropyUserWarning)
+            try:
+                model, _ = fitter(Polynomial2D(_DEGREE), self.x, self.y, values)
+            except AstropyUserWarning:
+                return None
+        coefficients = np.zeros((_DEGREE + 1, _DEGREE + 1))
+        for name, value in zip(model.param_names, model.parameters):
+            x_power, y_power = map(int, name[1:].split('_'))
+            coefficients[y_power, x_power] = value
+        surface = model(self.x, self.y)
+        # The standard deviation of a normal distribution, from what 90 % are within: some cells hold bright sources.
+        return coefficients, surface, np.percentile(np.abs(values - surface), 90) / 1.645

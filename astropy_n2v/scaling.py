@@ -240,12 +240,15 @@ class Scaling:
         level, scale = float(level), float(np.sqrt(scale))
         gradient = Gradient.fit(data, mask, level, scale)
         if gradient is not None:
-            part = tuple(slice(0, n, 16) for n in data.shape)
+            part = tuple(slice(0, n, 15) for n in data.shape)
             sample = noise.at(data.shape, *part)
-            least = 1e-12 * scale ** 2   # where there is no noise at the level
-            growth = sample.variance(level + gradient.at(*part)) / np.maximum(sample.variance(level), least)
+            before, after = np.broadcast_arrays(sample.variance(level), sample.variance(level + gradient.at(*part)))
+            counts = np.isfinite(data[part]) & (np.maximum(before, after) > 0)
+            if mask is not None:
+                counts &= ~np.asarray(mask, dtype=bool)[part]
             # Where photons become few, the network would take the low noise for a property of the detector.
-            if growth.min() < _GROWTH[0] or growth.max() > _GROWTH[1]:
+            before, after = before[counts], after[counts]
+            if np.any(after < _GROWTH[0] * before) or np.any(after > _GROWTH[1] * before):
                 gradient = None
         return cls(level, scale, gradient)
 

@@ -78,7 +78,7 @@ class Oracle(nn.Module):
 def clean_frame(scene, data):
     """Planes of a frame as the recipe trains on, and as a seventh the truth in the same units."""
     frame = TrainingFrame(data, scene.noise)
-    scaling = Scaling.from_image(data, scene.noise, ~np.isfinite(data))
+    scaling = Scaling.from_image(data, scene.noise, ~np.isfinite(data)).at(*(slice(0, n) for n in data.shape))
     truth = torch.from_numpy(scaling.forward(scene.truth).astype(np.float32))
     frame.planes = torch.cat([frame.planes, truth[None]])
     return frame, scaling

@@ -82,6 +82,24 @@ class TestFit:
                 mask[:, 100:] = True
         assert Gradient.fit(data, mask, 0.0, 1.0) is None
 
+    @pytest.mark.parametrize('low, high', [(0.3, 1.0), (1.0, 3.0), (20.0, 60.0)])
+    def test_few_photons(self, low, high):
+        shape = 1024, 1024
+        truth = np.broadcast_to(np.linspace(low, high, shape[1]), shape)
+        data = np.random.default_rng(2).poisson(truth).astype(float)
+        level = float(data.mean())
+        found = level + Gradient.fit(data, None, level, np.sqrt(level)).at(*whole(shape))
+        assert np.abs(found - truth).max() < 0.08 * np.sqrt(level)
+        assert abs(np.mean(found - truth)) < 0.01 * np.sqrt(level)
+
+    def test_every_other_column_is_masked(self):
+        shape = 2200, 2000   # of so many pixels a sample is taken
+        data = slope(30, shape) + np.random.default_rng(0).normal(size=shape)
+        mask = np.zeros(shape, dtype=bool)
+        mask[:, ::2] = True
+        found = Gradient.fit(data, mask, 0.0, 1.0).at(*whole(shape))
+        assert np.std(found - slope(30, shape)) < 0.03
+
     def test_slices_and_indices_agree(self):
         gradient = Gradient.fit(slope(30) + np.random.default_rng(0).normal(size=SHAPE), None, 0.0, 1.0)
         image = gradient.at(*whole())
@@ -115,6 +133,22 @@ class TestScaling:
         level = sky + slope(4 * np.sqrt(sky))
         scaling = Scaling.from_image(rng.poisson(np.maximum(level, 0.05)).astype(float), NoiseModel(0.0, gain=1.0))
         assert (scaling.gradient is not None) == taken
+
+    def test_pixels_without_noise_do_not_matter(self):
+        sigma = np.ones(SHAPE)
+        sigma[:, ::5] = 0
+        sigma[0] = 0
+        data = slope(30) + np.random.default_rng(0).normal(size=SHAPE)
+        assert Scaling.from_image(data, NoiseModel(sigma)).gradient is not None
+
+    def test_masked_parts_do_not_matter(self):
+        """Neither a slope into the dark that is masked nor what a polynomial makes of it."""
+        level = np.maximum(100 + slope(240.0), 0.5)
+        mask = level < 40
+        data = np.random.default_rng(0).poisson(level).astype(float)
+        noise = NoiseModel(0.0, gain=1.0)
+        assert Scaling.from_image(data, noise, mask).gradient is not None
+        assert Scaling.from_image(data, noise).gradient is None
 
 
 class TestDenoise:

@@ -174,6 +174,7 @@ def make_disc(shape, *, amplitude=1.0, contrast=0.1, seed=None):
     surface += _random_field(rng, shape, rng.uniform(2, 3.5))
     image = height ** rng.uniform(0, 0.8) * (height > 0) * np.exp(contrast * surface)
     if rng.uniform() < 0.3:
-        # Not full.
-        image *= np.clip(3 * (equator + rng.uniform(-0.7, 0.9)), 0, 1)
+        # Not full, unless nothing would be left in the frame.
+        light = np.clip(3 * (equator + rng.uniform(-0.7, 0.9)), 0, 1)
+        image *= light if np.any(light * image) else 1
     return amplitude * image / max(image.max(), np.finfo(float).tiny)
