@@ -25,9 +25,10 @@ STAGES = (
     ('longer', 'wide', '--steps 5600 --patch-size 128 --batch-size 5 --learning-rate 7e-4 --seed 20266'),
     ('larger-patches', 'longer', '--steps 7400 --learning-rate 1e-3 --seed 20270'),
     ('photons', 'larger-patches', '--steps 7500 --learning-rate 1e-3 --seed 20271'),
-    ('default-1x1', 'photons', '--steps 12000 --learning-rate 1e-3 --seed 20311'),
-    ('default-3x3', 'default-1x1', '--hole 3 --steps 6600 --learning-rate 1.2e-3 --seed 20313'),
-    ('default-5x5', 'default-3x3', '--hole 5 --steps 3500 --learning-rate 1.2e-3 --seed 20315'),
+    ('longest', 'photons', '--steps 11300 --learning-rate 1e-3 --seed 20311'),
+    ('default-1x1', 'longest', '--steps 6300 --learning-rate 8e-4 --seed 20321'),
+    ('default-3x3', 'default-1x1', '--hole 3 --steps 6600 --learning-rate 1.2e-3 --seed 20273'),
+    ('default-5x5', 'default-3x3', '--hole 5 --steps 2100 --learning-rate 1.2e-3 --seed 20275'),
 )
 
 
