@@ -19,7 +19,7 @@ __all__ = ['Scaling', 'background_level', 'coprime_step', 'cutouts', 'middle_cut
 
 _MAX_SAMPLE = 1_000_000
 # What the variance of the noise along a gradient that is taken off may be, relative to that at the level.
-_GROWTH = 0.25, 9.0
+_GROWTH = 0.2, 9.0
 
 
 def subsample(values, size=_MAX_SAMPLE):
