@@ -299,13 +299,21 @@ class TestRepeat:
         made = [name for name, _, _ in repeat.STAGES]
         assert {f'default-{hole}x{hole}' for hole in (1, 3, 5)} <= set(made)
         for i, (name, start, training) in enumerate(repeat.STAGES):
-            options = recipe._parse(['output', *training.split()])
-            assert start is None or start in made[:i]
+            starts = {start} - {None} if training else set(start)
+            assert starts <= set(made[:i])
+            options = recipe._parse(['output', *(training or '').split()])
             if name.startswith('default'):
                 shipped = Denoiser.load(name)
                 assert shipped.hole == (options.hole, options.hole)
                 assert shipped.network.config['widths'] == list(options.widths)
                 assert shipped.network.config['decoder_widths'] == list(options.decoder_widths)
+
+    def test_mean_of_stages(self, stages, tmp_path, monkeypatch):
+        monkeypatch.setattr(repeat, 'STAGES', (*repeat.STAGES, ('mean', ('first', 'second'), None)))
+        repeat.main([str(tmp_path), '--threads', '1'])
+        first, second, mean = (Denoiser.load(tmp_path / f'{name}.safetensors') for name in ('first', 'second', 'mean'))
+        torch.testing.assert_close(weights(mean), (weights(first) + weights(second)) / 2)
+        assert mean.metadata['mean_of'] == [first.sha256, second.sha256] and mean.hole == second.hole
 
     @pytest.mark.parametrize('options, match', [('--stages third', "invalid choice: 'third'"),
                                                 ('--processes 0', '--processes must be at least 1, got 0')])

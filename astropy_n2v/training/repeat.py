@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 
-__all__ = ['STAGES', 'main']
+__all__ = ['STAGES', 'average', 'main']
 
-#: Name of the weights that a stage makes, of those it starts from, and the options of the recipe.
+#: Name of the weights that a stage makes, of those it starts from, and the options of the recipe. Without options,
+#: they are the mean of several (Wortsman et al. 2022, arXiv:2203.05482).
 STAGES = (
     ('narrow', None, '--widths 12 24 48 64 64 --decoder-widths 16 32 48 64 --steps 8300 --patch-size 96 '
                      '--batch-size 8'),
@@ -26,7 +27,8 @@ STAGES = (
     ('larger-patches', 'longer', '--steps 7400 --learning-rate 1e-3 --seed 20270'),
     ('photons', 'larger-patches', '--steps 7500 --learning-rate 1e-3 --seed 20271'),
     ('longest', 'photons', '--steps 11300 --learning-rate 1e-3 --seed 20311'),
-    ('default-1x1', 'longest', '--steps 6300 --learning-rate 8e-4 --seed 20321'),
+    ('last', 'longest', '--steps 4800 --learning-rate 8e-4 --seed 20321'),
+    ('default-1x1', ('longest', 'last'), None),
     ('default-3x3', 'default-1x1', '--hole 3 --steps 6600 --learning-rate 1.2e-3 --seed 20273'),
     ('default-5x5', 'default-3x3', '--hole 5 --steps 2100 --learning-rate 1.2e-3 --seed 20275'),
 )
@@ -51,10 +53,35 @@ def main(arguments=None):
         if output.exists() or options.stages and name not in options.stages:
             continue
         print(f'stage {name}', flush=True)
+        if training is None:
+            average([_weights(options.folder, other) for other in start]).save(output)
+            continue
         init = ['--init', str(_weights(options.folder, start))] if start else []
         # A process of its own: one torchrun cannot set up its processes a second time.
         subprocess.run([*command, 'astropy_n2v.training.recipe', str(output), *init, *training.split(),
                         '--threads', str(options.threads)], check=True)
+
+
+def average(paths):
+    """
+    The mean of models, weight by weight.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Models of one architecture, all of which were trained on from the same weights.
+
+    Returns
+    -------
+    Denoiser
+        With what is known of the last.
+    """
+    from ..denoiser import Denoiser
+    models = [Denoiser.load(path) for path in paths]
+    states = [model.network.state_dict() for model in models]
+    mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
+    models[-1].network.load_state_dict(mean)
+    return Denoiser(models[-1].network, {**models[-1].metadata, 'mean_of': [model.sha256 for model in models]})
 
 
 def _weights(folder, name):
