@@ -363,9 +363,9 @@ class Denoiser:
         options = {'tile_size': tile_size, 'device': device,
                    'predict_tile': _predict_orientations if scatters else _predict_tile}
         # The bootstrap predicts a cut-out twice more.
-        share = data.size / (data.size + 2 * min(data.size, _BOOTSTRAP_SIZE ** 2)) if scatters else 1.0
-        blind_mean, blind_spread = self._predict_blind(
-            data, valid, noise, scaling, progress=progress and (lambda fraction: progress(share * fraction)), **options)
+        share = 1 / (1 + 2 * min(1, _BOOTSTRAP_SIZE ** 2 / data.size)) if scatters else 1.0
+        report = progress and (lambda fraction: progress(share * fraction))
+        blind_mean, blind_spread = self._predict_blind(data, valid, noise, scaling, progress=report, **options)
         if scatters:
             blind_spread = self._bootstrap(data, valid, noise, scaling, blind_mean, blind_spread, negative_sources,
                                            **options)
@@ -391,7 +391,7 @@ class Denoiser:
         halo = slice(max(rows.start - _SURROUNDINGS, 0), min(rows.stop + _SURROUNDINGS, data.shape[0]))
         inner = slice(rows.start - halo.start, rows.stop - halo.start)
         good = valid[halo]
-        whole, scaling = scaling, scaling.at(halo, slice(0, data.shape[1]))
+        scaling = scaling.at(halo, slice(0, data.shape[1]))
         with np.errstate(invalid='ignore', over='ignore'):
             y = np.where(good, scaling.forward(np.where(good, data[halo], scaling.level).astype(float)), 0)
         parameters = scaling.noise_parameters(noise.at(data.shape, halo, slice(None)))
@@ -406,7 +406,7 @@ class Denoiser:
                 *tensors, strength=strength,
                 floor=None if negative_sources else torch.from_numpy(_faintest_surroundings(mean))))
         mean, spread = mean[inner], spread[inner]
-        scaling, scale = whole.at(rows, slice(0, data.shape[1])), scaling.scale
+        scaling, scale = scaling.at(inner, slice(None)), scaling.scale
         return {'mean': scaling.backward(post), 'std': np.sqrt(variance) * scale,
                 'blind_mean': scaling.backward(mean), 'blind_std': spread * scale, 'innovation': innovation,
                 'outlier': outlier, 'noise_std': np.sqrt(noise_variance) * scale}
