@@ -322,6 +322,15 @@ class TestRepeat:
             repeat.main([str(tmp_path), *options.split()])
         assert match in capsys.readouterr().err
 
+    def test_end_of_a_process(self):
+        """That of torchrun ends at once, with nothing left unsaid; any other goes on."""
+        code = ('import os, sys; from astropy_n2v.training.processes import end_process; '
+                'print("said", end=""); end_process(); print(", and more", end="")')
+        for environment, said in (({}, 'said, and more'), ({'TORCHELASTIC_RUN_ID': '1'}, 'said')):
+            result = subprocess.run([sys.executable, '-c', code], env={**os.environ, **environment}, text=True,
+                                    capture_output=True, check=True)
+            assert result.stdout == said
+
     @pytest.mark.slow
     def test_several_processes(self, tmp_path, monkeypatch):
         monkeypatch.setattr(repeat, 'STAGES', (('first', None, self.OPTIONS), ('second', 'first', self.OPTIONS)))
@@ -428,6 +437,7 @@ class TestRecipe:
 
             Trainer.run, Trainer._train_step = train, train_step
             recipe.main(sys.argv[1:])
+            recipe.end_process()
         ''')
         (tmp_path / 'program.py').write_text(code)
 

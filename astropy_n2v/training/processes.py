@@ -5,13 +5,26 @@ Several processes that train one network: ``torchrun --nproc-per-node N -m astro
 
 import gc
 import os
+import sys
 from contextlib import contextmanager
 
 import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ['Processes']
+__all__ = ['Processes', 'end_process']
+
+
+def end_process():
+    """
+    End a process that torchrun started, at once; of any other, do nothing.
+
+    Threads of the process group may still run when an interpreter ends, and then abort it now and then.
+    """
+    if distributed.is_torchelastic_launched():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 class Processes:
@@ -61,7 +74,7 @@ class Processes:
         try:
             yield cls(distributed.get_rank(), distributed.get_world_size(), device)
         finally:
-            # What still uses the group at the end of the interpreter, in a cycle of references, makes it abort there.
+            # What still uses the group, in a cycle of references, would outlive it.
             gc.collect()
             distributed.destroy_process_group()
 

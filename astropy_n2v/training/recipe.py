@@ -18,7 +18,7 @@ from ..networks import BlindSpotUNet, widen
 from ..simulate import random_observation
 from .loop import Trainer
 from .patches import PatchSampler, TrainingFrame
-from .processes import Processes
+from .processes import Processes, end_process
 
 __all__ = ['main', 'random_frame']
 
@@ -145,3 +145,4 @@ def _make_judge(options):
 
 if __name__ == '__main__':
     main()
+    end_process()
