@@ -211,7 +211,7 @@ _OTHER_SCENES = '''
 
 Scenes that our simulator did not make: stars, galaxies and nebulae of photutils, astropy.modeling and numpy, slopes of
 20 sigma, a trail, a long-slit spectrum, a planet and nothing at all, with the same noise. Lines and edges are what BM3D
-is at its best with.
+is at its best with. The slopes are no independent test: they were looked at while the removal of gradients was made.
 '''
 
 

@@ -130,6 +130,8 @@ def make_disc(shape, *, amplitude=1.0, contrast=0.1, seed=None):
     """
     Make the disc of a planet, the Sun or the Moon, or the edge of one: darkened to the limb, with bands and spots.
 
+    The limb is darkened as a power of the cosine of the angle of emergence (Hestroffer 1997, A&A 327, 199).
+
     Parameters
     ----------
     shape : tuple of int

@@ -52,11 +52,17 @@ def main(arguments=None):
         output = _weights(options.folder, name)
         if output.exists() or options.stages and name not in options.stages:
             continue
+        starts = [] if start is None else [start] if training else list(start)
+        missing = [other for other in starts if not _weights(options.folder, other).exists()]
+        if missing:
+            parser.error(f'--stages must include {" and ".join(missing)}, which {name} starts from and which '
+                         f'{options.folder} does not have')
         print(f'stage {name}', flush=True)
+        starts = [_weights(options.folder, other) for other in starts]
         if training is None:
-            average([_weights(options.folder, other) for other in start]).save(output)
+            average(starts).save(output)
             continue
-        init = ['--init', str(_weights(options.folder, start))] if start else []
+        init = [option for path in starts for option in ('--init', str(path))]
         # A process of its own: one torchrun cannot set up its processes a second time.
         subprocess.run([*command, 'astropy_n2v.training.recipe', str(output), *init, *training.split(),
                         '--threads', str(options.threads)], check=True)
