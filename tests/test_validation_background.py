@@ -176,13 +176,29 @@ def test_uncertainty(seen):
     table = judge_uncertainty(seen.after, seen.truth, sigma=seen.sky, seed=1)
     for row in table[table['n'] > 200]:
         assert abs(z(row, 'rms_pull', 1)) < 3.5 and abs(z(row, 'mean_pull')) < 3.5
-        assert abs(z(row, 'coverage68', 0.6827)) < 3.5 and abs(z(row, 'coverage95', 0.95)) < 3.5
+        for name, share in ('coverage68', 0.6827), ('coverage95', 0.95):
+            # Errors of pixels are independent here.
+            assert abs(row[name] - share) < 3.5 * np.sqrt(share * (1 - share) / row['n'])
     halved = judge_uncertainty(seen.ccd(seen.after.data, seen.after.uncertainty.array / 2), seen.truth,
                                sigma=seen.sky, seed=1)
     for row in halved[halved['n'] > 200]:
         assert row['rms_pull'] == pytest.approx(2, abs=0.2) and z(row, 'rms_pull', 1) > 10
         assert row['coverage68'] == pytest.approx(0.383, abs=0.05)
     assert halved['coverage95'][0] == pytest.approx(0.673, abs=0.01)
+
+
+def test_an_exact_posterior_is_right_at_any_brightness():
+    rng = np.random.default_rng(5)
+    blocks = rng.normal(size=(64, 64))
+    noisy = blocks + 0.7 * rng.normal(size=blocks.shape)
+    mean, std = noisy / (1 + 0.49), np.sqrt(0.49 / (1 + 0.49))
+    truth, result = (np.kron(image, np.ones((16, 16))) for image in (blocks, mean))
+    options = {'uncertainty': std, 'sigma': 1.0, 'bins': [-9, -1, 0, 1, 9], 'seed': 1}
+    for row in judge_uncertainty(result, truth, **options):
+        assert row['rms_pull'] == pytest.approx(1, abs=0.06) and abs(row['mean_pull']) < 0.12
+    # Not so at a given truth.
+    table = judge_uncertainty(result, truth, brightness=truth, **options)
+    assert table['mean_pull'][1] > 0.5 and table['mean_pull'][-1] < -0.5 and table['rms_pull'][2] < 0.9
 
 
 def test_uncertainty_against_references(seen):

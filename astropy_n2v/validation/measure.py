@@ -22,7 +22,7 @@ from .residuals import residual_correlation, residual_statistics, residual_white
 from .shapes import compare_shapes
 from .sweep import sweep_thresholds
 from .task import BRIGHT_SNR, UNCERTAINTY_BINS, Measures, thresholds_of
-from .uncertainty import judge_uncertainty
+from .uncertainty import judge_uncertainty, smoothed
 
 __all__ = ['measure_frame']
 
@@ -159,9 +159,10 @@ def _pulls(task, sigma):
     total = sigma ** 2 if task.truth_std is None else sigma ** 2 + task.truth_std ** 2
     with np.errstate(invalid='ignore', divide='ignore'):
         pulls = (np.asarray(task.result.data, dtype=float) - task.truth) / np.sqrt(total)
-    brightness, _ = brightness_in_sigma(np.where(task.mask, np.nan, task.truth),
-                                        np.full(task.truth.shape, task.sky_sigma))
-    # The bins that are judged.
+    values = np.where(task.mask, np.nan, np.asarray(task.result.data, dtype=float))
+    # Brightness and bins as they are judged.
+    brightness, _ = brightness_in_sigma(np.where(task.mask, np.nan, smoothed(values)),
+                                        np.full(values.shape, task.sky_sigma))
     edges = UNCERTAINTY_BINS
     rng = np.random.default_rng(task.seed)
     kinds, values = [], []

@@ -4,13 +4,12 @@ Several exposures of one field, each judged by the others.
 """
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from .combine import average_tables, values_of
 from .prepare import as_array
 from .reference import fit_scale
 from .task import UNCERTAINTY_BINS
-from .uncertainty import judge_uncertainty_by_halves
+from .uncertainty import judge_uncertainty_by_halves, smoothed
 
 __all__ = []
 
@@ -29,7 +28,7 @@ def judge_uncertainty_by_others(frames, results, noises, options, seed):
         others = [other for j, other in enumerate(frames) if j != i]
         shifted = [fit_scale(other, frame, fit_slope=False).apply(as_array(other, None)) for other in others]
         halves = [np.mean(shifted[k::2], axis=0) for k in (0, 1)]
-        guide = gaussian_filter(as_array(result, None), 2)   # the same bins for both
+        guide = smoothed(as_array(result, None))   # the same bins for both
         parts.append(judge_uncertainty_by_halves(result, *halves, brightness=guide, **common))
         stated = np.sqrt(noise.variance(np.nan_to_num(np.asarray(result.data, dtype=float))))
         inputs.append(judge_uncertainty_by_halves(frame, *halves, uncertainty=stated, brightness=guide, **common))

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma, stated_sigma
 from .tables import estimate_rows
 
-__all__ = ['judge_uncertainty', 'judge_uncertainty_by_halves']
+__all__ = ['judge_uncertainty', 'judge_uncertainty_by_halves', 'smoothed']
 
 _SMOOTHING = 2.0   # pixels
 
@@ -24,8 +24,29 @@ def _stated(result, uncertainty, unit):
     return stated
 
 
-def _smooth(values):
-    """An image whose noise hardly depends on that of the single pixel."""
+def smoothed(values):
+    """
+    How bright a pixel is, by its surroundings in an image.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        The image; not finite pixels do not count.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        It, smoothed by 2 pixels: the noise of the single pixel hardly matters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.validation.uncertainty import smoothed
+    >>> image = np.ones((9, 9))
+    >>> image[4, 4] = np.nan
+    >>> bool(np.allclose(smoothed(image), 1))
+    True
+    """
     good = np.isfinite(values)
     weight = gaussian_filter(good.astype(float), _SMOOTHING)
     return gaussian_filter(np.where(good, values, 0), _SMOOTHING) / np.maximum(weight, 1e-6)
@@ -58,8 +79,7 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
     sigma : float or array_like, optional
         Noise of the input, the unit of brightness; by default the stated uncertainty of the sky.
     brightness : array_like, optional
-        Image that says how bright a pixel is; by default the truth, or ``result``,
-        smoothed by 2 pixels, if the reference has noise.
+        Image that says how bright a pixel is; by default ``result``, smoothed by 2 pixels.
     bins : sequence of float, optional
         Edges in units of ``sigma`` above the sky.
     mask : array_like of bool, optional
@@ -79,6 +99,12 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
     ValueError
         If there is no uncertainty, or shapes do not agree.
 
+    Notes
+    -----
+    A posterior is a statement on all images that would give this result, so errors are judged at a given result.
+    At a given truth even the exact posterior has other errors: too small ones where the truth is the most
+    common, and of one sign elsewhere.
+
     Examples
     --------
     >>> import numpy as np
@@ -94,9 +120,7 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
     known = noise_sigma(truth_std, truth, unit=unit) if truth_std is not None else stated_sigma(truth)
     pull = (values - true) / (stated if known is None else np.hypot(stated, known))
     good = np.isfinite(pull)
-    if bright is None:
-        bright = true if known is None else _smooth(values)
-    level, sky = _bins(bright, stated, sigma, good)
+    level, sky = _bins(smoothed(values) if bright is None else bright, stated, sigma, good)
     parts = {'pull': pull, 'in68': np.abs(pull) <= 1, 'in95': np.abs(pull) <= 1.959964}
     measures = {'mean_pull': ('pull', 'mean'), 'rms_pull': ('pull', 'rms'), 'scatter_pull': ('pull', 'scatter'),
                 'coverage68': ('in68', 'mean'), 'coverage95': ('in95', 'mean')}
@@ -152,7 +176,7 @@ def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigm
     stated = _stated(result, uncertainty, unit)
     product = (values - one) * (values - two) / stated ** 2
     good = np.isfinite(product)
-    level, sky = _bins(_smooth(values) if bright is None else bright, stated, sigma, good)
+    level, sky = _bins(smoothed(values) if bright is None else bright, stated, sigma, good)
     table = estimate_rows({'product': product[good]}, level[good], bins, {'square_pull': ('product', 'mean')},
                           labels=block_labels(product.shape)[good], confidence=confidence, n_resamples=n_resamples,
                           seed=seed)
