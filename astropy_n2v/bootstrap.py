@@ -7,15 +7,28 @@ frame is observed again (parametric bootstrap: Efron 1979, Ann. Statist. 7, 1): 
 truth, noise is drawn anew, and the network predicts what it has never seen, with errors that are known.
 """
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
 
 from .calibration import brightness_bins
+from .exceptions import CannotDenoiseError
+from .noise import noise_autocorrelation
+from .posterior import posterior
+from .scaling import middle_cutout
 
-__all__ = ['SpreadCorrection', 'correlated_normal']
+__all__ = ['BOOTSTRAP_SIZE', 'SpreadCorrection', 'bootstrap_spread', 'correlated_normal']
 
+log = logging.getLogger(__name__)
+
+#: Height and width in pixels of the part of an image that is observed again.
+BOOTSTRAP_SIZE = 768
+# Errors are measured in units of the noise, which is taken to be at least this share of that of the sky:
+# without read noise there is none where no light is expected.
+_LEAST_VARIANCE = 1e-3
+_ROWS = 64   # at a time, since double precision takes more memory than all else
 # A parameter below this does not matter, and its logarithm stays finite.
 _LEAST = np.exp(-8.0)
 
@@ -145,3 +158,74 @@ def correlated_normal(correlation, shape, rng):
     power = np.fft.fft2(lags).real.clip(min=0)
     noise = np.fft.ifft2(np.sqrt(power / power.mean()) * np.fft.fft2(rng.normal(size=size))).real
     return noise[:shape[0], :shape[1]]
+
+
+def bootstrap_spread(image, mean, spread, hole, negative_sources, predict):
+    """
+    The spread as it should be, of a network that was trained on nothing but this image.
+
+    Parameters
+    ----------
+    image : ScaledImage
+        The image.
+    mean, spread : `~numpy.ndarray`
+        Its blind mean and spread, in units of the sky noise.
+    hole : tuple of int
+        That of the network: above 1 the noise is drawn with its measured autocorrelation.
+    negative_sources : bool
+        As for `Denoiser.predict`.
+    predict : callable
+        It takes a ScaledImage and returns its blind mean and spread.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        The corrected spread; as it was, if there are too few pixels to tell.
+
+    Notes
+    -----
+    The first result is taken for the truth, is observed again, and predicted. It is rougher than the truth, as it
+    lets noise through; the result with the spread that is found is smoother, as it lacks what is too faint to be
+    seen. So that is observed, too, and both together decide.
+    """
+    cutout = middle_cutout(image.valid, BOOTSTRAP_SIZE)
+    part, part_mean, part_spread = image.part(*cutout), mean[cutout], spread[cutout]
+    rng = np.random.default_rng(0)
+    correlation = _correlation(image, max(hole) // 2) if max(hole) > 1 else None
+    samples, corrected = [], part_spread
+    for _ in range(2):
+        result = posterior(part, part_mean, corrected, negative_sources=negative_sources)
+        truth = part.observed(result['mean'].astype(float))
+        if correlation is None:
+            data = part.noise.sample(truth.data, rng)
+        else:
+            data = truth.data + (np.sqrt(part.noise.variance(truth.data))
+                                 * correlated_normal(correlation, part.shape, rng))
+        blind, stated = predict(part.observed(data))
+        # What could not be foreseen tells nothing of the errors of what can.
+        counts = part.valid & (result['outlier'] < 0.5)
+        samples.append([values[counts].astype(float) for values in (
+            blind - part.scaling.forward(truth.data), blind, stated, _variance(part, blind))])
+        correction = SpreadCorrection.fit(*(np.concatenate(values) for values in zip(*samples)))
+        if correction is None:
+            return spread
+        corrected = correction.apply(part_mean, part_spread, _variance(part, part_mean))
+    spread = spread.copy()
+    for start in range(0, len(mean), _ROWS):
+        rows = slice(start, start + _ROWS)
+        variance = _variance(image.part(rows, slice(0, image.shape[1])), mean[rows])
+        spread[rows] = correction.apply(mean[rows], spread[rows], variance)
+    return spread
+
+
+def _correlation(image, max_lag):
+    """Autocorrelation of the noise of an image, or None."""
+    try:
+        return noise_autocorrelation(image.data, ~image.valid, max_lag=max_lag)
+    except CannotDenoiseError:
+        log.info('the noise is taken to be white, as its autocorrelation cannot be measured')
+
+
+def _variance(image, blind_mean):
+    """Variance of the noise, in units of that of the sky."""
+    return np.maximum(image.noise_variance(blind_mean), _LEAST_VARIANCE)

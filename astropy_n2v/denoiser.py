@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import minimum_filter1d
 
-from .bootstrap import SpreadCorrection, correlated_normal
+from .bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
 from .calibration import Calibration
 from .config import conf
-from .exceptions import CannotDenoiseError
 from .io.files import replacing
 from .modelfiles import parse, serialize
-from .networks import blind_moments, expected_photon_variance, network_inputs, posterior_moments
-from .noise import estimate_noise, noise_autocorrelation
-from .scaling import Scaling, coprime_step, middle_cutout
+from .networks import blind_moments, network_inputs
+from .noise import estimate_noise
+from .posterior import calibrate as fit_calibration, posterior_of_rows
+from .scaled import ScaledImage
+from .scaling import Scaling
 from .tiling import Tiling
 from .weights import check_integrity, find_model, model_names
 
@@ -29,14 +29,6 @@ __all__ = ['Denoiser', 'Prediction', 'select_device']
 log = logging.getLogger(__name__)
 
 _ROWS = 64   # rows of the image for which the posterior is computed at a time
-# A pixel cannot have less light than the faintest of its surroundings, which are so many pixels on each side.
-_SURROUNDINGS = 4
-_MAX_CALIBRATION = 1_000_000   # pixels
-# A model that learned from a single frame is tried out on a part of so many pixels along each axis.
-_BOOTSTRAP_SIZE = 768
-# Its errors are measured in units of the noise, which is taken to be at least this share of that of the sky:
-# without read noise there is none where no light is expected.
-_LEAST_VARIANCE = 1e-3
 
 
 def select_device(device=None):
@@ -70,11 +62,15 @@ def select_device(device=None):
     return device
 
 
-def _faintest_surroundings(image):
-    """The least value within a square around each pixel."""
-    for axis in range(2):
-        image = minimum_filter1d(image, 2 * _SURROUNDINGS + 1, axis=axis, mode='nearest')
-    return image
+def _inputs(image, shape):
+    """What the network sees of an image, padded to ``shape``."""
+    def padded(values):
+        plane = np.zeros(shape, dtype=np.float32)
+        plane[:image.shape[0], :image.shape[1]] = values
+        return torch.from_numpy(plane)[None, None]
+    with np.errstate(over='ignore'):
+        seen, z, *parameters = (padded(values) for values in (image.valid, image.values(), *image.noise_parameters()))
+    return network_inputs(z, seen, *parameters)
 
 
 def _predict_tile(network, inputs, inner):
@@ -187,31 +183,13 @@ class Denoiser:
         return f'<Denoiser{" " + repr(name) if name else ""}, hole {self.hole[0]}x{self.hole[1]}, ' \
                f'sha256 {self.sha256[:12]}>'
 
-    def _inputs(self, data, valid, noise, scaling, y, x, shape):
-        """What the network sees of the part (y, x) of an image, padded to ``shape``."""
-        part = data[y, x]
-        seen = np.zeros(shape, dtype=np.float32)
-        seen[:part.shape[0], :part.shape[1]] = valid[y, x]
-        planes = [seen]
-        with np.errstate(invalid='ignore', over='ignore'):
-            scaling = scaling.at(y, x)
-            values = [scaling.forward(part.astype(float)), *scaling.noise_parameters(noise.at(data.shape, y, x))]
-        for value in values:
-            plane = np.zeros(shape, dtype=np.float32)
-            plane[:part.shape[0], :part.shape[1]] = value
-            planes.append(plane)
-        seen, z, *parameters = (torch.from_numpy(plane)[None, None] for plane in planes)
-        return network_inputs(torch.where(seen > 0, z, 0), seen, *parameters)
-
-    def _predict_blind(self, data, valid, noise, scaling, *, tile_size, device, predict_tile=_predict_tile,
-                       progress=None):
+    def _predict_blind(self, image, *, tile_size, device, predict_tile=_predict_tile, progress=None):
         """Blind mean and spread of an image, in units of its sky noise, float32."""
-        mean, spread = (np.zeros(data.shape, dtype=np.float32) for _ in range(2))
-        tiling = Tiling(data.shape, tile_size, self.margin, alignment=self.network.alignment)
+        mean, spread = (np.zeros(image.shape, dtype=np.float32) for _ in range(2))
+        tiling = Tiling(image.shape, tile_size, self.margin, alignment=self.network.alignment)
         network = self.network.to(device)
         for i, tile in enumerate(tiling):
-            shape = (tile.y.stop - tile.y.start, tile.x.stop - tile.x.start)
-            inputs = self._inputs(data, valid, noise, scaling, tile.y, tile.x, shape)
+            inputs = _inputs(image.part(tile.y, tile.x), (tile.y.stop - tile.y.start, tile.x.stop - tile.x.start))
             with torch.inference_mode():
                 blind, log_spread = predict_tile(network, inputs.to(device), tile.inner)
                 blind, deviation = blind[0, 0].cpu().numpy(), log_spread.exp()[0, 0].cpu().numpy()
@@ -223,73 +201,6 @@ class Denoiser:
             if progress:
                 progress((i + 1) / len(tiling))
         return mean, spread
-
-    def _calibrate(self, data, valid, noise, scaling, mean, spread, judged):
-        """Compare the blind prediction with the data on a sample of pixels."""
-        index = np.arange(0, valid.size, coprime_step(np.count_nonzero(valid) // _MAX_CALIBRATION, valid.shape[1]))
-        index = index[valid.ravel()[index]]
-        if index.size == 0:
-            return Calibration.neutral()
-        rows, columns = np.unravel_index(index, data.shape)
-        scaling = scaling.at(rows, columns)
-        y = scaling.forward(data.ravel()[index].astype(float))
-        blind, deviation = mean.ravel()[index].astype(float), spread.ravel()[index].astype(float)
-        parameters = scaling.noise_parameters(noise.at(data.shape, rows, columns))
-        tensors = [torch.from_numpy(np.broadcast_to(value, y.shape).copy())[None]
-                   for value in (y, blind, deviation, *parameters)]
-        _, _, _, outlier, variance = posterior_moments(tensors[0], torch.ones_like(tensors[0], dtype=torch.bool),
-                                                       *tensors[1:], suspect_neighbours=False)
-        return Calibration.fit(y - blind, blind, deviation, variance[0].numpy(), 1 - outlier[0].numpy(),
-                               judged=None if judged is None else np.asarray(judged).ravel()[index],
-                               relative_error=noise.relative_error)
-
-    def _bootstrap(self, data, valid, noise, scaling, mean, spread, negative_sources, **options):
-        """
-        The spread as it should be, of a model that was trained on nothing but these data.
-
-        The first result is taken for the truth, is observed again, and predicted. It is rougher than the truth, as
-        it lets noise through; the result with the spread that is found is smoother, as it lacks what is too faint
-        to be seen. So that is observed, too, and both together decide.
-        """
-        part = middle_cutout(valid, _BOOTSTRAP_SIZE)
-        noise_part, good, shape = noise.at(data.shape, *part), valid[part], data[part].shape
-        rng = np.random.default_rng(0)
-        correlation = None
-        if max(self.hole) > 1:
-            try:
-                correlation = noise_autocorrelation(data, ~valid, max_lag=max(self.hole) // 2)
-            except CannotDenoiseError:
-                log.info('the noise is taken to be white, as its autocorrelation cannot be measured')
-
-        def variance_at(blind, pixels):
-            signal = scaling.at(*pixels).backward(blind)
-            variance = noise.at(data.shape, *pixels).variance(signal) / scaling.scale ** 2
-            return np.maximum(np.broadcast_to(variance, blind.shape), _LEAST_VARIANCE)
-
-        samples, corrected = [], spread[part]
-        part_scaling = scaling.at(*part)
-        for _ in range(2):
-            result = self._posterior(data[part], good, noise_part, part_scaling, mean[part], corrected,
-                                     Calibration.neutral(), 1.0, negative_sources, slice(0, shape[0]))
-            truth = result['mean'].astype(float)
-            if correlation is None:
-                again = noise_part.sample(truth, rng)
-            else:
-                again = truth + np.sqrt(noise_part.variance(truth)) * correlated_normal(correlation, shape, rng)
-            blind, stated = self._predict_blind(again, good, noise_part, part_scaling, **options)
-            # What could not be foreseen tells nothing of the errors of what can.
-            counts = good & (result['outlier'] < 0.5)
-            samples.append([values[counts].astype(float) for values in (
-                blind - part_scaling.forward(truth), blind, stated, variance_at(blind, part))])
-            correction = SpreadCorrection.fit(*(np.concatenate(values) for values in zip(*samples)))
-            if correction is None:
-                return spread
-            corrected = correction.apply(mean[part], spread[part], variance_at(mean[part], part))
-        # Some rows at a time, since double precision takes more memory than all else.
-        for start in range(0, len(mean), _ROWS):
-            pixels = slice(start, start + _ROWS), slice(None)
-            spread[pixels] = correction.apply(mean[pixels], spread[pixels], variance_at(mean[pixels], pixels))
-        return spread
 
     def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0,
                 negative_sources=False, tile_size=None, device=None, progress=None, full_output=True):
@@ -341,75 +252,40 @@ class Denoiser:
             raise ValueError(f'data must be two-dimensional, got {data.ndim} dimensions')
         data = data if data.dtype.isnative else data.astype(data.dtype.newbyteorder('='))
         dtype = np.float64 if data.dtype == np.float64 else np.float32
-        valid = np.isfinite(data)
         if mask is not None:
             if np.shape(mask) != data.shape:
                 raise ValueError(f'mask must have the shape of data, {data.shape}, got {np.shape(mask)}')
-            valid &= ~np.asarray(mask, dtype=bool)
-        if not valid.any():
+            mask = np.asarray(mask, dtype=bool)
+        if not np.any(np.isfinite(data) if mask is None else np.isfinite(data) & ~mask):
             raise ValueError('data has no valid pixel: all are masked or not finite')
         if noise is None:
-            noise = estimate_noise(data, ~valid)
+            noise = estimate_noise(data, mask)
         noise.check_shape(data.shape)
-        # A pixel without noise cannot be weighed against its surroundings.
-        bad = noise.unusable(data.shape)
-        if bad is not None:
-            valid &= ~bad
-        scaling = Scaling.from_image(data, noise, ~valid)
-        device = select_device(device)
-        tile_size = conf.tile_size if tile_size is None else tile_size
+        image = ScaledImage.prepare(data, noise, mask)
         # A network that has seen nothing but this image scatters, from orientation to orientation and pixel to pixel.
         scatters = judged is not None and 'init_sha256' not in self.metadata
-        options = {'tile_size': tile_size, 'device': device,
+        options = {'tile_size': conf.tile_size if tile_size is None else tile_size, 'device': select_device(device),
                    'predict_tile': _predict_orientations if scatters else _predict_tile}
         # The bootstrap predicts a cut-out twice more.
-        share = 1 / (1 + 2 * min(1, _BOOTSTRAP_SIZE ** 2 / data.size)) if scatters else 1.0
+        share = 1 / (1 + 2 * min(1, BOOTSTRAP_SIZE ** 2 / data.size)) if scatters else 1.0
         report = progress and (lambda fraction: progress(share * fraction))
-        blind_mean, blind_spread = self._predict_blind(data, valid, noise, scaling, progress=report, **options)
+        blind = self._predict_blind(image, progress=report, **options)
         if scatters:
-            blind_spread = self._bootstrap(data, valid, noise, scaling, blind_mean, blind_spread, negative_sources,
-                                           **options)
+            blind = blind[0], bootstrap_spread(image, *blind, self.hole, negative_sources,
+                                               lambda again: self._predict_blind(again, **options))
             if progress:
                 progress(1.0)
-        calibration = self._calibrate(data, valid, noise, scaling, blind_mean, blind_spread, judged)
-        applied = calibration if calibrate else Calibration.neutral()
+        calibration = fit_calibration(image, *blind, judged)
 
         names = ('mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std')
         result = {name: np.empty(data.shape, dtype=dtype) for name in (names if full_output else names[:2])}
         for start in range(0, data.shape[0], _ROWS):
             rows = slice(start, min(start + _ROWS, data.shape[0]))
-            part = self._posterior(data, valid, noise, scaling, blind_mean, blind_spread, applied, strength,
-                                   negative_sources, rows)
+            part = posterior_of_rows(image, *blind, rows, calibration=calibration if calibrate else None,
+                                     strength=strength, negative_sources=negative_sources)
             for name, values in result.items():
                 values[rows] = part[name]
-        return Prediction(**result, scaling=scaling, calibration=calibration)
-
-    @staticmethod
-    def _posterior(data, valid, noise, scaling, blind_mean, blind_spread, calibration, strength, negative_sources,
-                   rows):
-        """Posterior of some rows, in data units. Some more rows on each side tell of the surroundings."""
-        halo = slice(max(rows.start - _SURROUNDINGS, 0), min(rows.stop + _SURROUNDINGS, data.shape[0]))
-        inner = slice(rows.start - halo.start, rows.stop - halo.start)
-        good = valid[halo]
-        scaling = scaling.at(halo, slice(0, data.shape[1]))
-        with np.errstate(invalid='ignore', over='ignore'):
-            y = np.where(good, scaling.forward(np.where(good, data[halo], scaling.level).astype(float)), 0)
-        parameters = scaling.noise_parameters(noise.at(data.shape, halo, slice(None)))
-        mean, spread = blind_mean[halo].astype(float), blind_spread[halo].astype(float)
-        v0, slope, zero = parameters
-        photon = expected_photon_variance(*(torch.as_tensor(value) for value in (mean, spread, slope, zero))).numpy()
-        mean, spread = calibration.apply(mean, spread, v0 + photon)
-        tensors = [torch.from_numpy(np.broadcast_to(value, y.shape).astype(value.dtype, copy=True))
-                   for value in (y, good, mean, spread, *(np.asarray(p, dtype=float) for p in parameters))]
-        post, variance, innovation, outlier, noise_variance = (
-            values.numpy()[inner] for values in posterior_moments(
-                *tensors, strength=strength,
-                floor=None if negative_sources else torch.from_numpy(_faintest_surroundings(mean))))
-        mean, spread = mean[inner], spread[inner]
-        scaling, scale = scaling.at(inner, slice(None)), scaling.scale
-        return {'mean': scaling.backward(post), 'std': np.sqrt(variance) * scale,
-                'blind_mean': scaling.backward(mean), 'blind_std': spread * scale, 'innovation': innovation,
-                'outlier': outlier, 'noise_std': np.sqrt(noise_variance) * scale}
+        return Prediction(**result, scaling=image.scaling, calibration=calibration)
 
     def save(self, path, *, overwrite=False, dtype=None):
         """

@@ -6,7 +6,7 @@ Frames in units of their noise, and the patches that training draws from them.
 import numpy as np
 import torch
 
-from ..scaling import Scaling
+from ..scaled import ScaledImage
 
 __all__ = ['PatchSampler', 'TrainingFrame']
 
@@ -40,15 +40,8 @@ class TrainingFrame:
     """
 
     def __init__(self, data, noise, mask=None, *, held_out=0.0, rng=None):
-        seen = np.isfinite(data)
-        if mask is not None:
-            seen &= ~mask
-        bad = noise.unusable(data.shape)
-        if bad is not None:
-            seen &= ~bad
-        scaling = Scaling.from_image(data, noise, ~seen).at(*(slice(0, n) for n in data.shape))
-        v0, slope, zero = scaling.noise_parameters(noise)
-        z = np.where(seen, scaling.forward(np.where(seen, data, scaling.level)), 0)
+        image = ScaledImage.prepare(data, noise, mask)
+        z, seen, (v0, slope, zero) = image.values(), image.valid, image.noise_parameters()
         judged = np.zeros(seen.shape, dtype=bool)
         if held_out:
             judged = seen & (rng.random(seen.shape) < held_out)

@@ -1,0 +1,113 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+An image in units of its sky noise, with what is known of it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .noise import NoiseModel
+from .scaling import Scaling
+
+__all__ = ['ScaledImage']
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledImage:
+    """
+    An image, which of its pixels count, its noise and its scale.
+
+    Parameters
+    ----------
+    data : `~numpy.ndarray`
+        Values in data units, shape (ny, nx), or (n,) for pixels picked from it.
+    valid : `~numpy.ndarray` of bool
+        True where they count, of the same shape.
+    noise : `~astropy_n2v.NoiseModel`
+        Their noise, in data units.
+    scaling : Scaling
+        From data units to units of the sky noise above the background.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v import NoiseModel
+    >>> from astropy_n2v.scaled import ScaledImage
+    >>> image = ScaledImage.prepare(np.random.default_rng(0).normal(100.0, 5.0, (64, 64)), NoiseModel(5.0))
+    >>> round(float(image.values().std()), 1), image.part(slice(0, 8), slice(0, 16)).data.shape
+    (1.0, (8, 16))
+    """
+
+    data: np.ndarray
+    valid: np.ndarray
+    noise: NoiseModel
+    scaling: Scaling
+
+    @classmethod
+    def prepare(cls, data, noise, mask=None):
+        """
+        Find the pixels that count, the level of the sky and its noise.
+
+        Parameters
+        ----------
+        data : `~numpy.ndarray`
+            Image of shape (ny, nx); not finite pixels do not count.
+        noise : `~astropy_n2v.NoiseModel`
+            Its noise. Pixels without any do not count: they cannot be weighed against their surroundings.
+        mask : `~numpy.ndarray` of bool, optional
+            True where the data do not count.
+
+        Returns
+        -------
+        ScaledImage
+            The image.
+
+        Raises
+        ------
+        ValueError
+            If no pixel counts, or there is no noise on the sky.
+        """
+        valid = np.isfinite(data)
+        if mask is not None:
+            valid &= ~mask
+        bad = noise.unusable(data.shape)
+        if bad is not None:
+            valid &= ~bad
+        return cls(data, valid, noise, Scaling.from_image(data, noise, ~valid))
+
+    @property
+    def shape(self):
+        """That of the data."""
+        return self.data.shape
+
+    def part(self, y, x):
+        """The pixels [y, x], two slices or two arrays of indices."""
+        return ScaledImage(self.data[y, x], self.valid[y, x], self.noise.at(self.shape, y, x), self.scaling.at(y, x))
+
+    def observed(self, data):
+        """The same with other data."""
+        return replace(self, data=data)
+
+    def values(self):
+        """In units of the sky noise, float64; 0, the level of the background, where the data do not count."""
+        scaling = self._scaling
+        with np.errstate(invalid='ignore', over='ignore'):
+            return np.where(self.valid, scaling.forward(np.where(self.valid, self.data, 0).astype(float)), 0)
+
+    def noise_parameters(self):
+        """The parameters ``v0, slope, zero`` of the noise in units of the sky noise; see `Scaling.noise_parameters`."""
+        return self._scaling.noise_parameters(self.noise)
+
+    def backward(self, z):
+        """From units of the sky noise to data units."""
+        return self._scaling.backward(z)
+
+    def noise_variance(self, z):
+        """Variance of the noise where the truth is ``z``, in units of that of the sky."""
+        return np.broadcast_to(self.noise.variance(self.backward(z)) / self.scaling.scale ** 2, np.shape(z))
+
+    @property
+    def _scaling(self):
+        """The scaling with the level of each pixel."""
+        return self.scaling.at(*(slice(0, n) for n in self.shape)) if self.data.ndim == 2 else self.scaling
