@@ -189,7 +189,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     inputs = [(plane.values, plane.noise, plane.mask) for plane in planes]
     denoiser, judged = _load_model(model, hole, needed, inputs, seed, device, progress_bar, train_options)
     del inputs
-    result, sky, innovation_rms = _predict_planes(
+    result, scaling, innovation_rms = _predict_planes(
         frame, planes, denoiser, judged, progress_bar=progress_bar, strength=strength,
         negative_sources=negative_sources, tile_size=tile_size, device=device, full_output=full_output)
     mean, std = result.mean, result.std
@@ -199,14 +199,14 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         first = planes[0].index
         used = np.isfinite(mean[first]) & np.isfinite(std[first]) & ~frame.mask[first]
         factor = aperture_factor(mean[first], std[first], used)
-        cards, history = provenance(model, denoiser, planes[0].data_noise, sky, innovation_rms, strength,
+        cards, history = provenance(model, denoiser, planes[0].data_noise, scaling, innovation_rms, strength,
                                     negative_sources, factor)
     packed = frame.pack(mean, std, cards, history)
     return (packed, result) if full_output else packed
 
 
 def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_output, **options):
-    """Predictions of all planes in one, level and noise of the sky of the first, and rms of its innovations."""
+    """Predictions of all planes in one, scaling of the first, and rms of its innovations."""
     from tqdm import tqdm
 
     from .denoiser import Prediction
@@ -231,12 +231,11 @@ def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_outpu
                 for name in names:
                     getattr(together, name)[plane.index] = getattr(prediction, name)
                     setattr(prediction, name, None)
-    scaling, calibration = first.scaling, first.calibration
     result = first if together is None else together
-    result.scaling, result.calibration = scaling, calibration
+    result.scaling, result.calibration = scaling, calibration = first.scaling, first.calibration
     for name in names:
         setattr(result, name, getattr(result, name).astype(frame.dtype, copy=False))
-    return result, (scaling.level, scaling.scale), calibration.innovation_rms
+    return result, scaling, calibration.innovation_rms
 
 
 def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked):

@@ -65,6 +65,13 @@ class Gradient:
         values = rows @ columns if isinstance(y, slice) else np.einsum('ik,ki->i', rows, columns)
         return np.clip(values, self.low, self.high)
 
+    @property
+    def range(self):
+        """The difference between its largest and its least value."""
+        # Smooth as it is, some hundred rows and columns tell.
+        y, x = (slice(0, n, max(1, n // 128)) for n in (len(self.rows), self.columns.shape[1]))
+        return float(np.ptp(self.at(y, x)))
+
     @classmethod
     def fit(cls, data, mask, level, scale):
         """

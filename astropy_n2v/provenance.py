@@ -75,7 +75,7 @@ def aperture_factor(mean, std, used):
     return float(np.median(difference) / 0.6745) if difference.size >= 30 else None
 
 
-def provenance(model, denoiser, noise, sky, innovation_rms, strength, negative_sources, factor):
+def provenance(model, denoiser, noise, scaling, innovation_rms, strength, negative_sources, factor):
     """
     Header cards and history lines that tell how a result was made.
 
@@ -87,8 +87,8 @@ def provenance(model, denoiser, noise, sky, innovation_rms, strength, negative_s
         What was used.
     noise : NoiseModel
         The noise of the (first) plane.
-    sky : tuple of float
-        Level and noise of its background, in data units.
+    scaling : Scaling
+        Level, gradient and noise of its background, in data units.
     innovation_rms : float
         Rms of its normalised innovations.
     strength, negative_sources : float, bool
@@ -118,11 +118,13 @@ def provenance(model, denoiser, noise, sky, innovation_rms, strength, negative_s
         'N2VSTREN': (float(strength), 'strength: 0 data, 1 posterior mean'),
         'N2VNEG': (bool(negative_sources), 'whether sources may be negative'),
         'N2VNSRC': (source, 'source of the noise model'),
-        'N2VSKY': (float(sky[0]), '[data unit] background level'),
-        'N2VSIGMA': (float(sky[1]), '[data unit] noise at the background level'),
+        'N2VSKY': (float(scaling.level), '[data unit] background level'),
+        'N2VSIGMA': (float(scaling.scale), '[data unit] noise at the background level'),
         'N2VSIG0': (float(np.median(noise.sigma)), '[data unit] noise without light'),
         'N2VZERO': (float(np.median(noise.zero_point)), '[data unit] level without light'),
     }
+    if scaling.gradient is not None:
+        cards['N2VGRAD'] = (scaling.gradient.range, '[data unit] range of a gradient added to N2VSKY')
     if noise.gain is not None:
         cards['N2VGAIN'] = (float(np.median(noise.gain)), '[electron/data unit] gain')
     if np.isfinite(innovation_rms):

@@ -8,6 +8,7 @@ import functools
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.nddata import CCDData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -160,6 +161,12 @@ class TestDenoise:
         sloping = denoise(truth + added + noise, noise=NoiseModel(1.0)) - truth - added
         assert np.std(sloping) < 1.05 * np.std(flat)
         assert abs(sloping.mean()) < 0.02
+
+    def test_the_header_tells(self):
+        noisy = CCDData(np.random.default_rng(5).normal(slope(30), 1.0), unit='adu')
+        assert denoise(noisy).header['N2VGRAD'] == pytest.approx(np.ptp(slope(30)), rel=0.1)
+        noisy.data -= slope(30)
+        assert 'N2VGRAD' not in denoise(noisy).header
 
     def test_noise_that_grows_along_it(self):
         truth = 2000.0 + slope(1500.0) + 45 * field()

@@ -404,6 +404,11 @@ class TestRecipe:
         with pytest.raises(ValueError, match="init '[0-9a-f]{64}' and not '[0-9a-f]{64}'"):
             run(init)
 
+    def test_checkpoint_of_other_scenes_is_an_error(self, run, monkeypatch):
+        monkeypatch.setattr(recipe, 'RANDOM_FIELDS', {'empty': 1.0})
+        with pytest.raises(ValueError, match="fields {'survey': .*} and not {'empty': 1.0}"):
+            run()
+
     def test_checkpoint_that_does_not_say_what_it_is_of(self, run, tmp_path):
         state = torch.load(tmp_path / 'm.ckpt', weights_only=True)
         torch.save({**state, 'identity': {}}, tmp_path / 'm.ckpt')

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..networks import BlindSpotUNet, widen
-from ..simulate import random_observation
+from ..simulate import RANDOM_FIELDS, random_observation
 from .loop import Trainer
 from .patches import PatchSampler, TrainingFrame
 from .processes import Processes, end_process
@@ -92,9 +92,10 @@ def _identity(options, init, processes):
     """What the training depends on, and what may not change while it is interrupted."""
     budget = ('output', 'steps', 'minutes', 'threads', 'dtype')
     identity = {name: value for name, value in vars(options).items() if name not in budget}
-    # In a form that does not tell tuples from lists.
+    # In a form that does not tell tuples from lists. Scenes and weighting are those of the code.
     return {**identity, 'init': init and init.sha256, 'widths': list(options.widths),
-            'decoder_widths': list(options.decoder_widths), 'processes': processes.size}
+            'decoder_widths': list(options.decoder_widths), 'processes': processes.size,
+            'fields': dict(RANDOM_FIELDS), 'max_gain': _MAX_GAIN}
 
 
 def main(arguments=None):
