@@ -88,7 +88,8 @@ def test_time_ends_training(frame, scene):
     assert 0 < denoiser.metadata['steps'] < 100_000
 
 
-def test_early_stopping_keeps_the_best():
+@pytest.mark.parametrize('keep', ['best', 'last'])
+def test_early_stopping_keeps_the_best_or_the_last(keep):
     torch.manual_seed(0)
     network = BlindSpotUNet(**TINY)
     rng = np.random.default_rng(0)
@@ -100,11 +101,12 @@ def test_early_stopping_keeps_the_best():
         states.append(candidate.join.weight.clone())
         return next(values)
 
-    trainer = Trainer(network, sampler, max_steps=1000, patience=2, min_delta=0.1, judge=judge, judge_every=1)
+    trainer = Trainer(network, sampler, max_steps=1000, patience=2, min_delta=0.1, judge=judge, judge_every=1,
+                      keep=keep)
     trainer.run()
     assert trainer.step == 4
     assert trainer.best == 2.0
-    assert torch.equal(network.join.weight, states[1])
+    assert torch.equal(network.join.weight, states[1 if keep == 'best' else -1])
 
 
 def test_checkpoint_resumes_to_the_same_weights(tmp_path):
@@ -437,7 +439,7 @@ class TestRecipe:
                 return step(self, fraction)
 
             def train(self, checkpoint, identity):
-                self.judge_every = 3
+                self.judge_every, self.keep = 3, 'best'
                 run(self, checkpoint, 2, identity)
                 torch.save({{'network': self.network.state_dict(), 'average': self.average.state_dict(),
                             'drawn': self.sampler.draw()}}, f'{{output}}.{{rank}}')

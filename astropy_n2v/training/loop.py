@@ -53,6 +53,9 @@ class Trainer:
         Called with a network, returns the figure to minimise.
     judge_every : int, optional
         Steps between judgements.
+    keep : {'best', 'last'}, optional
+        Which weights are kept: those that were judged best, or those at the end. Where patches never come
+        again there is nothing to overfit, and few frames judge worse than the whole training.
     warm_start : bool, optional
         Whether the network has been trained before.
     ema_decay : float, optional
@@ -67,8 +70,8 @@ class Trainer:
     """
 
     def __init__(self, network, sampler, *, max_steps, max_time=None, learning_rate=4e-3, weight_decay=1e-4,
-                 patience=None, min_delta=0.0, judge=None, judge_every=100, warm_start=False, ema_decay=0.99,
-                 max_gain=12.0, progress=None, processes=None):
+                 patience=None, min_delta=0.0, judge=None, judge_every=100, keep='best', warm_start=False,
+                 ema_decay=0.99, max_gain=12.0, progress=None, processes=None):
         self.network = network
         self.sampler = sampler
         self.max_steps = max_steps
@@ -78,6 +81,7 @@ class Trainer:
         self.min_delta = min_delta
         self.judge = judge
         self.judge_every = judge_every
+        self.keep = keep
         self.warm_start = warm_start
         self.max_gain = max_gain
         self.progress = progress
@@ -176,9 +180,8 @@ class Trainer:
                 break
         if self.judge:
             self._judge()
-            self.network.load_state_dict(self.best_state)
-        else:
-            self.network.load_state_dict(self.average.module.state_dict())
+        best = self.judge and self.keep == 'best'
+        self.network.load_state_dict(self.best_state if best else self.average.module.state_dict())
         self.processes.copy_weights(self.network)
         self.network.eval()
 

@@ -125,12 +125,12 @@ def _train(options, processes):
                       batch_size=options.batch_size)
     trainer = Trainer(network, sampler, max_steps=options.steps,
                       max_time=options.minutes and 60 * options.minutes, learning_rate=options.learning_rate,
-                      judge=None if rank else _make_judge(options), judge_every=250, warm_start=init is not None,
-                      ema_decay=0.998, max_gain=_MAX_GAIN, processes=processes)
+                      judge=None if rank else _make_judge(options), judge_every=250, keep='last',
+                      warm_start=init is not None, ema_decay=0.998, max_gain=_MAX_GAIN, processes=processes)
     trainer.run(checkpoint=os.fspath(options.output) + '.ckpt', identity=_identity(options, init, processes))
     metadata = {'trained_on': 'simulated noisy frames, astropy_n2v.simulate.random_observation',
                 'steps': trainer.step, 'seconds': round(trainer.elapsed), 'seed': options.seed,
-                'held_out_likelihood': trainer.best}
+                'held_out_likelihood': trainer.history[-1][1] if rank == 0 else None}
     if processes.size > 1:
         metadata['processes'] = processes.size
     return Denoiser(network.cpu(), metadata=metadata)
