@@ -12,7 +12,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from .arguments import check_integer, check_number, check_training_options, parse_hole
 from .config import conf
-from .frames import Frame, find_hole, find_planes, warn_of_stripes
+from .frames import Frame, find_hole, find_planes, warn_of_patterns
 from .provenance import aperture_factor, provenance
 
 __all__ = ['denoise']
@@ -90,7 +90,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         Read noise in electrons; as for ``gain``.
     satlevel : float or `~astropy.units.Quantity`, optional
         Data at or above this level are saturated and count as masked. By default the header
-        tells (SATURATE), if the data are in adu or have no unit.
+        tells (SATURATE), if the data are in adu or have no unit; else integers of 8 and 16 bits
+        are saturated at the largest value that they can have.
     hole : int or tuple of int, optional
         Odd height and width of what the network does not see around a pixel. By default as
         large as the measured autocorrelation of the noise calls for.
@@ -122,7 +123,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     Returns
     -------
     result : as ``data``
-        Posterior mean, float64 if ``data`` is float64, else float32. For CCDData and NDData
+        Posterior mean, float64 if ``data`` is float64 or has integers of more than 24 bits, else
+        float32. For CCDData and NDData
         ``uncertainty`` is the standard deviation of the posterior; masked and other pixels that
         come out as they went in keep the uncertainty that they had, or NaN. WCS, header, unit,
         mask, flags and psf are kept.
@@ -140,7 +142,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     TypeError
         If ``data``, ``noise`` or ``model`` are of no known type, or there is no such option.
     `~astropy.units.UnitsError`
-        If units do not fit, such as a gain in adu per electron.
+        If units do not fit, such as a gain in adu per electron, or data are magnitudes.
 
     Warns
     -----
@@ -185,7 +187,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
                       'is not what the noise model says', AstropyUserWarning, stacklevel=2)
     planes, rejected = find_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
     needed = find_hole(planes) if hole is None else hole
-    warn_of_stripes(planes)
+    warn_of_patterns(planes)
     inputs = [(plane.values, plane.noise, plane.mask) for plane in planes]
     denoiser, judged = _load_model(model, hole, needed, inputs, seed, device, progress_bar, train_options)
     del inputs
@@ -201,6 +203,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         factor = aperture_factor(mean[first], std[first], used)
         cards, history = provenance(model, denoiser, planes[0].data_noise, scaling, innovation_rms, strength,
                                     negative_sources, factor)
+        if len(frame.planes()) > 1:
+            history.append(f'astropy_n2v: cards N2V* are those of plane {first}'[:72])
     packed = frame.pack(mean, std, cards, history)
     return (packed, result) if full_output else packed
 
@@ -224,7 +228,8 @@ def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_outpu
             prediction = denoiser.predict(
                 plane.values, plane.noise, plane.mask, judged=None if judged is None else judged[n],
                 full_output=full_output, progress=progress, **options)
-            _check_innovations(prediction.calibration, plane.data_noise)
+            _check_innovations(prediction.calibration, plane.data_noise,
+                               name=f'plane {plane.index}: ' if plane.index else '')
             plane.restore(prediction)
             first = first or prediction
             if together is not None:
@@ -255,11 +260,11 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked):
         std[verbatim & np.isnan(frame.values)] = np.nan
 
 
-def _check_innovations(calibration, noise):
+def _check_innovations(calibration, noise, name):
     """Warn if the innovations say that the noise model is wrong."""
     rms = calibration.innovation_rms
     if np.isfinite(rms) and abs(rms - 1) > 0.1:
         size = 'smaller' if rms < 1 else 'larger'
-        warnings.warn(f'the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the noise '
-                      f'model says ({noise.source}). Noise {rms:.2f} times as large would agree with the image',
+        warnings.warn(f'{name}the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the '
+                      f'noise model says ({noise.source}). Noise {rms:.2f} times as large would agree with the image',
                       AstropyUserWarning, stacklevel=4)

@@ -4,7 +4,6 @@ A blind-spot network with what it takes to apply it to arrays: scale, tiles, pos
 """
 
 import hashlib
-import logging
 import os
 from dataclasses import dataclass
 
@@ -25,8 +24,6 @@ from .tiling import Tiling
 from .weights import check_integrity, find_model, model_names
 
 __all__ = ['Denoiser', 'Prediction', 'select_device']
-
-log = logging.getLogger(__name__)
 
 _ROWS = 64   # rows of the image for which the posterior is computed at a time
 

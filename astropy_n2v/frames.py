@@ -21,6 +21,7 @@ from .noise import (
     NoiseModel,
     choose_hole,
     header_value,
+    mosaic_contrast,
     noise_autocorrelation,
     resolve_noise,
     stripe_fraction,
@@ -28,7 +29,7 @@ from .noise import (
 from .noise.sources import looks_white
 from .provenance import record
 
-__all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_stripes']
+__all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_patterns']
 
 _SMALLEST = 8   # pixels
 # A saturation level of the header that masks more than this is none of these data.
@@ -127,16 +128,16 @@ class Frame:
             values = data
         values = np.asarray(values)
         self.shape = values.shape
-        _check_data(values)
-        wide = values.dtype.kind == 'f' and values.dtype.itemsize >= 8
-        self.dtype = np.float64 if wide else np.float32
-        # Integers of more than 24 bits do not fit float32.
-        wide = wide or (values.dtype.kind in 'iu' and values.dtype.itemsize > 2)
+        _check_data(values, self.unit)
+        integer = values.dtype.kind in 'iu'
+        wide = values.dtype.itemsize >= (4 if integer else 8)
         self.values = values.astype(np.float64 if wide else np.float32, copy=False)
+        # Integers of more than 24 bits do not fit float32.
+        self.dtype = np.float32 if not wide or integer and np.abs(self.values).max() <= 2 ** 24 else np.float64
         self.mask = np.zeros(self.shape, dtype=bool)
         self._add_mask('mask of data', own_mask)
         self._add_mask('mask', mask)
-        self._mask_saturated(satlevel)
+        self._mask_saturated(satlevel, np.iinfo(values.dtype).max if integer and not wide else None)
         self.deviations = Deviations(uncertainty, self.shape, self.unit)
         self._add_mask('uncertainty', self.deviations.meaningless)
 
@@ -148,10 +149,16 @@ class Frame:
             raise ValueError(f'{name} must have the shape of the data, {self.shape}, got {part.shape}')
         self.mask |= part.astype(bool, copy=False)
 
-    def _mask_saturated(self, satlevel):
+    def _mask_saturated(self, satlevel, largest):
         keyword = None
         if satlevel is None and self.unit in (None, u.dimensionless_unscaled, *ADU_LIKE):
             keyword, satlevel = header_value(self.header, conf.saturation_keywords)
+        if satlevel is None and largest is not None:
+            # Counts beyond what the integers can hold were cut off.
+            clipped = self.values == largest
+            if 0 < np.count_nonzero(clipped) <= _MAX_SATURATED * clipped.size:
+                self.mask |= clipped
+            return
         if satlevel is None:
             return
         if isinstance(satlevel, u.Quantity):
@@ -213,14 +220,21 @@ class Frame:
         result._data = mean
         result._uncertainty = None
         result.uncertainty = StdDevUncertainty(std)
+        # These reserved keywords describe the array.
+        for keyword, extreme in ('DATAMIN', np.nanmin), ('DATAMAX', np.nanmax):
+            if keyword in result.meta:
+                result.meta[keyword] = float(extreme(mean))
         if cards:
             record(result.meta, cards, history)
         return result
 
 
-def _check_data(values):
+def _check_data(values, unit):
     if values.dtype.kind not in 'buif':
         raise TypeError(f'data must be real numbers, got an array of dtype {values.dtype}')
+    if unit is not None and (not isinstance(unit, u.UnitBase) or u.dex in unit.decompose().bases):
+        raise u.UnitsError(f'data must be linear in flux, got the unit {unit}: magnitudes do not add up, and their '
+                           'noise is no sum of photon and read noise')
     if values.ndim < 2:
         raise ValueError(f'data must have at least two dimensions, got shape {values.shape}')
     if values.size == 0:
@@ -309,9 +323,9 @@ def find_hole(planes):
     return choose_hole(np.median(correlations, axis=0)) if correlations else (1, 1)
 
 
-def warn_of_stripes(planes, name=''):
+def warn_of_patterns(planes, name=''):
     """
-    Warn if the noise of the first of some planes has stripes that no hole covers.
+    Warn if the first of some planes has stripes that no hole covers, or alternating levels.
 
     Parameters
     ----------
@@ -321,6 +335,11 @@ def warn_of_stripes(planes, name=''):
         What to call the frame, at the start of the warning.
     """
     plane = planes[0]
+    contrast = mosaic_contrast(plane.values, plane.mask)
+    if contrast:
+        warnings.warn(f'{name}the pixels of 2x2 blocks differ in level by {contrast:.1f} times the noise, as in a raw '
+                      'mosaic of colour filters, or where read-outs alternate: this will be taken for structure. '
+                      'Denoise each kind of pixel by itself, such as image[::2, ::2]', AstropyUserWarning, stacklevel=3)
     for what, share in zip(('rows', 'columns'), stripe_fraction(plane.values, plane.mask)):
         if share:
             warnings.warn(f'{name}whole {what} share {100 * share:.1f} % of the variance of the noise: such stripes '

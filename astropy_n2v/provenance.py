@@ -28,6 +28,8 @@ def record(meta, cards, history):
     history : list of str
         Lines of history.
     """
+    for keyword in [name for name in meta if str(name).startswith('N2V')]:
+        del meta[keyword]   # of an earlier result
     if hasattr(meta, 'add_history'):
         for keyword, (value, comment) in cards.items():
             meta[keyword] = (value, comment)
@@ -126,13 +128,15 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, negati
     if scaling.gradient is not None:
         cards['N2VGRAD'] = (scaling.gradient.range, '[data unit] range of a gradient added to N2VSKY')
     if noise.gain is not None:
-        cards['N2VGAIN'] = (float(np.median(noise.gain)), '[electron/data unit] gain')
+        origin = ', estimated from the image' if noise.source == 'image' else ''
+        cards['N2VGAIN'] = (float(np.median(noise.gain)), f'[electron/data unit] gain{origin}')
     if np.isfinite(innovation_rms):
         cards['N2VZRMS'] = (round(innovation_rms, 4), 'rms of normalised innovations, 1 expected')
     if factor is not None:
-        cards['N2VAPFAC'] = (round(factor, 2), f'error of {_APERTURE}x{_APERTURE} sums / root of summed variance')
+        cards['N2VAPFAC'] = (round(factor, 2), f'scatter of {_APERTURE}x{_APERTURE} sums of sky / stated')
     cards['N2VDATE'] = (date, 'UTC of denoising')
     # Of 72 characters at most: longer lines are broken inside words.
+    see = ', see N2VAPFAC' if factor is not None else ''
     history = [f'astropy_n2v {__version__}: denoised, model {name}'[:72],
-               'astropy_n2v: errors are correlated, do not sum variances, see N2VAPFAC']
+               f'astropy_n2v: errors are correlated, do not sum variances{see}']
     return cards, history

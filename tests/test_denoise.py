@@ -148,6 +148,31 @@ class TestContainers:
         assert 'denoised before' in str(caught[0].message)
 
     @untrained
+    def test_cards_of_an_earlier_result_do_not_stay(self, ccd, tiny_denoiser):
+        ccd.header.update({'N2VGRAD': 3.0, 'N2VAPFAC': 2.0})
+        small = CCDData(ccd.data[:16, :16], unit='electron', header=ccd.header)
+        result = denoise(small, tiny_denoiser, noise=NoiseModel(5.0, gain=1.0), hole=1)
+        # Too small for apertures, so nothing refers to them.
+        assert 'N2VGRAD' not in result.header and 'N2VAPFAC' not in result.header
+        assert any('do not sum variances' in line for line in result.header['HISTORY'])
+        assert not any('N2VAPFAC' in line for line in result.header['HISTORY'])
+
+    @untrained
+    def test_extremes_in_the_header_are_those_of_the_result(self, ccd, tiny_denoiser):
+        ccd.header.update({'DATAMIN': float(ccd.data.min()), 'DATAMAX': float(ccd.data.max())})
+        result = denoise(ccd, tiny_denoiser, noise=NoiseModel(5.0, gain=1.0), hole=1)
+        assert result.header['DATAMIN'] == result.data.min() and result.header['DATAMAX'] == result.data.max()
+
+    @untrained
+    def test_what_is_said_of_one_plane_names_it(self, scene, tiny_denoiser):
+        cube = np.stack([scene.observe(seed=i).data[:64, :64] for i in range(2)])
+        cube[1] += np.random.default_rng(0).normal(0, 60, cube[1].shape)
+        with pytest.warns(AstropyUserWarning) as caught:
+            result = denoise(CCDData(cube, unit='electron'), tiny_denoiser, noise=NoiseModel(5.0, gain=1.0), hole=1)
+        assert any('plane (1,): the innovations have an rms' in str(warning.message) for warning in caught)
+        assert 'astropy_n2v: cards N2V* are those of plane (0,)' in list(result.header['HISTORY'])
+
+    @untrained
     def test_cube_is_processed_plane_by_plane(self, scene, tiny_denoiser):
         cube = np.stack([scene.observe(seed=i).data[:64, :64] for i in range(3)])
         noise = NoiseModel(5.0, gain=1.0)
@@ -272,8 +297,33 @@ class TestNumbers:
     def test_result_is_repeatable(self, ccd):
         np.testing.assert_array_equal(denoise(ccd).data, denoise(ccd).data)
 
+    @untrained
+    @pytest.mark.parametrize('dtype', ['<i4', '>i8'])
+    def test_integers_beyond_single_precision(self, ccd, tiny_denoiser, dtype):
+        noise = NoiseModel(5.0, gain=1.0)
+        data = np.rint(ccd.data)
+        wide = denoise(data.astype(dtype) + 10 ** 8, tiny_denoiser, noise=noise + 1e8, hole=1)
+        assert wide.dtype == np.float64
+        np.testing.assert_allclose(wide - 1e8, denoise(data, tiny_denoiser, noise=noise, hole=1), atol=1e-3)
+        assert denoise(data.astype(dtype), tiny_denoiser, noise=noise, hole=1).dtype == np.float32
+
 
 class TestMasks:
+    @untrained
+    @pytest.mark.parametrize('dtype', ['u1', '>u2', '<i2'])
+    def test_integers_that_were_cut_off(self, ccd, tiny_denoiser, dtype):
+        top = np.iinfo(dtype).max
+        data = np.minimum(0.3 * ccd.data, 200).astype(dtype)
+        data[50:52, 60:63] = top
+        result = denoise(CCDData(data, unit='adu'), tiny_denoiser, noise=NoiseModel(5.0), hole=1)
+        assert np.all(result.data[data == top] == top) and np.isnan(result.uncertainty.array[data == top]).all()
+        assert np.isfinite(result.uncertainty.array[data < top]).all()
+        # Not where it is so common that it is something else.
+        data[:, :90] = top
+        warnings.simplefilter('ignore', AstropyUserWarning)   # what is measured on half of a frame of one value
+        result = denoise(CCDData(data, unit='adu'), tiny_denoiser, noise=NoiseModel(5.0), hole=1)
+        assert np.isfinite(result.uncertainty.array).all()
+
     def test_masked_nan_and_saturated_pixels_come_out_as_they_went_in(self, ccd):
         data = ccd.data.copy()
         data[3, 4] = np.nan
@@ -343,6 +393,20 @@ class TestMasks:
 
 
 class TestErrors:
+    @pytest.mark.parametrize('unit', [u.mag, u.ABmag, u.mag / u.arcsec ** 2, u.dex])
+    def test_magnitudes(self, ccd, unit):
+        with pytest.raises(u.UnitsError, match=re.escape(f'data must be linear in flux, got the unit {unit}')):
+            denoise(NDData(ccd.data, unit=unit))
+
+    @untrained
+    def test_mosaic_of_colour_filters(self, ccd, tiny_denoiser):
+        data = ccd.data.copy()
+        data[::2, ::2] += 60
+        with pytest.warns(AstropyUserWarning) as caught:
+            denoise(data, tiny_denoiser, noise=NoiseModel(5.0, gain=1.0), hole=1)
+        assert any(re.search('2x2 blocks differ in level by [34].[0-9] times the noise', str(warning.message))
+                   for warning in caught)
+
     @pytest.mark.parametrize('kwargs, error, match', [
         (dict(mask=np.zeros((3, 3), bool)), ValueError, r'mask must have the shape of the data, \(128, 160\), got'),
         (dict(mask=np.ones((128, 160), bool)), ValueError, 'no valid pixel'),
@@ -458,11 +522,21 @@ class TestRealFrames:
         change = (result.astype(float) - data)[finite] / prediction.noise_std[finite]
         assert abs(change.mean()) < 0.03
 
+    @untrained
+    @pytest.mark.parametrize('name, raw', [('panoptes/pole.fits', True), ('panoptes/solved.fits.fz', True),
+                                           ('ccdproc/a8280271.fits', False), ('blast/SDSS_r.fits', False),
+                                           ('properimage/aligned_eso085-030-004.fit', False)])
+    def test_mosaics(self, data_path, name, raw):
+        from astropy_n2v.noise import mosaic_contrast
+        with fits.open(data_path / name) as hdus:
+            image = next(hdu.data for hdu in hdus if hdu.data is not None)
+        assert (mosaic_contrast(image) > 3) == raw
+
     def test_raw_frame_with_gain_and_overscan(self, data_path):
         """The formula from the level is wrong on a frame with a bias pedestal; the measured noise is used."""
         data = CCDData.read(data_path / 'ccdproc' / 'a8280271.fits', unit='adu')
         result = denoise(data)
-        assert 'header GAIN' in result.header['N2VNSRC']
+        assert result.header['N2VNSRC'] == 'image, header GAIN, RDNOISE'
         assert result.header['N2VSIGMA'] == pytest.approx(7.3, rel=0.1)
         assert result.header['N2VGAIN'] == pytest.approx(1.9)
 

@@ -27,6 +27,7 @@ from astropy_n2v.io import (
     read_fits_images,
     replacing,
     science_hdus,
+    transfer_cards,
 )
 
 
@@ -279,6 +280,18 @@ def test_multi_extension_in_place(mef, tmp_path):
         assert hdus['UNCERT', 2].header['BUNIT'] == 'COUNTS'
         assert hdus['UNCERT', 2].header['UTYPE'] == 'StdDevUncertainty'
         assert np.array_equal(hdus['UNCERT', 2].data, np.ones((12, 16)))
+
+
+def test_cards_that_are_there_several_times():
+    before = fits.Header([('ANNOTATE', 'a'), ('FILE', 'bias1'), ('FILE', 'bias2'), ('ANNOTATE', 'b')])
+    header, after = before.copy(), before.copy()
+    transfer_cards(before, after, header)
+    assert [tuple(card) for card in header.cards] == [tuple(card) for card in before.cards]
+    after['FILE', 1] = 'bias3'
+    after.append(('ANNOTATE', 'c'), end=True)
+    transfer_cards(before, after, header)
+    assert [header['FILE', i] for i in range(2)] == ['bias1', 'bias3']
+    assert [header['ANNOTATE', i] for i in range(3)] == ['a', 'b', 'c']
 
 
 def test_only_new_cards_are_written(mef, tmp_path):

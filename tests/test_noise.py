@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import NoiseModel, conf, estimate_noise, noise_autocorrelation
-from astropy_n2v.frames import Frame, find_planes, warn_of_stripes
+from astropy_n2v.frames import Frame, find_planes, warn_of_patterns
 from astropy_n2v.noise import (
     Deviations,
     choose_hole,
@@ -224,7 +224,7 @@ class TestStripes:
         assert found[axis] == pytest.approx(0.09 / 1.09, rel=0.35) and found[1 - axis] == 0
         what = ('rows', 'columns')[axis]
         with pytest.warns(AstropyUserWarning, match=f'whole {what} share .* longer than any hole'):
-            warn_of_stripes(find_planes(Frame(data), noise=scene.noise)[0])
+            warn_of_patterns(find_planes(Frame(data), noise=scene.noise)[0])
 
     def test_small_frames_tell_nothing(self, rng):
         assert stripe_fraction(rng.normal(size=(64, 20)) + 3 * rng.normal(size=(64, 1))) == (0, 0)
@@ -284,7 +284,7 @@ class TestSources:
     def test_gain_of_an_average(self):
         scene, data = self.observe_average(4)
         noise = self.resolve(data, header={'GAIN': 2.0, 'NCOMBINE': 4, 'RDNOISE': 5.0}, unit=u.adu)
-        assert noise.source == 'image, header GAIN x NCOMBINE' and noise.gain == 8
+        assert noise.source == 'image, header GAIN x NCOMBINE, RDNOISE' and noise.gain == 8
         bright = np.quantile(scene.truth, 0.99)
         assert sky_sigma(noise, bright / 2) == pytest.approx(np.sqrt(scene.noise.variance(bright) / 4) / 2, rel=0.1)
 

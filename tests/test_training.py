@@ -88,6 +88,13 @@ def test_time_ends_training(frame, scene):
     assert 0 < denoiser.metadata['steps'] < 100_000
 
 
+def test_frames_of_single_and_of_double_precision_are_the_same(scene):
+    data = scene.observe(seed=2).data.astype(np.float32) + np.float32(1e5)
+    noise = NoiseModel(5.0, gain=1.0) + 1e5
+    for single, double in zip(TrainingFrame(data, noise).planes, TrainingFrame(data.astype(float), noise).planes):
+        assert torch.equal(single, double)
+
+
 @pytest.mark.parametrize('keep', ['best', 'last'])
 def test_early_stopping_keeps_the_best_or_the_last(keep):
     torch.manual_seed(0)

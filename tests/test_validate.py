@@ -462,6 +462,15 @@ def test_real_exposure(data_path):
     assert {'flux_bright', 'growth', 'fwhm', 'residual_variance', 'residual_white'} <= set(report.failed)
 
 
+def test_background_is_no_correlation_of_the_noise(data_path):
+    """A raw frame, with vignetting and overscan."""
+    from astropy_n2v import denoise
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        report = validate(data_path / 'ccdproc' / 'a8280271.fits', denoise, n_resamples=100)
+    assert next(check.verdict for check in report.checks if check.name == 'residual_white') == 'pass'
+
+
 def test_noise_of_the_result_is_no_signal():
     """A field of faint, blended stars: what the result kept of the noise does not count as a share of the signal."""
     rng = np.random.default_rng(4)

@@ -135,12 +135,18 @@ def transfer_cards(before, after, header):
     >>> dict(header)
     {'A': 1, 'C': 3}
     """
-    for card in after.cards:
-        keyword = card.keyword
+    for keyword in dict.fromkeys(after):
         if not keyword or keyword in ('HISTORY', 'COMMENT'):
             continue
-        if keyword not in before or before[keyword] != card.value:
-            header[keyword] = (card.value, card.comment)
+        # A keyword may be there several times.
+        old, new = ([card for card in cards.cards if card.keyword == keyword] for cards in (before, after))
+        for i, card in enumerate(new):
+            if i < len(old) and old[i].value == card.value:
+                continue
+            if keyword in header and i < header.count(keyword):
+                header[keyword, i] = (card.value, card.comment)
+            else:
+                header.append(card, end=True)
     for keyword in ('HISTORY', 'COMMENT'):
         if keyword in after:
             known = len(before[keyword]) if keyword in before else 0

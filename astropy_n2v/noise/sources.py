@@ -179,6 +179,8 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
                       'image have less noise than their photons would have', AstropyUserWarning, stacklevel=3)
         gain, source, header_readnoise = None, 'image', None
     model = estimate_noise(image, mask, gain=gain, readnoise=header_readnoise)
+    if header_readnoise is not None:
+        source = f'{source}, {header_value(header, conf.readnoise_keywords)[0]}'
     return replace(model, source=source)
 
 

@@ -9,12 +9,13 @@ from ..exceptions import CannotDenoiseError
 from .blocks import valid_image
 from .correlation import correlation_of_differences
 
-__all__ = ['stripe_fraction']
+__all__ = ['mosaic_contrast', 'stripe_fraction']
 
 # Lags along a stripe, in pixels: beyond any hole, beyond what a star or a cosmic ray spans.
 _LAGS = (16, 20, 25, 31, 38, 46)
 # In white noise the fraction scatters by this over the root of the number of pixels.
 _SCATTER = 0.8
+_MIN_MOSAIC = 1000   # pixels of each of the four kinds
 
 
 def stripe_fraction(data, mask=None):
@@ -71,3 +72,53 @@ def _along_rows(image):
     fraction = float(np.mean(values))
     # One stripe stands for all its length, structure for less and less of it.
     return fraction if fraction > certain and values.min() > 0.5 * fraction else 0.0
+
+
+def mosaic_contrast(data, mask=None):
+    """
+    By how much the levels of the four pixels of 2x2 blocks differ, in units of the noise.
+
+    They do in a raw mosaic of colour filters, and where read-outs of different level alternate.
+
+    Parameters
+    ----------
+    data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
+        Image of shape (ny, nx).
+    mask : array_like of bool, optional
+        True where the data are not to be used, in addition to the mask of an NDData.
+
+    Returns
+    -------
+    float
+        Difference of the highest and the lowest median, over the scatter of pixels two columns apart;
+        0 where it is not significant, or the image is too small to tell.
+
+    Raises
+    ------
+    ValueError
+        If ``data`` is not two-dimensional.
+    CannotDenoiseError
+        If no pixel is valid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import mosaic_contrast
+    >>> image = np.random.default_rng(0).normal(size=(128, 128))
+    >>> mosaic_contrast(image)
+    0.0
+    >>> image[::2, ::2] += 3
+    >>> round(mosaic_contrast(image))
+    3
+    """
+    image = valid_image(data, mask)
+    phases = [image[y::2, x::2] for y in (0, 1) for x in (0, 1)]
+    n = min(np.count_nonzero(np.isfinite(phase)) for phase in phases)
+    if n < _MIN_MOSAIC:
+        return 0.0
+    differences = np.abs(image[:, 2:] - image[:, :-2])
+    scatter = float(np.nanmedian(differences)) / 0.6745 / np.sqrt(2)
+    levels = [np.nanmedian(phase) for phase in phases]
+    # Structure scatters medians more than noise does: half of the noise is beyond doubt.
+    contrast = float(np.ptp(levels)) / scatter if scatter > 0 else 0.0
+    return contrast if contrast > max(0.5, 10 / np.sqrt(n)) else 0.0

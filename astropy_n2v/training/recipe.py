@@ -69,7 +69,7 @@ class _Stream(PatchSampler):
 def _parse(arguments):
     parser = argparse.ArgumentParser(
         description='Train the weights that are shipped with astropy_n2v. A checkpoint is resumed from only with the '
-                    'options that it was made with; --steps and --minutes may change.')
+                    'options that it was made with, on the same kinds of scenes; --steps and --minutes may change.')
     parser.add_argument('output', help='file to write, .safetensors; OUTPUT.ckpt is what a run resumes from')
     parser.add_argument('--hole', type=int, default=1, help='hole in pixels; above 1 the noise is correlated')
     parser.add_argument('--init', help='weights to start from; those of a narrower network are widened')
@@ -92,7 +92,7 @@ def _identity(options, init, processes):
     """What the training depends on, and what may not change while it is interrupted."""
     budget = ('output', 'steps', 'minutes', 'threads', 'dtype')
     identity = {name: value for name, value in vars(options).items() if name not in budget}
-    # In a form that does not tell tuples from lists. Scenes and weighting are those of the code.
+    # In a form that does not tell tuples from lists. The shares of the fields and the weighting are the code's.
     return {**identity, 'init': init and init.sha256, 'widths': list(options.widths),
             'decoder_widths': list(options.decoder_widths), 'processes': processes.size,
             'fields': dict(RANDOM_FIELDS), 'max_gain': _MAX_GAIN}

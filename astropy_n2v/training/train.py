@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..arguments import check_integer, check_number, check_training_options, parse_hole
 from ..denoiser import Denoiser, select_device
 from ..exceptions import CannotDenoiseError
-from ..frames import Frame, find_hole, find_planes, warn_of_stripes
+from ..frames import Frame, find_hole, find_planes, warn_of_patterns
 from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs
 from ..scaling import middle_cutout
 from .checkpoints import training_identity
@@ -108,7 +108,7 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
                           stacklevel=2)
             continue
         used += 1
-        warn_of_stripes(found, f'{i if names is None else names[i]}: ')
+        warn_of_patterns(found, f'{i if names is None else names[i]}: ')
         planes += found
         if hole is None and init is None:
             holes.append(find_hole(found))

@@ -12,13 +12,14 @@ from ..noise import Deviations, NoiseModel, estimate_noise
 from ..scaling import background_level
 
 __all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels',
-           'brightness_in_sigma', 'check_bins', 'noise_sigma', 'position_array', 'stated_sigma']
+           'brightness_in_sigma', 'check_bins', 'noise_sigma', 'position_array', 'smoothed', 'stated_sigma']
 
 #: Edges of the bins of brightness, in units of the noise of the sky above the sky.
 BRIGHTNESS_BINS = (-np.inf, 1, 3, 10, 30, 100, np.inf)
 #: Edges of the bins of the signal-to-noise ratio of sources.
 SNR_BINS = (0, 3, 5, 10, 30, 100, np.inf)
 
+_SMOOTHING = 2.0   # pixels
 _BLOCK = 16   # pixels; errors of a denoised image are correlated over less than that
 
 
@@ -299,7 +300,7 @@ def brightness_in_sigma(brightness, sigma):
     Parameters
     ----------
     brightness : `~numpy.ndarray`
-        An image whose noise is not that which is judged.
+        An image.
     sigma : `~numpy.ndarray`
         Standard deviation of the noise of each pixel.
 
@@ -316,6 +317,34 @@ def brightness_in_sigma(brightness, sigma):
     sky = sigma[good & (brightness <= np.median(brightness[good]))]
     sigma_sky = float(np.median(sky))
     return (brightness - level) / sigma_sky, sigma_sky
+
+
+def smoothed(values):
+    """
+    How bright a pixel is, by its surroundings in an image.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        The image; not finite pixels do not count.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        It, smoothed by 2 pixels: the noise of the single pixel hardly matters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.validation.inputs import smoothed
+    >>> image = np.ones((9, 9))
+    >>> image[4, 4] = np.nan
+    >>> bool(np.allclose(smoothed(image), 1))
+    True
+    """
+    good = np.isfinite(values)
+    weight = gaussian_filter(good.astype(float), _SMOOTHING)
+    return gaussian_filter(np.where(good, values, 0), _SMOOTHING) / np.maximum(weight, 1e-6)
 
 
 def block_labels(shape, size=_BLOCK):

@@ -10,19 +10,21 @@ import numpy as np
 from astropy.table import Table
 from scipy.spatial import cKDTree
 
+from ..exceptions import CannotDenoiseError
+from ..noise import noise_autocorrelation
 from .background import sky_offset
 from .completeness import matched_filter_snr
 from .correlation import aperture_noise, autocorrelation
 from .detection import detection_maps, find_residual_sources, find_sources, matched_filter
 from .flux import compare_fluxes, compare_growth, compare_total_flux
-from .inputs import brightness_in_sigma, stated_sigma
+from .inputs import brightness_in_sigma, smoothed, stated_sigma
 from .metrics import image_metrics, noise_reduction_by_brightness
 from .recovery import inject_and_recover
 from .residuals import residual_correlation, residual_statistics, residual_whiteness
 from .shapes import compare_shapes
 from .sweep import sweep_thresholds
 from .task import BRIGHT_SNR, UNCERTAINTY_BINS, Measures, thresholds_of
-from .uncertainty import judge_uncertainty, smoothed
+from .uncertainty import judge_uncertainty
 
 __all__ = ['measure_frame']
 
@@ -32,6 +34,7 @@ _OWN_SNR = 50   # sources of the frame itself: so bright that their selection do
 _MAX_SOURCES = 3000
 _MAX_PULLS = 4000
 _CUTOUT = 220   # pixels
+_MAX_LAG = 4   # pixels; for the correlation of noise
 
 
 def measure_frame(task, tick=lambda n: None):
@@ -89,7 +92,23 @@ def _background(task, measures):
     after['sigma_before'] = np.interp(after['area'], before['area'], before['sigma'])
     return {'sky_cells': cells, 'aperture_noise': after,
             'output_autocorrelation': autocorrelation(task.result, select=task.sky, max_lag=5, **exact),
-            'noise_autocorrelation': autocorrelation(task.frame, select=task.sky, max_lag=4, **exact)}
+            'noise_autocorrelation': _noise_autocorrelation(task, exact)}
+
+
+def _noise_autocorrelation(task, exact):
+    """Autocorrelation of the noise of the frame; where the truth is not known, of its finest structure."""
+    table = autocorrelation(task.frame, select=task.sky, max_lag=_MAX_LAG, **exact)
+    if 'truth' in exact:
+        return table
+    try:
+        known = noise_autocorrelation(np.asarray(task.frame.data, dtype=float), task.mask, max_lag=_MAX_LAG)
+    except CannotDenoiseError as error:
+        log.info('the noise is taken to be correlated as the sky is: %s', error)
+        return table
+    # Of the sky itself, what is left of its background would count, too.
+    for row in table:
+        row['correlation'] = known[_MAX_LAG + int(row['dy']), _MAX_LAG + int(row['dx'])]
+    return table
 
 
 def _residual(task, measures):
@@ -103,7 +122,7 @@ def _residual(task, measures):
     change = (np.asarray(task.frame.data, dtype=float) - task.result.data)[~task.mask]
     if np.std(change) > 1e-3 * task.sky_sigma:
         tables['residual_autocorrelation'] = residual_whiteness(
-            task.frame, task.result, noise=task.noise, select=task.sky, mask=task.mask, max_lag=4)
+            task.frame, task.result, noise=task.noise, select=task.sky, mask=task.mask, max_lag=_MAX_LAG)
     else:
         measures.reasons['whiteness'] = 'nothing was taken away'
     return tables

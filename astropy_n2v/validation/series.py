@@ -6,10 +6,11 @@ Several exposures of one field, each judged by the others.
 import numpy as np
 
 from .combine import average_tables, values_of
+from .inputs import smoothed
 from .prepare import as_array
 from .reference import fit_scale
 from .task import UNCERTAINTY_BINS
-from .uncertainty import judge_uncertainty_by_halves, smoothed
+from .uncertainty import judge_uncertainty_by_halves
 
 __all__ = []
 

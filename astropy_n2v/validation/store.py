@@ -23,7 +23,7 @@ __all__ = ['FrameStore', 'fingerprint']
 
 log = logging.getLogger(__name__)
 
-_FORMAT = '3'
+_FORMAT = '4'
 
 
 def fingerprint(*values):

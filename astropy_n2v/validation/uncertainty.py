@@ -4,14 +4,12 @@ Whether the stated uncertainty of a result is right.
 """
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
-from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma, stated_sigma
+from .inputs import (BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma, smoothed,
+                     stated_sigma)
 from .tables import estimate_rows
 
-__all__ = ['judge_uncertainty', 'judge_uncertainty_by_halves', 'smoothed']
-
-_SMOOTHING = 2.0   # pixels
+__all__ = ['judge_uncertainty', 'judge_uncertainty_by_halves']
 
 
 def _stated(result, uncertainty, unit):
@@ -22,34 +20,6 @@ def _stated(result, uncertainty, unit):
     if stated is None:
         raise ValueError('uncertainty must be given if result states none, got None')
     return stated
-
-
-def smoothed(values):
-    """
-    How bright a pixel is, by its surroundings in an image.
-
-    Parameters
-    ----------
-    values : `~numpy.ndarray`
-        The image; not finite pixels do not count.
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        It, smoothed by 2 pixels: the noise of the single pixel hardly matters.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astropy_n2v.validation.uncertainty import smoothed
-    >>> image = np.ones((9, 9))
-    >>> image[4, 4] = np.nan
-    >>> bool(np.allclose(smoothed(image), 1))
-    True
-    """
-    good = np.isfinite(values)
-    weight = gaussian_filter(good.astype(float), _SMOOTHING)
-    return gaussian_filter(np.where(good, values, 0), _SMOOTHING) / np.maximum(weight, 1e-6)
 
 
 def _bins(image, stated, sigma, good):
