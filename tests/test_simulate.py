@@ -18,6 +18,7 @@ from astropy_n2v.simulate import (DEFECTS, RANDOM_FIELDS, SCENE_KINDS, Observati
                                   make_disc, make_filaments, make_flat, make_galaxy, make_gradient, make_nebula,
                                   make_psf, make_scene, make_spectrum, make_trails, observe, random_observation,
                                   random_scene)
+from astropy_n2v.simulate import random as simulate_random
 from astropy_n2v.simulate.canvas import Canvas, _bin, _convolve_and_bin
 from astropy_n2v.simulate.populations import add_globular, add_luminous_stars
 
@@ -392,6 +393,19 @@ class TestRandom:
         assert 15 < readnoise.max() <= 20 and 0.05 < np.mean(readnoise[~few] == 0) < 0.3
         assert 0.3 < np.mean(readnoise[few] == 0) < 0.8
         assert 0 < sum(scene.edge_psfs is not None for scene in scenes) < 20
+
+    def test_nothing_is_hidden_in_sparse_fields(self, monkeypatch):
+        monkeypatch.setattr(simulate_random, 'RANDOM_FIELDS', {'sparse': 1.0})
+        n = 0
+        for seed in range(30):
+            scene = random_scene((64, 64), seed=seed)
+            stars = scene.catalog[scene.catalog['kind'] == 'star']
+            sigma = np.sqrt(scene.sky + scene.readnoise ** 2)
+            # The signal-to-noise ratio of the matched filter.
+            snr = np.asarray(stars['flux']) / sigma * np.sqrt(np.sum(scene.psf ** 2))
+            n += len(snr)
+            assert np.all(snr > 2.5)
+        assert n > 100
 
     @given(seeds)
     @settings(max_examples=10, deadline=None)

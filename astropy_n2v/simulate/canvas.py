@@ -31,6 +31,7 @@ class Canvas:
 
     def __init__(self, shape, fwhm):
         self.shape = shape
+        self.fwhm = fwhm
         self.oversampling = 5 if fwhm < 1.5 else 3 if fwhm < 4 else 2
         self.fine = np.zeros([(n + 2 * _MARGIN) * self.oversampling for n in shape])
         self.coarse = None

@@ -11,7 +11,8 @@ from .detector import DEFECTS, combine_masks, expose, make_flat
 from .extended import _log_uniform, make_disc, make_spectrum, make_trails
 from .nebulae import make_filaments, make_gradient, make_nebula
 from .observations import Observation
-from .populations import add_cluster, add_galaxies, add_globular, add_large_galaxy, add_luminous_stars
+from .populations import (add_cluster, add_galaxies, add_globular, add_large_galaxy, add_luminous_stars,
+                          add_stars)
 from .resampling import observe_correlated_readout, observe_drizzled, observe_resampled, observe_smoothed
 from .scenes import Scene
 
@@ -19,13 +20,14 @@ __all__ = ['RANDOM_FIELDS', 'random_observation', 'random_scene']
 
 #: The fields that `random_scene` draws from, and how often.
 RANDOM_FIELDS = {
-    'survey': 0.33,       # galaxies and stars
-    'stars': 0.08,        # few stars
-    'crowded': 0.14,      # many
+    'survey': 0.28,       # galaxies and stars
+    'stars': 0.06,        # few stars
+    'sparse': 0.10,       # stars, galaxies or both, of which none is too faint to be seen
+    'crowded': 0.12,      # many
     'globular': 0.04,
     'cluster': 0.06,      # of galaxies
     'galaxy': 0.05,       # a large one in the foreground of a survey field
-    'nebula': 0.14,       # power-law nebulosity and stars
+    'nebula': 0.13,       # power-law nebulosity and stars
     'filaments': 0.05,    # filaments, most in nebulosity
     'bright_nebula': 0.03,   # nebulosity of hundreds of sigma
     'empty': 0.04,        # sky, or a few faint stars
@@ -66,6 +68,9 @@ def _populate(canvas, rng, kind, sigma):
         if rng.uniform() < 0.6:
             add_luminous_stars(canvas, rng, _log_uniform(rng, 1e-5, 1e-3), low, 30 * sigma, 1.0, reference=3 * sigma)
         return
+    if kind == 'sparse':
+        _add_visible(canvas, rng, sigma)
+        return
     if kind == 'spectrum':
         return
     density = {'crowded': (4e-3, 0.15), 'globular': (1e-4, 1e-2), 'nebula': (1e-4, 1e-2), 'filaments': (1e-4, 1e-2)}
@@ -85,6 +90,24 @@ def _populate(canvas, rng, kind, sigma):
         add_galaxies(canvas, rng, _log_uniform(rng, 3e-4, 4e-3), _log_uniform(rng, 1, 15) * sigma,
                      _log_uniform(rng, 300, 3e4) * sigma, rng.uniform(0.6, 1.1), _log_uniform(rng, 1, 5), sigma,
                      reference=10 * sigma)
+
+
+def _add_visible(canvas, rng, sigma):
+    """Sources with nothing below them, as in short exposures; the sky between them is empty."""
+    faintest, ratio, index = _log_uniform(rng, 5, 60), _log_uniform(rng, 3, 3000), rng.uniform(0.1, 1.0)
+
+    def fluxes(width):
+        """Of sources of a full width at half maximum, from a signal-to-noise ratio on."""
+        low = faintest * sigma * np.sqrt(4 * np.pi) * width / 2.355
+        return low, min(low * ratio, max(3e5 * sigma, 3 * low))
+
+    draw = rng.uniform()
+    if draw < 0.8:
+        add_stars(canvas, rng, _log_uniform(rng, 5e-5, 5e-3), *fluxes(canvas.fwhm), index)
+    if draw > 0.6:
+        radii = _log_uniform(rng, 1, 5)
+        low, high = fluxes(np.hypot(canvas.fwhm, 2 * radii))
+        add_galaxies(canvas, rng, _log_uniform(rng, 1e-4, 1.5e-3), low, high, index, radii, sigma, reference=low)
 
 
 def _diffuse(rng, shape, kind, sigma):
@@ -117,8 +140,8 @@ def random_scene(shape=(256, 256), *, seed=None):
 
     Sky is log-uniform from 0.05 to 10\\ :sup:`4` electrons, read noise from 0.5 to 20 electrons
     or none (half of the scenes with less than one electron of sky, 15 % of the others), the width
-    of the point-spread function from 0.9 to 8 pixels; luminosity functions reach far below the
-    limit of detection. What the scene shows is drawn from `RANDOM_FIELDS`.
+    of the point-spread function from 0.9 to 8 pixels; in most fields, luminosity functions reach far
+    below the limit of detection. What the scene shows is drawn from `RANDOM_FIELDS`.
 
     Parameters
     ----------
