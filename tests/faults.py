@@ -28,8 +28,8 @@ FAULTS = {
     # Its single pixels are as noisy as ever, so that detection on them stays behind the matched filter.
     'identity': ('noise_reduction', 'depth'),
     # As wide as the PSF it is the matched filter: no depth is lost. Light that leaves the cores arrives around them,
-    # as invented flux and as an error of dark pixels that the propagated noise does not hold.
-    'gaussian_blur': (*_BLUR, 'flux_faint', 'uncertainty_sky', 'invented'),
+    # as invented flux.
+    'gaussian_blur': (*_BLUR, 'flux_faint', 'invented'),
     # It cuts cores off: a fifth of the flux even of faint stars.
     'median': (*_BLUR, 'flux_faint', 'depth'),
     'bright_gain': ('flux_bright', 'residual_sources', 'uncertainty_sources'),
