@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .emptiness import empty_share
+
 __all__ = ['Calibration', 'brightness_bins']
 
 _MIN_PER_BIN = 200
@@ -82,12 +84,16 @@ class Calibration:
         What to multiply the variance of the blind spread by.
     innovation_rms : float
         Rms of the normalised innovations of the typical pixel, before any correction.
+    empty : tuple of float, optional
+        What to multiply it by instead on a sky without sources, and how far; see
+        `~astropy_n2v.emptiness.empty_factor`.
     """
 
     mean: np.ndarray
     offset: np.ndarray
     factor: np.ndarray
     innovation_rms: float
+    empty: tuple = (1.0, 0.0)
 
     @classmethod
     def neutral(cls):
@@ -195,7 +201,7 @@ class Calibration:
         Parameters
         ----------
         mean, spread, noise_variance : `~numpy.ndarray`
-            Blind mean, blind spread and the variance of the noise that is expected of them.
+            Blind mean, blind spread and the variance of the noise that is expected of them, shape (ny, nx).
 
         Returns
         -------
@@ -206,7 +212,12 @@ class Calibration:
         # The blind means of a frame reach over decades.
         position, nodes = np.arcsinh(mean), np.arcsinh(self.mean)
         corrected = mean + np.interp(position, nodes, self.offset) * total
-        return corrected, spread * np.sqrt(np.interp(position, nodes, self.factor))
+        factor = np.interp(position, nodes, self.factor)
+        own, weight = self.empty
+        if weight > 0:
+            share = weight * empty_share(mean / np.sqrt(np.maximum(noise_variance, np.finfo(float).tiny)))
+            factor = own ** share * factor ** (1 - share)
+        return corrected, spread * np.sqrt(factor)
 
 
 def _shrink(value, error):

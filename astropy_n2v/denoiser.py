@@ -5,7 +5,7 @@ A blind-spot network with what it takes to apply it to arrays: scale, tiles, pos
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ import torch
 from .bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
 from .calibration import Calibration
 from .config import conf
+from .emptiness import empty_factor
 from .io.files import replacing
 from .modelfiles import parse, serialize
 from .networks import blind_moments, network_inputs
@@ -273,6 +274,8 @@ class Denoiser:
             if progress:
                 progress(1.0)
         calibration = fit_calibration(image, *blind, judged)
+        if judged is None and self.hole == (1, 1):
+            calibration = replace(calibration, empty=empty_factor(image, *blind, calibration))
 
         names = ('mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std')
         result = {name: np.empty(data.shape, dtype=dtype) for name in (names if full_output else names[:2])}

@@ -8,6 +8,7 @@ import torch
 from scipy.ndimage import minimum_filter1d
 
 from .calibration import Calibration
+from .emptiness import REACH
 from .networks import expected_photon_variance, posterior_moments
 from .scaling import coprime_step
 
@@ -84,7 +85,8 @@ def posterior_of_rows(image, blind_mean, blind_spread, rows, **options):
         As of `posterior`, for these rows.
     """
     # Some more rows on each side tell of the surroundings.
-    halo = slice(max(rows.start - _SURROUNDINGS, 0), min(rows.stop + _SURROUNDINGS, image.shape[0]))
+    reach = max(_SURROUNDINGS, REACH)
+    halo = slice(max(rows.start - reach, 0), min(rows.stop + reach, image.shape[0]))
     part = posterior(image.part(halo, slice(0, image.shape[1])), blind_mean[halo], blind_spread[halo], **options)
     inner = slice(rows.start - halo.start, rows.stop - halo.start)
     return {name: values[inner] for name, values in part.items()}
