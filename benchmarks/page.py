@@ -211,7 +211,8 @@ _OTHER_SCENES = '''
 
 Scenes that our simulator did not make: stars, galaxies and nebulae of photutils, astropy.modeling and numpy, slopes of
 20 sigma, a trail, a long-slit spectrum, a planet and nothing at all, with the same noise. Lines and edges are what BM3D
-is at its best with. The slopes are no independent test: they were looked at while the removal of gradients was made.
+is at its best with. The slopes are no independent test: they were looked at while the removal of gradients was made;
+nor are the pulls, since the uncertainty of empty skies was looked at on these.
 '''
 
 
@@ -241,6 +242,16 @@ def make_page(folder=RESULTS):
 
 Frames of nothing but photon noise: the mean of the result over the mean of the frame.''',
                [('counts', 'counts a pixel'), ('mean_ratio', 'mean after / before')]),
+        _plain(folder, 'empty_sky', 'Skies without sources', '''
+``python benchmarks/empty_sky.py``
+
+Those of 60 random scenes of which the data say that no source is on some of the sky, with less uncertainty there than
+the model states: rms pull, how much of the frame is within 1.96 stated deviations, and the rms error in units of the
+noise, before and after this correction.''',
+               [('field', ''), ('factor', 'factor of the variance'), ('weight', 'how sure'),
+                ('rms_pull_before', 'rms pull before'), ('rms_pull_after', 'after'),
+                ('coverage_95_before', '95 % before'), ('coverage_95_after', 'after'),
+                ('error_before', 'error before'), ('error_after', 'after')]),
         _plain(folder, 'unforeseen', 'What cannot be foreseen', '''
 ``python benchmarks/photometry.py --n-seeds 4``
 

@@ -251,6 +251,14 @@ def test_validation_of_a_large_frame(results):
     assert 'Depth' in table['test'] and set(table['verdict']) <= {'pass', 'fail', 'inconclusive', 'not run'}
 
 
+def test_skies_without_sources(results):
+    load('empty_sky').main(['--first-seed', '37046', '--n-seeds', '3', '--size', '256'])
+    table = load('common').read_table('empty_sky', results)
+    assert 1 <= len(table) <= 3
+    assert np.all(table['rms_pull_before'] < table['rms_pull_after'])
+    assert 'Skies without sources' in load('page').make_page(results)
+
+
 def test_tiled_frame_for_speed():
     frame = load('speed').frame_of(700)
     assert frame.data.shape == (700, 700) and isinstance(frame.ccd, CCDData)
