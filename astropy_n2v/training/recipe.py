@@ -26,8 +26,6 @@ SCENE_SIZE = 256
 #: Channels of the shipped networks by level, full resolution first.
 WIDTHS = 16, 32, 64, 96, 96
 DECODER_WIDTHS = 16, 32, 64, 96
-# Thousands of frames tell of the spread on the sky what a few cannot: with less, it stays too large where it is least.
-_MAX_GAIN = 60.0
 
 
 def random_frame(rng, *, hole=1):
@@ -80,6 +78,9 @@ def _parse(arguments):
     parser.add_argument('--batch-size', type=int, default=4, help='of each process')
     parser.add_argument('--patch-size', type=int, default=160)
     parser.add_argument('--learning-rate', type=float, default=4e-3)
+    # Thousands of frames tell of the spread on the sky what a few cannot: with less, the least one stays too large.
+    parser.add_argument('--max-gain', type=float, default=60.0, help='by how much the gradient of small spreads is '
+                        'raised at most; the less, the more is learned of the means')
     parser.add_argument('--pool', type=int, default=48, help='frames to draw patches from, of each process')
     parser.add_argument('--renew-every', type=int, default=2, help='steps after which one frame is drawn anew')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='of each process')
@@ -92,10 +93,10 @@ def _identity(options, init, processes):
     """What the training depends on, and what may not change while it is interrupted."""
     budget = ('output', 'steps', 'minutes', 'threads', 'dtype')
     identity = {name: value for name, value in vars(options).items() if name not in budget}
-    # In a form that does not tell tuples from lists. The shares of the fields and the weighting are the code's.
+    # In a form that does not tell tuples from lists. The shares of the fields are the code's.
     return {**identity, 'init': init and init.sha256, 'widths': list(options.widths),
             'decoder_widths': list(options.decoder_widths), 'processes': processes.size,
-            'fields': dict(RANDOM_FIELDS), 'max_gain': _MAX_GAIN}
+            'fields': dict(RANDOM_FIELDS)}
 
 
 def main(arguments=None):
@@ -126,7 +127,7 @@ def _train(options, processes):
     trainer = Trainer(network, sampler, max_steps=options.steps,
                       max_time=options.minutes and 60 * options.minutes, learning_rate=options.learning_rate,
                       judge=None if rank else _make_judge(options), judge_every=250, keep='last',
-                      warm_start=init is not None, ema_decay=0.998, max_gain=_MAX_GAIN, processes=processes)
+                      warm_start=init is not None, ema_decay=0.998, max_gain=options.max_gain, processes=processes)
     trainer.run(checkpoint=os.fspath(options.output) + '.ckpt', identity=_identity(options, init, processes))
     metadata = {'trained_on': 'simulated noisy frames, astropy_n2v.simulate.random_observation',
                 'steps': trainer.step, 'seconds': round(trainer.elapsed), 'seed': options.seed,
