@@ -24,9 +24,6 @@ log = logging.getLogger(__name__)
 
 #: Height and width in pixels of the part of an image that is observed again.
 BOOTSTRAP_SIZE = 768
-# Errors are measured in units of the noise, which is taken to be at least this share of that of the sky:
-# without read noise there is none where no light is expected.
-_LEAST_VARIANCE = 1e-3
 _ROWS = 64   # at a time, since double precision takes more memory than all else
 # A parameter below this does not matter, and its logarithm stays finite.
 _LEAST = np.exp(-8.0)
@@ -205,15 +202,15 @@ def bootstrap_spread(image, mean, spread, hole, negative_sources, predict):
         # What could not be foreseen tells nothing of the errors of what can.
         counts = part.valid & (result['outlier'] < 0.5)
         samples.append([values[counts].astype(float) for values in (
-            blind - part.scaling.forward(truth.data), blind, stated, _variance(part, blind))])
+            blind - part.scaling.forward(truth.data), blind, stated, part.noise_variance(blind))])
         correction = SpreadCorrection.fit(*(np.concatenate(values) for values in zip(*samples)))
         if correction is None:
             return spread
-        corrected = correction.apply(part_mean, part_spread, _variance(part, part_mean))
+        corrected = correction.apply(part_mean, part_spread, part.noise_variance(part_mean))
     spread = spread.copy()
     for start in range(0, len(mean), _ROWS):
         rows = slice(start, start + _ROWS)
-        variance = _variance(image.part(rows, slice(0, image.shape[1])), mean[rows])
+        variance = image.part(rows, slice(0, image.shape[1])).noise_variance(mean[rows])
         spread[rows] = correction.apply(mean[rows], spread[rows], variance)
     return spread
 
@@ -224,8 +221,3 @@ def _correlation(image, max_lag):
         return noise_autocorrelation(image.data, ~image.valid, max_lag=max_lag)
     except CannotDenoiseError:
         log.info('the noise is taken to be white, as its autocorrelation cannot be measured')
-
-
-def _variance(image, blind_mean):
-    """Variance of the noise, in units of that of the sky."""
-    return np.maximum(image.noise_variance(blind_mean), _LEAST_VARIANCE)

@@ -32,7 +32,6 @@ _EMPTY = 0.3, 0.6
 _FORESEEN, _FORESEEN_ERROR, _UNFORESEEN = 0.35, 0.6, 0.15
 _LEAST_FACTOR = 0.05
 _MIN_PIXELS = 3000
-_LEAST_VARIANCE = 1e-3   # of the noise, in units of that of the sky
 _ROWS = 128
 _MAX_PIXELS = 4_000_000
 
@@ -128,7 +127,7 @@ class _Sky:
 
     def __init__(self, image, mean, spread, calibration):
         mean = mean.astype(float)
-        noise_variance = np.maximum(image.noise_variance(mean), _LEAST_VARIANCE)
+        noise_variance = image.noise_variance(mean)
         mean, _ = calibration.apply(mean, spread, noise_variance)
         deviation = np.sqrt(noise_variance)
         self.data, self.mean, self.variance = image.values() / deviation, mean / deviation, (spread / deviation) ** 2

@@ -12,6 +12,9 @@ from .scaling import Scaling
 
 __all__ = ['ScaledImage']
 
+# Without read noise there is none where no light is expected; errors in units of it are to be finite.
+_LEAST_VARIANCE = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class ScaledImage:
@@ -104,8 +107,9 @@ class ScaledImage:
         return self._scaling.backward(z)
 
     def noise_variance(self, z):
-        """Variance of the noise where the truth is ``z``, in units of that of the sky."""
-        return np.broadcast_to(self.noise.variance(self.backward(z)) / self.scaling.scale ** 2, np.shape(z))
+        """Variance of the noise where the truth is ``z``, in units of that of the sky; at least a thousandth."""
+        variance = self.noise.variance(self.backward(z)) / self.scaling.scale ** 2
+        return np.maximum(np.broadcast_to(variance, np.shape(z)), _LEAST_VARIANCE)
 
     @property
     def _scaling(self):
