@@ -24,9 +24,9 @@ _WEIGHTS = gaussian_filter((_LAGS == 0).astype(float), _SIGMA, mode='constant')
 _CENTRE = _WEIGHTS[_RADIUS, _RADIUS]
 _OTHERS = np.where(_LAGS == 0, 0, _WEIGHTS)
 # Variance of the light over its covariance between neighbours: the least, the usual and the most.
-_SHARPNESS = 1.2, 1.5, 4.0
-# Up to the first covariance, in units of the variance of the prediction, sky is empty; from the second on it is not.
-_EMPTY = 0.3, 0.6
+_SHARPNESS = 1.2, 1.5, 10.0
+# Up to the first variance of the light, in units of that of the prediction, sky is empty; from the second on it is not.
+_EMPTY = 0.45, 0.9
 # Of the light of faint sources, so much is foreseen from their surroundings, give or take a part of it; and what is not
 # foreseen at all, in units of the variance of the prediction.
 _FORESEEN, _FORESEEN_ERROR, _UNFORESEEN = 0.35, 0.6, 0.15
@@ -99,17 +99,17 @@ def empty_factor(image, mean, spread, calibration):
 
     level, offset = average(lambda part: part.data), average(lambda part: part.mean)
     pairs = sum(np.sum(part.empty * _around(part.empty.astype(float))) for part in parts)
-    light = [np.where(part.empty, part.data - level, 0) for part in parts]
-    covariance = sum(np.sum(values * _around(values)) for values in light) / pairs
+    above = [np.where(part.empty, part.data - level, 0) for part in parts]
+    covariance = sum(np.sum(values * _around(values)) for values in above) / pairs
     scatter = average(lambda part: (part.data - level) ** 2)
     error = scatter * np.sqrt(2 * np.sum(_OTHERS ** 2) / np.sum(_OTHERS) / pairs)
     variance = average(lambda part: part.variance)
     own = average(lambda part: (part.mean - offset) ** 2)
     common = average(lambda part: (part.mean - offset) * (part.data - level))
     covariance = _expected(covariance, error, common, variance)
-    square = max(_sharpness(parts) * covariance, common ** 2 / own)
-    factor = np.clip((own - 2 * common + square) / variance, _LEAST_FACTOR, 1.0)
-    weight = np.interp(covariance / variance, _EMPTY, (1.0, 0.0))
+    light = max(_sharpness(parts) * covariance, common ** 2 / own)
+    factor = np.clip((own - 2 * common + light) / variance, _LEAST_FACTOR, 1.0)
+    weight = np.interp(light / variance, _EMPTY, (1.0, 0.0))
     return float(factor), float(weight)
 
 
