@@ -9,7 +9,7 @@ hundredth of that of the noise, but neighbouring pixels do: noise is not shared 
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, maximum_filter1d
-from scipy.stats import norm
+from scipy.stats import truncnorm
 
 __all__ = ['REACH', 'empty_factor', 'empty_share']
 
@@ -30,7 +30,7 @@ _EMPTY = 0.45, 0.9
 # Of the light of faint sources, so much is foreseen from their surroundings, give or take a part of it; and what is not
 # foreseen at all, in units of the variance of the prediction.
 _FORESEEN, _FORESEEN_ERROR, _UNFORESEEN = 0.35, 0.6, 0.15
-_LEAST_FACTOR = 0.05
+_LEAST_FACTOR = 0.1
 _MIN_PIXELS = 3000
 _ROWS = 128
 _MAX_PIXELS = 4_000_000
@@ -106,20 +106,25 @@ def empty_factor(image, mean, spread, calibration):
     variance = average(lambda part: part.variance)
     own = average(lambda part: (part.mean - offset) ** 2)
     common = average(lambda part: (part.mean - offset) * (part.data - level))
-    covariance = _expected(covariance, error, common, variance)
-    light = max(_sharpness(parts) * covariance, common ** 2 / own)
+    light = max(_sharpness(parts) * _at_most(covariance, error, common, variance), common ** 2 / own)
     factor = np.clip((own - 2 * common + light) / variance, _LEAST_FACTOR, 1.0)
     weight = np.interp(light / variance, _EMPTY, (1.0, 0.0))
     return float(factor), float(weight)
 
 
-def _expected(covariance, error, common, variance):
-    """Mean of a covariance that was measured with an error, is not negative, and goes with what is foreseen of it."""
+def _at_most(covariance, error, common, variance):
+    """
+    What a covariance is, plus its error.
+
+    It was measured with an error, is not negative, and goes with what is foreseen of it. An uncertainty had better be
+    too large than too small.
+    """
     likely = max(common, 0) / _FORESEEN
     spread = np.hypot(_FORESEEN_ERROR * likely, _UNFORESEEN * variance)
     weight = spread ** 2 / (spread ** 2 + error ** 2)
     middle, width = likely + weight * (covariance - likely), np.sqrt(weight) * error
-    return middle + width * np.exp(norm.logpdf(middle / width) - norm.logcdf(middle / width))
+    possible = truncnorm(-middle / width, np.inf, loc=middle, scale=width)
+    return possible.mean() + possible.std()
 
 
 class _Sky:
