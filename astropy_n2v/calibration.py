@@ -21,6 +21,8 @@ _MIN_PER_BIN = 200
 # since a small error of the noise feigns a large one of the spread.
 _SKY_SHARE = 0.1
 _MAX_SKY_FACTOR = 2.0
+# By how much the factors of frames of all kinds scatter: what is measured is believed as far as it is known better.
+_SKY_SCATTER = 0.2
 # Where the pixels of the sky are too few to tell the factor this well, it stays as it is.
 _MAX_SKY_ERROR = 0.3
 
@@ -124,8 +126,8 @@ class Calibration:
         Returns
         -------
         Calibration
-            Corrections, each shrunk by its own uncertainty (James & Stein 1961), so that few
-            pixels correct little.
+            Corrections, each shrunk by its own uncertainty (James & Stein 1961), that of the sky
+            towards what it is on frames of all kinds, so that few pixels correct little.
         """
         bins = [(middle, part, counts) for middle, part, own in brightness_bins(mean)
                 if (counts := weight[part] * own).sum() > 20]
@@ -142,7 +144,8 @@ class Calibration:
         share = prior[sky] / (prior + noise_variance)[sky]
         if np.sum(weight[sky] * share ** 2) / 2 > 1 / _MAX_SKY_ERROR ** 2:
             factor, error = cls._fit_factor(*(v[sky] for v in values), common, relative_error)
-            factor = float(np.clip(1 + _shrink(factor - 1, error), 1 / _MAX_SKY_FACTOR, _MAX_SKY_FACTOR))
+            weight = _SKY_SCATTER ** 2 / (_SKY_SCATTER ** 2 + error ** 2)
+            factor = float(np.clip(1 + weight * (factor - 1), 1 / _MAX_SKY_FACTOR, _MAX_SKY_FACTOR))
         rows = []
         for middle, part, counts in bins:
             part_values = [*(v[part] for v in values[:3]), counts]
