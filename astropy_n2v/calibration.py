@@ -211,10 +211,9 @@ class Calibration:
         mean, spread : `~numpy.ndarray`
             The corrected ones.
         """
-        total = np.sqrt(spread ** 2 + noise_variance)
         # The blind means of a frame reach over decades.
         position, nodes = np.arcsinh(mean), np.arcsinh(self.mean)
-        corrected = mean + np.interp(position, nodes, self.offset) * total
+        corrected = mean + np.interp(position, nodes, self.offset) * np.sqrt(spread ** 2 + noise_variance)
         factor = np.interp(position, nodes, self.factor)
         own, weight = self.empty
         if weight > 0:

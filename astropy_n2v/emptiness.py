@@ -18,9 +18,9 @@ REACH = 8
 # It is where the blind mean is below the first everywhere around, and less and less up to the second.
 _FAINT, _BRIGHT = 0.5, 1.0   # in units of the noise
 _SIGMA = 1.5   # pixels; how far neighbours go
-_RADIUS = 8
+_RADIUS = 5
 _LAGS = np.hypot(*np.mgrid[-_RADIUS:_RADIUS + 1, -_RADIUS:_RADIUS + 1])
-_WEIGHTS = gaussian_filter((_LAGS == 0).astype(float), _SIGMA, mode='constant')
+_WEIGHTS = gaussian_filter((_LAGS == 0).astype(float), _SIGMA, mode='constant', radius=_RADIUS)
 _CENTRE = _WEIGHTS[_RADIUS, _RADIUS]
 _OTHERS = np.where(_LAGS == 0, 0, _WEIGHTS)
 # Variance of the light over its covariance between neighbours: the least, the usual and the most.
