@@ -106,7 +106,9 @@ def empty_factor(image, mean, spread, calibration):
     variance = average(lambda part: part.variance)
     own = average(lambda part: (part.mean - offset) ** 2)
     common = average(lambda part: (part.mean - offset) * (part.data - level))
-    light = max(_sharpness(parts) * _at_most(covariance, error, common, variance), common ** 2 / own)
+    # At least what is foreseen of it.
+    least = common ** 2 / max(own, np.finfo(float).tiny)
+    light = max(_sharpness(parts) * _at_most(covariance, error, common, variance), least)
     factor = np.clip((own - 2 * common + light) / variance, _LEAST_FACTOR, 1.0)
     weight = np.interp(light / variance, _EMPTY, (1.0, 0.0))
     return float(factor), float(weight)

@@ -50,6 +50,10 @@ class TestFactor:
         factor, weight = factor_of(data, 0 * truth)
         assert weight > 0.5 and 0.15 < factor < 0.5   # 0.25 is right
 
+    def test_of_nothing_at_all(self):
+        factor, weight = factor_of(sky(0)[1], np.zeros(SHAPE))
+        assert weight == 1 and 0.1 <= factor < 0.4
+
     def test_sky_with_sources_stays_as_it_is(self):
         truth, data = sky(0.1, fwhm=4)
         # A third of the light is foreseen.
