@@ -154,4 +154,5 @@ def _sharpness(parts):
     sources = [np.where(part.share == 0, np.clip(part.mean, 0, 100), 0) for part in parts]
     light = sum(np.sum(values ** 2) for values in sources)
     shared = sum(np.sum(values * _around(values)) for values in sources) / np.sum(_OTHERS)
-    return float(np.clip(light / shared, least, most)) if light > 0 else usual
+    # Of single pixels neighbours share nothing.
+    return max(float(light / max(shared, light / most)), least) if light > 0 else usual

@@ -221,9 +221,10 @@ class Frame:
         result._uncertainty = None
         result.uncertainty = StdDevUncertainty(std)
         # These reserved keywords describe the array.
-        for keyword, extreme in ('DATAMIN', np.nanmin), ('DATAMAX', np.nanmax):
+        for keyword, extreme in ('DATAMIN', np.min), ('DATAMAX', np.max):
             if keyword in result.meta:
-                result.meta[keyword] = float(extreme(mean))
+                # Cards cannot hold other numbers.
+                result.meta[keyword] = float(extreme(mean[np.isfinite(mean)]))
         if cards:
             record(result.meta, cards, history)
         return result

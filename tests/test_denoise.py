@@ -162,6 +162,9 @@ class TestContainers:
         ccd.header.update({'DATAMIN': float(ccd.data.min()), 'DATAMAX': float(ccd.data.max())})
         result = denoise(ccd, tiny_denoiser, noise=NoiseModel(5.0, gain=1.0), hole=1)
         assert result.header['DATAMIN'] == result.data.min() and result.header['DATAMAX'] == result.data.max()
+        ccd.data[3, 4], ccd.data[5, 6] = np.inf, np.nan
+        result = denoise(ccd, tiny_denoiser, noise=NoiseModel(5.0, gain=1.0), hole=1)
+        assert result.header['DATAMAX'] == result.data[np.isfinite(result.data)].max()
 
     @untrained
     def test_what_is_said_of_one_plane_names_it(self, scene, tiny_denoiser):

@@ -294,6 +294,17 @@ def test_cards_that_are_there_several_times():
     assert [header['ANNOTATE', i] for i in range(3)] == ['a', 'b', 'c']
 
 
+def test_cards_of_an_earlier_result_do_not_stay(tmp_path):
+    header = fits.Header({'N2VGRAD': 3.0, 'GAIN': 2.0, 'DATAMAX': 1.0})
+    data = np.random.default_rng(0).normal(100, 5, (64, 64)).astype(np.float32)
+    fits.writeto(tmp_path / 'a.fits', data, header)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        denoise_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', hole=1)
+    after = fits.getheader(tmp_path / 'b.fits')
+    assert 'N2VGRAD' not in after and 'N2VSKY' in after and after['GAIN'] == 2 and after['DATAMAX'] > 50
+
+
 def test_only_new_cards_are_written(mef, tmp_path):
     process_fits(mef, tmp_path / 'out.fits', halve, per_image={'gain': [1.5, 2.5]})
     before, after = (fits.getheader(path, 'SCI', 2) for path in (mef, tmp_path / 'out.fits'))

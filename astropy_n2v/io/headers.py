@@ -119,6 +119,8 @@ def transfer_cards(before, after, header):
     """
     Write to a header the cards that were added or changed between two states of another.
 
+    Others stay, except cards N2V* that are not there any more.
+
     Parameters
     ----------
     before, after : `~astropy.io.fits.Header`
@@ -146,7 +148,11 @@ def transfer_cards(before, after, header):
             if keyword in header and i < header.count(keyword):
                 header[keyword, i] = (card.value, card.comment)
             else:
-                header.append(card, end=True)
+                header.append(card)
+    # What this package said of an earlier result does not hold of a later one.
+    for keyword in dict.fromkeys(before):
+        if keyword.startswith('N2V') and keyword not in after:
+            header.remove(keyword, ignore_missing=True, remove_all=True)
     for keyword in ('HISTORY', 'COMMENT'):
         if keyword in after:
             known = len(before[keyword]) if keyword in before else 0
