@@ -28,12 +28,16 @@ from .noise import (
 )
 from .noise.sources import looks_white
 from .provenance import record
+from .scaling import subsample
 
 __all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_patterns']
 
 _SMALLEST = 8   # pixels
 # A saturation level of the header that masks more than this is none of these data.
 _MAX_SATURATED = 0.5
+# What is so many times as large as the typical value stands for no value. Rounding errors of a convolution may be
+# smaller than its peak by 1e17.
+_MAX_RANGE = 1e20
 
 
 @dataclass
@@ -137,6 +141,7 @@ class Frame:
         self.mask = np.zeros(self.shape, dtype=bool)
         self._add_mask('mask of data', own_mask)
         self._add_mask('mask', mask)
+        self._mask_fill_values()
         self._mask_saturated(satlevel, np.iinfo(values.dtype).max if integer and not wide else None)
         self.deviations = Deviations(uncertainty, self.shape, self.unit)
         self._add_mask('uncertainty', self.deviations.meaningless)
@@ -148,6 +153,23 @@ class Frame:
         if part.shape != self.shape and part.shape not in ((), self.shape[-2:]):
             raise ValueError(f'{name} must have the shape of the data, {self.shape}, got {part.shape}')
         self.mask |= part.astype(bool, copy=False)
+
+    def _mask_fill_values(self):
+        magnitude = np.abs(subsample(self.values))
+        magnitude = magnitude[~subsample(self.mask) & np.isfinite(magnitude) & (magnitude > 0)]
+        if not magnitude.size:
+            return
+        with np.errstate(over='ignore', invalid='ignore'):
+            # No array of magnitudes: few images have any.
+            limit = _MAX_RANGE * float(np.median(magnitude))
+            fill = (self.values > limit) | (self.values < -limit)
+        fill &= np.isfinite(self.values) & ~self.mask
+        if fill.any():
+            example = self.values[fill][0]
+            warnings.warn(f'data has {np.count_nonzero(fill)} values such as {example:g}, more than {_MAX_RANGE:g} '
+                          'times as large as others: they are taken for fill values and do not count',
+                          AstropyUserWarning, stacklevel=4)
+            self.mask |= fill
 
     def _mask_saturated(self, satlevel, largest):
         keyword = None

@@ -356,6 +356,19 @@ class TestMasks:
         np.testing.assert_array_equal(denoise(spoiled, noise=noise, mask=mask)[~mask],
                                       denoise(ccd.data, noise=noise, mask=mask)[~mask])
 
+    @pytest.mark.filterwarnings('ignore:the innovations')
+    @pytest.mark.parametrize('fill, dtype', [(-np.finfo('f8').max, 'f8'), (1e60, '>f8'), (-1.6e38, 'f4')])
+    def test_fill_values_do_not_count(self, ccd, tiny_denoiser, fill, dtype):
+        bad = np.zeros(ccd.shape, dtype=bool)
+        bad[10:14, 20], bad[:, 50] = True, True
+        noise = NoiseModel(15.0)
+        masked = denoise(CCDData(ccd.data, unit='electron', mask=bad), tiny_denoiser, noise=noise, hole=1)
+        frame = CCDData(np.where(bad, fill, ccd.data.astype(float)).astype(dtype), unit='electron')
+        with pytest.warns(AstropyUserWarning, match=f'data has {bad.sum()} values such as .*taken for fill values'):
+            result = denoise(frame, tiny_denoiser, noise=noise, hole=1)
+        np.testing.assert_array_equal(result.data[bad], frame.data[bad])
+        np.testing.assert_allclose(result.data[~bad], masked.data[~bad], rtol=1e-4)
+
     def test_saturation_level_that_single_precision_rounds(self, ccd, tiny_denoiser):
         # The nearest number that float32 has is below it.
         data = np.minimum(ccd.data, np.float32(300.3))
