@@ -19,16 +19,22 @@ def check_integer(name, value, minimum):
     """
     Check that an argument is an integer from some minimum on, or None.
 
+    Returns
+    -------
+    int or None
+        As files can hold it.
+
     Raises
     ------
     ValueError
         If it is not.
     """
     if value is None:
-        return
+        return None
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < minimum:
         kind = {0: 'a non-negative integer', 1: 'a positive integer'}.get(minimum, f'an integer from {minimum} on')
         raise ValueError(f'{name} must be {kind}, got {value!r}')
+    return int(value)
 
 
 def check_number(name, value, accepted, valid):
@@ -46,15 +52,21 @@ def check_number(name, value, accepted, valid):
     valid : callable
         The condition.
 
+    Returns
+    -------
+    float or None
+        As files can hold it.
+
     Raises
     ------
     ValueError
         If it is not.
     """
     if value is None:
-        return
+        return None
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real) or not valid(value):
         raise ValueError(f'{name} must be {accepted}, got {value!r}')
+    return float(value)
 
 
 def check_training_options(options):

@@ -102,6 +102,8 @@ def empty_factor(image, mean, spread, calibration):
     above = [np.where(part.empty, part.data - level, 0) for part in parts]
     covariance = sum(np.sum(values * _around(values)) for values in above) / pairs
     scatter = average(lambda part: (part.data - level) ** 2)
+    if not scatter > 0:   # constant
+        return 1.0, 0.0
     error = scatter * np.sqrt(2 * np.sum(_OTHERS ** 2) / np.sum(_OTHERS) / pairs)
     variance = average(lambda part: part.variance)
     own = average(lambda part: (part.mean - offset) ** 2)

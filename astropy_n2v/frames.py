@@ -5,12 +5,13 @@ Frames: any kind of input taken apart, the noise of its planes found, and result
 
 import copy
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy import units as u
 from astropy.nddata import NDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
+from astropy.utils.masked import Masked
 
 from .config import conf
 from .exceptions import CannotDenoiseError
@@ -124,6 +125,10 @@ class Frame:
         if isinstance(data, NDData):
             values, self.unit, uncertainty, own_mask = data.data, data.unit, data.uncertainty, data.mask
             self.header = data.meta
+        elif isinstance(data, Masked):
+            values, own_mask = data.unmasked, data.mask
+            if isinstance(values, u.Quantity):
+                values, self.unit = values.value, values.unit
         elif isinstance(data, u.Quantity):
             values, self.unit = data.value, data.unit
         elif isinstance(data, np.ma.MaskedArray):
@@ -216,6 +221,9 @@ class Frame:
 
     def parameter(self, name, value, index):
         """A parameter of the noise, one for all planes or of the shape of the data, for one plane."""
+        if isinstance(value, NoiseModel):
+            return replace(value, **{part: self.parameter(part, getattr(value, part), index)
+                                     for part in ('sigma', 'gain', 'zero_point')})
         if value is None or np.ndim(value) <= 2:
             return value
         try:
@@ -231,7 +239,9 @@ class Frame:
         if isinstance(data, np.ma.MaskedArray):
             return np.ma.MaskedArray(mean, mask=np.array(data.mask), fill_value=data.fill_value)
         if isinstance(data, u.Quantity):
-            return u.Quantity(mean, data.unit, dtype=mean.dtype, copy=False)
+            mean = u.Quantity(mean, data.unit, dtype=mean.dtype, copy=False)
+        if isinstance(data, Masked):
+            return Masked(mean, mask=np.array(data.mask))
         if not isinstance(data, NDData):
             return mean
         result = copy.copy(data)
@@ -247,8 +257,7 @@ class Frame:
             if keyword in result.meta:
                 # Cards cannot hold other numbers.
                 result.meta[keyword] = float(extreme(mean[np.isfinite(mean)]))
-        if cards:
-            record(result.meta, cards, history)
+        record(result.meta, cards, history)
         return result
 
 
@@ -298,7 +307,8 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
             if bad.all():
                 raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
             found = resolve_noise(
-                values, bad, noise=noise, gain=frame.parameter('gain', gain, i), unit=frame.unit,
+                values, bad, noise=frame.parameter('noise', noise, i), gain=frame.parameter('gain', gain, i),
+                unit=frame.unit,
                 readnoise=frame.parameter('readnoise', readnoise, i), deviation=frame.deviations.plane(i),
                 header=frame.header)
         except CannotDenoiseError as error:
@@ -363,7 +373,11 @@ def warn_of_patterns(planes, name=''):
         warnings.warn(f'{name}the pixels of 2x2 blocks differ in level by {contrast:.1f} times the noise, as in a raw '
                       'mosaic of colour filters, or where read-outs alternate: this will be taken for structure. '
                       'Denoise each kind of pixel by itself, such as image[::2, ::2]', AstropyUserWarning, stacklevel=3)
-    for what, share in zip(('rows', 'columns'), stripe_fraction(plane.values, plane.mask)):
+    try:
+        shares = stripe_fraction(plane.values, plane.mask)
+    except CannotDenoiseError:   # constant; what its noise is was given
+        return
+    for what, share in zip(('rows', 'columns'), shares):
         if share:
             warnings.warn(f'{name}whole {what} share {100 * share:.1f} % of the variance of the noise: such stripes '
                           f'are longer than any hole and will be taken for structure. Subtract them before, for '

@@ -23,13 +23,15 @@ def record(meta, cards, history):
     ----------
     meta : `~astropy.io.fits.Header` or dict
         Is changed.
-    cards : dict
-        Value and comment for each keyword.
-    history : list of str
+    cards : dict or None
+        Value and comment for each keyword; without any, those of an earlier result go all the same.
+    history : list of str or None
         Lines of history.
     """
     for keyword in [name for name in meta if str(name).startswith('N2V')]:
         del meta[keyword]   # of an earlier result
+    if not cards:
+        return
     if hasattr(meta, 'add_history'):
         for keyword, (value, comment) in cards.items():
             meta[keyword] = (value, comment)

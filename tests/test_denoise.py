@@ -8,16 +8,18 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, InverseVariance, NDData, NDDataRef, StdDevUncertainty, VarianceUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
+from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from conftest import make_tiny_denoiser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropy_n2v import CannotDenoiseError, NoiseModel, denoise, train
+from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
 
 
 # Models that are hardly trained disagree with the image, and rightly say so.
@@ -595,3 +597,59 @@ def test_dark_readings_of_a_real_camera(data_path):
 
     assert np.median(np.abs(excess(result))) < 0.3
     assert np.median(excess(denoise(frame, hole=1, negative_sources=True))) < -4
+
+
+class TestConstantPlanes:
+    @pytest.mark.parametrize('options', [{'noise': NoiseModel(5.0)}, {'gain': 1.0, 'readnoise': 5.0}])
+    @pytest.mark.parametrize('constant', ['all', 'first plane', 'one pixel'])
+    def test_noise_that_is_given_needs_no_estimate(self, ccd, tiny_denoiser, options, constant):
+        data, mask = np.full((64, 64), 100.0, dtype='f4'), None
+        if constant == 'first plane':
+            data = np.stack([data, np.asarray(ccd.data[:64, :64])])
+        elif constant == 'one pixel':
+            mask = np.ones(data.shape, dtype=bool)
+            mask[30, 30] = False
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', AstropyUserWarning)
+            result = denoise(data, tiny_denoiser, mask=mask, hole=1, **options)
+        assert result.shape == data.shape and np.isfinite(result).all()
+
+
+def test_noise_model_of_each_plane(ccd, tiny_denoiser):
+    cube = np.stack([ccd.data, ccd.data]).astype('f4')
+    noise = NoiseModel(np.array([15.0, 30.0])[:, None, None], gain=np.array([1.0, 2.0])[:, None, None])
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', AstropyUserWarning)
+        result = denoise(cube, tiny_denoiser, noise=noise, hole=1)
+        apart = [denoise(cube[i], tiny_denoiser, noise=NoiseModel(15.0 * (i + 1), gain=i + 1.0), hole=1)
+                 for i in range(2)]
+    np.testing.assert_array_equal(result, apart)
+
+
+@untrained
+@pytest.mark.parametrize('unit', [u.electron, None])
+def test_masked_of_astropy(ccd, tiny_denoiser, unit):
+    mask = np.zeros(ccd.shape, dtype=bool)
+    mask[20:24, 30] = True
+    spoiled = np.where(mask, np.float32(1e6), ccd.data)
+    noise = NoiseModel(15.0)
+    masked = Masked(spoiled if unit is None else spoiled * unit, mask=mask)
+    result = denoise(masked, tiny_denoiser, noise=noise, hole=1)
+    assert isinstance(result, Masked) and getattr(result, 'unit', None) == unit
+    np.testing.assert_array_equal(result.mask, mask)
+    plain = denoise(spoiled, tiny_denoiser, noise=noise, hole=1, mask=mask)
+    np.testing.assert_array_equal(result.unmasked.value if unit else result.unmasked, plain)
+
+
+def test_no_keyword_and_none_of_an_earlier_result(ccd, tiny_denoiser):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', AstropyUserWarning)
+        first = denoise(ccd, tiny_denoiser, noise=NoiseModel(15.0), hole=1)
+        second = denoise(first, tiny_denoiser, noise=NoiseModel(15.0), hole=1, add_keyword=False)
+    assert 'N2VSIGMA' in first.header and not [name for name in second.header if name.startswith('N2V')]
+
+
+def test_random_numbers_of_others_stay(ccd):
+    before = torch.get_rng_state()
+    Denoiser.load('default')
+    assert torch.equal(before, torch.get_rng_state())

@@ -136,7 +136,8 @@ def test_companion_of_another_shape_is_none():
     (None, 'adu'), ('', 'adu'), ('ADU', 'adu'), ('DN', 'adu'), ('counts/s', 'ct / s'), ('COUNTS', 'ct'),
     ('e-', 'electron'), ('e-/s', 'electron / s'), ('ELECTRONS', 'electron'), ('electrons/s', 'electron / s'),
     ('ADU/s', 'adu / s'), ('Jy/Beam', 'Jy / beam'), ('mJy', 'mJy'), ('MJy/sr', 'MJy / sr'), ('nanomaggy', 'nmgy'),
-    ('1e-19 erg / (s cm2)', '1e-19 erg / (s cm2)'), ('UNITLESS', ''), ('K (Tmb)', ''), ('mag(AB)', ''),
+    ('1e-19 erg / (s cm2)', '1e-19 erg / (s cm2)'), ('UNITLESS', ''), ('K (Tmb)', ''),
+    ('mag(AB)', 'mag'), ('ABmag', 'mag'), ('mag(ct/s)', 'mag'), ('STMAG', 'mag'), ('dex(K)', 'dex'),
     ('anything else', '')])
 def test_parse_unit(text, unit):
     assert parse_unit(text) == u.Unit(unit)
@@ -305,6 +306,27 @@ def test_cards_of_an_earlier_result_do_not_stay(tmp_path):
     assert 'N2VGRAD' not in after and 'N2VSKY' in after and after['GAIN'] == 2 and after['DATAMAX'] > 50
 
 
+@pytest.mark.parametrize('card', ['TIMEX   = 12:30:00', 'GAIN    = 1,9'])
+def test_card_that_is_none_stays(tmp_path, card):
+    fits.writeto(tmp_path / 'a.fits', image(), fits.Header({'OTHER': 1}))
+    raw = (tmp_path / 'a.fits').read_bytes()
+    (tmp_path / 'a.fits').write_bytes(raw.replace(b'OTHER   =                    1', card.encode().ljust(30)))
+    process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', halve)
+    # As text, which astropy makes of it.
+    assert fits.getheader(tmp_path / 'b.fits')[card[:8].strip()] == card[10:]
+    np.testing.assert_array_equal(fits.getdata(tmp_path / 'b.fits'), image() / 2)
+
+
+def test_gain_that_cannot_be_read(tmp_path):
+    data = np.random.default_rng(0).normal(100, 5, (64, 64)).astype(np.float32)
+    fits.writeto(tmp_path / 'a.fits', data, fits.Header({'GAIN': 19.0}))
+    raw = (tmp_path / 'a.fits').read_bytes()
+    (tmp_path / 'a.fits').write_bytes(raw.replace(b'GAIN    =                 19.0', b'GAIN    = 1,9                 '))
+    denoise_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', hole=1)
+    header = fits.getheader(tmp_path / 'b.fits')
+    assert header['GAIN'] == '1,9' and header['N2VNSRC'] in ('image', 'measured')
+
+
 def test_only_new_cards_are_written(mef, tmp_path):
     process_fits(mef, tmp_path / 'out.fits', halve, per_image={'gain': [1.5, 2.5]})
     before, after = (fits.getheader(path, 'SCI', 2) for path in (mef, tmp_path / 'out.fits'))
@@ -326,14 +348,34 @@ def test_chosen_extension_only(mef, tmp_path):
     assert [i for i in range(len(before)) if before[i] != after[i]] == [4]
 
 
-def test_existing_uncert_stays(tmp_path):
+def test_uncertainty_of_the_input_is_not_that_of_the_result(tmp_path):
     path, output = tmp_path / 'a.fits', tmp_path / 'b.fits'
-    CCDData(image(), unit='adu', uncertainty=StdDevUncertainty(image() + 1)).write(path)
+    mask = np.zeros(image().shape, dtype=bool)
+    mask[3, 4] = True
+    CCDData(image(), unit='adu', mask=mask, uncertainty=VarianceUncertainty(image() + 1)).write(path)
     process_fits(path, output, halve)
     assert raw_hdus(output)[1] == raw_hdus(path)[1]
+    for read in CCDData.read, lambda path: read_fits_images(path)[0]:
+        ccd = read(output)
+        assert isinstance(ccd.uncertainty, StdDevUncertainty)
+        np.testing.assert_array_equal(ccd.uncertainty.array, 1)
     with fits.open(output) as hdus:
-        assert [(hdu.name, hdu.ver) for hdu in hdus[1:]] == [('UNCERT', 1), ('UNCERT', 2)]
-        assert 'UNCERT,1 is that of the data before denoising' in str(hdus[0].header['HISTORY'])
+        assert [(hdu.name, hdu.ver) for hdu in hdus[1:]] == [('MASK', 1), ('UNCERT', 1), ('UNCERT_IN', 1)]
+        np.testing.assert_array_equal(hdus['UNCERT_IN'].data, image() + 1)
+        assert hdus['UNCERT_IN'].header['UTYPE'] == 'VarianceUncertainty'
+        assert 'UNCERT_IN,1 is that of the data before denoising' in str(hdus[0].header['HISTORY'])
+
+
+@pytest.mark.parametrize('before', [True, False])
+def test_uncertainty_is_not_taken_for_that_of_another_image(tmp_path, before):
+    names = [('SCI', 1), ('SCI', 2)]
+    names.insert(0 if before else 1, ('UNCERT', 1))
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(image() + i, name=name, ver=ver)
+                                       for i, (name, ver) in enumerate(names))]).writeto(tmp_path / 'a.fits')
+    process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', lambda ccd: CCDData(
+        ccd, uncertainty=StdDevUncertainty(np.full(ccd.shape, ccd.data[0, 0]))))
+    second = read_fits_images(tmp_path / 'b.fits')[1]
+    np.testing.assert_array_equal(second.uncertainty.array, second.data[0, 0])
 
 
 def test_ccddata_reads_the_result(tmp_path):
@@ -690,7 +732,9 @@ def test_real_files(data_path, tmp_path, name):
     one.write_bytes(plain_bytes(path))
     two.write_bytes(plain_bytes(output))
     before, after = raw_hdus(one), raw_hdus(two)
-    assert [i for i in range(len(before)) if before[i] != after[i]] == REAL[name]
+    with fits.open(one) as hdus:
+        replaced = [i for i, hdu in enumerate(hdus) if i in REAL[name] or hdu.name == 'UNCERT']
+    assert [i for i in range(len(before)) if before[i] != after[i]] == replaced
     assert len(after) == len(before) + len(REAL[name])
     with warnings.catch_warnings():
         # CHECKSUM must hold for what was written; those of other HDUs are as they were.

@@ -138,15 +138,36 @@ def test_gain_of_small_spreads(spread, ratio):
     torch.testing.assert_close(gradients[1][:, 1:], ratio * gradients[0][:, 1:])
 
 
-def test_likelihood_ignores_pixels_of_no_weight():
+def test_focus_follows_the_error_of_the_posterior():
+    """The gradient by the mean is half that of the logarithm of the posterior's error in units of the noise."""
+    torch.manual_seed(2)
+    photons, sky, error = 3.0, torch.tensor([0.0, 40.0]).view(2, 1, 1, 1), torch.tensor([0.5, 2.0]).view(2, 1, 1, 1)
+    # The noise that the prediction makes expected, and as wrong as it says.
+    noise = 1 + expected_photon_variance(sky + error, error, photons, torch.tensor(0.0))
+    z = sky + noise.sqrt() * torch.randn(2, 1, 500, 500)
+    mean = (sky + error).requires_grad_()
+    a = torch.asinh(mean).expand(z.shape)
+    output = torch.cat([a, (error.log() - torch.log(torch.cosh(a))).detach()], dim=1)
+    parameters = [torch.tensor(value) for value in (1.0, photons, 0.0)]
+    negative_log_likelihood(output, z, torch.ones_like(z), *parameters, focus=True)[0].backward()
+    share = error ** 2 / (error ** 2 + noise)
+    offset = error.clone().requires_grad_()
+    variance = ((1 - share) ** 2 * offset ** 2 + share ** 2 * noise) / noise
+    # Each of the two images counts for half.
+    (0.25 * torch.log(variance + 3e-3).sum()).backward()
+    torch.testing.assert_close(mean.grad, offset.grad, rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize('focus', [False, True])
+def test_likelihood_ignores_pixels_of_no_weight(focus):
     output = torch.randn(1, 2, 8, 8, requires_grad=True)
     z = torch.randn(1, 1, 8, 8)
     weight = torch.ones_like(z)
     weight[..., 3, 3] = 0
     noise = [torch.tensor(value) for value in (1.0, 0.1, -2.0)]
-    first = negative_log_likelihood(output, z, weight, *noise)[0]
+    first = negative_log_likelihood(output, z, weight, *noise, focus=focus)[0]
     z[..., 3, 3] = torch.nan
-    second = negative_log_likelihood(output, z, weight, *noise)[0]
+    second = negative_log_likelihood(output, z, weight, *noise, focus=focus)[0]
     assert first == second
     second.backward()
     assert torch.isfinite(output.grad).all()

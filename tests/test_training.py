@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,32 @@ def test_checkpoint_resumes_to_the_same_weights(tmp_path):
     assert not (tmp_path / 'state.part').exists()
 
 
+def test_checkpoint_of_few_steps_and_numpy_options(frame, tmp_path):
+    path, options = tmp_path / 'state', {**OPTIONS, 'learning_rate': np.float32(1e-3), 'held_out': np.float64(0.1),
+                                         'patience': None, 'network_options': {**TINY, 'widths': np.array([6, 8])}}
+    first = train(frame, seed=np.int64(3), checkpoint=path, **{**options, 'max_steps': np.int64(4)})
+    assert path.exists()
+    resumed = train(frame, seed=3, checkpoint=path, **options)
+    assert first.metadata['steps'] == 4 and resumed.metadata['steps'] == 10
+    first.save(tmp_path / 'm.safetensors')
+    assert Denoiser.load(tmp_path / 'm.safetensors').sha256 == first.sha256
+
+
+def test_checkpoint_in_no_directory_is_an_error_at_once(frame, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, '_train_step', lambda *arguments: pytest.fail('trained'))
+    with pytest.raises(FileNotFoundError, match='checkpoint must be in a directory that exists, got .*nowhere'):
+        train(frame, checkpoint=tmp_path / 'nowhere' / 'state', **OPTIONS)
+
+
+def test_same_seed_gives_the_same_weights_in_threads(frame):
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(train, frame, seed=5, **{**OPTIONS, 'max_steps': 2}) for _ in range(3)]
+        found = [job.result().network.state_dict() for job in jobs]
+    alone = train(frame, seed=5, **{**OPTIONS, 'max_steps': 2}).network.state_dict()
+    for state in found:   # torch adds up gradients in another order
+        torch.testing.assert_close(state, alone, rtol=1e-3, atol=1e-4)
+
+
 def test_damaged_checkpoint_is_an_error(frame, scene, tmp_path):
     (tmp_path / 'state').write_bytes(b'nonsense')
     with pytest.raises(ValueError, match='cannot be resumed from'):
@@ -265,8 +292,9 @@ def test_recipe_trains_from_nothing_and_from_weights(hole, tmp_path, monkeypatch
     first = Denoiser.load(output)
     assert first.hole == (hole, hole)
     assert first.metadata['steps'] == 2
-    recipe.main([str(output), '--steps', '3', '--init', str(output), *options])
-    assert Denoiser.load(output).metadata['steps'] == 3
+    second = tmp_path / 'second.safetensors'
+    recipe.main([str(second), '--steps', '3', '--init', str(output), *options])
+    assert Denoiser.load(second).metadata['steps'] == 3
 
 
 class TestRepeat:

@@ -6,15 +6,20 @@ Validation of denoisers: known faults are found, what the inputs do not allow is
 import json
 import re
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import Table, vstack
 from astropy.wcs import WCS
+from click.testing import CliRunner
 from faults import FAULTS, NOISE, PSF, SIGMA, SKY, Lab, star_flux, star_table
+from photutils.psf import CircularGaussianPRF, ImagePSF
 from scipy.ndimage import gaussian_filter
 
+from astropy_n2v.cli import main
 from astropy_n2v.simulate import make_psf
 from astropy_n2v.validation import Report, render_sources, validate
 from astropy_n2v.validation.checks import LIMITS, make_checks
@@ -253,6 +258,46 @@ def test_frame_that_fails_does_not_stop_the_others(small, tmp_path, caplog):
         validate(tmp_path / 'missing.fits', small.ideal, **QUICK)
 
 
+def test_denoiser_that_fails_does_not_stop_the_other_frames(small):
+    def denoise(ccd):
+        if ccd.meta['FRAME'] == 0:
+            raise RuntimeError('out of memory')
+        return ccd.copy()
+    report = validate(small.frames, denoise, **QUICK)
+    assert [frame['status'] for frame in report.meta['frames']] == ['failed', 'done']
+    assert 'out of memory' in report.meta['frames'][0]['error']
+
+
+def test_images_of_one_file_have_each_its_truth(small, tmp_path):
+    images = small.frames[0].data[:120], small.frames[0].data[120:]
+    truths = small.truths[0][:120], small.truths[0][120:]
+
+    def write(name, parts):
+        header = fits.Header({'BUNIT': 'electron'})
+        fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(part, header, name='SCI', ver=i + 1)
+                                           for i, part in enumerate(parts))]).writeto(tmp_path / name)
+        return tmp_path / name
+    frame, truth, three = write('a.fits', images), write('t.fits', truths), write('three.fits', [*truths, truths[0]])
+
+    def nothing(ccd):
+        return ccd.copy()
+    options = {**QUICK, 'psf': 3.0}
+    report = validate(frame, nothing, truth=truth, **options)
+    apart = validate([small.frames[0][:120], small.frames[0][120:]], nothing, truth=list(truths), **options)
+    assert report['noise_reduction'].value == pytest.approx(apart['noise_reduction'].value)
+    with pytest.raises(ValueError, match='truth must have one science image, or as many as the frame, 2, got 3 in .*'):
+        validate(frame, nothing, truth=three, **options)
+    runner = CliRunner()
+    command = ['validate', str(frame), '--model', 'default', '--psf', '3', '--report', str(tmp_path / 'report')]
+    result = runner.invoke(main, [*command, '--truth', str(truth)])
+    assert result.exit_code == 0, result.output
+    kept = Report.read(tmp_path / 'report')
+    assert [frame['status'] for frame in kept.meta['frames']] == ['done', 'done']
+    assert kept['noise_reduction'].value > 3
+    result = runner.invoke(main, [*command, '--truth', str(three), '--overwrite'])
+    assert result.exit_code == 1 and 'truth must have one science image' in result.output, result.output
+
+
 def test_files_as_frames_and_truth(small, tmp_path):
     CCDData(small.frames[0].data, unit='electron').write(tmp_path / 'a.fits')
     CCDData(small.truths[0], unit='electron').write(tmp_path / 't.fits')
@@ -443,6 +488,54 @@ def test_fingerprint_follows_what_it_is_of(small):
     assert len({base, *others}) == 5
     functions = [lambda x: x + 1, lambda x: x + 2, lambda x: x * 2]
     assert len({fingerprint(function) for function in functions}) == 3
+
+
+def _blur(ccd, sigma=1.0):
+    return gaussian_filter(ccd, sigma)
+
+
+def _blur_by(sigma, name=None):
+    return lambda ccd: gaussian_filter(ccd, sigma)
+
+
+class _Unpicklable:
+    def __init__(self, value):
+        self.value, self.function = value, lambda: value
+
+
+@pytest.mark.parametrize('make', [
+    _blur_by, lambda value: partial(_blur, sigma=value), lambda value: CircularGaussianPRF(fwhm=value),
+    lambda value: ImagePSF(np.full((5, 5), value)),
+    lambda value: Counting(value).__call__, lambda value: np.ma.masked_less(np.arange(5.0), value),
+    lambda value: Table({'x': np.ma.masked_less(np.arange(5.0), value)}), lambda value: [partial(_blur, value)],
+    lambda value: (lambda ccd: [gaussian_filter, np.median][int(value) - 2](ccd)), Counting,
+    lambda value: np.array([None, value], dtype=object)])
+def test_fingerprint_follows_what_is_in_a_denoiser(make):
+    assert fingerprint(make(2.0)) != fingerprint(make(3.0))
+    assert fingerprint(make(2.0)) == fingerprint(make(2.0))
+
+
+def test_fingerprint_of_names_and_of_what_cannot_be_known():
+    assert fingerprint(lambda ccd: np.mean(ccd)) != fingerprint(lambda ccd: np.median(ccd))
+    unknown = _Unpicklable(1.0)
+    assert fingerprint(unknown) != fingerprint(unknown)
+
+    def recursive(n):
+        return n and recursive(n - 1)
+    assert fingerprint(recursive) == fingerprint(recursive)
+
+
+def test_results_of_another_denoiser_are_not_taken(small, tmp_path, no_figures):
+    for sigma in 0.5, 2.0:
+        def blur(ccd, sigma=sigma):
+            return CCDData(gaussian_filter(ccd.data, sigma), unit=ccd.unit)
+        report = validate(small.frames[0], blur, report_dir=tmp_path, overwrite=True, **QUICK)
+        assert not report.meta['frames'][0]['resumed']
+
+
+def test_few_sources_have_no_correlation(small):
+    report = validate(small.frames[0], small.ideal, catalog=Table({'x': [30.0], 'y': [30.0]}), **QUICK)
+    assert 'flux_correlation' not in report.tables
 
 
 def test_store_of_nothing():

@@ -5,7 +5,7 @@
 
 import click
 
-from .common import HoleType, Reporter, expand_files, given, one_or_list, parse_bits, verbosity_options
+from .common import HoleType, Reporter, expand_files, given, parse_bits, verbosity_options
 
 __all__ = ['command']
 
@@ -90,17 +90,26 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
     from ..batch import describe_error
     from ..io import read_fits_images
     from ..validation import validate
+    from ..validation.prepare import read_image
     ignore_bits = parse_bits(ignore_bits)
     files = expand_files(files)
     with Reporter.of(ctx) as report:
-        frames, names, parents, bad = [], [], [], []
-        for i, file in enumerate(files):
+        others = list(reference) == ['others']
+        truths, references = (_one_each('--truth', truth, len(files)),
+                              _one_each('--reference', () if others else reference, len(files)))
+        frames, names, bad = [], [], []
+        guides = {'truth': [], 'reference': []}
+        for file, paths in zip(files, zip(truths, references)):
             report.begin(file)
             try:
                 images = read_fits_images(file, list(ext) or None, ignore_bits=ignore_bits)
+                # With only one image, validate() reports a guide that cannot be read.
+                found = [[path if len(images) == 1 and not ext else read_image(name, path, i, len(images), list(ext))
+                          for i in range(len(images))] for name, path in zip(guides, paths)]
+                for name, more in zip(guides, found):
+                    guides[name] += more
                 frames += images
                 names += [f'{file}[{n + 1}]' if len(images) > 1 else file for n in range(len(images))]
-                parents += [i] * len(images)
             except (OSError, ValueError, TypeError) as error:
                 bad.append(file)
                 report.error(f'{file}: error: {describe_error(error, file)}')
@@ -111,11 +120,10 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
             denoiser, name = _make_denoiser(model, **given(gain=gain, readnoise=readnoise, satlevel=satlevel,
                                                            hole=hole, strength=strength, device=device, seed=seed,
                                                            negative_sources=negative_sources))
-            others = list(reference) == ['others']
             result = validate(
                 frames, denoiser, names=names, denoiser_name=name, report_dir=report_dir, overwrite=overwrite,
-                truth=_of_parents('--truth', truth, parents, len(files)),
-                reference='others' if others else _of_parents('--reference', reference, parents, len(files)),
+                truth=guides['truth'] if truth else None,
+                reference='others' if others else guides['reference'] if reference else None,
                 psf=_read_psf(psf), gain=gain, readnoise=readnoise, seed=seed, progress_bar=report.progress_bar,
                 **given(thresholds=thresholds or None, **options))
         except (OSError, ValueError, TypeError) as error:
@@ -147,13 +155,13 @@ def _read_psf(text):
     return width
 
 
-def _of_parents(option, values, parents, n):
-    """One file, or that of each frame, from one for each of the files of the command line."""
+def _one_each(option, values, n):
+    """A file for each of the n files of the command line, from none, one or n."""
     if len(values) < 2:
-        return one_or_list(values)
+        return [*values, None][:1] * n
     if len(values) != n:
         raise click.UsageError(f'{option} must be given once, or once for each of the {n} files, got {len(values)}')
-    return [values[i] for i in parents]
+    return values
 
 
 def _make_denoiser(model, **options):

@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import os
+import secrets
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,7 +150,8 @@ def replacing(path, *, overwrite=False, inputs=()):
         if _same_file(path, other):
             raise ValueError(f'output would overwrite its input {os.fspath(other)}: choose another directory or suffix')
     _refuse_existing(path, overwrite)
-    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
+    # Random: of two writers of one file, and of one that was killed, each has its own.
+    temporary = path.with_name(f'.{path.stem}.{secrets.token_hex(4)}.part{path.suffix}')
     try:
         # Not tempfile.mkstemp: its files are readable by their owner alone, and stay so.
         open(temporary, 'xb').close()

@@ -63,6 +63,9 @@ def parse_unit(text):
         return u.adu
     if text.lower() in ('unitless', 'none', 'dimensionless', 'n/a'):
         return u.dimensionless_unscaled
+    if re.match(r'(AB|ST|Vega)?mag\b', text, re.IGNORECASE):
+        # Magnitudes are no measure that adds up, of whatever zero point.
+        return u.mag
     spelled = text
     for pattern, meaning in _SPELLINGS:
         spelled = pattern.sub(meaning, spelled)
@@ -73,9 +76,9 @@ def parse_unit(text):
                 unit = u.Unit(candidate)
         except (ValueError, TypeError):
             continue
-        # Magnitudes are no measure that adds up.
-        if isinstance(unit, u.UnitBase):
-            return unit
+        if isinstance(unit, u.function.FunctionUnitBase):
+            return unit.function_unit
+        return unit
     return u.dimensionless_unscaled
 
 
@@ -115,6 +118,13 @@ def merge_headers(own, primary=None):
     return merged
 
 
+def _same(first, second):
+    try:
+        return first.value == second.value
+    except fits.VerifyError:   # of a card that is none: it stays as it is
+        return first.image == second.image
+
+
 def transfer_cards(before, after, header):
     """
     Write to a header the cards that were added or changed between two states of another.
@@ -143,7 +153,7 @@ def transfer_cards(before, after, header):
         # A keyword may be there several times.
         old, new = ([card for card in cards.cards if card.keyword == keyword] for cards in (before, after))
         for i, card in enumerate(new):
-            if i < len(old) and old[i].value == card.value:
+            if i < len(old) and _same(old[i], card):
                 continue
             if keyword in header and i < header.count(keyword):
                 header[keyword, i] = (card.value, card.comment)

@@ -18,7 +18,7 @@ from .headers import transfer_cards
 from .reading import read_image
 from .select import companions, hdu_label, science_hdus
 from .source import FitsSource
-from .writing import Appended, encode, make_hdu, open_output
+from .writing import Extensions, encode, make_hdu, open_output
 
 __all__ = ['FitsResult', 'process_fits']
 
@@ -76,7 +76,7 @@ def _naming(label):
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def _replace(source, index, result, extras, before, out, appended, provenance):
+def _replace(source, index, result, extras, before, out, extensions, provenance):
     """Write an HDU with new data, and queue its deviation and what else there is."""
     science = source.hdus[index]
     header = source.headers[index]
@@ -91,17 +91,22 @@ def _replace(source, index, result, extras, before, out, appended, provenance):
     label = hdu_label(science, index)
     if result.uncertainty is not None:
         std = result.uncertainty.represent_as(StdDevUncertainty)
-        ver = appended.add('UNCERT', std.array, science, unit=before.get('BUNIT'), utype='StdDevUncertainty',
-                           comment=f'Standard deviation of HDU {label}, from astropy_n2v')
+        stale = companions(source.hdus, index)[0]
+        old = None if stale is None else source.hdus[stale]
+        # Who reads the result would take it for that of the result. If it comes first, it has been written.
+        instead = stale if old is not None and old.name == 'UNCERT' and stale > index else None
+        name = '' if old is None else old.name if instead is None else 'UNCERT_IN'
+        ver = extensions.add('UNCERT', std.array, science, unit=before.get('BUNIT'), utype='StdDevUncertainty',
+                             comment=f'Standard deviation of HDU {label}, from astropy_n2v', instead_of=instead)
+        if instead is not None:
+            extensions.rename(old, name)
         if provenance:
             header.add_history(f'astropy_n2v: standard deviation of the result is in UNCERT,{ver}')
-            stale = companions(source.hdus, index)[0]
-            if stale is not None:
-                hdu = source.hdus[stale]
-                header.add_history(f'astropy_n2v: {hdu.name},{hdu.ver} is that of the data before denoising')
+            if old is not None:
+                header.add_history(f'astropy_n2v: {name},{old.ver} is that of the data before denoising')
     for name, (array, has_unit, comment) in extras.items():
-        appended.add(name, array, science, unit=before.get('BUNIT') if has_unit else None,
-                     comment=f'{comment}, of HDU {label}, from astropy_n2v')
+        extensions.add(name, array, science, unit=before.get('BUNIT') if has_unit else None,
+                       comment=f'{comment}, of HDU {label}, from astropy_n2v')
     out.write(encode(make_hdu(result.data, header, science), checksum))
 
 
@@ -153,8 +158,9 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
     Of the images only data and the cards that ``function`` added or changed are written; BZERO,
     BSCALE and BLANK go, and CHECKSUM is updated if there was one. Compressed images
     are written without loss. All other HDUs are copied byte by byte. The uncertainty is
-    appended as an UNCERT extension of the same EXTVER, or if there is one already, of the next
-    free version.
+    appended as an UNCERT extension of the same EXTVER. If there is one already that belongs to the
+    image, it takes its place, and the old one is appended as UNCERT_IN; if there is another, it gets
+    a version that no HDU has.
 
     Examples
     --------
@@ -179,10 +185,11 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
         keywords = dict(zip(chosen, _per_image(per_image or {}, chosen)))
         # Before the data are read, which takes the scaling out of a header.
         source.headers = {i: source.hdus[i].header.copy() for i in chosen}
-        with open_output(temporary, output) as out, Appended(source.hdus, output.parent) as appended:
+        with open_output(temporary, output) as out, Extensions(source.hdus, output.parent) as extensions:
             for i, hdu in enumerate(source.hdus):
                 if i not in chosen:
-                    source.copy(i, out)
+                    if not extensions.replace(i, out):
+                        source.copy(i, out)
                     continue
                 label = hdu_label(hdu, i)
                 ccd = read_image(source, i, ignore_bits, mask=mask)
@@ -200,8 +207,8 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
                 finally:
                     del ccd
                 result, extras = result if isinstance(result, tuple) else (result, {})
-                _replace(source, i, result, extras, before, out, appended, provenance)
+                _replace(source, i, result, extras, before, out, extensions, provenance)
                 denoised.append(label)
                 del result, extras
-            appended.copy(out)
+            extensions.copy(out)
     return FitsResult(output, denoised, unchanged)

@@ -30,6 +30,8 @@ _UNCERTAINTIES = {'std': StdDevUncertainty, 'var': VarianceUncertainty, 'ivar': 
 def read_mask(hdu, ignore_bits):
     """True where a quality plane says that pixels are bad."""
     flags = np.asarray(hdu.data)
+    if flags.dtype.kind == 'f' and ignore_bits and (np.isfinite(flags) & (flags == np.trunc(flags))).all():
+        flags = flags.astype(np.int64)   # flags that something has made floating-point numbers of
     if flags.dtype.kind not in 'iu':
         return flags.astype(bool)
     if flags.dtype.kind == 'i' and flags.dtype.byteorder == '>':

@@ -39,9 +39,9 @@ def make_hdu(data, header, like):
     return fits.ImageHDU(data, header)
 
 
-class Appended:
+class Extensions:
     """
-    Extensions to be appended to a file, kept on disk until all others have been written.
+    Extensions to be written to a file later than they are made, kept on disk until then.
 
     Parameters
     ----------
@@ -53,19 +53,29 @@ class Appended:
 
     def __init__(self, hdus, directory):
         self.taken = {(hdu.name.upper(), hdu.ver) for hdu in hdus}
+        self.versions = {hdu.ver for hdu in hdus}
+        self.directory = directory
         self.file = tempfile.TemporaryFile(dir=directory)
+        self.replacements = {}
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        self.file.close()
+        for file in (self.file, *self.replacements.values()):
+            file.close()
 
-    def add(self, name, array, science, *, unit=None, utype=None, comment=''):
-        """Add an array that belongs to an image; return the version of its extension."""
+    def add(self, name, array, science, *, unit=None, utype=None, comment='', instead_of=None):
+        """
+        Add an array that belongs to an image; return the version of its extension.
+
+        It is appended, or comes to where there was the HDU with the number ``instead_of``.
+        """
         ver = science.ver
-        if (name, ver) in self.taken:
-            ver = max(other for used, other in self.taken if used == name) + 1
+        if (name, ver) in self.taken and instead_of is None:
+            # Not that of another image either, to which it would seem to belong.
+            ver = max(self.versions) + 1
+            self.versions.add(ver)
         self.taken.add((name, ver))
         header = fits.Header()
         header['EXTNAME'] = (name, 'extension name')
@@ -76,13 +86,39 @@ class Appended:
             header['UTYPE'] = (utype, 'type of the uncertainty')
         header.add_comment(comment)
         like = science if isinstance(science, fits.CompImageHDU) else None
-        self.file.write(encode(make_hdu(array, header, like), checksum=False))
+        content = encode(make_hdu(array, header, like), checksum=False)
+        if instead_of is None:
+            self.file.write(content)
+        else:
+            self.replacements[instead_of] = tempfile.TemporaryFile(dir=self.directory)
+            self.replacements[instead_of].write(content)
         return ver
 
+    def rename(self, hdu, name):
+        """Add an HDU of the file under another name."""
+        header = hdu.header.copy()
+        header['EXTNAME'] = name
+        for keyword in 'CHECKSUM', 'DATASUM':
+            header.remove(keyword, ignore_missing=True)
+        self.file.write(encode(make_hdu(hdu.data, header, hdu), checksum=False))
+
     def copy(self, out):
-        """Write them to a file."""
-        self.file.seek(0)
-        shutil.copyfileobj(self.file, out, 1 << 24)
+        """Write those to be appended to a file."""
+        _copy(self.file, out)
+
+    def replace(self, index, out):
+        """Write that which takes the place of an HDU of the file, if there is one; return whether there is."""
+        file = self.replacements.pop(index, None)
+        if file is None:
+            return False
+        with file:
+            _copy(file, out)
+        return True
+
+
+def _copy(file, out):
+    file.seek(0)
+    shutil.copyfileobj(file, out, 1 << 24)
 
 
 def open_output(path, name):

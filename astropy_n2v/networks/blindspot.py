@@ -10,11 +10,16 @@ on everything within the receptive radius *except* the ``h x h`` hole around tha
 pixel (Laine et al. 2019, arXiv:1901.10277).
 """
 
+import threading
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-__all__ = ['BlindSpotUNet', 'HalfPlaneConv2d']
+__all__ = ['BlindSpotUNet', 'HalfPlaneConv2d', 'own_random_state']
+
+_RANDOM = threading.Lock()
 
 # Least pixels of a strip, by kind of device. On a CPU large activations would be given back to the system and
 # asked for again, page by page, with every layer. In strips of less than 80,000 pixels the coarsest level is
@@ -22,6 +27,33 @@ __all__ = ['BlindSpotUNet', 'HalfPlaneConv2d']
 _STRIP = {'cpu': 2 ** 17, 'cuda': 2 ** 22}
 # Strips of fewer rows are copied to put the row above on top of them; for others one row more costs less.
 _TALL = 48
+
+
+@contextmanager
+def own_random_state(seed=0):
+    """
+    Make new networks of torch's random numbers that do not depend on others, nor change them.
+
+    Parameters
+    ----------
+    seed : int, optional
+        The same numbers come from the same seed, in whatever thread.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astropy_n2v.networks import own_random_state
+    >>> before = torch.get_rng_state()
+    >>> with own_random_state(1):
+    ...     first = torch.rand(3)
+    >>> with own_random_state(1):
+    ...     assert torch.equal(torch.rand(3), first)
+    >>> torch.equal(before, torch.get_rng_state())
+    True
+    """
+    with _RANDOM, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _shift_down(x, rows):
@@ -253,8 +285,9 @@ class BlindSpotUNet(nn.Module):
         if len(decoder_widths) != len(widths) - 1:
             raise ValueError(f'decoder_widths must have one entry fewer than widths, got {len(decoder_widths)} '
                              f'for {len(widths)} levels')
-        self.config = {'in_channels': in_channels, 'out_channels': out_channels, 'widths': list(widths),
-                       'decoder_widths': list(decoder_widths), 'head_width': head_width}
+        self.config = {'in_channels': int(in_channels), 'out_channels': int(out_channels),
+                       'widths': [int(n) for n in widths], 'decoder_widths': [int(n) for n in decoder_widths],
+                       'head_width': int(head_width)}
         self.hole = tuple(hole)
         self.branch = _HalfPlaneUNet(in_channels, widths, decoder_widths)
         features = decoder_widths[0] if decoder_widths else widths[0]

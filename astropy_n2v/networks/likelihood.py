@@ -31,6 +31,8 @@ BROAD_WEIGHT = 5e-5
 _BROAD_SCALE = 10.0
 # Within this many spreads of no photon at all it matters that the photon noise cannot be negative.
 _NEAR_ZERO = 6.0
+# Images whose posterior has less variance, in units of the noise, do not count for more.
+_LEAST_ERROR = 3e-3
 # A surprising pixel makes its neighbours suspect: what is unforeseeable is seldom one pixel wide.
 _NEIGHBOUR_WEIGHT = 0.3
 
@@ -149,7 +151,8 @@ def _log_densities(difference, variance, slope, photon_variance):
     return log_narrow, log_broad
 
 
-def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=BROAD_WEIGHT, max_gain=12.0):
+def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=BROAD_WEIGHT, max_gain=12.0,
+                            focus=False):
     """
     Mean negative log-likelihood of the image given the blind prediction of each pixel.
 
@@ -168,6 +171,13 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
         Where the spread is a small part of the total, the likelihood hardly depends on it, and it would
         be learned last. Its gradient is raised by up to this factor; where it vanishes stays the same. The larger
         the factor, the more of the noise of few pixels gets into the weights.
+    focus : bool, optional
+        Whether ``loss`` cares about what lowers the error of the posterior: each pixel counts by the share of the
+        noise in its total variance, and each image by the inverse of the mean of the rest, the variance of its
+        posterior in units of the noise. The gradient is then that of the logarithm of this variance, where the
+        stated spread is right. Otherwise pixels much brighter than the noise, whose measurement says all, and
+        images full of them have most of the gradient. The optimum is the same, as the weights come from the
+        blind prediction.
 
     Returns
     -------
@@ -187,17 +197,25 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
     variance = torch.exp(2 * log_spread) + v0 + photon
     difference = z - mean
     total = weight.sum().clamp(min=1e-12)
+    focused = weight * _focus(weight, prior, v0 + photon) if focus else weight
     narrow = -0.5 * (difference ** 2 / variance + torch.log(2 * math.pi * variance))
     if not broad_weight:
-        value = -(weight * narrow).sum() / total
-        return value, value.detach()
+        return -(focused * narrow).sum() / total, -(weight * narrow).sum().detach() / total
     exponent, broad = _log_densities(difference, variance, slope, photon)
     log_narrow = math.log1p(-broad_weight) + exponent.detach()
     log_broad = math.log(broad_weight) + broad
     responsibility = torch.sigmoid(log_broad.detach() - log_narrow)
-    loss = -(weight * ((1 - responsibility) * narrow + responsibility * broad)).sum() / total
+    loss = -(focused * ((1 - responsibility) * narrow + responsibility * broad)).sum() / total
     likelihood = -(weight * torch.logaddexp(log_narrow, log_broad.detach())).sum() / total
     return loss, likelihood.detach()
+
+
+def _focus(weight, prior, noise):
+    """By how much each pixel counts where the error of the posterior is to be lowered."""
+    share = prior / (prior + noise).clamp(min=1e-12)
+    of_image = (1, 2, 3)
+    error = (weight * share).sum(of_image, keepdim=True) / weight.sum(of_image, keepdim=True).clamp(min=1)
+    return (1 - share) / (error + _LEAST_ERROR)
 
 
 def _largest_neighbour(values):

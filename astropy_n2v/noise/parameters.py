@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 from astropy import units as u
+from astropy.io import fits
 
 __all__ = ['ADU_LIKE', 'gain_value', 'header_value', 'readnoise_value']
 
@@ -41,7 +42,11 @@ def header_value(header, keywords):
     for keyword in keywords:
         if keyword not in header:
             continue
-        match = re.match(r'\s*([-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?)', str(header[keyword]))
+        try:
+            text = str(header[keyword])
+        except fits.VerifyError:   # a card that is none
+            continue
+        match = re.match(r'\s*([-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?)', text)
         if match:
             value = float(match.group(1).lower().replace('d', 'e'))
             if np.isfinite(value) and value > 0:

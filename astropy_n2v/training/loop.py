@@ -60,7 +60,7 @@ class Trainer:
         Whether the network has been trained before.
     ema_decay : float, optional
         Decay of the average of the weights.
-    max_gain : float, optional
+    max_gain, focus : float, bool, optional
         As in `~astropy_n2v.networks.negative_log_likelihood`.
     progress : callable, optional
         Called with (fraction done, latest judgement or None) after each step.
@@ -71,7 +71,7 @@ class Trainer:
 
     def __init__(self, network, sampler, *, max_steps, max_time=None, learning_rate=4e-3, weight_decay=1e-4,
                  patience=None, min_delta=0.0, judge=None, judge_every=100, keep='best', warm_start=False,
-                 ema_decay=0.99, max_gain=12.0, progress=None, processes=None):
+                 ema_decay=0.99, max_gain=12.0, focus=False, progress=None, processes=None):
         self.network = network
         self.sampler = sampler
         self.max_steps = max_steps
@@ -83,7 +83,7 @@ class Trainer:
         self.judge_every = judge_every
         self.keep = keep
         self.warm_start = warm_start
-        self.max_gain = max_gain
+        self.max_gain, self.focus = max_gain, focus
         self.progress = progress
         self.device = next(network.parameters()).device
         self.amp = supports_bfloat16(self.device)
@@ -120,7 +120,7 @@ class Trainer:
         # At first a star is unforeseeable to the network; it must not be dismissed for that.
         broad = BROAD_WEIGHT if self.warm_start or fraction > 0.15 else 0.0
         loss, likelihood = negative_log_likelihood(output, planes['z'], planes['weight'], broad_weight=broad,
-                                                   max_gain=self.max_gain, **noise)
+                                                   max_gain=self.max_gain, focus=self.focus, **noise)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -151,11 +151,13 @@ class Trainer:
             File to resume from, if it exists, and to save to. It holds the random state of each
             process.
         checkpoint_every : int, optional
-            Steps between saves.
+            Steps between saves, of which there is one after the last step in any case.
         identity : dict, optional
             What the training depends on: a checkpoint of another one is refused.
         """
         self.identity = identity or {}
+        if checkpoint and not os.path.isdir(os.path.dirname(os.path.abspath(checkpoint))):
+            raise FileNotFoundError(f'checkpoint must be in a directory that exists, got {os.fspath(checkpoint)}')
         if checkpoint and os.path.exists(checkpoint):
             self._load(checkpoint)
         if self.judge and self.warm_start and self.step == 0:
@@ -174,7 +176,8 @@ class Trainer:
             self.elapsed, stop = self.processes.share(self.elapsed, stop)
             if self.progress:
                 self.progress(self._fraction(), value)
-            if checkpoint and self.step % checkpoint_every == 0:
+            stop = stop or self._fraction() >= 1
+            if checkpoint and (stop or self.step % checkpoint_every == 0):
                 self._save(checkpoint)
             if stop:
                 break

@@ -16,7 +16,7 @@ from ..arguments import check_integer, check_number, check_training_options, par
 from ..denoiser import Denoiser, select_device
 from ..exceptions import CannotDenoiseError
 from ..frames import Frame, find_hole, find_planes, warn_of_patterns
-from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs
+from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs, own_random_state
 from ..scaling import middle_cutout
 from .checkpoints import training_identity
 from .loop import Trainer
@@ -157,7 +157,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
         Fraction of the pixels that judge and are not trained on.
     seed : int, optional
         Seed of weights and patches; by default 0. On one machine the same seed gives the same
-        weights.
+        weights, up to rounding errors if several threads train at once.
     device : str, optional
         By default `astropy_n2v.conf.device`.
     progress_bar : bool, optional
@@ -181,14 +181,13 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     ValueError
         If an option is out of its range, or ``checkpoint`` is damaged or of another training.
     """
-    check_number('held_out', held_out, 'between 0 and 1', lambda value: 0 < value < 1)
-    for name, value, least in (('max_steps', max_steps, 1), ('batch_size', batch_size, 1), ('patience', patience, 1),
-                               ('patch_size', patch_size, 1), ('seed', seed, 0)):
-        check_integer(name, value, least)
-    for name, value in (('max_time', max_time), ('learning_rate', learning_rate)):
-        check_number(name, value, 'positive', lambda value: value > 0)
-    check_number('min_delta', min_delta, 'a number from 0 on', lambda value: value >= 0)
-    seed = 0 if seed is None else seed
+    held_out = check_number('held_out', held_out, 'between 0 and 1', lambda value: 0 < value < 1)
+    max_steps, batch_size, patience, patch_size = (check_integer(name, value, 1) for name, value in (
+        ('max_steps', max_steps), ('batch_size', batch_size), ('patience', patience), ('patch_size', patch_size)))
+    max_time, learning_rate = (check_number(name, value, 'positive', lambda value: value > 0)
+                               for name, value in (('max_time', max_time), ('learning_rate', learning_rate)))
+    min_delta = check_number('min_delta', min_delta, 'a number from 0 on', lambda value: value >= 0)
+    seed = check_integer('seed', seed, 0) or 0
     rng = np.random.default_rng(seed)
     prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng) for frame in frames]
     network = _make_network(init, hole, seed, network_options)
@@ -228,11 +227,11 @@ def _make_network(init, hole, seed, options):
     if init is not None:
         if tuple(hole) != tuple(init.hole):
             raise ValueError(f'hole must be {init.hole}, that of init, got {hole}')
-        network = BlindSpotUNet(**init.network.config, hole=init.hole)
+        with own_random_state(seed):
+            network = BlindSpotUNet(**init.network.config, hole=init.hole)
         network.load_state_dict(init.network.state_dict())
         return network
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_random_state(seed):
         return BlindSpotUNet(hole=hole, **(options or {}))
 
 

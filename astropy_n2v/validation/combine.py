@@ -76,7 +76,10 @@ def combine_frames(names, measured, options, seed):
     common = {'confidence': options['confidence'], 'n_resamples': options['n_resamples'], 'seed': seed}
     if 'sources' in tables:
         tables['flux_bias'] = flux_bias(tables['sources'], bins=FLUX_BINS, **common)
-        tables['flux_correlation'] = flux_correlation(tables['sources'], **common)
+        try:
+            tables['flux_correlation'] = flux_correlation(tables['sources'], **common)
+        except ValueError as error:   # too few sources
+            reasons['flux_correlation'] = str(error)
     if 'shapes' in tables:
         # All sources in it are bright.
         tables['shape_change'] = shape_change(tables['shapes'], bins=(BRIGHT_SNR, 100, np.inf), **common)

@@ -196,10 +196,12 @@ class _Run:
             if is_path(frame):
                 from ..io import read_fits_images
                 images = read_fits_images(frame)
+            n = len(images)
             for i, image in enumerate(images):
-                label = name if len(images) == 1 else f'{name}[{i + 1}]'
-                self._add_image(label, image, truth, reference, catalog, psf)
-        except (OSError, ValueError, TypeError) as error:
+                label = name if n == 1 else f'{name}[{i + 1}]'
+                self._add_image(label, image, read_image('truth', truth, i, n),
+                                read_image('reference', reference, i, n), catalog, psf)
+        except Exception as error:  # whatever is wrong with one frame, the others are not to blame
             from ..batch import describe_error
             text = describe_error(error, frame if is_path(frame) else '')
             log.warning('%s: %s', name, text)
@@ -209,7 +211,7 @@ class _Run:
 
     def _add_image(self, name, frame, truth, reference, catalog, psf):
         """Validate an image, unless its results are kept."""
-        key = fingerprint(frame, read_image(truth), read_image(reference), catalog, psf, self.noise, self.options,
+        key = fingerprint(frame, truth, reference, catalog, psf, self.noise, self.options,
                           self.seed, self.identity, __version__)
         measures = self.store.load(key)
         resumed = measures is not None
@@ -268,7 +270,7 @@ class _Run:
     def _guide(self, frame, truth, reference):
         """What the result is compared with, as an array on the grid of the frame; its kind, and its noise."""
         if truth is not None:
-            values = as_array(read_image(truth), frame.unit, 'truth')
+            values = as_array(truth, frame.unit, 'truth')
             if values.shape != frame.shape:
                 raise ValueError(f'truth must have the shape of the frame, {frame.shape}, got {values.shape}')
             if not np.isfinite(values).any():
@@ -276,7 +278,6 @@ class _Run:
             return 'truth', values, None
         if reference is None:
             return None, None, None
-        reference = read_image(reference)
         if not isinstance(reference, CCDData):
             raise TypeError(f'reference must be CCDData or a path, got {type(reference).__name__}')
         if reference.wcs is not None and frame.wcs is not None and not same_grid(reference, frame):

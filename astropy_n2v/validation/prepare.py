@@ -110,12 +110,22 @@ def one_each(name, value, n):
     return list(value)
 
 
-def read_image(value):
-    """An image, from a file if it is a path; of a file with many, the first that is a science image."""
+def read_image(name, value, i=0, n=1, ext=None):
+    """
+    What is compared with the i-th of the n images of a file: an image, or that of a file if it is a path.
+
+    Of a file with many, it is the i-th as well, or that of ``ext``, or else the first.
+    """
     if not is_path(value):
         return value
     from ..io import read_fits_images
-    return read_fits_images(value)[0]
+    images = read_fits_images(value)
+    if ext and len(images) > 1:
+        images = read_fits_images(value, ext)
+    if n > 1 and len(images) not in (1, n):
+        raise ValueError(f'{name} must have one science image, or as many as the frame, {n}, got {len(images)} in '
+                         f'{value}')
+    return images[min(i, len(images) - 1)]
 
 
 class NoPSF(Exception):

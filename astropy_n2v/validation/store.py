@@ -4,14 +4,18 @@ Results of single frames on disk, so that what is finished is not computed again
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
+import os
+import pickle
 import types
 from pathlib import Path
 
 import numpy as np
 from astropy import units as u
+from astropy.modeling import Model
 from astropy.nddata import NDData, NDUncertainty
 from astropy.table import Table
 
@@ -33,7 +37,8 @@ def fingerprint(*values):
     Parameters
     ----------
     *values
-        Frames, arrays, tables, numbers, text, functions (their name and code count), and containers of these.
+        Frames, arrays, tables, numbers, text, functions (their code, defaults and what they enclose count), containers
+        of these, and all that can be pickled. Of anything else the hash is never the same twice.
 
     Returns
     -------
@@ -51,14 +56,16 @@ def fingerprint(*values):
     """
     digest = hashlib.sha256()
     for value in values:
-        _update(digest, value)
+        _update(digest, value, set())
     return digest.hexdigest()[:40]
 
 
-def _update(digest, value):
-    """Add a value to a hash."""
+def _update(digest, value, functions):
+    """Add a value to a hash; functions are those it is part of."""
     if isinstance(value, u.Quantity):
         parts = ['quantity', value.value, str(value.unit)]
+    elif isinstance(value, np.ma.MaskedArray):
+        parts = ['masked', value.data, np.ma.getmaskarray(value)]
     elif isinstance(value, np.ndarray) and value.dtype.kind != 'O':
         digest.update(f'array {value.shape} {value.dtype}'.encode())
         digest.update(np.ascontiguousarray(value).tobytes())
@@ -70,24 +77,53 @@ def _update(digest, value):
         parts = ['frame', value.data, value.mask, value.uncertainty, str(value.unit),
                  None if wcs is None else str(wcs), str(dict(value.meta))]
     elif isinstance(value, Table):
-        parts = ['table', {name: np.asarray(value[name]) for name in value.colnames}]
+        parts = ['table', {name: value[name] for name in value.colnames},
+                 [str(getattr(value[name], 'unit', None)) for name in value.colnames]]
     elif isinstance(value, dict):
         parts = [item for key in sorted(value, key=str) for item in (str(key), value[key])]
     elif isinstance(value, (list, tuple)):
         parts = [f'{len(value)} items', *value]
     elif isinstance(value, types.FunctionType):
-        code = value.__code__
-        parts = ['function', value.__module__, value.__qualname__, code.co_code.hex(),
-                 [str(constant) for constant in code.co_consts if not isinstance(constant, types.CodeType)]]
+        parts = ['function', value.__module__, value.__qualname__]
+        if id(value) not in functions:   # it may enclose itself
+            functions = functions | {id(value)}
+            parts += [value.__code__, value.__defaults__, value.__kwdefaults__,
+                      [_content(cell) for cell in value.__closure__ or ()]]
+    elif isinstance(value, types.CodeType):
+        parts = ['code', value.co_code.hex(), value.co_names, value.co_consts]
+    elif isinstance(value, functools.partial):
+        parts = ['partial', value.func, value.args, value.keywords]
+    elif isinstance(value, types.MethodType):
+        parts = ['method', value.__func__, value.__self__]
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = [type(value).__name__, *(getattr(value, item.name) for item in dataclasses.fields(value))]
-    elif callable(value):
-        parts = ['callable', getattr(value, '__module__', ''), getattr(value, '__qualname__', type(value).__qualname__)]
-    else:
+    elif isinstance(value, Model):
+        # The bytes of their pickles change from one to the next.
+        parts = ['model', type(value).__qualname__, repr(value), value.parameters,
+                 *(getattr(value, name, None) for name in ('data', 'oversampling', 'origin', 'grid_xypos'))]
+    elif value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic)):
         digest.update(f'{type(value).__name__} {value!r};'.encode())
         return
+    else:
+        digest.update(_pickled(value))
+        return
     for part in parts:
-        _update(digest, part)
+        _update(digest, part, functions)
+
+
+def _content(cell):
+    try:
+        return cell.cell_contents
+    except ValueError:   # not assigned yet
+        return None
+
+
+def _pickled(value):
+    try:
+        return pickle.dumps(value)
+    except Exception:   # whatever its class raises
+        # Better to compute something again than to take it for something else.
+        return os.urandom(16)
 
 
 class FrameStore:
