@@ -117,6 +117,8 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, overwrite=Fal
     ------
     OSError
         If the directory cannot be made, or ``model`` cannot be read.
+    TypeError
+        If ``files`` is one path.
     ValueError
         If ``suffix`` or ``model`` cannot be used at all.
 
@@ -129,6 +131,8 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, overwrite=Fal
     >>> [(record.status, record.error) for record in records]
     [('failed', 'No such file or directory')]
     """
+    if isinstance(files, (str, os.PathLike)):
+        raise TypeError(f'files must be a list of paths, got {files!r}')
     files = [Path(path) for path in files]
     records = [FileRecord(path, output_path(path, output_dir, suffix)) for path in files]
     if isinstance(model, (str, os.PathLike)) and model not in _NAMED_MODELS:
@@ -149,8 +153,8 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, overwrite=Fal
         try:
             if name in taken:
                 raise ValueError(f'another file of this run is written to {record.output} as well')
-            taken.add(name)
             result = denoise_fits(record.path, record.output, model, overwrite=overwrite, protect=files, **kwargs)
+            taken.add(name)
             record.denoised, record.unchanged = result.denoised, result.unchanged
             record.status = 'done'
         except Exception as error:  # whatever is wrong with one file, the others are not to blame

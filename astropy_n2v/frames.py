@@ -137,6 +137,9 @@ class Frame:
             values = data
         values = np.asarray(values)
         self.shape = values.shape
+        if values.dtype.kind == 'O':
+            raise TypeError('data must be an array, Quantity or NDData of real numbers, got '
+                            f'{type(data).__name__}')
         _check_data(values, self.unit)
         integer = values.dtype.kind in 'iu'
         wide = values.dtype.itemsize >= (4 if integer else 8)
@@ -155,6 +158,8 @@ class Frame:
         if part is None or part is np.ma.nomask:
             return
         part = np.asarray(part)
+        if part.dtype.kind not in 'buif':
+            raise TypeError(f'{name} must be of bool or numbers, got an array of dtype {part.dtype}')
         if part.shape != self.shape and part.shape not in ((), self.shape[-2:]):
             raise ValueError(f'{name} must have the shape of the data, {self.shape}, got {part.shape}')
         self.mask |= part.astype(bool, copy=False)

@@ -111,3 +111,13 @@ def test_torch_is_not_imported():
     setup = f'import sys; sys.path[:] = {sys.path!r}; import astropy_n2v.io, astropy_n2v.batch, '
     code = setup + 'astropy_n2v.validation, astropy_n2v.validation.figures; print("torch" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == 'False'
+
+
+def test_file_that_failed_takes_no_name(frames, tmp_path, tiny_denoiser):
+    records = denoise_files([tmp_path / 'missing' / 'a.fits', frames[0]], tmp_path / 'out', model=tiny_denoiser)
+    assert [record.status for record in records] == ['failed', 'done']
+
+
+def test_one_path_is_no_list(frames, tmp_path):
+    with pytest.raises(TypeError, match='files must be a list of paths, got .*a.fits'):
+        denoise_files(str(frames[0]), tmp_path / 'out')

@@ -11,7 +11,15 @@ import pytest
 import torch
 from astropy import units as u
 from astropy.io import fits
-from astropy.nddata import CCDData, InverseVariance, NDData, NDDataRef, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import (
+    CCDData,
+    Cutout2D,
+    InverseVariance,
+    NDData,
+    NDDataRef,
+    StdDevUncertainty,
+    VarianceUncertainty,
+)
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 from astropy.wcs import WCS
@@ -653,3 +661,13 @@ def test_random_numbers_of_others_stay(ccd):
     before = torch.get_rng_state()
     Denoiser.load('default')
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize('data, options, error, match', [
+    (Cutout2D(np.ones((20, 20)), (9, 9), 16), {}, TypeError, 'data must be an array, .* got Cutout2D'),
+    (np.ones((16, 16)), {'mask': np.full((16, 16), 'False')}, TypeError, 'mask must be of bool or numbers, got .*<U5'),
+    (np.random.default_rng(0).normal(size=(32, 32)), {'model': 'adapt', 'network_options': {'widths': (4, 8)}},
+     ValueError, 'network_options must be those of init')])
+def test_more_bad_input(data, options, error, match):
+    with pytest.raises(error, match=match):
+        denoise(data, **options)

@@ -124,6 +124,25 @@ def test_no_companions_if_it_is_not_clear_whose(mef):
     assert companions(hdu_list('CCD1', 'MASK'), 1) == (None, 2)
 
 
+def test_companions_of_all_planes_of_a_cube(tmp_path):
+    flags = np.zeros((12, 16), dtype='i2')
+    flags[3, 4], flags[5, 6] = 16, 32
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image((2, 12, 16)), name='SCI'),
+                  fits.ImageHDU(image() + 1, name='ERR'), fits.ImageHDU(flags, name='DQ')]).writeto(tmp_path / 'a.fits')
+    cube, = read_fits_images(tmp_path / 'a.fits', ignore_bits=16)
+    np.testing.assert_array_equal(cube.uncertainty.array, np.stack([image() + 1] * 2))
+    np.testing.assert_array_equal(cube.mask, np.stack([flags == 32] * 2))
+
+
+def test_flags_that_have_become_floating_point(tmp_path):
+    flags = np.zeros((12, 16), dtype='f4')
+    flags[3, 4], flags[5, 6] = 16, 32
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image(), name='SCI'),
+                  fits.ImageHDU(flags, name='DQ')]).writeto(tmp_path / 'a.fits')
+    frame, = read_fits_images(tmp_path / 'a.fits', ignore_bits=16)
+    np.testing.assert_array_equal(frame.mask, flags == 32)
+
+
 def test_companion_of_another_shape_is_none():
     hdus = hdu_list('SCI')
     hdus.append(fits.ImageHDU(np.zeros((3, 3)), name='ERR'))
@@ -257,6 +276,13 @@ def test_replacing_keeps_the_usual_permissions(tmp_path):
     with replacing(tmp_path / 'a') as temporary:
         temporary.write_text('x')
     assert stat.S_IMODE(os.stat(tmp_path / 'a').st_mode) == stat.S_IMODE(os.stat(tmp_path / 'usual').st_mode)
+
+
+def test_two_writers_of_one_file(tmp_path):
+    with replacing(tmp_path / 'a', overwrite=True) as first, replacing(tmp_path / 'a', overwrite=True) as second:
+        first.write_text('one')
+        second.write_text('two')
+    assert (tmp_path / 'a').read_text() == 'one' and [path.name for path in tmp_path.iterdir()] == ['a']
 
 
 def test_replacing_does_not_overwrite_what_came_meanwhile(tmp_path):

@@ -354,7 +354,7 @@ class TestRepeat:
 
     @pytest.mark.parametrize('options, match', [('--stages third', "invalid choice: 'third'"),
                                                 ('--stages last', '--stages must include longest, which last starts'),
-                                                ('--stages default-1x1', 'must include longest and last'),
+                                                ('--stages mean', 'must include longest and last'),
                                                 ('--processes 0', '--processes must be at least 1, got 0')])
     def test_bad_options(self, tmp_path, capsys, options, match):
         with pytest.raises(SystemExit):

@@ -5,8 +5,11 @@ What the measures of validation have in common: noise of pixels, positions.
 
 import numpy as np
 import pytest
+from astropy.table import Table
 
 from astropy_n2v import NoiseModel
+from astropy_n2v.simulate import make_psf
+from astropy_n2v.validation import draw_sources, measure_completeness, render_sources
 from astropy_n2v.validation.inputs import noise_sigma, position_array
 
 
@@ -38,3 +41,18 @@ def test_noise_follows_the_surroundings_and_leaves_out_what_is_not_known():
 
 def test_positions_of_nothing():
     assert position_array('truth', None).shape == position_array('truth', []).shape == (0, 2)
+
+
+def test_masked_entries_are_no_sources():
+    masked = Table({'x': np.ma.array([1.0, 5.0], mask=[False, True]), 'y': [1.0, 2.0]})
+    for sources in masked, np.ma.array([[1.0, 1.0], [5.0, 2.0]], mask=[[0, 0], [1, 0]]):
+        with pytest.raises(ValueError, match='truth must be finite, got 1 positions that are not'):
+            position_array('truth', sources)
+    with pytest.raises(ValueError, match='mag must be finite, got 1 values'):
+        measure_completeness(np.ma.array([20.0, -99.0], mask=[False, True]), [True, False])
+    stars = draw_sources([[30.2, 31.4], [12.0, 13.0]], (20, 20), zeropoint=25, seed=0)
+    for name, match in ('x', 'sources must be finite'), ('flux', 'sources must have finite fluxes'):
+        broken = stars.copy()
+        broken[name][1] = np.nan
+        with pytest.raises(ValueError, match=match):
+            render_sources(broken, (64, 64), make_psf(3.0, half_size=15))

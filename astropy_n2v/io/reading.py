@@ -47,8 +47,8 @@ def read_mask(hdu, ignore_bits):
     return mask
 
 
-def _read_uncertainty(hdu, unit):
-    """An uncertainty from its HDU, for data in some unit."""
+def _read_uncertainty(hdu, unit, shape):
+    """An uncertainty from its HDU, for data in some unit; that of one plane is that of all planes of a cube."""
     kind = UNCERTAINTY_NAMES[hdu.name.upper()]
     kinds = {cls.__name__: name for name, cls in _UNCERTAINTIES.items()}
     kind = kinds.get(str(hdu.header.get('UTYPE')), kind)
@@ -61,7 +61,7 @@ def _read_uncertainty(hdu, unit):
         own = None
     if own is not None and own == u.dimensionless_unscaled:
         own = None
-    return _UNCERTAINTIES[kind](np.asarray(hdu.data), unit=own)
+    return _UNCERTAINTIES[kind](np.array(np.broadcast_to(hdu.data, shape)), unit=own)
 
 
 def _read_wcs(header, hdus):
@@ -100,13 +100,17 @@ def read_image(source, index, ignore_bits, *, mask=None, wcs=False):
     uncertainty, flags = companions(hdus, index)
     log.info('HDU %s: %s, unit %s, uncertainty %s, mask %s', hdu_label(hdu, index), 'x'.join(map(str, hdu.shape)),
              unit, *('none' if i is None else hdu_label(hdus[i], i) for i in (uncertainty, flags)))
-    own_mask = None if flags is None or ignore_bits is None else read_mask(hdus[flags], ignore_bits)
+    own_mask = None
+    if flags is not None and ignore_bits is not None:
+        own_mask = np.broadcast_to(read_mask(hdus[flags], ignore_bits), hdu.shape)
     if mask is not None:
         more = _find_mask(mask, source, index, ignore_bits)
-        own_mask = np.array(more) if own_mask is None else own_mask | more
+        own_mask = more if own_mask is None else own_mask | more
+    own_mask = None if own_mask is None else np.array(own_mask)
     ccd = CCDData(
         hdu.data, unit=unit, meta=header, wcs=_read_wcs(header, hdus) if wcs else None,
-        uncertainty=None if uncertainty is None else _read_uncertainty(hdus[uncertainty], unit), mask=own_mask)
+        uncertainty=None if uncertainty is None else _read_uncertainty(hdus[uncertainty], unit, hdu.shape),
+        mask=own_mask)
     # The data live on in ccd only, so that they go when it goes.
     for i in (index, uncertainty, flags):
         if i is not None:

@@ -140,8 +140,8 @@ def companions(hdus, index):
     """
     Find the uncertainty and the mask that belong to a science image.
 
-    They have the same EXTVER and the same shape. If several science images share the EXTVER
-    nothing can be said.
+    They have the same EXTVER and the same shape, or that of the planes of a cube. If several science images share the
+    EXTVER nothing can be said.
 
     Parameters
     ----------
@@ -157,9 +157,11 @@ def companions(hdus, index):
     """
     science = hdus[index]
     same = [i for i, hdu in enumerate(hdus) if _is_image(hdu) and hdu.ver == science.ver
-            and hdu.shape == science.shape and i != index]
+            and hdu.shape in (science.shape, science.shape[-2:]) and i != index]
     for i in same:
         words = _words(hdus[i])
+        if hdus[i].shape != science.shape:
+            continue
         if not words & _NO_SCIENCE and (words & _SCIENCE or not _words(science) & _SCIENCE):
             return None, None
 

@@ -10,6 +10,7 @@ from astropy import units as u
 from astropy.table import Table
 from scipy.special import expit, ndtr
 
+from .inputs import as_floats
 from .statistics import binomial_interval
 
 __all__ = ['CompletenessFit', 'fit_completeness', 'matched_filter_completeness', 'matched_filter_depth',
@@ -33,7 +34,7 @@ def check_fraction(name, value):
 
 def _magnitudes(mag, detected):
     """Magnitudes and detections as arrays that agree."""
-    mag = np.asarray(getattr(mag, 'value', mag), dtype=float)
+    mag = as_floats(getattr(mag, 'value', mag))
     detected = np.asarray(detected)
     if mag.ndim != 1 or detected.shape != mag.shape:
         raise ValueError(f'mag and detected must be one-dimensional and of one length, got {mag.shape} and '

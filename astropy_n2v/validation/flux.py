@@ -8,7 +8,7 @@ from astropy.table import Table
 from scipy.stats import rankdata
 
 from ..scaling import background_level
-from .inputs import SNR_BINS, as_images, check_bins, noise_sigma, stated_sigma
+from .inputs import SNR_BINS, as_floats, as_images, check_bins, noise_sigma, stated_sigma
 from .photometry import FluxOperator, fluxes_in_circles
 from .statistics import bootstrap_interval
 from .tables import estimate_columns, estimate_rows, set_units
@@ -98,7 +98,7 @@ def _columns(sources, *names):
     missing = [name for name in names if name not in sources.colnames]
     if missing:
         raise ValueError(f'sources must be a table from compare_fluxes, it lacks {missing}')
-    return [np.asarray(sources[name], dtype=float) for name in names]
+    return [as_floats(sources[name]) for name in names]
 
 
 def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, seed=None):

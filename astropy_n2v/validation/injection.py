@@ -12,6 +12,7 @@ from scipy.signal import fftconvolve
 from ..noise.sources import gain_value
 from .artificial import draw_sources, injection_positions
 from .frames import frame_arrays, with_data
+from .inputs import as_floats, position_array
 from .psf import PSF
 
 __all__ = ['inject_realisations', 'inject_sources', 'render_sources']
@@ -109,8 +110,11 @@ def render_sources(sources, shape, psf):
     missing = set(_COLUMNS) - set(sources.colnames)
     if missing:
         raise ValueError(f'sources must have the columns {", ".join(_COLUMNS)}, got {sources.colnames}')
+    position_array('sources', sources)
     image = np.zeros(shape)
-    flux = np.asarray(sources['flux'], dtype=float)
+    flux = as_floats(sources['flux'])
+    if not np.isfinite(flux).all():
+        raise ValueError(f'sources must have finite fluxes, got {np.sum(~np.isfinite(flux))} that are not')
     for i, y0, x0, stamp in source_stamps(sources, psf):
         where, part = overlap(y0, x0, stamp, shape)
         image[where] += flux[i] * stamp[part]

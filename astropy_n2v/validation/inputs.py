@@ -126,6 +126,13 @@ def as_images(mask=None, **images):
     return result, unit
 
 
+def as_floats(values):
+    """Numbers as a float array, NaN where they are masked."""
+    if isinstance(values, np.ma.MaskedArray):
+        return values.astype(float).filled(np.nan)
+    return np.asarray(values, dtype=float)
+
+
 def position_array(name, sources):
     """
     Positions as one array.
@@ -160,9 +167,9 @@ def position_array(name, sources):
     if columns is not None:
         if not {'x', 'y'} <= set(columns):
             raise ValueError(f'{name} must have the columns x and y, got {columns}')
-        xy = np.stack([np.asarray(sources['x'], dtype=float), np.asarray(sources['y'], dtype=float)], axis=1)
+        xy = np.stack([as_floats(sources['x']), as_floats(sources['y'])], axis=1)
     else:
-        xy = np.asarray(sources, dtype=float)
+        xy = as_floats(sources)
         if xy.size == 0:
             return np.empty((0, 2))
         if xy.ndim != 2 or xy.shape[1] != 2:

@@ -11,6 +11,7 @@ import numpy as np
 from astropy.nddata import CCDData
 from astropy.table import Table
 
+from ..arguments import check_integer
 from ..noise import Deviations, resolve_noise
 from ..version import __version__
 from .checks import make_checks
@@ -173,7 +174,8 @@ class _Run:
     """The frames of a validation, one after the other."""
 
     def __init__(self, denoiser, name, options, noise, seed, store, progress_bar, keep):
-        self.denoiser, self.options, self.noise, self.seed, self.store = denoiser, options, noise, int(seed), store
+        self.denoiser, self.options, self.noise, self.store = denoiser, options, noise, store
+        self.seed = check_integer('seed', seed, 0) or 0
         self.name = str(name or getattr(denoiser, '__name__', type(denoiser).__name__))
         self.identity = self.name if name else denoiser
         self.show = progress_bar
