@@ -797,3 +797,8 @@ def test_denoise_a_raw_frame(data_path, tmp_path, tiny_denoiser):
     denoise_fits(data_path / 'ccdproc' / 'a8280271.fits', tmp_path / 'b.fits', tiny_denoiser)
     header = fits.getheader(tmp_path / 'b.fits')
     assert header['BITPIX'] == -32 and header['N2VGAIN'] == pytest.approx(1.9)
+
+
+def test_extension_by_a_numpy_number(mef):
+    with fits.open(mef) as hdus:
+        assert science_hdus(hdus, np.int64(4)) == [4]

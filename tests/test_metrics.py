@@ -176,3 +176,9 @@ def test_other_units(images):
         mean_squared_error(noisy, truth) / 1e6)
     with pytest.raises(u.UnitConversionError):
         mean_squared_error(u.Quantity(noisy, 'adu'), u.Quantity(truth, 's'))
+
+
+@pytest.mark.parametrize('data_range', [3.0, (1, 2, 3), (2, 1)])
+def test_range_that_is_none(data_range):
+    with pytest.raises(ValueError, match='data_range must be a lower and a higher value, got'):
+        peak_signal_noise_ratio(np.eye(4), np.eye(4), data_range=data_range)

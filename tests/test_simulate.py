@@ -458,10 +458,27 @@ class TestRandom:
     (lambda: observe(np.ones((3, 3)), bleed=True), 'bleed needs satlevel'),
     (lambda: observe(np.ones((3, 3)), flagged='dust'), "flagged must be 'all' or of .*, got 'dust'"),
     (lambda: random_observation((8, 8), hole=2), 'hole must be an odd number, got 2'),
-    (lambda: observe(np.full((3, 3), -1.0)), 'truth must not be negative, got a minimum of -1'),
+    (lambda: observe(np.full((3, 3), -1.0)), 'truth must be finite and not negative, got values from -1'),
     (lambda: observe(np.ones((3, 3)), gain=0), 'gain must be positive, got 0'),
     (lambda: observe(np.ones((3, 3)), readnoise=-1), 'readnoise must not be negative, got -1'),
 ])
 def test_bad_arguments(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+@pytest.mark.parametrize('truth, options, match', [
+    ([[1.0, np.nan]], {}, 'truth must be finite and not negative, got values from nan'),
+    ([[1.0, np.inf]], {}, 'truth must be finite'),
+    ([[1.0, -2.0]], {}, 'truth must be .* not negative, got .* -2.0 to 1.0'),
+    ([[]], {}, 'truth must be finite and not negative, got no pixel'),
+    (np.ones((4, 5)), {'flat': np.ones((2, 4, 5))}, r'flat must have the shape of truth, \(4, 5\), got \(2, 4, 5\)')])
+def test_scenes_that_cannot_be_observed(truth, options, match):
+    with pytest.raises(ValueError, match=match):
+        observe(truth, seed=0, **options)
+
+
+@pytest.mark.parametrize('name', ['half_size', 'oversampling'])
+def test_psf_has_whole_pixels(name):
+    with pytest.raises(ValueError, match=f'{name} must be a positive integer, got 5.5'):
+        make_psf(3.0, **{name: 5.5})

@@ -5,6 +5,7 @@ Which extensions of a FITS file are images of the sky, and which belong to them.
 
 import re
 
+import numpy as np
 from astropy.io import fits
 
 __all__ = ['companions', 'hdu_label', 'science_hdus']
@@ -89,7 +90,7 @@ def science_hdus(hdus, ext=None):
                              f'{_listing(hdus)}')
         return chosen
     if not isinstance(ext, list):
-        single = isinstance(ext, (int, str)) or (len(ext) == 2 and isinstance(ext[0], str) and isinstance(ext[1], int))
+        single = np.ndim(ext) == 0 or (len(ext) == 2 and isinstance(ext[0], str) and isinstance(ext[1], int))
         ext = [ext] if single else list(ext)
     chosen = []
     for entry in ext:

@@ -204,8 +204,9 @@ def observe(truth, *, gain=1.0, readnoise=0.0, bias=0.0, flat=None, cosmic_rays=
     Raises
     ------
     ValueError
-        If ``truth`` is negative somewhere, ``gain`` is not positive, ``readnoise`` is
-        negative, ``bleed`` is asked for without ``satlevel``, or ``flagged`` names no defect.
+        If ``truth`` is negative or not finite somewhere, ``flat`` of another shape, ``gain`` is not
+        positive, ``readnoise`` is negative, ``bleed`` is asked for without ``satlevel``, or ``flagged``
+        names no defect.
 
     Examples
     --------
@@ -239,8 +240,11 @@ def expose(truth, *, gain=1.0, readnoise=0.0, bias=0.0, flat=None, cosmic_rays=0
         raise ValueError(f'gain must be positive, got {gain}')
     if not readnoise >= 0:
         raise ValueError(f'readnoise must not be negative, got {readnoise}')
-    if truth.min() < 0:
-        raise ValueError(f'truth must not be negative, got a minimum of {truth.min()}')
+    if not (np.isfinite(truth).all() and truth.size and truth.min() >= 0):
+        raise ValueError('truth must be finite and not negative, got '
+                         + (f'values from {truth.min()} to {truth.max()}' if truth.size else 'no pixel'))
+    if np.shape(flat) not in ((), truth.shape):
+        raise ValueError(f'flat must have the shape of truth, {truth.shape}, got {np.shape(flat)}')
     if bleed and satlevel is None:
         raise ValueError('bleed needs satlevel, the level at which pixels saturate, got None')
     rng = np.random.default_rng(seed)

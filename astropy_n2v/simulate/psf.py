@@ -9,6 +9,8 @@ from scipy.fft import fft2, next_fast_len
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
+from ..arguments import check_integer
+
 __all__ = ['make_psf']
 
 _HALF_PSF = 48   # half size, in pixels, of the stamp of a point-spread function
@@ -81,6 +83,8 @@ def make_psf(fwhm, *, kind='moffat', beta=3.0, ellipticity=0.0, theta=0.0, spike
             raise ValueError(f'{name} must be in [0, 1), got {value}')
     if spikes < 0 or spikes % 2:
         raise ValueError(f'spikes must be an even number, or 0, got {spikes}')
+    for name, value in (('half_size', half_size), ('oversampling', oversampling)):
+        check_integer(name, value, 1)
     half = half_size * oversampling
     if kind == 'pupil':
         return _diffract(fwhm * oversampling, half, obstruction, spikes, spike_angle, vane_width)

@@ -178,6 +178,8 @@ def mean_absolute_error(image, truth, *, select=None, mask=None):
 
 def _stretched(values, true, data_range, stretch, scale):
     """Both images stretched, and the length of the range."""
+    if np.shape(data_range) != (2,):
+        raise ValueError(f'data_range must be a lower and a higher value, got {data_range}')
     low, high = (float(getattr(end, 'value', end)) for end in data_range)
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise ValueError(f'data_range must be a lower and a higher value, got {data_range}')
