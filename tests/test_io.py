@@ -802,3 +802,16 @@ def test_denoise_a_raw_frame(data_path, tmp_path, tiny_denoiser):
 def test_extension_by_a_numpy_number(mef):
     with fits.open(mef) as hdus:
         assert science_hdus(hdus, np.int64(4)) == [4]
+
+
+@pytest.mark.parametrize('checksum', [True, False])
+@pytest.mark.parametrize('kind', [fits.ImageHDU, fits.CompImageHDU])
+def test_checksum_if_there_was_one(tmp_path, kind, checksum):
+    fits.HDUList([fits.PrimaryHDU(), kind(image((32, 32)), name='SCI')]).writeto(tmp_path / 'a.fits', checksum=checksum)
+    process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', halve)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        with fits.open(tmp_path / 'b.fits', checksum=True) as hdus:
+            np.testing.assert_array_equal(hdus[1].data, image((32, 32)) / 2)
+    with fits.open(tmp_path / 'b.fits', disable_image_compression=True) as hdus:
+        assert ('CHECKSUM' in hdus[1].header) == checksum

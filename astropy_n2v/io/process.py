@@ -80,7 +80,6 @@ def _replace(source, index, result, extras, before, out, extensions, provenance)
     """Write an HDU with new data, and queue its deviation and what else there is."""
     science = source.hdus[index]
     header = source.headers[index]
-    checksum = any(keyword in header for keyword in _CHECKSUMS)
     for keyword in (*_SCALING, *_CHECKSUMS):
         header.remove(keyword, ignore_missing=True, remove_all=True)
     # Arithmetic with CCDData makes plain dictionaries of headers.
@@ -107,7 +106,7 @@ def _replace(source, index, result, extras, before, out, extensions, provenance)
     for name, (array, has_unit, comment) in extras.items():
         extensions.add(name, array, science, unit=before.get('BUNIT') if has_unit else None,
                        comment=f'{comment}, of HDU {label}, from astropy_n2v')
-    out.write(encode(make_hdu(result.data, header, science), checksum))
+    out.write(encode(make_hdu(result.data, header, science), source.checksums[index]))
 
 
 def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, overwrite=False, protect=(),

@@ -30,6 +30,8 @@ class FitsSource:
     ----------
     hdus : `~astropy.io.fits.HDUList`
         Its HDUs, decoded when they are asked for.
+    checksums : list of bool
+        Whether they have one, as they are in the file.
 
     Raises
     ------
@@ -92,6 +94,8 @@ class FitsSource:
             with self._open(disable_image_compression=True) as hdus:
                 infos = [hdu.fileinfo() for hdu in hdus]
                 sizes = [hdu.size for hdu in hdus]
+                # Decoded headers of compressed images do not have them.
+                self.checksums = [not {'CHECKSUM', 'DATASUM'}.isdisjoint(hdu.header) for hdu in hdus]
         spans = [(info['hdrLoc'], info['datLoc'] + info['datSpan']) for info in infos]
         missing = infos[-1]['datLoc'] + sizes[-1] - end
         if missing > 0:
