@@ -190,8 +190,6 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     seed = check_integer('seed', seed, 0) or 0
     rng = np.random.default_rng(seed)
     prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng) for frame in frames]
-    if init is not None and network_options:
-        raise ValueError(f'network_options must be those of init, which is trained on, got {network_options}')
     network = _make_network(init, hole, seed, network_options)
     network.to(select_device(device))
     # A frame smaller than a patch is seen whole, with a border.
@@ -229,6 +227,8 @@ def _make_network(init, hole, seed, options):
     if init is not None:
         if tuple(hole) != tuple(init.hole):
             raise ValueError(f'hole must be {init.hole}, that of init, got {hole}')
+        if options:
+            raise ValueError(f'network_options must be those of init, which is trained on, got {options}')
         with own_random_state(seed):
             network = BlindSpotUNet(**init.network.config, hole=init.hole)
         network.load_state_dict(init.network.state_dict())
