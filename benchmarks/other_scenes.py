@@ -88,6 +88,7 @@ SCENES = {
     'vignetting': lambda: _few_stars() + 20 * (0.5 - _X ** 2 - _Y ** 2),
     'cirrus, k**-3': lambda: _cirrus(3.0, 10.0),
     'cirrus, k**-4': lambda: _cirrus(4.0, 10.0),
+    'weak cirrus, k**-2.5': lambda: _cirrus(2.5, 0.5),
     'trail': _trail,
     'long slit': _long_slit,
     'planet': _planet,

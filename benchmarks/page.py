@@ -292,9 +292,11 @@ Real exposures, each denoised alone and judged by the four others. The mean squa
 (result - B), with A and B the means of two halves of the others, whose noise is independent. Sky and faint sources are
 chosen on the smoothed mean of the others. All methods get the same estimate of the noise, but "as read", which is
 ``denoise(ccd)`` with what the header says. *Times smaller* is the mean square error before over that after, with the
-interval of 95 % from the bootstrap over blocks of sky.''',
+interval of 95 % from the bootstrap over blocks of sky; *than BM3D* is that of BM3D over that of the method, both drawn
+together.''',
                [('field', ''), ('pixels', 'pixels'), ('method', 'method'), ('mse_before', 'before (adu²)'),
-                ('mse_after', 'after'), ('ratio', 'times smaller'), ('low', 'from'), ('high', 'to')]),
+                ('mse_after', 'after'), ('ratio', 'times smaller'), ('low', 'from'), ('high', 'to'),
+                ('than_bm3d', 'than BM3D'), ('than_bm3d_low', 'from'), ('than_bm3d_high', 'to')]),
         _plain(folder, 'speed', 'Time and memory', '''
 ``python benchmarks/speed.py``
 

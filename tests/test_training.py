@@ -424,7 +424,8 @@ class TestRecipe:
         ('--decoder-widths 8', r'decoder_widths \[6\] and not \[8\]'), ('--patch-size 48', 'patch_size 32 and not 48'),
         ('--batch-size 3', 'batch_size 2 and not 3'), ('--learning-rate 1e-3', 'learning_rate 0.004 and not 0.001'),
         ('--pool 3', 'pool 2 and not 3'),
-        ('--max-gain 12', 'max_gain 60.0 and not 12.0'), ('--renew-every 2', 'renew_every 1000 and not 2'),
+        ('--max-gain 12', 'max_gain 24.0 and not 12.0'), ('--no-focus', 'focus True and not False'),
+        ('--renew-every 2', 'renew_every 1000 and not 2'),
         ('--init INIT', "init None and not '[0-9a-f]{64}'")])
     def test_checkpoint_of_other_options_is_an_error(self, run, tmp_path, change, match):
         before = Denoiser.load(tmp_path / 'm')

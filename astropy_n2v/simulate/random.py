@@ -20,14 +20,15 @@ __all__ = ['RANDOM_FIELDS', 'random_observation', 'random_scene']
 
 #: The fields that `random_scene` draws from, and how often.
 RANDOM_FIELDS = {
-    'survey': 0.28,       # galaxies and stars
+    'survey': 0.25,       # galaxies and stars
     'stars': 0.06,        # few stars
     'sparse': 0.10,       # stars, galaxies or both, of which none is too faint to be seen
-    'crowded': 0.12,      # many
+    'crowded': 0.11,      # many
     'globular': 0.04,
     'cluster': 0.06,      # of galaxies
     'galaxy': 0.05,       # a large one in the foreground of a survey field
-    'nebula': 0.13,       # power-law nebulosity and stars
+    'nebula': 0.12,       # power-law nebulosity and stars
+    'cirrus': 0.05,       # nebulosity below the noise, with few stars or none
     'filaments': 0.05,    # filaments, most in nebulosity
     'bright_nebula': 0.03,   # nebulosity of hundreds of sigma
     'empty': 0.04,        # sky, or a few faint stars
@@ -73,9 +74,10 @@ def _populate(canvas, rng, kind, sigma):
         return
     if kind == 'spectrum':
         return
-    density = {'crowded': (4e-3, 0.15), 'globular': (1e-4, 1e-2), 'nebula': (1e-4, 1e-2), 'filaments': (1e-4, 1e-2)}
+    density = {'crowded': (4e-3, 0.15), 'globular': (1e-4, 1e-2), 'nebula': (1e-4, 1e-2), 'filaments': (1e-4, 1e-2),
+               'cirrus': (2e-5, 2e-3)}
     stars = _log_uniform(rng, *density.get(kind, (1.5e-4, 4e-3)))
-    if 'nebula' in kind and rng.uniform() < 0.12:
+    if 'nebula' in kind and rng.uniform() < 0.12 or kind == 'cirrus' and rng.uniform() < 0.4:
         stars = 0
     add_luminous_stars(canvas, rng, stars, low, brightest, rng.uniform(0.4, 1.0), reference=3 * sigma)
     if kind == 'globular':
@@ -113,7 +115,11 @@ def _add_visible(canvas, rng, sigma):
 def _diffuse(rng, shape, kind, sigma):
     """Nebulosity, filaments and what else is broad, or None."""
     image = None
-    if 'nebula' in kind or (kind == 'filaments' and rng.uniform() < 0.7) or rng.uniform() < 0.06:
+    if kind == 'cirrus':
+        contrast = _log_uniform(rng, 0.1, 1)
+        image = make_nebula(shape, amplitude=_log_uniform(rng, 0.1, 3) * sigma / contrast, index=rng.uniform(2, 3.6),
+                            contrast=contrast, seed=rng)
+    elif 'nebula' in kind or (kind == 'filaments' and rng.uniform() < 0.7) or rng.uniform() < 0.06:
         low, high = {'nebula': (1.5, 60), 'bright_nebula': (60, 600), 'filaments': (0.5, 30)}.get(kind, (0.3, 10))
         image = make_nebula(shape, amplitude=_log_uniform(rng, low, high) * sigma, index=rng.uniform(2.5, 3.8),
                             contrast=rng.uniform(0.2, 1.5), seed=rng)

@@ -23,9 +23,9 @@ from .processes import Processes, end_process
 __all__ = ['main', 'random_frame']
 
 SCENE_SIZE = 256
-#: Channels of the shipped networks by level, full resolution first.
-WIDTHS = 16, 32, 64, 96, 96
-DECODER_WIDTHS = 16, 32, 64, 96
+#: Channels by level of the network that is shipped for white noise, full resolution first.
+WIDTHS = 16, 32, 64, 128, 192
+DECODER_WIDTHS = 16, 32, 64, 128
 
 
 def random_frame(rng, *, hole=1):
@@ -79,8 +79,10 @@ def _parse(arguments):
     parser.add_argument('--patch-size', type=int, default=160)
     parser.add_argument('--learning-rate', type=float, default=4e-3)
     # Thousands of frames tell of the spread on the sky what a few cannot: with less, the least one stays too large.
-    parser.add_argument('--max-gain', type=float, default=60.0, help='by how much the gradient of small spreads is '
+    parser.add_argument('--max-gain', type=float, default=24.0, help='by how much the gradient of small spreads is '
                         'raised at most; the less, the more is learned of the means')
+    parser.add_argument('--focus', action=argparse.BooleanOptionalAction, default=True, help='let pixels and scenes '
+                        'count by what they do to the error of the result, for the plain likelihood')
     parser.add_argument('--pool', type=int, default=48, help='frames to draw patches from, of each process')
     parser.add_argument('--renew-every', type=int, default=2, help='steps after which one frame is drawn anew')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='of each process')
@@ -127,7 +129,8 @@ def _train(options, processes):
     trainer = Trainer(network, sampler, max_steps=options.steps,
                       max_time=options.minutes and 60 * options.minutes, learning_rate=options.learning_rate,
                       judge=None if rank else _make_judge(options), judge_every=250, keep='last',
-                      warm_start=init is not None, ema_decay=0.998, max_gain=options.max_gain, processes=processes)
+                      warm_start=init is not None, ema_decay=0.998, max_gain=options.max_gain, focus=options.focus,
+                      processes=processes)
     trainer.run(checkpoint=os.fspath(options.output) + '.ckpt', identity=_identity(options, init, processes))
     metadata = {'trained_on': 'simulated noisy frames, astropy_n2v.simulate.random_observation',
                 'steps': trainer.step, 'seconds': round(trainer.elapsed), 'seed': options.seed,

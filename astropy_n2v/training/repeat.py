@@ -17,20 +17,22 @@ import torch
 
 __all__ = ['STAGES', 'average', 'main']
 
+_MIDDLE = '--widths 16 32 64 96 96 --decoder-widths 16 32 64 96 --no-focus --max-gain'
 #: Name of the weights that a stage makes, of those it starts from, and the options of the recipe. Without options,
 #: they are the mean of several (Wortsman et al. 2022, arXiv:2203.05482).
 STAGES = (
     ('narrow', None, '--widths 12 24 48 64 64 --decoder-widths 16 32 48 64 --steps 8300 --patch-size 96 '
-                     '--batch-size 8 --max-gain 12'),
-    ('wide', 'narrow', '--steps 5300 --patch-size 128 --batch-size 5 --learning-rate 2e-3 --seed 20262 --max-gain 12'),
-    ('longer', 'wide', '--steps 5600 --patch-size 128 --batch-size 5 --learning-rate 7e-4 --seed 20266 --max-gain 12'),
-    ('larger-patches', 'longer', '--steps 7400 --learning-rate 1e-3 --seed 20270 --max-gain 12'),
-    ('photons', 'larger-patches', '--steps 7500 --learning-rate 1e-3 --seed 20271 --max-gain 12'),
-    ('longest', 'photons', '--steps 11300 --learning-rate 1e-3 --seed 20311 --max-gain 12'),
-    ('last', 'longest', '--steps 4800 --learning-rate 8e-4 --seed 20321'),
-    ('default-1x1', ('longest', 'last'), None),
-    ('default-3x3', 'default-1x1', '--hole 3 --steps 6600 --learning-rate 1.2e-3 --seed 20273 --max-gain 12'),
-    ('default-5x5', 'default-3x3', '--hole 5 --steps 2100 --learning-rate 1.2e-3 --seed 20275 --max-gain 12'),
+                     '--batch-size 8 --no-focus --max-gain 12'),
+    ('wide', 'narrow', f'--steps 5300 --patch-size 128 --batch-size 5 --learning-rate 2e-3 --seed 20262 {_MIDDLE} 12'),
+    ('longer', 'wide', f'--steps 5600 --patch-size 128 --batch-size 5 --learning-rate 7e-4 --seed 20266 {_MIDDLE} 12'),
+    ('larger-patches', 'longer', f'--steps 7400 --learning-rate 1e-3 --seed 20270 {_MIDDLE} 12'),
+    ('photons', 'larger-patches', f'--steps 7500 --learning-rate 1e-3 --seed 20271 {_MIDDLE} 12'),
+    ('longest', 'photons', f'--steps 11300 --learning-rate 1e-3 --seed 20311 {_MIDDLE} 12'),
+    ('last', 'longest', f'--steps 4800 --learning-rate 8e-4 --seed 20321 {_MIDDLE} 60'),
+    ('mean', ('longest', 'last'), None),
+    ('default-1x1', 'mean', '--steps 10541 --learning-rate 1e-3 --seed 20412'),
+    ('default-3x3', 'mean', f'--hole 3 --steps 6600 --learning-rate 1.2e-3 --seed 20273 {_MIDDLE} 12'),
+    ('default-5x5', 'default-3x3', f'--hole 5 --steps 2100 --learning-rate 1.2e-3 --seed 20275 {_MIDDLE} 12'),
 )
 
 
