@@ -151,6 +151,11 @@ def test_checkpoint_of_few_steps_and_numpy_options(frame, tmp_path):
     assert Denoiser.load(tmp_path / 'm.safetensors').sha256 == first.sha256
 
 
+def test_some_pixel_must_judge(frame):
+    with pytest.raises(ValueError, match='held_out must leave some pixels to judge by, got 1e-09'):
+        train(frame, held_out=1e-9, **OPTIONS)
+
+
 def test_checkpoint_in_no_directory_is_an_error_at_once(frame, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, '_train_step', lambda *arguments: pytest.fail('trained'))
     with pytest.raises(FileNotFoundError, match='checkpoint must be in a directory that exists, got .*nowhere'):

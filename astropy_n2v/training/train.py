@@ -190,6 +190,8 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     seed = check_integer('seed', seed, 0) or 0
     rng = np.random.default_rng(seed)
     prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng) for frame in frames]
+    if not any(bool(frame.held_out.any()) for frame in prepared):
+        raise ValueError(f'held_out must leave some pixels to judge by, got {held_out}, which is none of them')
     network = _make_network(init, hole, seed, network_options)
     network.to(select_device(device))
     # A frame smaller than a patch is seen whole, with a border.
