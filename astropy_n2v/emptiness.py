@@ -26,7 +26,7 @@ _OTHERS = np.where(_LAGS == 0, 0, _WEIGHTS)
 # Variance of the light over its covariance between neighbours: the least, the usual and the most.
 _SHARPNESS = 1.2, 1.5, 10.0
 # Up to the first variance of the light, in units of that of the prediction, sky is empty; from the second on it is not.
-_EMPTY = 0.45, 0.9
+_EMPTY = 0.6, 0.9
 # Of the light of faint sources, so much is foreseen from their surroundings, give or take a part of it; and what is not
 # foreseen at all, in units of the variance of the prediction.
 _FORESEEN, _FORESEEN_ERROR, _UNFORESEEN = 0.35, 0.6, 0.15
