@@ -156,7 +156,7 @@ def correlated_normal(correlation, shape, rng):
     return noise[:shape[0], :shape[1]]
 
 
-def bootstrap_spread(image, mean, spread, hole, negative_sources, predict):
+def bootstrap_spread(image, mean, spread, hole, predict):
     """
     The spread as it should be, of a network that was trained on nothing but this image.
 
@@ -168,8 +168,6 @@ def bootstrap_spread(image, mean, spread, hole, negative_sources, predict):
         Its blind mean and spread, in units of the sky noise.
     hole : tuple of int
         That of the network: above 1 the noise is drawn with its measured autocorrelation.
-    negative_sources : bool
-        As for `Denoiser.predict`.
     predict : callable
         It takes a ScaledImage and returns its blind mean and spread.
 
@@ -191,7 +189,7 @@ def bootstrap_spread(image, mean, spread, hole, negative_sources, predict):
     correlation = _correlation(image, max(hole) // 2) if max(hole) > 1 else None
     samples, corrected = [], part_spread
     for _ in range(2):
-        result = posterior(part, part_mean, corrected, negative_sources=negative_sources)
+        result = posterior(part, part_mean, corrected)
         truth = part.observed(result['mean'].astype(float))
         if correlation is None:
             data = part.noise.sample(truth.data, rng)

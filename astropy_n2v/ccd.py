@@ -60,7 +60,7 @@ def _check_shipped(hole):
 
 
 def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=None, satlevel=None, hole=None,
-            strength=1.0, negative_sources=False, fill_masked=False, tile_size=None, device=None, seed=None,
+            strength=1.0, fill_masked=False, tile_size=None, device=None, seed=None,
             full_output=False, progress_bar=False, add_keyword=True, **train_options):
     """
     Denoise an astronomical image without a clean reference.
@@ -97,10 +97,6 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         large as the measured autocorrelation of the noise calls for.
     strength : float, optional
         From 0 (the data) to 1 (the posterior mean).
-    negative_sources : bool, optional
-        Whether sources may be negative, as in differences of images. If not, a pixel that is
-        darker than all its surroundings and could not be foreseen is taken for a defect of the
-        detector, and comes out as its surroundings foretell.
     fill_masked : bool, optional
         Whether masked, non-finite and saturated pixels become the prediction from their
         surroundings. By default they come out as they went in.
@@ -193,7 +189,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     del inputs
     result, scaling, innovation_rms = _predict_planes(
         frame, planes, denoiser, judged, progress_bar=progress_bar, strength=strength,
-        negative_sources=negative_sources, tile_size=tile_size, device=device, full_output=full_output)
+        tile_size=tile_size, device=device, full_output=full_output)
     mean, std = result.mean, result.std
     _restore_verbatim(frame, planes, rejected, mean, std, fill_masked)
     cards = history = None
@@ -202,7 +198,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         used = np.isfinite(mean[first]) & np.isfinite(std[first]) & ~frame.mask[first]
         factor = aperture_factor(mean[first], std[first], used)
         cards, history = provenance(model, denoiser, planes[0].data_noise, scaling, innovation_rms, strength,
-                                    negative_sources, factor)
+                                    factor)
         if len(frame.planes()) > 1:
             history.append(f'astropy_n2v: cards N2V* are those of plane {first}'[:72])
     packed = frame.pack(mean, std, cards, history)

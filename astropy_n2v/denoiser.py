@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
+from .bounds import bound_prediction
 from .calibration import Calibration
 from .config import conf
 from .emptiness import empty_factor
@@ -198,10 +199,11 @@ class Denoiser:
             spread[tile.inner_y, tile.inner_x] += weight * deviation[cut]
             if progress:
                 progress((i + 1) / len(tiling))
+        bound_prediction(image, mean, spread)
         return mean, spread
 
     def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0,
-                negative_sources=False, tile_size=None, device=None, progress=None, full_output=True):
+                tile_size=None, device=None, progress=None, full_output=True):
         """
         Denoise an array.
 
@@ -222,9 +224,6 @@ class Denoiser:
             Whether to correct the blind prediction by what the innovations say.
         strength : float, optional
             From 0 (the data) to 1 (the posterior).
-        negative_sources : bool, optional
-            Whether sources may be negative, as in differences of images. If not, a pixel that is
-            unforeseeably dark is taken for a defect, and its prediction for the result.
         tile_size : int, optional
             Largest height and width of the parts in which a large image is processed; by
             default ``conf.tile_size``.
@@ -269,7 +268,7 @@ class Denoiser:
         report = progress and (lambda fraction: progress(share * fraction))
         blind = self._predict_blind(image, progress=report, **options)
         if scatters:
-            blind = blind[0], bootstrap_spread(image, *blind, self.hole, negative_sources,
+            blind = blind[0], bootstrap_spread(image, *blind, self.hole,
                                                lambda again: self._predict_blind(again, **options))
             if progress:
                 progress(1.0)
@@ -282,7 +281,7 @@ class Denoiser:
         for start in range(0, data.shape[0], _ROWS):
             rows = slice(start, min(start + _ROWS, data.shape[0]))
             part = posterior_of_rows(image, *blind, rows, calibration=calibration if calibrate else None,
-                                     strength=strength, negative_sources=negative_sources)
+                                     strength=strength)
             for name, values in result.items():
                 values[rows] = part[name]
         return Prediction(**result, scaling=image.scaling, calibration=calibration)

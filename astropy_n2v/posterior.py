@@ -5,7 +5,6 @@ What a pixel is, given its surroundings and its own measurement.
 
 import numpy as np
 import torch
-from scipy.ndimage import minimum_filter1d
 
 from .calibration import Calibration
 from .emptiness import REACH
@@ -14,23 +13,14 @@ from .scaling import coprime_step
 
 __all__ = ['calibrate', 'posterior', 'posterior_of_rows']
 
-# A pixel cannot have less light than the faintest of its surroundings, which are so many pixels on each side.
-_SURROUNDINGS = 4
 _MAX_CALIBRATION = 1_000_000   # pixels
-
-
-def _faintest_surroundings(image):
-    """The least value within a square around each pixel."""
-    for axis in range(2):
-        image = minimum_filter1d(image, 2 * _SURROUNDINGS + 1, axis=axis, mode='nearest')
-    return image
 
 
 def _tensors(shape, values):
     return [torch.from_numpy(np.broadcast_to(value, shape).copy()) for value in values]
 
 
-def posterior(image, blind_mean, blind_spread, *, calibration=None, strength=1.0, negative_sources=False):
+def posterior(image, blind_mean, blind_spread, *, calibration=None, strength=1.0):
     """
     Combine the blind prediction of an image with its data.
 
@@ -44,8 +34,6 @@ def posterior(image, blind_mean, blind_spread, *, calibration=None, strength=1.0
         Correction of the two; by default none.
     strength : float, optional
         From 0 (the data) to 1 (the posterior).
-    negative_sources : bool, optional
-        Whether sources may be negative; see `Denoiser.predict`.
 
     Returns
     -------
@@ -59,9 +47,8 @@ def posterior(image, blind_mean, blind_spread, *, calibration=None, strength=1.0
     photon = expected_photon_variance(*(torch.as_tensor(value) for value in (mean, spread, slope, zero))).numpy()
     mean, spread = (calibration or Calibration.neutral()).apply(mean, spread, v0 + photon)
     tensors = _tensors(image.shape, (image.values(), image.valid, mean, spread, *parameters))
-    floor = None if negative_sources else torch.from_numpy(_faintest_surroundings(mean))
     result, variance, innovation, outlier, noise_variance = (
-        values.numpy() for values in posterior_moments(*tensors, strength=strength, floor=floor))
+        values.numpy() for values in posterior_moments(*tensors, strength=strength))
     scale = image.scaling.scale
     return {'mean': image.backward(result), 'std': np.sqrt(variance) * scale,
             'blind_mean': image.backward(mean), 'blind_std': spread * scale, 'innovation': innovation,
@@ -84,9 +71,7 @@ def posterior_of_rows(image, blind_mean, blind_spread, rows, **options):
     dict of `~numpy.ndarray`
         As of `posterior`, for these rows.
     """
-    # Some more rows on each side tell of the surroundings.
-    reach = max(_SURROUNDINGS, REACH)
-    halo = slice(max(rows.start - reach, 0), min(rows.stop + reach, image.shape[0]))
+    halo = slice(max(rows.start - REACH, 0), min(rows.stop + REACH, image.shape[0]))
     part = posterior(image.part(halo, slice(0, image.shape[1])), blind_mean[halo], blind_spread[halo], **options)
     inner = slice(rows.start - halo.start, rows.stop - halo.start)
     return {name: values[inner] for name, values in part.items()}

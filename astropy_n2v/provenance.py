@@ -79,7 +79,7 @@ def aperture_factor(mean, std, used):
     return float(np.median(difference) / 0.6745) if difference.size >= 30 else None
 
 
-def provenance(model, denoiser, noise, scaling, innovation_rms, strength, negative_sources, factor):
+def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor):
     """
     Header cards and history lines that tell how a result was made.
 
@@ -95,7 +95,7 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, negati
         Level, gradient and noise of its background, in data units.
     innovation_rms : float
         Rms of its normalised innovations.
-    strength, negative_sources : float, bool
+    strength : float
         See `astropy_n2v.denoise`.
     factor : float or None
         From `aperture_factor`.
@@ -120,10 +120,9 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, negati
         'N2VSHA': (denoiser.sha256[:16], 'SHA-256 of the model (first 16 digits)'),
         'N2VHOLE': (f'{denoiser.hole[0]}x{denoiser.hole[1]}', '[pix] hole, height x width'),
         'N2VSTREN': (float(strength), 'strength: 0 data, 1 posterior mean'),
-        'N2VNEG': (bool(negative_sources), 'whether sources may be negative'),
         'N2VNSRC': (source, 'source of the noise model'),
-        'N2VSKY': (float(scaling.level), '[data unit] background level'),
-        'N2VSIGMA': (float(scaling.scale), '[data unit] noise at the background level'),
+        'N2VSKY': (float(scaling.sky), '[data unit] background level'),
+        'N2VSIGMA': (float(scaling.sky_noise), '[data unit] noise at the background level'),
         'N2VSIG0': (float(np.median(noise.sigma)), '[data unit] noise without light'),
         'N2VZERO': (float(np.median(noise.zero_point)), '[data unit] level without light'),
     }

@@ -20,6 +20,8 @@ __all__ = ['Scaling', 'background_level', 'coprime_step', 'cutouts', 'middle_cut
 _MAX_SAMPLE = 1_000_000
 # What the variance of the noise along a gradient that is taken off may be, relative to that at the level.
 _GROWTH = 0.2, 9.0
+# Least light of the sky that the network was trained on, in electrons per pixel (`astropy_n2v.simulate.random_scene`).
+_LEAST_SKY = 0.05
 
 
 def subsample(values, size=_MAX_SAMPLE):
@@ -198,6 +200,17 @@ def background_level(data, mask=None):
     return reference + SigmaClip(sigma=3, maxiters=10)(np.sort(values), masked=False).mean()
 
 
+def _known_scale(level, scale, noise):
+    """Level and scale that a network knows: of a sky with fewer photons than in its training, those of the least."""
+    if noise.gain is None:
+        return level, scale
+    electron = 1 / float(np.median(subsample(noise.gain)))
+    least = math.sqrt(_LEAST_SKY) * electron
+    if scale >= least:
+        return level, scale
+    return max(level, float(np.median(subsample(noise.zero_point))) + _LEAST_SKY * electron), least
+
+
 @dataclass(frozen=True)
 class Scaling:
     """
@@ -211,6 +224,10 @@ class Scaling:
         The sky noise, in data units.
     gradient : `~astropy_n2v.gradient.Gradient`, optional
         What is to be added to the level, of an image whose background slopes.
+    sky, sky_noise : float, optional
+        The measured background and its noise, in data units; by default ``level`` and ``scale``. They differ where
+        photons are so few that the network has seen nothing of the kind: there the scale is that of a sky of 0.05
+        electrons, at which the network sees zeros and single events as it knows them.
 
     Examples
     --------
@@ -222,6 +239,13 @@ class Scaling:
     level: float
     scale: float
     gradient: Gradient = None
+    sky: float = None
+    sky_noise: float = None
+
+    def __post_init__(self):
+        for name, own in (('sky', self.level), ('sky_noise', self.scale)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, own)
 
     @classmethod
     def from_image(cls, data, noise, mask=None):
@@ -251,7 +275,7 @@ class Scaling:
             before, after = before[counts], after[counts]
             if np.any(after < _GROWTH[0] * before) or np.any(after > _GROWTH[1] * before):
                 gradient = None
-        return cls(level, scale, gradient)
+        return cls(*_known_scale(level, scale, noise), gradient, level, scale)
 
     def at(self, y, x):
         """The same for the pixels [y, x] of the image, two slices or two arrays of indices."""

@@ -58,13 +58,13 @@ def test_help_lists_the_commands(run):
 
 @pytest.mark.parametrize(('command', 'options'), [
     ('denoise', ['--suffix', '--ext', '--model', '--gain', '--readnoise', '--satlevel', '--hole', '--strength',
-                 '--negative-sources', '--fill-masked', '--tile-size', '--device', '--seed', '--ignore-bits',
+                 '--fill-masked', '--tile-size', '--device', '--seed', '--ignore-bits',
                  '--overwrite', '--no-keyword', '--mask', '--full-output',
                  *(f'--{name.replace("_", "-")}' for name in TRAINING_OPTIONS[:-1])]),
     ('train', ['--init', '--hole', '--max-steps', '--max-time', '--patience', '--min-delta', '--held-out', '--seed',
                '--batch-size', '--patch-size', '--learning-rate', '--checkpoint', '--overwrite', '--mask',
                '--ignore-bits']),
-    ('validate', ['--strength', '--negative-sources', '--hole', '--gain', '--readnoise', '--satlevel']),
+    ('validate', ['--strength', '--hole', '--gain', '--readnoise', '--satlevel']),
     ('demo', ['--kind', '--size', '--seed', '--model']), ('models', ['--json'])])
 def test_options(run, command, options):
     text = run(command, '--help').stdout

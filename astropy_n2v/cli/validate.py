@@ -65,8 +65,6 @@ class _PairType(click.ParamType):
 @click.option('--satlevel', type=float, help='Data at or above it are saturated.')
 @click.option('--hole', type=HoleType(), help='What the network does not see around a pixel.')
 @click.option('--strength', type=click.FloatRange(0, 1), help='From 0 (the data) to 1 (the posterior mean).')
-@click.option('--negative-sources', is_flag=True, default=None,
-              help='Sources may be negative, as in differences of images: keep single dark pixels, too.')
 @click.option('--device', help="'auto', 'cpu', 'cuda', ...")
 @click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of all that is random.')
 @click.option('--strict', is_flag=True, help='Exit with status 1 if a test fails.')
@@ -74,7 +72,7 @@ class _PairType(click.ParamType):
 @verbosity_options
 @click.pass_context
 def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ext, ignore_bits, gain, readnoise,
-            satlevel, hole, strength, negative_sources, device, seed, strict, overwrite, **options):
+            satlevel, hole, strength, device, seed, strict, overwrite, **options):
     """
     Find out whether flux and detections survive denoising.
 
@@ -118,8 +116,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
             raise click.ClickException('no frame to validate')
         try:
             denoiser, name = _make_denoiser(model, **given(gain=gain, readnoise=readnoise, satlevel=satlevel,
-                                                           hole=hole, strength=strength, device=device, seed=seed,
-                                                           negative_sources=negative_sources))
+                                                           hole=hole, strength=strength, device=device, seed=seed))
             result = validate(
                 frames, denoiser, names=names, denoiser_name=name, report_dir=report_dir, overwrite=overwrite,
                 truth=guides['truth'] if truth else None,

@@ -227,7 +227,7 @@ def _largest_neighbour(values):
 
 
 def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, broad_weight=BROAD_WEIGHT,
-                      strength=1.0, suspect_neighbours=True, floor=None):
+                      strength=1.0, suspect_neighbours=True):
     """
     Combine the blind prediction of each pixel with its own measurement.
 
@@ -249,9 +249,6 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, broad_weight=B
     suspect_neighbours : bool, optional
         Whether the neighbours of an unforeseeable pixel are more likely to be so, too; the
         tensors must be images for this.
-    floor : tensor, optional
-        The least that the true value can be. What is unforeseen and far below it is no light but
-        a defect of the pixel, whose measurement says nothing.
 
     Returns
     -------
@@ -284,14 +281,9 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, broad_weight=B
     foreseen = y + remaining * (mean + share * difference - y)
     foreseen_variance = prior * (1 - share) + (1 - remaining) ** 2 * noise ** 2 / total
     # An unforeseen value is as uncertain as the photons that it is made of.
-    unforeseen, broad_variance = y, v0 + slope * torch.clamp(torch.maximum(y, mean) - zero, min=0)
-    if floor is not None:
-        # The probability that the measurement counts: light is not below the floor, except for noise.
-        light = 1 - remaining * (1 - torch.exp(-0.5 * torch.clamp(floor - y, min=0) ** 2 / noise))
-        unforeseen = mean + light * difference
-        broad_variance = light * broad_variance + (1 - light) * (prior + light * difference ** 2)
-    result = foreseen + responsibility * (unforeseen - foreseen)
+    broad_variance = v0 + slope * torch.clamp(torch.maximum(y, mean) - zero, min=0)
+    result = foreseen + responsibility * (y - foreseen)
     variance = (foreseen_variance + responsibility * (broad_variance - foreseen_variance)
-                + responsibility * (1 - responsibility) * (unforeseen - foreseen) ** 2)
+                + responsibility * (1 - responsibility) * (y - foreseen) ** 2)
     innovation = torch.where(valid, difference / total.sqrt(), torch.nan)
     return result, variance, innovation, responsibility, noise
