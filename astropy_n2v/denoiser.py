@@ -27,6 +27,7 @@ from .weights import check_integrity, find_model, model_names
 
 __all__ = ['Denoiser', 'Prediction', 'select_device']
 
+_LEAST_LOCAL = 0.2   # units of the typical noise; least noise of a pixel that the network is shown
 _ROWS = 64   # rows of the image for which the posterior is computed at a time
 
 
@@ -68,7 +69,11 @@ def _inputs(image, shape):
         plane[:image.shape[0], :image.shape[1]] = values
         return torch.from_numpy(plane)[None, None]
     with np.errstate(over='ignore'):
-        seen, z, *parameters = (padded(values) for values in (image.valid, image.values(), *image.noise_parameters()))
+        v0, slope, zero = image.noise_parameters()
+        if np.ndim(v0):
+            # Pixels far deeper than the typical one are outside of what the network was trained on.
+            v0 = np.maximum(v0, _LEAST_LOCAL ** 2)
+        seen, z, *parameters = (padded(values) for values in (image.seen, image.values(), v0, slope, zero))
     return network_inputs(z, seen, *parameters)
 
 
@@ -182,8 +187,24 @@ class Denoiser:
         return f'<Denoiser{" " + repr(name) if name else ""}, hole {self.hole[0]}x{self.hole[1]}, ' \
                f'sha256 {self.sha256[:12]}>'
 
-    def _predict_blind(self, image, *, tile_size, device, predict_tile=_predict_tile, progress=None):
-        """Blind mean and spread of an image, in units of its sky noise, float32."""
+    def _predict_blind(self, image, **options):
+        """Predict blind mean and spread of an image, in units of its sky noise, float32."""
+        mean, spread = self._predict_tiles(image, **options)
+        noisy = image.unsupported()
+        while noisy is not None:
+            # Parts of a mosaic that are far noisier than the rest: once more, on the scale of their own noise.
+            again = image.on_scale(image.noise_scale(noisy))
+            factor = np.float32(again.scaling.scale / image.scaling.scale)
+            for values, new in zip((mean, spread), self._predict_tiles(again, **options)):
+                values[noisy] = factor * new[noisy]
+            left = again.unsupported()
+            noisy = None if left is None else left & noisy
+            noisy = None if noisy is None or not noisy.any() else noisy
+        bound_prediction(image, mean, spread)
+        return mean, spread
+
+    def _predict_tiles(self, image, *, tile_size, device, predict_tile=_predict_tile, progress=None):
+        """Predict an image tile by tile."""
         mean, spread = (np.zeros(image.shape, dtype=np.float32) for _ in range(2))
         tiling = Tiling(image.shape, tile_size, self.margin, alignment=self.network.alignment)
         network = self.network.to(device)
@@ -199,7 +220,6 @@ class Denoiser:
             spread[tile.inner_y, tile.inner_x] += weight * deviation[cut]
             if progress:
                 progress((i + 1) / len(tiling))
-        bound_prediction(image, mean, spread)
         return mean, spread
 
     def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0,

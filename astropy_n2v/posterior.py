@@ -45,7 +45,8 @@ def posterior(image, blind_mean, blind_spread, *, calibration=None, strength=1.0
     mean, spread = blind_mean.astype(float), blind_spread.astype(float)
     v0, slope, zero = parameters
     photon = expected_photon_variance(*(torch.as_tensor(value) for value in (mean, spread, slope, zero))).numpy()
-    mean, spread = (calibration or Calibration.neutral()).apply(mean, spread, v0 + photon)
+    # Offsets are measured in units of the noise of typical pixels. Pixels of more than three times that do not count.
+    mean, spread = (calibration or Calibration.neutral()).apply(mean, spread, np.minimum(v0, 9) + photon)
     tensors = _tensors(image.shape, (image.values(), image.valid, mean, spread, *parameters))
     result, variance, innovation, outlier, noise_variance = (
         values.numpy() for values in posterior_moments(*tensors, strength=strength))
