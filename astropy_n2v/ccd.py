@@ -60,7 +60,7 @@ def _check_shipped(hole):
 
 
 def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=None, satlevel=None, hole=None,
-            strength=1.0, fill_masked=False, tile_size=None, device=None, seed=None,
+            strength=1.0, fill_masked=False, reject_outliers=False, tile_size=None, device=None, seed=None,
             full_output=False, progress_bar=False, add_keyword=True, **train_options):
     """
     Denoise an astronomical image without a clean reference.
@@ -100,6 +100,10 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     fill_masked : bool, optional
         Whether masked, non-finite and saturated pixels become the prediction from their
         surroundings. By default they come out as they went in.
+    reject_outliers : bool, optional
+        Whether to replace single pixels, dark or bright, that no point-spread function of the
+        image can have made, by the prediction from their surroundings: cosmic rays that hit one
+        pixel, and misreadings. By default all that was measured is kept.
     tile_size : int, optional
         Large images are processed in tiles of this height and width, in pixels.
     device : str, optional
@@ -189,16 +193,18 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     del inputs
     result, scaling, innovation_rms = _predict_planes(
         frame, planes, denoiser, judged, progress_bar=progress_bar, strength=strength,
-        tile_size=tile_size, device=device, full_output=full_output)
+        reject_outliers=reject_outliers, tile_size=tile_size, device=device, full_output=full_output)
     mean, std = result.mean, result.std
-    _restore_verbatim(frame, planes, rejected, mean, std, fill_masked)
+    _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
     cards = history = None
     if add_keyword:
         first = planes[0].index
         used = np.isfinite(mean[first]) & np.isfinite(std[first]) & ~frame.mask[first]
         factor = aperture_factor(mean[first], std[first], used)
         cards, history = provenance(model, denoiser, planes[0].data_noise, scaling, innovation_rms, strength,
-                                    factor)
+                                    factor, masked=np.mean(frame.mask[first] | ~np.isfinite(frame.values[first])),
+                                    std=np.median(std[first][used]) if used.any() else None,
+                                    n_rejected=result.n_rejected if reject_outliers else None)
         if len(frame.planes()) > 1:
             history.append(f'astropy_n2v: cards N2V* are those of plane {first}'[:72])
     packed = frame.pack(mean, std, cards, history)
@@ -210,12 +216,12 @@ def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_outpu
     from tqdm import tqdm
 
     from .denoiser import Prediction
-    names = [field.name for field in fields(Prediction) if field.name not in ('scaling', 'calibration')]
+    names = [field.name for field in fields(Prediction) if field.name not in ('scaling', 'calibration', 'n_rejected')]
     names = names if full_output else names[:2]
     together = None
     if frame.shape[:-2]:
         together = Prediction(**{name: np.full(frame.shape, np.nan, dtype=frame.dtype) for name in names})
-    first = None
+    first, n_rejected = None, 0
     with tqdm(total=len(planes), disable=not progress_bar, desc='denoising', unit='plane') as bar:
         for n, plane in enumerate(planes):
             def progress(fraction, n=n):
@@ -232,14 +238,16 @@ def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_outpu
                 for name in names:
                     getattr(together, name)[plane.index] = getattr(prediction, name)
                     setattr(prediction, name, None)
+            n_rejected += prediction.n_rejected
     result = first if together is None else together
     result.scaling, result.calibration = scaling, calibration = first.scaling, first.calibration
+    result.n_rejected = n_rejected
     for name in names:
         setattr(result, name, getattr(result, name).astype(frame.dtype, copy=False))
     return result, scaling, calibration.innovation_rms
 
 
-def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked):
+def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength):
     """Put in what comes out as it went in, with the uncertainty that it had."""
     verbatim = frame.mask | ~np.isfinite(frame.values)
     for plane in planes:
@@ -250,6 +258,10 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked):
             verbatim[plane.index] = False
     for i in rejected:
         verbatim[i] = True
+    if strength == 0:
+        # The data as they came, to the last bit; scales of amplifiers and of the noise round them.
+        valid = ~frame.mask & np.isfinite(frame.values)
+        mean[valid] = frame.values[valid]
     if verbatim.any():
         mean[verbatim] = frame.values[verbatim]
         std[verbatim] = frame.deviations.at(verbatim) if frame.deviations else np.nan

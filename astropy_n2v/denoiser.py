@@ -19,6 +19,7 @@ from .io.files import replacing
 from .modelfiles import parse, serialize
 from .networks import blind_moments, network_inputs
 from .noise import estimate_noise
+from .outliers import single_pixel_outliers
 from .posterior import calibrate as fit_calibration, posterior_of_rows
 from .scaled import ScaledImage
 from .scaling import Scaling
@@ -119,6 +120,8 @@ class Prediction:
         Background and sky noise that were used.
     calibration : Calibration
         What the innovations said.
+    n_rejected : int
+        Number of pixels whose measurement was replaced, with ``reject_outliers``.
     """
 
     mean: np.ndarray
@@ -130,6 +133,7 @@ class Prediction:
     noise_std: np.ndarray = None
     scaling: Scaling = None
     calibration: Calibration = None
+    n_rejected: int = 0
 
 
 class Denoiser:
@@ -223,7 +227,7 @@ class Denoiser:
         return mean, spread
 
     def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0,
-                tile_size=None, device=None, progress=None, full_output=True):
+                reject_outliers=False, tile_size=None, device=None, progress=None, full_output=True):
         """
         Denoise an array.
 
@@ -244,6 +248,9 @@ class Denoiser:
             Whether to correct the blind prediction by what the innovations say.
         strength : float, optional
             From 0 (the data) to 1 (the posterior).
+        reject_outliers : bool, optional
+            Whether single pixels that no point-spread function of the image can have made become the
+            prediction from their surroundings; see `~astropy_n2v.outliers.single_pixel_outliers`.
         tile_size : int, optional
             Largest height and width of the parts in which a large image is processed; by
             default ``conf.tile_size``.
@@ -279,6 +286,10 @@ class Denoiser:
             noise = estimate_noise(data, mask)
         noise.check_shape(data.shape)
         image = ScaledImage.prepare(data, noise, mask)
+        rejected = None
+        if reject_outliers:
+            rejected = single_pixel_outliers(image)
+            image = image.without(rejected)
         # A network that has seen nothing but this image scatters, from orientation to orientation and pixel to pixel.
         scatters = judged is not None and 'init_sha256' not in self.metadata
         options = {'tile_size': conf.tile_size if tile_size is None else tile_size, 'device': select_device(device),
@@ -304,7 +315,10 @@ class Denoiser:
                                      strength=strength)
             for name, values in result.items():
                 values[rows] = part[name]
-        return Prediction(**result, scaling=image.scaling, calibration=calibration)
+        if rejected is not None and full_output:
+            result['outlier'][rejected] = 1
+        return Prediction(**result, scaling=image.scaling, calibration=calibration,
+                          n_rejected=0 if rejected is None else int(np.count_nonzero(rejected)))
 
     def save(self, path, *, overwrite=False, dtype=None):
         """

@@ -79,7 +79,8 @@ def aperture_factor(mean, std, used):
     return float(np.median(difference) / 0.6745) if difference.size >= 30 else None
 
 
-def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor):
+def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, masked=0.0, std=None,
+               n_rejected=None):
     """
     Header cards and history lines that tell how a result was made.
 
@@ -99,6 +100,12 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         See `astropy_n2v.denoise`.
     factor : float or None
         From `aperture_factor`.
+    masked : float, optional
+        Fraction of the pixels that do not count.
+    std : float, optional
+        Typical standard deviation of the result, in data units.
+    n_rejected : int, optional
+        Number of pixels whose measurement was replaced, where that was asked for.
 
     Returns
     -------
@@ -135,6 +142,11 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         cards['N2VZRMS'] = (round(innovation_rms, 4), 'rms of normalised innovations, 1 expected')
     if factor is not None:
         cards['N2VAPFAC'] = (round(factor, 2), f'scatter of {_APERTURE}x{_APERTURE} sums of sky / stated')
+    cards['N2VMASK'] = (round(float(masked), 6), 'fraction of the pixels that do not count')
+    if std is not None and np.isfinite(std):
+        cards['N2VNOUT'] = (float(std), '[data unit] typical noise of the result')
+    if n_rejected is not None:
+        cards['N2VNREJ'] = (n_rejected, '[pix] single-pixel outliers that were replaced')
     cards['N2VDATE'] = (date, 'UTC of denoising')
     # Of 72 characters at most: longer lines are broken inside words.
     see = ', see N2VAPFAC' if factor is not None else ''

@@ -155,6 +155,10 @@ class ScaledImage:
         return ScaledImage(self.data[y, x], self.valid[y, x], self.noise.at(self.shape, y, x), self.scaling.at(y, x),
                            self.seen[y, x])
 
+    def without(self, rejected):
+        """Take out pixels whose measurement is not to count."""
+        return replace(self, valid=self.valid & ~rejected, seen=self.seen & ~rejected)
+
     def observed(self, data):
         """The same with other data."""
         return replace(self, data=data)
