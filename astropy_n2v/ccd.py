@@ -230,7 +230,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_outpu
             prediction = denoiser.predict(
                 plane.values, plane.noise, plane.mask, judged=None if judged is None else judged[n],
                 full_output=full_output, progress=progress, **options)
-            _check_innovations(prediction.calibration, plane.data_noise,
+            _check_innovations(prediction, plane.data_noise,
                                name=f'plane {plane.index}: ' if plane.index else '')
             plane.restore(prediction)
             first = first or prediction
@@ -268,9 +268,11 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
         std[verbatim & np.isnan(frame.values)] = np.nan
 
 
-def _check_innovations(calibration, noise, name):
+def _check_innovations(prediction, noise, name):
     """Warn if the innovations say that the noise model is wrong."""
-    rms = calibration.innovation_rms
+    rms = prediction.calibration.innovation_rms
+    if prediction.scaling.scale > prediction.scaling.sky_noise:
+        return   # of few photons, the spread is stated for the fewest that the network knows
     if np.isfinite(rms) and abs(rms - 1) > 0.1:
         size = 'smaller' if rms < 1 else 'larger'
         warnings.warn(f'{name}the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the '

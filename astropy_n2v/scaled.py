@@ -20,7 +20,7 @@ _ROWS = 256
 # that it was not trained on: with a single pixel in a hundred ten times noisier, pulls were 7. It does not see them.
 _MAX_NOISE = 4.0
 # A prediction from fewer visible pixels than this share of 17x17 is made again on the scale of the noisier ones.
-_SUPPORT, _SUPPORT_SIZE = 0.25, 17
+_SUPPORT, _SUPPORT_SIZE = 0.6, 17
 
 
 @dataclass(frozen=True, eq=False)

@@ -198,34 +198,11 @@ def test_posterior_keeps_what_cannot_be_foreseen(amplitude):
     assert variance == pytest.approx(1 + 0.1 * amplitude, rel=0.2)
 
 
-class TestFloor:
-    """What is unforeseen and darker than it can be is no measurement of light."""
-
-    @staticmethod
-    def posterior(y, floor=0.0, **options):
-        values = (torch.full((1, 1), value, dtype=torch.float64) for value in (y, 1.0, 1.0, 0.1, 1.0, 0.0, 0.0))
-        y, valid, *moments = values
-        floor = None if floor is None else torch.full((1, 1), floor, dtype=torch.float64)
-        mean, variance, *_ = posterior_moments(y, valid > 0, *moments, floor=floor, **options)
-        return float(mean), float(variance) ** 0.5
-
-    @pytest.mark.parametrize('y', [-8.0, -20.0, -1e4])
-    def test_dark_defect_is_as_foreseen(self, y):
-        mean, std = self.posterior(y)
-        assert mean == pytest.approx(1.0, abs=0.1)
-        assert std == pytest.approx(0.1, rel=0.2)
-
-    def test_without_a_floor_it_is_kept(self):
-        assert self.posterior(-20.0, None)[0] == pytest.approx(-20.0, abs=0.1)
-
-    @pytest.mark.parametrize('y, floor', [(20.0, 0.0), (-20.0, -21.0), (-20.0, -20.0), (1.5, 0.0)])
-    def test_what_is_not_below_the_floor_does_not_change(self, y, floor):
-        assert self.posterior(y, floor) == self.posterior(y, None)
-
-    def test_strength_0_is_the_measurement(self):
-        mean, std = self.posterior(-20.0, strength=0.0)
-        assert mean == pytest.approx(-20.0)
-        assert std == pytest.approx(1.0, rel=0.01)
+@pytest.mark.parametrize('depth', [10, 30, 1e3])
+def test_posterior_keeps_dark_measurements(depth):
+    mean, variance, *_ = _posterior(y=-depth, mean=0.0, spread=0.1, sigma=1.0)
+    assert mean == pytest.approx(-depth, rel=0.01)
+    assert variance == pytest.approx(1, rel=0.2)
 
 
 def test_two_electrons_are_no_surprise_where_few_are_expected():

@@ -45,11 +45,11 @@ def test_stated_uncertainty_covers_the_truth(case):
 
 @pytest.mark.parametrize('sign', [1, -1])
 def test_what_nobody_could_foresee_is_kept(sign, rng):
-    """Transients of one pixel, bright or, where there are such, dark."""
+    """Transients of one pixel, bright or dark."""
     data = rng.normal(0, 1, (160, 160))
     yy, xx = np.mgrid[10:150:20, 10:150:20].reshape(2, -1)
     data[yy, xx] += 30 * sign
-    clean = denoise(data, noise=NoiseModel(1.0), hole=1, negative_sources=sign < 0)
+    clean = denoise(data, noise=NoiseModel(1.0), hole=1)
     assert np.mean(clean[yy, xx] * sign) == pytest.approx(30, abs=1)
     clean[yy, xx] = 0
     # And nothing around it is disturbed.
