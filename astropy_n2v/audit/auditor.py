@@ -8,9 +8,10 @@ import numpy as np
 from .findings import AuditReport
 from .flux import Totals, check_boxes
 from .innovations import check_calibration, check_innovations
+from .lags import check_sky, check_whiteness
 from .pixels import least_unexplained, unexplained
 from .ranges import PixelCounts
-from .residuals import check_slopes, check_variance, check_whiteness
+from .residuals import check_slopes, check_stated, check_variance
 from .sample import Sample
 from .uncertainty import enlargement
 
@@ -121,15 +122,15 @@ class Auditor:
         AuditReport
             All checks, and by how much the uncertainty is to be enlarged.
         """
-        sample, strength = self.sample, self.strength
+        sample, strength, scaling = self.sample, self.strength, self.image.scaling
         white = tuple(hole) == (1, 1) and correlation is None
-        by_variance = check_variance(sample, strength)
-        by_innovation = check_innovations(sample)
-        checks = [*self.counts.checks(), *self.totals.checks(sample), *check_boxes(sample, strength),
+        by_variance, by_innovation = check_variance(sample, strength), check_innovations(sample)
+        sky, stated = check_sky(sample, white), check_stated(sample, strength)
+        checks = (*self.counts.checks(), *self.totals.checks(sample), *check_boxes(sample, strength),
                   *by_variance.checks, *check_slopes(sample), *check_whiteness(sample, white, correlation),
-                  *by_innovation.checks, *check_calibration(calibration)]
-        levels, factors = enlargement(by_variance, by_innovation, self.image.scaling)
-        return AuditReport(tuple(checks), levels, factors, self.counts.n_returned)
+                  *by_innovation.checks, sky, stated, *check_calibration(calibration, sample, scaling.scale))
+        levels, factors = enlargement(by_variance, by_innovation, sky, stated, scaling)
+        return AuditReport(checks, levels, factors, self.counts.n_returned)
 
 
 def audit_result(image, prediction, *, strength=1.0, judged=None, **options):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
+from .limits import LIMITS
+
 __all__ = ['CONSEQUENCES', 'AuditReport', 'Finding', 'judge']
 
 #: What may follow from a check, in increasing order of severity.
@@ -153,29 +155,31 @@ class AuditReport:
         return Table(rows=rows, names=names, dtype=dtype) if rows else Table(names=names, dtype=dtype)
 
 
-def judge(name, value, expected, significance, *, limit, threshold, message, consequence='warning', refusal=np.inf):
+def judge(name, value, expected, significance, *, message='', limit=None, consequence='warning'):
     """
     Compare a number with its limits.
 
     Parameters
     ----------
-    name, value, expected, significance, limit, threshold, consequence
+    name, value, expected, significance, consequence
         As for `Finding`; the consequence is that of a finding.
     message : str
         What to say of a finding.
-    refusal : float, optional
-        Least absolute difference at which the result is refused.
+    limit : Limit, optional
+        By default that of `LIMITS` for the name, or its first part.
 
     Returns
     -------
     Finding
         'not checked' where the significance is NaN.
     """
-    if not (np.isfinite(significance) and np.isfinite(value)):
-        return Finding(name, float(value), expected, np.nan, limit, threshold, 'not checked')
+    limit = limit or LIMITS.get(name) or LIMITS[name.split(' (')[0]]
+    side = 'below' if value < expected else 'above'
+    least, sigma = getattr(limit, side), getattr(limit, f'sigma_{side}')
+    numbers = [float(number) for number in (value, expected, significance, least, sigma)]
+    if np.isnan(numbers[:3]).any():
+        return Finding(name, *numbers, 'not checked')
     difference = abs(value - expected)
-    found = abs(significance) > threshold and difference > limit
-    if found and difference > refusal:
-        consequence = 'refusal'
-    return Finding(name, float(value), float(expected), float(significance), float(limit), float(threshold),
-                   consequence if found else 'ok', message if found else '')
+    if abs(significance) <= sigma or difference <= least:
+        return Finding(name, *numbers)
+    return Finding(name, *numbers, 'refusal' if difference > limit.refused else consequence, message)

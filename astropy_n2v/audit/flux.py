@@ -5,9 +5,9 @@ Flux: a result has that of its data, in total, on the sky, in sources and in box
 
 import numpy as np
 from scipy.ndimage import uniform_filter
-from scipy.stats import norm
 
 from .findings import judge
+from .limits import of_many
 from .pixels import deviation
 
 __all__ = ['Totals', 'check_boxes']
@@ -49,10 +49,10 @@ class Totals:
                 offset = -self.removed[i] / np.sqrt(self.n[i] * self.noise[i])
             if name == 'sources':
                 offset = -self.removed[i] / self.signal[i] if self.signal[i] > 0 else np.nan
-                found.append(judge('flux (sources)', offset, 0, significance, limit=0.003, threshold=5, refusal=0.1,
+                found.append(judge('flux (sources)', offset, 0, significance,
                                    message=f'the flux of sources is {100 * offset:+.2g} % off that of the data'))
             else:
-                found.append(judge(f'flux ({name})', offset, 0, significance, limit=0.02, threshold=5, refusal=0.5,
+                found.append(judge(f'flux ({name})', offset, 0, significance,
                                    message=f'the mean of the result differs from that of the data by {offset:+.2g} '
                                            f'sigma of the noise ({name})'))
         return found
@@ -100,9 +100,9 @@ def check_boxes(sample, strength):
     third = np.where(sample.used, sample.third, 0) * share ** 1.5
     growth = _correlated_growth(sample)
     for size in _BOXES:
-        name = f'flux (boxes of {size})'
+        name = f'flux in boxes ({size})'
         if min(sample.shape[1:]) < size:
-            found.append(judge(name, np.nan, 0, np.nan, limit=0, threshold=0, message=''))
+            found.append(judge(name, np.nan, 0, np.nan))
             continue
         inner = (slice(None), *(slice(size // 2, n - size // 2) for n in sample.shape[1:]))
         variance = np.where(sample.used, own * growth + min(size ** 2, _COMMON) * foreseen, 0)
@@ -112,12 +112,12 @@ def check_boxes(sample, strength):
         enough = (filled > size ** 2 / 2) & (expected > 0)
         n = np.count_nonzero(enough)
         if not n:
-            found.append(judge(name, np.nan, 0, np.nan, limit=0, threshold=0, message=''))
+            found.append(judge(name, np.nan, 0, np.nan))
             continue
         z = deviation(total[enough], np.maximum(expected[enough], 1e-30), skew[enough])
-        extreme = float(z[np.argmax(np.abs(z))])
-        limit = norm.isf(1e-5 * size ** 2 / (3 * n) / 2) if n > size ** 2 else norm.isf(5e-6)
-        found.append(judge(name, -extreme, 0, -extreme, limit=0, threshold=limit,
+        extreme = -float(z[np.argmax(np.abs(z))])
+        # Boxes at all positions overlap: there are more independent ones than fit side by side.
+        found.append(judge(name, extreme, 0, of_many(extreme, 3 * n / size ** 2),
                            message=f'the flux of the result in boxes of {size} pixels differs from that of the data by '
-                                   f'up to {-extreme:+.1f} sigma'))
+                                   f'up to {extreme:+.1f} sigma'))
     return found

@@ -5,9 +5,9 @@ Innovations: they have unit variance wherever they are, and were corrected by li
 
 import numpy as np
 from scipy.ndimage import maximum_filter
-from scipy.stats import norm
 
 from .findings import judge
+from .limits import of_many
 from .residuals import Ratios, ratio
 
 __all__ = ['check_calibration', 'check_innovations']
@@ -52,14 +52,14 @@ def check_innovations(sample):
     for name, select in classes.items():
         value, error = ratio(squares[select], np.ones(np.count_nonzero(select)), kurtosis[select])
         rms = np.sqrt(value)
-        checks.append(judge(f'innovations ({name})', rms, 1, (value - 1) / error, limit=0.15, threshold=5,
+        checks.append(judge(f'innovations ({name})', rms, 1, (value - 1) / error,
                             message=f'innovations have an rms of {rms:.2f} instead of 1 ({name}): the uncertainty is '
                                     f'too {"small" if rms > 1 else "large"} there'))
         if np.isfinite(value):
             prior = sample.spread[select] ** 2
-            rows.append((np.median(sample.signal[select]), value,
+            rows.append((bool(checks[-1].message), np.median(sample.signal[select]), value,
                          np.mean(prior / (prior + sample.noise[select] ** 2))))
-    return Ratios(checks, *np.array(rows).reshape(-1, 3).T)
+    return Ratios(checks, *np.array(rows).reshape(-1, 4).T)
 
 
 def _check_blocks(squares, judged, kurtosis):
@@ -75,19 +75,18 @@ def _check_blocks(squares, judged, kurtosis):
     fourth, chance = blocks(np.where(judged, squares ** 2, 0)), blocks(np.where(judged, 2 + kurtosis, 0))
     enough = counts > max(height * width / 4, 100)
     if not enough.any():
-        return judge('innovations (blocks)', np.nan, 1, np.nan, limit=0, threshold=0, message='')
+        return judge('innovations (blocks)', np.nan, 1, np.nan)
     counts, values = counts[enough], (sums / np.maximum(counts, 1))[enough]
     scatter = np.maximum(fourth[enough] / counts - values ** 2, chance[enough] / counts)
     z = (values - 1) / np.sqrt(scatter / counts)
     worst = np.argmax(np.abs(z))
     rms = np.sqrt(values[worst])
-    return judge('innovations (blocks)', rms, 1, z[worst], limit=0.15,
-                 threshold=norm.isf(1e-5 / z.size / 2),
+    return judge('innovations (blocks)', rms, 1, of_many(z[worst], z.size),
                  message=f'innovations have an rms of {rms:.2f} instead of 1 in a block of {height}x{width} pixels: '
                          'the noise differs from place to place')
 
 
-def check_calibration(calibration):
+def check_calibration(calibration, sample, scale):
     """
     Check that the blind prediction was not corrected by much.
 
@@ -95,17 +94,28 @@ def check_calibration(calibration):
     ----------
     calibration : `~astropy_n2v.calibration.Calibration` or None
         The correction.
+    sample : Sample
+        Cut-outs.
+    scale : float
+        The noise of the sky, in data units.
 
     Returns
     -------
     list of Finding
-        One check.
+        A check of the spread, and one of the mean.
     """
-    name = 'correction'
-    if calibration is None or not np.isfinite(calibration.innovation_rms):
-        return [judge(name, np.nan, 1, np.nan, limit=1, threshold=0, message='')]
-    factors = np.asarray(calibration.factor)
-    worst = factors[np.argmax(np.abs(np.log(factors)))]
-    size = float(max(worst, 1 / worst))
-    return [judge(name, size, 1, size, limit=1, threshold=0, consequence='note',
-                  message=f'the variance of the blind prediction had to be corrected by a factor of {worst:.2g}')]
+    names = 'correction (spread)', 'correction (mean)'
+    signal = (sample.signal[sample.judged & sample.counted][::7] / scale).astype(float)
+    if calibration is None or not np.isfinite(calibration.innovation_rms) or signal.size < 30:
+        return [judge(names[0], np.nan, 1, np.nan), judge(names[1], np.nan, 0, np.nan)]
+    factor, offset = (np.interp(np.arcsinh(signal), np.arcsinh(calibration.mean), values)
+                      for values in (calibration.factor, calibration.offset))
+    # That of a tenth of the pixels: few pixels know their correction badly.
+    high, low = np.sqrt(np.quantile(factor, (0.9, 0.1)))
+    worst = high if high * low > 1 else low
+    largest = np.quantile(offset, 0.9), np.quantile(offset, 0.1)
+    largest = largest[np.argmax(np.abs(largest))]
+    return [judge(names[0], max(worst, 1 / worst), 1, np.inf if worst != 1 else 0.0, consequence='note',
+                  message=f'the spread of the blind prediction had to be corrected by a factor of {worst:.2g}'),
+            judge(names[1], largest, 0, np.inf if largest else 0.0, consequence='note',
+                  message=f'the blind prediction had to be corrected by {largest:+.2g} of the spread of innovations')]

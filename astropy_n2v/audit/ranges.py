@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import norm, poisson
 
 from .findings import judge
+from .limits import Limit
 
 __all__ = ['PixelCounts']
 
@@ -64,12 +65,12 @@ class PixelCounts:
         self.n_returned = self.n_infinite + int(self.returned.sum())
         by_class = self.by_class.copy()
         by_class[0], by_class[1] = self.n - by_class[1], by_class[1] - by_class[2]
-        found = [judge('finite', self.n_infinite, 0, 10.0 * (self.n_infinite > 0), limit=0, threshold=1,
-                       consequence='refusal', message=f'{self.n_infinite} pixels of the result are not finite')]
+        found = [judge('finite', self.n_infinite, 0, 10.0 * (self.n_infinite > 0), consequence='refusal',
+                       message=f'{self.n_infinite} pixels of the result are not finite')]
         n = int(self.returned.sum())
         share = max(_REFUSED_SHARE * self.n, _REFUSED_LEAST)
         found.append(judge(
-            'pixels', n, 0, self.largest, limit=0, threshold=self.limit, consequence='returned', refusal=share,
+            'pixels', n, 0, self.largest, consequence='returned', limit=Limit(0, 0, np.inf, self.limit, share),
             message=f'{n} pixels of the result are further from their data than noise can be (up to '
                     f'{self.largest:.1f} sigma); they are returned as measured'))
         chance = norm.sf(_BEYOND) * by_class
@@ -78,12 +79,12 @@ class PixelCounts:
                 count = int(self.beyond[sign, kind])
                 significance = norm.isf(max(poisson.sf(count - 1, max(chance[kind], 1e-12)), 1e-300)) if count else 0
                 found.append(judge(
-                    f'explained ({name}, {word})', count, chance[kind], significance, limit=2, threshold=4.5,
+                    f'explained ({name}, {word})', count, chance[kind], significance,
                     message=f'{count} {name} pixels of the data lie more than 5 sigma {word} the result, where chance '
                             f'has {chance[kind]:.2g}: the noise is too small, or structure was removed'))
         beyond = max(self.lowest - self.low, self.high - self.highest, 0) if self.n else np.nan
         full = self.highest - self.lowest
-        found.append(judge('range', beyond, 0, 10.0 * (beyond > 0) if self.n else np.nan, limit=0, threshold=1,
-                           refusal=max(full, 0) if self.n else np.inf, consequence='returned',
+        found.append(judge('range', beyond, 0, 10.0 * (beyond > 0) if self.n else np.nan,
+                           consequence='returned', limit=Limit(0, 0, 1, 1, max(full, 0) if self.n else np.inf),
                            message=f'the result is outside of the range of the data, by {beyond:.4g}'))
         return found

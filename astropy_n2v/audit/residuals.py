@@ -9,16 +9,13 @@ import numpy as np
 
 from .findings import judge
 
-__all__ = ['Ratios', 'check_slopes', 'check_variance', 'check_whiteness', 'ratio']
+__all__ = ['Ratios', 'check_slopes', 'check_stated', 'check_variance', 'ratio']
 
 # Edges of the bins of the blind mean above the background, in units of the noise.
 EDGES = -np.inf, 1.0, 3.0, 10.0, 30.0, 100.0, np.inf
 _MIN_PIXELS = 100
-_LAGS = (0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0)
 # Where the spread is many times the noise, the data come out, and nothing is removed that could be judged.
 _LARGEST_SPREAD = 3.0
-# Sky is source-free where the blind prediction is this certain, in units of the noise.
-_FORESEEN = 0.5
 # Share of a single pixel in a slope.
 _LARGEST_LEVERAGE = 0.02
 
@@ -32,12 +29,13 @@ class Ratios:
     ----------
     checks : list of Finding
         The checks.
-    middle, ratio, share : `~numpy.ndarray`
-        Of each class, the blind mean above the background in data units, the variance over its expectation, and the
-        share of the blind prediction in the expectation.
+    found, middle, ratio, share : `~numpy.ndarray`
+        Of each class that was checked, whether there is a finding, the blind mean above the background in data units,
+        the variance over its expectation, and the share of the blind prediction in the expectation.
     """
 
     checks: list
+    found: np.ndarray
     middle: np.ndarray
     ratio: np.ndarray
     share: np.ndarray
@@ -87,15 +85,42 @@ def check_variance(sample, strength):
         rms = np.sqrt(value)
         name = f'removed variance ({EDGES[i]:g} to {EDGES[i + 1]:g} sigma)'
         size = 'larger' if rms > 1 else 'smaller'
-        checks.append(judge(name, rms, 1, (value - 1) / error, limit=0.15, threshold=5, refusal=1.5,
+        checks.append(judge(name, rms, 1, (value - 1) / error,
                             message=f'what was removed where the signal is {EDGES[i]:g} to {EDGES[i + 1]:g} sigma is '
                                     f'{rms:.2f} times as large as noise and stated uncertainty allow: the noise is '
                                     f'{size} than the noise model says'
                                     + (', or the gain is wrong' if i > 1 else '')))
         if np.isfinite(value) and own.any():
-            rows.append((np.median(sample.signal[select][own]), value, np.mean(share[own])))
-    columns = np.array(rows).reshape(-1, 3).T
+            rows.append((bool(checks[-1].message), np.median(sample.signal[select][own]), value, np.mean(share[own])))
+    columns = np.array(rows).reshape(-1, 4).T
     return Ratios(checks, *columns)
+
+
+def check_stated(sample, strength):
+    """
+    Check that the stated uncertainty is that of a posterior.
+
+    Parameters
+    ----------
+    sample : Sample
+        Cut-outs.
+    strength : float
+        As of the result.
+
+    Returns
+    -------
+    Finding
+        The stated variance over that which noise and blind prediction give, where it is smallest.
+    """
+    select = sample.used & (sample.noise > 0)
+    noise, prior = sample.noise[select] ** 2, sample.spread[select] ** 2
+    expected = (noise * prior + (1 - strength) ** 2 * noise ** 2) / (noise + prior)
+    if noise.size < _MIN_PIXELS:
+        return judge('stated uncertainty', np.nan, 1, np.nan)
+    values = sample.std[select] / np.sqrt(np.maximum(expected, np.finfo('f4').tiny))
+    value = np.quantile(values, 0.02)
+    return judge('stated uncertainty', value, 1, np.inf if value < 1 else 0.0,
+                 message=f'the stated uncertainty is {value:.2f} times what noise and blind prediction give')
 
 
 def check_slopes(sample):
@@ -119,12 +144,12 @@ def check_slopes(sample):
     found = []
     for name, select in (('sky', sample.judged & (np.abs(signal) < 2)), ('sources', sample.judged & (signal > 5))):
         value, significance = _slope(sample.z[select].astype(float), signal[select])
-        found.append(judge(f'innovations and blind mean ({name})', value, 0, significance, limit=0.1, threshold=5,
+        found.append(judge(f'innovations and blind mean ({name})', value, 0, significance,
                            message=f'innovations go with the blind mean ({name}, slope {value:+.2f}): the blind '
                                    'prediction has structure that the data do not have, or lacks some'))
     select = sample.used & (signal > 5)
     value, significance = _slope(sample.removed[select] / total[select], signal[select], centred=False)
-    found.append(judge('removed flux (sources)', value, 0, significance, limit=0.003, threshold=5, refusal=0.2,
+    found.append(judge('removed flux (sources)', value, 0, significance,
                        message=f'{100 * value:.2g} % of the light of sources was removed'))
     return found
 
@@ -146,58 +171,3 @@ def _slope(values, signal, centred=True):
     residual = (values - slope * signal) / (1 - squares / norm)
     error = np.sqrt(np.sum((residual * signal) ** 2)) / norm
     return slope, slope / max(error, 1 / np.sqrt(norm), np.finfo(float).tiny)
-
-
-def check_whiteness(sample, white, correlation):
-    """
-    Check that what was removed on source-free sky has the correlation of the noise.
-
-    Parameters
-    ----------
-    sample : Sample
-        Cut-outs.
-    white : bool
-        Whether the noise is taken to be white.
-    correlation : `~numpy.ndarray` or None
-        Its measured autocorrelation.
-
-    Returns
-    -------
-    list of Finding
-        A check for each lag.
-    """
-    noise = np.maximum(sample.noise, np.finfo('f4').tiny)
-    sky = sample.used & (sample.signal < noise) & (sample.spread < _FORESEEN * noise)
-    values = np.where(sky, sample.removed / noise, 0)
-    sky = sky.astype(np.float32)
-    n = sky.sum(dtype=float)
-    mean = values.sum(dtype=float) / max(n, 1)
-    values = np.where(sky > 0, values - mean, 0)
-    variance = np.sum(values ** 2, dtype=float) / max(n, 1)
-    found = []
-    for dy, dx in _LAGS:
-        expected = 0.0 if white else np.nan
-        if correlation is not None:
-            centre = correlation.shape[0] // 2, correlation.shape[1] // 2
-            inside = dy <= centre[0] and abs(dx) <= centre[1]
-            expected = float(correlation[centre[0] + dy, centre[1] + dx]) if inside else 0.0
-        first, second = _shifted(values, dy, dx)
-        pairs = np.multiply(*_shifted(sky, dy, dx)).sum(dtype=float)
-        if pairs < 400 or not variance > 0 or not np.isfinite(expected):
-            value = significance = np.nan
-        else:
-            value = np.sum(first * second, dtype=float) / pairs / variance
-            significance = (value - expected) * np.sqrt(pairs)
-            # An average over m pixels leaves correlations of -1 / m in what it removes from white noise.
-            significance = max(significance, 0.0) if value < 0 else significance
-        found.append(judge(f'correlation ({dy}, {dx})', value, expected, significance, limit=0.1, threshold=5,
-                           message=f'on the sky, what was removed has a correlation of {value:+.2f} between pixels '
-                                   f'{dy}, {dx} apart, where that of the noise is {expected:+.2f}: the noise is '
-                                   'correlated, or structure was removed'))
-    return found
-
-
-def _shifted(values, dy, dx):
-    ny, nx = values.shape[1:]
-    first = values[:, :ny - dy, max(0, -dx):nx - max(0, dx)]
-    return first, values[:, dy:, max(0, dx):nx - max(0, -dx)]
