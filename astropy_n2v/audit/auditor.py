@@ -1,0 +1,172 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The audit of a result, row by row.
+"""
+
+import numpy as np
+
+from .findings import AuditReport
+from .flux import Totals, check_boxes
+from .innovations import check_calibration, check_innovations
+from .lags import check_sky, check_whiteness
+from .pixels import least_unexplained, unexplained
+from .ranges import PixelCounts
+from .residuals import check_slopes, check_stated, check_variance
+from .sample import Sample
+from .uncertainty import enlargement
+
+__all__ = ['Auditor', 'audit_result']
+
+# A pixel that could not be foreseen, with more than this probability, does not judge the prediction.
+_FORESEEABLE = 0.1
+_ROWS = 64
+
+
+class Auditor:
+    """
+    Check a result against the data that it was made of, while it is made.
+
+    Nothing but the frame itself is needed. Checks by pixel see all of them, those by bin, block and lag cut-outs of at
+    most 250,000 pixels.
+
+    Parameters
+    ----------
+    image : `~astropy_n2v.scaled.ScaledImage`
+        The data, where they count, their noise and the level of the background.
+    strength : float, optional
+        As given to `~astropy_n2v.denoise`.
+    judged : `~numpy.ndarray` of bool, optional
+        True for pixels that the model was not trained on; by default all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v import Denoiser, NoiseModel
+    >>> from astropy_n2v.audit import Auditor
+    >>> from astropy_n2v.scaled import ScaledImage
+    >>> data = np.random.default_rng(0).normal(100.0, 5.0, (64, 64))
+    >>> noise = NoiseModel(5.0)
+    >>> result = Denoiser.load('default').predict(data, noise)
+    >>> auditor = Auditor(ScaledImage.prepare(data, noise))
+    >>> returned = auditor.rows(slice(0, 64), vars(result))
+    >>> auditor.report().summary()
+    'ok'
+    """
+
+    def __init__(self, image, *, strength=1.0, judged=None):
+        self.image, self.strength, self.judged = image, strength, judged
+        self.n_valid = int(np.count_nonzero(image.valid))
+        self.limit = least_unexplained(self.n_valid)
+        self.sample = Sample(image.valid)
+        self.totals, self.counts = Totals(), PixelCounts(self.limit)
+
+    def rows(self, rows, part, exempt=None):
+        """
+        Look at some rows of the result.
+
+        Parameters
+        ----------
+        rows : slice
+            The rows, with start and stop.
+        part : dict of `~numpy.ndarray`
+            ``mean``, ``std``, ``blind_mean``, ``blind_std``, ``innovation``, ``outlier`` and ``noise_std`` of these
+            rows, in data units, as from `~astropy_n2v.posterior.posterior_of_rows`. Is not changed.
+        exempt : `~numpy.ndarray` of bool, optional
+            True for pixels that were replaced on purpose.
+
+        Returns
+        -------
+        `~numpy.ndarray` of bool
+            True for pixels that noise does not explain: they are to be returned as measured, with their own noise.
+        """
+        columns = slice(0, self.image.shape[1])
+        image = self.image.part(rows, columns)
+        valid = image.valid if exempt is None else image.valid & ~exempt
+        mean, noise_std = part['mean'], part['noise_std']
+        finite = np.isfinite(mean) & np.isfinite(part['std'])
+        known = valid & finite
+        data = np.where(known, image.data, 0)
+        removed = np.where(known, image.data - np.where(known, mean, 0).astype(float), 0)
+        index, deviations, bad = unexplained(removed, noise_std, mean, image.noise, self.limit)
+        returned = valid & ~finite
+        returned[tuple(axis[bad] for axis in index)] = True
+        signal = part['blind_mean'] - image.scaling.level
+        self.counts.add(valid & ~finite, known, data, mean, noise_std, signal, index, deviations)
+        counted = known & ~returned
+        self.totals.add(counted, removed, signal, noise_std, part['blind_std'], self.strength)
+        used = counted & (part['outlier'] < _FORESEEABLE) & np.isfinite(part['innovation'])
+        photon = np.maximum(noise_std.astype(float) ** 2 - np.square(image.noise.sigma, dtype=float), 0)
+        self.sample.fill(rows, removed=np.where(counted, removed, 0), signal=signal, noise=noise_std,
+                         third=image.noise.slope * photon,
+                         spread=part['blind_std'], std=part['std'], z=np.where(used, part['innovation'], 0),
+                         valid=valid, used=used,
+                         judged=used if self.judged is None else used & np.asarray(self.judged)[rows])
+        return returned
+
+    def report(self, *, calibration=None, hole=(1, 1), correlation=None):
+        """
+        Conclude, once all rows have been looked at.
+
+        Parameters
+        ----------
+        calibration : `~astropy_n2v.calibration.Calibration`, optional
+            How the blind prediction was corrected.
+        hole : tuple of int, optional
+            Height and width of the hole of the model.
+        correlation : `~numpy.ndarray`, optional
+            Measured autocorrelation of the noise, of an odd number of lags along each axis with 1 in the middle. By
+            default the noise is taken to be white where the hole is one pixel, and is not known elsewhere.
+
+        Returns
+        -------
+        AuditReport
+            All checks, and by how much the uncertainty is to be enlarged.
+        """
+        sample, strength, scaling = self.sample, self.strength, self.image.scaling
+        white = tuple(hole) == (1, 1) and correlation is None
+        by_variance, by_innovation = check_variance(sample, strength), check_innovations(sample)
+        sky, stated = check_sky(sample, white), check_stated(sample, strength)
+        checks = (*self.counts.checks(), *self.totals.checks(sample), *check_boxes(sample, strength),
+                  *by_variance.checks, *check_slopes(sample), *check_whiteness(sample, white, correlation),
+                  *by_innovation.checks, sky, stated, *check_calibration(calibration, sample, scaling.scale))
+        levels, factors = enlargement(by_variance, by_innovation, sky, stated, scaling)
+        return AuditReport(checks, levels, factors, self.counts.n_returned)
+
+
+def audit_result(image, prediction, *, strength=1.0, judged=None, **options):
+    """
+    Check a whole result against the data that it was made of.
+
+    Parameters
+    ----------
+    image : `~astropy_n2v.scaled.ScaledImage`
+        The data, where they count, their noise and the level of the background.
+    prediction : `~astropy_n2v.denoiser.Prediction`
+        The result, with all its arrays.
+    strength, judged : optional
+        As for `Auditor`.
+    **options
+        ``hole`` and ``correlation``, as for `Auditor.report`.
+
+    Returns
+    -------
+    report : AuditReport
+        All checks.
+    returned : `~numpy.ndarray` of bool
+        True for pixels that are to be returned as measured.
+
+    Raises
+    ------
+    ValueError
+        If the prediction has no blind mean.
+    """
+    names = 'mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std'
+    missing = [name for name in names if getattr(prediction, name) is None]
+    if missing:
+        raise ValueError(f'prediction must have all its arrays, got one without {", ".join(missing)}')
+    auditor = Auditor(image, strength=strength, judged=judged)
+    returned = np.zeros(image.shape, dtype=bool)
+    for start in range(0, image.shape[0], _ROWS):
+        rows = slice(start, min(start + _ROWS, image.shape[0]))
+        returned[rows] = auditor.rows(rows, {name: getattr(prediction, name)[rows] for name in names})
+    return auditor.report(calibration=prediction.calibration, **options), returned

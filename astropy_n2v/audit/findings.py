@@ -1,0 +1,185 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The words of an audit: what was checked, what was found, and what follows from it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+
+from .limits import LIMITS
+
+__all__ = ['CONSEQUENCES', 'AuditReport', 'Finding', 'judge']
+
+#: What may follow from a check, in increasing order of severity.
+CONSEQUENCES = 'not checked', 'ok', 'note', 'returned', 'warning', 'refusal'
+
+
+@dataclass(frozen=True)
+class Finding:
+    """
+    A check of a result against its own data.
+
+    Parameters
+    ----------
+    name : str
+        Name of the check, with the part of the image in brackets where there are several.
+    value : float
+        The number that was measured.
+    expected : float
+        The number that a right result has.
+    significance : float
+        Their difference in units of its expected error.
+    limit : float
+        The least absolute difference that is a finding.
+    threshold : float
+        The least significance that is a finding.
+    consequence : str
+        One of `CONSEQUENCES`.
+    message : str
+        The finding in words, with what may be at fault; empty if there is none.
+    """
+
+    name: str
+    value: float
+    expected: float
+    significance: float
+    limit: float
+    threshold: float
+    consequence: str = 'ok'
+    message: str = ''
+
+
+@dataclass(frozen=True, eq=False)
+class AuditReport:
+    """
+    All checks of a result.
+
+    Parameters
+    ----------
+    checks : tuple of Finding
+        Every check, also those that found nothing or could not be made.
+    levels, factors : `~numpy.ndarray`
+        What the uncertainty is to be multiplied by, at least 1, at some values of the result, in data units,
+        increasing.
+    n_returned : int
+        Number of pixels that are not explained by the noise and were to be returned as measured.
+
+    Examples
+    --------
+    >>> from astropy_n2v.audit import AuditReport
+    >>> report = AuditReport()
+    >>> report.summary(), report.worst, report.factor
+    ('ok', 'ok', 1.0)
+    """
+
+    checks: tuple = ()
+    levels: np.ndarray = None
+    factors: np.ndarray = None
+    n_returned: int = 0
+
+    @property
+    def findings(self):
+        """The checks that found something, worst first."""
+        found = [check for check in self.checks if CONSEQUENCES.index(check.consequence) > 1]
+        return tuple(sorted(found, key=lambda check: -CONSEQUENCES.index(check.consequence)))
+
+    @property
+    def worst(self):
+        """The worst consequence; 'ok' if nothing was found."""
+        return self.findings[0].consequence if self.findings else 'ok'
+
+    @property
+    def factor(self):
+        """The largest factor of the uncertainty."""
+        return 1.0 if self.factors is None else float(np.max(self.factors))
+
+    def enlarge(self, mean, std):
+        """
+        Enlarge an uncertainty where it was found to be too small.
+
+        Parameters
+        ----------
+        mean, std : `~numpy.ndarray`
+            The result and its uncertainty, in data units.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            The larger uncertainty; ``std`` itself if nothing was found.
+        """
+        if self.factor <= 1:
+            return std
+        # The same between the nodes as in the bin that is nearer would leave steps.
+        return (std * np.interp(mean, self.levels, self.factors)).astype(std.dtype, copy=False)
+
+    def summary(self):
+        """
+        Say in one line what was found, short enough for a card.
+
+        Returns
+        -------
+        str
+            'ok', or the worst consequence with the names of the findings.
+        """
+        if not self.findings:
+            return 'ok'
+        names = list(dict.fromkeys(check.name.split(' (')[0] for check in self.findings))
+        text = f'{self.worst}: {", ".join(names)}'
+        return text if len(text) <= 68 else text[:65] + '...'
+
+    def message(self):
+        """
+        Say in words what was found, worst first.
+
+        Returns
+        -------
+        str
+            Sentences; empty if nothing was found.
+        """
+        return '; '.join(check.message for check in self.findings)
+
+    def table(self):
+        """
+        List all checks.
+
+        Returns
+        -------
+        `~astropy.table.Table`
+            A row for each check, with the columns of `Finding`.
+        """
+        names = list(Finding.__dataclass_fields__)
+        rows = [tuple(getattr(check, name) for name in names) for check in self.checks]
+        dtype = ('U40', float, float, float, float, float, 'U12', 'U400')
+        return Table(rows=rows, names=names, dtype=dtype) if rows else Table(names=names, dtype=dtype)
+
+
+def judge(name, value, expected, significance, *, message='', limit=None, consequence='warning'):
+    """
+    Compare a number with its limits.
+
+    Parameters
+    ----------
+    name, value, expected, significance, consequence
+        As for `Finding`; the consequence is that of a finding.
+    message : str
+        What to say of a finding.
+    limit : Limit, optional
+        By default that of `LIMITS` for the name, or its first part.
+
+    Returns
+    -------
+    Finding
+        'not checked' where the significance is NaN.
+    """
+    limit = limit or LIMITS.get(name) or LIMITS[name.split(' (')[0]]
+    side = 'below' if value < expected else 'above'
+    least, sigma = getattr(limit, side), getattr(limit, f'sigma_{side}')
+    numbers = [float(number) for number in (value, expected, significance, least, sigma)]
+    if np.isnan(numbers[:3]).any():
+        return Finding(name, *numbers, 'not checked')
+    difference = abs(value - expected)
+    if abs(significance) <= sigma or difference <= least:
+        return Finding(name, *numbers)
+    return Finding(name, *numbers, 'refusal' if difference > limit.refused else consequence, message)

@@ -1,0 +1,121 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Innovations: they have unit variance wherever they are, and were corrected by little.
+"""
+
+import numpy as np
+from scipy.ndimage import maximum_filter
+
+from .findings import judge
+from .limits import of_many
+from .residuals import Ratios, ratio
+
+__all__ = ['check_calibration', 'check_innovations']
+
+# Side of blocks in pixels.
+_BLOCK = 32
+# Edges of the classes of local structure: gradient of the blind mean in units of the noise per pixel.
+_GRADIENTS = 0.0, 0.3, 1.0, 3.0, 10.0, np.inf
+# A single innovation counts no more than this.
+_LARGEST = 5.0
+
+
+def check_innovations(sample):
+    """
+    Check that innovations have unit variance by position, local structure and distance from masked pixels.
+
+    Parameters
+    ----------
+    sample : Sample
+        Cut-outs.
+
+    Returns
+    -------
+    Ratios
+        A check for each class.
+    """
+    squares = np.minimum(sample.z ** 2, _LARGEST ** 2)
+    judged, kurtosis = sample.judged & sample.counted, sample.kurtosis
+    checks, rows = [_check_blocks(squares, judged, kurtosis)], []
+    noise = np.maximum(sample.noise, np.finfo('f4').tiny)
+    gradient = np.zeros(sample.shape, dtype=np.float32)
+    gradient[:, 1:-1] = (sample.signal[:, 2:] - sample.signal[:, :-2]) / 2
+    across = np.zeros_like(gradient)
+    across[:, :, 1:-1] = (sample.signal[:, :, 2:] - sample.signal[:, :, :-2]) / 2
+    gradient = np.hypot(gradient, across) / noise
+    classes = {f'gradient {low:g} to {high:g}': judged & (gradient >= low) & (gradient < high)
+               for low, high in zip(_GRADIENTS[:-1], _GRADIENTS[1:])}
+    bad = ~sample.valid
+    if bad.any():
+        near, far = maximum_filter(bad, (1, 3, 3)), maximum_filter(bad, (1, 9, 9))
+        classes |= {'next to masked pixels': judged & near, 'near masked pixels': judged & far & ~near}
+    for name, select in classes.items():
+        value, error = ratio(squares[select], np.ones(np.count_nonzero(select)), kurtosis[select])
+        rms = np.sqrt(value)
+        checks.append(judge(f'innovations ({name})', rms, 1, (value - 1) / error,
+                            message=f'innovations have an rms of {rms:.2f} instead of 1 ({name}): the uncertainty is '
+                                    f'too {"small" if rms > 1 else "large"} there'))
+        if np.isfinite(value):
+            prior = sample.spread[select] ** 2
+            rows.append((bool(checks[-1].message), np.median(sample.signal[select]), value,
+                         np.mean(prior / (prior + sample.noise[select] ** 2))))
+    return Ratios(checks, *np.array(rows).reshape(-1, 4).T)
+
+
+def _check_blocks(squares, judged, kurtosis):
+    """The block whose innovations are furthest from unit variance."""
+    n, ny, nx = judged.shape
+    height, width = min(_BLOCK, ny), min(_BLOCK, nx)
+    cut = (slice(None), slice(ny // height * height), slice(nx // width * width))
+
+    def blocks(values):
+        return values[cut].reshape(n, ny // height, height, nx // width, width).sum(axis=(2, 4), dtype=float)
+
+    counts, sums = blocks(judged), blocks(np.where(judged, squares, 0))
+    fourth, chance = blocks(np.where(judged, squares ** 2, 0)), blocks(np.where(judged, 2 + kurtosis, 0))
+    enough = counts > max(height * width / 4, 100)
+    if not enough.any():
+        return judge('innovations (blocks)', np.nan, 1, np.nan)
+    counts, values = counts[enough], (sums / np.maximum(counts, 1))[enough]
+    scatter = np.maximum(fourth[enough] / counts - values ** 2, chance[enough] / counts)
+    z = (values - 1) / np.sqrt(scatter / counts)
+    worst = np.argmax(np.abs(z))
+    rms = np.sqrt(values[worst])
+    return judge('innovations (blocks)', rms, 1, of_many(z[worst], z.size),
+                 message=f'innovations have an rms of {rms:.2f} instead of 1 in a block of {height}x{width} pixels: '
+                         'the noise differs from place to place')
+
+
+def check_calibration(calibration, sample, scale):
+    """
+    Check that the blind prediction was not corrected by much.
+
+    Parameters
+    ----------
+    calibration : `~astropy_n2v.calibration.Calibration` or None
+        The correction.
+    sample : Sample
+        Cut-outs.
+    scale : float
+        The noise of the sky, in data units.
+
+    Returns
+    -------
+    list of Finding
+        A check of the spread, and one of the mean.
+    """
+    names = 'correction (spread)', 'correction (mean)'
+    signal = (sample.signal[sample.judged & sample.counted][::7] / scale).astype(float)
+    if calibration is None or not np.isfinite(calibration.innovation_rms) or signal.size < 30:
+        return [judge(names[0], np.nan, 1, np.nan), judge(names[1], np.nan, 0, np.nan)]
+    factor, offset = (np.interp(np.arcsinh(signal), np.arcsinh(calibration.mean), values)
+                      for values in (calibration.factor, calibration.offset))
+    # That of a tenth of the pixels: few pixels know their correction badly.
+    high, low = np.sqrt(np.quantile(factor, (0.9, 0.1)))
+    worst = high if high * low > 1 else low
+    largest = np.quantile(offset, 0.9), np.quantile(offset, 0.1)
+    largest = largest[np.argmax(np.abs(largest))]
+    return [judge(names[0], max(worst, 1 / worst), 1, np.inf if worst != 1 else 0.0, consequence='note',
+                  message=f'the spread of the blind prediction had to be corrected by a factor of {worst:.2g}'),
+            judge(names[1], largest, 0, np.inf if largest else 0.0, consequence='note',
+                  message=f'the blind prediction had to be corrected by {largest:+.2g} of the spread of innovations')]

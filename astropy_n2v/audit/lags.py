@@ -1,0 +1,137 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Neighbouring pixels of the sky: what was removed has the correlation of the noise, and the blind prediction the error
+that it states.
+"""
+
+import numpy as np
+
+from .findings import judge
+
+__all__ = ['check_sky', 'check_whiteness']
+
+_LAGS = (0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0)
+# Sky is source-free where the blind prediction is this certain, in units of the noise.
+_FORESEEN = 0.5
+_MIN_PAIRS = 400
+# Weights of the lags in the covariance that light has: a Gaussian of 1.5 pixels.
+_WEIGHTS = np.exp(-np.array([dy ** 2 + dx ** 2 for dy, dx in _LAGS]) / (2 * 1.5 ** 2))
+# An error of the blind prediction that is so many times what it states must be visible, else it is not checked.
+_VISIBLE = 4.0
+
+
+class _Sky:
+    """Source-free sky, in units of the noise, about its mean."""
+
+    def __init__(self, sample):
+        self.noise = np.maximum(sample.noise, np.finfo('f4').tiny)
+        self.where = sample.used & (np.abs(sample.signal) < self.noise) & (sample.spread < _FORESEEN * self.noise)
+        self.n = max(np.count_nonzero(self.where), 1)
+        weights = self.where.astype(np.float32)
+        # Cut-outs lie at levels of their own.
+        self.n_own = np.maximum(self.where.sum(axis=(1, 2), keepdims=True), 1)
+        self.pairs = np.array([np.sum(np.multiply(*_shifted(weights, *lag)), dtype=float) for lag in _LAGS])
+
+    def centred(self, values):
+        """Values on the sky, 0 elsewhere."""
+        values = np.where(self.where, values, 0)
+        return np.where(self.where, values - values.sum(axis=(1, 2), keepdims=True) / self.n_own, 0)
+
+    def mean(self, values):
+        """Mean over the sky of values that are 0 elsewhere."""
+        return np.sum(values, dtype=float) / self.n
+
+    def covariances(self, values):
+        """Covariances of pixels at each of the lags."""
+        sums = [np.sum(np.multiply(*_shifted(values, *lag)), dtype=float) for lag in _LAGS]
+        return np.array(sums) / np.maximum(self.pairs, 1)
+
+
+def _shifted(values, dy, dx):
+    """The pixels of all pairs at a lag, the first and the second of each."""
+    ny, nx = values.shape[1:]
+    first = values[:, :ny - dy, max(0, -dx):nx - max(0, dx)]
+    return first, values[:, dy:, max(0, dx):nx - max(0, -dx)]
+
+
+def check_whiteness(sample, white, correlation):
+    """
+    Check that what was removed on source-free sky has the correlation of the noise.
+
+    Parameters
+    ----------
+    sample : Sample
+        Cut-outs.
+    white : bool
+        Whether the noise is taken to be white.
+    correlation : `~numpy.ndarray` or None
+        Its measured autocorrelation.
+
+    Returns
+    -------
+    list of Finding
+        A check for each lag.
+    """
+    sky = _Sky(sample)
+    values = sky.centred(sample.removed / sky.noise)
+    variance = sky.mean(values ** 2)
+    found = []
+    for (dy, dx), value, pairs in zip(_LAGS, sky.covariances(values), sky.pairs):
+        expected = 0.0 if white else np.nan
+        if correlation is not None:
+            centre = correlation.shape[0] // 2, correlation.shape[1] // 2
+            inside = dy <= centre[0] and abs(dx) <= centre[1]
+            expected = float(correlation[centre[0] + dy, centre[1] + dx]) if inside else 0.0
+        significance = np.nan
+        if pairs >= _MIN_PAIRS and variance > 0 and np.isfinite(expected):
+            value /= variance
+            # An average over m pixels leaves correlations of -1 / m in what it removes from white noise.
+            significance = max((value - expected) * np.sqrt(pairs), 0.0)
+        found.append(judge(f'correlation ({dy}, {dx})', value, expected, significance,
+                           message=f'on the sky, what was removed has a correlation of {value:+.2f} between pixels '
+                                   f'{dy}, {dx} apart, where that of the noise is {expected:+.2f}: the noise is '
+                                   'correlated, or structure was removed'))
+    return found
+
+
+def check_sky(sample, white):
+    """
+    Check the error of the blind prediction on source-free sky, to which innovations are blind.
+
+    With y the data, whose noise is white, :math:`\\mu` the blind mean, which has not seen the noise of its pixel, and x
+    the truth, the mean square error of :math:`\\mu` is the mean of :math:`\\mu^2 - 2 \\mu y + x^2`. That of
+    :math:`x^2` is at least the covariance of y between neighbours, which share light, not noise.
+
+    Parameters
+    ----------
+    sample : Sample
+        Cut-outs.
+    white : bool
+        Whether the noise is taken to be white.
+
+    Returns
+    -------
+    Finding
+        The error over the stated one; 'not checked' where there is too little sky, or the noise hides it.
+    """
+    sky = _Sky(sample)
+    name = 'sky uncertainty'
+    pairs = np.sum(_WEIGHTS * sky.pairs)
+    if not white or sky.pairs.min() < _MIN_PAIRS:
+        return judge(name, np.nan, 1, np.nan)
+    mean = sky.centred(sample.signal / sky.noise)
+    data = sky.centred((sample.signal + sample.z * np.hypot(sample.noise, sample.spread)) / sky.noise)
+    stated = sky.mean(np.where(sky.where, sample.spread / sky.noise, 0) ** 2)
+    own, common, scatter = sky.mean(mean ** 2), sky.mean(mean * data), sky.mean(data ** 2)
+    light = np.sum(_WEIGHTS * sky.pairs * sky.covariances(data)) / pairs
+    error = scatter * np.sqrt(np.sum(_WEIGHTS ** 2 * sky.pairs)) / pairs
+    # At least what is foreseen of it.
+    least = common ** 2 / max(own, np.finfo(float).tiny)
+    error = np.sqrt(4 * own / sky.n + (error ** 2 if light > least else 0))
+    actual = own - 2 * common + max(light, least)
+    if not stated > 0 or error > _VISIBLE * stated:
+        return judge(name, np.nan, 1, np.nan)
+    value = np.sqrt(max(actual, 0) / stated)
+    return judge(name, value, 1, max((actual - stated) / error, 0),
+                 message=f'on the sky, errors of the prediction are {value:.1f} times as large as it states: the '
+                         'uncertainty is too small there')

@@ -1,0 +1,83 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Limits of the checks: what is a finding, and what is refused.
+
+A finding needs both, a difference that matters and a significance that chance does not reach.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ['LIMITS', 'Limit', 'of_many']
+
+
+@dataclass(frozen=True)
+class Limit:
+    """
+    What a check takes for a finding.
+
+    Parameters
+    ----------
+    below, above : float
+        Least difference from what is expected, in units of the number, where it is smaller or larger.
+    sigma_below, sigma_above : float
+        Least significance.
+    refused : float
+        Least difference at which the result is refused, where it is larger; where it is smaller, its negative is.
+    """
+
+    below: float
+    above: float
+    sigma_below: float
+    sigma_above: float
+    refused: float = np.inf
+
+
+def of_many(z, n):
+    """
+    Significance of the largest of n deviations, as if it were the only one.
+
+    Parameters
+    ----------
+    z : float
+        The deviation, in units of its error.
+    n : float
+        Number of deviations of which it is the largest.
+
+    Returns
+    -------
+    float
+        The significance, of the same sign; 0 if chance has one as large.
+
+    Examples
+    --------
+    >>> from astropy_n2v.audit.limits import of_many
+    >>> round(float(of_many(-6.0, 1000)), 1), float(of_many(3.0, 1000))
+    (-4.7, 0.0)
+    """
+    return np.sign(z) * np.sqrt(max(z ** 2 - 2 * np.log(max(n, 1)), 0.0))
+
+
+def _both(difference, sigma, refused=np.inf):
+    return Limit(difference, difference, sigma, sigma, refused)
+
+
+#: By the name of a check, or the first part of it.
+LIMITS = {
+    'finite': _both(0, 1),
+    'explained': _both(2, 4.5),
+    'flux (all)': _both(0.02, 5, 0.5),
+    'flux (sky)': _both(0.02, 5, 0.5),
+    'flux (sources)': _both(0.003, 5, 0.1),
+    'flux in boxes': _both(0, 6),
+    'removed variance': _both(0.15, 6, 1.5),
+    'innovations and blind mean': Limit(0.1, 0.1, 6, 12),
+    'removed flux': _both(0.003, 5, 0.2),
+    'correlation': _both(0.1, 5),
+    'innovations': _both(0.15, 6),
+    'sky uncertainty': _both(0.2, 3.5),
+    'stated uncertainty': Limit(0.05, np.inf, 0.0, 0.0),
+    'correction (spread)': _both(1.0, 0.0),
+    'correction (mean)': _both(0.5, 0.0),
+}

@@ -1,0 +1,110 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Pixels one by one: could noise have made the data from the result?
+"""
+
+import numpy as np
+from scipy.stats import norm
+
+__all__ = ['deviation', 'least_unexplained', 'unexplained']
+
+# Probability that noise alone makes a pixel of the whole image count as unexplained.
+_CHANCE = 5e-5
+# Deviations below, in units of the noise, are never looked at in detail.
+_CANDIDATE = 4.0
+
+
+def least_unexplained(n_pixels):
+    """
+    Deviation, in units of the noise, beyond which chance has no pixel among so many.
+
+    Parameters
+    ----------
+    n_pixels : int
+        Number of pixels of the image.
+
+    Returns
+    -------
+    float
+        The deviation, at least 5.
+
+    Examples
+    --------
+    >>> from astropy_n2v.audit import least_unexplained
+    >>> round(float(least_unexplained(4096)), 1), round(float(least_unexplained(1e6)), 1)
+    (5.7, 6.6)
+    """
+    return max(5.0, norm.isf(_CHANCE / 2 / max(n_pixels, 1)))
+
+
+def deviation(difference, variance, third_moment):
+    """
+    Deviation of data from what is expected, in units of the noise, as if it were Gaussian.
+
+    The signed root of the deviance of a shifted Poisson distribution that has the variance and the third moment of the
+    noise: two electrons where 0.05 are expected are no five-sigma event.
+
+    Parameters
+    ----------
+    difference : `~numpy.ndarray`
+        Data minus expectation.
+    variance, third_moment : float or `~numpy.ndarray`
+        Second and third central moment of the noise; the third is 0 if the noise is Gaussian.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Deviations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.audit import deviation
+    >>> deviation(np.array([2.0, 2.0]), 0.05, np.array([0.0, 0.05])).round(1).tolist()
+    [8.9, 3.4]
+    """
+    variance = np.maximum(variance, np.finfo(float).tiny)
+    with np.errstate(over='ignore', invalid='ignore'):
+        x = np.maximum(difference * third_moment / variance ** 2, -1 + 1e-6)
+        small = np.abs(x) < 0.02
+        exact = 2 * ((1 + x) * np.log1p(x) - x) / np.where(small, 1, x) ** 2
+        squared = difference ** 2 / variance * np.where(small, 1 - x / 3 + x ** 2 / 6, exact)
+    return np.sign(difference) * np.sqrt(squared)
+
+
+def unexplained(removed, noise_std, result, noise, limit):
+    """
+    Find the pixels whose data noise cannot have made from the result.
+
+    Parameters
+    ----------
+    removed : `~numpy.ndarray`
+        Data minus result, shape (ny, nx); 0 where the data do not count.
+    noise_std : `~numpy.ndarray`
+        Noise that was assumed.
+    result : `~numpy.ndarray`
+        The result.
+    noise : `~astropy_n2v.NoiseModel`
+        The noise of these pixels.
+    limit : float
+        Deviation, in units of the noise, beyond which a pixel is not explained.
+
+    Returns
+    -------
+    index : tuple of `~numpy.ndarray`
+        Rows and columns of all pixels whose deviation is not small.
+    deviations : `~numpy.ndarray`
+        Deviations of these pixels.
+    bad : `~numpy.ndarray` of bool
+        True, among these, for those that are not explained.
+    """
+    candidates = np.abs(removed) > _CANDIDATE * noise_std
+    index = np.nonzero(candidates)
+    if not index[0].size:
+        return index, np.zeros(0), np.zeros(0, dtype=bool)
+    own = noise.at(removed.shape, *index)
+    # What the result allows, where this is more: a pixel that is brighter than foreseen has more photons.
+    variance = np.maximum(noise_std[index] ** 2, own.variance(result[index]))
+    photon = np.maximum(variance - own.sigma ** 2, 0)
+    deviations = deviation(removed[index], variance, own.slope * photon)
+    return index, deviations, np.abs(deviations) > limit

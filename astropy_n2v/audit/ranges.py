@@ -1,0 +1,90 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Counts of pixels that noise does not explain, and the range of the result.
+"""
+
+import numpy as np
+from scipy.stats import norm, poisson
+
+from .findings import judge
+from .limits import Limit
+
+__all__ = ['PixelCounts']
+
+# Classes of brightness: blind mean above the background, in units of the noise.
+_EDGES = 3.0, 30.0
+_CLASSES = 'faint', 'middle', 'bright'
+_BEYOND = 5.0
+# A result with a larger share of pixels that are not explained is wrong elsewhere, too.
+_REFUSED_SHARE = 0.01
+_REFUSED_LEAST = 20
+# Result beyond the data, in units of the noise of the pixel.
+_RANGE = 5.0
+
+
+class PixelCounts:
+    """
+    Numbers of pixels with large deviations, by brightness and sign.
+
+    Parameters
+    ----------
+    limit : float
+        Deviation beyond which a pixel is returned as measured.
+    """
+
+    def __init__(self, limit):
+        self.limit = limit
+        self.n, self.n_infinite, self.n_returned = 0, 0, 0
+        self.by_class = np.zeros(3, dtype=int)
+        self.beyond, self.returned = np.zeros((2, 3), dtype=int), np.zeros((2, 3), dtype=int)
+        self.largest = 0.0
+        self.lowest, self.highest = np.inf, -np.inf
+        self.low, self.high = np.inf, -np.inf
+
+    def add(self, infinite, known, data, mean, noise_std, signal, index, deviations):
+        """Count some rows; the last two are pixels with large deviations."""
+        self.n_infinite += int(np.count_nonzero(infinite))
+        self.n += int(np.count_nonzero(known))
+        for i, edge in enumerate((-np.inf, *_EDGES)):
+            if i:
+                self.by_class[i] += np.count_nonzero(known & (signal > edge * noise_std))
+        if known.any():
+            self.lowest, self.highest = (min(self.lowest, data[known].min()), max(self.highest, data[known].max()))
+            self.low = min(self.low, np.min(mean[known] + _RANGE * noise_std[known]))
+            self.high = max(self.high, np.max(mean[known] - _RANGE * noise_std[known]))
+        if deviations.size:
+            kind = np.searchsorted(_EDGES, signal[index] / noise_std[index])
+            size = np.abs(deviations)
+            sign = (deviations > 0).astype(int)
+            self.largest = max(self.largest, float(size.max()))
+            np.add.at(self.beyond, (sign, kind), (size > _BEYOND) & (size <= self.limit))
+            np.add.at(self.returned, (sign, kind), size > self.limit)
+
+    def checks(self):
+        """Compare them with what chance has."""
+        self.n_returned = self.n_infinite + int(self.returned.sum())
+        by_class = self.by_class.copy()
+        by_class[0], by_class[1] = self.n - by_class[1], by_class[1] - by_class[2]
+        found = [judge('finite', self.n_infinite, 0, 10.0 * (self.n_infinite > 0), consequence='refusal',
+                       message=f'{self.n_infinite} pixels of the result are not finite')]
+        n = int(self.returned.sum())
+        share = max(_REFUSED_SHARE * self.n, _REFUSED_LEAST)
+        found.append(judge(
+            'pixels', n, 0, self.largest, consequence='returned', limit=Limit(0, 0, np.inf, self.limit, share),
+            message=f'{n} pixels of the result are further from their data than noise can be (up to '
+                    f'{self.largest:.1f} sigma); they are returned as measured'))
+        chance = norm.sf(_BEYOND) * by_class
+        for sign, word in enumerate(('below', 'above')):
+            for kind, name in enumerate(_CLASSES):
+                count = int(self.beyond[sign, kind])
+                significance = norm.isf(max(poisson.sf(count - 1, max(chance[kind], 1e-12)), 1e-300)) if count else 0
+                found.append(judge(
+                    f'explained ({name}, {word})', count, chance[kind], significance,
+                    message=f'{count} {name} pixels of the data lie more than 5 sigma {word} the result, where chance '
+                            f'has {chance[kind]:.2g}: the noise is too small, or structure was removed'))
+        beyond = max(self.lowest - self.low, self.high - self.highest, 0) if self.n else np.nan
+        full = self.highest - self.lowest
+        found.append(judge('range', beyond, 0, 10.0 * (beyond > 0) if self.n else np.nan,
+                           consequence='returned', limit=Limit(0, 0, 1, 1, max(full, 0) if self.n else np.inf),
+                           message=f'the result is outside of the range of the data, by {beyond:.4g}'))
+        return found

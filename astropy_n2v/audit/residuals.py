@@ -1,0 +1,173 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+What was removed: it has the variance, the independence and the correlation of noise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .findings import judge
+
+__all__ = ['Ratios', 'check_slopes', 'check_stated', 'check_variance', 'ratio']
+
+# Edges of the bins of the blind mean above the background, in units of the noise.
+EDGES = -np.inf, 1.0, 3.0, 10.0, 30.0, 100.0, np.inf
+_MIN_PIXELS = 100
+# Where the spread is many times the noise, the data come out, and nothing is removed that could be judged.
+_LARGEST_SPREAD = 3.0
+# Share of a single pixel in a slope.
+_LARGEST_LEVERAGE = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Ratios:
+    """
+    Checks of a variance by class, with the numbers that they were made of.
+
+    Parameters
+    ----------
+    checks : list of Finding
+        The checks.
+    found, middle, ratio, share : `~numpy.ndarray`
+        Of each class that was checked, whether there is a finding, the blind mean above the background in data units,
+        the variance over its expectation, and the share of the blind prediction in the expectation.
+    """
+
+    checks: list
+    found: np.ndarray
+    middle: np.ndarray
+    ratio: np.ndarray
+    share: np.ndarray
+
+
+def ratio(observed, expected, kurtosis):
+    """Ratio of two sums of squares, and the error that chance has, from their scatter and what it is expected to be."""
+    total = np.sum(expected, dtype=float)
+    if observed.size < _MIN_PIXELS or not total > 0:
+        return np.nan, np.nan
+    value = np.sum(observed, dtype=float) / total
+    error = np.sqrt(np.sum((observed - value * expected) ** 2, dtype=float)) / total
+    # Of few pixels, none may happen to have been far off.
+    return value, max(error, np.sqrt(np.sum((2 + kurtosis) * expected ** 2, dtype=float)) / total)
+
+
+def check_variance(sample, strength):
+    """
+    Compare the variance of what was removed with that of a posterior mean, in bins of the blind mean.
+
+    It is the variance of the noise less the stated variance of the result.
+
+    Parameters
+    ----------
+    sample : Sample
+        Cut-outs.
+    strength : float
+        As of the result.
+
+    Returns
+    -------
+    Ratios
+        A check for each bin.
+    """
+    select = sample.judged & sample.counted & (sample.spread < _LARGEST_SPREAD * sample.noise)
+    noise = sample.noise[select].astype(float)
+    signal = sample.signal[select] / noise
+    observed = (sample.removed[select] / noise) ** 2
+    expected = strength / (2 - strength) * np.clip(1 - (sample.std[select] / noise) ** 2, 0, 1)
+    share = sample.spread[select] ** 2 / (sample.spread[select] ** 2 + noise ** 2)
+    kurtosis = sample.kurtosis[select]
+    checks, rows = [], []
+    bins = np.searchsorted(EDGES[1:-1], signal)
+    for i in range(len(EDGES) - 1):
+        own = bins == i
+        value, error = ratio(observed[own], expected[own], kurtosis[own])
+        rms = np.sqrt(value)
+        name = f'removed variance ({EDGES[i]:g} to {EDGES[i + 1]:g} sigma)'
+        size = 'larger' if rms > 1 else 'smaller'
+        checks.append(judge(name, rms, 1, (value - 1) / error,
+                            message=f'what was removed where the signal is {EDGES[i]:g} to {EDGES[i + 1]:g} sigma is '
+                                    f'{rms:.2f} times as large as noise and stated uncertainty allow: the noise is '
+                                    f'{size} than the noise model says'
+                                    + (', or the gain is wrong' if i > 1 else '')))
+        if np.isfinite(value) and own.any():
+            rows.append((bool(checks[-1].message), np.median(sample.signal[select][own]), value, np.mean(share[own])))
+    columns = np.array(rows).reshape(-1, 4).T
+    return Ratios(checks, *columns)
+
+
+def check_stated(sample, strength):
+    """
+    Check that the stated uncertainty is that of a posterior.
+
+    Parameters
+    ----------
+    sample : Sample
+        Cut-outs.
+    strength : float
+        As of the result.
+
+    Returns
+    -------
+    Finding
+        The stated variance over that which noise and blind prediction give, where it is smallest.
+    """
+    select = sample.used & (sample.noise > 0)
+    noise, prior = sample.noise[select] ** 2, sample.spread[select] ** 2
+    expected = (noise * prior + (1 - strength) ** 2 * noise ** 2) / (noise + prior)
+    if noise.size < _MIN_PIXELS:
+        return judge('stated uncertainty', np.nan, 1, np.nan)
+    values = sample.std[select] / np.sqrt(np.maximum(expected, np.finfo('f4').tiny))
+    value = np.quantile(values, 0.02)
+    return judge('stated uncertainty', value, 1, np.inf if value < 1 else 0.0,
+                 message=f'the stated uncertainty is {value:.2f} times what noise and blind prediction give')
+
+
+def check_slopes(sample):
+    """
+    Check that innovations are uncorrelated with the blind mean, and what was removed with sources.
+
+    With the *result* the covariance is the variance of the posterior, and not zero.
+
+    Parameters
+    ----------
+    sample : Sample
+        Cut-outs.
+
+    Returns
+    -------
+    list of Finding
+        A check for each.
+    """
+    total = np.maximum(np.hypot(sample.noise, sample.spread), np.finfo('f4').tiny).astype(float)
+    signal = sample.signal / total
+    found = []
+    for name, select in (('sky', sample.judged & (np.abs(signal) < 2)), ('sources', sample.judged & (signal > 5))):
+        value, significance = _slope(sample.z[select].astype(float), signal[select])
+        found.append(judge(f'innovations and blind mean ({name})', value, 0, significance,
+                           message=f'innovations go with the blind mean ({name}, slope {value:+.2f}): the blind '
+                                   'prediction has structure that the data do not have, or lacks some'))
+    select = sample.used & (signal > 5)
+    value, significance = _slope(sample.removed[select] / total[select], signal[select], centred=False)
+    found.append(judge('removed flux (sources)', value, 0, significance,
+                       message=f'{100 * value:.2g} % of the light of sources was removed'))
+    return found
+
+
+def _slope(values, signal, centred=True):
+    """Slope of values with the signal, and its significance."""
+    if values.size < _MIN_PIXELS:
+        return np.nan, np.nan
+    if centred:
+        signal = signal - signal.mean()
+    squares = signal ** 2
+    # A few pixels that are much brighter than all others would be all that counts.
+    squares = np.minimum(squares, _LARGEST_LEVERAGE * np.sum(squares))
+    signal = np.sign(signal) * np.sqrt(squares)
+    norm = np.sum(squares)
+    if not norm > 0:
+        return np.nan, np.nan
+    slope = np.sum(values * signal) / norm
+    residual = (values - slope * signal) / (1 - squares / norm)
+    error = np.sqrt(np.sum((residual * signal) ** 2)) / norm
+    return slope, slope / max(error, 1 / np.sqrt(norm), np.finfo(float).tiny)

@@ -1,0 +1,103 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The cut-outs of an image that are audited by bin, by block and by lag.
+"""
+
+import numpy as np
+
+__all__ = ['Sample', 'choose_cutouts']
+
+_MAX_PIXELS = 250_000
+_SIZE = 160     # pixels; nine of them are fewer than that
+_LARGEST_KURTOSIS = 1.0   # one photon
+_NAMES = 'removed', 'signal', 'noise', 'third', 'spread', 'std', 'z'
+
+
+def choose_cutouts(valid):
+    """
+    Choose up to nine cut-outs of one shape that stand for an image.
+
+    Parameters
+    ----------
+    valid : `~numpy.ndarray` of bool
+        True where the data count, shape (ny, nx).
+
+    Returns
+    -------
+    starts : list of tuple
+        First row and column of each.
+    shape : tuple
+        Height and width of all of them.
+    """
+    ny, nx = valid.shape
+    if ny * nx <= _MAX_PIXELS:
+        return [(0, 0)], (ny, nx)
+    height = min(ny, _SIZE)
+    rows = min(3, ny // height)
+    width = min(nx, max(_SIZE, _MAX_PIXELS // (9 * height)))
+    columns = min(9 // rows, nx // width)
+    grid = [(y, x) for y in np.linspace(0, ny - height, rows).astype(int)
+            for x in np.linspace(0, nx - width, columns).astype(int)]
+    counts = [np.count_nonzero(valid[y:y + height:4, x:x + width:4]) for y, x in grid]
+    if 16 * np.mean(counts) < 0.5 * height * width:
+        # Most of the image is masked: the parts that are not, on a grid of cells.
+        cells = [(y, x) for y in range(0, ny - height + 1, height) for x in range(0, nx - width + 1, width)]
+        filled = [np.count_nonzero(valid[y:y + height:4, x:x + width:4]) for y, x in cells]
+        grid = [cells[i] for i in sorted(np.argsort(filled)[::-1][:len(grid)])]
+    return grid, (height, width)
+
+
+class Sample:
+    """
+    Cut-outs of everything that is known of an image and its result, filled row by row.
+
+    Parameters
+    ----------
+    valid : `~numpy.ndarray` of bool
+        True where the data count, shape (ny, nx).
+
+    Attributes
+    ----------
+    removed, signal, noise, third, spread, std, z : `~numpy.ndarray`
+        Data minus result, blind mean above the background, standard deviation and third moment of the noise, standard
+        deviations of blind prediction and result, and innovation: shape (number of cut-outs, height, width).
+    valid, used, judged : `~numpy.ndarray` of bool
+        Where the data count; where, besides, they were foreseeable; where, besides, they may judge the prediction.
+    """
+
+    def __init__(self, valid):
+        self.starts, shape = choose_cutouts(valid)
+        shape = len(self.starts), *shape
+        for name in _NAMES:
+            # Single precision is enough for numbers in units of the noise, and fast.
+            setattr(self, name, np.zeros(shape, dtype=np.float32))
+        self.valid, self.used, self.judged = (np.zeros(shape, dtype=bool) for _ in range(3))
+        self.shape, self._kurtosis = shape, None
+
+    def fill(self, rows, **values):
+        """Put in some rows of the image; each of the arrays has the shape (rows, nx)."""
+        for i, (y, x) in enumerate(self.starts):
+            first, stop = max(rows.start, y), min(rows.stop, y + self.shape[1])
+            if first < stop:
+                for name, array in values.items():
+                    getattr(self, name)[i, first - y:stop - y] = \
+                        array[first - rows.start:stop - rows.start, x:x + self.shape[2]]
+
+    @property
+    def kurtosis(self):
+        """Excess kurtosis of the noise, which is about the square of its skewness, for photons exactly."""
+        if self._kurtosis is None:
+            self._kurtosis = self.third ** 2 / np.maximum(self.noise ** 2, np.finfo('f4').tiny) ** 3
+        return self._kurtosis
+
+    @property
+    def counted(self):
+        """Where photons are not so few that squares of single pixels say nothing."""
+        return self.kurtosis < _LARGEST_KURTOSIS
+
+    def expected_variance(self, strength):
+        """Variance of what is removed by a posterior mean: the part from the noise, and that from the prediction."""
+        noise, prior = self.noise.astype(float) ** 2, self.spread.astype(float) ** 2
+        total = np.maximum(noise + prior, np.finfo(float).tiny)
+        share = strength * noise / total
+        return share ** 2 * noise, share ** 2 * prior
