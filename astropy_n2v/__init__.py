@@ -11,11 +11,12 @@ import importlib
 from .config import conf
 from .version import __version__
 
-__all__ = ['CannotDenoiseError', 'Denoiser', 'NoiseModel', 'conf', 'denoise', 'detection_image', 'estimate_noise',
-           'noise_autocorrelation', 'train']
+__all__ = ['AuditError', 'CannotDenoiseError', 'Denoiser', 'NoiseModel', 'conf', 'denoise', 'detection_image',
+           'estimate_noise', 'noise_autocorrelation', 'train']
 
 # Where each public name lives; __getattr__ imports it on first use.
 _MODULES = {
+    'AuditError': '.exceptions',
     'CannotDenoiseError': '.exceptions',
     'Denoiser': '.denoiser',
     'NoiseModel': '.noise',

@@ -3,6 +3,7 @@
 Denoising of containers: what comes in comes out, with everything that it held.
 """
 
+import logging
 import os
 import warnings
 from dataclasses import fields
@@ -11,11 +12,15 @@ import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 
 from .arguments import check_integer, check_number, check_training_options, parse_hole
+from .audit import severity
 from .config import conf
+from .exceptions import AuditError
 from .frames import Frame, find_hole, find_planes, warn_of_patterns
 from .provenance import aperture_factor, provenance
 
 __all__ = ['denoise']
+
+log = logging.getLogger(__name__)
 
 
 def _load_model(model, hole, needed, frames, seed, device, progress_bar, train_options):
@@ -61,7 +66,7 @@ def _check_shipped(hole):
 
 def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=None, satlevel=None, hole=None,
             strength=1.0, fill_masked=False, reject_outliers=False, tile_size=None, device=None, seed=None,
-            full_output=False, progress_bar=False, add_keyword=True, **train_options):
+            full_output=False, progress_bar=False, add_keyword=True, audit=None, **train_options):
     """
     Denoise an astronomical image without a clean reference.
 
@@ -116,6 +121,11 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         Whether to show a progress bar on stderr.
     add_keyword : bool, optional
         Whether to write to header or meta how the result was made.
+    audit : {'refuse', 'warn', 'off'}, optional
+        What to do with a result that its own data exclude. 'refuse': raise `AuditError`, or return
+        that plane of several as measured, with a warning. 'warn': return it with a warning. 'off':
+        make no audit. By default `astropy_n2v.conf.audit`. Findings that are less grave make a
+        warning; single pixels that the noise does not explain are returned as measured.
     **train_options
         For the models 'self' and 'adapt': ``max_steps``, ``max_time`` and other options of
         `astropy_n2v.train`.
@@ -136,6 +146,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     ------
     ValueError
         If shapes do not agree or a number is out of its range.
+    AuditError
+        If the result is excluded by its own data, and ``audit`` is 'refuse'.
     CannotDenoiseError
         If all pixels are masked, there are fewer than 8x8, or the noise of a constant image must
         be estimated. A plane of several of which that is true passes through with a warning.
@@ -177,6 +189,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     check_number('strength', strength, 'between 0 and 1', lambda value: 0 <= value <= 1)
     check_integer('tile_size', tile_size, 1)
     check_integer('seed', seed, 0)
+    audit = _check_audit(audit)
     check_training_options(train_options)
     if train_options and model not in ('self', 'adapt'):
         raise TypeError(f"{', '.join(train_options)}: training options go with model='self' or 'adapt', got "
@@ -193,7 +206,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     del inputs
     result, scaling, innovation_rms = _predict_planes(
         frame, planes, denoiser, judged, progress_bar=progress_bar, strength=strength,
-        reject_outliers=reject_outliers, tile_size=tile_size, device=device, full_output=full_output)
+        audit=audit, rejected=rejected, reject_outliers=reject_outliers, tile_size=tile_size, device=device, full_output=full_output)
     mean, std = result.mean, result.std
     _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
     cards = history = None
@@ -204,24 +217,32 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         cards, history = provenance(model, denoiser, planes[0].data_noise, scaling, innovation_rms, strength,
                                     factor, masked=np.mean(frame.mask[first] | ~np.isfinite(frame.values[first])),
                                     std=np.median(std[first][used]) if used.any() else None,
-                                    n_rejected=result.n_rejected if reject_outliers else None)
+                                    n_rejected=result.n_rejected if reject_outliers else None,
+                                    audit='off' if result.audit is None else result.audit.summary())
         if len(frame.planes()) > 1:
             history.append(f'astropy_n2v: cards N2V* are those of plane {first}'[:72])
     packed = frame.pack(mean, std, cards, history)
     return (packed, result) if full_output else packed
 
 
-def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_output, **options):
+def _check_audit(audit):
+    audit = conf.audit if audit is None else audit
+    if audit not in ('refuse', 'warn', 'off'):
+        raise ValueError(f"audit must be 'refuse', 'warn' or 'off', got {audit!r}")
+    return audit
+
+
+def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_output, audit, rejected, **options):
     """Predictions of all planes in one, scaling of the first, and rms of its innovations."""
     from tqdm import tqdm
 
     from .denoiser import Prediction
-    names = [field.name for field in fields(Prediction) if field.name not in ('scaling', 'calibration', 'n_rejected')]
+    names = [field.name for field in fields(Prediction) if field.name not in ('scaling', 'calibration', 'n_rejected', 'audit')]
     names = names if full_output else names[:2]
     together = None
     if frame.shape[:-2]:
         together = Prediction(**{name: np.full(frame.shape, np.nan, dtype=frame.dtype) for name in names})
-    first, n_rejected = None, 0
+    first, n_rejected, worst = None, 0, None
     with tqdm(total=len(planes), disable=not progress_bar, desc='denoising', unit='plane') as bar:
         for n, plane in enumerate(planes):
             def progress(fraction, n=n):
@@ -229,9 +250,14 @@ def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_outpu
 
             prediction = denoiser.predict(
                 plane.values, plane.noise, plane.mask, judged=None if judged is None else judged[n],
-                full_output=full_output, progress=progress, **options)
+                full_output=full_output, progress=progress, audit=audit != 'off', **options)
             _check_innovations(prediction, plane.data_noise,
                                name=f'plane {plane.index}: ' if plane.index else '')
+            if prediction.audit is not None:
+                if _conclude(prediction.audit, plane.index, audit):
+                    rejected.append(plane.index)
+                if worst is None or severity(prediction.audit) > severity(worst):
+                    worst = prediction.audit
             plane.restore(prediction)
             first = first or prediction
             if together is not None:
@@ -241,7 +267,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_outpu
             n_rejected += prediction.n_rejected
     result = first if together is None else together
     result.scaling, result.calibration = scaling, calibration = first.scaling, first.calibration
-    result.n_rejected = n_rejected
+    result.n_rejected, result.audit = n_rejected, worst
     for name in names:
         setattr(result, name, getattr(result, name).astype(frame.dtype, copy=False))
     return result, scaling, calibration.innovation_rms
@@ -266,6 +292,22 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
         mean[verbatim] = frame.values[verbatim]
         std[verbatim] = frame.deviations.at(verbatim) if frame.deviations else np.nan
         std[verbatim & np.isnan(frame.values)] = np.nan
+
+
+def _conclude(report, index, audit):
+    """Act on what an audit found; return whether the plane is to be returned as measured."""
+    where = f'plane {index}: ' if index else ''
+    refused = report.worst == 'refusal' and audit == 'refuse'
+    if refused and not index:
+        raise AuditError(f"the data exclude the result: {report.message()}. audit='warn' returns it all the same", report)
+    if refused:
+        warnings.warn(f'{where}returned as measured, as the data exclude the result: {report.message()}',
+                      AstropyUserWarning, stacklevel=4)
+    elif report.worst in ('warning', 'refusal'):
+        warnings.warn(f'{where}{report.message()}', AstropyUserWarning, stacklevel=4)
+    elif report.findings:
+        log.info('%s%s', where, report.message())
+    return refused
 
 
 def _check_innovations(prediction, noise, name):

@@ -16,6 +16,9 @@ class Conf(ConfigNamespace):
     default_model = ConfigItem('default', 'Model that denoise() uses if none is named: a name or a path.')
     device = ConfigItem('auto', "Device to compute on: 'auto', 'cpu', 'cuda' or 'cuda:N'.")
     tile_size = ConfigItem(1632, 'Height and width in pixels of the tiles in which large images are processed.')
+    audit = ConfigItem(
+        ['refuse', 'warn', 'off'],
+        "What to do with a result that its own data exclude: 'refuse' it, 'warn' of it, or 'off': make no audit.")
     gain_keywords = ConfigItem(
         ['EGAIN', 'GAIN', 'CCDGAIN', 'ATODGAIN', 'GAINA', 'ADCGAIN'],
         'Header keywords that may hold the gain in electrons per adu, most trusted first.', cfgtype='list')

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from .audit import Auditor, AuditReport
 from .bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
 from .bounds import bound_prediction
 from .calibration import Calibration
@@ -97,6 +98,17 @@ def _predict_orientations(network, inputs, inner):
     return means.mean(dim=0), 0.5 * torch.log(torch.exp(2 * log_spread) + means.var(dim=0, correction=0))
 
 
+def _return_as_measured(image, rows, part, returned):
+    """Put the data and their own noise where noise does not explain the result."""
+    if not returned.any():
+        return
+    own = image.part(rows, slice(0, image.shape[1]))
+    data = own.data[returned]
+    part['mean'][returned] = data
+    noise = own.noise.at(own.shape, *np.nonzero(returned))
+    part['std'][returned] = np.sqrt(noise.variance(data))
+
+
 @dataclass
 class Prediction:
     """
@@ -122,6 +134,8 @@ class Prediction:
         What the innovations said.
     n_rejected : int
         Number of pixels whose measurement was replaced, with ``reject_outliers``.
+    audit : `~astropy_n2v.audit.AuditReport` or None
+        What the data say of the result.
     """
 
     mean: np.ndarray
@@ -134,6 +148,7 @@ class Prediction:
     scaling: Scaling = None
     calibration: Calibration = None
     n_rejected: int = 0
+    audit: AuditReport = None
 
 
 class Denoiser:
@@ -227,7 +242,7 @@ class Denoiser:
         return mean, spread
 
     def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0,
-                reject_outliers=False, tile_size=None, device=None, progress=None, full_output=True):
+                reject_outliers=False, audit=True, tile_size=None, device=None, progress=None, full_output=True):
         """
         Denoise an array.
 
@@ -251,6 +266,9 @@ class Denoiser:
         reject_outliers : bool, optional
             Whether single pixels that no point-spread function of the image can have made become the
             prediction from their surroundings; see `~astropy_n2v.outliers.single_pixel_outliers`.
+        audit : bool, optional
+            Whether to check the result against the data. Pixels that the noise does not explain are
+            then returned as measured, and an uncertainty that is found to be too small is enlarged.
         tile_size : int, optional
             Largest height and width of the parts in which a large image is processed; by
             default ``conf.tile_size``.
@@ -309,15 +327,22 @@ class Denoiser:
 
         names = ('mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std')
         result = {name: np.empty(data.shape, dtype=dtype) for name in (names if full_output else names[:2])}
+        auditor = Auditor(image, strength=strength, judged=judged) if audit else None
         for start in range(0, data.shape[0], _ROWS):
             rows = slice(start, min(start + _ROWS, data.shape[0]))
             part = posterior_of_rows(image, *blind, rows, calibration=calibration if calibrate else None,
                                      strength=strength)
+            if auditor is not None:
+                _return_as_measured(image, rows, part, auditor.rows(rows, part))
             for name, values in result.items():
                 values[rows] = part[name]
         if rejected is not None and full_output:
             result['outlier'][rejected] = 1
-        return Prediction(**result, scaling=image.scaling, calibration=calibration,
+        report = None
+        if auditor is not None:
+            report = auditor.report(calibration=calibration if calibrate else None, hole=self.hole)
+            result['std'] = report.enlarge(result['mean'], result['std'])
+        return Prediction(**result, scaling=image.scaling, calibration=calibration, audit=report,
                           n_rejected=0 if rejected is None else int(np.count_nonzero(rejected)))
 
     def save(self, path, *, overwrite=False, dtype=None):

@@ -3,7 +3,7 @@
 Exceptions of the package that callers may want to tell from others.
 """
 
-__all__ = ['CannotDenoiseError']
+__all__ = ['AuditError', 'CannotDenoiseError']
 
 
 class CannotDenoiseError(ValueError):
@@ -23,3 +23,29 @@ class CannotDenoiseError(ValueError):
     ...     print(str(error)[:21])
     data is constant (1):
     """
+
+
+class AuditError(CannotDenoiseError):
+    """
+    The audit of a result found that its own data exclude it.
+
+    `~astropy_n2v.denoise` raises it unless ``audit`` is 'warn' or 'off'; in a cube or a file of several images that
+    image is returned as measured, with a warning.
+
+    Parameters
+    ----------
+    message : str
+        What was found.
+    report : `~astropy_n2v.audit.AuditReport`, optional
+        All checks.
+
+    Examples
+    --------
+    >>> from astropy_n2v import AuditError, CannotDenoiseError
+    >>> issubclass(AuditError, CannotDenoiseError)
+    True
+    """
+
+    def __init__(self, message, report=None):
+        super().__init__(message)
+        self.report = report

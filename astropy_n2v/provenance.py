@@ -80,7 +80,7 @@ def aperture_factor(mean, std, used):
 
 
 def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, masked=0.0, std=None,
-               n_rejected=None):
+               n_rejected=None, audit='off'):
     """
     Header cards and history lines that tell how a result was made.
 
@@ -106,6 +106,8 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         Typical standard deviation of the result, in data units.
     n_rejected : int, optional
         Number of pixels whose measurement was replaced, where that was asked for.
+    audit : str, optional
+        Summary of the audit.
 
     Returns
     -------
@@ -147,6 +149,7 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         cards['N2VNOUT'] = (float(std), '[data unit] typical noise of the result')
     if n_rejected is not None:
         cards['N2VNREJ'] = (n_rejected, '[pix] single-pixel outliers that were replaced')
+    cards['N2VAUDIT'] = (audit, 'findings of the audit')
     cards['N2VDATE'] = (date, 'UTC of denoising')
     # Of 72 characters at most: longer lines are broken inside words.
     see = ', see N2VAPFAC' if factor is not None else ''

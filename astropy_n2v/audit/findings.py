@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from .limits import LIMITS
 
-__all__ = ['CONSEQUENCES', 'AuditReport', 'Finding', 'judge']
+__all__ = ['CONSEQUENCES', 'AuditReport', 'Finding', 'judge', 'severity']
 
 #: What may follow from a check, in increasing order of severity.
 CONSEQUENCES = 'not checked', 'ok', 'note', 'returned', 'warning', 'refusal'
@@ -153,6 +153,23 @@ class AuditReport:
         rows = [tuple(getattr(check, name) for name in names) for check in self.checks]
         dtype = ('U40', float, float, float, float, float, 'U12', 'U400')
         return Table(rows=rows, names=names, dtype=dtype) if rows else Table(names=names, dtype=dtype)
+
+
+def severity(report):
+    """
+    Rank the worst consequence of a report.
+
+    Parameters
+    ----------
+    report : AuditReport
+        The report.
+
+    Returns
+    -------
+    int
+        Its position in `CONSEQUENCES`.
+    """
+    return CONSEQUENCES.index(report.worst)
 
 
 def judge(name, value, expected, significance, *, message='', limit=None, consequence='warning'):
