@@ -32,6 +32,9 @@ _EMPTY = 0.6, 0.9
 _FORESEEN, _FORESEEN_ERROR, _UNFORESEEN = 0.35, 0.6, 0.15
 _LEAST_FACTOR = 0.1
 _MIN_PIXELS = 3000
+# Growth of the variance with the signal, in units of the sky noise, beyond which photons are so few (less than 0.45 electrons
+# of sky) that the wings of sources pass for empty sky: there pulls of faint sources doubled to 4.
+_MAX_SLOPE = 1.5
 _ROWS = 128
 _MAX_PIXELS = 4_000_000
 
@@ -86,6 +89,8 @@ def empty_factor(image, mean, spread, calibration):
     factor, weight : float
         The factor, at most 1, and from 0 to 1 how sure it is that the sky is empty.
     """
+    if np.median(image.noise_parameters()[1]) > _MAX_SLOPE:
+        return 1.0, 0.0
     blocks = [slice(start, min(start + _ROWS, image.shape[0])) for start in range(0, image.shape[0], _ROWS)]
     step = -(-image.data.size // _MAX_PIXELS)
     parts = [_Sky(image.part(rows, slice(0, image.shape[1])), mean[rows], spread[rows], calibration)
