@@ -8,16 +8,17 @@ import os
 import re
 import warnings
 from collections import Counter
+from functools import partial
 
 import numpy as np
 from astropy import units as u
-from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import CCDData, InverseVariance, NDUncertainty, StdDevUncertainty, VarianceUncertainty
 from astropy.nddata.bitmask import bitfield_to_boolean_mask
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 
 from .headers import merge_headers, parse_unit
-from .select import UNCERTAINTY_NAMES, companions, hdu_label, mask_hdus, science_hdus
+from .select import UNCERTAINTY_NAMES, companions, hdu_label, mask_hdus, science_hdus, uncertainty_hdus
 from .source import FitsSource
 
 __all__ = ['read_fits_images']
@@ -49,7 +50,7 @@ def read_mask(hdu, ignore_bits):
 
 def _read_uncertainty(hdu, unit, shape):
     """An uncertainty from its HDU, for data in some unit; that of one plane is that of all planes of a cube."""
-    kind = UNCERTAINTY_NAMES[hdu.name.upper()]
+    kind = UNCERTAINTY_NAMES.get(hdu.name.upper(), 'std')
     kinds = {cls.__name__: name for name, cls in _UNCERTAINTIES.items()}
     kind = kinds.get(str(hdu.header.get('UTYPE')), kind)
     own = hdu.header.get('BUNIT')
@@ -76,7 +77,7 @@ def _read_wcs(header, hdus):
         return None
 
 
-def read_image(source, index, ignore_bits, *, mask=None, wcs=False):
+def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=False):
     """
     An image with its uncertainty and mask as a CCDData.
 
@@ -88,7 +89,7 @@ def read_image(source, index, ignore_bits, *, mask=None, wcs=False):
         Position of the image.
     ignore_bits : int, str, list of int or None
         See `read_fits_images`.
-    mask : optional
+    mask, uncertainty : optional
         See `read_fits_images`.
     wcs : bool, optional
         Whether to read the WCS.
@@ -97,22 +98,24 @@ def read_image(source, index, ignore_bits, *, mask=None, wcs=False):
     hdu = hdus[index]
     header = merge_headers(hdu.header, hdus[0].header if index else None)
     unit = _read_unit(source, header)
-    uncertainty, flags = companions(hdus, index)
+    errors, flags = companions(hdus, index)
     log.info('HDU %s: %s, unit %s, uncertainty %s, mask %s', hdu_label(hdu, index), 'x'.join(map(str, hdu.shape)),
-             unit, *('none' if i is None else hdu_label(hdus[i], i) for i in (uncertainty, flags)))
+             unit, *('none' if i is None else hdu_label(hdus[i], i) for i in (errors, flags)))
     own_mask = None
     if flags is not None and ignore_bits is not None:
         own_mask = np.broadcast_to(read_mask(hdus[flags], ignore_bits), hdu.shape)
     if mask is not None:
-        more = _find_mask(mask, source, index, ignore_bits)
+        more = _find_given('mask', mask, source, index, partial(_mask_of, ignore_bits=ignore_bits))
         own_mask = more if own_mask is None else own_mask | more
     own_mask = None if own_mask is None else np.array(own_mask)
-    ccd = CCDData(
-        hdu.data, unit=unit, meta=header, wcs=_read_wcs(header, hdus) if wcs else None,
-        uncertainty=None if uncertainty is None else _read_uncertainty(hdus[uncertainty], unit, hdu.shape),
-        mask=own_mask)
+    if uncertainty is not None:
+        uncertainty = _find_given('uncertainty', uncertainty, source, index, partial(_uncertainty_of, unit=unit))
+    elif errors is not None:
+        uncertainty = _read_uncertainty(hdus[errors], unit, hdu.shape)
+    ccd = CCDData(hdu.data, unit=unit, meta=header, wcs=_read_wcs(header, hdus) if wcs else None,
+                  uncertainty=uncertainty, mask=own_mask)
     # The data live on in ccd only, so that they go when it goes.
-    for i in (index, uncertainty, flags):
+    for i in (index, errors, flags):
         if i is not None:
             del hdus[i].data
     return ccd
@@ -129,47 +132,68 @@ def _read_unit(source, header):
     return unit
 
 
-def _find_mask(mask, source, index, ignore_bits):
-    """The mask of an image from an array, the name of a file, or an extension of this or that file."""
+def _find_given(name, given, source, index, read):
+    """A mask or an uncertainty that the caller gives: an array, a file, or an extension of this or another file."""
     science = source.hdus[index]
-    if not isinstance(mask, (str, os.PathLike)):
-        found, where = np.asarray(mask, dtype=bool), 'an array'
+    if not isinstance(given, (str, os.PathLike)):
+        found, where = read(given), 'an array'
     else:
-        path, ext = os.fspath(mask), None
+        path, ext = os.fspath(given), None
         bracket = re.fullmatch(r'(.+)\[([^][]+)\]', path)
         if bracket and not os.path.exists(path):
             path, ext = bracket.groups()
         if os.path.exists(path):
             with FitsSource(path) as other:
-                found, where = _mask_of(other.hdus, ext, science, ignore_bits)
+                hdu, where = _choose_given(name, other.hdus, ext, science)
+                found = read(hdu)
             where = f'{where} of {path}'
         elif ext is not None:
             raise FileNotFoundError(2, 'No such file or directory', path)
         else:
             try:
-                found, where = _mask_of(source.hdus, path, science, ignore_bits)
+                hdu, where = _choose_given(name, source.hdus, path, science)
             except ValueError as error:
-                raise ValueError(f'mask must be a file or an extension, got {path!r}: {error}') from None
+                raise ValueError(f'{name} must be a file or an extension, got {path!r}: {error}') from None
+            found = read(hdu)
     if found.shape not in (science.shape, science.shape[-2:]):
-        raise ValueError(f'mask must have the shape of the data, {science.shape}, got {found.shape} from {where}')
-    return np.broadcast_to(found, science.shape)
+        raise ValueError(f'{name} must have the shape of the data, {science.shape}, got {found.shape} from {where}')
+    return _broadcast(found, science.shape)
 
 
-def _mask_of(hdus, ext, science, ignore_bits):
-    """A mask among the extensions of a file, and its name; of several, that of the version of the image."""
-    if ext is None:
-        chosen = mask_hdus(hdus)
-    else:
+def _choose_given(name, hdus, ext, science):
+    """The extension of a file that a caller means, and its name; of several, that of the version of the image."""
+    if ext is not None:
         chosen = science_hdus(hdus, ext)
+    else:
+        chosen = mask_hdus(hdus) if name == 'mask' else uncertainty_hdus(hdus)
     fitting = [i for i in chosen if hdus[i].ver == science.ver] if len(chosen) > 1 else chosen
     if len(fitting) != 1:
         names = ', '.join(hdu_label(hdus[i], i) for i in chosen) or 'none'
-        raise ValueError(f'which extension is the mask of version {science.ver} is not clear, there are {names}')
-    hdu = hdus[fitting[0]]
-    return read_mask(hdu, 0 if ignore_bits is None else ignore_bits), hdu_label(hdu, fitting[0])
+        raise ValueError(f'which extension is the {name} of version {science.ver} is not clear, there are {names}')
+    return hdus[fitting[0]], hdu_label(hdus[fitting[0]], fitting[0])
 
 
-def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None):
+def _broadcast(found, shape):
+    if isinstance(found, NDUncertainty):
+        return type(found)(np.array(np.broadcast_to(found.array, shape)), unit=found.unit)
+    return np.broadcast_to(found, shape)
+
+
+def _mask_of(given, ignore_bits):
+    if not hasattr(given, 'header'):
+        return np.asarray(given, dtype=bool)
+    return read_mask(given, 0 if ignore_bits is None else ignore_bits)
+
+
+def _uncertainty_of(given, unit):
+    if isinstance(given, NDUncertainty):
+        return given
+    if not hasattr(given, 'header'):
+        return StdDevUncertainty(given)
+    return _read_uncertainty(given, unit, given.shape)
+
+
+def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None, uncertainty=None):
     """
     Read the science images of a FITS file.
 
@@ -186,6 +210,10 @@ def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None):
         A mask in addition to that of the file: an array, a FITS file (``mask.fits`` or
         ``mask.fits[EXT]``), or an extension of ``path`` itself. All that is not zero is bad, but
         for ``ignore_bits``; of several extensions, that of the EXTVER of the image is taken.
+    uncertainty : array_like, `~astropy.nddata.NDUncertainty`, str or path-like, optional
+        An uncertainty in place of that of the file: an array of standard deviations or, as for
+        ``mask``, a FITS file or an extension. Its name or UTYPE says if it is a standard
+        deviation (also if they say nothing), a variance or an inverse variance.
 
     Returns
     -------
@@ -216,4 +244,4 @@ def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None):
     ((16, 24), 'adu', 1.9)
     """
     with FitsSource(path) as source:
-        return [read_image(source, i, ignore_bits, mask=mask, wcs=True) for i in science_hdus(source.hdus, ext)]
+        return [read_image(source, i, ignore_bits, mask=mask, uncertainty=uncertainty, wcs=True) for i in science_hdus(source.hdus, ext)]

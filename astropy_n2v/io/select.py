@@ -137,6 +137,12 @@ def mask_hdus(hdus):
     return [i for i in images if hdus[i].name.upper() in MASK_NAMES] or images
 
 
+def uncertainty_hdus(hdus):
+    """Positions of the extensions that may be uncertainties: those with the name of one, or else all images."""
+    images = [i for i, hdu in enumerate(hdus) if _is_image(hdu)]
+    return [i for i in images if hdus[i].name.upper() in UNCERTAINTY_NAMES] or images
+
+
 def companions(hdus, index):
     """
     Find the uncertainty and the mask that belong to a science image.
