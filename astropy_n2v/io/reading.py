@@ -4,21 +4,20 @@ Images of FITS files with all that belongs to them.
 """
 
 import logging
-import os
-import re
 import warnings
-from collections import Counter
 from functools import partial
 
 import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData, InverseVariance, NDUncertainty, StdDevUncertainty, VarianceUncertainty
-from astropy.nddata.bitmask import bitfield_to_boolean_mask
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 
+from .conventions import KINDS, is_background_noise, meaning_of
+from .flags import read_mask
+from .given import find_given
 from .headers import merge_headers, parse_unit
-from .select import UNCERTAINTY_NAMES, companions, hdu_label, mask_hdus, science_hdus, uncertainty_hdus
+from .select import companions, hdu_label, science_hdus
 from .source import FitsSource
 
 __all__ = ['read_fits_images']
@@ -26,43 +25,60 @@ __all__ = ['read_fits_images']
 log = logging.getLogger(__name__)
 
 _UNCERTAINTIES = {'std': StdDevUncertainty, 'var': VarianceUncertainty, 'ivar': InverseVariance}
-
-
-def read_mask(hdu, ignore_bits):
-    """True where a quality plane says that pixels are bad."""
-    flags = np.asarray(hdu.data)
-    if flags.dtype.kind == 'f' and ignore_bits and (np.isfinite(flags) & (flags == np.trunc(flags))).all():
-        flags = flags.astype(np.int64)   # flags that something has made floating-point numbers of
-    if flags.dtype.kind not in 'iu':
-        return flags.astype(bool)
-    if flags.dtype.kind == 'i' and flags.dtype.byteorder == '>':
-        flags = flags.astype(flags.dtype.newbyteorder('='))
-    mask = bitfield_to_boolean_mask(flags, ignore_flags=ignore_bits, good_mask_value=False, dtype=bool)
-    share = mask.mean()
-    if share > 0.5:
-        bits = Counter({1 << bit: int(np.count_nonzero(flags[mask] & (1 << bit)))
-                        for bit in range(8 * flags.dtype.itemsize - (flags.dtype.kind == 'i'))})
-        common = ', '.join(f'{bit} ({100 * n / mask.size:.0f} %)' for bit, n in bits.most_common(3) if n)
-        warnings.warn(f'{hdu.name},{hdu.ver} masks {100 * share:.0f} % of the image, most by the bits {common}; '
-                      'if some of them are harmless, name them in ignore_bits', AstropyUserWarning, stacklevel=4)
-    return mask
+_POWERS = {'std': 1, 'var': 2, 'ivar': -2}   # of the unit of the data
 
 
 def _read_uncertainty(hdu, unit, shape):
     """An uncertainty from its HDU, for data in some unit; that of one plane is that of all planes of a cube."""
-    kind = UNCERTAINTY_NAMES.get(hdu.name.upper(), 'std')
-    kinds = {cls.__name__: name for name, cls in _UNCERTAINTIES.items()}
-    kind = kinds.get(str(hdu.header.get('UTYPE')), kind)
-    own = hdu.header.get('BUNIT')
-    power = {'std': 1, 'var': 2, 'ivar': -2}[kind]
-    own = parse_unit(own) if own else None
-    if own is not None and own != u.dimensionless_unscaled and not own.is_equivalent(unit ** power):
-        warnings.warn(f'{hdu.name},{hdu.ver} has the unit {own}, which does not fit data in {unit}; it is taken to be '
-                      'in the unit of the data', AstropyUserWarning, stacklevel=4)
-        own = None
-    if own is not None and own == u.dimensionless_unscaled:
-        own = None
-    return _UNCERTAINTIES[kind](np.array(np.broadcast_to(hdu.data, shape)), unit=own)
+    meaning = meaning_of(hdu)
+    label = f'{hdu.name},{hdu.ver}'
+    kind = meaning.role if meaning.role in KINDS else None
+    own = parse_unit(hdu.header['BUNIT']) if str(hdu.header.get('BUNIT', '')).strip() else u.dimensionless_unscaled
+    if own != u.dimensionless_unscaled:
+        fitting = [name for name, power in _POWERS.items() if own.is_equivalent(unit ** power)]
+        if fitting and kind not in fitting and unit != u.dimensionless_unscaled:
+            kind = fitting[0]
+        elif not fitting:
+            warnings.warn(f'{label} has the unit {own}, which does not fit data in {unit}; it is taken to be in the '
+                          'unit of the data', AstropyUserWarning, stacklevel=4)
+            own = u.dimensionless_unscaled
+    if kind is None:
+        kind = 'std'
+        log.info('%s: nothing says what kind of uncertainty it is; taken for standard deviations', label)
+    if is_background_noise(hdu.name):
+        warnings.warn(f'{label} is by its name the noise of the background alone: that of bright sources is larger; '
+                      'give gain, or an uncertainty of all of the noise', AstropyUserWarning, stacklevel=4)
+    data = np.asarray(hdu.data)
+    data = data.reshape(data.shape[max(0, data.ndim - len(shape)):])   # one plane may be stored as a cube
+    return _UNCERTAINTIES[kind](np.array(np.broadcast_to(data, shape)),
+                                unit=None if own == u.dimensionless_unscaled else own)
+
+
+def _read_data(hdu):
+    """
+    The data of an image, NaN where they are BLANK.
+
+    astropy compares BLANK with signed integers only, and not if it is 0; in unsigned integers, which are stored as
+    signed ones plus 2**15 or 2**31, blank pixels would pass for data.
+    """
+    header = hdu.header
+    blank, zero = header.get('BLANK'), header.get('BZERO', 0)
+    if isinstance(blank, bool) or not isinstance(blank, int) or header['BITPIX'] < 0:
+        return hdu.data
+    if header['BITPIX'] == 8 and zero == -128:
+        hdu._blank = None   # astropy fails to set signed bytes to NaN
+    data = hdu.data
+    if data.dtype.kind in 'iu':
+        bad = data == blank + int(zero)
+        if not bad.any():
+            return data
+        data = data.astype(np.float32 if data.dtype.itemsize < 4 else np.float64)
+    elif blank == 0:
+        bad = data == data.dtype.type(zero)
+    else:
+        return data
+    data[bad] = np.nan
+    return data
 
 
 def _read_wcs(header, hdus):
@@ -101,24 +117,44 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
     errors, flags = companions(hdus, index)
     log.info('HDU %s: %s, unit %s, uncertainty %s, mask %s', hdu_label(hdu, index), 'x'.join(map(str, hdu.shape)),
              unit, *('none' if i is None else hdu_label(hdus[i], i) for i in (errors, flags)))
+    data = _read_data(hdu)
+    with_flags = partial(_read_flags, ignore_bits=ignore_bits, header=header, hdus=hdus, data=data)
     own_mask = None
     if flags is not None and ignore_bits is not None:
-        own_mask = np.broadcast_to(read_mask(hdus[flags], ignore_bits), hdu.shape)
+        own_mask = np.broadcast_to(with_flags(hdus[flags]), hdu.shape)
     if mask is not None:
-        more = _find_given('mask', mask, source, index, partial(_mask_of, ignore_bits=ignore_bits))
+        more = find_given('mask', mask, source, index, with_flags)
         own_mask = more if own_mask is None else own_mask | more
     own_mask = None if own_mask is None else np.array(own_mask)
     if uncertainty is not None:
-        uncertainty = _find_given('uncertainty', uncertainty, source, index, partial(_uncertainty_of, unit=unit))
+        uncertainty = find_given('uncertainty', uncertainty, source, index, partial(_uncertainty_of, unit=unit))
     elif errors is not None:
         uncertainty = _read_uncertainty(hdus[errors], unit, hdu.shape)
-    ccd = CCDData(hdu.data, unit=unit, meta=header, wcs=_read_wcs(header, hdus) if wcs else None,
+    ccd = CCDData(data, unit=unit, meta=header, wcs=_read_wcs(header, hdus) if wcs else None,
                   uncertainty=uncertainty, mask=own_mask)
     # The data live on in ccd only, so that they go when it goes.
     for i in (index, errors, flags):
         if i is not None:
             del hdus[i].data
     return ccd
+
+
+def _read_flags(given, ignore_bits, header, hdus, data):
+    """A mask from an HDU, or from an array."""
+    if not hasattr(given, 'header'):
+        return np.asarray(given, dtype=bool)
+    role = meaning_of(given, hdus[0].header).role
+    return read_mask(given, 0 if ignore_bits is None else ignore_bits, role='good' if role == 'good' else 'bad',
+                     header=header, names=[hdu.name for hdu in hdus], data=data)
+
+
+def _uncertainty_of(given, unit):
+    """An uncertainty from an HDU, an array of standard deviations, or as it is."""
+    if isinstance(given, NDUncertainty):
+        return given
+    if hasattr(given, 'header'):
+        return _read_uncertainty(given, unit, given.shape)
+    return StdDevUncertainty(np.asarray(given), unit=getattr(given, 'unit', None))
 
 
 def _read_unit(source, header):
@@ -130,67 +166,6 @@ def _read_unit(source, header):
     elif unit == u.dimensionless_unscaled and u.Unit(str(text), parse_strict='silent') != unit:
         source.say(log, f'BUNIT {text!r} is no known unit: the data are treated as if they had none')
     return unit
-
-
-def _find_given(name, given, source, index, read):
-    """A mask or an uncertainty that the caller gives: an array, a file, or an extension of this or another file."""
-    science = source.hdus[index]
-    if not isinstance(given, (str, os.PathLike)):
-        found, where = read(given), 'an array'
-    else:
-        path, ext = os.fspath(given), None
-        bracket = re.fullmatch(r'(.+)\[([^][]+)\]', path)
-        if bracket and not os.path.exists(path):
-            path, ext = bracket.groups()
-        if os.path.exists(path):
-            with FitsSource(path) as other:
-                hdu, where = _choose_given(name, other.hdus, ext, science)
-                found = read(hdu)
-            where = f'{where} of {path}'
-        elif ext is not None:
-            raise FileNotFoundError(2, 'No such file or directory', path)
-        else:
-            try:
-                hdu, where = _choose_given(name, source.hdus, path, science)
-            except ValueError as error:
-                raise ValueError(f'{name} must be a file or an extension, got {path!r}: {error}') from None
-            found = read(hdu)
-    if found.shape not in (science.shape, science.shape[-2:]):
-        raise ValueError(f'{name} must have the shape of the data, {science.shape}, got {found.shape} from {where}')
-    return _broadcast(found, science.shape)
-
-
-def _choose_given(name, hdus, ext, science):
-    """The extension of a file that a caller means, and its name; of several, that of the version of the image."""
-    if ext is not None:
-        chosen = science_hdus(hdus, ext)
-    else:
-        chosen = mask_hdus(hdus) if name == 'mask' else uncertainty_hdus(hdus)
-    fitting = [i for i in chosen if hdus[i].ver == science.ver] if len(chosen) > 1 else chosen
-    if len(fitting) != 1:
-        names = ', '.join(hdu_label(hdus[i], i) for i in chosen) or 'none'
-        raise ValueError(f'which extension is the {name} of version {science.ver} is not clear, there are {names}')
-    return hdus[fitting[0]], hdu_label(hdus[fitting[0]], fitting[0])
-
-
-def _broadcast(found, shape):
-    if isinstance(found, NDUncertainty):
-        return type(found)(np.array(np.broadcast_to(found.array, shape)), unit=found.unit)
-    return np.broadcast_to(found, shape)
-
-
-def _mask_of(given, ignore_bits):
-    if not hasattr(given, 'header'):
-        return np.asarray(given, dtype=bool)
-    return read_mask(given, 0 if ignore_bits is None else ignore_bits)
-
-
-def _uncertainty_of(given, unit):
-    if isinstance(given, NDUncertainty):
-        return given
-    if not hasattr(given, 'header'):
-        return StdDevUncertainty(given)
-    return _read_uncertainty(given, unit, given.shape)
 
 
 def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None, uncertainty=None):
@@ -244,4 +219,5 @@ def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None, uncertainty=No
     ((16, 24), 'adu', 1.9)
     """
     with FitsSource(path) as source:
-        return [read_image(source, i, ignore_bits, mask=mask, uncertainty=uncertainty, wcs=True) for i in science_hdus(source.hdus, ext)]
+        return [read_image(source, i, ignore_bits, mask=mask, uncertainty=uncertainty, wcs=True)
+                for i in science_hdus(source.hdus, ext)]
