@@ -7,6 +7,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from astropy.io.fits import VerifyError
+
 __all__ = []
 
 KINDS = ('std', 'var', 'ivar')   # of uncertainties
@@ -209,16 +211,32 @@ def role_of_cards(header, primary=None):
     str or None
         None if they say nothing.
     """
-    role = _HDUCLAS2.get(_card(header, 'HDUCLAS2'))
+    role = _HDUCLAS2.get(card_text(header, 'HDUCLAS2'))
     if role == 'std':
-        role = _HDUCLAS3.get(_card(header, 'HDUCLAS3'), role)
-    role = role or _UTYPE.get(_card(header, 'UTYPE'))
-    role = role or _PRODTYPE.get(_card(header, 'PRODTYPE') or (primary is not None and _card(primary, 'PRODTYPE')))
-    return role or _ROLES.get(_card(header, 'EXTTYPE'))
+        role = _HDUCLAS3.get(card_text(header, 'HDUCLAS3'), role)
+    role = role or _UTYPE.get(card_text(header, 'UTYPE'))
+    for cards in (header, primary):
+        role = role or (cards is not None and _PRODTYPE.get(card_text(cards, 'PRODTYPE'))) or None
+    return role or _ROLES.get(card_text(header, 'EXTTYPE'))
 
 
-def _card(header, keyword):
+def card_text(header, keyword):
+    """
+    Read a card as text in capitals.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header`
+        The header.
+    keyword : str
+        Its keyword.
+
+    Returns
+    -------
+    str
+        Empty if there is none, or it cannot be parsed.
+    """
     try:
         return str(header.get(keyword, '')).strip().upper()
-    except Exception:   # a card that cannot be parsed says nothing
+    except VerifyError:
         return ''

@@ -9,8 +9,11 @@ import warnings
 from collections import Counter
 
 import numpy as np
+from astropy.io.fits import VerifyError
 from astropy.nddata.bitmask import interpret_bit_flags
 from astropy.utils.exceptions import AstropyUserWarning
+
+from .conventions import card_text
 
 __all__ = []
 
@@ -127,7 +130,7 @@ def named_bits(header):
                 name, bit = str(card.value), int(header[keyword.replace('NAM', 'VAL')])
             else:
                 name, bit = card.value if isinstance(card.value, str) else card.comment, 1 << int(keyword[3:])
-        except (TypeError, ValueError, KeyError):   # a card that is none of these
+        except (TypeError, ValueError, KeyError, VerifyError):   # a card that is none of these
             continue
         if name.strip():
             found[name.strip().upper()] = bit
@@ -153,18 +156,14 @@ def _bad_bits(hdu, flags, header, names):
     if isinstance(hdu.header.get('BADBITS'), int):
         keep = int(hdu.header['BADBITS'])
         return keep, f'bad are the bits of BADBITS = {keep}'
-    if hdu.name.upper() == 'MSK' and 'DECAM' in _text(header, 'INSTRUME'):
+    if hdu.name.upper() == 'MSK' and 'DECAM' in card_text(header, 'INSTRUME'):
         return every & ~_DES_STAR, f'all bits are bad but {_DES_STAR} (halo of a bright star), as in files of DES'
     return every, 'all bits are bad'
 
 
-def _text(header, keyword):
-    return str(header.get(keyword, '')).upper()
-
-
 def _says_do_not_use(header, names, flags):
     """The name of an observatory with a bit DO_NOT_USE, if the file is from one."""
-    says = ' '.join(_text(header, keyword) for keyword in ('TELESCOP', 'OBSERVAT', 'MISSION'))
+    says = ' '.join(card_text(header, keyword) for keyword in ('TELESCOP', 'OBSERVAT', 'MISSION'))
     for name, words in ('JWST', 'JWST|JAMES WEBB'), ('Roman', r'\bROMAN\b|WFIRST'):
         if re.search(words, says):
             return name

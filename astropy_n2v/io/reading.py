@@ -13,9 +13,9 @@ from astropy.nddata import CCDData, InverseVariance, NDUncertainty, StdDevUncert
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 
-from .conventions import KINDS, is_background_noise, meaning_of
+from .conventions import KINDS, card_text, is_background_noise, meaning_of
 from .flags import read_mask
-from .given import find_given
+from .given import broadcast, find_given
 from .headers import merge_headers, parse_unit
 from .select import companions, hdu_label, science_hdus
 from .source import FitsSource
@@ -28,30 +28,40 @@ _UNCERTAINTIES = {'std': StdDevUncertainty, 'var': VarianceUncertainty, 'ivar': 
 _POWERS = {'std': 1, 'var': 2, 'ivar': -2}   # of the unit of the data
 
 
-def _read_uncertainty(hdu, unit, shape):
-    """An uncertainty from its HDU, for data in some unit; that of one plane is that of all planes of a cube."""
-    meaning = meaning_of(hdu)
+def _read_uncertainty(hdu, primary, unit, ndim):
+    """An uncertainty from its HDU, for data in some unit."""
     label = f'{hdu.name},{hdu.ver}'
-    kind = meaning.role if meaning.role in KINDS else None
-    own = parse_unit(hdu.header['BUNIT']) if str(hdu.header.get('BUNIT', '')).strip() else u.dimensionless_unscaled
-    if own != u.dimensionless_unscaled:
-        fitting = [name for name, power in _POWERS.items() if own.is_equivalent(unit ** power)]
-        if fitting and kind not in fitting and unit != u.dimensionless_unscaled:
-            kind = fitting[0]
-        elif not fitting:
-            warnings.warn(f'{label} has the unit {own}, which does not fit data in {unit}; it is taken to be in the '
-                          'unit of the data', AstropyUserWarning, stacklevel=4)
-            own = u.dimensionless_unscaled
+    kind, own = _kind_and_unit(hdu, meaning_of(hdu, primary).role, unit, label)
     if kind is None:
         kind = 'std'
         log.info('%s: nothing says what kind of uncertainty it is; taken for standard deviations', label)
     if is_background_noise(hdu.name):
         warnings.warn(f'{label} is by its name the noise of the background alone: that of bright sources is larger; '
                       'give gain, or an uncertainty of all of the noise', AstropyUserWarning, stacklevel=4)
-    data = np.asarray(hdu.data)
-    data = data.reshape(data.shape[max(0, data.ndim - len(shape)):])   # one plane may be stored as a cube
-    return _UNCERTAINTIES[kind](np.array(np.broadcast_to(data, shape)),
-                                unit=None if own == u.dimensionless_unscaled else own)
+    return _UNCERTAINTIES[kind](_drop_axes(np.array(hdu.data), ndim), unit=own)
+
+
+def _kind_and_unit(hdu, role, unit, label):
+    """What an uncertainty is by its role and its BUNIT, and its unit; None where nothing says so."""
+    kind = role if role in KINDS else None
+    own = parse_unit(hdu.header['BUNIT']) if card_text(hdu.header, 'BUNIT') else u.dimensionless_unscaled
+    if own == u.dimensionless_unscaled:
+        return kind, None
+    fitting = [name for name, power in _POWERS.items() if own.is_equivalent(unit ** power)]
+    if fitting and kind in (None, 'std'):
+        return fitting[0], own   # nobody squares a unit by mistake
+    if kind in fitting:
+        return kind, own
+    warnings.warn(f'{label} has the unit {own}, which does not fit data in {unit}; it is taken to be in the unit of '
+                  'the data', AstropyUserWarning, stacklevel=5)
+    return kind, None
+
+
+def _drop_axes(array, ndim):
+    """An array without its first axes of one element, such as planes that are stored as cubes have."""
+    while array.ndim > ndim and array.shape[0] == 1:
+        array = array[0]
+    return array
 
 
 def _read_data(hdu):
@@ -121,15 +131,14 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
     with_flags = partial(_read_flags, ignore_bits=ignore_bits, header=header, hdus=hdus, data=data)
     own_mask = None
     if flags is not None and ignore_bits is not None:
-        own_mask = np.broadcast_to(with_flags(hdus[flags]), hdu.shape)
+        own_mask = broadcast(with_flags(hdus[flags], hdus[0].header), hdu.shape)
     if mask is not None:
         more = find_given('mask', mask, source, index, with_flags)
         own_mask = more if own_mask is None else own_mask | more
-    own_mask = None if own_mask is None else np.array(own_mask)
     if uncertainty is not None:
-        uncertainty = find_given('uncertainty', uncertainty, source, index, partial(_uncertainty_of, unit=unit))
+        uncertainty = find_given('uncertainty', uncertainty, source, index, partial(_uncertainty_of, unit=unit, ndim=data.ndim))
     elif errors is not None:
-        uncertainty = _read_uncertainty(hdus[errors], unit, hdu.shape)
+        uncertainty = broadcast(_read_uncertainty(hdus[errors], hdus[0].header, unit, data.ndim), hdu.shape)
     ccd = CCDData(data, unit=unit, meta=header, wcs=_read_wcs(header, hdus) if wcs else None,
                   uncertainty=uncertainty, mask=own_mask)
     # The data live on in ccd only, so that they go when it goes.
@@ -139,21 +148,22 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
     return ccd
 
 
-def _read_flags(given, ignore_bits, header, hdus, data):
+def _read_flags(given, primary, ignore_bits, header, hdus, data):
     """A mask from an HDU, or from an array."""
     if not hasattr(given, 'header'):
         return np.asarray(given, dtype=bool)
-    role = meaning_of(given, hdus[0].header).role
-    return read_mask(given, 0 if ignore_bits is None else ignore_bits, role='good' if role == 'good' else 'bad',
+    role = meaning_of(given, primary).role
+    mask = read_mask(given, 0 if ignore_bits is None else ignore_bits, role='good' if role == 'good' else 'bad',
                      header=header, names=[hdu.name for hdu in hdus], data=data)
+    return _drop_axes(mask, data.ndim)
 
 
-def _uncertainty_of(given, unit):
+def _uncertainty_of(given, primary, unit, ndim):
     """An uncertainty from an HDU, an array of standard deviations, or as it is."""
     if isinstance(given, NDUncertainty):
         return given
     if hasattr(given, 'header'):
-        return _read_uncertainty(given, unit, given.shape)
+        return _read_uncertainty(given, primary, unit, ndim)
     return StdDevUncertainty(np.asarray(given), unit=getattr(given, 'unit', None))
 
 
@@ -186,9 +196,9 @@ def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None, uncertainty=No
         ``mask.fits[EXT]``), or an extension of ``path`` itself. All that is not zero is bad, but
         for ``ignore_bits``; of several extensions, that of the EXTVER of the image is taken.
     uncertainty : array_like, `~astropy.nddata.NDUncertainty`, str or path-like, optional
-        An uncertainty in place of that of the file: an array of standard deviations or, as for
-        ``mask``, a FITS file or an extension. Its name or UTYPE says if it is a standard
-        deviation (also if they say nothing), a variance or an inverse variance.
+        An uncertainty in place of the one in the file: an array of standard deviations or, as for
+        ``mask``, a FITS file or an extension. Its name, UTYPE, HDUCLAS3 or BUNIT says if it is a
+        variance or an inverse variance; else it is taken for standard deviations.
 
     Returns
     -------

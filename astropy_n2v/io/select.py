@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from astropy.io import fits
 
-from .conventions import KINDS, MASKS, Meaning, meaning_of, meaning_of_name
+from .conventions import KINDS, MASKS, Meaning, card_text, meaning_of, meaning_of_name
 
 __all__ = ['companions', 'hdu_label', 'science_hdus']
 
@@ -166,7 +166,7 @@ def _without_flags(hdus, plain):
         if nameless and chosen:
             if hdu.header['BITPIX'] > 0 and hdu.shape in shapes:
                 continue
-            if meaning_of_name(str(hdu.header.get('OBJECT', ''))).role == 'other':
+            if meaning_of_name(card_text(hdu.header, 'OBJECT')).role == 'other':
                 continue
         if hdu.header['BITPIX'] < 0:
             shapes.add(hdu.shape)
@@ -268,7 +268,7 @@ def _companion(hdus, index, found, science, roles):
     """The best of the extensions with one of some roles that belong to an image."""
     image, group = hdus[index], found[index].group
     pool = [i for i in found if found[i].role in roles and i not in science and _fits(hdus[i], image)
-            and _card(hdus[i], 'SCIDATA') in ('', image.name.upper())]
+            and card_text(hdus[i].header, 'SCIDATA') in ('', image.name.upper())]
     rivals = [i for i in science if i == index or _plane(hdus[i]) == _plane(image)]
     twins = [i for i in rivals if (hdus[i].ver, found[i].group) == (image.ver, group)]
     same = [i for i in pool if (hdus[i].ver, found[i].group) == (image.ver, group)]
@@ -278,7 +278,7 @@ def _companion(hdus, index, found, science, roles):
         same = [i for i in pool if hdus[i].ver == image.ver and not found[i].group]
     if not same and len(rivals) == 1:
         same = [i for i in pool if found[i].group in ((), group)]
-    named = {_card(image, 'ERRDATA'), _card(image, 'QUALDATA')} - {''}
+    named = {card_text(image.header, keyword) for keyword in ('ERRDATA', 'QUALDATA')} - {''}
     # What this package has written comes before anything that was there.
     return min(same, default=None, key=lambda i: (
         hdus[i].name.upper() != 'UNCERT', hdus[i].name.upper() not in named, found[i].rank, i))
@@ -301,10 +301,3 @@ def _fits(hdu, image):
     while len(shape) > max(len(own), 2) and shape[0] == 1:
         shape = shape[1:]
     return shape in (own, own[-2:])
-
-
-def _card(hdu, keyword):
-    try:
-        return str(hdu.header.get(keyword, '')).strip().upper()
-    except fits.VerifyError:
-        return ''
