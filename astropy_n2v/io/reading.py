@@ -136,7 +136,8 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
         more = find_given('mask', mask, source, index, with_flags)
         own_mask = more if own_mask is None else own_mask | more
     if uncertainty is not None:
-        uncertainty = find_given('uncertainty', uncertainty, source, index, partial(_uncertainty_of, unit=unit, ndim=data.ndim))
+        uncertainty = find_given('uncertainty', uncertainty, source, index,
+                                 partial(_uncertainty_of, unit=unit, ndim=data.ndim))
     elif errors is not None:
         uncertainty = broadcast(_read_uncertainty(hdus[errors], hdus[0].header, unit, data.ndim), hdu.shape)
     ccd = CCDData(data, unit=unit, meta=header, wcs=_read_wcs(header, hdus) if wcs else None,
