@@ -78,6 +78,8 @@ LAYOUTS = {
     'versions that count': ([None, 'SCI,1', 'ERR,2', 'DQ,3'], [1], 2, 3),
     'ODI': ([None, 'xy07', 'OTA33.SCI', 'OTA34.SCI'], [2, 3], None, None),
     'detectors': ([None, 'CCD1', 'chip2', 'AMP3', 'im4', 'Segment00', 'WFI01', 'NRCA1'], list(range(1, 8)), None, None),
+    'more detectors': ([None, 'ESO_CCD_#65', 'WIN1.INT1', 'VidInp2'], [2], None, None),
+    'CHEOPS': ([None, 'SCI_COR_SubArray', 'DRIFT'], [1], None, None),
     'filters': ([None, 'g', 'F606W', 'Ks', 'EXTINCTION'], [1, 2, 3], None, None),
     'preview': (['', 'ERR', 'DQ', 'PREVIEW', 'SNR', 'S2N', 'SKY'], [0], 1, 2),
     'an unknown image with its error': ([None, 'HORSEHEAD', 'HORSEHEAD_ERR'], [1], 2, None),
@@ -139,6 +141,27 @@ def test_models_of_galfit_without_names():
     hdus = fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(np.zeros(SHAPE), fits.Header({'OBJECT': text}))
                                               for text in ('m51.fits[1:9,1:8]', 'model', 'residual map'))])
     assert science_hdus(hdus) == [1]
+
+
+def test_bytes_without_a_name_behind_integers():
+    hdus = layout('', '', dtypes={'': 'u2'})
+    assert science_hdus(hdus) == [0, 1]
+    hdus[1] = fits.ImageHDU(np.zeros(SHAPE, dtype='u1'))
+    assert science_hdus(hdus) == [0]
+
+
+@pytest.mark.parametrize('name', ['Euclid', 'DECam', 'TESS', 'MUSE', 'KCWI', 'no versions'])
+def test_uncertainty_of_the_result_is_found_again(tmp_path, name):
+    layout(*LAYOUTS[name][0]).writeto(tmp_path / 'a.fits')
+    levels = iter([3, 4])
+
+    def denoised(ccd):
+        return CCDData(ccd, uncertainty=StdDevUncertainty(np.full(ccd.shape, next(levels))))
+
+    process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', denoised)
+    for level, ccd in zip([3, 4], read_fits_images(tmp_path / 'b.fits')):
+        assert type(ccd.uncertainty) is StdDevUncertainty
+        np.testing.assert_array_equal(ccd.uncertainty.array, level)
 
 
 def test_chosen_image_has_companions_of_its_own():

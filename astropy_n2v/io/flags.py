@@ -68,13 +68,13 @@ def read_mask(hdu, ignore_bits, *, role='bad', header=None, names=(), data=None)
         log.info('%s: zero is bad', label)
         return ~flags.astype(bool)
     if flags.dtype.kind not in 'iu':
-        mask = flags.astype(bool)
+        mask, reason = flags.astype(bool), 'what is not zero is bad'
     else:
         keep, reason = _bad_bits(hdu, flags, {} if header is None else header, names)
         keep &= ~_ignored_bits(ignore_bits, named_bits(hdu.header), label)
         mask = (flags & _as_type(keep, flags.dtype)) != 0
-        log.info('%s: %s', label, reason)
     share = mask.mean() if mask.size else 0
+    log.info('%s: %s; %.2f %% of the pixels are bad', label, reason, 100 * share)
     if share > _MOST:
         return _check_sense(mask, flags, data, label, share)
     return mask

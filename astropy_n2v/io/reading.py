@@ -191,11 +191,14 @@ def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None, uncertainty=No
         Which HDUs: see `~astropy_n2v.io.science_hdus`.
     ignore_bits : int, str, list of int or None, optional
         Bits of the quality plane that do not make a pixel bad: their sum, a list, or text such
-        as '16,64' (see `astropy.nddata.bitmask.interpret_bit_flags`). `None`: no pixel is bad.
+        as '16,64' (see `astropy.nddata.bitmask.interpret_bit_flags`) or, where the header of the
+        plane names them, 'SUSPECT,EDGE'. `None`: no pixel is bad. Bits that are known to inform
+        only, such as MP_DETECTED or what is not DO_NOT_USE in files of JWST, never make one bad.
     mask : array_like of bool, str or path-like, optional
         A mask in addition to that of the file: an array, a FITS file (``mask.fits`` or
-        ``mask.fits[EXT]``), or an extension of ``path`` itself. All that is not zero is bad, but
-        for ``ignore_bits``; of several extensions, that of the EXTVER of the image is taken.
+        ``mask.fits[EXT]``), or an extension of ``path`` itself. Of a file or an extension bits
+        count as in the mask of the file; of several extensions, that of the EXTVER of the image is
+        taken.
     uncertainty : array_like, `~astropy.nddata.NDUncertainty`, str or path-like, optional
         An uncertainty in place of the one in the file: an array of standard deviations or, as for
         ``mask``, a FITS file or an extension. Its name, UTYPE, HDUCLAS3 or BUNIT says if it is a
@@ -205,8 +208,8 @@ def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None, uncertainty=No
     -------
     list of `~astropy.nddata.CCDData`
         One for each image. The header has the cards of the primary header under those of the
-        image. The ERR, UNCERT, ... and DQ, MASK, ... extensions of the same EXTVER are
-        uncertainty and mask.
+        image. Uncertainty and mask are the extensions that belong to it, see
+        `~astropy_n2v.io.companions`. BLANK pixels are NaN.
 
     Raises
     ------

@@ -141,7 +141,8 @@ def _known_science(hdus):
     best = [i for i, meaning in found.items() if meaning.role == 'science' and _is_sci(hdus[i].name)]
     science = [i for i, meaning in found.items() if meaning.role == 'science']
     plain = [i for i, meaning in found.items() if meaning.role in ('unnamed', 'detector')]
-    chosen = best or science or _without_flags(hdus, plain) or _only_image(found)
+    partly = [i for i, meaning in found.items() if meaning.role is None and _is_sci(hdus[i].name)]
+    chosen = best or science or _without_flags(hdus, plain) or partly or _only_image(found)
     left = [i for i in found if i not in chosen and found[i].role is None]
     if chosen and left:
         log.info('not known to be science, left as they are: %s', ', '.join(hdu_label(hdus[i], i) for i in left))
@@ -156,20 +157,18 @@ def _without_flags(hdus, plain):
     """
     Images without a name, but for what the file says to be something else.
 
-    Integers behind real numbers of the same shape are flags or numbers of exposures. GALFIT says in OBJECT which of its
-    images is the model.
+    Integers behind real numbers of the same shape, and bytes behind wider numbers, are flags or numbers of exposures.
+    GALFIT says in OBJECT which of its images is the model.
     """
-    chosen, shapes = [], set()
+    chosen, behind = [], set()
     for i in plain:
         hdu = hdus[i]
         nameless = hdu.name.strip().upper() in ('', 'PRIMARY', 'COMPRESSED_IMAGE')
-        if nameless and chosen:
-            if hdu.header['BITPIX'] > 0 and hdu.shape in shapes:
-                continue
-            if meaning_of_name(card_text(hdu.header, 'OBJECT')).role == 'other':
-                continue
-        if hdu.header['BITPIX'] < 0:
-            shapes.add(hdu.shape)
+        bits = hdu.header['BITPIX']
+        is_model = meaning_of_name(card_text(hdu.header, 'OBJECT')).role == 'other'
+        if nameless and chosen and (is_model or (hdu.shape, bits) in behind):
+            continue
+        behind |= {(hdu.shape, smaller) for smaller in ((8, 16, 32, 64) if bits < 0 else (8,) if bits > 8 else ())}
         chosen.append(i)
     return chosen
 
@@ -269,6 +268,11 @@ def _companion(hdus, index, found, science, roles):
     image, group = hdus[index], found[index].group
     pool = [i for i in found if found[i].role in roles and i not in science and _fits(hdus[i], image)
             and card_text(hdus[i].header, 'SCIDATA') in ('', image.name.upper())]
+    result = f'of HDU {hdu_label(image, index)}, from astropy_n2v'
+    for i in pool:
+        # Whatever the names say, this package has written it for the image.
+        if hdus[i].name.upper() == 'UNCERT' and result in str(hdus[i].header.get('COMMENT', '')):
+            return i
     rivals = [i for i in science if i == index or _plane(hdus[i]) == _plane(image)]
     twins = [i for i in rivals if (hdus[i].ver, found[i].group) == (image.ver, group)]
     same = [i for i in pool if (hdus[i].ver, found[i].group) == (image.ver, group)]
@@ -279,9 +283,7 @@ def _companion(hdus, index, found, science, roles):
     if not same and len(rivals) == 1:
         same = [i for i in pool if found[i].group in ((), group)]
     named = {card_text(image.header, keyword) for keyword in ('ERRDATA', 'QUALDATA')} - {''}
-    # What this package has written comes before anything that was there.
-    return min(same, default=None, key=lambda i: (
-        hdus[i].name.upper() != 'UNCERT', hdus[i].name.upper() not in named, found[i].rank, i))
+    return min(same, default=None, key=lambda i: (hdus[i].name.upper() not in named, found[i].rank, i))
 
 
 def _following(hdus, index, images, pool):
