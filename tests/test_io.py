@@ -157,9 +157,25 @@ def test_companion_of_another_shape_is_none():
     ('ADU/s', 'adu / s'), ('Jy/Beam', 'Jy / beam'), ('mJy', 'mJy'), ('MJy/sr', 'MJy / sr'), ('nanomaggy', 'nmgy'),
     ('1e-19 erg / (s cm2)', '1e-19 erg / (s cm2)'), ('UNITLESS', ''), ('K (Tmb)', ''),
     ('mag(AB)', 'mag'), ('ABmag', 'mag'), ('mag(ct/s)', 'mag'), ('STMAG', 'mag'), ('dex(K)', 'dex'),
-    ('anything else', '')])
+    ('Vega mag', 'mag'), ('m_AB', 'mag'), ('AB mag', 'mag'), ('mAB', 'mag'), ('asinh mag', 'mag'), ('Vega', 'mag'),
+    ('luptitudes', 'mag'), ('Magnitudes', 'mag'), ('MAG/ARCSEC^2', 'mag'), ('mmag', 'mag'), ('[mag]', 'mag'),
+    ('dB', 'dB'), ('dBm', 'dB'), ('decibel', 'dB'), ('log(Jy)', 'dex'), ('log10 flux', 'dex'), ('ln(ADU)', 'dex'),
+    ('-2.5log10(DN)', 'dex'), ('log_10(W/m2)', 'dex'),
+    ('nanomaggies', 'nmgy'), ('maggies', 'mgy'), ('magnetogram', ''), ('magnetic field', ''), ('catalog', ''),
+    ('Number', ''), ('unknown', ''), ('raw', ''),
+    ('photons', 'photon'), ('ph/s', 'photon / s'), ('PHOTON', 'photon'), ('count(s)', 'ct'), ('cps', 'ct / s'),
+    ('count rate', 'ct / s'), ('[e-]', 'electron'), ('electron(s)', 'electron'), ('photo-electrons', 'electron'),
+    ('ADC counts', 'adu'), ('data numbers', 'adu'), ('MJY/SR', 'MJy / sr'), ('(ct/s)^2', 'ct2 / s2'),
+    ('(10**(-20)*erg/s/cm**2/Angstrom)**2', '1e-40 erg2 / (s2 cm4 Angstrom2)'), ('anything else', '')])
 def test_parse_unit(text, unit):
     assert parse_unit(text) == u.Unit(unit)
+
+
+@pytest.mark.parametrize('text', ['Vega mag', 'log(Jy)', 'luptitudes', 'dB'])
+def test_magnitudes_and_logarithms_are_refused(tmp_path, text):
+    fits.writeto(tmp_path / 'a.fits', image(), fits.Header({'BUNIT': text}))
+    with pytest.raises(u.UnitsError, match='data must be linear in flux'):
+        denoise_fits(tmp_path / 'a.fits', tmp_path / 'b.fits')
 
 
 def test_inherited_cards():

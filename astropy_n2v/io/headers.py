@@ -13,20 +13,38 @@ __all__ = ['merge_headers', 'parse_unit', 'transfer_cards']
 
 # What observatories write and the FITS standard does not know, as patterns and their meaning.
 _SPELLINGS = [
-    (r'(?<![\w.])e-(?![\w.])', 'electron'),
+    (r'[\[\]]', ''),
+    (r'\((s)\)', r'\1'),   # electron(s)
+    (r'\bcounts?[ _-]rate\b', 'ct/s'),
+    (r'(?<![\w.])e[-_](?![\w.])', 'electron'),
     (r'\be\b', 'electron'),
-    (r'\belectrons?\b', 'electron'),
+    (r'\b(photo-?)?elec(tron)?s?\b', 'electron'),
+    (r'\ba/?dc?[ _-]?(counts?|units?)\b', 'adu'),
+    (r'\b(digital|data)[ _-]?(numbers?|units?)\b', 'adu'),
     (r'\badus?\b', 'adu'),
     (r'\bdns?\b', 'adu'),
-    (r'\b(counts?|cts?)\b', 'ct'),
-    (r'\bphotons?\b', 'photon'),
+    (r'\bcps\b', 'ct/s'),
+    (r'\b(counts?|cts?|cnts?)\b', 'ct'),
+    (r'\b(photons?|phts?|phs?)\b', 'photon'),
     (r'\b(s|sec|secs|second|seconds)\b', 's'),
     (r'\bbeam\b', 'beam'),
     (r'\b(pix|pixel|pixels)\b', 'pix'),
+    (r'(?-i:\bMJY ?/ ?SR\b)', 'MJy/sr'),
     (r'\bjy\b', 'Jy'),
+    (r'\bergs\b', 'erg'),
+    (r'\bn(ano)?(maggy|maggies|mgy)\b', 'nmgy'),
+    (r'\b(maggy|maggies)\b', 'mgy'),
     (r'\bper\b', '/'),
 ]
 _SPELLINGS = [(re.compile(pattern, re.IGNORECASE), meaning) for pattern, meaning in _SPELLINGS]
+
+# Words of magnitudes and other logarithms, and the units that stand for them here. None of them adds up.
+_LOGARITHMS = [
+    (r'(AB|ST|VEGA|BOL|M|MILLI|D|DELTA|ASINH)*(MAG|MAGS|MAGNITUDES?)(AB|ST|VEGA|BOL)?|M(AB|VEGA|ST)|M (AB|VEGA|ST)|'
+     r'A(RC)?SINH|LUPT(ITUDES?)?', u.mag),
+    (r'A?LOG|LN|DEX', u.dex),
+    (r'D[ ]?B(M|JY|K|W)?|DECIBELS?', u.dB),
+]
 
 # Cards that describe how the array is stored, which is not what it means.
 _STRUCTURE = re.compile(r'SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|BZERO|BSCALE|BLANK|CHECKSUM|DATASUM|'
@@ -48,7 +66,7 @@ def parse_unit(text):
     -------
     `~astropy.units.Unit`
         adu if there is no card or an empty one (raw frames), dimensionless if the text cannot
-        be understood.
+        be understood; mag, dex or dB for all magnitudes and logarithms, which cannot be denoised.
 
     Examples
     --------
@@ -63,9 +81,15 @@ def parse_unit(text):
         return u.adu
     if text.lower() in ('unitless', 'none', 'dimensionless', 'n/a'):
         return u.dimensionless_unscaled
-    if re.match(r'(AB|ST|Vega)?mag\b', text, re.IGNORECASE):
-        # Magnitudes are no measure that adds up, of whatever zero point.
+    words = ' '.join(re.findall('[A-Z]+', text.upper()))
+    for pattern, logarithm in _LOGARITHMS:
+        if re.search(rf'(?<![^ ])({pattern})(?![^ ])', words):
+            return logarithm
+    if words in ('AB', 'ST', 'VEGA'):
         return u.mag
+    power = re.fullmatch(r'\((.+)\) ?(?:\^|\*\*) ?(-?\d)', text)
+    if power:
+        return parse_unit(power[1]) ** int(power[2])
     spelled = text
     for pattern, meaning in _SPELLINGS:
         spelled = pattern.sub(meaning, spelled)

@@ -4,20 +4,20 @@ Images of FITS files with all that belongs to them.
 """
 
 import logging
-import os
-import re
 import warnings
-from collections import Counter
+from functools import partial
 
 import numpy as np
 from astropy import units as u
-from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
-from astropy.nddata.bitmask import bitfield_to_boolean_mask
+from astropy.nddata import CCDData, InverseVariance, NDUncertainty, StdDevUncertainty, VarianceUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 
+from .conventions import KINDS, card_text, is_background_noise, meaning_of
+from .flags import read_mask
+from .given import broadcast, find_given
 from .headers import merge_headers, parse_unit
-from .select import UNCERTAINTY_NAMES, companions, hdu_label, mask_hdus, science_hdus
+from .select import companions, hdu_label, science_hdus
 from .source import FitsSource
 
 __all__ = ['read_fits_images']
@@ -25,43 +25,70 @@ __all__ = ['read_fits_images']
 log = logging.getLogger(__name__)
 
 _UNCERTAINTIES = {'std': StdDevUncertainty, 'var': VarianceUncertainty, 'ivar': InverseVariance}
+_POWERS = {'std': 1, 'var': 2, 'ivar': -2}   # of the unit of the data
 
 
-def read_mask(hdu, ignore_bits):
-    """True where a quality plane says that pixels are bad."""
-    flags = np.asarray(hdu.data)
-    if flags.dtype.kind == 'f' and ignore_bits and (np.isfinite(flags) & (flags == np.trunc(flags))).all():
-        flags = flags.astype(np.int64)   # flags that something has made floating-point numbers of
-    if flags.dtype.kind not in 'iu':
-        return flags.astype(bool)
-    if flags.dtype.kind == 'i' and flags.dtype.byteorder == '>':
-        flags = flags.astype(flags.dtype.newbyteorder('='))
-    mask = bitfield_to_boolean_mask(flags, ignore_flags=ignore_bits, good_mask_value=False, dtype=bool)
-    share = mask.mean()
-    if share > 0.5:
-        bits = Counter({1 << bit: int(np.count_nonzero(flags[mask] & (1 << bit)))
-                        for bit in range(8 * flags.dtype.itemsize - (flags.dtype.kind == 'i'))})
-        common = ', '.join(f'{bit} ({100 * n / mask.size:.0f} %)' for bit, n in bits.most_common(3) if n)
-        warnings.warn(f'{hdu.name},{hdu.ver} masks {100 * share:.0f} % of the image, most by the bits {common}; '
-                      'if some of them are harmless, name them in ignore_bits', AstropyUserWarning, stacklevel=4)
-    return mask
+def _read_uncertainty(hdu, primary, unit, ndim):
+    """An uncertainty from its HDU, for data in some unit."""
+    label = f'{hdu.name},{hdu.ver}'
+    kind, own = _kind_and_unit(hdu, meaning_of(hdu, primary).role, unit, label)
+    if kind is None:
+        kind = 'std'
+        log.info('%s: nothing says what kind of uncertainty it is; taken for standard deviations', label)
+    if is_background_noise(hdu.name):
+        warnings.warn(f'{label} is by its name the noise of the background alone: that of bright sources is larger; '
+                      'give gain, or an uncertainty of all of the noise', AstropyUserWarning, stacklevel=4)
+    return _UNCERTAINTIES[kind](_drop_axes(np.array(hdu.data), ndim), unit=own)
 
 
-def _read_uncertainty(hdu, unit, shape):
-    """An uncertainty from its HDU, for data in some unit; that of one plane is that of all planes of a cube."""
-    kind = UNCERTAINTY_NAMES[hdu.name.upper()]
-    kinds = {cls.__name__: name for name, cls in _UNCERTAINTIES.items()}
-    kind = kinds.get(str(hdu.header.get('UTYPE')), kind)
-    own = hdu.header.get('BUNIT')
-    power = {'std': 1, 'var': 2, 'ivar': -2}[kind]
-    own = parse_unit(own) if own else None
-    if own is not None and own != u.dimensionless_unscaled and not own.is_equivalent(unit ** power):
-        warnings.warn(f'{hdu.name},{hdu.ver} has the unit {own}, which does not fit data in {unit}; it is taken to be '
-                      'in the unit of the data', AstropyUserWarning, stacklevel=4)
-        own = None
-    if own is not None and own == u.dimensionless_unscaled:
-        own = None
-    return _UNCERTAINTIES[kind](np.array(np.broadcast_to(hdu.data, shape)), unit=own)
+def _kind_and_unit(hdu, role, unit, label):
+    """What an uncertainty is by its role and its BUNIT, and its unit; None where nothing says so."""
+    kind = role if role in KINDS else None
+    own = parse_unit(hdu.header['BUNIT']) if card_text(hdu.header, 'BUNIT') else u.dimensionless_unscaled
+    if own == u.dimensionless_unscaled:
+        return kind, None
+    fitting = [name for name, power in _POWERS.items() if own.is_equivalent(unit ** power)]
+    if fitting and kind in (None, 'std'):
+        return fitting[0], own   # nobody squares a unit by mistake
+    if kind in fitting:
+        return kind, own
+    warnings.warn(f'{label} has the unit {own}, which does not fit data in {unit}; it is taken to be in the unit of '
+                  'the data', AstropyUserWarning, stacklevel=5)
+    return kind, None
+
+
+def _drop_axes(array, ndim):
+    """An array without its first axes of one element, such as planes that are stored as cubes have."""
+    while array.ndim > ndim and array.shape[0] == 1:
+        array = array[0]
+    return array
+
+
+def _read_data(hdu):
+    """
+    The data of an image, NaN where they are BLANK.
+
+    astropy compares BLANK with signed integers only, and not if it is 0; in unsigned integers, which are stored as
+    signed ones plus 2**15 or 2**31, blank pixels would pass for data.
+    """
+    header = hdu.header
+    blank, zero = header.get('BLANK'), header.get('BZERO', 0)
+    if isinstance(blank, bool) or not isinstance(blank, int) or header['BITPIX'] < 0:
+        return hdu.data
+    if header['BITPIX'] == 8 and zero == -128:
+        hdu._blank = None   # astropy fails to set signed bytes to NaN
+    data = hdu.data
+    if data.dtype.kind in 'iu':
+        bad = data == blank + int(zero)
+        if not bad.any():
+            return data
+        data = data.astype(np.float32 if data.dtype.itemsize < 4 else np.float64)
+    elif blank == 0:
+        bad = data == data.dtype.type(zero)
+    else:
+        return data
+    data[bad] = np.nan
+    return data
 
 
 def _read_wcs(header, hdus):
@@ -76,7 +103,7 @@ def _read_wcs(header, hdus):
         return None
 
 
-def read_image(source, index, ignore_bits, *, mask=None, wcs=False):
+def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=False):
     """
     An image with its uncertainty and mask as a CCDData.
 
@@ -88,7 +115,7 @@ def read_image(source, index, ignore_bits, *, mask=None, wcs=False):
         Position of the image.
     ignore_bits : int, str, list of int or None
         See `read_fits_images`.
-    mask : optional
+    mask, uncertainty : optional
         See `read_fits_images`.
     wcs : bool, optional
         Whether to read the WCS.
@@ -97,25 +124,48 @@ def read_image(source, index, ignore_bits, *, mask=None, wcs=False):
     hdu = hdus[index]
     header = merge_headers(hdu.header, hdus[0].header if index else None)
     unit = _read_unit(source, header)
-    uncertainty, flags = companions(hdus, index)
+    errors, flags = companions(hdus, index)
     log.info('HDU %s: %s, unit %s, uncertainty %s, mask %s', hdu_label(hdu, index), 'x'.join(map(str, hdu.shape)),
-             unit, *('none' if i is None else hdu_label(hdus[i], i) for i in (uncertainty, flags)))
+             unit, *('none' if i is None else hdu_label(hdus[i], i) for i in (errors, flags)))
+    data = _read_data(hdu)
+    with_flags = partial(_read_flags, ignore_bits=ignore_bits, header=header, hdus=hdus, data=data)
     own_mask = None
     if flags is not None and ignore_bits is not None:
-        own_mask = np.broadcast_to(read_mask(hdus[flags], ignore_bits), hdu.shape)
+        own_mask = broadcast(with_flags(hdus[flags], hdus[0].header), hdu.shape)
     if mask is not None:
-        more = _find_mask(mask, source, index, ignore_bits)
+        more = find_given('mask', mask, source, index, with_flags)
         own_mask = more if own_mask is None else own_mask | more
-    own_mask = None if own_mask is None else np.array(own_mask)
-    ccd = CCDData(
-        hdu.data, unit=unit, meta=header, wcs=_read_wcs(header, hdus) if wcs else None,
-        uncertainty=None if uncertainty is None else _read_uncertainty(hdus[uncertainty], unit, hdu.shape),
-        mask=own_mask)
+    if uncertainty is not None:
+        uncertainty = find_given('uncertainty', uncertainty, source, index,
+                                 partial(_uncertainty_of, unit=unit, ndim=data.ndim))
+    elif errors is not None:
+        uncertainty = broadcast(_read_uncertainty(hdus[errors], hdus[0].header, unit, data.ndim), hdu.shape)
+    ccd = CCDData(data, unit=unit, meta=header, wcs=_read_wcs(header, hdus) if wcs else None,
+                  uncertainty=uncertainty, mask=own_mask)
     # The data live on in ccd only, so that they go when it goes.
-    for i in (index, uncertainty, flags):
+    for i in (index, errors, flags):
         if i is not None:
             del hdus[i].data
     return ccd
+
+
+def _read_flags(given, primary, ignore_bits, header, hdus, data):
+    """A mask from an HDU, or from an array."""
+    if not hasattr(given, 'header'):
+        return np.asarray(given, dtype=bool)
+    role = meaning_of(given, primary).role
+    mask = read_mask(given, 0 if ignore_bits is None else ignore_bits, role='good' if role == 'good' else 'bad',
+                     header=header, names=[hdu.name for hdu in hdus], data=data)
+    return _drop_axes(mask, data.ndim)
+
+
+def _uncertainty_of(given, primary, unit, ndim):
+    """An uncertainty from an HDU, an array of standard deviations, or as it is."""
+    if isinstance(given, NDUncertainty):
+        return given
+    if hasattr(given, 'header'):
+        return _read_uncertainty(given, primary, unit, ndim)
+    return StdDevUncertainty(np.asarray(given), unit=getattr(given, 'unit', None))
 
 
 def _read_unit(source, header):
@@ -129,47 +179,7 @@ def _read_unit(source, header):
     return unit
 
 
-def _find_mask(mask, source, index, ignore_bits):
-    """The mask of an image from an array, the name of a file, or an extension of this or that file."""
-    science = source.hdus[index]
-    if not isinstance(mask, (str, os.PathLike)):
-        found, where = np.asarray(mask, dtype=bool), 'an array'
-    else:
-        path, ext = os.fspath(mask), None
-        bracket = re.fullmatch(r'(.+)\[([^][]+)\]', path)
-        if bracket and not os.path.exists(path):
-            path, ext = bracket.groups()
-        if os.path.exists(path):
-            with FitsSource(path) as other:
-                found, where = _mask_of(other.hdus, ext, science, ignore_bits)
-            where = f'{where} of {path}'
-        elif ext is not None:
-            raise FileNotFoundError(2, 'No such file or directory', path)
-        else:
-            try:
-                found, where = _mask_of(source.hdus, path, science, ignore_bits)
-            except ValueError as error:
-                raise ValueError(f'mask must be a file or an extension, got {path!r}: {error}') from None
-    if found.shape not in (science.shape, science.shape[-2:]):
-        raise ValueError(f'mask must have the shape of the data, {science.shape}, got {found.shape} from {where}')
-    return np.broadcast_to(found, science.shape)
-
-
-def _mask_of(hdus, ext, science, ignore_bits):
-    """A mask among the extensions of a file, and its name; of several, that of the version of the image."""
-    if ext is None:
-        chosen = mask_hdus(hdus)
-    else:
-        chosen = science_hdus(hdus, ext)
-    fitting = [i for i in chosen if hdus[i].ver == science.ver] if len(chosen) > 1 else chosen
-    if len(fitting) != 1:
-        names = ', '.join(hdu_label(hdus[i], i) for i in chosen) or 'none'
-        raise ValueError(f'which extension is the mask of version {science.ver} is not clear, there are {names}')
-    hdu = hdus[fitting[0]]
-    return read_mask(hdu, 0 if ignore_bits is None else ignore_bits), hdu_label(hdu, fitting[0])
-
-
-def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None):
+def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None, uncertainty=None):
     """
     Read the science images of a FITS file.
 
@@ -181,18 +191,25 @@ def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None):
         Which HDUs: see `~astropy_n2v.io.science_hdus`.
     ignore_bits : int, str, list of int or None, optional
         Bits of the quality plane that do not make a pixel bad: their sum, a list, or text such
-        as '16,64' (see `astropy.nddata.bitmask.interpret_bit_flags`). `None`: no pixel is bad.
+        as '16,64' (see `astropy.nddata.bitmask.interpret_bit_flags`) or, where the header of the
+        plane names them, 'SUSPECT,EDGE'. `None`: no pixel is bad. Bits that are known to inform
+        only, such as MP_DETECTED or what is not DO_NOT_USE in files of JWST, never make one bad.
     mask : array_like of bool, str or path-like, optional
         A mask in addition to that of the file: an array, a FITS file (``mask.fits`` or
-        ``mask.fits[EXT]``), or an extension of ``path`` itself. All that is not zero is bad, but
-        for ``ignore_bits``; of several extensions, that of the EXTVER of the image is taken.
+        ``mask.fits[EXT]``), or an extension of ``path`` itself. Of a file or an extension bits
+        count as in the mask of the file; of several extensions, that of the EXTVER of the image is
+        taken.
+    uncertainty : array_like, `~astropy.nddata.NDUncertainty`, str or path-like, optional
+        An uncertainty in place of the one in the file: an array of standard deviations or, as for
+        ``mask``, a FITS file or an extension. Its name, UTYPE, HDUCLAS3 or BUNIT says if it is a
+        variance or an inverse variance; else it is taken for standard deviations.
 
     Returns
     -------
     list of `~astropy.nddata.CCDData`
         One for each image. The header has the cards of the primary header under those of the
-        image. The ERR, UNCERT, ... and DQ, MASK, ... extensions of the same EXTVER are
-        uncertainty and mask.
+        image. Uncertainty and mask are the extensions that belong to it, see
+        `~astropy_n2v.io.companions`. BLANK pixels are NaN.
 
     Raises
     ------
@@ -216,4 +233,5 @@ def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None):
     ((16, 24), 'adu', 1.9)
     """
     with FitsSource(path) as source:
-        return [read_image(source, i, ignore_bits, mask=mask, wcs=True) for i in science_hdus(source.hdus, ext)]
+        return [read_image(source, i, ignore_bits, mask=mask, uncertainty=uncertainty, wcs=True)
+                for i in science_hdus(source.hdus, ext)]

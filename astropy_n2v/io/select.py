@@ -3,25 +3,19 @@
 Which extensions of a FITS file are images of the sky, and which belong to them.
 """
 
+import logging
 import re
+from itertools import pairwise
 
 import numpy as np
 from astropy.io import fits
 
+from .conventions import KINDS, MASKS, Meaning, card_text, meaning_of, meaning_of_name
+
 __all__ = ['companions', 'hdu_label', 'science_hdus']
 
-UNCERTAINTY_NAMES = {
-    'UNCERT': 'std', 'ERR': 'std', 'ERROR': 'std', 'STDDEV': 'std', 'SIGMA': 'std', 'RMS': 'std',
-    'VAR': 'var', 'VARIANCE': 'var', 'IVAR': 'ivar', 'INVVAR': 'ivar',
-}
-MASK_NAMES = ('DQ', 'MASK', 'BPM')
-# Companions of images, and tables that happen to be stored as images.
-_NO_SCIENCE = {
-    *UNCERTAINTY_NAMES, *MASK_NAMES, 'SAMP', 'TIME', 'WCSDVARR', 'D2IMARR', 'WHT', 'WEIGHT', 'WEIGHTS', 'CTX', 'CON',
-    'CONTEXT', 'HDRLET', 'FLAG', 'FLAGS', 'FLG', 'DQF', 'QUALITY', 'EXP', 'EXPMAP', 'EXPOSURE', 'NSAMP', 'AREA',
-    'APERTURE', 'PSF', 'SEGM', 'SEGMENTATION', 'COVERAGE', 'NOISE', 'BLIND', 'SPREAD', 'INNOVATION', 'OUTLIER',
-}
-_SCIENCE = {'SCI', 'SCIENCE'}
+log = logging.getLogger(__name__)
+
 _SMALLEST = 8   # pixels; smaller images cannot be denoised
 _IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 
@@ -53,8 +47,10 @@ def _is_image(hdu, smallest=2):
     return len(shape) >= 2 and min(shape[-2:]) >= smallest and 0 not in shape
 
 
-def _words(hdu):
-    return set(re.split(r'[^A-Z0-9]+', hdu.name.upper()))
+def _meanings(hdus, smallest=2):
+    """The meaning of each image of a file."""
+    primary = hdus[0].header
+    return {i: meaning_of(hdu, primary) for i, hdu in enumerate(hdus) if _is_image(hdu, smallest)}
 
 
 def science_hdus(hdus, ext=None):
@@ -67,9 +63,10 @@ def science_hdus(hdus, ext=None):
         The file.
     ext : int, str, tuple or list of these, optional
         Numbers, names ('SCI', all that have it), or names with versions ('SCI,2' or
-        ('SCI', 2)). By default all SCI extensions; where there are none, all images of two or
-        more dimensions that are no errors, flags, weights, exposure maps, distortion tables or
-        the like by their name. Images smaller than 8x8 are chosen by their names only.
+        ('SCI', 2)). By default the images that are known to be science: all SCI extensions; where
+        there are none, those with another name of science images (DATA, FLUX, IMAGE, ...); where
+        there are none, those without a name or with that of a detector, chip, amplifier or filter;
+        or else the only image of the file. Images smaller than 8x8 are chosen by their names only.
 
     Returns
     -------
@@ -79,15 +76,22 @@ def science_hdus(hdus, ext=None):
     Raises
     ------
     ValueError
-        If there is no image, no extension of that name, or it is not an image.
+        If no image is known to be science, there is no extension of that name, or it is not an image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.io import fits
+    >>> from astropy_n2v.io import companions, science_hdus
+    >>> hdus = fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(np.zeros((8, 8)), name=name)
+    ...                                           for name in ('DATA', 'STAT', 'DQ', 'EXTINCTION'))])
+    >>> science_hdus(hdus), companions(hdus, 1)
+    ([1], (2, 3))
     """
     if ext is None or (isinstance(ext, (list, tuple)) and len(ext) == 0):
-        images = [i for i, hdu in enumerate(hdus) if _is_image(hdu, _SMALLEST)]
-        chosen = [i for i in images if _words(hdus[i]) & _SCIENCE and not _words(hdus[i]) & _NO_SCIENCE]
-        chosen = chosen or [i for i in images if not _words(hdus[i]) & _NO_SCIENCE]
+        chosen = _known_science(hdus)
         if not chosen:
-            raise ValueError(f'the file has no science image of at least {_SMALLEST}x{_SMALLEST} pixels; it has '
-                             f'{_listing(hdus)}')
+            raise ValueError(_no_science(hdus))
         return chosen
     if not isinstance(ext, list):
         single = np.ndim(ext) == 0 or (len(ext) == 2 and isinstance(ext[0], str) and isinstance(ext[1], int))
@@ -131,18 +135,111 @@ def _listing(hdus):
     return '; '.join(_describe(hdu, i) for i, hdu in enumerate(hdus))
 
 
+def _known_science(hdus):
+    """Positions of the images that are science by a convention."""
+    found = _meanings(hdus, _SMALLEST)
+    best = [i for i, meaning in found.items() if meaning.role == 'science' and _is_sci(hdus[i].name)]
+    science = [i for i, meaning in found.items() if meaning.role == 'science']
+    plain = [i for i, meaning in found.items() if meaning.role in ('unnamed', 'detector')]
+    partly = [i for i, meaning in found.items() if meaning.role is None and _is_sci(hdus[i].name)]
+    chosen = best or science or _without_flags(hdus, plain) or partly or _only_image(found)
+    left = [i for i in found if i not in chosen and found[i].role is None]
+    if chosen and left:
+        log.info('not known to be science, left as they are: %s', ', '.join(hdu_label(hdus[i], i) for i in left))
+    return chosen
+
+
+def _is_sci(name):
+    return re.search(r'(?<![A-Z])SCI(ENCE|IMG)?(?![A-Z])', name.upper()) is not None
+
+
+def _without_flags(hdus, plain):
+    """
+    Images without a name, but for what the file says to be something else.
+
+    Integers behind real numbers of the same shape, and bytes behind wider numbers, are flags or numbers of exposures.
+    GALFIT says in OBJECT which of its images is the model.
+    """
+    chosen, behind = [], set()
+    for i in plain:
+        hdu = hdus[i]
+        nameless = hdu.name.strip().upper() in ('', 'PRIMARY', 'COMPRESSED_IMAGE')
+        bits = hdu.header['BITPIX']
+        is_model = meaning_of_name(card_text(hdu.header, 'OBJECT')).role == 'other'
+        if nameless and chosen and (is_model or (hdu.shape, bits) in behind):
+            continue
+        behind |= {(hdu.shape, smaller) for smaller in ((8, 16, 32, 64) if bits < 0 else (8,) if bits > 8 else ())}
+        chosen.append(i)
+    return chosen
+
+
+def _only_image(found):
+    """The only image of a file, besides uncertainties and masks."""
+    others = [i for i, meaning in found.items() if meaning.role not in (*KINDS, *MASKS)]
+    return others if len(others) == 1 and found[others[0]].role is None else []
+
+
+def _no_science(hdus):
+    found = _meanings(hdus, _SMALLEST)
+    text = f'the file has no science image of at least {_SMALLEST}x{_SMALLEST} pixels'
+    if not found:
+        return f'{text}; it has {_listing(hdus)}'
+    # An unknown image may be one, rather than what is known to be something else.
+    first = min(found, key=lambda i: (found[i].role is not None, i))
+    entry = f'{hdus[first].name},{hdus[first].ver}' if hdus[first].name else first
+    return (f'{text} that is known as such by its name; choose with ext (--ext), such as --ext "{entry}"; it has '
+            f'{_listing(hdus)}')
+
+
 def mask_hdus(hdus):
-    """Positions of the extensions that may be masks: those with the name of one, or else all images."""
-    images = [i for i, hdu in enumerate(hdus) if _is_image(hdu)]
-    return [i for i in images if hdus[i].name.upper() in MASK_NAMES] or images
+    """
+    Find the extensions of a file that may be masks.
+
+    Parameters
+    ----------
+    hdus : `~astropy.io.fits.HDUList`
+        The file.
+
+    Returns
+    -------
+    list of int
+        Positions of those that are known to be masks, or else all images.
+    """
+    found = _meanings(hdus)
+    return _first_names(hdus, found, MASKS) or list(found)
+
+
+def uncertainty_hdus(hdus):
+    """
+    Find the extensions of a file that may be uncertainties.
+
+    Parameters
+    ----------
+    hdus : `~astropy.io.fits.HDUList`
+        The file.
+
+    Returns
+    -------
+    list of int
+        Positions of those that are known to be uncertainties, or else all images.
+    """
+    found = _meanings(hdus)
+    return _first_names(hdus, found, KINDS) or list(found)
+
+
+def _first_names(hdus, found, roles):
+    """Of what has one of some roles, the extensions whose name comes first in the table of conventions."""
+    ranks = [meaning.rank for meaning in found.values() if meaning.role in roles]
+    return [i for i, meaning in found.items() if meaning.role in roles and meaning.rank == min(ranks)]
 
 
 def companions(hdus, index):
     """
     Find the uncertainty and the mask that belong to a science image.
 
-    They have the same EXTVER and the same shape, or that of the planes of a cube. If several science images share the
-    EXTVER nothing can be said.
+    They have the same shape, or that of the planes of a cube, and the same EXTVER and prefix of their names
+    ('1-1.E.SCI' and '1-1.E.RMS'), or follow each of several images in the same way. Where it is not clear to which of
+    several images they belong there are none.
 
     Parameters
     ----------
@@ -156,21 +253,53 @@ def companions(hdus, index):
     uncertainty, mask : int or None
         Positions.
     """
-    science = hdus[index]
-    same = [i for i, hdu in enumerate(hdus) if _is_image(hdu) and hdu.ver == science.ver
-            and hdu.shape in (science.shape, science.shape[-2:]) and i != index]
-    for i in same:
-        words = _words(hdus[i])
-        if hdus[i].shape != science.shape:
-            continue
-        if not words & _NO_SCIENCE and (words & _SCIENCE or not _words(science) & _SCIENCE):
-            return None, None
+    found = _meanings(hdus)
+    found.setdefault(index, Meaning('unnamed'))
+    science = _known_science(hdus)
+    if index not in science:
+        # One that the user has chosen; if nothing is known, any other may be science as well.
+        unknown = [] if science else [i for i in found if found[i].role is None]
+        science = sorted({index, *science, *unknown})
+    return tuple(_companion(hdus, index, found, science, roles) for roles in (KINDS, MASKS))
 
-    def first(names):
-        for name in names:
-            for i in same:
-                if hdus[i].name.upper() == name:
-                    return i
-        return None
 
-    return first(UNCERTAINTY_NAMES), first(MASK_NAMES)
+def _companion(hdus, index, found, science, roles):
+    """The best of the extensions with one of some roles that belong to an image."""
+    image, group = hdus[index], found[index].group
+    pool = [i for i in found if found[i].role in roles and i not in science and _fits(hdus[i], image)
+            and card_text(hdus[i].header, 'SCIDATA') in ('', image.name.upper())]
+    result = f'of HDU {hdu_label(image, index)}, from astropy_n2v'
+    for i in pool:
+        # Whatever the names say, this package has written it for the image.
+        if hdus[i].name.upper() == 'UNCERT' and result in str(hdus[i].header.get('COMMENT', '')):
+            return i
+    rivals = [i for i in science if i == index or _plane(hdus[i]) == _plane(image)]
+    twins = [i for i in rivals if (hdus[i].ver, found[i].group) == (image.ver, group)]
+    same = [i for i in pool if (hdus[i].ver, found[i].group) == (image.ver, group)]
+    if len(twins) > 1:
+        same = _following(hdus, index, twins, same)
+    elif not same and sum(hdus[i].ver == image.ver for i in rivals) == 1:
+        same = [i for i in pool if hdus[i].ver == image.ver and not found[i].group]
+    if not same and len(rivals) == 1:
+        same = [i for i in pool if found[i].group in ((), group)]
+    named = {card_text(image.header, keyword) for keyword in ('ERRDATA', 'QUALDATA')} - {''}
+    return min(same, default=None, key=lambda i: (hdus[i].name.upper() not in named, found[i].rank, i))
+
+
+def _following(hdus, index, images, pool):
+    """What comes between an image and the next one, if after each of them there comes the same."""
+    parts = [[i for i in pool if start < i < stop] for start, stop in pairwise([*sorted(images), len(hdus)])]
+    names = [{hdus[i].name.upper() for i in part} for part in parts]
+    return parts[sorted(images).index(index)] if all(name == names[0] for name in names) else []
+
+
+def _plane(hdu):
+    return tuple(hdu.shape[-2:])
+
+
+def _fits(hdu, image):
+    """Whether an HDU has the shape of an image, or of its planes, apart from axes of one element."""
+    shape, own = tuple(hdu.shape), tuple(image.shape)
+    while len(shape) > max(len(own), 2) and shape[0] == 1:
+        shape = shape[1:]
+    return shape in (own, own[-2:])
