@@ -70,7 +70,7 @@ def _classes(shot):
     """Pixels by their signal above the sky, in units of its noise."""
     signal = (shot.truth - shot.level) / shot.sky_sigma
     good = ~shot.destroyed
-    return {'all': good, 'faint': good & (signal > 1) & (signal < 10), 'bright': good & (signal > 30),
+    return {'all': good, 'faint': good & (signal > 1) & (signal < 10), 'bright': good & (signal >= 10),
             'dark': good & (signal < -3)}
 
 
@@ -107,6 +107,12 @@ def judge(shot, image, std):
     known = ~shot.destroyed & np.isfinite(std)
     covered = np.abs(image - shot.truth)[known] < 1.96 * np.asarray(std, dtype=float)[known]
     return ratios, float(covered.mean()) if covered.size else np.nan
+
+
+def _gain(shot, image, where):
+    """Rms error of the frame over that of the result, in some pixels."""
+    before, after = (_rms(((values - shot.truth) / shot.sigma)[where]) for values in (shot.container().data, image))
+    return before / after if after > 0 else np.nan
 
 
 def _run(shot):
@@ -159,7 +165,7 @@ def examine(seed, names=None):
         row['ratios'], row['coverage'] = judge(shot, result.data, result.uncertainty.array)
         wrong = [name for name, ratio in row['ratios'].items() if not ratio <= LARGEST_ERROR]
         wrong += ['coverage'] if row['coverage'] < LEAST_COVERAGE else []
-        row['gain'] = 1 / row['ratios']['all'] if row['ratios'].get('all') else np.nan
+        row['gain'] = _gain(shot, result.data, _comparable(shot))
     elif not row['refused']:
         wrong = ['raised']
     row['wrong'] = wrong
@@ -170,15 +176,19 @@ def examine(seed, names=None):
     return row
 
 
+def _comparable(shot):
+    """Pixels in which a frame can be compared with the one without defects."""
+    return ~shot.destroyed if shot.foreign is None else ~shot.destroyed & ~shot.foreign
+
+
 def _reference(seed, shot):
-    """The same frame without a defect, judged where the other has data."""
+    """The same frame without a defect; its gain is that in the pixels in which the two can be compared."""
     bare, _ = make_case(seed, [])
-    bare.destroyed = shot.destroyed
     result, messages, error = _run(bare)
     row = {'messages': messages, 'refused': isinstance(error, CannotDenoiseError), 'gain': np.nan, 'wrong': ['raised']}
     if result is not None:
         ratios, coverage = judge(bare, result.data, result.uncertainty.array)
-        row['gain'] = 1 / ratios['all'] if 'all' in ratios else np.nan
+        row['gain'] = _gain(bare, result.data, _comparable(shot))
         row['wrong'] = [name for name, ratio in ratios.items() if not ratio <= LARGEST_ERROR]
         row['wrong'] += ['coverage'] if coverage < LEAST_COVERAGE else []
     return row
@@ -223,19 +233,21 @@ def summarise(rows):
                 'gain_ratio': float(np.median(ratios)) if ratios else np.nan})
     bare = [row['reference'] for row in rows if 'reference' in row]
     if bare:
+        silent = [row for row in bare if not row['messages']]
         warned = _count(bare, lambda row: row['messages'] or row['refused'])
         table.append({
             'defect': 'none', 'frames': len(bare), 'refused': _count(bare, lambda row: row['refused']),
-            'warned': warned, 'error': _count(bare, lambda row: set(row['wrong']) - {'coverage'} and not row['messages']),
-            'coverage': _count(bare, lambda row: 'coverage' in row['wrong'] and not row['messages']), 'unnamed': 0,
+            'warned': warned, 'error': _count(silent, lambda row: set(row['wrong']) - {'coverage'}),
+            'coverage': _count(silent, lambda row: 'coverage' in row['wrong']), 'unnamed': 0,
             'harmless_frames': len(bare), 'said': warned, 'false_alarms': warned, 'gain_ratio': 1.0})
     return table
 
 
 def _line(row):
     ratios = ' '.join(f'{name} {ratio:.3g}' for name, ratio in row['ratios'].items())
-    return (f'{row["seed"]} [{", ".join(row["names"])}]: {", ".join(row["failures"] or row["wrong"]) or "right"}; {ratios}'
-            f'; coverage {row["coverage"]:.3f}, gain ratio {row["gain_ratio"]:.2f}')
+    verdict = ', '.join(row['failures'] or row['wrong']) or 'right'
+    return (f'{row["seed"]} [{", ".join(row["names"])}]: {verdict}; {ratios}; coverage {row["coverage"]:.3f}; '
+            f'gain ratio {row["gain_ratio"]:.2f}')
 
 
 def _show(seed, names):

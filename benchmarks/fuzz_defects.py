@@ -22,8 +22,9 @@ __all__ = ['DEFECTS', 'Defect', 'Shot', 'draw_names', 'expose', 'know']
 #: Defects by name.
 DEFECTS = {}
 # Of each of these sets a frame has at most one: the others would undo it or make no sense with it.
-_APART = ({'smoothed', 'shifted', 'upsampled', 'debayered'}, {'counts', 'bias', 'pedestal'}, {'counts', 'quantised'},
-          {'counts', 'units', 'gain'}, {'units', 'gain', 'errors', 'junk errors'})
+_APART = ({'smoothed', 'shifted', 'upsampled', 'debayered'}, {'units', 'gain', 'errors', 'junk errors'},
+          {'counts', 'bias', 'pedestal'}, {'counts', 'units', 'gain'}, {'counts', 'quantised'}, {'counts', 'step'},
+          {'counts', 'stripes'})
 # How far from 1 a factor is at least that a plane of errors is wrong by: less is no fault.
 _WRONG = 1.7
 
@@ -54,6 +55,8 @@ class Shot:
     noise: NoiseModel = None
     #: Pixels that hold no measurement any more.
     destroyed: np.ndarray = None
+    #: Pixels with light that was not there without the defect: what can be gained there is another question.
+    foreign: np.ndarray = None
     unit: str = 'adu'
     dtype: str = 'f4'
     header: dict = field(default_factory=dict)
@@ -80,7 +83,7 @@ class Shot:
         """Combine pixels linearly: matrices from old to new rows and columns, the weights of each adding up to 1."""
         self.data, self.truth, self.level = (rows @ image @ columns.T for image in (self.data, self.truth, self.level))
         self.sigma = np.sqrt(rows ** 2 @ self.sigma ** 2 @ (columns ** 2).T)
-        self.noise, self.destroyed = None, np.zeros(self.data.shape, dtype=bool)
+        self.noise = None
 
     def spoil(self, where, values):
         """Put in values that have nothing to do with the scene."""
@@ -121,14 +124,17 @@ def _defect(name, stage, *words, harmless=False, said=False):
 
 
 def draw_names(rng):
-    """One to three defects that can go together, of a third of the frames only harmless ones; in their order."""
-    harmless = rng.uniform() < 1 / 3
-    names = [name for name, defect in DEFECTS.items() if defect.harmless or not harmless]
+    """One to three defects that can go together, in their order; in a third of the frames all are harmless."""
+    names = rng.permutation(list(DEFECTS)).tolist()
+    if rng.uniform() < 1 / 3:
+        names = [name for name in names if DEFECTS[name].harmless]
+    else:
+        harmful = next(name for name in names if not DEFECTS[name].harmless)
+        names = [harmful, *(name for name in names if name != harmful)]
     wanted, chosen = rng.integers(1, 4), []
-    for name in rng.permutation(names):
-        together = {*chosen, str(name)}
-        if len(chosen) < wanted and all(len(together & apart) < 2 for apart in _APART):
-            chosen.append(str(name))
+    for name in names:
+        if len(chosen) < wanted and all(len({*chosen, name} & apart) < 2 for apart in _APART):
+            chosen.append(name)
     return sorted(chosen, key=lambda name: DEFECTS[name].stage)
 
 
@@ -141,8 +147,10 @@ def _log(rng, low, high):
 @_defect('trails', 0, 'trail', harmless=True)
 def _trails(rng, shot):
     amplitude = _log(rng, 0.5, 100) * np.sqrt(np.median(shot.truth) + shot.readnoise ** 2)
-    shot.truth = shot.truth + make_trails(shot.truth.shape, amplitude=amplitude, width=_log(rng, 0.3, 3),
-                                          n=1 + int(rng.poisson(0.5)), seed=rng)
+    trails = make_trails(shot.truth.shape, amplitude=amplitude, width=_log(rng, 0.3, 3), n=1 + int(rng.poisson(0.5)),
+                         seed=rng)
+    shot.foreign = trails > 0.1 * np.sqrt(shot.truth + shot.readnoise ** 2)
+    shot.truth = shot.truth + trails
 
 
 @_defect('dark structure', 0, 'dark', 'below', 'absorption', 'as measured', 'flux')
@@ -232,7 +240,7 @@ def _debayered(rng, shot):
 
 # Stage 3: of the detector.
 
-@_defect('step', 3, 'amplifier', 'step', 'level', 'gain')
+@_defect('step', 3, 'amplifier', 'step', 'jump', 'levels')
 def _step(rng, shot):
     """Two amplifiers, the one with another pedestal and a slightly other gain; both are part of the truth."""
     half = np.zeros(shot.data.shape, dtype=bool)
@@ -289,19 +297,20 @@ def _huge(rng, shot):
 
 # Stages 4 to 6: other numbers for the same measurement.
 
-@_defect('bias', 4, 'bias', 'pedestal', 'level', harmless=True)
+@_defect('bias', 4, 'bias', 'pedestal', harmless=True)
 def _bias(rng, shot):
     shot.scale(offset=_log(rng, 10, 1e4) * max(shot.sky_sigma, 0.1 / shot.gain))
 
 
-@_defect('pedestal', 4, 'negative', 'pedestal', 'level', harmless=True)
+@_defect('pedestal', 4, 'negative', 'pedestal', harmless=True)
 def _pedestal(rng, shot):
     """A negative one: the sky subtracted, or more than the sky."""
     sky = float(np.median(shot.data))
     shot.scale(offset=-sky * (rng.normal(1, 0.02) if rng.uniform() < 0.5 else _log(rng, 1, 100)))
 
 
-@_defect('quantised', 5, 'quanti', 'digit', 'rounded', 'integer', 'step', 'whole numbers', 'distinct', 'gain')
+@_defect('quantised', 5, 'quanti', 'digit', 'rounded', 'integer', 'step', 'whole numbers', 'distinct',
+         'gain of the header')
 def _quantised(rng, shot):
     """Coarse steps: integers, multiples of 16 (of 12 bits), or floats."""
     step = _log(rng, 0.5, 6) * shot.sky_sigma
@@ -327,8 +336,8 @@ def _units(rng, shot):
         shot.unit = (None, '')[rng.integers(2)]
         return
     shot.scale(10 ** rng.uniform(-20, 12))
-    shot.unit = rng.choice(['Jy', 'nJy', 'uJy / beam', 'MJy / sr', 'nmgy', 'erg / (s cm2 AA)', 'electron / s', 'adu / s',
-                            'K', 'ct / s', '1e-20 erg / (s cm2 AA)'])
+    shot.unit = rng.choice(['Jy', 'nJy', 'uJy / beam', 'MJy / sr', 'nmgy', 'erg / (s cm2 AA)', 'electron / s', 'K',
+                            'adu / s', 'ct / s', '1e-20 erg / (s cm2 AA)'])
 
 
 # Stage 7: pixels without a measurement.
