@@ -12,6 +12,7 @@ table).
 import argparse
 import multiprocessing
 import os
+import re
 import time
 import warnings
 
@@ -30,6 +31,8 @@ LARGEST_ERROR, CLASS_PIXELS = 1.05, 500
 #: The share of pixels that the intervals of 95 % have to cover.
 LEAST_COVERAGE = 0.85
 _SIZES = 128, 192   # pixels
+# How a warning names what is at fault in a frame without any defect.
+_SCENE = re.compile('noise|uncertainty')
 # What is drawn has a seed of its own, so that frames with and without a defect share scene and noise.
 _NOISE, _KNOWLEDGE, _NAMES, _SHAPE, _GAIN, _DEFECT = range(1, 7)
 
@@ -150,7 +153,7 @@ def examine(seed, names=None):
         ``failures`` names what the result is worse in than it may be, without a word that names it: classes of pixels,
         'coverage', or 'raised' for an exception that is no refusal. ``unexpected`` are the messages that no defect
         calls for, ``gain`` is the rms error of the frame over that of the result, and ``gain_ratio`` that gain over the
-        gain without any defect, where all are harmless.
+        gain without any defect, where all are harmless. ``reference`` is the frame without defects.
     """
     shot, names = make_case(seed, names)
     result, messages, error = _run(shot)
@@ -170,9 +173,12 @@ def examine(seed, names=None):
         wrong = ['raised']
     row['wrong'] = wrong
     row['failures'] = [] if wrong != ['raised'] and _named(said, names) else wrong
-    if row['harmless'] and names:
-        row['reference'] = _reference(seed, shot)
-        row['gain_ratio'] = row['gain'] / row['reference']['gain']
+    if names and (row['harmless'] or row['failures']):
+        row['reference'] = reference = _reference(seed, shot)
+        row['gain_ratio'] = row['gain'] / reference['gain'] if row['harmless'] else np.nan
+        if reference['wrong'] and _SCENE.search(' '.join(said)):
+            # The scene is at fault: what says so is right.
+            row['failures'] = row['unexpected'] = []
     return row
 
 
@@ -185,7 +191,8 @@ def _reference(seed, shot):
     """The same frame without a defect; its gain is that in the pixels in which the two can be compared."""
     bare, _ = make_case(seed, [])
     result, messages, error = _run(bare)
-    row = {'messages': messages, 'refused': isinstance(error, CannotDenoiseError), 'gain': np.nan, 'wrong': ['raised']}
+    refused = isinstance(error, CannotDenoiseError)
+    row = {'messages': messages, 'refused': refused, 'gain': np.nan, 'wrong': [] if refused else ['raised']}
     if result is not None:
         ratios, coverage = judge(bare, result.data, result.uncertainty.array)
         row['gain'] = _gain(bare, result.data, _comparable(shot))
@@ -231,23 +238,29 @@ def summarise(rows):
                 'harmless_frames': len(alone), 'said': _count(alone, lambda row: row['messages'] or row['error']),
                 'false_alarms': _count(alone, lambda row: row['unexpected']),
                 'gain_ratio': float(np.median(ratios)) if ratios else np.nan})
-    bare = [row['reference'] for row in rows if 'reference' in row]
-    if bare:
-        silent = [row for row in bare if not row['messages']]
-        warned = _count(bare, lambda row: row['messages'] or row['refused'])
-        table.append({
-            'defect': 'none', 'frames': len(bare), 'refused': _count(bare, lambda row: row['refused']),
-            'warned': warned, 'error': _count(silent, lambda row: set(row['wrong']) - {'coverage'}),
-            'coverage': _count(silent, lambda row: 'coverage' in row['wrong']), 'unnamed': 0,
-            'harmless_frames': len(bare), 'said': warned, 'false_alarms': warned, 'gain_ratio': 1.0})
-    return table
+    bare = [row['reference'] for row in rows if row['harmless'] and 'reference' in row]
+    return [*table, _count_bare(bare)] if bare else table
+
+
+def _count_bare(rows):
+    """The row of frames without any defect, of which every warning is a false alarm unless the result is wrong."""
+    silent = [row for row in rows if not row['messages']]
+    said = _count(rows, lambda row: row['messages'] or row['refused'])
+    return {
+        'defect': 'none', 'frames': len(rows), 'refused': _count(rows, lambda row: row['refused']),
+        'warned': _count(rows, lambda row: row['messages'] and not row['refused']),
+        'error': _count(silent, lambda row: set(row['wrong']) - {'coverage'}),
+        'coverage': _count(silent, lambda row: 'coverage' in row['wrong']), 'unnamed': 0, 'harmless_frames': len(rows),
+        'said': said, 'false_alarms': said - _count(rows, lambda row: row['messages'] and row['wrong']),
+        'gain_ratio': 1.0}
 
 
 def _line(row):
     ratios = ' '.join(f'{name} {ratio:.3g}' for name, ratio in row['ratios'].items())
     verdict = ', '.join(row['failures'] or row['wrong']) or 'right'
     return (f'{row["seed"]} [{", ".join(row["names"])}]: {verdict}; {ratios}; coverage {row["coverage"]:.3f}; '
-            f'gain ratio {row["gain_ratio"]:.2f}')
+            f'gain ratio {row["gain_ratio"]:.2f}'
+            + ('; so it is without a defect' if row['failures'] and row.get('reference', row)['wrong'] and row['names'] else ''))
 
 
 def _show(seed, names):

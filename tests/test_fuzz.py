@@ -17,6 +17,13 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason='the benchmarks are 
 DEFECTS = list(load('fuzz_defects').DEFECTS) if Path(FOLDER).is_dir() else []
 
 
+class Result:
+    """What denoise() returns, as far as the fuzz looks at it."""
+
+    def __init__(self, data, std):
+        self.data, self.uncertainty = data, type('', (), {'array': std})
+
+
 @pytest.fixture
 def fuzz(monkeypatch):
     """The fuzz on small frames."""
@@ -24,13 +31,6 @@ def fuzz(monkeypatch):
     monkeypatch.setattr(module, '_SIZES', (64, 80))
     monkeypatch.setattr(module, 'use_threads', lambda n: None)
     return module
-
-
-def result_of(frame, image):
-    """What denoise() would return."""
-    result = type(frame)(frame)
-    result._data = image
-    return result
 
 
 @pytest.mark.parametrize('name', DEFECTS)
@@ -126,6 +126,21 @@ def test_false_alarms(fuzz, monkeypatch, name, message, alarms):
     assert line['said'] == 1 and line['false_alarms'] == alarms
 
 
+@pytest.mark.parametrize('message, failures', [('the noise is larger than said', []), ('fill values', ['all'])])
+def test_scene_at_fault(fuzz, monkeypatch, message, failures):
+    """A warning of a frame that is wrong without any defect is right."""
+    def denoise(frame, **options):
+        warnings.warn(message, AstropyUserWarning, stacklevel=1)
+        return Result(frame.data, frame.data)
+
+    monkeypatch.setattr(fuzz, 'denoise', denoise)
+    monkeypatch.setattr(fuzz, 'judge', lambda *args: ({'all': 1.2}, 0.95))
+    row = fuzz.examine(2, ['units'])
+    assert row['failures'] == failures and len(row['unexpected']) == len(failures)
+    line = fuzz.summarise([row])[-1]
+    assert line['defect'] == 'none' and line['warned'] == 1 and line['false_alarms'] == 0
+
+
 def test_table(fuzz, results, capsys):  # noqa: F811
     fuzz.main(['--n', '1', '--only', 'bias'])
     fuzz.main(['--show', '9001', '--only', 'units'])
@@ -136,8 +151,16 @@ def test_table(fuzz, results, capsys):  # noqa: F811
     assert 'Frames with defects' in load('page').make_page(results)
 
 
-class Result:
-    """What denoise() returns, as far as the fuzz looks at it."""
-
-    def __init__(self, data, std):
-        self.data, self.uncertainty = data, type('', (), {'array': std})
+# One frame a defect, and some with several, of those that were once wrong without a word.
+@pytest.mark.parametrize('seed, names', [
+    (8002, ['trails']), (8010, ['dark structure']), (8004, ['counts']), (8017, ['smoothed']), (8006, ['shifted']),
+    (8015, ['upsampled']), (8001, ['debayered']), (8003, ['step']), (8006, ['stripes']), (8002, ['hot columns']),
+    (8002, ['huge pixels']), (8001, ['bias']), (8003, ['pedestal']), (8011, ['quantised']), (8001, ['zeros']),
+    (8013, ['fill']), (8029, ['gain']), (9232, ['junk errors']), (9206, ['units', 'fill']),
+    (9004, ['dark structure', 'huge pixels', 'junk errors'])])
+def test_sample(seed, names):
+    """A result is right, or what is at fault is named; what does no harm is denoised in silence."""
+    row = load('fuzz').examine(seed, names)
+    assert not row['failures'], row
+    if row['harmless']:
+        assert not row['unexpected'] and row['gain_ratio'] > 0.75, row
