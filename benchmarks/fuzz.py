@@ -11,17 +11,17 @@ table).
 
 import argparse
 import multiprocessing
-import os
 import re
 import time
 import warnings
 
 import numpy as np
+import torch
 from astropy.utils.exceptions import AstropyUserWarning
 
 from astropy_n2v import CannotDenoiseError, denoise
 from astropy_n2v.simulate import random_scene
-from common import use_threads, write_table
+from common import write_table
 from fuzz_defects import DEFECTS, Shot, draw_names, expose, know
 
 __all__ = ['examine', 'judge', 'main', 'make_case', 'summarise']
@@ -260,7 +260,7 @@ def _line(row):
     verdict = ', '.join(row['failures'] or row['wrong']) or 'right'
     return (f'{row["seed"]} [{", ".join(row["names"])}]: {verdict}; {ratios}; coverage {row["coverage"]:.3f}; '
             f'gain ratio {row["gain_ratio"]:.2f}'
-            + ('; so it is without a defect' if row['failures'] and row.get('reference', row)['wrong'] and row['names'] else ''))
+            + ('; so it is without a defect' if row['failures'] and row.get('reference', {}).get('wrong') else ''))
 
 
 def _show(seed, names):
@@ -281,19 +281,26 @@ def _show(seed, names):
         print('  without a defect:', row['reference'])
 
 
+def _use_one_thread():
+    # Not use_threads() of common.py, which would keep all processes to the same core.
+    torch.set_num_threads(1)
+
+
 def _job(arguments):
-    use_threads(1)
     return examine(*arguments)
 
 
 def _examine_all(tasks, jobs):
     """Rows in the order of the tasks."""
     if jobs == 1:
+        _use_one_thread()
         yield from map(_job, tasks)
         return
     # Not forked: torch has threads.
-    with multiprocessing.get_context('spawn').Pool(jobs) as pool:
+    with multiprocessing.get_context('spawn').Pool(jobs, _use_one_thread) as pool:
         yield from pool.imap(_job, tasks, chunksize=4)
+        pool.close()
+        pool.join()
 
 
 def main(argv=None):
@@ -304,7 +311,6 @@ def main(argv=None):
     parser.add_argument('--only', choices=list(DEFECTS), action='append', help='plant this defect and no other')
     parser.add_argument('--show', type=int, metavar='SEED', help='say everything about one frame')
     arguments = parser.parse_args(argv)
-    os.environ['OMP_NUM_THREADS'] = '1'
     if arguments.show is not None:
         _show(arguments.show, arguments.only)
         return

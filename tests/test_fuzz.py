@@ -29,7 +29,7 @@ def fuzz(monkeypatch):
     """The fuzz on small frames."""
     module = load('fuzz')
     monkeypatch.setattr(module, '_SIZES', (64, 80))
-    monkeypatch.setattr(module, 'use_threads', lambda n: None)
+    monkeypatch.setattr(module, '_use_one_thread', lambda: None)
     return module
 
 
