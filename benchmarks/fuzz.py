@@ -229,7 +229,7 @@ def summarise(rows):
     for name, part in parts.items():
         alone = [row for row in part if row['harmless']]
         ratios = [row['gain_ratio'] for row in alone if np.isfinite(row['gain_ratio'])]
-        if part:
+        if part or name == 'harmless':
             table.append({
                 'defect': name, 'frames': len(part), 'refused': _count(part, lambda row: row['refused']),
                 'warned': _count(part, lambda row: row['messages'] and not row['refused']),
@@ -326,8 +326,10 @@ def main(argv=None):
     for line in table:
         print(*(f'{name} {value:.3g}' if isinstance(value, float) else f'{name} {value}'
                 for name, value in line.items()))
-    print(f'failed: {_count(rows, lambda row: row["failures"])} of {len(rows)}, '
-          f'{time.monotonic() - start:.0f} s')
+    print(f'failed: {_count(rows, lambda row: row["failures"])} of {len(rows)}, {time.monotonic() - start:.0f} s')
+    harmless = next(line for line in table if line['defect'] == 'harmless')
+    print(f'harmless: {100 * harmless["false_alarms"] / max(harmless["frames"], 1):.1f} % false alarms (at most 5), ratio '
+          f'of the gain {harmless["gain_ratio"]:.3f} (at least 0.9)')
     if not arguments.only:
         write_table(table, 'fuzz', f'{arguments.n} frames from seed {arguments.seed} on')
 

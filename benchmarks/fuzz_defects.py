@@ -76,7 +76,7 @@ def _trails(rng, shot):
     shot.truth = shot.truth + trails
 
 
-@_defect('dark structure', 0, 'dark', 'below', 'absorption', 'as measured', 'flux')
+@_defect('dark structure', 0, 'dark', 'below', 'absorption', 'as measured')
 def _dark(rng, shot):
     """Globules that absorb, from the size of the point-spread function to a part of the frame."""
     y, x = np.indices(shot.truth.shape)
@@ -88,7 +88,7 @@ def _dark(rng, shot):
     shot.truth = shot.truth * np.exp(-depth)
 
 
-@_defect('counts', 0, 'count', 'poisson', 'photon', 'zero', 'gain')
+@_defect('counts', 0, 'count', 'poisson', 'photon', 'zero')
 def _counts(rng, shot):
     """Few photons a pixel, counted without read noise; integers or floats, the unit as one likes it."""
     factor = _log(rng, 1e-4, 5) / np.median(shot.truth)
