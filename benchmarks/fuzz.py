@@ -328,8 +328,8 @@ def main(argv=None):
                 for name, value in line.items()))
     print(f'failed: {_count(rows, lambda row: row["failures"])} of {len(rows)}, {time.monotonic() - start:.0f} s')
     harmless = next(line for line in table if line['defect'] == 'harmless')
-    print(f'harmless: {100 * harmless["false_alarms"] / max(harmless["frames"], 1):.1f} % false alarms (at most 5), ratio '
-          f'of the gain {harmless["gain_ratio"]:.3f} (at least 0.9)')
+    print(f'harmless: {100 * harmless["false_alarms"] / max(harmless["frames"], 1):.1f} % false alarms (at most 5), '
+          f'ratio of the gain {harmless["gain_ratio"]:.3f} (at least 0.9)')
     if not arguments.only:
         write_table(table, 'fuzz', f'{arguments.n} frames from seed {arguments.seed} on')
 
