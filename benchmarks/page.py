@@ -252,6 +252,21 @@ noise, before and after this correction.''',
                 ('rms_pull_before', 'rms pull before'), ('rms_pull_after', 'after'),
                 ('coverage_95_before', '95 % before'), ('coverage_95_after', 'after'),
                 ('error_before', 'error before'), ('error_after', 'after')]),
+        _plain(folder, 'fuzz', 'Frames with defects', '''
+``python benchmarks/fuzz.py``
+
+Random scenes with one to three defects each, by defect, whatever else the frame has. A frame fails in *error* if the
+rms error of the result, in units of the true noise, is more than 1.05 times that of the frame over all, faint, bright
+or dark pixels (of classes of 500 pixels at least), and in *coverage* if less than 85 % of the truth is within 1.96
+stated deviations, unless a warning or a refusal names a defect of the frame; *unnamed* are the failures that came with
+some other warning. Frames in which no defect is harmful should be denoised in silence, but for the word that fill
+values or empty regions are masked: *false alarms* are all other warnings and refusals. The ratio of the gain is the
+median of the noise reduction of such frames over that of the same frames without a defect; the row *none* counts
+these.''',
+               [('defect', ''), ('frames', 'frames'), ('refused', 'refused'), ('warned', 'warned of'),
+                ('error', 'failed in error'), ('coverage', 'failed in coverage'), ('unnamed', 'unnamed'),
+                ('harmless_frames', 'without harmful defect'), ('said', 'warned of or refused'),
+                ('false_alarms', 'false alarms'), ('gain_ratio', 'ratio of the gain')]),
         _plain(folder, 'unforeseen', 'What cannot be foreseen', '''
 ``python benchmarks/photometry.py --n-seeds 4``
 
