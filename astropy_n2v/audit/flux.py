@@ -9,14 +9,13 @@ from scipy.ndimage import uniform_filter
 from .findings import judge
 from .limits import of_many
 from .pixels import deviation
+from .sample import COMMON
 
 __all__ = ['Totals', 'check_boxes']
 
 # Blind mean above the background, in units of the noise, below which there is sky, and above which there are sources.
 _SKY, _SOURCES = 1.0, 3.0
 _BOXES = 3, 9, 33   # pixels
-# Errors of the blind prediction are alike in neighbouring pixels: of about so many.
-_COMMON = 12.0
 
 
 class Totals:
@@ -29,7 +28,7 @@ class Totals:
         """Add some rows."""
         noise = np.square(noise_std, dtype=float)
         prior = np.square(spread, dtype=float)
-        variance = (strength * noise / np.maximum(noise + prior, np.finfo(float).tiny)) ** 2 * (noise + _COMMON * prior)
+        variance = (strength * noise / np.maximum(noise + prior, np.finfo(float).tiny)) ** 2 * (noise + COMMON * prior)
         for i, select in enumerate((counted, counted & (signal < _SKY * noise_std),
                                     counted & (signal > _SOURCES * noise_std))):
             self.n[i] += np.count_nonzero(select)
@@ -105,7 +104,7 @@ def check_boxes(sample, strength):
             found.append(judge(name, np.nan, 0, np.nan))
             continue
         inner = (slice(None), *(slice(size // 2, n - size // 2) for n in sample.shape[1:]))
-        variance = np.where(sample.used, own * growth + min(size ** 2, _COMMON) * foreseen, 0)
+        variance = np.where(sample.used, own * growth + min(size ** 2, COMMON) * foreseen, 0)
         total, expected, skew, filled = (
             uniform_filter(values, (1, size, size), mode='constant')[inner] * size ** 2
             for values in (removed, variance, third, sample.used.astype(float)))

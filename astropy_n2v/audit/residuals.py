@@ -14,6 +14,7 @@ __all__ = ['Ratios', 'check_slopes', 'check_stated', 'check_variance', 'ratio']
 # Edges of the bins of the blind mean above the background, in units of the noise.
 EDGES = -np.inf, 1.0, 3.0, 10.0, 30.0, 100.0, np.inf
 _MIN_PIXELS = 100
+_MIN_STATED = 10
 # Where the spread is many times the noise, the data come out, and nothing is removed that could be judged.
 _LARGEST_SPREAD = 3.0
 # Share of a single pixel in a slope.
@@ -41,15 +42,30 @@ class Ratios:
     share: np.ndarray
 
 
-def ratio(observed, expected, kurtosis):
-    """Ratio of two sums of squares, and the error that chance has, from their scatter and what it is expected to be."""
+def ratio(observed, expected, chance):
+    """
+    Compare a sum of squares with what it is expected to be.
+
+    Parameters
+    ----------
+    observed, expected : `~numpy.ndarray`
+        Squares, and their expectation, shape (n,).
+    chance : `~numpy.ndarray`
+        Relative variance of each square that chance has, see `Sample.chance`.
+
+    Returns
+    -------
+    ratio, error : float
+        Ratio of the sums and its error; NaN where pixels are too few.
+    """
     total = np.sum(expected, dtype=float)
     if observed.size < _MIN_PIXELS or not total > 0:
         return np.nan, np.nan
     value = np.sum(observed, dtype=float) / total
-    error = np.sqrt(np.sum((observed - value * expected) ** 2, dtype=float)) / total
+    # Twice the square is the variance of that of a Gaussian; what is above it, neighbours have in common.
+    scatter = np.sum((observed - value * expected) ** 2 * (chance / 2), dtype=float)
     # Of few pixels, none may happen to have been far off.
-    return value, max(error, np.sqrt(np.sum((2 + kurtosis) * expected ** 2, dtype=float)) / total)
+    return value, np.sqrt(max(scatter, np.sum(chance * expected ** 2, dtype=float))) / total
 
 
 def check_variance(sample, strength):
@@ -76,12 +92,12 @@ def check_variance(sample, strength):
     observed = (sample.removed[select] / noise) ** 2
     expected = strength / (2 - strength) * np.clip(1 - (sample.std[select] / noise) ** 2, 0, 1)
     share = sample.spread[select] ** 2 / (sample.spread[select] ** 2 + noise ** 2)
-    kurtosis = sample.kurtosis[select]
+    chance = sample.chance()[select]
     checks, rows = [], []
     bins = np.searchsorted(EDGES[1:-1], signal)
     for i in range(len(EDGES) - 1):
         own = bins == i
-        value, error = ratio(observed[own], expected[own], kurtosis[own])
+        value, error = ratio(observed[own], expected[own], chance[own])
         rms = np.sqrt(value)
         name = f'removed variance ({EDGES[i]:g} to {EDGES[i + 1]:g} sigma)'
         size = 'larger' if rms > 1 else 'smaller'
@@ -110,15 +126,18 @@ def check_stated(sample, strength):
     Returns
     -------
     Finding
-        The stated variance over that which noise and blind prediction give, where it is smallest.
+        The stated uncertainty over that which noise and blind prediction give, where it is smallest by brightness.
     """
     select = sample.used & (sample.noise > 0)
-    noise, prior = sample.noise[select] ** 2, sample.spread[select] ** 2
-    expected = (noise * prior + (1 - strength) ** 2 * noise ** 2) / (noise + prior)
-    if noise.size < _MIN_PIXELS:
+    noise, prior = sample.noise[select].astype(float) ** 2, sample.spread[select].astype(float) ** 2
+    expected = (noise * prior + (1 - strength) ** 2 * noise ** 2) / np.maximum(noise + prior, np.finfo(float).tiny)
+    bins = np.searchsorted(EDGES[1:-1], sample.signal[select] / np.sqrt(noise))
+    stated, expected, counts = (np.bincount(bins, values, minlength=len(EDGES) - 1)
+                                for values in (sample.std[select].astype(float) ** 2, expected, np.ones(bins.size)))
+    enough = (counts >= _MIN_STATED) & (expected > 0)
+    if not enough.any():
         return judge('stated uncertainty', np.nan, 1, np.nan)
-    values = sample.std[select] / np.sqrt(np.maximum(expected, np.finfo('f4').tiny))
-    value = np.quantile(values, 0.02)
+    value = np.sqrt(np.min(stated[enough] / expected[enough]))
     return judge('stated uncertainty', value, 1, np.inf if value < 1 else 0.0,
                  message=f'the stated uncertainty is {value:.2f} times what noise and blind prediction give')
 
@@ -143,7 +162,9 @@ def check_slopes(sample):
     signal = sample.signal / total
     found = []
     for name, select in (('sky', sample.judged & (np.abs(signal) < 2)), ('sources', sample.judged & (signal > 5))):
-        value, significance = _slope(sample.z[select].astype(float), signal[select])
+        # Where the prediction says little, what is wrong with it does not get into the result.
+        weight = (sample.noise[select] / total[select]) ** 2
+        value, significance = _slope(weight * sample.z[select], weight * signal[select])
         found.append(judge(f'innovations and blind mean ({name})', value, 0, significance,
                            message=f'innovations go with the blind mean ({name}, slope {value:+.2f}): the blind '
                                    'prediction has structure that the data do not have, or lacks some'))

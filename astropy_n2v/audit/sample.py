@@ -5,11 +5,13 @@ The cut-outs of an image that are audited by bin, by block and by lag.
 
 import numpy as np
 
-__all__ = ['Sample', 'choose_cutouts']
+__all__ = ['COMMON', 'Sample', 'choose_cutouts']
 
 _MAX_PIXELS = 250_000
 _SIZE = 160     # pixels; nine of them are fewer than that
 _LARGEST_KURTOSIS = 1.0   # one photon
+#: Errors of the blind prediction are alike in neighbouring pixels: of about so many.
+COMMON = 12.0
 _NAMES = 'removed', 'signal', 'noise', 'third', 'spread', 'std', 'z'
 
 
@@ -94,6 +96,16 @@ class Sample:
     def counted(self):
         """Where photons are not so few that squares of single pixels say nothing."""
         return self.kurtosis < _LARGEST_KURTOSIS
+
+    def chance(self):
+        """
+        Relative variance that chance gives the square of an innovation: 2 where all is Gaussian and independent.
+
+        Photons add to it, and errors of the blind prediction, which are alike in neighbouring pixels.
+        """
+        prior = self.spread ** 2
+        share = prior / np.maximum(prior + self.noise ** 2, np.finfo('f4').tiny)
+        return (2 + self.kurtosis) * (1 + COMMON * share ** 2)
 
     def expected_variance(self, strength):
         """Variance of what is removed by a posterior mean: the part from the noise, and that from the prediction."""
