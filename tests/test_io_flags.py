@@ -156,8 +156,9 @@ def test_value_of_nearly_all_pixels_is_good(tmp_path, bad, good, dtype):
 
 def test_mask_of_everything(tmp_path):
     path = write(tmp_path / 'a.fits', np.ones(SHAPE, dtype='u1'), name='MASK')
-    with pytest.warns(AstropyUserWarning, match=r'MASK,1 is 1 in 100.0 % of the image'):
-        assert not mask_of(path).any()
+    with pytest.warns(AstropyUserWarning, match=r'MASK,1 masks 100 % of the image.*give its inverse as mask'):
+        assert mask_of(path).all()
+    assert not mask_of(path, ignore_bits=1).any()
 
 
 @pytest.mark.parametrize('fill', [0, np.nan])

@@ -115,8 +115,8 @@ def named_bits(header):
     --------
     >>> from astropy.io import fits
     >>> from astropy_n2v.io.flags import named_bits
-    >>> named_bits(fits.Header({'MP_BAD': 0, 'MP_DETECTED': 5}))
-    {'BAD': 1, 'DETECTED': 32}
+    >>> named_bits(fits.Header({'MP_BAD': 0, 'MP_SAT': 1, 'MP_CR': 3}))
+    {'BAD': 1, 'SAT': 2, 'CR': 8}
     """
     found = {}
     for card in header.cards:
@@ -199,7 +199,8 @@ def _check_sense(mask, flags, data, label, share):
     common = np.median(flags)
     most = flags == common
     many = most.mean()
-    if common and many > _MOST and (many == 1 or data is not None and _is_good(most, many, data)):
+    # If there is no other value, all may well be bad: that is an error later on.
+    if common and _MOST < many < 1 and data is not None and _is_good(most, many, data):
         warnings.warn(f'{label} is {common:g} in {100 * many:.1f} % of the image, which looks like data: these pixels '
                       'are taken for good, all others for bad', AstropyUserWarning, stacklevel=5)
         return ~most
