@@ -70,6 +70,7 @@ _DETECTORS = set(
     'NRCB NRCALONG NRCBLONG NRS NIS MIRIMAGE UVIS WFC WF PC IFU ARM BLUE RED UVB VIS NIR NUV FUV SW LW FRAME TL TR BL '
     'BR UL UR LL LR FN FS'.split())
 _BAND = re.compile(r'[UGRIZYBVJHK]|KS|F\d{3,4}[A-Z]{1,2}')
+_FILLERS = {'MAP', 'PLANE', 'PIX', 'PIXEL', 'PIXELS', 'THE', 'OF'}
 # Names that astropy gives to HDUs that have none.
 _UNNAMED = {'', 'PRIMARY', 'COMPRESSEDIMAGE'}
 
@@ -131,22 +132,38 @@ def meaning_of_name(name):
     >>> meaning_of_name('VAR_POISSON')[:2], meaning_of_name('GIMG').role
     (('var', ('POISSON',)), None)
     """
-    words = tuple(re.findall(r'[A-Z]+|\d+', name.upper()))
+    words = _words(name)
     if ''.join(words) in _UNNAMED:
         return Meaning('unnamed')
     found, rest = _find_known(words)
     if found is None:
         return Meaning('detector' if _is_detector(words) else None, words)
     role = _ROLES[found]
-    rest = tuple(word for word in rest if _ROLES.get(word) != 'science')
+    alike = [kind for kinds in (KINDS, MASKS) for kind in kinds if role in kinds]
+    rest = tuple(word for word in rest if _ROLES.get(word) not in ('science', *alike) and word not in _FILLERS)
     if role == 'science' and not all(_is_neutral(word) for word in rest):
         return Meaning(None, words)
     return Meaning(role, rest, _RANKS[found])
 
 
+def _words(name):
+    """The words and numbers of a name, such as FLUXERR and ERRIMG as the one that counts."""
+    return tuple(map(_plain, re.findall(r'[A-Z]+|\d+', name.upper())))
+
+
+def _plain(word):
+    if word in _ROLES:
+        return word
+    stem = re.sub('(IMG|IMAGE|MAP|PLANE)$', '', word)
+    if stem in _ROLES:
+        return stem
+    endings = [word[len(name):] for name, role in _ROLES.items() if role == 'science' and word.startswith(name)]
+    return next((ending for ending in endings if _ROLES.get(ending) in (*KINDS, *MASKS)), word)
+
+
 def is_background_noise(name):
     """Whether a name says that an uncertainty is the noise of the background, and not of sources."""
-    return _find_known(tuple(re.findall(r'[A-Z]+|\d+', name.upper())))[0] in _BACKGROUND.split()
+    return _find_known(_words(name))[0] in _BACKGROUND.split()
 
 
 def _find_known(words):

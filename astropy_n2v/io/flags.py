@@ -26,10 +26,14 @@ _INFORMATIVE = set('DETECTED DETECTION DETECT SOURCE SOURCES OBJECT OBJECTS STAR
 _DO_NOT_USE = 1       # JWST and Roman: pixels whose other bits are set may be good
 _REFERENCE = 1 << 31  # JWST and Roman: reference pixel
 _DES_STAR = 32        # DES: in the halo of a bright star
+_OSIRIS_GOOD = 9      # Keck OSIRIS: value of good pixels
 _MOST = 0.5           # of the pixels; so much bad is worth a warning
 # Share of the pixels from which on one value that is not zero must stand for good pixels. Below it may be the gaps
 # between the slits of a spectrograph.
 _NEARLY_ALL = 0.9
+# Correlation of neighbouring flags along both axes. Bad pixels are scattered (0 for single ones, 0.5 for groups of
+# 2x2), gaps between slits and what lies outside of a field are not (0.8 for gaps of 10 pixels).
+_SCATTERED = 0.6
 _SAMPLE = 100_000     # pixels that are looked at
 
 
@@ -64,19 +68,37 @@ def read_mask(hdu, ignore_bits, *, role='bad', header=None, names=(), data=None)
     """
     label = f'{hdu.name},{hdu.ver}'
     flags = _as_integers(np.asarray(hdu.data))
+    header = {} if header is None else header
     if role == 'good':
-        log.info('%s: zero is bad', label)
-        return ~flags.astype(bool)
+        return _by_value(flags == 0, label, 'not zero')
+    if hdu.name.upper() == 'DQ' and _is_osiris(header):
+        return _by_value(flags != _OSIRIS_GOOD, label, _OSIRIS_GOOD)
     if flags.dtype.kind not in 'iu':
         mask, reason = flags.astype(bool), 'what is not zero is bad'
     else:
-        keep, reason = _bad_bits(hdu, flags, {} if header is None else header, names)
+        keep, reason = _bad_bits(hdu, flags, header, names)
         keep &= ~_ignored_bits(ignore_bits, named_bits(hdu.header), label)
         mask = (flags & _as_type(keep, flags.dtype)) != 0
     share = mask.mean() if mask.size else 0
     log.info('%s: %s; %.2f %% of the pixels are bad', label, reason, 100 * share)
     if share > _MOST:
         return _check_sense(mask, flags, data, label, share)
+    return mask
+
+
+def _is_osiris(header):
+    """Whether an image is from OSIRIS at Keck, and not from the instrument of this name at the GTC."""
+    return 'KECK' in card_text(header, 'TELESCOP') and 'OSIRIS' in ' '.join(
+        card_text(header, keyword) for keyword in ('INSTRUME', 'CURRINST'))
+
+
+def _by_value(mask, label, good):
+    """A mask by the value of good pixels, which is logged."""
+    share = mask.mean() if mask.size else 0
+    log.info('%s: good is %s; %.2f %% of the pixels are bad', label, good, 100 * share)
+    if share > _MOST:
+        warnings.warn(f'{label} masks {100 * share:.0f} % of the image: good is what is {good}', AstropyUserWarning,
+                      stacklevel=5)
     return mask
 
 
@@ -222,7 +244,14 @@ def _is_good(most, share, data):
         data = data[(0,) * (data.ndim - most.ndim)]
     if data.shape != most.shape or not _looks_like_data(data[most]):
         return False
-    return share > _NEARLY_ALL or not _looks_like_data(data[~most])
+    return share > _NEARLY_ALL or _is_scattered(most) or not _looks_like_data(data[~most])
+
+
+def _is_scattered(most):
+    """Whether the pixels with other flags than the most frequent one do not form regions."""
+    most = most - most.mean()
+    pairs = (most[..., 1:] * most[..., :-1]).mean(), (most[..., 1:, :] * most[..., :-1, :]).mean()
+    return max(pairs) < _SCATTERED * np.square(most).mean()
 
 
 def _looks_like_data(values):
