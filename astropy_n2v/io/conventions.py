@@ -147,7 +147,7 @@ def meaning_of_name(name):
 
 
 def _words(name):
-    """The words and numbers of a name, such as FLUXERR and ERRIMG as the one that counts."""
+    """Split a name into words and numbers; FLUXERR and ERRIMG become ERR."""
     return tuple(map(_plain, re.findall(r'[A-Z]+|\d+', name.upper())))
 
 
@@ -162,12 +162,12 @@ def _plain(word):
 
 
 def is_background_noise(name):
-    """Whether a name says that an uncertainty is the noise of the background, and not of sources."""
+    """Check if an uncertainty is by its name the noise of the background, and not of sources."""
     return _find_known(_words(name))[0] in _BACKGROUND.split()
 
 
 def _find_known(words):
-    """The longest run of words that is in the table, and the words around it."""
+    """Find the longest run of words that is in the table, and the words around it."""
     for length in range(len(words), 0, -1):
         runs = [(''.join(words[i:i + length]), words[:i] + words[i + length:]) for i in range(len(words) - length + 1)]
         runs = [run for run in runs if run[0] in _ROLES]

@@ -87,13 +87,13 @@ def read_mask(hdu, ignore_bits, *, role='bad', header=None, names=(), data=None)
 
 
 def _is_osiris(header):
-    """Whether an image is from OSIRIS at Keck, and not from the instrument of this name at the GTC."""
+    """Check if an image is from OSIRIS at Keck, and not from the instrument of this name at the GTC."""
     return 'KECK' in card_text(header, 'TELESCOP') and 'OSIRIS' in ' '.join(
         card_text(header, keyword) for keyword in ('INSTRUME', 'CURRINST'))
 
 
 def _by_value(mask, label, good):
-    """A mask by the value of good pixels, which is logged."""
+    """Log the value of good pixels and the share of bad ones, and warn if these are most; return the mask."""
     share = mask.mean() if mask.size else 0
     log.info('%s: good is %s; %.2f %% of the pixels are bad', label, good, 100 * share)
     if share > _MOST:
@@ -103,7 +103,7 @@ def _by_value(mask, label, good):
 
 
 def _as_integers(flags):
-    """Flags of native byte order; such as something has made real numbers of become integers again."""
+    """Bring flags to the native byte order, and whole numbers in floating point back to integers."""
     if flags.dtype.kind == 'f':
         bad = ~np.isfinite(flags)
         if bad.any():
@@ -113,7 +113,7 @@ def _as_integers(flags):
 
 
 def _as_type(bits, dtype):
-    """Bits as a number of some type of integers, of which the highest may be the sign."""
+    """Convert bits to some type of integers, of which the highest bit may be the sign."""
     size = 8 * dtype.itemsize
     return np.array(bits & ((1 << size) - 1), dtype=f'u{dtype.itemsize}').astype(dtype)
 
@@ -164,7 +164,7 @@ def _is_informative(name):
 
 
 def _bad_bits(hdu, flags, header, names):
-    """The bits that make a pixel bad, and why."""
+    """Find the bits that make a pixel bad, and say why."""
     every = (1 << 64) - 1
     named = named_bits(hdu.header)
     if named:
@@ -184,7 +184,7 @@ def _bad_bits(hdu, flags, header, names):
 
 
 def _says_do_not_use(header, names, flags):
-    """The name of an observatory with a bit DO_NOT_USE, if the file is from one."""
+    """Name the observatory with a bit DO_NOT_USE that the file is from, or None."""
     says = ' '.join(card_text(header, keyword) for keyword in ('TELESCOP', 'OBSERVAT', 'MISSION'))
     for name, words in ('JWST', 'JWST|JAMES WEBB'), ('Roman', r'\bROMAN\b|WFIRST'):
         if re.search(words, says):
@@ -199,7 +199,7 @@ def _says_do_not_use(header, names, flags):
 
 
 def _ignored_bits(ignore_bits, named, label):
-    """The bits that the caller wants to ignore, as a number."""
+    """Convert the bits that the caller wants to ignore to a number."""
     entries = re.split(r'[,+|]', ignore_bits) if isinstance(ignore_bits, str) else ignore_bits
     if not isinstance(entries, (list, tuple)) or not any(re.search('[A-Za-z]', str(entry)) for entry in entries):
         return interpret_bit_flags(ignore_bits) or 0
@@ -217,7 +217,7 @@ def _ignored_bits(ignore_bits, named, label):
 
 
 def _check_sense(mask, flags, data, label, share):
-    """A mask of most of an image: turn it round if its most frequent value must stand for good pixels; warn."""
+    """Turn round a mask of most of an image if its most frequent value must stand for good pixels; warn."""
     common = np.median(flags)
     most = flags == common
     many = most.mean()
@@ -239,7 +239,7 @@ def _check_sense(mask, flags, data, label, share):
 
 
 def _is_good(most, share, data):
-    """Whether the pixels with the most frequent flag are those with data."""
+    """Check if the pixels with the most frequent flag are those with data."""
     if data.ndim > most.ndim:
         data = data[(0,) * (data.ndim - most.ndim)]
     if data.shape != most.shape or not _looks_like_data(data[most]):
@@ -248,7 +248,7 @@ def _is_good(most, share, data):
 
 
 def _is_scattered(most):
-    """Whether the pixels with other flags than the most frequent one do not form regions."""
+    """Check that the pixels with other flags than the most frequent one do not form regions."""
     most = most - most.mean()
     pairs = (most[..., 1:] * most[..., :-1]).mean(), (most[..., 1:, :] * most[..., :-1, :]).mean()
     return max(pairs) < _SCATTERED * np.square(most).mean()
