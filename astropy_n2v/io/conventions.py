@@ -70,6 +70,7 @@ _DETECTORS = set(
     'NRCB NRCALONG NRCBLONG NRS NIS MIRIMAGE UVIS WFC WF PC IFU ARM BLUE RED UVB VIS NIR NUV FUV SW LW FRAME TL TR BL '
     'BR UL UR LL LR FN FS'.split())
 _BAND = re.compile(r'[UGRIZYBVJHK]|KS|F\d{3,4}[A-Z]{1,2}')
+# Words that do not say to which image an uncertainty or a mask belongs.
 _FILLERS = {'MAP', 'PLANE', 'PIX', 'PIXEL', 'PIXELS', 'THE', 'OF'}
 # Names that astropy gives to HDUs that have none.
 _UNNAMED = {'', 'PRIMARY', 'COMPRESSEDIMAGE'}
