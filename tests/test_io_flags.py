@@ -154,10 +154,36 @@ def test_value_of_nearly_all_pixels_is_good(tmp_path, bad, good, dtype):
         np.testing.assert_array_equal(mask_of(path), bad)
 
 
+@pytest.mark.parametrize('share', [0.15, 0.3, 0.45])
+def test_scattered_bad_pixels_that_are_zero(tmp_path, share):
+    bad = np.random.default_rng(2).random(SHAPE) < share
+    path = write(tmp_path / 'a.fits', (~bad).astype('u1'), name='MASK')
+    with pytest.warns(AstropyUserWarning, match='MASK,1 is 1 in .* which looks like data'):
+        np.testing.assert_array_equal(mask_of(path), bad)
+
+
+def test_gaps_between_slits_are_not_turned_round(tmp_path):
+    gaps = np.zeros(SHAPE, dtype='u1')
+    gaps[:, :10] = gaps[:, 16:26] = 4
+    with pytest.warns(AstropyUserWarning, match=r'MASK,1 masks 62 % of the image, most by the bits 4 \(62 %\)'):
+        np.testing.assert_array_equal(mask_of(write(tmp_path / 'a.fits', gaps, name='MASK')), gaps > 0)
+
+
+def test_value_of_good_pixels_of_osiris(tmp_path, bad):
+    flags = np.where(bad, 1, 9).astype('u1')
+    keck = write(tmp_path / 'a.fits', flags, primary={'TELESCOP': 'Keck I', 'INSTRUME': 'OSIRIS'})
+    np.testing.assert_array_equal(mask_of(keck), bad)
+    flags[5:] = 1
+    keck = write(tmp_path / 'a.fits', flags, primary={'TELESCOP': 'Keck I', 'CURRINST': 'OSIRIS'})
+    with pytest.warns(AstropyUserWarning, match='DQ,1 masks 79 % of the image: good is what is 9'):
+        np.testing.assert_array_equal(mask_of(keck), flags == 1)
+
+
 def test_mask_of_everything(tmp_path):
     path = write(tmp_path / 'a.fits', np.ones(SHAPE, dtype='u1'), name='MASK')
-    with pytest.warns(AstropyUserWarning, match=r'MASK,1 is 1 in 100.0 % of the image'):
-        assert not mask_of(path).any()
+    with pytest.warns(AstropyUserWarning, match=r'MASK,1 masks 100 % of the image.*give its inverse as mask'):
+        assert mask_of(path).all()
+    assert not mask_of(path, ignore_bits=1).any()
 
 
 @pytest.mark.parametrize('fill', [0, np.nan])

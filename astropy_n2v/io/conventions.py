@@ -70,6 +70,8 @@ _DETECTORS = set(
     'NRCB NRCALONG NRCBLONG NRS NIS MIRIMAGE UVIS WFC WF PC IFU ARM BLUE RED UVB VIS NIR NUV FUV SW LW FRAME TL TR BL '
     'BR UL UR LL LR FN FS'.split())
 _BAND = re.compile(r'[UGRIZYBVJHK]|KS|F\d{3,4}[A-Z]{1,2}')
+# Words that do not say to which image an uncertainty or a mask belongs.
+_FILLERS = {'MAP', 'PLANE', 'PIX', 'PIXEL', 'PIXELS', 'THE', 'OF'}
 # Names that astropy gives to HDUs that have none.
 _UNNAMED = {'', 'PRIMARY', 'COMPRESSEDIMAGE'}
 
@@ -131,26 +133,42 @@ def meaning_of_name(name):
     >>> meaning_of_name('VAR_POISSON')[:2], meaning_of_name('GIMG').role
     (('var', ('POISSON',)), None)
     """
-    words = tuple(re.findall(r'[A-Z]+|\d+', name.upper()))
+    words = _words(name)
     if ''.join(words) in _UNNAMED:
         return Meaning('unnamed')
     found, rest = _find_known(words)
     if found is None:
         return Meaning('detector' if _is_detector(words) else None, words)
     role = _ROLES[found]
-    rest = tuple(word for word in rest if _ROLES.get(word) != 'science')
+    alike = [kind for kinds in (KINDS, MASKS) for kind in kinds if role in kinds]
+    rest = tuple(word for word in rest if _ROLES.get(word) not in ('science', *alike) and word not in _FILLERS)
     if role == 'science' and not all(_is_neutral(word) for word in rest):
         return Meaning(None, words)
     return Meaning(role, rest, _RANKS[found])
 
 
+def _words(name):
+    """Split a name into words and numbers; FLUXERR and ERRIMG become ERR."""
+    return tuple(map(_plain, re.findall(r'[A-Z]+|\d+', name.upper())))
+
+
+def _plain(word):
+    if word in _ROLES:
+        return word
+    stem = re.sub('(IMG|IMAGE|MAP|PLANE)$', '', word)
+    if stem in _ROLES:
+        return stem
+    endings = [word[len(name):] for name, role in _ROLES.items() if role == 'science' and word.startswith(name)]
+    return next((ending for ending in endings if _ROLES.get(ending) in (*KINDS, *MASKS)), word)
+
+
 def is_background_noise(name):
-    """Whether a name says that an uncertainty is the noise of the background, and not of sources."""
-    return _find_known(tuple(re.findall(r'[A-Z]+|\d+', name.upper())))[0] in _BACKGROUND.split()
+    """Check if an uncertainty is by its name the noise of the background, and not of sources."""
+    return _find_known(_words(name))[0] in _BACKGROUND.split()
 
 
 def _find_known(words):
-    """The longest run of words that is in the table, and the words around it."""
+    """Find the longest run of words that is in the table, and the words around it."""
     for length in range(len(words), 0, -1):
         runs = [(''.join(words[i:i + length]), words[:i] + words[i + length:]) for i in range(len(words) - length + 1)]
         runs = [run for run in runs if run[0] in _ROLES]

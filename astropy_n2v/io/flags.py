@@ -26,10 +26,14 @@ _INFORMATIVE = set('DETECTED DETECTION DETECT SOURCE SOURCES OBJECT OBJECTS STAR
 _DO_NOT_USE = 1       # JWST and Roman: pixels whose other bits are set may be good
 _REFERENCE = 1 << 31  # JWST and Roman: reference pixel
 _DES_STAR = 32        # DES: in the halo of a bright star
+_OSIRIS_GOOD = 9      # Keck OSIRIS: value of good pixels
 _MOST = 0.5           # of the pixels; so much bad is worth a warning
 # Share of the pixels from which on one value that is not zero must stand for good pixels. Below it may be the gaps
 # between the slits of a spectrograph.
 _NEARLY_ALL = 0.9
+# Correlation of neighbouring flags along both axes. Bad pixels are scattered (0 for single ones, 0.5 for groups of
+# 2x2), gaps between slits and what lies outside of a field are not (0.8 for gaps of 10 pixels).
+_SCATTERED = 0.6
 _SAMPLE = 100_000     # pixels that are looked at
 
 
@@ -64,13 +68,15 @@ def read_mask(hdu, ignore_bits, *, role='bad', header=None, names=(), data=None)
     """
     label = f'{hdu.name},{hdu.ver}'
     flags = _as_integers(np.asarray(hdu.data))
+    header = {} if header is None else header
     if role == 'good':
-        log.info('%s: zero is bad', label)
-        return ~flags.astype(bool)
+        return _by_value(flags == 0, label, 'not zero')
+    if hdu.name.upper() == 'DQ' and _is_osiris(header):
+        return _by_value(flags != _OSIRIS_GOOD, label, _OSIRIS_GOOD)
     if flags.dtype.kind not in 'iu':
         mask, reason = flags.astype(bool), 'what is not zero is bad'
     else:
-        keep, reason = _bad_bits(hdu, flags, {} if header is None else header, names)
+        keep, reason = _bad_bits(hdu, flags, header, names)
         keep &= ~_ignored_bits(ignore_bits, named_bits(hdu.header), label)
         mask = (flags & _as_type(keep, flags.dtype)) != 0
     share = mask.mean() if mask.size else 0
@@ -80,8 +86,24 @@ def read_mask(hdu, ignore_bits, *, role='bad', header=None, names=(), data=None)
     return mask
 
 
+def _is_osiris(header):
+    """Check if an image is from OSIRIS at Keck, and not from the instrument of this name at the GTC."""
+    return 'KECK' in card_text(header, 'TELESCOP') and 'OSIRIS' in ' '.join(
+        card_text(header, keyword) for keyword in ('INSTRUME', 'CURRINST'))
+
+
+def _by_value(mask, label, good):
+    """Log the value of good pixels and the share of bad ones, and warn if these are most; return the mask."""
+    share = mask.mean() if mask.size else 0
+    log.info('%s: good is %s; %.2f %% of the pixels are bad', label, good, 100 * share)
+    if share > _MOST:
+        warnings.warn(f'{label} masks {100 * share:.0f} % of the image: good is what is {good}', AstropyUserWarning,
+                      stacklevel=5)
+    return mask
+
+
 def _as_integers(flags):
-    """Flags of native byte order; such as something has made real numbers of become integers again."""
+    """Bring flags to the native byte order, and whole numbers in floating point back to integers."""
     if flags.dtype.kind == 'f':
         bad = ~np.isfinite(flags)
         if bad.any():
@@ -91,7 +113,7 @@ def _as_integers(flags):
 
 
 def _as_type(bits, dtype):
-    """Bits as a number of some type of integers, of which the highest may be the sign."""
+    """Convert bits to some type of integers, of which the highest bit may be the sign."""
     size = 8 * dtype.itemsize
     return np.array(bits & ((1 << size) - 1), dtype=f'u{dtype.itemsize}').astype(dtype)
 
@@ -115,8 +137,8 @@ def named_bits(header):
     --------
     >>> from astropy.io import fits
     >>> from astropy_n2v.io.flags import named_bits
-    >>> named_bits(fits.Header({'MP_BAD': 0, 'MP_DETECTED': 5}))
-    {'BAD': 1, 'DETECTED': 32}
+    >>> named_bits(fits.Header({'MP_BAD': 0, 'MP_SAT': 1, 'MP_CR': 3}))
+    {'BAD': 1, 'SAT': 2, 'CR': 8}
     """
     found = {}
     for card in header.cards:
@@ -142,7 +164,7 @@ def _is_informative(name):
 
 
 def _bad_bits(hdu, flags, header, names):
-    """The bits that make a pixel bad, and why."""
+    """Find the bits that make a pixel bad, and say why."""
     every = (1 << 64) - 1
     named = named_bits(hdu.header)
     if named:
@@ -162,7 +184,7 @@ def _bad_bits(hdu, flags, header, names):
 
 
 def _says_do_not_use(header, names, flags):
-    """The name of an observatory with a bit DO_NOT_USE, if the file is from one."""
+    """Name the observatory with a bit DO_NOT_USE that the file is from, or None."""
     says = ' '.join(card_text(header, keyword) for keyword in ('TELESCOP', 'OBSERVAT', 'MISSION'))
     for name, words in ('JWST', 'JWST|JAMES WEBB'), ('Roman', r'\bROMAN\b|WFIRST'):
         if re.search(words, says):
@@ -177,7 +199,7 @@ def _says_do_not_use(header, names, flags):
 
 
 def _ignored_bits(ignore_bits, named, label):
-    """The bits that the caller wants to ignore, as a number."""
+    """Convert the bits that the caller wants to ignore to a number."""
     entries = re.split(r'[,+|]', ignore_bits) if isinstance(ignore_bits, str) else ignore_bits
     if not isinstance(entries, (list, tuple)) or not any(re.search('[A-Za-z]', str(entry)) for entry in entries):
         return interpret_bit_flags(ignore_bits) or 0
@@ -195,11 +217,12 @@ def _ignored_bits(ignore_bits, named, label):
 
 
 def _check_sense(mask, flags, data, label, share):
-    """A mask of most of an image: turn it round if its most frequent value must stand for good pixels; warn."""
+    """Turn round a mask of most of an image if its most frequent value must stand for good pixels; warn."""
     common = np.median(flags)
     most = flags == common
     many = most.mean()
-    if common and many > _MOST and (many == 1 or data is not None and _is_good(most, many, data)):
+    # If there is no other value, all may well be bad: that is an error later on.
+    if common and _MOST < many < 1 and data is not None and _is_good(most, many, data):
         warnings.warn(f'{label} is {common:g} in {100 * many:.1f} % of the image, which looks like data: these pixels '
                       'are taken for good, all others for bad', AstropyUserWarning, stacklevel=5)
         return ~most
@@ -216,12 +239,19 @@ def _check_sense(mask, flags, data, label, share):
 
 
 def _is_good(most, share, data):
-    """Whether the pixels with the most frequent flag are those with data."""
+    """Check if the pixels with the most frequent flag are those with data."""
     if data.ndim > most.ndim:
         data = data[(0,) * (data.ndim - most.ndim)]
     if data.shape != most.shape or not _looks_like_data(data[most]):
         return False
-    return share > _NEARLY_ALL or not _looks_like_data(data[~most])
+    return share > _NEARLY_ALL or _is_scattered(most) or not _looks_like_data(data[~most])
+
+
+def _is_scattered(most):
+    """Check that the pixels with other flags than the most frequent one do not form regions."""
+    most = most - most.mean()
+    pairs = (most[..., 1:] * most[..., :-1]).mean(), (most[..., 1:, :] * most[..., :-1, :]).mean()
+    return max(pairs) < _SCATTERED * np.square(most).mean()
 
 
 def _looks_like_data(values):

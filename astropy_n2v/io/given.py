@@ -72,14 +72,14 @@ def find_given(name, given, source, index, read):
 
 
 def broadcast(found, shape):
-    """A copy of a mask or an uncertainty, the same for all planes of a cube."""
+    """Copy a mask or an uncertainty to all planes of a cube."""
     if isinstance(found, NDUncertainty):
         return type(found)(broadcast(found.array, shape), unit=found.unit)
     return np.array(np.broadcast_to(found, shape))
 
 
 def _choose_given(name, hdus, ext, science):
-    """The extension of a file that a caller means, and its name; of several, that of the version of the image."""
+    """Choose the extension of a file that the caller means; of several, the one with the version of the image."""
     if ext is not None:
         chosen = science_hdus(hdus, ext)
     else:

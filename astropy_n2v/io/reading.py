@@ -29,7 +29,7 @@ _POWERS = {'std': 1, 'var': 2, 'ivar': -2}   # of the unit of the data
 
 
 def _read_uncertainty(hdu, primary, unit, ndim):
-    """An uncertainty from its HDU, for data in some unit."""
+    """Read an uncertainty from its HDU, for data in some unit."""
     label = f'{hdu.name},{hdu.ver}'
     kind, own = _kind_and_unit(hdu, meaning_of(hdu, primary).role, unit, label)
     if kind is None:
@@ -42,7 +42,7 @@ def _read_uncertainty(hdu, primary, unit, ndim):
 
 
 def _kind_and_unit(hdu, role, unit, label):
-    """What an uncertainty is by its role and its BUNIT, and its unit; None where nothing says so."""
+    """Find the kind and the unit of an uncertainty from its role and its BUNIT; None where nothing says so."""
     kind = role if role in KINDS else None
     own = parse_unit(hdu.header['BUNIT']) if card_text(hdu.header, 'BUNIT') else u.dimensionless_unscaled
     if own == u.dimensionless_unscaled:
@@ -58,7 +58,7 @@ def _kind_and_unit(hdu, role, unit, label):
 
 
 def _drop_axes(array, ndim):
-    """An array without its first axes of one element, such as planes that are stored as cubes have."""
+    """Drop the first axes of one element, such as planes that are stored as cubes have."""
     while array.ndim > ndim and array.shape[0] == 1:
         array = array[0]
     return array
@@ -66,7 +66,7 @@ def _drop_axes(array, ndim):
 
 def _read_data(hdu):
     """
-    The data of an image, NaN where they are BLANK.
+    Read the data of an image, NaN where they are BLANK.
 
     astropy compares BLANK with signed integers only, and not if it is 0; in unsigned integers, which are stored as
     signed ones plus 2**15 or 2**31, blank pixels would pass for data.
@@ -105,7 +105,7 @@ def _read_wcs(header, hdus):
 
 def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=False):
     """
-    An image with its uncertainty and mask as a CCDData.
+    Read an image with its uncertainty and mask.
 
     Parameters
     ----------
@@ -119,6 +119,16 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
         See `read_fits_images`.
     wcs : bool, optional
         Whether to read the WCS.
+
+    Returns
+    -------
+    `~astropy.nddata.CCDData`
+        The image.
+
+    Raises
+    ------
+    OSError, ValueError
+        See `read_fits_images`.
     """
     hdus = source.hdus
     hdu = hdus[index]
@@ -150,7 +160,7 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
 
 
 def _read_flags(given, primary, ignore_bits, header, hdus, data):
-    """A mask from an HDU, or from an array."""
+    """Read a mask from an HDU, or take an array for one."""
     if not hasattr(given, 'header'):
         return np.asarray(given, dtype=bool)
     role = meaning_of(given, primary).role
@@ -160,7 +170,7 @@ def _read_flags(given, primary, ignore_bits, header, hdus, data):
 
 
 def _uncertainty_of(given, primary, unit, ndim):
-    """An uncertainty from an HDU, an array of standard deviations, or as it is."""
+    """Read an uncertainty from an HDU, or take an array for standard deviations."""
     if isinstance(given, NDUncertainty):
         return given
     if hasattr(given, 'header'):

@@ -48,7 +48,7 @@ def _is_image(hdu, smallest=2):
 
 
 def _meanings(hdus, smallest=2):
-    """The meaning of each image of a file."""
+    """Find the meaning of each image of a file."""
     primary = hdus[0].header
     return {i: meaning_of(hdu, primary) for i, hdu in enumerate(hdus) if _is_image(hdu, smallest)}
 
@@ -136,7 +136,7 @@ def _listing(hdus):
 
 
 def _known_science(hdus):
-    """Positions of the images that are science by a convention."""
+    """Find the images that are science by a convention."""
     found = _meanings(hdus, _SMALLEST)
     best = [i for i, meaning in found.items() if meaning.role == 'science' and _is_sci(hdus[i].name)]
     science = [i for i, meaning in found.items() if meaning.role == 'science']
@@ -155,7 +155,7 @@ def _is_sci(name):
 
 def _without_flags(hdus, plain):
     """
-    Images without a name, but for what the file says to be something else.
+    Leave out images without a name that the file says to be something else.
 
     Integers behind real numbers of the same shape, and bytes behind wider numbers, are flags or numbers of exposures.
     GALFIT says in OBJECT which of its images is the model.
@@ -174,7 +174,7 @@ def _without_flags(hdus, plain):
 
 
 def _only_image(found):
-    """The only image of a file, besides uncertainties and masks."""
+    """Find the only image of a file, besides uncertainties and masks."""
     others = [i for i, meaning in found.items() if meaning.role not in (*KINDS, *MASKS)]
     return others if len(others) == 1 and found[others[0]].role is None else []
 
@@ -228,7 +228,7 @@ def uncertainty_hdus(hdus):
 
 
 def _first_names(hdus, found, roles):
-    """Of what has one of some roles, the extensions whose name comes first in the table of conventions."""
+    """Find the extensions with one of some roles whose name comes first in the table of conventions."""
     ranks = [meaning.rank for meaning in found.values() if meaning.role in roles]
     return [i for i, meaning in found.items() if meaning.role in roles and meaning.rank == min(ranks)]
 
@@ -264,7 +264,7 @@ def companions(hdus, index):
 
 
 def _companion(hdus, index, found, science, roles):
-    """The best of the extensions with one of some roles that belong to an image."""
+    """Find the best of the extensions with one of some roles that belong to an image."""
     image, group = hdus[index], found[index].group
     pool = [i for i in found if found[i].role in roles and i not in science and _fits(hdus[i], image)
             and card_text(hdus[i].header, 'SCIDATA') in ('', image.name.upper())]
@@ -287,7 +287,7 @@ def _companion(hdus, index, found, science, roles):
 
 
 def _following(hdus, index, images, pool):
-    """What comes between an image and the next one, if after each of them there comes the same."""
+    """Find the extensions between an image and the next one, if the same names follow each of them."""
     parts = [[i for i in pool if start < i < stop] for start, stop in pairwise([*sorted(images), len(hdus)])]
     names = [{hdus[i].name.upper() for i in part} for part in parts]
     return parts[sorted(images).index(index)] if all(name == names[0] for name in names) else []
@@ -298,7 +298,7 @@ def _plane(hdu):
 
 
 def _fits(hdu, image):
-    """Whether an HDU has the shape of an image, or of its planes, apart from axes of one element."""
+    """Check if an HDU has the shape of an image, or of its planes, apart from axes of one element."""
     shape, own = tuple(hdu.shape), tuple(image.shape)
     while len(shape) > max(len(own), 2) and shape[0] == 1:
         shape = shape[1:]
