@@ -13,6 +13,7 @@ from astropy.nddata import StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
 from ..exceptions import CannotDenoiseError
+from .cards import hide_cards, show_cards
 from .files import replacing
 from .headers import transfer_cards
 from .reading import read_image
@@ -80,6 +81,7 @@ def _replace(source, index, result, extras, before, out, extensions, provenance)
     """Write an HDU with new data, and queue its deviation and what else there is."""
     science = source.hdus[index]
     header = source.headers[index]
+    hidden = hide_cards(header, source.forbidden[index])
     for keyword in (*_SCALING, *_CHECKSUMS):
         header.remove(keyword, ignore_missing=True, remove_all=True)
     # Arithmetic with CCDData makes plain dictionaries of headers.
@@ -106,7 +108,8 @@ def _replace(source, index, result, extras, before, out, extensions, provenance)
     for name, (array, has_unit, comment) in extras.items():
         extensions.add(name, array, science, unit=before.get('BUNIT') if has_unit else None,
                        comment=f'{comment}, of HDU {label}, from astropy_n2v')
-    out.write(encode(make_hdu(result.data, header, science), source.checksums[index]))
+    content = encode(make_hdu(result.data, header, science), source.checksums[index])
+    out.write(show_cards(content, hidden) if hidden else content)
 
 
 def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, overwrite=False, protect=(),
