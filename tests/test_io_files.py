@@ -137,7 +137,8 @@ def test_any_bytes_in_a_card(tmp_path, text, where, last, start):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')   # some are no cards at all
         process_fits(path, output, halve)
-        np.testing.assert_array_equal(read_quietly(output, 0 if where == 'primary' else 1), np.arange(1024).reshape(32, 32) / 2)
+        data = read_quietly(output, 0 if where == 'primary' else 1)
+        np.testing.assert_array_equal(data, np.arange(1024).reshape(32, 32) / 2)
 
 
 def test_checksum_of_forbidden_cards(tmp_path):

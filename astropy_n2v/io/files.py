@@ -18,7 +18,8 @@ __all__ = ['open_decompressed', 'output_path', 'replacing']
 _MAGIC = {b'\x1f\x8b': gzip, b'BZh': bz2, b'\xfd7zXZ': lzma}
 _COMPRESSED_SUFFIXES = ('.gz', '.bz2', '.xz')
 # Compressed in ways that are not read here, and the program that decompresses them.
-_OTHER_MAGIC = {b'\x1f\x9d': ('with compress (.Z)', 'uncompress or gzip -d'), b'\x1f\x1e': ('with pack (.z)', 'gzip -d'),
+_OTHER_MAGIC = {b'\x1f\x9d': ('with compress (.Z)', 'uncompress or gzip -d'),
+                b'\x1f\x1e': ('with pack (.z)', 'gzip -d'),
                 b'\x1f\xa0': ('with lzh (.z)', 'gzip -d'), b'PK\x03\x04': ('as a ZIP archive', 'unzip'),
                 b'\x28\xb5\x2f\xfd': ('with zstd', 'zstd -d'), b'\x04\x22\x4d\x18': ('with lz4', 'lz4 -d'),
                 b'7z\xbc\xaf': ('as a 7z archive', '7z x')}
