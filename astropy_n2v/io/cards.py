@@ -129,12 +129,12 @@ def hide_cards(header, forbidden):
             continue
         token = _TOKEN.format(len(hidden))
         hidden[token.encode()] = card
-        try:
-            instead = fits.Card(keyword, token)
-        except ValueError:   # no keyword at all
-            instead = fits.Card('COMMENT', token)
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')   # a keyword may be there several times
+            warnings.simplefilter('ignore')   # long keywords, and those that are there several times
+            try:
+                instead = fits.Card(keyword, token)
+            except ValueError:   # no keyword at all
+                instead = fits.Card('COMMENT', token)
             del header[places[keyword][number]]
             header.insert(places[keyword][number], instead)
     return hidden
@@ -156,17 +156,49 @@ def show_cards(content, hidden):
     bytes
         The HDU; its checksum holds if there was one.
     """
-    content = bytes(content)
+    cards, data = _split(bytes(content))
+    found = [re.search(rb'@n2v\d{5}@', card) for card in cards]
+    return _join([hidden.get(token[0], card) if token else card for token, card in zip(found, cards)], data)
+
+
+def set_card(content, keyword, value, comment):
+    """
+    Set a card in the bytes of an HDU, and leave all others as they are.
+
+    Parameters
+    ----------
+    content : bytes
+        The HDU.
+    keyword, value, comment : str
+        The card.
+
+    Returns
+    -------
+    bytes
+        The HDU; its checksum holds if there was one.
+    """
+    cards, data = _split(content)
+    card = fits.Card(keyword, value, comment).image.encode()
+    return _join([*(old for old in cards if old[:8].rstrip() != keyword.encode()), card], data)
+
+
+def _split(content):
+    """The cards of an HDU before END, and its data."""
     cards, at = [], 0
-    while (card := content[at:at + _CARD]).rstrip() != b'END':
-        found = re.search(rb'@n2v\d{5}@', card)
-        cards.append(hidden.get(found[0], card) if found else card)
+    while (card := content[at:at + _CARD]) and mended(card).rstrip() != b'END':
+        cards.append(card)
         at += _CARD
+    while cards and not cards[-1].strip():
+        cards.pop()   # padding
+    return cards, content[-(-(at + _CARD) // _BLOCK) * _BLOCK:]
+
+
+def _join(cards, data):
+    """An HDU from its cards and data."""
     header = b''.join([*cards, b'END'.ljust(_CARD)])
-    header = header.ljust(-(-len(header) // _BLOCK) * _BLOCK)
-    data = content[-(-(at + _CARD) // _BLOCK) * _BLOCK:]
+    content = header.ljust(-(-len(header) // _BLOCK) * _BLOCK) + data
     place = next((i * _CARD for i, card in enumerate(cards) if card.startswith(b'CHECKSUM=')), None)
-    return header + data if place is None else _with_checksum(header + data, place)
+    return content if place is None else _with_checksum(content, place)
 
 
 def _with_checksum(content, place):

@@ -11,7 +11,7 @@ import warnings
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from .cards import Overlay, forbidden_cards, mended
+from .cards import Overlay, forbidden_cards, mended, set_card
 from .files import open_decompressed
 
 __all__ = ['FitsSource']
@@ -145,3 +145,9 @@ class FitsSource:
                 break
             out.write(chunk)
             left -= len(chunk)
+
+    def copy_with_card(self, index, out, *card):
+        """Write an HDU as it is, but for one card (keyword, value and comment), to a file."""
+        content = io.BytesIO()
+        self.copy(index, content)
+        out.write(set_card(content.getvalue(), *card))
