@@ -97,7 +97,8 @@ def test_closed_streams():
     for closed in '>&-', '2>&-', '>&- 2>&-':
         done = subprocess.run(['sh', '-c', f'"$@" {closed}', 'sh', *_RUN, 'models'], capture_output=True, text=True)
         assert done.returncode == (0 if closed == '2>&-' else 1)
-        assert done.stderr == ('Error: cannot write to standard output: Bad file descriptor\n' if closed == '>&-' else '')
+        message = 'Error: cannot write to standard output: Bad file descriptor\n'
+        assert done.stderr == (message if closed == '>&-' else '')
 
 
 @pytest.mark.skipif(sys.platform in ('win32', 'darwin'), reason='names of files are Unicode there')

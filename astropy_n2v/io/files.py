@@ -8,12 +8,13 @@ import gzip
 import io
 import lzma
 import os
+import re
 import secrets
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['open_decompressed', 'output_path', 'replacing']
+__all__ = ['open_decompressed', 'output_path', 'replacing', 'split_extension']
 
 _MAGIC = {b'\x1f\x8b': gzip, b'BZh': bz2, b'\xfd7zXZ': lzma}
 _COMPRESSED_SUFFIXES = ('.gz', '.bz2', '.xz')
@@ -65,6 +66,38 @@ def open_decompressed(path):
                 return io.BytesIO(stream.read())
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise OSError(f'{os.fspath(path)}: compressed data are truncated or damaged: {error}') from error
+
+
+def split_extension(name):
+    """
+    Take a name such as ``frame.fits[SCI,1]`` apart.
+
+    Parameters
+    ----------
+    name : str or path-like
+        File, with or without an extension in brackets.
+
+    Returns
+    -------
+    path : str
+        The file.
+    ext : str or None
+        The number or name of the extension, for `~astropy_n2v.io.science_hdus`. None if there is none, or a file
+        has that very name.
+
+    Examples
+    --------
+    >>> from astropy_n2v.io import split_extension
+    >>> split_extension('frame.fits[SCI,1]')
+    ('frame.fits', 'SCI,1')
+    >>> split_extension('frame.fits')
+    ('frame.fits', None)
+    """
+    name = os.fspath(name)
+    match = re.fullmatch(r'(.+)\[([^][]+)\]', name, re.DOTALL)
+    if match is None or os.path.lexists(name):
+        return name, None
+    return match.group(1), match.group(2).strip()
 
 
 def output_path(path, directory, suffix='_n2v'):
