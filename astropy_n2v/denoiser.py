@@ -14,7 +14,6 @@ from .bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
 from .calibration import Calibration
 from .config import conf
 from .emptiness import empty_factor
-from .forking import compute_after_fork
 from .io.files import replacing
 from .modelfiles import parse, serialize
 from .networks import blind_moments, network_inputs
@@ -26,8 +25,6 @@ from .tiling import Tiling
 from .weights import check_integrity, find_model, model_names
 
 __all__ = ['Denoiser', 'Prediction', 'select_device']
-
-compute_after_fork()
 
 _ROWS = 64   # rows of the image for which the posterior is computed at a time
 
