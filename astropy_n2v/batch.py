@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .io import denoise_fits, output_path, split_extension
+from .io import ImageResult, denoise_fits, output_path, split_extension
+from .io.process import refusal_cards
 
 __all__ = ['FileRecord', 'denoise_files', 'describe_error']
 
@@ -38,7 +39,8 @@ class FileRecord:
     denoised, unchanged : list of str
         HDUs whose data were replaced, and those that were chosen but passed through.
     images : list of `~astropy_n2v.io.ImageResult`
-        What became of each, and how; see `~astropy_n2v.summary.summary_table`.
+        What became of each, and how; see `~astropy_n2v.summary.summary_table`. Of a file that failed there is one,
+        without an HDU.
 
     Examples
     --------
@@ -169,7 +171,8 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, ove
         name = os.path.normcase(os.path.abspath(record.output))
         try:
             if name in taken:
-                raise ValueError(f'another file of this run is written to {record.output} as well')
+                raise ValueError(f'another file of this run is written to {record.output} as well; several extensions '
+                                 'of one file are chosen by ext (--ext)')
             result = denoise_fits(path, record.output, model, ext=chosen, overwrite=overwrite, protect=files,
                                   **kwargs)
             taken.add(name)
@@ -177,6 +180,7 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, ove
             record.status = 'done'
         except Exception as error:  # whatever is wrong with one file, the others are not to blame
             record.error = describe_error(error, path)
+            record.images = [ImageResult('', record.error, refusal_cards(error))]
             record.status = 'failed'
             log.debug('%s failed', record.path, exc_info=True)
         record.seconds = time.monotonic() - start

@@ -27,7 +27,7 @@ _DESCRIPTIONS = {
 
 
 def _values(cards):
-    """Columns of an image from the cards of its result; what is not there is empty or NaN."""
+    """Read the columns of an image from the cards of its result; what is not there is empty or NaN."""
     row = {name: str(cards.get(keyword, '')) for name, keyword in _TEXTS.items()}
     row |= {name: float(cards.get(keyword, math.nan)) for name, keyword in _NUMBERS.items()}
     comment = cards.comments['N2VGAIN'] if 'N2VGAIN' in cards else ''
@@ -68,11 +68,9 @@ def summary_table(records):
     for record in records:
         file = {'file': str(record.path), 'output': str(record.output) if record.status == 'done' else '',
                 'seconds': round(record.seconds, 3)}
-        for image in record.images if record.status == 'done' else ():
-            rows.append({**file, 'hdu': image.hdu, 'status': 'unchanged' if image.error else 'denoised',
-                         'error': image.error, **_values(image.cards)})
-        if record.status != 'done':
-            rows.append({**file, 'hdu': '', 'status': record.status, 'error': record.error, **_values({})})
+        for image in record.images:
+            status = record.status if record.status != 'done' else 'unchanged' if image.error else 'denoised'
+            rows.append({**file, 'hdu': image.hdu, 'status': status, 'error': image.error, **_values(image.cards)})
     table = Table({name: np.array([_printable(row[name]) for row in rows],
                                   dtype=float if name in _NUMBERS or name == 'seconds' else str)
                    for name in _DESCRIPTIONS})
@@ -82,7 +80,7 @@ def summary_table(records):
 
 
 def _printable(value):
-    """A value for a file in UTF-8, and in one line; names of files may be bytes of any kind."""
+    """Make a value fit for a line in UTF-8; names of files may be bytes of any kind."""
     if not isinstance(value, str):
         return value
     return ' '.join(value.encode('utf-8', 'backslashreplace').decode().splitlines())

@@ -11,6 +11,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from astropy_n2v import CannotDenoiseError
 from astropy_n2v.batch import FileRecord, denoise_files, describe_error
 from astropy_n2v.io import ImageResult
 from astropy_n2v.summary import describe_images, summary_table, write_summary
@@ -168,15 +169,35 @@ def test_line_without_cards_of_the_audit():
 def test_table(tmp_path):
     records = [FileRecord('a.fits', 'out/a.fits', 'done', seconds=1.23456, images=[
         ImageResult('1', '', CARDS), ImageResult('2', 'too\nodd', fits.Header())]),
-        FileRecord('b_\udcff.fits', 'out/b.fits', 'failed', 'no image')]
+        FileRecord('b_\udcff.fits', 'out/b.fits', 'failed', 'no image', images=[
+            ImageResult('', 'no image', fits.Header([('N2VAUDIT', 'refusal: flux')]))])]
     table = summary_table(records)
     assert list(table['status']) == ['denoised', 'unchanged', 'failed'] and list(table['file']) == [
         'a.fits', 'a.fits', 'b_\\udcff.fits']
     assert table['noise'][0] == 5.123456 and np.isnan(table['noise'][1:]).all() and table['error'][1] == 'too odd'
     assert list(table['output']) == ['out/a.fits', 'out/a.fits', ''] and table['gain_source'][0] == 'header'
+    assert list(table['audit']) == ['ok', '', 'refusal: flux']
     write_summary(records, tmp_path / 'a.ecsv')
     read = Table.read(tmp_path / 'a.ecsv', format='ascii.ecsv')
     assert read.colnames == table.colnames and np.array_equal(read['masked'], table['masked'], equal_nan=True)
     with pytest.raises(FileExistsError, match='a.ecsv exists'):
         write_summary(records, tmp_path / 'a.ecsv')
     assert len(summary_table([])) == 0
+
+
+def test_audit_of_a_file_that_was_refused(frames, tmp_path, tiny_denoiser, monkeypatch):
+    class Report:
+        def summary(self):
+            return 'refusal: flux'
+
+    def refuse(*args, **kwargs):
+        error = CannotDenoiseError('the data exclude the result')
+        error.report = Report()
+        raise error
+
+    monkeypatch.setattr('astropy_n2v.ccd.denoise', refuse)
+    records = denoise_files([frames[0], tmp_path / 'none.fits'], tmp_path / 'out', model=tiny_denoiser)
+    table = summary_table(records)
+    assert list(table['status']) == ['failed', 'failed'] and list(table['audit']) == ['refusal: flux', '']
+    assert list(table['error']) == ['the data exclude the result', 'No such file or directory']
+    assert list((tmp_path / 'out').iterdir()) == []

@@ -56,7 +56,8 @@ if __name__ == '__main__':
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork on this system')
 @pytest.mark.parametrize(('method', 'before', 'options'), [
-    ('fork', 'denoise', {}), ('fork', 'load', {}), ('fork', 'torch', {}), ('fork', 'denoise', {'model': 'adapt', 'max_steps': 2}),
+    ('fork', 'denoise', {}), ('fork', 'load', {}), ('fork', 'torch', {}),
+    ('fork', 'denoise', {'model': 'adapt', 'max_steps': 2}),
     ('spawn', 'denoise', {}), ('forkserver', 'denoise', {})])
 def test_denoising_in_processes(tmp_path, method, before, options):
     path = tmp_path / 'script.py'

@@ -611,7 +611,7 @@ def test_result_of_each_image(mef, tmp_path, tiny_denoiser):
         with pytest.warns(AstropyUserWarning, match='passes through as it is: too odd'):
             done = process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', refuse, overwrite=True)
         assert [(each.hdu, each.error, dict(each.cards)) for each in done.images] == [
-            ('1 (SCI,1)', 'too odd', {}), ('4 (SCI,2)', '', {'N2VTEST': 0})]
+            ('1 (SCI,1)', 'too odd', {'N2VAUDIT': 'refusal: flux'}), ('4 (SCI,2)', '', {'N2VTEST': 0})]
         with fits.open(tmp_path / 'b.fits', checksum=True) as hdus:
             assert hdus[1].header['N2VAUDIT'] == 'refusal: flux' and 'N2VAUDIT' not in hdus[4].header
             np.testing.assert_array_equal(hdus[1].data, fits.getdata(mef, 1))

@@ -161,7 +161,7 @@ def show_cards(content, hidden):
     return _join([hidden.get(token[0], card) if token else card for token, card in zip(found, cards)], data)
 
 
-def set_card(content, keyword, value, comment):
+def set_card(content, card):
     """
     Set a card in the bytes of an HDU, and leave all others as they are.
 
@@ -169,8 +169,8 @@ def set_card(content, keyword, value, comment):
     ----------
     content : bytes
         The HDU.
-    keyword, value, comment : str
-        The card.
+    card : `~astropy.io.fits.Card`
+        What to set.
 
     Returns
     -------
@@ -178,12 +178,11 @@ def set_card(content, keyword, value, comment):
         The HDU; its checksum holds if there was one.
     """
     cards, data = _split(content)
-    card = fits.Card(keyword, value, comment).image.encode()
-    return _join([*(old for old in cards if old[:8].rstrip() != keyword.encode()), card], data)
+    return _join([*(old for old in cards if old[:8].rstrip() != card.keyword.encode()), card.image.encode()], data)
 
 
 def _split(content):
-    """The cards of an HDU before END, and its data."""
+    """Take an HDU apart: its cards before END, and its data."""
     cards, at = [], 0
     while (card := content[at:at + _CARD]) and mended(card).rstrip() != b'END':
         cards.append(card)
@@ -194,7 +193,7 @@ def _split(content):
 
 
 def _join(cards, data):
-    """An HDU from its cards and data."""
+    """Put an HDU together from its cards and data."""
     header = b''.join([*cards, b'END'.ljust(_CARD)])
     content = header.ljust(-(-len(header) // _BLOCK) * _BLOCK) + data
     place = next((i * _CARD for i, card in enumerate(cards) if card.startswith(b'CHECKSUM=')), None)

@@ -52,16 +52,17 @@ class FitsResult(NamedTuple):
 
 class ImageResult(NamedTuple):
     """
-    What became of an image.
+    Outcome of one image of a file.
 
     Parameters
     ----------
     hdu : str
         Number and name of its HDU.
     error : str
-        Why it passed through as it was; empty if it did not.
+        Why it passed through as it was, or was not written at all; empty if it was denoised.
     cards : `~astropy.io.fits.Header`
-        The cards N2V* that say how the result was made, also if they were not to be written.
+        The cards N2V* that say how the result was made, also if they were not to be written. Without a
+        result, N2VAUDIT if an audit refused it.
     """
 
     hdu: str
@@ -144,7 +145,7 @@ def _replace(source, index, result, extras, before, out, extensions, provenance,
 
 
 def _mask_to_add(mask, known):
-    """The mask of a result if it has more than is known from the file, else None."""
+    """Return the mask of a result if it has more than is known from the file, else None."""
     if mask is None or mask is np.ma.nomask:
         return None
     mask = np.asarray(mask, dtype=bool)
@@ -243,11 +244,11 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
                     with _naming(label) if len(chosen) > 1 else nullcontext():
                         result = function(ccd, **keywords[i])
                 except CannotDenoiseError as error:
-                    images.append(ImageResult(label, str(error), fits.Header()))
+                    images.append(ImageResult(label, str(error), refusal_cards(error)))
                     if sum(bool(image.error) for image in images) == len(chosen):
                         raise
                     warnings.warn(f'HDU {label} passes through as it is: {error}', AstropyUserWarning, stacklevel=2)
-                    _pass_through(source, i, out, error, provenance)
+                    _pass_through(source, i, out, images[-1].cards if provenance else None)
                     continue
                 finally:
                     del ccd
@@ -261,17 +262,23 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
                       [image.hdu for image in images if image.error], images)
 
 
-def _pass_through(source, index, out, error, provenance):
-    """Write an HDU as it is; if an audit refused its result, a card says so."""
+def refusal_cards(error):
+    """Return the card that says what an audit found if it refused a result, else an empty header."""
     report = getattr(error, 'report', None)
-    if report is None or not provenance:
-        source.copy(index, out)
+    return fits.Header() if report is None else fits.Header(
+        [('N2VAUDIT', report.summary(), 'of a result that was refused: data as measured')])
+
+
+def _pass_through(source, index, out, cards):
+    """Write an HDU as it is, or with one card more."""
+    if cards:
+        source.copy_with_card(index, out, cards.cards[0])
     else:
-        source.copy_with_card(index, out, 'N2VAUDIT', report.summary(), 'data as measured, result refused')
+        source.copy(index, out)
 
 
 def own_cards(meta):
-    """The cards of a header or dictionary that this package wrote."""
+    """Take the cards that this package writes from a header or dictionary."""
     if isinstance(meta, fits.Header):
         return fits.Header([card for card in meta.cards if card.keyword.startswith('N2V')])
     return fits.Header({name: value for name, value in meta.items() if str(name).startswith('N2V')})

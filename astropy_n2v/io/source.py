@@ -146,8 +146,8 @@ class FitsSource:
             out.write(chunk)
             left -= len(chunk)
 
-    def copy_with_card(self, index, out, *card):
-        """Write an HDU as it is, but for one card (keyword, value and comment), to a file."""
+    def copy_with_card(self, index, out, card):
+        """Write an HDU as it is, but for one `~astropy.io.fits.Card`, to a file."""
         content = io.BytesIO()
         self.copy(index, content)
-        out.write(set_card(content.getvalue(), *card))
+        out.write(set_card(content.getvalue(), card))
