@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.nddata import CCDData, StdDevUncertainty, VarianceUncertainty
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -147,6 +147,13 @@ def test_any_bytes_in_a_card(tmp_path, text, where, last, start):
         np.testing.assert_array_equal(data, np.arange(1024).reshape(32, 32) / 2)
 
 
+def test_forbidden_cards_of_a_compressed_file(tmp_path):
+    make_file(tmp_path / 'a.fits', CARDS['tab'])
+    (tmp_path / 'a.fits.gz').write_bytes(gzip.compress((tmp_path / 'a.fits').read_bytes()))
+    process_fits(tmp_path / 'a.fits.gz', tmp_path / 'b.fits.gz', halve)
+    assert CARDS['tab'] in gzip.decompress((tmp_path / 'b.fits.gz').read_bytes())
+
+
 def test_checksum_of_forbidden_cards(tmp_path):
     path, output = tmp_path / 'a.fits', tmp_path / 'b.fits'
     data = np.arange(1024, dtype='f4').reshape(32, 32)
@@ -214,3 +221,20 @@ def test_files_that_say_they_are_not_standard(tmp_path, card, compress):
     for function in (read_fits_images, lambda path: process_fits(path, tmp_path / 'b.fits', halve)):
         with pytest.raises(OSError, match='a.fits says SIMPLE = F: .*change the F in the first card'):
             function(path)
+
+
+def test_uncertainty_from_elsewhere(tmp_path):
+    data = np.arange(1024, dtype='f4').reshape(32, 32)
+    fits.writeto(tmp_path / 'a.fits', data)
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(data + 4, name='VAR')]).writeto(tmp_path / 'e.fits')
+    seen = []
+
+    def remember(ccd):
+        seen.append(ccd.uncertainty)
+        return halve(ccd)
+
+    process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', remember, uncertainty=f'{tmp_path / "e.fits"}[VAR]')
+    assert isinstance(seen[0], VarianceUncertainty)
+    np.testing.assert_array_equal(seen[0].array, data + 4)
+    with pytest.raises(ValueError, match="uncertainty must be a file or an extension, got 'NONE'"):
+        process_fits(tmp_path / 'a.fits', tmp_path / 'c.fits', remember, uncertainty='NONE')
