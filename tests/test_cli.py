@@ -257,6 +257,8 @@ def test_warnings_of_many_files_are_said_once(run, frames, model, tmp_path):
     assert ('2 more warnings like those above in 3 files; -v shows them: warning: no BUNIT: the data are taken to be '
             'in adu\n') in said
     assert said.count('the innovations have an rms of') == 2   # the first, and how many more
+    brackets = [f'{path}[0]' for path in frames]
+    assert run('denoise', *brackets, *arguments[4:]).stderr.count('no BUNIT') == 2
     more = run('-v', *arguments).stderr
     assert more.count('no BUNIT: the data are taken') == 3 and 'more warnings' not in more
 

@@ -207,6 +207,7 @@ class Reporter:
         self.quiet = bool(quiet)
         self.verbose = 0 if quiet else verbose
         self.file = ''
+        self._names = []
         self._kinds = {}
 
     @classmethod
@@ -247,7 +248,7 @@ class Reporter:
     def warn(self, text):
         """Report a warning; of those that differ in numbers and names of files only, the first."""
         anonymous = text
-        for name in filter(None, (self.file, os.path.basename(self.file))):
+        for name in self._names:
             anonymous = anonymous.replace(f'{name}: ', '')
         first, files = self._kinds.setdefault(_NUMBER.sub('#', anonymous), (anonymous, []))
         files.append(self.file)
@@ -266,7 +267,10 @@ class Reporter:
 
     def begin(self, file):
         """Name the file that warnings are about from now on."""
+        from ..io import split_extension
         self.file = str(file)
+        # Longest first: as the command line has it, without its directory, and without an extension in brackets.
+        self._names = [self.file, os.path.basename(self.file), os.path.basename(split_extension(file)[0])] if file else []
 
     @property
     def progress_bar(self):
