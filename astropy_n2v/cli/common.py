@@ -270,7 +270,8 @@ class Reporter:
         from ..io import split_extension
         self.file = str(file)
         # Longest first: as the command line has it, without its directory, and without an extension in brackets.
-        self._names = [self.file, os.path.basename(self.file), os.path.basename(split_extension(file)[0])] if file else []
+        names = self.file, os.path.basename(self.file), os.path.basename(split_extension(file)[0])
+        self._names = [name for name in names if name]
 
     @property
     def progress_bar(self):
