@@ -9,10 +9,13 @@ so that importing the package is quick.
 import importlib
 
 from .config import conf
+from .forking import compute_after_fork
 from .version import __version__
 
 __all__ = ['AuditError', 'CannotDenoiseError', 'Denoiser', 'NoiseModel', 'conf', 'denoise', 'detection_image',
            'estimate_noise', 'noise_autocorrelation', 'train']
+
+compute_after_fork()
 
 # Where each public name lives; __getattr__ imports it on first use.
 _MODULES = {

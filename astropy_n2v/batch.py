@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .io import denoise_fits, output_path
+from .io import ImageResult, denoise_fits, output_path, split_extension
+from .io.process import refusal_cards
 
 __all__ = ['FileRecord', 'denoise_files', 'describe_error']
 
@@ -26,7 +27,7 @@ class FileRecord:
     Parameters
     ----------
     path : `pathlib.Path`
-        The input.
+        The input, as it was given: with an extension in brackets, it may be.
     output : `pathlib.Path`
         The file that was to be written.
     status : {'running', 'done', 'failed'}
@@ -37,6 +38,9 @@ class FileRecord:
         How long it took.
     denoised, unchanged : list of str
         HDUs whose data were replaced, and those that were chosen but passed through.
+    images : list of `~astropy_n2v.io.ImageResult`
+        What became of each, and how; see `~astropy_n2v.summary.summary_table`. Of a file that failed there is one,
+        without an HDU.
 
     Examples
     --------
@@ -52,6 +56,7 @@ class FileRecord:
     seconds: float = 0.0
     denoised: list = field(default_factory=list)
     unchanged: list = field(default_factory=list)
+    images: list = field(default_factory=list)
 
 
 def describe_error(error, path=''):
@@ -87,20 +92,23 @@ def describe_error(error, path=''):
     return text if isinstance(error, (ValueError, OSError)) else f'{type(error).__name__}: {text}'
 
 
-def denoise_files(files, output_dir, *, suffix='_n2v', model=None, overwrite=False, callback=None, **kwargs):
+def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, overwrite=False, callback=None,
+                  **kwargs):
     """
     Denoise many FITS files.
 
     Parameters
     ----------
     files : list of path
-        FITS files.
+        FITS files; ``name.fits[EXT]`` is one extension of a file, such as ``name.fits[SCI,1]``.
     output_dir : str or path-like
         Directory for the results; it is made if there is none.
     suffix : str, optional
         Added to the stem of the names, see `~astropy_n2v.io.output_path`.
     model : str, path or Denoiser, optional
         See `astropy_n2v.denoise`.
+    ext : int, str, tuple or list of these, optional
+        See `~astropy_n2v.io.science_hdus`; for all files.
     overwrite : bool, optional
         Whether to replace existing results. None of ``files`` is ever replaced.
     callback : callable, optional
@@ -120,7 +128,12 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, overwrite=Fal
     TypeError
         If ``files`` is one path.
     ValueError
-        If ``suffix`` or ``model`` cannot be used at all.
+        If ``suffix`` or ``model`` cannot be used at all, or there is an extension in the name of a file
+        as well as in ``ext``.
+
+    See Also
+    --------
+    astropy_n2v.summary.summary_table : Make a table of what is returned.
 
     Examples
     --------
@@ -133,8 +146,14 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, overwrite=Fal
     """
     if isinstance(files, (str, os.PathLike)):
         raise TypeError(f'files must be a list of paths, got {files!r}')
-    files = [Path(path) for path in files]
-    records = [FileRecord(path, output_path(path, output_dir, suffix)) for path in files]
+    records, sources = [], []
+    for name in files:
+        path, own = split_extension(name)
+        if own is not None and ext is not None:
+            raise ValueError(f'ext must not be given, as {os.fspath(name)} names an extension itself; got {ext!r}')
+        records.append(FileRecord(Path(name), output_path(path, output_dir, suffix)))
+        sources.append((path, ext if own is None else own))
+    files = [path for path, _ in sources]
     if isinstance(model, (str, os.PathLike)) and model not in _NAMED_MODELS:
         from .denoiser import Denoiser
         name = os.path.basename(os.fspath(model))
@@ -145,20 +164,23 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, overwrite=Fal
     except OSError as error:
         raise type(error)(f'cannot make the directory {os.fspath(output_dir)}: {error.strerror}') from error
     taken = set()
-    for record in records:
+    for record, (path, chosen) in zip(records, sources):
         if callback is not None:
             callback(record)
         start = time.monotonic()
         name = os.path.normcase(os.path.abspath(record.output))
         try:
             if name in taken:
-                raise ValueError(f'another file of this run is written to {record.output} as well')
-            result = denoise_fits(record.path, record.output, model, overwrite=overwrite, protect=files, **kwargs)
+                raise ValueError(f'another file of this run is written to {record.output} as well; several extensions '
+                                 'of one file are chosen by ext (--ext)')
+            result = denoise_fits(path, record.output, model, ext=chosen, overwrite=overwrite, protect=files,
+                                  **kwargs)
             taken.add(name)
-            record.denoised, record.unchanged = result.denoised, result.unchanged
+            record.denoised, record.unchanged, record.images = result.denoised, result.unchanged, result.images
             record.status = 'done'
         except Exception as error:  # whatever is wrong with one file, the others are not to blame
-            record.error = describe_error(error, record.path)
+            record.error = describe_error(error, path)
+            record.images = [ImageResult('', record.error, refusal_cards(error))]
             record.status = 'failed'
             log.debug('%s failed', record.path, exc_info=True)
         record.seconds = time.monotonic() - start

@@ -9,8 +9,12 @@ import sys
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
+from astropy_n2v import CannotDenoiseError
 from astropy_n2v.batch import FileRecord, denoise_files, describe_error
+from astropy_n2v.io import ImageResult
+from astropy_n2v.summary import describe_images, summary_table, write_summary
 
 pytestmark = pytest.mark.filterwarnings('ignore:the innovations have', 'ignore:the noise of neighbouring')
 
@@ -121,3 +125,79 @@ def test_file_that_failed_takes_no_name(frames, tmp_path, tiny_denoiser):
 def test_one_path_is_no_list(frames, tmp_path):
     with pytest.raises(TypeError, match='files must be a list of paths, got .*a.fits'):
         denoise_files(str(frames[0]), tmp_path / 'out')
+
+
+def test_extension_in_a_name(frames, tmp_path, tiny_denoiser):
+    first, second = denoise_files([f'{frames[0]}[0]', frames[1]], tmp_path, model=tiny_denoiser)
+    assert (first.status, second.status) == ('done', 'done') and first.output == tmp_path / 'a_n2v.fits'
+    with pytest.raises(ValueError, match=r"ext must not be given, as .*a.fits\[0\] names an extension itself; got 1"):
+        denoise_files([f'{frames[0]}[0]'], tmp_path, ext=1, model=tiny_denoiser)
+
+
+def test_extension_in_a_name_does_not_unprotect_the_file(frames, tiny_denoiser):
+    (record,) = denoise_files([f'{frames[0]}[0]'], frames[0].parent, suffix='', model=tiny_denoiser, overwrite=True)
+    assert 'would overwrite its input' in record.error
+
+
+CARDS = fits.Header([('N2VMODEL', 'default-1x1'), ('N2VHOLE', '1x1'), ('N2VSIGMA', 5.123456), ('N2VNSRC', 'header'),
+                     ('N2VGAIN', 1.9, '[electron/data unit] gain'), ('N2VMASK', 0.0123), ('N2VNOUT', 0.54321),
+                     ('N2VAUDIT', 'ok')])
+
+
+def test_line_about_an_image():
+    image = ImageResult('0', '', CARDS)
+    line = ('model default-1x1, hole 1x1, noise 5.123 -> 0.5432 (header), gain 1.9 (header), masked 1.23%, audit ok')
+    assert describe_images([image]) == line
+    refused = ImageResult('1', 'too odd', fits.Header())
+    assert describe_images([image, refused, image]) == line and describe_images([refused]) == ''
+
+
+def test_line_about_several_images():
+    other = CARDS.copy()
+    other['N2VSIGMA'], other['N2VAUDIT'] = 6.0, 'warning: flux'
+    other['N2VGAIN'] = 2.5, 'gain, estimated from the image'
+    line = describe_images([ImageResult('1', '', CARDS), ImageResult('2', '', other)])
+    assert 'noise 5.123 to 6 -> 0.5432' in line and 'gain 1.9 to 2.5 (header | image)' in line
+    assert 'audit ok | warning: flux' in line
+
+
+def test_line_without_cards_of_the_audit():
+    cards = fits.Header([('N2VMODEL', 'm'), ('N2VHOLE', '1x1'), ('N2VSIGMA', 5.0), ('N2VNSRC', 'image')])
+    assert describe_images([ImageResult('0', '', cards)]) == 'model m, hole 1x1, noise 5 (image)'
+
+
+def test_table(tmp_path):
+    records = [FileRecord('a.fits', 'out/a.fits', 'done', seconds=1.23456, images=[
+        ImageResult('1', '', CARDS), ImageResult('2', 'too\nodd', fits.Header())]),
+        FileRecord('b_\udcff.fits', 'out/b.fits', 'failed', 'no image', images=[
+            ImageResult('', 'no image', fits.Header([('N2VAUDIT', 'refusal: flux')]))])]
+    table = summary_table(records)
+    assert list(table['status']) == ['denoised', 'unchanged', 'failed'] and list(table['file']) == [
+        'a.fits', 'a.fits', 'b_\\udcff.fits']
+    assert table['noise'][0] == 5.123456 and np.isnan(table['noise'][1:]).all() and table['error'][1] == 'too odd'
+    assert list(table['output']) == ['out/a.fits', 'out/a.fits', ''] and table['gain_source'][0] == 'header'
+    assert list(table['audit']) == ['ok', '', 'refusal: flux']
+    write_summary(records, tmp_path / 'a.ecsv')
+    read = Table.read(tmp_path / 'a.ecsv', format='ascii.ecsv')
+    assert read.colnames == table.colnames and np.array_equal(read['masked'], table['masked'], equal_nan=True)
+    with pytest.raises(FileExistsError, match='a.ecsv exists'):
+        write_summary(records, tmp_path / 'a.ecsv')
+    assert len(summary_table([])) == 0
+
+
+def test_audit_of_a_file_that_was_refused(frames, tmp_path, tiny_denoiser, monkeypatch):
+    class Report:
+        def summary(self):
+            return 'refusal: flux'
+
+    def refuse(*args, **kwargs):
+        error = CannotDenoiseError('the data exclude the result')
+        error.report = Report()
+        raise error
+
+    monkeypatch.setattr('astropy_n2v.ccd.denoise', refuse)
+    records = denoise_files([frames[0], tmp_path / 'none.fits'], tmp_path / 'out', model=tiny_denoiser)
+    table = summary_table(records)
+    assert list(table['status']) == ['failed', 'failed'] and list(table['audit']) == ['refusal: flux', '']
+    assert list(table['error']) == ['the data exclude the result', 'No such file or directory']
+    assert list((tmp_path / 'out').iterdir()) == []

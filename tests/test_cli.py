@@ -58,8 +58,8 @@ def test_help_lists_the_commands(run):
 
 @pytest.mark.parametrize(('command', 'options'), [
     ('denoise', ['--suffix', '--ext', '--model', '--gain', '--readnoise', '--satlevel', '--hole', '--strength',
-                 '--fill-masked', '--tile-size', '--device', '--seed', '--ignore-bits',
-                 '--overwrite', '--no-keyword', '--mask', '--full-output',
+                 '--reject-outliers', '--audit', '--uncertainty', '--summary', '--fill-masked', '--tile-size',
+                 '--device', '--seed', '--ignore-bits', '--overwrite', '--no-keyword', '--mask', '--full-output',
                  *(f'--{name.replace("_", "-")}' for name in TRAINING_OPTIONS[:-1])]),
     ('train', ['--init', '--hole', '--max-steps', '--max-time', '--patience', '--min-delta', '--held-out', '--seed',
                '--batch-size', '--patch-size', '--learning-rate', '--checkpoint', '--overwrite', '--mask',
@@ -77,6 +77,8 @@ def test_options(run, command, options):
     ['denoise', 'a.fits', '-o', 'x', '--strength', '2'], ['denoise', 'a.fits', '-o', 'x', '--gain', '-1'],
     ['denoise', 'a.fits', '-o', 'x', '--ignore-bits', '3,5'], ['denoise', 'a.fits', '-o', 'x', '--max-steps', '5'],
     ['denoise', 'a.fits', 'b.fits', '-o', 'x', '--model', 'self', '--checkpoint', 'c'],
+    ['denoise', 'a.fits', '-o', 'x', '--audit', 'never'], ['denoise', 'a.fits[1]', '-o', 'x', '--ext', '2'],
+    ['train', 'a.fits[1]', '-o', 'x', '--ext', '2'], ['validate', 'a.fits[1]', '--ext', '2'],
     ['demo', '--kind', 'nonsense']])
 def test_usage_errors(run, arguments):
     result = run(*arguments)
@@ -119,8 +121,9 @@ def test_denoise_with_mask_and_full_output(run, frames, model, tmp_path):
                  '--full-output')
     assert result.exit_code == 0, result.stderr
     with fits.open(tmp_path / 'a_n2v.fits') as hdus:
-        assert [hdu.name for hdu in hdus[1:]] == ['UNCERT', 'BLIND', 'SPREAD', 'INNOVATION', 'OUTLIER', 'NOISE']
+        assert [hdu.name for hdu in hdus[1:]] == ['UNCERT', 'MASK', 'BLIND', 'SPREAD', 'INNOVATION', 'OUTLIER', 'NOISE']
         np.testing.assert_array_equal(np.isnan(hdus['INNOVATION'].data), mask)
+        np.testing.assert_array_equal(hdus['MASK'].data, mask)
     result = run('denoise', frames[0], '-o', tmp_path, '--model', model, '--overwrite', '--mask', 'NONE')
     assert result.exit_code == 1 and "mask must be a file or an extension, got 'NONE'" in result.stderr
 
@@ -244,6 +247,108 @@ def test_warnings_name_their_file_and_do_not_pile_up(run, model, tmp_path, rng):
     assert result.stderr.count(f'{path}: warning: DQ,1 masks 75 % of the image') == 1
     assert 'DQ,2' not in result.stderr and 'more warnings like those above' in result.stderr
     assert 'Traceback' not in result.stderr
+
+
+def test_warnings_of_many_files_are_said_once(run, frames, model, tmp_path):
+    arguments = ('denoise', *frames, '-o', tmp_path / 'out', '--model', model, '--overwrite')
+    said = run(*arguments).stderr
+    assert said.count('warning: a.fits: no BUNIT: the data are taken to be in adu') == 1
+    assert 'b.fits: no BUNIT' not in said
+    assert ('2 more warnings like those above in 3 files; -v shows them: warning: no BUNIT: the data are taken to be '
+            'in adu\n') in said
+    assert said.count('the innovations have an rms of') == 2   # the first, and how many more
+    brackets = [f'{path}[0]' for path in frames]
+    assert run('denoise', *brackets, *arguments[4:]).stderr.count('no BUNIT') == 2
+    more = run('-v', *arguments).stderr
+    assert more.count('no BUNIT: the data are taken') == 3 and 'more warnings' not in more
+
+
+@pytest.fixture
+def two_images(tmp_path, frames):
+    """A file of two images of different sizes."""
+    path = tmp_path / 'mef.fits'
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(fits.getdata(frames[0]), name='SCI', ver=1),
+                  fits.ImageHDU(fits.getdata(frames[1])[:32], name='SCI', ver=2)]).writeto(path)
+    return path
+
+
+def test_extension_in_the_name(run, two_images, frames, model, tmp_path):
+    result = run('denoise', f'{two_images}[SCI,2]', frames[0], '-o', tmp_path, '--model', model)
+    assert result.exit_code == 0, result.stderr
+    assert f'{two_images}[SCI,2] -> {tmp_path / "mef_n2v.fits"}  HDU 2 (SCI,2)' in result.stdout
+    result = run('denoise', f'{two_images}[7]', f'{tmp_path}/none.fits[1]', '-o', tmp_path, '--model', model,
+                 '--overwrite')
+    assert result.exit_code == 1 and f"{two_images}[7]: error: ext '7' must be the number or name" in result.stderr
+    assert 'none.fits[1]: error: No such file or directory' in result.stderr
+    result = run('denoise', f'{two_images}[1]', '-o', tmp_path / 'new', '--model', model, '--ext', '2')
+    assert result.exit_code == 2 and '--ext does not go with' in result.stderr and not (tmp_path / 'new').exists()
+
+
+def test_file_of_that_very_name_comes_first(run, two_images, model, tmp_path):
+    odd = two_images.with_name('mef.fits[2]')
+    odd.write_bytes(two_images.read_bytes())
+    result = run('denoise', odd, '-o', tmp_path / 'out', '--model', model, '--ext', 'SCI,1')
+    assert result.exit_code == 0, result.stderr
+    assert 'HDU 1 (SCI,1)' in result.stdout
+
+
+def test_extension_behind_a_pattern(frames, tmp_path):
+    assert expand_files([f'{tmp_path}/[ab].fits[0]']) == [f'{path}[0]' for path in frames[:2]]
+    assert expand_files([f'{frames[0]}[SCI,1]']) == [f'{frames[0]}[SCI,1]']
+
+
+def test_train_on_an_extension_in_the_name(run, two_images, tmp_path):
+    result = run('train', f'{two_images}[SCI,1]', '-o', tmp_path / 'm.safetensors', '--max-steps', '1', '--patch-size',
+                 '32', '--batch-size', '1')
+    assert result.exit_code == 0 and 'trained on 1 images' in result.stdout
+    result = run('train', f'{two_images}[1]', '-o', two_images, '--overwrite')
+    assert result.exit_code == 1 and 'would overwrite its input' in result.stderr
+
+
+def test_line_of_a_file(run, frames, two_images, model, tmp_path):
+    result = run('denoise', frames[0], two_images, '-o', tmp_path, '--model', model, '--no-keyword', '--gain', '1.9')
+    first, second = result.stdout.splitlines()[:2]
+    assert 's  model tiny.safetensors, hole 1x1, noise ' in first and ', gain 1.9 (gain' in first
+    assert ' to ' in second   # the noise of two images
+    with fits.open(tmp_path / 'a_n2v.fits') as hdus:
+        assert 'N2VMODEL' not in hdus[0].header
+
+
+def test_summary(run, frames, two_images, model, tmp_path):
+    from astropy.table import Table
+    frames[1].write_bytes(b'nothing')
+    path = tmp_path / 'summary.ecsv'
+    arguments = ('denoise', frames[0], frames[1], two_images, '-o', tmp_path / 'out', '--model', model, '--summary',
+                 path)
+    result = run(*arguments)
+    assert result.exit_code == 1 and '2 of 3 files denoised' in result.stdout
+    table = Table.read(path, format='ascii.ecsv')
+    assert list(table['status']) == ['denoised', 'failed', 'denoised', 'denoised']
+    assert list(table['hdu'].filled('')) == ['0 (PRIMARY,1)', '', '1 (SCI,1)', '2 (SCI,2)']
+    assert 'is not a FITS file' in table['error'][1] and (table['noise'][[0, 2, 3]] > 0).all()
+    assert table['model'][3] == 'tiny.safetensors' and table['noise'].description
+    # It is refused before the work.
+    before = path.read_bytes()
+    result = run(*arguments[:-2], '--summary', path)
+    assert result.exit_code == 1 and 'summary.ecsv exists' in result.stderr and '->' not in result.stdout
+    result = run(*arguments[:-2], '--summary', frames[0], '--overwrite')
+    assert result.exit_code == 1 and 'would overwrite its input' in result.stderr
+    assert path.read_bytes() == before
+
+
+def test_options_reach_the_library(run, frames, tmp_path, monkeypatch):
+    calls = []
+
+    def denoise_fits(path, output, model, **options):
+        calls.append(options)
+        raise ValueError('enough')
+
+    monkeypatch.setattr('astropy_n2v.batch.denoise_fits', denoise_fits)
+    run('denoise', frames[0], '-o', tmp_path, '--audit', 'warn', '--reject-outliers', '--uncertainty', 'e.fits[ERR]')
+    run('denoise', frames[0], '-o', tmp_path)
+    assert calls[0]['audit'] == 'warn' and calls[0]['reject_outliers'] is True
+    assert calls[0]['uncertainty'] == 'e.fits[ERR]' and calls[1]['uncertainty'] is None
+    assert not {'audit', 'reject_outliers'} & set(calls[1])
 
 
 def test_train(run, frames, tmp_path):

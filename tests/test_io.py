@@ -561,6 +561,93 @@ def test_further_extensions(mef, tmp_path):
         assert science_hdus(hdus) == [1, 4]
 
 
+def masking(*pixels):
+    """Stands for a result in which further pixels do not count."""
+    def function(ccd, **kwargs):
+        result = halve(ccd)
+        result.mask = np.zeros(ccd.shape, dtype=bool) if ccd.mask is None else ccd.mask.copy()
+        result.mask.flat[list(pixels)] = True
+        return result
+    return function
+
+
+@pytest.mark.parametrize('kind', [fits.ImageHDU, fits.CompImageHDU])
+def test_pixels_that_did_not_count_are_masked_in_the_file(tmp_path, kind):
+    fits.HDUList([fits.PrimaryHDU(), kind(image((32, 32)), name='SCI')]).writeto(tmp_path / 'a.fits')
+    process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', masking(5, 9))
+    with fits.open(tmp_path / 'b.fits') as hdus:
+        assert [hdu.name for hdu in hdus[1:]] == ['SCI', 'UNCERT', 'MASK'] and hdus['MASK'].data.dtype == np.uint8
+        assert 'pixels that did not count are 1 in MASK,1' in str(hdus['SCI'].header['HISTORY'])
+        assert science_hdus(hdus) == [1]
+    for ccd in CCDData.read(tmp_path / 'b.fits', hdu=1, unit='adu'), *read_fits_images(tmp_path / 'b.fits'):
+        assert np.flatnonzero(ccd.mask).tolist() == [5, 9]
+
+
+def test_mask_of_the_input_stays(mef, tmp_path):
+    # No more than the flags of the file say, and more than they say.
+    process_fits(mef, tmp_path / 'b.fits', masking(17), ext='SCI,1')
+    with fits.open(tmp_path / 'b.fits') as hdus:
+        assert 'MASK' not in [hdu.name for hdu in hdus]
+    process_fits(mef, tmp_path / 'c.fits', masking(17))
+    with fits.open(tmp_path / 'c.fits') as hdus:
+        assert [(hdu.name, hdu.ver) for hdu in hdus[-3:]] == [('UNCERT', 1), ('UNCERT', 2), ('MASK', 2)]
+        assert np.flatnonzero(hdus['MASK', 2].data).tolist() == [17, 34]
+    for path, name in (('d.fits', 'MASK'), ('e.fits', 'MASK_N2V')):
+        with fits.open(mef) as hdus:
+            if name == 'MASK_N2V':
+                hdus.append(fits.ImageHDU(np.zeros((12, 16), dtype='u1'), name='MASK', ver=2))
+            hdus.writeto(tmp_path / path)
+        process_fits(tmp_path / path, tmp_path / f'out_{path}', masking(3), ext='SCI,2', provenance=False)
+        with fits.open(tmp_path / f'out_{path}') as hdus:
+            assert hdus[-1].name == name and hdus[-1].ver == 2 and 3 in np.flatnonzero(hdus[-1].data)
+            assert 'did not count' not in str(hdus['SCI', 2].header['HISTORY'])
+
+
+def test_mask_from_elsewhere_is_in_the_result(mef, mask_file, tmp_path):
+    process_fits(mef, tmp_path / 'b.fits', masking(), mask=mask_file)
+    with fits.open(tmp_path / 'b.fits') as hdus:
+        assert np.flatnonzero(hdus['MASK', 1].data).tolist() == [17, 86]
+
+
+def test_result_of_each_image(mef, tmp_path, tiny_denoiser):
+    def refuse(ccd, **kwargs):
+        if ccd.header['EXTVER'] == 1:
+            error = CannotDenoiseError('too odd')
+            error.report = Report()
+            raise error
+        return halve(ccd)
+
+    class Report:
+        def summary(self):
+            return 'refusal: flux'
+
+    for checksum in True, False:
+        with fits.open(mef) as hdus:
+            hdus.writeto(tmp_path / 'a.fits', checksum=checksum, overwrite=True)
+        with pytest.warns(AstropyUserWarning, match='passes through as it is: too odd'):
+            done = process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', refuse, overwrite=True)
+        assert [(each.hdu, each.error, dict(each.cards)) for each in done.images] == [
+            ('1 (SCI,1)', 'too odd', {'N2VAUDIT': 'refusal: flux'}), ('4 (SCI,2)', '', {'N2VTEST': 0})]
+        with fits.open(tmp_path / 'b.fits', checksum=True) as hdus:
+            assert hdus[1].header['N2VAUDIT'] == 'refusal: flux' and 'N2VAUDIT' not in hdus[4].header
+            np.testing.assert_array_equal(hdus[1].data, fits.getdata(mef, 1))
+        with pytest.warns(AstropyUserWarning, match='passes through'):
+            process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', refuse, overwrite=True, provenance=False)
+        assert raw_hdus(tmp_path / 'b.fits')[1] == raw_hdus(tmp_path / 'a.fits')[1]
+
+
+@pytest.mark.usefixtures('innovations_ignored')
+def test_how_it_was_made_is_returned_if_it_is_not_written(tmp_path, ccd, tiny_denoiser):
+    ccd.meta.add_history('own')
+    ccd.write(tmp_path / 'a.fits')
+    written, silent = (denoise_fits(tmp_path / 'a.fits', tmp_path / f'{n}.fits', tiny_denoiser, add_keyword=bool(n))
+                       for n in (1, 0))
+    cards = [{**result.images[0].cards, 'N2VDATE': ''} for result in (written, silent)]
+    assert cards[0] == cards[1] and cards[0]['N2VMODEL'] == 'tiny'
+    header = fits.getheader(tmp_path / '0.fits')
+    assert not [name for name in header if name.startswith('N2V')] and list(header['HISTORY']) == ['own']
+
+
 @pytest.fixture
 def mask_file(tmp_path):
     """A file with a mask that is bad at one pixel."""
@@ -599,8 +686,9 @@ def test_full_output_and_mask_of_denoise_fits(tmp_path, ccd, tiny_denoiser, inno
     mask[10:12, 20] = True
     denoise_fits(path, output, tiny_denoiser, full_output=True, mask=mask)
     with fits.open(output) as hdus:
-        assert [hdu.name for hdu in hdus[1:]] == ['UNCERT', 'BLIND', 'SPREAD', 'INNOVATION', 'OUTLIER', 'NOISE']
+        assert [hdu.name for hdu in hdus[1:]] == ['UNCERT', 'MASK', 'BLIND', 'SPREAD', 'INNOVATION', 'OUTLIER', 'NOISE']
         np.testing.assert_array_equal(hdus[0].data[mask], ccd.data[mask])
+        np.testing.assert_array_equal(hdus['MASK'].data, mask)
         np.testing.assert_array_equal(np.isnan(hdus['INNOVATION'].data), mask)
         assert hdus['BLIND'].header['BUNIT'] == 'electron' and 'BUNIT' not in hdus['INNOVATION'].header
 

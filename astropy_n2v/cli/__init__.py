@@ -9,6 +9,7 @@ import click
 
 from ..version import __version__
 from .common import verbosity_options
+from .streams import safe_streams
 
 __all__ = ['main']
 
@@ -24,6 +25,11 @@ _COMMANDS = {
 
 class _LazyGroup(click.Group):
     """A group whose commands live in modules of the same name."""
+
+    def main(self, *args, **kwargs):
+        """Run a command; its results are files, and text that cannot be printed is no reason to stop."""
+        with safe_streams():
+            return super().main(*args, **kwargs)
 
     def list_commands(self, ctx):
         return sorted(_COMMANDS)

@@ -9,13 +9,12 @@ import os
 import re
 import sys
 import warnings
-from collections import Counter
 from contextlib import contextmanager
 
 import click
 
-__all__ = ['HoleType', 'Reporter', 'expand_files', 'given', 'mask_options', 'one_or_list', 'parse_bits',
-           'training_options', 'verbosity_options']
+__all__ = ['HoleType', 'Reporter', 'chosen_extension', 'expand_files', 'given', 'mask_options', 'one_or_list',
+           'parse_bits', 'training_options', 'verbosity_options']
 
 
 class HoleType(click.ParamType):
@@ -43,7 +42,7 @@ def expand_files(patterns):
     Parameters
     ----------
     patterns : iterable of str
-        Names of files, or patterns with ``*``, ``?`` and ``[]``.
+        Names of files, or patterns with ``*``, ``?`` and ``[]``, which an extension in brackets may follow.
 
     Returns
     -------
@@ -56,9 +55,17 @@ def expand_files(patterns):
     >>> expand_files(['a.fits', 'nothing-like-this-*.fits'])
     ['a.fits', 'nothing-like-this-*.fits']
     """
+    from ..io import split_extension
     files = []
     for pattern in patterns:
-        found = [] if os.path.lexists(pattern) or not glob.has_magic(pattern) else sorted(glob.glob(pattern))
+        path, ext = split_extension(pattern)
+        if os.path.lexists(path) or not glob.has_magic(pattern):
+            files.append(pattern)
+            continue
+        # The brackets may be part of the pattern, or hold the extension of all files that fit it.
+        found = sorted(glob.glob(pattern))
+        if not found and ext is not None and glob.has_magic(path):
+            found = [f'{name}[{ext}]' for name in sorted(glob.glob(path))]
         files += found or [pattern]
     return files
 
@@ -98,6 +105,36 @@ def training_options(function):
     return function
 
 
+def chosen_extension(name, ext):
+    """
+    Path and extensions of a file from its name and from --ext.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``frame.fits`` or ``frame.fits[SCI,1]``.
+    ext : sequence of str
+        Values of --ext.
+
+    Returns
+    -------
+    path : str
+        The file.
+    ext : list of str or None
+        For `~astropy_n2v.io.read_fits_images`.
+
+    Raises
+    ------
+    click.UsageError
+        If both name extensions.
+    """
+    from ..io import split_extension
+    path, own = split_extension(name)
+    if own is not None and ext:
+        raise click.UsageError(f'--ext does not go with {name}, which names an extension itself.')
+    return path, [own] if own is not None else list(ext) or None
+
+
 def mask_options(function):
     """Add the options that say which pixels are bad."""
     function = click.option(
@@ -132,14 +169,26 @@ def verbosity_options(function):
                         help='Tell more on standard error; -vv yet more.')(function)
 
 
+# In which warnings of one kind may differ.
+_NUMBER = re.compile(r'[-+]?\d[\d.]*(?:[eE][-+]?\d+)?|\b(?:nan|inf)\b')
+_LONGEST = 120   # characters of a warning that is quoted
+
+
 class _Handler(logging.Handler):
-    """Writes log messages above a progress bar, if there is one."""
+    """Gives log messages to a reporter."""
+
+    def __init__(self, reporter):
+        super().__init__()
+        self.reporter = reporter
 
     def emit(self, record):
-        from tqdm import tqdm
-        tqdm.write(f'{record.levelname.lower()}: {record.getMessage()}', file=sys.stderr)
+        text = f'{record.levelname.lower()}: {record.getMessage()}'
+        if record.levelno == logging.WARNING:
+            self.reporter.warn(text)
+        else:
+            self.reporter.write(text)
         if record.exc_info:
-            tqdm.write(logging.Formatter().formatException(record.exc_info), file=sys.stderr)
+            self.reporter.write(logging.Formatter().formatException(record.exc_info))
 
 
 class Reporter:
@@ -158,7 +207,8 @@ class Reporter:
         self.quiet = bool(quiet)
         self.verbose = 0 if quiet else verbose
         self.file = ''
-        self._kinds = Counter()
+        self._names = []
+        self._kinds = {}
 
     @classmethod
     @contextmanager
@@ -166,7 +216,7 @@ class Reporter:
         """The reporter of a command; while it is in use it shows warnings and log messages."""
         reporter = cls(**{'quiet': False, 'verbose': 0, **ctx.ensure_object(dict)})
         logger = logging.getLogger('astropy_n2v')
-        handler, level = _Handler(), logger.level
+        handler, level = _Handler(reporter), logger.level
         logger.setLevel(logging.ERROR if reporter.quiet else
                         {0: logging.WARNING, 1: logging.INFO}.get(reporter.verbose, logging.DEBUG))
         logger.addHandler(handler)
@@ -174,7 +224,7 @@ class Reporter:
             with warnings.catch_warnings():
                 reporter._catch_warnings()
                 yield reporter
-                reporter.begin('')
+                reporter._count_warnings()
         finally:
             logger.removeHandler(handler)
             logger.setLevel(level)
@@ -192,23 +242,36 @@ class Reporter:
         warnings.showwarning = self._show_warning
 
     def _show_warning(self, message, category, filename, lineno, file=None, line=None):
-        text = ' '.join(str(message).split())
-        kind = re.sub(r'[\d.]+', '#', text)
-        self._kinds[kind] += 1
-        # The planes of a cube may well all say the same.
-        if self._kinds[kind] == 1 or self.verbose:
-            self.say(f'{self._prefix()}warning: {text}')
+        prefix = f'{self.file}: ' if self.file else ''
+        self.warn(f'{prefix}warning: {" ".join(str(message).split())}')
 
-    def _prefix(self):
-        return f'{self.file}: ' if self.file else ''
+    def warn(self, text):
+        """Report a warning; of those that differ in numbers and names of files only, the first."""
+        anonymous = text
+        for name in self._names:
+            anonymous = anonymous.replace(f'{name}: ', '')
+        first, files = self._kinds.setdefault(_NUMBER.sub('#', anonymous), (anonymous, []))
+        files.append(self.file)
+        if len(files) == 1 or self.verbose:
+            self.say(text)
+
+    def _count_warnings(self):
+        """Say how often warnings came that were said once."""
+        for first, files in self._kinds.values():
+            more, n_files = len(files) - 1, len(set(files))
+            if more and not self.verbose:
+                where = f' in {n_files} files' if n_files > 1 else ''
+                text = first if len(first) <= _LONGEST else f'{first[:_LONGEST]}...'
+                self.say(f'{more} more warning{"s" * (more > 1)} like those above{where}; -v shows them: {text}')
+        self._kinds.clear()
 
     def begin(self, file):
         """Name the file that warnings are about from now on."""
-        more = sum(n - 1 for n in self._kinds.values())
-        if more and not self.verbose:
-            self.say(f'{self._prefix()}{more} more warnings like those above; -v shows them')
-        self._kinds.clear()
+        from ..io import split_extension
         self.file = str(file)
+        # Longest first: as the command line has it, without its directory, and without an extension in brackets.
+        names = self.file, os.path.basename(self.file), os.path.basename(split_extension(file)[0])
+        self._names = [name for name in names if name]
 
     @property
     def progress_bar(self):
@@ -218,8 +281,12 @@ class Reporter:
     def say(self, text):
         """Tell something by the way, on standard error."""
         if not self.quiet:
-            from tqdm import tqdm
-            tqdm.write(text, file=sys.stderr)
+            self.write(text)
+
+    def write(self, text):
+        """Write to standard error, above a progress bar if there is one."""
+        from tqdm import tqdm
+        tqdm.write(text, file=sys.stderr)
 
     def error(self, text):
         """Report an error on standard error, even if quiet."""

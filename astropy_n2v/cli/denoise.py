@@ -3,11 +3,14 @@
 ``astropy-n2v denoise``.
 """
 
+from contextlib import nullcontext
+
 import click
 
 from .common import (
     HoleType,
     Reporter,
+    chosen_extension,
     expand_files,
     given,
     mask_options,
@@ -41,10 +44,17 @@ __all__ = ['command']
               help='What the network does not see around a pixel; by default it follows the correlation of the noise.')
 @click.option('--strength', type=click.FloatRange(0, 1), default=1.0, show_default=True,
               help='From 0 (the data) to 1 (the posterior mean).')
-@click.option('--negative-sources', is_flag=True,
-              help='Sources may be negative, as in differences of images: keep single dark pixels, too.')
+@click.option('--reject-outliers', is_flag=True, default=None,
+              help='Replace single pixels, dark or bright, that no star can have made, by the prediction from their '
+                   'surroundings.')
 @click.option('--fill-masked', is_flag=True, help='Fill masked pixels with the prediction from their surroundings.')
 @mask_options
+@click.option('--uncertainty', metavar='UNCERTAINTY',
+              help='An uncertainty in place of the one of the files: a FITS file, FILE[EXT], or the name or number of '
+                   'an extension of the files themselves.')
+@click.option('--audit', type=click.Choice(['refuse', 'warn', 'off']),
+              help="What to do with a result that its own data exclude: write none ('refuse'), write it with a warning "
+                   "('warn'), or make no audit.")
 @click.option('--full-output', is_flag=True,
               help='Append BLIND and SPREAD (mean and deviation of each pixel given its surroundings alone), '
                    'INNOVATION, OUTLIER and NOISE extensions, too.')
@@ -53,27 +63,33 @@ __all__ = ['command']
 @click.option('--seed', type=int, help="Seed of training, for the models 'self' and 'adapt'.")
 @training_options
 @click.option('--overwrite', is_flag=True, help='Replace existing results; inputs are never replaced.')
+@click.option('--summary', metavar='FILE', type=click.Path(),
+              help='Table to write (ECSV): how each image was denoised, and why it was not.')
 @click.option('--no-keyword', is_flag=True, help='Write nothing to the headers about how the results were made.')
 @verbosity_options
 @click.pass_context
-def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satlevel, hole, strength,
-            negative_sources, fill_masked, mask, ignore_bits, full_output, tile_size, device, seed, overwrite,
-            no_keyword, **training):
+def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satlevel, hole, strength, reject_outliers,
+            fill_masked, mask, ignore_bits, uncertainty, audit, full_output, tile_size, device, seed, overwrite,
+            summary, no_keyword, **training):
     """
     Denoise FITS files.
 
     The science images of each file are replaced, every other extension stays as it was, and
     the standard deviation of the result is appended as UNCERT. The error and quality extensions
-    of the same version serve as uncertainty and mask. The options of training (--max-steps to
+    of the same version serve as uncertainty and mask. FILE[EXT] is one extension of a file, such
+    as 'frame.fits[SCI,1]'. The options of training (--max-steps to
     --checkpoint) go with --model self or --model adapt.
 
     \b
     Examples:
       astropy-n2v denoise night1/*.fits -o denoised --gain 1.9 --readnoise 5
-      astropy-n2v denoise frame.fits -o denoised --model self --max-time 300 --mask badpixels.fits
+      astropy-n2v denoise 'frame.fits[SCI,1]' -o denoised --model self --max-time 300
+      astropy-n2v denoise *.fits -o denoised --mask badpixels.fits --summary denoised.ecsv
     """
     from ..batch import denoise_files, describe_error
     from ..config import conf
+    from ..io import replacing
+    from ..summary import describe_images, write_summary
     training = given(**training)
     if training and (model or conf.default_model) not in ('self', 'adapt'):
         names = ', '.join(f'--{name.replace("_", "-")}' for name in training)
@@ -82,6 +98,7 @@ def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satleve
     files = expand_files(files)
     if 'checkpoint' in training and len(files) > 1:
         raise click.UsageError('--checkpoint goes with one file, whose training it can resume.')
+    paths = [chosen_extension(file, ext)[0] for file in files]
     with Reporter.of(ctx) as report:
         begun = []
 
@@ -95,16 +112,20 @@ def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satleve
             else:
                 unchanged = f'; unchanged: {", ".join(record.unchanged)}' if record.unchanged else ''
                 report.result(f'{record.path} -> {record.output}  HDU {", ".join(record.denoised)}{unchanged}  '
-                              f'{record.seconds:.1f} s')
+                              f'{record.seconds:.1f} s  {describe_images(record.images)}')
 
         try:
-            records = denoise_files(
-                files, output_dir, suffix=suffix, model=model, overwrite=overwrite, callback=show,
-                ext=list(ext) or None, ignore_bits=ignore_bits, mask=mask, gain=one_or_list(gain),
-                readnoise=one_or_list(readnoise), satlevel=one_or_list(satlevel), hole=hole, strength=strength,
-                negative_sources=negative_sources, fill_masked=fill_masked, full_output=full_output,
-                tile_size=tile_size, device=device, seed=seed, progress_bar=report.progress_bar,
-                add_keyword=not no_keyword, **training)
+            # Before the work, and not after it.
+            with nullcontext() if summary is None else replacing(summary, overwrite=overwrite, inputs=paths) as table:
+                records = denoise_files(
+                    files, output_dir, suffix=suffix, model=model, overwrite=overwrite, callback=show,
+                    ext=list(ext) or None, ignore_bits=ignore_bits, mask=mask, uncertainty=uncertainty,
+                    gain=one_or_list(gain), readnoise=one_or_list(readnoise), satlevel=one_or_list(satlevel),
+                    hole=hole, strength=strength, fill_masked=fill_masked, full_output=full_output,
+                    tile_size=tile_size, device=device, seed=seed, progress_bar=report.progress_bar,
+                    add_keyword=not no_keyword, **given(audit=audit, reject_outliers=reject_outliers), **training)
+                if summary is not None:
+                    write_summary(records, table, overwrite=True)
         except (OSError, ValueError) as error:
             raise click.ClickException(describe_error(error)) from error
         done = sum(record.status == 'done' for record in records)

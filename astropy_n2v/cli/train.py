@@ -10,6 +10,7 @@ import click
 from .common import (
     HoleType,
     Reporter,
+    chosen_extension,
     expand_files,
     given,
     mask_options,
@@ -60,16 +61,17 @@ def command(ctx, files, output, ext, mask, ignore_bits, init, gain, readnoise, s
     from ..io import read_fits_images, replacing
     ignore_bits = parse_bits(ignore_bits)
     files = expand_files(files)
+    paths = [chosen_extension(file, ext)[0] for file in files]
     failed = 0
     with Reporter.of(ctx) as report:
         try:
             # Entered first: a model that cannot be written is not worth hours of training.
-            with replacing(output, overwrite=overwrite, inputs=files) as temporary:
+            with replacing(output, overwrite=overwrite, inputs=paths) as temporary:
                 images, names = [], []
                 for file in files:
                     report.begin(file)
                     try:
-                        found = read_fits_images(file, list(ext) or None, ignore_bits=ignore_bits, mask=mask)
+                        found = read_fits_images(*chosen_extension(file, ext), ignore_bits=ignore_bits, mask=mask)
                     except (OSError, ValueError, TypeError) as error:
                         failed += 1
                         report.error(f'{file}: error: {describe_error(error, file)}')

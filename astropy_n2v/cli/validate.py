@@ -5,7 +5,7 @@
 
 import click
 
-from .common import HoleType, Reporter, expand_files, given, parse_bits, verbosity_options
+from .common import HoleType, Reporter, chosen_extension, expand_files, given, parse_bits, verbosity_options
 
 __all__ = ['command']
 
@@ -100,9 +100,10 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
         for file, paths in zip(files, zip(truths, references)):
             report.begin(file)
             try:
-                images = read_fits_images(file, list(ext) or None, ignore_bits=ignore_bits)
+                source, own = chosen_extension(file, ext)
+                images = read_fits_images(source, own, ignore_bits=ignore_bits)
                 # With only one image, validate() reports a guide that cannot be read.
-                found = [[path if len(images) == 1 and not ext else read_image(name, path, i, len(images), list(ext))
+                found = [[path if len(images) == 1 and not own else read_image(name, path, i, len(images), own or [])
                           for i in range(len(images))] for name, path in zip(guides, paths)]
                 for name, more in zip(guides, found):
                     guides[name] += more

@@ -3,7 +3,8 @@
 Denoising of FITS files.
 """
 
-from .process import process_fits
+from ..provenance import record
+from .process import own_cards, process_fits
 
 __all__ = ['denoise_fits']
 
@@ -18,7 +19,8 @@ _EXTRAS = {
 
 
 def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satlevel=None, full_output=False,
-                 add_keyword=True, ext=None, ignore_bits=0, mask=None, overwrite=False, protect=(), **kwargs):
+                 add_keyword=True, ext=None, ignore_bits=0, mask=None, uncertainty=None, overwrite=False, protect=(),
+                 **kwargs):
     """
     Denoise the science images of a FITS file; everything else in it stays as it was.
 
@@ -36,7 +38,7 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
         `~astropy_n2v.denoiser.Prediction`.
     add_keyword : bool, optional
         Whether to write to the headers how the result was made.
-    ext, ignore_bits, mask, overwrite, protect : optional
+    ext, ignore_bits, mask, uncertainty, overwrite, protect : optional
         See `process_fits`.
     **kwargs
         Other keywords of `astropy_n2v.denoise`, for all images.
@@ -67,14 +69,22 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
     ...     denoise_fits(path, output).denoised
     ['0 (PRIMARY,1)']
     """
+    cards = []
+
     def function(ccd, **own):
         from ..ccd import denoise
-        result = denoise(ccd, model, add_keyword=add_keyword, full_output=full_output, **kwargs, **own)
-        if not full_output:
-            return result
-        result, prediction = result
-        return result, {name: (getattr(prediction, field), *described) for field, (name, *described) in _EXTRAS.items()}
+        result = denoise(ccd, model, add_keyword=True, full_output=full_output, **kwargs, **own)
+        result, prediction = result if full_output else (result, None)
+        cards.append(own_cards(result.meta))
+        if not add_keyword:
+            result.meta = ccd.meta.copy()
+            record(result.meta, None, None)
+        return result, {name: (getattr(prediction, field), *described)
+                        for field, (name, *described) in _EXTRAS.items() if full_output}
 
-    return process_fits(path, output, function, ext=ext, ignore_bits=ignore_bits, mask=mask, overwrite=overwrite,
-                        protect=protect, provenance=add_keyword,
+    done = process_fits(path, output, function, ext=ext, ignore_bits=ignore_bits, mask=mask, uncertainty=uncertainty,
+                        overwrite=overwrite, protect=protect, provenance=add_keyword,
                         per_image={'gain': gain, 'readnoise': readnoise, 'satlevel': satlevel})
+    # Also of results that were not to say how they were made.
+    found = iter(cards)
+    return done._replace(images=[image if image.error else image._replace(cards=next(found)) for image in done.images])

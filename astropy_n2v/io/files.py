@@ -8,15 +8,22 @@ import gzip
 import io
 import lzma
 import os
+import re
 import secrets
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['open_decompressed', 'output_path', 'replacing']
+__all__ = ['open_decompressed', 'output_path', 'replacing', 'split_extension']
 
 _MAGIC = {b'\x1f\x8b': gzip, b'BZh': bz2, b'\xfd7zXZ': lzma}
 _COMPRESSED_SUFFIXES = ('.gz', '.bz2', '.xz')
+# Compressed in ways that are not read here, and the program that decompresses them.
+_OTHER_MAGIC = {b'\x1f\x9d': ('with compress (.Z)', 'uncompress or gzip -d'),
+                b'\x1f\x1e': ('with pack (.z)', 'gzip -d'),
+                b'\x1f\xa0': ('with lzh (.z)', 'gzip -d'), b'PK\x03\x04': ('as a ZIP archive', 'unzip'),
+                b'\x28\xb5\x2f\xfd': ('with zstd', 'zstd -d'), b'\x04\x22\x4d\x18': ('with lz4', 'lz4 -d'),
+                b'7z\xbc\xaf': ('as a 7z archive', '7z x')}
 
 
 def open_decompressed(path):
@@ -38,7 +45,7 @@ def open_decompressed(path):
     FileNotFoundError, IsADirectoryError, PermissionError
         If it cannot be opened.
     OSError
-        If the compressed data are truncated or damaged.
+        If the compressed data are truncated or damaged, or compressed in another way.
     """
     file = open(path, 'rb')
     start = file.read(6)
@@ -47,6 +54,11 @@ def open_decompressed(path):
         if start.startswith(magic):
             break
     else:
+        for magic, (way, program) in _OTHER_MAGIC.items():
+            if start.startswith(magic):
+                file.close()
+                raise OSError(f'{os.fspath(path)} is compressed {way}, which cannot be read: decompress it first, with '
+                              f'{program}')
         return file
     with file:
         try:
@@ -54,6 +66,38 @@ def open_decompressed(path):
                 return io.BytesIO(stream.read())
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise OSError(f'{os.fspath(path)}: compressed data are truncated or damaged: {error}') from error
+
+
+def split_extension(name):
+    """
+    Take a name such as ``frame.fits[SCI,1]`` apart.
+
+    Parameters
+    ----------
+    name : str or path-like
+        File, with or without an extension in brackets.
+
+    Returns
+    -------
+    path : str
+        The file.
+    ext : str or None
+        The number or name of the extension, for `~astropy_n2v.io.science_hdus`. None if there is none, or a file
+        has that very name.
+
+    Examples
+    --------
+    >>> from astropy_n2v.io import split_extension
+    >>> split_extension('frame.fits[SCI,1]')
+    ('frame.fits', 'SCI,1')
+    >>> split_extension('frame.fits')
+    ('frame.fits', None)
+    """
+    name = os.fspath(name)
+    match = re.fullmatch(r'(.+)\[([^][]+)\]', name, re.DOTALL)
+    if match is None or os.path.lexists(name):
+        return name, None
+    return match.group(1), match.group(2).strip()
 
 
 def output_path(path, directory, suffix='_n2v'):

@@ -8,11 +8,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from astropy.io import fits
 from astropy.nddata import StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
 from ..exceptions import CannotDenoiseError
+from .cards import hide_cards, show_cards
 from .files import replacing
 from .headers import transfer_cards
 from .reading import read_image
@@ -20,7 +22,7 @@ from .select import companions, hdu_label, science_hdus
 from .source import FitsSource
 from .writing import Extensions, encode, make_hdu, open_output
 
-__all__ = ['FitsResult', 'process_fits']
+__all__ = ['FitsResult', 'ImageResult', 'process_fits']
 
 _SCALING = ('BZERO', 'BSCALE', 'BLANK')
 _CHECKSUMS = ('CHECKSUM', 'DATASUM')
@@ -38,11 +40,34 @@ class FitsResult(NamedTuple):
         Numbers and names of the HDUs whose data were replaced.
     unchanged : list of str
         Those that were chosen, but passed through as they were.
+    images : list of ImageResult
+        All that were chosen, in the order of the file.
     """
 
     output: Path
     denoised: list
     unchanged: list
+    images: list = ()
+
+
+class ImageResult(NamedTuple):
+    """
+    Outcome of one image of a file.
+
+    Parameters
+    ----------
+    hdu : str
+        Number and name of its HDU.
+    error : str
+        Why it passed through as it was, or was not written at all; empty if it was denoised.
+    cards : `~astropy.io.fits.Header`
+        The cards N2V* that say how the result was made, also if they were not to be written. Without a
+        result, N2VAUDIT if an audit refused it.
+    """
+
+    hdu: str
+    error: str
+    cards: fits.Header
 
 
 def _per_image(values, chosen):
@@ -76,10 +101,11 @@ def _naming(label):
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def _replace(source, index, result, extras, before, out, extensions, provenance):
+def _replace(source, index, result, extras, before, out, extensions, provenance, mask):
     """Write an HDU with new data, and queue its deviation and what else there is."""
     science = source.hdus[index]
     header = source.headers[index]
+    hidden = hide_cards(header, source.forbidden[index])
     for keyword in (*_SCALING, *_CHECKSUMS):
         header.remove(keyword, ignore_missing=True, remove_all=True)
     # Arithmetic with CCDData makes plain dictionaries of headers.
@@ -103,14 +129,31 @@ def _replace(source, index, result, extras, before, out, extensions, provenance)
             header.add_history(f'astropy_n2v: standard deviation of the result is in UNCERT,{ver}')
             if old is not None:
                 header.add_history(f'astropy_n2v: {name},{old.ver} is that of the data before denoising')
+    if mask is not None:
+        # The name that CCDData.read looks for, unless it is that of a mask of the input.
+        taken = ('MASK', science.ver) in extensions.taken
+        name = 'MASK_N2V' if taken else 'MASK'
+        ver = extensions.add(name, mask.astype(np.uint8), science,
+                             comment=f'1 where HDU {label} did not count, from astropy_n2v')
+        if provenance:
+            header.add_history(f'astropy_n2v: pixels that did not count are 1 in {name},{ver}')
     for name, (array, has_unit, comment) in extras.items():
         extensions.add(name, array, science, unit=before.get('BUNIT') if has_unit else None,
                        comment=f'{comment}, of HDU {label}, from astropy_n2v')
-    out.write(encode(make_hdu(result.data, header, science), source.checksums[index]))
+    content = encode(make_hdu(result.data, header, science), source.checksums[index])
+    out.write(show_cards(content, hidden) if hidden else content)
 
 
-def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, overwrite=False, protect=(),
-                 provenance=True, per_image=None):
+def _mask_to_add(mask, known):
+    """Return the mask of a result if it has more than is known from the file, else None."""
+    if mask is None or mask is np.ma.nomask:
+        return None
+    mask = np.asarray(mask, dtype=bool)
+    return mask if (mask if known is None else mask & ~known).any() else None
+
+
+def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, uncertainty=None, overwrite=False,
+                 protect=(), provenance=True, per_image=None):
     """
     Replace the science images of a FITS file by what a function makes of them.
 
@@ -125,14 +168,14 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
         with new cards if its meta is a `~astropy.io.fits.Header`; or a pair of that and a
         dictionary of further extensions: for each EXTNAME an array, whether it has the unit of
         the data, and a comment.
-    ext, ignore_bits, mask : optional
+    ext, ignore_bits, mask, uncertainty : optional
         See `read_fits_images`.
     overwrite : bool, optional
         Whether to replace an existing ``output``.
     protect : iterable of path, optional
         Files beside ``path`` that must not be replaced in any case.
     provenance : bool, optional
-        Whether to say in HISTORY where the uncertainty is.
+        Whether to say in HISTORY where uncertainty and mask are.
     per_image : dict, optional
         Keywords for ``function``: values that are lists or tuples have one entry for each
         image, all others are the same for all.
@@ -159,7 +202,8 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
     are written without loss. All other HDUs are copied byte by byte. The uncertainty is
     appended as an UNCERT extension of the same EXTVER. If there is one already that belongs to the
     image, it takes its place, and the old one is appended as UNCERT_IN; if there is another, it gets
-    a version that no HDU has.
+    a version that no HDU has. The mask of the result is appended as MASK (1 where pixels did not count)
+    where it has more than the masks of the file; as MASK_N2V if there is a MASK of that version.
 
     Examples
     --------
@@ -178,7 +222,8 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
     0.5
     """
     output = Path(output)
-    denoised, unchanged = [], []
+    images = []
+    given = {} if uncertainty is None else {'uncertainty': uncertainty}
     with replacing(output, overwrite=overwrite, inputs=[path, *protect]) as temporary, FitsSource(path) as source:
         chosen = science_hdus(source.hdus, ext)
         keywords = dict(zip(chosen, _per_image(per_image or {}, chosen)))
@@ -191,23 +236,49 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
                         source.copy(i, out)
                     continue
                 label = hdu_label(hdu, i)
-                ccd = read_image(source, i, ignore_bits, mask=mask)
+                ccd = read_image(source, i, ignore_bits, mask=mask, **given)
                 before = ccd.meta.copy()
+                # A mask from elsewhere is not in the file.
+                known = ccd.mask if mask is None else None
                 try:
                     with _naming(label) if len(chosen) > 1 else nullcontext():
                         result = function(ccd, **keywords[i])
                 except CannotDenoiseError as error:
-                    unchanged.append(label)
-                    if len(unchanged) == len(chosen):
+                    images.append(ImageResult(label, str(error), refusal_cards(error)))
+                    if sum(bool(image.error) for image in images) == len(chosen):
                         raise
                     warnings.warn(f'HDU {label} passes through as it is: {error}', AstropyUserWarning, stacklevel=2)
-                    source.copy(i, out)
+                    _pass_through(source, i, out, images[-1].cards if provenance else None)
                     continue
                 finally:
                     del ccd
                 result, extras = result if isinstance(result, tuple) else (result, {})
-                _replace(source, i, result, extras, before, out, extensions, provenance)
-                denoised.append(label)
-                del result, extras
+                _replace(source, i, result, extras, before, out, extensions, provenance,
+                         _mask_to_add(result.mask, known))
+                images.append(ImageResult(label, '', own_cards(result.meta)))
+                del result, extras, known
             extensions.copy(out)
-    return FitsResult(output, denoised, unchanged)
+    return FitsResult(output, [image.hdu for image in images if not image.error],
+                      [image.hdu for image in images if image.error], images)
+
+
+def refusal_cards(error):
+    """Return the card that says what an audit found if it refused a result, else an empty header."""
+    report = getattr(error, 'report', None)
+    return fits.Header() if report is None else fits.Header(
+        [('N2VAUDIT', report.summary(), 'of a result that was refused: data as measured')])
+
+
+def _pass_through(source, index, out, cards):
+    """Write an HDU as it is, or with one card more."""
+    if cards:
+        source.copy_with_card(index, out, cards.cards[0])
+    else:
+        source.copy(index, out)
+
+
+def own_cards(meta):
+    """Take the cards that this package writes from a header or dictionary."""
+    if isinstance(meta, fits.Header):
+        return fits.Header([card for card in meta.cards if card.keyword.startswith('N2V')])
+    return fits.Header({name: value for name, value in meta.items() if str(name).startswith('N2V')})

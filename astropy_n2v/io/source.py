@@ -5,11 +5,13 @@ FITS files as bytes and as HDUs at the same time.
 
 import io
 import os
+import re
 import warnings
 
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from .cards import Overlay, forbidden_cards, mended, set_card
 from .files import open_decompressed
 
 __all__ = ['FitsSource']
@@ -32,6 +34,9 @@ class FitsSource:
         Its HDUs, decoded when they are asked for.
     checksums : list of bool
         Whether they have one, as they are in the file.
+    forbidden : list of list
+        The cards of each that hold control characters and the like, see `forbidden_cards` in ``cards.py``; ``hdus``
+        has them mended.
 
     Raises
     ------
@@ -44,7 +49,9 @@ class FitsSource:
         self.stream = open_decompressed(path)
         self.hdus = None
         self._said = set()
+        self._patches = []
         try:
+            self._check_kind()
             self.spans, self.sizes = self._layout()
             with warnings.catch_warnings():
                 # Where only the padding of the last block is missing nothing is lost.
@@ -76,6 +83,8 @@ class FitsSource:
     def _open(self, **kwargs):
         # HDUList.close closes what it was opened on; bytes of BytesIO are shared, not copied.
         stream = io.BytesIO(self.stream.getvalue()) if isinstance(self.stream, io.BytesIO) else open(self.path, 'rb')
+        if self._patches:
+            stream = Overlay(stream, self._patches)
         try:
             return fits.open(stream, memmap=False, **kwargs)
         except OSError as error:
@@ -97,6 +106,7 @@ class FitsSource:
                 # Decoded headers of compressed images do not have them.
                 self.checksums = [not {'CHECKSUM', 'DATASUM'}.isdisjoint(hdu.header) for hdu in hdus]
         spans = [(info['hdrLoc'], info['datLoc'] + info['datSpan']) for info in infos]
+        self.forbidden = [self._mend(info['hdrLoc'], info['datLoc']) for info in infos]
         missing = infos[-1]['datLoc'] + sizes[-1] - end
         if missing > 0:
             raise OSError(f'{self.path} is truncated: {missing} bytes of data of its last HDU are missing')
@@ -104,6 +114,24 @@ class FitsSource:
         if self.stream.read(8) == b'XTENSION':
             raise OSError(f'{self.path} is truncated or damaged: the header after HDU {len(infos) - 1} cannot be read')
         return spans, sizes
+
+    def _check_kind(self):
+        """Refuse files whose data cannot be understood, although they look like FITS."""
+        self.stream.seek(0)
+        card = mended(self.stream.read(80))
+        if re.match(rb'SIMPLE *= *F *(/|$)', card):
+            raise OSError(f'{self.path} says SIMPLE = F: it departs from the FITS standard, and in which format its '
+                          'data are is not known. If they are known to be as in FITS, change the F in the first card '
+                          'of a copy to T')
+
+    def _mend(self, start, end):
+        """Find the cards of a header that must not be, and hide them from astropy from now on."""
+        self.stream.seek(start)
+        header = self.stream.read(end - start)
+        if header.isascii() and header.decode().isprintable():
+            return []
+        self._patches.append((start, mended(header)))
+        return forbidden_cards(header)
 
     def copy(self, index, out):
         """Write an HDU as it is to a file."""
@@ -117,3 +145,9 @@ class FitsSource:
                 break
             out.write(chunk)
             left -= len(chunk)
+
+    def copy_with_card(self, index, out, card):
+        """Write an HDU as it is, but for one `~astropy.io.fits.Card`, to a file."""
+        content = io.BytesIO()
+        self.copy(index, content)
+        out.write(set_card(content.getvalue(), card))
