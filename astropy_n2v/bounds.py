@@ -12,8 +12,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 __all__ = ['bound_prediction']
 
 _REACH = 4   # pixels on each side, so that 9x9 pixels count
-# In units of the range of these pixels. A star of FWHM 1.5 pixels has a third of its peak in the nearest pixels, so that
-# a correct prediction of the peak lies two ranges above them; 3 leaves such a star alone wherever it falls on the pixels.
+# In units of the range of these pixels. A star of FWHM 1.5 pixels has a third of its peak in the nearest pixels, so
+# that a correct prediction of the peak lies two ranges above them; 3 leaves such a star alone wherever it falls.
 _WIDENING = 3.0
 _SIGMAS = 3.0   # standard deviations of the noise
 _ROWS = 256

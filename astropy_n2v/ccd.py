@@ -214,11 +214,12 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         first = planes[0].index
         used = np.isfinite(mean[first]) & np.isfinite(std[first]) & ~frame.mask[first]
         factor = aperture_factor(mean[first], std[first], used)
-        cards, history = provenance(model, denoiser, planes[0].data_noise, scaling, innovation_rms, strength,
-                                    factor, masked=np.mean(frame.mask[first] | ~np.isfinite(frame.values[first])),
-                                    std=np.median(std[first][used]) if used.any() else None,
-                                    n_rejected=result.n_rejected if reject_outliers else None,
-                                    audit='off' if result.audit is None else result.audit.summary())
+        cards, history = provenance(
+            model, denoiser, planes[0].data_noise, scaling, innovation_rms, strength, factor,
+            masked=np.mean(frame.mask[first] | ~np.isfinite(frame.values[first])),
+            std=np.median(std[first][used]) if used.any() else None,
+            n_rejected=result.n_rejected if reject_outliers else None,
+            audit='off' if result.audit is None else result.audit.summary())
         if len(frame.planes()) > 1:
             history.append(f'astropy_n2v: cards N2V* are those of plane {first}'[:72])
     packed = frame.pack(mean, std, cards, history)
@@ -232,7 +233,8 @@ def _check_audit(audit):
     return audit
 
 
-def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_output, audit, rejected, **options):
+def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_output, audit, rejected,
+                    **options):
     """Predictions of all planes in one, scaling of the first, and rms of its innovations."""
     from tqdm import tqdm
 
@@ -299,7 +301,8 @@ def _conclude(report, index, audit):
     where = f'plane {index}: ' if index else ''
     refused = report.worst == 'refusal' and audit == 'refuse'
     if refused and not index:
-        raise AuditError(f"the data exclude the result: {report.message()}. audit='warn' returns it all the same", report)
+        raise AuditError(f"the data exclude the result: {report.message()}. audit='warn' returns it all the same",
+                         report)
     if refused:
         warnings.warn(f'{where}returned as measured, as the data exclude the result: {report.message()}',
                       AstropyUserWarning, stacklevel=4)

@@ -32,8 +32,8 @@ _EMPTY = 0.6, 0.9
 _FORESEEN, _FORESEEN_ERROR, _UNFORESEEN = 0.35, 0.6, 0.15
 _LEAST_FACTOR = 0.1
 _MIN_PIXELS = 3000
-# Growth of the variance with the signal, in units of the sky noise, beyond which photons are so few (less than 0.45 electrons
-# of sky) that the wings of sources pass for empty sky: there pulls of faint sources doubled to 4.
+# Growth of the variance with the signal, in units of the sky noise, beyond which photons are so few (less than 0.45
+# electrons of sky) that the wings of sources pass for empty sky: there pulls of faint sources doubled to 4.
 _MAX_SLOPE = 1.5
 _ROWS = 128
 _MAX_PIXELS = 4_000_000

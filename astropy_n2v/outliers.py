@@ -7,18 +7,19 @@ import numpy as np
 
 __all__ = ['single_pixel_outliers']
 
-# Mean excess of the four nearest pixels over the excess of the central one. A Gaussian star of FWHM 1 pixel in the middle of
-# a pixel has 0.158: the sharpest star that is allowed for, with room for what its wings add to the level.
+# Mean excess of the four nearest pixels over the excess of the central one. A Gaussian star of FWHM 1 pixel in the
+# middle of a pixel has 0.158: the sharpest star that is allowed for, with room for what its wings add to the level.
 _SHARPEST = 0.13
-# The sharpest stars of a frame may be this much sharper than its typical ones: undersampled ones vary with their position,
-# and the measured ones may be galaxies.
+# The sharpest stars of a frame may be this much sharper than its typical ones: undersampled ones vary with their
+# position, and the measured ones may be galaxies.
 _ALLOWED = 0.5
 _MIN_STARS = 10   # local maxima that show the point-spread function of a frame
 _STAR = 15.0   # standard deviations of the noise; excess of such maxima
 _LEAST = 5.0   # standard deviations of the noise; smaller excesses may be noise
 _CERTAIN = 4.0   # standard deviations by which the neighbours lack what a star would bring them
-# Where the extremes of one sign have hardly any light beside them on average, most of them are outliers. Odds from which one
-# of them is taken for an outlier, too, though it alone would not be certain: a dark star is rarer than a bright one.
+# Where the extremes of one sign have hardly any light beside them on average, most of them are outliers. Odds from
+# which one of them is taken for an outlier, too, though it alone would not be certain: a dark star is rarer than a
+# bright one.
 _DARK_ODDS, _BRIGHT_ODDS = 30.0, 1000.0
 _ROWS = 256
 
