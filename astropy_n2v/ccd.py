@@ -206,7 +206,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     del inputs
     result, scaling, innovation_rms = _predict_planes(
         frame, planes, denoiser, judged, progress_bar=progress_bar, strength=strength,
-        audit=audit, rejected=rejected, reject_outliers=reject_outliers, tile_size=tile_size, device=device, full_output=full_output)
+        audit=audit, rejected=rejected, reject_outliers=reject_outliers, tile_size=tile_size, device=device,
+        full_output=full_output)
     mean, std = result.mean, result.std
     _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
     cards = history = None
@@ -239,7 +240,8 @@ def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_outpu
     from tqdm import tqdm
 
     from .denoiser import Prediction
-    names = [field.name for field in fields(Prediction) if field.name not in ('scaling', 'calibration', 'n_rejected', 'audit')]
+    others = 'scaling', 'calibration', 'n_rejected', 'audit'
+    names = [field.name for field in fields(Prediction) if field.name not in others]
     names = names if full_output else names[:2]
     together = None
     if frame.shape[:-2]:
