@@ -8,6 +8,8 @@ from .correlation import *  # noqa: F403
 from .estimation import *  # noqa: F403
 from .model import *  # noqa: F403
 from .parameters import *  # noqa: F403
+from .photons import *  # noqa: F403
+from .quantisation import *  # noqa: F403
 from .sources import *  # noqa: F403
 from .stripes import *  # noqa: F403
 from .uncertainty import *  # noqa: F403
