@@ -174,10 +174,10 @@ def photon_noise(image, mask, unit=None):
     if found is None:
         return None
     counts, step, zero = found
-    typical = np.mean(np.sort(counts[valid])[:max(1, int(0.9 * valid.sum()))])
-    if typical > (np.inf if unit in _COUNTING and not zero else _FEW) or not (counts[valid] == 0).any() \
-            and unit not in _COUNTING:
-        return None
+    # Many photons a pixel are believed of whole numbers whose unit says so.
+    if not (unit in _COUNTING and step == 1 and not zero):
+        if np.median(counts[valid]) > _FEW or not (counts[valid] == 0).any():
+            return None
     if not _is_poisson(counts, valid, unit in _COUNTING):
         return None
     return NoiseModel(0.0, 1 / step, zero, 'image, photon counts', relative_error=0.01)

@@ -15,6 +15,8 @@ __all__ = ['Steps', 'find_steps']
 _SAMPLE = 20_000
 # Number of different values, as a fraction of the pixels, beyond which they are not quantised, or too finely to matter.
 _DISTINCT = 0.25
+# The same where the steps are not of one size, so that nothing else proves them.
+_DISTINCT_UNEVEN = 0.05
 # Deviation from a multiple, in steps, that single precision and scaling to and fro may leave; share that must obey it.
 _TOLERANCE, _SHARE = 0.02, 0.99
 
@@ -50,8 +52,9 @@ class Steps:
 def _clusters(sample):
     """Different values that occur at least twice, and their numbers; equal within single precision is equal."""
     values, counts = np.unique(sample, return_counts=True)
-    rounding = 4 * np.finfo(np.float32).eps * np.abs(values).max()
-    first = np.concatenate([[True], np.diff(values) > rounding])
+    magnitude = np.abs(values)
+    rounding = 4 * np.finfo(np.float32).eps * np.maximum(magnitude, np.median(magnitude))
+    first = np.concatenate([[True], np.diff(values) > rounding[1:]])
     counts = np.bincount(np.cumsum(first) - 1, counts)
     return values[first], counts
 
@@ -109,8 +112,8 @@ def find_steps(image, mask):
     number = (sample - offset) / step
     if np.mean(np.abs(number - np.round(number)) < _TOLERANCE) > _SHARE:
         return Steps(round_off(step), float(offset))
-    if common.size < 4:
-        return None   # too few to know
+    if common.size < 4 or values.size > _DISTINCT_UNEVEN * sample.size:
+        return None   # values that occur twice may be copies, as of a mosaic
     # At the typical level, weighted by the pixels there.
     middle = np.clip(np.searchsorted(common, np.median(sample)), 1, common.size - 1)
     typical = np.median(gaps[max(0, middle - 3):middle + 2])

@@ -1,0 +1,139 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Planes of uncertainty, as far as the image allows to believe them.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..exceptions import CannotDenoiseError
+from ..scaling import background_level, cutouts
+from .correlation import choose_hole, noise_autocorrelation
+from .estimation import measure_sky
+
+__all__ = ['describes_depth', 'scaled_noise', 'uncorrelated_ratio']
+
+# Scatter of the variances of blocks in units of a plane, over their scatter without it, from which on it describes
+# them. Half a percent of planes that say nothing come below.
+_LESS_SCATTER = 0.9
+# Growth of the stated noise from the sky to bright sources beyond which a plane is not one of depths.
+_GROWTH = 1.3
+
+
+def uncorrelated_ratio(image, mask):
+    """
+    Compare the noise that pixels would have if they were not correlated with the noise that they have.
+
+    Resampling leaves the noise of sums over many pixels as it is and makes single pixels less
+    noisy. Weight maps of drizzled images state the former.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        Data of shape (ny, nx).
+    mask : `~numpy.ndarray` of bool
+        True where they do not count.
+
+    Returns
+    -------
+    float
+        1 where the noise is white.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import uncorrelated_ratio
+    >>> white = np.random.default_rng(0).normal(size=(256, 257))
+    >>> smooth = 0.5 * (white[:, 1:] + white[:, :-1])
+    >>> round(uncorrelated_ratio(smooth, np.zeros(smooth.shape, bool)), 1)
+    1.4
+    """
+    try:
+        correlation = noise_autocorrelation(image, mask)
+    except CannotDenoiseError:
+        return 1.0
+    if choose_hole(correlation) == (1, 1):
+        return 1.0
+    return float(np.sqrt(max(correlation[correlation > 0.02].sum(), 1.0)))
+
+
+def describes_depth(image, mask, noise):
+    """
+    Decide if a stated noise varies over the sky as the measured noise does, whatever its size.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        Data of shape (ny, nx).
+    mask : `~numpy.ndarray` of bool
+        True where they do not count.
+    noise : NoiseModel
+        With one value of ``sigma`` a pixel.
+
+    Returns
+    -------
+    bool
+        False for a plane of one value, and for one that follows the sources.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v import NoiseModel
+    >>> from astropy_n2v.noise import describes_depth
+    >>> sigma = np.where(np.arange(128) < 64, 2.0, 5.0) * np.ones((128, 1))
+    >>> image = np.random.default_rng(0).normal(0, sigma)
+    >>> describes_depth(image, np.zeros(image.shape, bool), NoiseModel(sigma / 10))
+    True
+    """
+    if np.ndim(noise.sigma) != 2 or noise.gain is not None:
+        return False
+    part = cutouts(image.shape)
+    sigma = np.broadcast_to(noise.sigma, image.shape)[part].astype(float)
+    image, mask = image[part], mask[part] | (sigma <= 0)
+    level = background_level(image, mask)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        units = (image - level) / sigma
+    try:
+        before, after = measure_sky(image, mask), measure_sky(units, mask)
+    except CannotDenoiseError:
+        return False
+    bright = ~mask & (image > level + 20 * before.deviation)
+    sky = ~mask & ~bright
+    if bright.any() and np.median(sigma[bright]) > _GROWTH * np.median(sigma[sky]):
+        return False
+    return _scatter(after) < _LESS_SCATTER * _scatter(before)
+
+
+def _scatter(sky):
+    """Scatter of the logarithm of the variances of blocks, of the half that sources disturb least."""
+    values = np.log(sky.variance[sky.variance > 0])
+    low, high = np.quantile(values, [0.1, 0.7])
+    return high - low
+
+
+def scaled_noise(noise, factor):
+    """
+    Scale the standard deviations of a noise model, not the data.
+
+    Parameters
+    ----------
+    noise : NoiseModel
+        The model.
+    factor : float
+        Positive.
+
+    Returns
+    -------
+    NoiseModel
+        Its source says so.
+
+    Examples
+    --------
+    >>> from astropy_n2v import NoiseModel
+    >>> from astropy_n2v.noise import scaled_noise
+    >>> scaled_noise(NoiseModel(2.0, source='uncertainty'), 3.0)
+    NoiseModel(sigma=6, gain=None, zero_point=0, source='uncertainty x 3, measured')
+    """
+    gain = None if noise.gain is None else noise.gain / factor ** 2
+    return replace(noise, sigma=noise.sigma * factor, gain=gain, source=f'{noise.source} x {factor:.3g}, measured')
