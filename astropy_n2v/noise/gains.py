@@ -99,7 +99,7 @@ def doubt_gain(sky, gain, *, readnoise=None, most=_READNOISE, exposures=1):
     >>> doubt_gain(sky, 0.25) is None
     True
     >>> doubt_gain(sky, 100.0)
-    'the noise of the sky would be 5.6e+03 electrons, more than a full well has'
+    'the noise of the sky would be 5.7e+03 electrons, more than a full well has'
     """
     if not sky.allows(gain):
         return 'bright parts of the image have less noise than their photons would have'

@@ -102,7 +102,7 @@ def describes_depth(image, mask, noise):
     sky = ~mask & ~bright
     if bright.any() and np.median(sigma[bright]) > _GROWTH * np.median(sigma[sky]):
         return False
-    return _scatter(after) < _LESS_SCATTER * _scatter(before)
+    return bool(_scatter(after) < _LESS_SCATTER * _scatter(before))
 
 
 def _scatter(sky):

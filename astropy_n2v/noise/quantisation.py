@@ -3,6 +3,7 @@
 Steps between the values of an image, as of a converter, of rounding or of lossy compression.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,9 @@ class Steps:
         The most common value, which all others differ from by multiples of the step.
     uniform : bool, optional
         False if the steps are not all of one size, as after square-root companding.
+    growth : float, optional
+        Growth of the square of the step with the level, in data units; of square-root companding it
+        is constant.
 
     Examples
     --------
@@ -47,6 +51,11 @@ class Steps:
     step: float
     offset: float
     uniform: bool = True
+    growth: float = 0.0
+
+    def at(self, level):
+        """Size of the steps at a level, in data units."""
+        return math.sqrt(max(self.step ** 2 + self.growth * (level - self.offset), 0.0))
 
 
 def _clusters(sample):
@@ -114,10 +123,17 @@ def find_steps(image, mask):
         return Steps(round_off(step), float(offset))
     if common.size < 4 or values.size > _DISTINCT_UNEVEN * sample.size:
         return None   # values that occur twice may be copies, as of a mosaic
-    # At the typical level, weighted by the pixels there.
-    middle = np.clip(np.searchsorted(common, np.median(sample)), 1, common.size - 1)
-    typical = np.median(gaps[max(0, middle - 3):middle + 2])
-    return Steps(float(typical), float(offset), uniform=False)
+    # Around the typical level, where no value is missing.
+    middle = np.argmin(np.abs(common - offset))
+    near = slice(max(0, middle - 3), middle + 3)
+    distance, gaps = 0.5 * (common[1:] + common[:-1])[near] - offset, gaps[near]
+    present = gaps < 1.5 * np.min(gaps)
+    if np.count_nonzero(present) < 3:
+        return None
+    growth, square = np.polyfit(distance[present], gaps[present] ** 2, 1)
+    if not square > 0:
+        return None
+    return Steps(float(np.sqrt(square)), float(offset), False, float(growth))
 
 
 def round_off(step):

@@ -207,7 +207,7 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
     else:
         model = None if deviation is None else _from_deviation(image, mask, deviation)
         if model is None:
-            return _warn_of_rounding(image, mask, _from_image(image, mask, header, unit))
+            model = _from_image(image, mask, header, unit)
     return _with_quantum(image, mask, model)
 
 
@@ -261,24 +261,26 @@ def _from_image(image, mask, header, unit):
     return replace(model, source=source)
 
 
-def _with_quantum(image, mask, model):
-    """A model that knows the step that the data are quantised in."""
-    if model.quantum or np.all(model.sigma == 0):
+def _with_quantum(image, mask, model, steps=None):
+    """A model that knows the step that the data are quantised in; warn if neighbours are rounded alike."""
+    if np.all(model.sigma == 0):
         return model
-    steps = find_steps(image, mask)
-    return model if steps is None else _warn_of_rounding(image, mask, replace(model, quantum=steps.step))
-
-
-def _warn_of_rounding(image, mask, model):
-    """Warn if neighbours are rounded alike, and have the noise be no smaller than rounding alone makes it."""
-    if not model.quantum:
+    steps = find_steps(image, mask) if steps is None else steps
+    if steps is None:
         return model
-    variance = np.median(model.variance(np.median(subsample(image, 20_000)[~subsample(mask, 20_000)])))
-    if variance < (_ROUNDED * model.quantum) ** 2:
-        warnings.warn(f'the data are quantised in steps of {model.quantum:.4g}, and the noise is '
-                      f'{np.sqrt(variance) / model.quantum:.2g} steps with rounding: neighbours are rounded alike, and '
-                      'the result may be wrong by up to half a step', AstropyUserWarning, stacklevel=4)
-    return model
+    sample = subsample(image, 20_000)
+    sample = sample[~subsample(mask, 20_000) & np.isfinite(sample)]
+    level, bright = np.quantile(sample, [0.5, 0.999])
+    noise, at_bright = (float(np.sqrt(np.median(model.variance(x)))) for x in (level, bright))
+    if noise < _ROUNDED * steps.step:
+        warnings.warn(f'the data are quantised in steps of {steps.step:.4g}, and the noise is '
+                      f'{noise / steps.step:.2g} steps with rounding: neighbours are rounded alike, and the result may '
+                      'be wrong by up to half a step', AstropyUserWarning, stacklevel=4)
+    elif not steps.uniform and at_bright < _ROUNDED * steps.at(bright):
+        warnings.warn(f'the steps that the data are quantised in grow with the level, from {steps.step:.4g} to '
+                      f'{steps.at(bright):.4g}, where the noise is {at_bright:.4g}: bright neighbours are rounded '
+                      'alike, and the result may be wrong by up to half a step', AstropyUserWarning, stacklevel=4)
+    return model if model.quantum else replace(model, quantum=steps.step)
 
 
 def _counts(unit, header):
