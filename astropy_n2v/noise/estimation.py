@@ -67,12 +67,28 @@ def _reject_outliers(squares, size=16, threshold=25.0):
     return np.where(outlier, np.nan, blocks).reshape(padded.shape)[:squares.shape[0], :squares.shape[1]]
 
 
+def _spread_below(values, step):
+    """Mean square of the values below zero, infinite if they are few; of rounded ones, over what was rounded."""
+    low = subsample(values[values < 0.5 * step])
+    if low.size <= 100:
+        return np.inf
+    if not step:
+        return np.mean(low ** 2)
+    # One that zero lies within counts with the part below.
+    split = low > -0.5 * step
+    share = np.where(split, 0.5 - low / step, 1.0)
+    square = np.where(split, (0.5 * step - low) ** 3 / (3 * step), low ** 2 + step ** 2 / 12)
+    return square.sum() / share.sum()
+
+
 def _block_variances(image):
     """Level and noise variance in blocks just large enough to have a stable variance."""
     squares = _laplacian(image) ** 2
+    inner = image[1:-1, 1:-1]
     if occupied(image) > 0.5:
         squares = _reject_outliers(squares)
-    inner = image[1:-1, 1:-1]
+        # The level of the pixels whose variance it is: a hot pixel has no photon noise.
+        inner = np.where(np.isfinite(squares), inner, np.nan)
     for size in (8, 16, 32, 64):
         variance, level = block_means(squares, size), block_means(inner, size)
         good = np.isfinite(variance) & np.isfinite(level)
@@ -130,6 +146,8 @@ class SkyNoise:
         Mean level of the sky's blocks, and the variance that they have in common.
     response : float
         Variance of the Laplacian of the noise over that of the noise.
+    size : int
+        Height and width of the blocks in pixels.
     steps : Steps or None
         The quantisation of the data.
     """
@@ -141,6 +159,7 @@ class SkyNoise:
     sky_level: float
     sky_variance: float
     response: float
+    size: int
     steps: Steps = None
 
     @property
@@ -182,7 +201,7 @@ class SkyNoise:
         typical, _ = _lower_mode(self.variance)
         implied = self.level / (gain * self.scale)
         # Where photons should dominate. What a Laplacian leaves of sources only adds to the noise.
-        bright = implied > 4 * typical
+        bright = (implied > 4 * typical) & (self.level > 5 * np.sqrt(typical) / self.size)
         if bright.sum() < 3:
             return True
         return bool(np.median(self.variance[bright] / implied[bright]) > 0.4 * self.response)
@@ -244,11 +263,11 @@ def measure_sky(data, mask=None, *, correlated=True):
     elif not sky_variance > 0:
         sky_variance = variance.mean()
     # A disturbed Laplacian cannot make the noise larger than the spread below the sky.
-    below = image[image < 0]
-    limit = 1.1 * np.mean(subsample(below) ** 2) * response if below.size > 100 else np.inf
     if occupied(image) > 0.5:
-        sky_variance = min(sky_variance, limit)
-    return SkyNoise(level, variance, scale, background, level[darkest].mean(), sky_variance, response, steps)
+        spread = _spread_below(image[np.isfinite(image)], 0.0 if steps is None else steps.step / scale)
+        sky_variance = min(sky_variance, 1.1 * spread * response)
+    return SkyNoise(level, variance, scale, background, level[darkest].mean(), sky_variance, response, size,
+                    steps)
 
 
 def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=True):

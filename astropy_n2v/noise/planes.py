@@ -14,8 +14,7 @@ from .estimation import measure_sky
 
 __all__ = ['describes_depth', 'scaled_noise', 'uncorrelated_ratio']
 
-# Scatter of the variances of blocks in units of a plane, over their scatter without it, from which on it describes
-# them. Half a percent of planes that say nothing come below.
+# Scatter of the variances of blocks in units of a plane, over their scatter without it, below which it describes them.
 _LESS_SCATTER = 0.9
 # Growth of the stated noise from the sky to bright sources beyond which a plane is not one of depths.
 _GROWTH = 1.3
@@ -55,7 +54,7 @@ def uncorrelated_ratio(image, mask):
         return 1.0
     if choose_hole(correlation) == (1, 1):
         return 1.0
-    return float(np.sqrt(max(correlation[correlation > 0.02].sum(), 1.0)))
+    return float(np.sqrt(max(correlation.sum(), 1.0)))
 
 
 def describes_depth(image, mask, noise):

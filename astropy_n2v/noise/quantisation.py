@@ -114,7 +114,7 @@ def find_steps(image, mask):
         return None
     common = values[counts > 1]
     if common.size < 2:
-        return None
+        common = values   # all but single pixels have one value
     gaps = np.diff(common)
     offset = values[np.argmax(counts)]
     step = _refined(values, offset, gaps.min())

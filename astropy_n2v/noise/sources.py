@@ -124,8 +124,9 @@ def _from_deviation(image, mask, deviation):
         _warn_of('the uncertainty', given, ratio, f': it is multiplied by {ratio:.3g}, since it varies over the image '
                  'as the noise does')
         return scaled_noise(model, ratio)
-    _warn_of('the uncertainty', given, ratio, ': it is not used. A reduction without ccdproc.create_deviation for the '
-             'raw frames leaves the uncertainty of the calibration frames alone')
+    _warn_of('the uncertainty', given, ratio, ': it is not used, and the noise is measured. Call '
+             'ccdproc.create_deviation on the raw frames, without which their own noise is missing; the scatter of '
+             'exposures lacks the noise of the calibration frames that they share')
     return None
 
 
