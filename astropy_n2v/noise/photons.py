@@ -19,7 +19,7 @@ _COUNTING = u.count, u.photon, u.electron
 _FEW = 10.0
 # Standard errors, and fraction, by which the dispersion may differ from one: below, where nothing
 # but another origin makes it so, and above, where faint sources do.
-_ERRORS, _BELOW, _ABOVE = 4.5, 0.05, 0.1
+_ERRORS, _BELOW, _ABOVE = 4.0, 0.05, 0.1
 # Where most pixels are empty, pairs of photons are from sources rather than from the sky.
 _ABOVE_IF_EMPTY = 0.6
 # Share of empty pixels beyond which integers are photons as long as nothing contradicts.
@@ -86,7 +86,9 @@ def _on_grid(image, valid, steps):
     zero = 0.0 if abs(np.round(steps.offset / steps.step) * steps.step - steps.offset) < 0.05 * steps.step else lowest
     if lowest < zero - 0.5 * steps.step or zero and lowest < steps.offset - 0.5 * steps.step:
         return None
-    return np.round((image - zero) / steps.step), steps.step, zero
+    counts = np.round((image - zero) / steps.step)
+    # A few odd pixels in a constant image are no photons.
+    return None if zero and np.count_nonzero(counts[valid]) < 20 else (counts, steps.step, zero)
 
 
 def _terms(y, x, shape, degree=4):
