@@ -182,7 +182,7 @@ class TestQuantisation:
     def test_noise_below_the_step(self, sigma, level, scale, seed):
         truth = level + np.linspace(0, 0.2, 96)
         image = np.round(truth + np.random.default_rng(seed).normal(0, sigma, (96, 96)))
-        image[3, 3] += 5
+        image[3, 3] += 1
         with pytest.warns(AstropyUserWarning, match='quantised in steps of'):
             noise = resolve(image * scale)
         assert noise.quantum == pytest.approx(scale)
@@ -225,8 +225,8 @@ class TestHeaderGain:
         assert is_setting(cards, 'GAIN') is setting
 
     @settings(max_examples=25, deadline=None)
-    @given(gain=st.floats(0.15, 0.7), level=st.floats(100, 1000), card=st.integers(26, 500), pedestal=st.integers(0, 500),
-           seed=st.integers(0, 99))
+    @given(gain=st.floats(0.15, 0.7), level=st.floats(100, 1000), card=st.integers(26, 500),
+           pedestal=st.integers(0, 500), seed=st.integers(0, 99))
     def test_setting_is_not_believed(self, gain, level, card, pedestal, seed):
         image = np.round(star_field(level, seed) / gain + pedestal)
         with pytest.warns(AstropyUserWarning, match=f'header .GAIN = {card}. is not used: it is a setting'):
@@ -252,7 +252,8 @@ class TestHeaderGain:
         assert not [text for text in said if 'gain' in text]
 
     @settings(max_examples=15, deadline=None)
-    @given(padding=st.sampled_from([4, 16]), gain=st.floats(1.5, 4), level=st.floats(300, 1000), seed=st.integers(0, 99))
+    @given(padding=st.sampled_from([4, 16]), gain=st.floats(1.5, 4), level=st.floats(300, 1000),
+           seed=st.integers(0, 99))
     def test_values_of_few_bits_that_fill_sixteen(self, padding, gain, level, seed):
         image = np.round(star_field(level, seed) / gain) * padding
         noise, _ = resolve_with_warnings(image, header={'EGAIN': gain}, unit=u.adu)
@@ -339,7 +340,8 @@ class TestReduction:
 
     def read(self, data_path, kind, number):
         part = slice(384, 640)
-        frames = [fits.getdata(data_path / 'arcsat' / f'{kind}_{i:02d}.fits.gz')[part, part] for i in range(1, number + 1)]
+        frames = [fits.getdata(data_path / 'arcsat' / f'{kind}_{i:02d}.fits.gz')[part, part]
+                  for i in range(1, number + 1)]
         return [CCDData(frame.astype(float), unit='adu') for frame in frames]
 
     def average(self, frames):

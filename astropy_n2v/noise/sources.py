@@ -117,8 +117,8 @@ def _from_deviation(image, mask, deviation):
         return model
     uncorrelated = uncorrelated_ratio(image, mask)
     if uncorrelated > 1 + _AGREEMENT and _within(ratio * uncorrelated, _CONTRADICTION):
-        _warn_of('the uncertainty', given, ratio, ', whose pixels are correlated: as weight maps of resampled images do, '
-                 'it states the noise that they would have if they were not, and is scaled')
+        _warn_of('the uncertainty', given, ratio, ', whose pixels are correlated: as weight maps of resampled images '
+                 'do, it states the noise that they would have if they were not, and is scaled')
         return scaled_noise(model, ratio)
     if describes_depth(image, mask, model):
         _warn_of('the uncertainty', given, ratio, f': it is multiplied by {ratio:.3g}, since it varies over the image '
