@@ -23,11 +23,12 @@ from astropy_n2v.noise import (
     header_gain,
     is_setting,
     measure_sky,
+    neighbour_correlation,
     photon_noise,
     resolve_noise,
-    uncorrelated_ratio,
 )
-from astropy_n2v.simulate import make_scene
+from astropy_n2v.noise.sources import looks_white
+from astropy_n2v.simulate import SCENE_KINDS, make_scene
 
 
 def no_mask(image):
@@ -125,6 +126,20 @@ class TestPhotons:
         image = rng.poisson(300, (128, 128))
         assert resolve(image, unit=u.count).source == 'image, photon counts'
         assert resolve(image, unit=u.adu).source == 'image'
+
+    @pytest.mark.parametrize('stated', ['root', 'gehrels'])
+    def test_stated_errors_of_counts(self, stated, rng):
+        counts = rng.poisson(0.05, (128, 128))
+        error = np.where(counts > 0, np.sqrt(counts), np.nan) if stated == 'root' else 1 + np.sqrt(counts + 0.75)
+        with pytest.warns(AstropyUserWarning, match='the uncertainty .* it is not used'):
+            noise = resolve(counts, deviation=error, unit=u.ct)
+        assert noise.source == 'image, photon counts'
+
+    @pytest.mark.parametrize('background', [1e-3, 0.05, 1.0])
+    def test_noise_of_counts_is_white(self, background):
+        truth, rng = x_ray_field(background, 3)
+        counts = rng.poisson(truth).astype(float)
+        assert looks_white(counts, no_mask(counts), resolve(counts))
 
     def test_given_gain_of_counts(self, rng):
         image = rng.poisson(0.05, (128, 128))
@@ -325,10 +340,25 @@ class TestPlanes:
     @pytest.mark.parametrize('width', [0.5, 0.7])
     def test_weight_map_of_a_resampled_image(self, width, rng):
         image = gaussian_filter(rng.normal(0, 1, (256, 256)), width)
-        assert uncorrelated_ratio(image, no_mask(image)) == pytest.approx(1 / image.std(), rel=0.25)
+        assert neighbour_correlation(image, no_mask(image))[1] == pytest.approx(1 / image.std(), rel=0.25)
         with pytest.warns(AstropyUserWarning, match='pixels are correlated'):
             noise = resolve(image, deviation=np.ones(image.shape))
         assert float(np.median(noise.sigma)) == pytest.approx(image.std(), rel=0.15)
+
+    @pytest.mark.parametrize('kind', SCENE_KINDS)
+    def test_right_planes_of_scenes_are_believed(self, kind):
+        scene = make_scene(kind, (256, 256), seed=21)
+        deviation = np.sqrt(scene.noise.variance(scene.truth)) * np.ones(scene.truth.shape)
+        noise, said = resolve_with_warnings(scene.observe(seed=22).data, deviation=deviation, unit=u.electron)
+        assert noise.source.startswith('uncertainty') and 'measured' not in noise.source and not said
+
+    def test_crowded_field_does_not_refute(self, data_path):
+        with fits.open(data_path / 'hst_nicmos' / 'image.fits') as hdus:
+            data, error, quality = (hdus[name].data for name in ('SCI', 'ERR', 'DQ'))
+        deviation = np.where(error > 0, error, np.nan).astype('f4')
+        with pytest.warns(AstropyUserWarning, match='sky noise according to the uncertainty'):
+            noise = resolve_noise(data.astype(float), quality > 0, deviation=deviation)
+        assert noise.source == 'uncertainty'
 
     def test_given_noise_only_warns(self, rng):
         with pytest.warns(AstropyUserWarning, match='noise model is 30'):

@@ -11,8 +11,10 @@ from ..scaling import cutouts
 from .model import NoiseModel
 from .quantisation import find_steps
 
-__all__ = ['dispersion', 'photon_noise']
+__all__ = ['PHOTONS', 'dispersion', 'photon_noise']
 
+#: End of the source of a noise model of counted photons.
+PHOTONS = 'photon counts'
 # Units that say what was counted; many observatories write the first for adu.
 _COUNTING = u.count, u.photon, u.electron
 # Photons a pixel up to which small integers of any unit may be photons.
@@ -182,7 +184,7 @@ def photon_noise(image, mask, unit=None):
             return None
     if not _is_poisson(counts, valid, unit in _COUNTING):
         return None
-    return NoiseModel(0.0, 1 / step, zero, 'image, photon counts', relative_error=0.01)
+    return NoiseModel(0.0, 1 / step, zero, f'image, {PHOTONS}', relative_error=0.01)
 
 
 def _is_poisson(counts, valid, counting):

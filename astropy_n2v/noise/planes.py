@@ -12,7 +12,7 @@ from ..scaling import background_level, cutouts
 from .correlation import choose_hole, noise_autocorrelation
 from .estimation import measure_sky
 
-__all__ = ['describes_depth', 'scaled_noise', 'uncorrelated_ratio']
+__all__ = ['describes_depth', 'neighbour_correlation', 'scaled_noise']
 
 # Scatter of the variances of blocks in units of a plane, over their scatter without it, below which it describes them.
 _LESS_SCATTER = 0.9
@@ -20,9 +20,9 @@ _LESS_SCATTER = 0.9
 _GROWTH = 1.3
 
 
-def uncorrelated_ratio(image, mask):
+def neighbour_correlation(image, mask):
     """
-    Compare the noise that pixels would have if they were not correlated with the noise that they have.
+    Measure what noise of an image is common to neighbours.
 
     Resampling leaves the noise of sums over many pixels as it is and makes single pixels less
     noisy. Weight maps of drizzled images state the former.
@@ -36,25 +36,31 @@ def uncorrelated_ratio(image, mask):
 
     Returns
     -------
-    float
-        1 where the noise is white.
+    nearest : float
+        Mean correlation of a pixel with its four nearest neighbours; 0 where the noise is white.
+    ratio : float
+        Noise that pixels would have if they were not correlated over the noise that they have, 1
+        where it is white.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from astropy_n2v.noise import uncorrelated_ratio
+    >>> from astropy_n2v.noise import neighbour_correlation
     >>> white = np.random.default_rng(0).normal(size=(256, 257))
     >>> smooth = 0.5 * (white[:, 1:] + white[:, :-1])
-    >>> round(uncorrelated_ratio(smooth, np.zeros(smooth.shape, bool)), 1)
-    1.4
+    >>> nearest, ratio = neighbour_correlation(smooth, np.zeros(smooth.shape, bool))
+    >>> round(nearest, 2), round(ratio, 1)
+    (0.25, 1.4)
     """
     try:
         correlation = noise_autocorrelation(image, mask)
     except CannotDenoiseError:
-        return 1.0
+        return 0.0, 1.0
     if choose_hole(correlation) == (1, 1):
-        return 1.0
-    return float(np.sqrt(max(correlation.sum(), 1.0)))
+        return 0.0, 1.0
+    middle = correlation.shape[0] // 2
+    nearest = 0.5 * (correlation[middle, middle + 1] + correlation[middle + 1, middle])
+    return float(nearest), float(np.sqrt(max(correlation.sum(), 1.0)))
 
 
 def describes_depth(image, mask, noise):

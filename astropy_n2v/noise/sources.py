@@ -20,8 +20,8 @@ from .estimation import estimate_noise, measure_sky
 from .gains import doubt_gain, header_gain
 from .model import NoiseModel
 from .parameters import ADU_LIKE, gain_value, header_value, readnoise_value
-from .photons import photon_noise
-from .planes import describes_depth, scaled_noise, uncorrelated_ratio
+from .photons import PHOTONS, photon_noise
+from .planes import describes_depth, neighbour_correlation, scaled_noise
 from .quantisation import find_steps
 from .uncertainty import noise_from_deviation
 
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 _AGREEMENT = 0.2
 # Beyond this factor, an uncertainty plane is not believed.
 _CONTRADICTION = 1.5
+# Correlation of nearest neighbours beyond which the measured noise may be sources. NICMOS in a crowded field: 0.5;
+# pattern noise of a read-out: 0.1.
+_CROWDED = 0.25
 # Noise in steps, rounding included, below which neighbours are rounded alike: without rounding it is 0.42.
 _ROUNDED = 0.51
 
@@ -57,8 +60,10 @@ def looks_white(image, mask, noise):
     Whether an image has the variance between neighbours that white noise of a given size has.
 
     Structure that resembles correlated noise then need not be feared. False also where the noise
-    was measured on the image itself, which proves nothing.
+    was measured on the image itself, which proves nothing, unless it is that of counted photons.
     """
+    if noise.source.endswith(PHOTONS):
+        return True
     if 'image' in noise.source or 'measured' in noise.source:
         return False
     units, _ = _in_units_of(noise, image, mask)
@@ -112,10 +117,11 @@ def _from_deviation(image, mask, deviation):
     ratio, given = _sky_ratio(image, mask, model)
     if ratio is None or _within(ratio, 1 + _AGREEMENT):
         return model
-    if _within(ratio, _CONTRADICTION):
+    nearest, uncorrelated = neighbour_correlation(image, mask)
+    # Sources that fill a frame look like correlated noise: a noise that small cannot be refuted there.
+    if _within(ratio, _CONTRADICTION) or ratio > 1 and nearest > _CROWDED:
         _warn_of('the uncertainty', given, ratio)
         return model
-    uncorrelated = uncorrelated_ratio(image, mask)
     if uncorrelated > 1 + _AGREEMENT and _within(ratio * uncorrelated, _CONTRADICTION):
         _warn_of('the uncertainty', given, ratio, ', whose pixels are correlated: as weight maps of resampled images '
                  'do, it states the noise that they would have if they were not, and is scaled')
@@ -344,7 +350,7 @@ def _of_amplifier(image, mask, gain, readnoise, source, where=''):
     else:
         photons = photon_noise(image, mask, u.electron)
         if photons is not None and _within(float(photons.gain / gain), 1.01):
-            return replace(photons, source=f'{source}, photon counts')
+            return replace(photons, source=f'{source}, {PHOTONS}')
         sky = measure_sky(image, mask)
         reason = doubt_gain(sky, float(gain), most=np.inf)
         if reason is not None:
