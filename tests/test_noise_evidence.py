@@ -141,10 +141,15 @@ class TestPhotons:
         counts = rng.poisson(truth).astype(float)
         assert looks_white(counts, no_mask(counts), resolve(counts))
 
-    def test_given_gain_of_counts(self, rng):
-        image = rng.poisson(0.05, (128, 128))
-        noise = resolve(image, gain=1.0)
-        assert (noise.sigma, noise.gain, noise.source) == (0, 1, 'gain, photon counts')
+    @pytest.mark.parametrize('background', [1e-3, 0.05, 1.0])
+    def test_given_gain_of_counts(self, background):
+        truth, rng = x_ray_field(background, 5)
+        image = rng.poisson(truth)
+        for options, source in ((dict(gain=1.0), 'gain, photon counts'),
+                                (dict(gain=1.0, readnoise=0.0), 'gain+readnoise, photon counts'),
+                                (dict(noise=NoiseModel(0.0, gain=1.0)), 'given')):
+            noise, said = resolve_with_warnings(image, **options)
+            assert (noise.sigma, noise.gain, noise.zero_point, noise.source) == (0, 1, 0, source) and not said
 
     @pytest.mark.parametrize('divisor', [300.0, 65535.0])
     def test_electrons_that_are_none(self, divisor):

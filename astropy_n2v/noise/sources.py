@@ -206,7 +206,8 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
         if not isinstance(noise, NoiseModel):
             raise TypeError(f'noise must be a NoiseModel, got {type(noise).__name__}')
         noise.check_shape(image.shape)
-        _agrees(image, mask, noise, 'the given noise model')
+        if np.any(noise.sigma) or np.any(noise.zero_point) or np.size(noise.gain) > 1 or not _is_counted(image, mask, noise.gain):
+            _agrees(image, mask, noise, 'the given noise model')
         return _with_quantum(image, mask, noise)
     header = {} if header is None else header
     if gain is not None or readnoise is not None:
@@ -306,6 +307,12 @@ def _check_shapes(shape, **parameters):
                              f'{np.shape(value)}') from None
 
 
+def _is_counted(image, mask, gain):
+    """Whether an image has the noise of counted photons, one of which has the value 1 / gain above zero."""
+    photons = photon_noise(image, mask, u.electron)
+    return photons is not None and _within(float(photons.gain / gain), 1.01) and photons.zero_point == 0
+
+
 def _from_gain(image, mask, gain, readnoise, source):
     """Noise from gain and read noise, as far as the image agrees; each amplifier for itself."""
     if readnoise is not None and 'readnoise' not in source:
@@ -341,6 +348,8 @@ def _from_gain(image, mask, gain, readnoise, source):
 
 def _of_amplifier(image, mask, gain, readnoise, source, where=''):
     """Noise of an image of one gain."""
+    if not readnoise and _is_counted(image, mask, gain):
+        return NoiseModel(0.0, gain, source=f'{source}, {PHOTONS}', relative_error=0.01)
     if readnoise is not None:
         formula = NoiseModel(readnoise / gain, gain, 0.0, source, relative_error=0.01)
         # A pedestal, or a sky that was subtracted, makes any formula from the level wrong.
@@ -348,9 +357,6 @@ def _of_amplifier(image, mask, gain, readnoise, source, where=''):
         if measured is None or _agrees(image, mask, formula, f'gain and readnoise{where}'):
             return formula
     else:
-        photons = photon_noise(image, mask, u.electron)
-        if photons is not None and _within(float(photons.gain / gain), 1.01):
-            return replace(photons, source=f'{source}, {PHOTONS}')
         sky = measure_sky(image, mask)
         reason = doubt_gain(sky, float(gain), most=np.inf)
         if reason is not None:
