@@ -206,7 +206,8 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
         if not isinstance(noise, NoiseModel):
             raise TypeError(f'noise must be a NoiseModel, got {type(noise).__name__}')
         noise.check_shape(image.shape)
-        if np.any(noise.sigma) or np.any(noise.zero_point) or np.size(noise.gain) > 1 or not _is_counted(image, mask, noise.gain):
+        more = np.any(noise.sigma) or np.any(noise.zero_point) or np.size(noise.gain) > 1
+        if more or not _is_counted(image, mask, noise.gain):
             _agrees(image, mask, noise, 'the given noise model')
         return _with_quantum(image, mask, noise)
     header = {} if header is None else header
