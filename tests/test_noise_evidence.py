@@ -312,6 +312,24 @@ class TestHeaderGain:
         assert header_gain(None, {'GAIN': 2.0, 'NCOMBINE': 4}) == ('GAIN x NCOMBINE', 8.0, None)
 
 
+class TestStars:
+    @pytest.mark.parametrize('kind', ['globular', 'low_counts', 'varying'])
+    @pytest.mark.parametrize('gain', [0.25, 3.0])
+    def test_gain_of_star_fields(self, kind, gain):
+        scene = make_scene(kind, (384, 384), seed=5)
+        noise = resolve(scene.observe(seed=6).data / gain + 500, unit=u.adu)
+        assert 0.5 < float(noise.gain) / gain < 2
+        noise, said = resolve_with_warnings(scene.observe(seed=6).data / gain + 500, header={'GAIN': 100}, unit=u.adu)
+        assert 0.5 < float(noise.gain) / gain < 2 and 'is measured' in said[0]
+
+    @pytest.mark.parametrize('fwhm', [1.6, 2.0])
+    def test_noise_that_does_not_grow(self, fwhm, rng):
+        truth = np.zeros((256, 256))
+        truth[rng.integers(0, 256, 60), rng.integers(0, 256, 60)] = 2e5 * 10 ** -rng.uniform(0, 2.5, 60)
+        image = gaussian_filter(truth, fwhm / 2.355, truncate=9) + rng.normal(0, 14, truth.shape)
+        assert resolve(image).gain is None
+
+
 class TestPlanes:
     @settings(max_examples=15, deadline=None)
     @given(factor=st.one_of(st.floats(0.05, 0.6), st.floats(1.7, 20)), seed=st.integers(0, 99))

@@ -14,4 +14,5 @@ from .planes import *  # noqa: F403
 from .quantisation import *  # noqa: F403
 from .sources import *  # noqa: F403
 from .stripes import *  # noqa: F403
+from .transfer import *  # noqa: F403
 from .uncertainty import *  # noqa: F403

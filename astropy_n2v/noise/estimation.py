@@ -16,6 +16,7 @@ from .correlation import choose_hole, noise_autocorrelation
 from .model import NoiseModel
 from .photons import photon_noise
 from .quantisation import Steps, find_steps
+from .transfer import star_slope
 
 __all__ = ['SkyNoise', 'allows_gain', 'estimate_noise', 'measure_sky']
 
@@ -150,6 +151,8 @@ class SkyNoise:
         Height and width of the blocks in pixels.
     steps : Steps or None
         The quantisation of the data.
+    image : `~numpy.ndarray` or None
+        Level of all pixels above the background, in ``scale``; None if most are empty.
     """
 
     level: np.ndarray
@@ -161,21 +164,29 @@ class SkyNoise:
     response: float
     size: int
     steps: Steps = None
+    image: np.ndarray = None
 
     @property
     def deviation(self):
         """Noise of the sky in data units."""
         return float(np.sqrt(self.sky_variance / self.response)) * self.scale
 
+    def measured_slope(self):
+        """Growth of the variance with the signal in data units, from blocks or else from stars, or 0."""
+        slope = float(self.slope()[0])
+        if not slope and self.image is not None:
+            slope = self.scale * star_slope(self.image, self.deviation / self.scale)
+        return slope
+
     def slope(self):
-        """Growth of the variance with the signal in data units, 0 if the image does not show it; and its error."""
+        """Growth of the variance with the signal in data units, 0 if blocks do not show it; and its error."""
         slope, error = _photon_transfer(self.level, self.variance, self.sky_level, self.sky_variance)
         return slope * self.scale, error * self.scale
 
     def model(self, gain=None, readnoise=None):
         """The noise model, with the gain as it is known, or else as it is measured; see `estimate_noise`."""
         if gain is None:
-            slope, _ = _photon_transfer(self.level, self.variance, self.sky_level, self.sky_variance)
+            slope = self.measured_slope() / self.scale
         else:
             slope = 1 / (np.asarray(gain, dtype=float) * self.scale)
         sky_variance = self.sky_variance / self.response
@@ -263,11 +274,12 @@ def measure_sky(data, mask=None, *, correlated=True):
     elif not sky_variance > 0:
         sky_variance = variance.mean()
     # A disturbed Laplacian cannot make the noise larger than the spread below the sky.
-    if occupied(image) > 0.5:
+    filled = occupied(image) > 0.5
+    if filled:
         spread = _spread_below(image[np.isfinite(image)], 0.0 if steps is None else steps.step / scale)
         sky_variance = min(sky_variance, 1.1 * spread * response)
     return SkyNoise(level, variance, scale, background, level[darkest].mean(), sky_variance, response, size,
-                    steps)
+                    steps, image if filled else None)
 
 
 def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=True):

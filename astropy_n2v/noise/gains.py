@@ -187,7 +187,7 @@ def header_gain(sky, header):
 
 
 def _warn_unused(sky, card, reason):
-    slope = 0.0 if sky is None else sky.slope()[0]
+    slope = 0.0 if sky is None else sky.measured_slope()
     instead = f'A gain of {1 / slope:.3g} is measured' if slope else \
         'The image does not show how its noise grows with the signal, and bright sources are noisier than assumed'
     warnings.warn(f'the gain of the header ({card}) is not used: {reason}. {instead}; give gain if you know it',

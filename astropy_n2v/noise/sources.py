@@ -90,7 +90,7 @@ def _sky_ratio(image, mask, noise):
 
 
 def _within(ratio, factor):
-    return 1 / factor <= ratio <= factor
+    return (ratio >= 1 / factor) & (ratio <= factor)
 
 
 def _agrees(image, mask, noise, what):
@@ -310,8 +310,8 @@ def _check_shapes(shape, **parameters):
 
 def _is_counted(image, mask, gain):
     """Whether an image has the noise of counted photons, one of which has the value 1 / gain above zero."""
-    photons = photon_noise(image, mask, u.electron)
-    return photons is not None and _within(float(photons.gain / gain), 1.01) and photons.zero_point == 0
+    photons = None if gain is None else photon_noise(image, mask, u.electron)
+    return photons is not None and photons.zero_point == 0 and bool(np.all(_within(photons.gain / gain, 1.01)))
 
 
 def _from_gain(image, mask, gain, readnoise, source):
@@ -359,9 +359,10 @@ def _of_amplifier(image, mask, gain, readnoise, source, where=''):
             return formula
     else:
         sky = measure_sky(image, mask)
-        reason = doubt_gain(sky, float(gain), most=np.inf)
+        value = float(np.median(gain))
+        reason = doubt_gain(sky, value, most=np.inf)
         if reason is not None:
-            warnings.warn(f'the given gain{where} ({float(gain):g}) is used, but {reason}', AstropyUserWarning,
+            warnings.warn(f'the given gain{where} ({value:g}) is used, but {reason}', AstropyUserWarning,
                           stacklevel=6)
         measured = sky.model(gain)
     return replace(measured, source=f'{source}, level measured')
