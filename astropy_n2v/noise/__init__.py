@@ -6,8 +6,13 @@ The noise of an image: what is known of it, and what the image itself tells.
 from .amplifiers import *  # noqa: F403
 from .correlation import *  # noqa: F403
 from .estimation import *  # noqa: F403
+from .gains import *  # noqa: F403
 from .model import *  # noqa: F403
 from .parameters import *  # noqa: F403
+from .photons import *  # noqa: F403
+from .planes import *  # noqa: F403
+from .quantisation import *  # noqa: F403
 from .sources import *  # noqa: F403
 from .stripes import *  # noqa: F403
+from .transfer import *  # noqa: F403
 from .uncertainty import *  # noqa: F403

@@ -4,6 +4,7 @@ The noise of an image, estimated from the image alone.
 """
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
@@ -13,8 +14,15 @@ from ..scaling import background_level, subsample
 from .blocks import block_means, occupied, valid_image
 from .correlation import choose_hole, noise_autocorrelation
 from .model import NoiseModel
+from .photons import photon_noise
+from .quantisation import Steps, find_steps
+from .transfer import star_slope
 
-__all__ = ['allows_gain', 'estimate_noise']
+__all__ = ['SkyNoise', 'allows_gain', 'estimate_noise', 'measure_sky']
+
+# Noise in steps of the quantisation below which neighbours are rounded alike. At 0.4, the rounding error that they
+# share is 0.01 steps; at 0.3, 0.04; at 0.2, 0.1 (Fourier series of the rounding error). With rounding, 0.5.
+_ROUNDED = 0.5
 
 
 def _laplacian(image):
@@ -60,12 +68,28 @@ def _reject_outliers(squares, size=16, threshold=25.0):
     return np.where(outlier, np.nan, blocks).reshape(padded.shape)[:squares.shape[0], :squares.shape[1]]
 
 
+def _spread_below(values, step):
+    """Mean square of the values below zero, infinite if they are few; of rounded ones, over what was rounded."""
+    low = subsample(values[values < 0.5 * step])
+    if low.size <= 100:
+        return np.inf
+    if not step:
+        return np.mean(low ** 2)
+    # One that zero lies within counts with the part below.
+    split = low > -0.5 * step
+    share = np.where(split, 0.5 - low / step, 1.0)
+    square = np.where(split, (0.5 * step - low) ** 3 / (3 * step), low ** 2 + step ** 2 / 12)
+    return square.sum() / share.sum()
+
+
 def _block_variances(image):
     """Level and noise variance in blocks just large enough to have a stable variance."""
     squares = _laplacian(image) ** 2
+    inner = image[1:-1, 1:-1]
     if occupied(image) > 0.5:
         squares = _reject_outliers(squares)
-    inner = image[1:-1, 1:-1]
+        # The level of the pixels whose variance it is: a hot pixel has no photon noise.
+        inner = np.where(np.isfinite(squares), inner, np.nan)
     for size in (8, 16, 32, 64):
         variance, level = block_means(squares, size), block_means(inner, size)
         good = np.isfinite(variance) & np.isfinite(level)
@@ -80,11 +104,11 @@ def _block_variances(image):
 
 
 def _photon_transfer(level, variance, sky, sky_variance):
-    """Slope of the noise variance with the level, or 0 if the image does not show one."""
+    """Slope of the noise variance with the level, 0 if the image does not show one; and its error."""
     above = level > sky + 2 * np.sqrt(sky_variance)
     n_bins = min(12, above.sum() // 25)
     if n_bins < 3:
-        return 0.0
+        return 0.0, np.inf
     order = np.argsort(level[above])
     rows = []
     for part in np.array_split(order, n_bins):
@@ -98,10 +122,164 @@ def _photon_transfer(level, variance, sky, sky_variance):
     coefficients, _ = nnls(design, excess / error)
     uncertainty = 1 / np.sqrt(np.sum(design[:, 0] ** 2))
     if coefficients[0] < 5 * uncertainty:
-        return 0.0
+        return 0.0, uncertainty / scale
     slope = coefficients[0] / scale
     # No part of the image can be darker than no light at all.
-    return slope if slope * (sky - np.quantile(level, 0.02)) < sky_variance else 0.0
+    if slope * (sky - np.quantile(level, 0.02)) >= sky_variance:
+        return 0.0, uncertainty / scale
+    return slope, uncertainty / scale
+
+
+@dataclass
+class SkyNoise:
+    """
+    The noise of the sky of an image, and how it grows in blocks of other levels.
+
+    Parameters
+    ----------
+    level, variance : `~numpy.ndarray`
+        Level above the sky, and variance of what a Laplacian leaves, in blocks, in ``scale``.
+    scale : float
+        Unit of levels, in data units.
+    background : float
+        Level of the sky in data units.
+    sky_level, sky_variance : float
+        Mean level of the sky's blocks, and the variance that they have in common.
+    response : float
+        Variance of the Laplacian of the noise over that of the noise.
+    size : int
+        Height and width of the blocks in pixels.
+    steps : Steps or None
+        The quantisation of the data.
+    image : `~numpy.ndarray` or None
+        Level of all pixels above the background, in ``scale``; None if most are empty.
+    """
+
+    level: np.ndarray
+    variance: np.ndarray
+    scale: float
+    background: float
+    sky_level: float
+    sky_variance: float
+    response: float
+    size: int
+    steps: Steps = None
+    image: np.ndarray = None
+
+    @property
+    def deviation(self):
+        """Noise of the sky in data units."""
+        return float(np.sqrt(self.sky_variance / self.response)) * self.scale
+
+    def measured_slope(self):
+        """Growth of the variance with the signal in data units, from blocks or else from stars, or 0."""
+        slope = float(self.slope()[0])
+        if not slope and self.image is not None:
+            slope = self.scale * star_slope(self.image, self.deviation / self.scale)
+        return slope
+
+    def slope(self):
+        """Growth of the variance with the signal in data units, 0 if blocks do not show it; and its error."""
+        slope, error = _photon_transfer(self.level, self.variance, self.sky_level, self.sky_variance)
+        return slope * self.scale, error * self.scale
+
+    def model(self, gain=None, readnoise=None):
+        """The noise model, with the gain as it is known, or else as it is measured; see `estimate_noise`."""
+        if gain is None:
+            slope = self.measured_slope() / self.scale
+        else:
+            slope = 1 / (np.asarray(gain, dtype=float) * self.scale)
+        sky_variance = self.sky_variance / self.response
+        # In electrons: slope has the unit of 1 / gain, and the read noise is given in electrons.
+        if gain is not None and readnoise is not None:
+            floor = (np.asarray(readnoise, dtype=float) * slope) ** 2
+        else:
+            floor = 0.1 * sky_variance
+        if not np.any(slope > 0):
+            floor = sky_variance
+        floor = np.minimum(floor, sky_variance)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            zero = self.sky_level - np.where(slope > 0, (sky_variance - floor) / slope, 0)
+        if gain is None and slope > 0:
+            gain = 1 / (slope * self.scale)
+        return NoiseModel(np.sqrt(floor) * self.scale, gain, zero * self.scale + self.background, source='measured',
+                          relative_error=0.03, quantum=0.0 if self.steps is None else self.steps.step)
+
+    def allows(self, gain):
+        """Whether the bright blocks have at least the photon noise that a gain implies."""
+        if self.variance.size == 0:
+            return True
+        typical, _ = _lower_mode(self.variance)
+        implied = self.level / (gain * self.scale)
+        # Where photons should dominate. What a Laplacian leaves of sources only adds to the noise.
+        bright = (implied > 4 * typical) & (self.level > 5 * np.sqrt(typical) / self.size)
+        if bright.sum() < 3:
+            return True
+        return bool(np.median(self.variance[bright] / implied[bright]) > 0.4 * self.response)
+
+
+def measure_sky(data, mask=None, *, correlated=True):
+    """
+    Measure the noise of the sky of an image, and of blocks of other levels.
+
+    Parameters
+    ----------
+    data, mask, correlated
+        See `~astropy_n2v.estimate_noise`.
+
+    Returns
+    -------
+    SkyNoise
+
+    Raises
+    ------
+    ValueError
+        If ``data`` is not two-dimensional.
+    CannotDenoiseError
+        If ``data`` is smaller than 8x8, has no valid pixels or too few next to each other, or is
+        constant.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import measure_sky
+    >>> sky = measure_sky(np.random.default_rng(0).normal(100, 5, (256, 256)))
+    >>> bool(abs(sky.deviation / 5 - 1) < 0.03), sky.allows(1.0)
+    (True, True)
+    """
+    image = valid_image(data, mask)
+    if min(image.shape) < 8:
+        raise CannotDenoiseError(f'data must be at least 8x8 pixels to estimate its noise, got {image.shape}')
+    low, high = np.nanmin(image), np.nanmax(image)
+    if low == high:
+        raise CannotDenoiseError(f'data is constant ({low:g}): its noise cannot be estimated, give noise, or gain and '
+                                 'readnoise')
+    # Units in which squares neither overflow nor vanish; the spread of a constant part is no matter.
+    scale = np.nanstd(image)
+    background = background_level(image)
+    steps = find_steps(image, ~np.isfinite(image))
+    if steps is not None and photon_noise(image, ~np.isfinite(image)) is not None:
+        steps = None   # of photons: they are no rounding
+    image = (image - background) / scale
+    level, variance, size = _block_variances(image)
+    if variance.size == 0 or not variance.max() > 0:
+        raise CannotDenoiseError('data has too few valid pixels next to each other to estimate its noise')
+    # Not simply the lower levels: where photons are few, those are the blocks that caught none.
+    darkest = level <= max(np.quantile(level, 0.7), np.median(level) + 5 * np.sqrt(np.median(variance)) / size)
+    sky_variance, _ = _lower_mode(variance[darkest])
+    response = _laplacian_response(image) if correlated else 1.0
+    if steps is not None and sky_variance < (_ROUNDED * steps.step / scale) ** 2:
+        # Neighbours of one level are rounded alike: what they have in common a Laplacian does not see.
+        sky_variance, response = max(sky_variance, (steps.step / scale) ** 2 / 12), 1.0
+    elif not sky_variance > 0:
+        sky_variance = variance.mean()
+    # A disturbed Laplacian cannot make the noise larger than the spread below the sky.
+    filled = occupied(image) > 0.5
+    if filled:
+        spread = _spread_below(image[np.isfinite(image)], 0.0 if steps is None else steps.step / scale)
+        sky_variance = min(sky_variance, 1.1 * spread * response)
+    return SkyNoise(level, variance, scale, background, level[darkest].mean(), sky_variance, response, size,
+                    steps, image if filled else None)
 
 
 def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=True):
@@ -160,51 +338,7 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=Tru
     >>> bool(abs(noise.variance(100) ** 0.5 / 5 - 1) < 0.03)
     True
     """
-    image = valid_image(data, mask)
-    if min(image.shape) < 8:
-        raise CannotDenoiseError(f'data must be at least 8x8 pixels to estimate its noise, got {image.shape}')
-    low, high = np.nanmin(image), np.nanmax(image)
-    if low == high:
-        raise CannotDenoiseError(f'data is constant ({low:g}): its noise cannot be estimated, give noise, or gain and '
-                                 'readnoise')
-    # Units in which squares neither overflow nor vanish; the spread of a constant part is no matter.
-    unit = np.nanstd(image)
-    sky = background_level(image)
-    image = (image - sky) / unit
-    level, variance, size = _block_variances(image)
-    if variance.size == 0 or not variance.max() > 0:
-        raise CannotDenoiseError('data has too few valid pixels next to each other to estimate its noise')
-    # Not simply the lower levels: where photons are few, those are the blocks that caught none.
-    darkest = level <= max(np.quantile(level, 0.7), np.median(level) + 5 * np.sqrt(np.median(variance)) / size)
-    sky_variance, _ = _lower_mode(variance[darkest])
-    if not sky_variance > 0:
-        sky_variance = variance.mean()
-    # A disturbed Laplacian cannot make the noise larger than the spread below the sky.
-    response = _laplacian_response(image) if correlated else 1.0
-    below = image[image < 0]
-    limit = 1.1 * np.mean(subsample(below) ** 2) * response if below.size > 100 else np.inf
-    if occupied(image) > 0.5:
-        sky_variance = min(sky_variance, limit)
-    sky_level = level[darkest].mean()
-    if gain is None:
-        slope = _photon_transfer(level, variance, sky_level, sky_variance)
-    else:
-        slope = 1 / (np.asarray(gain, dtype=float) * unit)
-    sky_variance = sky_variance / response
-    # In electrons: slope has the unit of 1 / gain, and the read noise is given in electrons.
-    if gain is not None and readnoise is not None:
-        floor = (np.asarray(readnoise, dtype=float) * slope) ** 2
-    else:
-        floor = 0.1 * sky_variance
-    if not np.any(slope > 0):
-        floor = sky_variance
-    floor = np.minimum(floor, sky_variance)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        zero = sky_level - np.where(slope > 0, (sky_variance - floor) / slope, 0)
-    if gain is None and slope > 0:
-        gain = 1 / (slope * unit)
-    return NoiseModel(np.sqrt(floor) * unit, gain,
-                      zero * unit + sky, source='measured', relative_error=0.03)
+    return measure_sky(data, mask, correlated=correlated).model(gain, readnoise)
 
 
 def allows_gain(data, mask, gain):
@@ -240,21 +374,12 @@ def allows_gain(data, mask, gain):
     >>> allows_gain(electrons / 2e6, np.zeros((128, 128), bool), 2.0)
     False
     """
-    image = valid_image(data, mask)
-    sky, unit = background_level(image), np.nanstd(image)
-    if not unit > 0:
+    try:
+        return measure_sky(data, mask).allows(gain)
+    except CannotDenoiseError:
+        if not np.any(np.isfinite(data) & ~mask):
+            raise
         return True
-    image = (image - sky) / unit
-    level, variance, _ = _block_variances(image)
-    if variance.size == 0:
-        return True
-    sky_variance, _ = _lower_mode(variance)
-    implied = level / (gain * unit)
-    # Where photons should dominate. What a Laplacian leaves of sources only adds to the noise.
-    bright = implied > 4 * sky_variance
-    if bright.sum() < 3:
-        return True
-    return bool(np.median(variance[bright] / implied[bright]) > 0.4 * _laplacian_response(image))
 
 
 def _laplacian_response(image):

@@ -4,7 +4,6 @@ Where the noise of a frame is known from: its user, its uncertainty, its header,
 """
 
 import logging
-import math
 import warnings
 from dataclasses import replace
 
@@ -15,11 +14,15 @@ from scipy.ndimage import gaussian_filter
 
 from ..config import conf
 from ..exceptions import CannotDenoiseError
-from ..scaling import background_level, cutouts
+from ..scaling import background_level, cutouts, subsample
 from .amplifiers import AmplifierScale, amplifier_labels, amplifier_regions
-from .estimation import allows_gain, estimate_noise
+from .estimation import estimate_noise, measure_sky
+from .gains import doubt_gain, header_gain
 from .model import NoiseModel
 from .parameters import ADU_LIKE, gain_value, header_value, readnoise_value
+from .photons import PHOTONS, photon_noise
+from .planes import describes_depth, neighbour_correlation, scaled_noise
+from .quantisation import find_steps
 from .uncertainty import noise_from_deviation
 
 __all__ = ['resolve_noise']
@@ -28,6 +31,13 @@ log = logging.getLogger(__name__)
 
 # Given and measured noise of the sky may differ by this fraction.
 _AGREEMENT = 0.2
+# Beyond this factor, an uncertainty plane is not believed.
+_CONTRADICTION = 1.5
+# Correlation of nearest neighbours beyond which the measured noise may be sources. NICMOS in a crowded field: 0.5;
+# pattern noise of a read-out: 0.1.
+_CROWDED = 0.25
+# Noise in steps, rounding included, below which neighbours are rounded alike: without rounding it is 0.42.
+_ROUNDED = 0.51
 
 
 def _in_units_of(noise, image, mask):
@@ -50,8 +60,10 @@ def looks_white(image, mask, noise):
     Whether an image has the variance between neighbours that white noise of a given size has.
 
     Structure that resembles correlated noise then need not be feared. False also where the noise
-    was measured on the image itself, which proves nothing.
+    was measured on the image itself, which proves nothing, unless it is that of counted photons.
     """
+    if noise.source.endswith(PHOTONS):
+        return True
     if 'image' in noise.source or 'measured' in noise.source:
         return False
     units, _ = _in_units_of(noise, image, mask)
@@ -59,23 +71,77 @@ def looks_white(image, mask, noise):
     return white is not None and 0.9 < float(white.variance(0.0)) < 1.2
 
 
-def _agrees(image, mask, noise, what):
-    """Whether the measured noise of the sky agrees with a model of it; warn if not."""
+def _sky_ratio(image, mask, noise):
+    """Measured noise of the sky over what a model of it says, None if it cannot be measured; and the latter."""
     amplifiers = AmplifierScale.find(image, mask, noise)
     if amplifiers is not None:
         image, noise = amplifiers.forward(image), amplifiers.noise(noise)
     units, given = _in_units_of(noise, image, mask)
     # Structure may pass for correlation: the one or the other has to agree. The quick one first.
+    ratio = None
     for correlated in (False, True):
         measured = _try_estimate(units, ~np.isfinite(units), correlated=correlated)
         if measured is None:
-            return True
+            return None, given
         ratio = float(np.sqrt(measured.variance(0.0)))
-        if 1 / (1 + _AGREEMENT) <= ratio <= 1 + _AGREEMENT:
-            return True
-    warnings.warn(f'the sky noise according to {what} is {given:.4g}, but {ratio * given:.4g} is measured on the image',
-                  AstropyUserWarning, stacklevel=4)
+        if _within(ratio, 1 + _AGREEMENT):
+            break
+    return ratio, given
+
+
+def _within(ratio, factor):
+    return (ratio >= 1 / factor) & (ratio <= factor)
+
+
+def _agrees(image, mask, noise, what):
+    """Whether the measured noise of the sky agrees with a model of it; warn if not."""
+    ratio, given = _sky_ratio(image, mask, noise)
+    if ratio is None or _within(ratio, 1 + _AGREEMENT):
+        return True
+    _warn_of(what, given, ratio, stacklevel=5)
     return False
+
+
+def _warn_of(what, given, ratio, then='', stacklevel=4):
+    warnings.warn(f'the sky noise according to {what} is {given:.4g}, but {ratio * given:.4g} is measured on the image'
+                  f'{then}', AstropyUserWarning, stacklevel=stacklevel)
+
+
+def _from_deviation(image, mask, deviation):
+    """Noise from the uncertainty of a frame; None, with a warning, if the image contradicts it."""
+    model = noise_from_deviation(image, mask, deviation)
+    if model is None:
+        warnings.warn('the uncertainty has hardly any finite, positive value: the noise is estimated from the image',
+                      AstropyUserWarning, stacklevel=4)
+        return None
+    ratio, given = _sky_ratio(image, mask, model)
+    if ratio is None or _within(ratio, 1 + _AGREEMENT):
+        return model
+    nearest, uncorrelated = neighbour_correlation(image, mask)
+    # Sources that fill a frame look like correlated noise: a noise that small cannot be refuted there.
+    if _within(ratio, _CONTRADICTION) or ratio > 1 and nearest > _CROWDED:
+        _warn_of('the uncertainty', given, ratio)
+        return model
+    if uncorrelated > 1 + _AGREEMENT and _within(ratio * uncorrelated, _CONTRADICTION):
+        _warn_of('the uncertainty', given, ratio, ', whose pixels are correlated: as weight maps of resampled images '
+                 'do, it states the noise that they would have if they were not, and is scaled')
+        return scaled_noise(model, ratio)
+    if describes_depth(image, mask, model):
+        _warn_of('the uncertainty', given, ratio, f': it is multiplied by {ratio:.3g}, since it varies over the image '
+                 'as the noise does')
+        return scaled_noise(model, ratio)
+    _warn_of('the uncertainty', given, ratio, ': it is not used, and the noise is measured. Call '
+             'ccdproc.create_deviation on the raw frames, without which their own noise is missing; the scatter of '
+             'exposures lacks the noise of the calibration frames that they share')
+    return None
+
+
+def _try_measure(image, mask):
+    try:
+        return measure_sky(image, mask)
+    except ValueError as error:
+        log.debug('no noise estimate: %s', error)
+        return None
 
 
 def _try_estimate(image, mask, **kwargs):
@@ -140,48 +206,90 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
         if not isinstance(noise, NoiseModel):
             raise TypeError(f'noise must be a NoiseModel, got {type(noise).__name__}')
         noise.check_shape(image.shape)
-        _agrees(image, mask, noise, 'the given noise model')
-        return noise
+        more = np.any(noise.sigma) or np.any(noise.zero_point) or np.size(noise.gain) > 1
+        if more or not _is_counted(image, mask, noise.gain):
+            _agrees(image, mask, noise, 'the given noise model')
+        return _with_quantum(image, mask, noise)
     header = {} if header is None else header
-    given = gain is not None or readnoise is not None
+    if gain is not None or readnoise is not None:
+        model = _from_given(image, mask, gain, readnoise, header, unit)
+    else:
+        model = None if deviation is None else _from_deviation(image, mask, deviation)
+        if model is None:
+            model = _from_image(image, mask, header, unit)
+    return _with_quantum(image, mask, model)
+
+
+def _from_given(image, mask, gain, readnoise, header, unit):
+    """Noise from the gain and the read noise of the user."""
     source = 'gain' if gain is not None else 'readnoise'
-    header_readnoise = None
     if gain is not None:
         gain = gain_value(gain, unit)
     elif unit in (u.electron, u.photon):
         gain = np.asarray(1.0)
-    elif _counts(unit, header) and (given or deviation is None):
-        name, gain, header_readnoise = _header_gain(image, mask, header)
+    elif _counts(unit, header):
+        name, gain, _ = header_gain(_try_measure(image, mask), header)
         if name is not None:
-            source = f'{source}, header {name}' if given else f'image, header {name}'
+            source, gain = f'{source}, header {name}', np.asarray(gain)
     if readnoise is not None:
         if gain is None:
             raise ValueError(f'readnoise is in electrons and needs gain, which is neither given nor in the header, '
                              f'got readnoise={readnoise}')
         readnoise = readnoise_value(readnoise)
     _check_shapes(image.shape, gain=gain, readnoise=readnoise)
-    if given:
-        return _from_gain(image, mask, gain, readnoise, source)
-    if deviation is not None:
-        model = noise_from_deviation(image, mask, deviation)
-        if model is not None:
-            _agrees(image, mask, model, 'the uncertainty')
-            return model
-        warnings.warn('the uncertainty has hardly any finite, positive value: the noise is estimated from the image',
-                      AstropyUserWarning, stacklevel=3)
+    return _from_gain(image, mask, gain, readnoise, source)
+
+
+def _from_image(image, mask, header, unit):
+    """Noise from the image, with a gain from its unit or its header where it agrees with that."""
+    photons = photon_noise(image, mask, unit)
+    if photons is not None:
+        log.info('the noise is that of counted photons, one of which has the value %g', 1 / photons.gain)
+        return photons
+    sky = measure_sky(image, mask)
+    source, gain, readnoise = 'image', None, header_value(header, conf.readnoise_keywords)[1]
+    if unit in (u.electron, u.photon):
+        reason = doubt_gain(sky, 1.0, readnoise=readnoise, most=np.inf)
+        if reason is None:
+            source, gain = 'image, electrons', 1.0
+        else:
+            warnings.warn(f'the data are not taken to be in {unit}: {reason}. The gain is measured on the image; give '
+                          'gain if you know it', AstropyUserWarning, stacklevel=4)
+    elif _counts(unit, header):
+        name, gain, readnoise = header_gain(sky, header)
+        if name is not None:
+            source = f'image, header {name}'
+        elif unit == u.count:
+            source = 'image, not Poisson'
+            log.info('data in %s do not have the noise of counted photons: their gain is measured', unit)
     if gain is None:
-        source = 'image'
-    elif unit in (u.electron, u.photon):
-        source = 'image, electrons'
-        header_readnoise = header_value(header, conf.readnoise_keywords)[1]
-    elif not allows_gain(image, mask, float(gain)):
-        warnings.warn(f'the gain of the header ({source[14:]} = {float(gain):g}) is not used: bright parts of the '
-                      'image have less noise than their photons would have', AstropyUserWarning, stacklevel=3)
-        gain, source, header_readnoise = None, 'image', None
-    model = estimate_noise(image, mask, gain=gain, readnoise=header_readnoise)
-    if header_readnoise is not None:
+        readnoise = None
+    model = sky.model(gain, readnoise)
+    if readnoise is not None:
         source = f'{source}, {header_value(header, conf.readnoise_keywords)[0]}'
     return replace(model, source=source)
+
+
+def _with_quantum(image, mask, model, steps=None):
+    """A model that knows the step that the data are quantised in; warn if neighbours are rounded alike."""
+    if np.all(model.sigma == 0):
+        return model
+    steps = find_steps(image, mask) if steps is None else steps
+    if steps is None:
+        return model
+    sample = subsample(image, 20_000)
+    sample = sample[~subsample(mask, 20_000) & np.isfinite(sample)]
+    level, bright = np.quantile(sample, [0.5, 0.999])
+    noise, at_bright = (float(np.sqrt(np.median(model.variance(x)))) for x in (level, bright))
+    if noise < _ROUNDED * steps.step:
+        warnings.warn(f'the data are quantised in steps of {steps.step:.4g}, and the noise is '
+                      f'{noise / steps.step:.2g} steps with rounding: neighbours are rounded alike, and the result may '
+                      'be wrong by up to half a step', AstropyUserWarning, stacklevel=4)
+    elif not steps.uniform and at_bright < _ROUNDED * steps.at(bright):
+        warnings.warn(f'the steps that the data are quantised in grow with the level, from {steps.step:.4g} to '
+                      f'{steps.at(bright):.4g}, where the noise is {at_bright:.4g}: bright neighbours are rounded '
+                      'alike, and the result may be wrong by up to half a step', AstropyUserWarning, stacklevel=4)
+    return model if model.quantum else replace(model, quantum=steps.step)
 
 
 def _counts(unit, header):
@@ -200,29 +308,10 @@ def _check_shapes(shape, **parameters):
                              f'{np.shape(value)}') from None
 
 
-def _header_gain(image, mask, header):
-    """
-    Name and value of the gain, and the read noise, that a header gives.
-
-    The gain of an average of n exposures is n times that of one of them, and so are the electrons
-    that a data unit stands for; their read noises add in quadrature.
-    """
-    name, gain = header_value(header, conf.gain_keywords)
-    if name is None:
-        return None, None, None
-    readnoise = header_value(header, conf.readnoise_keywords)[1]
-    counter, n = header_value(header, conf.ncombine_keywords)
-    if counter is None or n <= 1:
-        return name, np.asarray(gain), readnoise
-    measured = _try_estimate(image, mask)
-    measured = None if measured is None or measured.gain is None else float(measured.gain)
-    if measured is not None and abs(math.log(measured / gain)) < abs(math.log(measured / (gain * n))):
-        warnings.warn(f'{counter} = {n:g} of the header is not used: the noise of bright parts calls for a gain of '
-                      f'{measured:.3g}, nearer to {name} = {gain:g} than to {n:g} times as much. The exposures may '
-                      f'have been added, or {name} be that of their average', AstropyUserWarning, stacklevel=4)
-        return name, np.asarray(gain), readnoise
-    readnoise = None if readnoise is None else readnoise * math.sqrt(n)
-    return f'{name} x {counter}', np.asarray(gain * n), readnoise
+def _is_counted(image, mask, gain):
+    """Whether an image has the noise of counted photons, one of which has the value 1 / gain above zero."""
+    photons = None if gain is None else photon_noise(image, mask, u.electron)
+    return photons is not None and photons.zero_point == 0 and bool(np.all(_within(photons.gain / gain, 1.01)))
 
 
 def _from_gain(image, mask, gain, readnoise, source):
@@ -260,6 +349,8 @@ def _from_gain(image, mask, gain, readnoise, source):
 
 def _of_amplifier(image, mask, gain, readnoise, source, where=''):
     """Noise of an image of one gain."""
+    if not readnoise and _is_counted(image, mask, gain):
+        return NoiseModel(0.0, gain, source=f'{source}, {PHOTONS}', relative_error=0.01)
     if readnoise is not None:
         formula = NoiseModel(readnoise / gain, gain, 0.0, source, relative_error=0.01)
         # A pedestal, or a sky that was subtracted, makes any formula from the level wrong.
@@ -267,5 +358,11 @@ def _of_amplifier(image, mask, gain, readnoise, source, where=''):
         if measured is None or _agrees(image, mask, formula, f'gain and readnoise{where}'):
             return formula
     else:
-        measured = estimate_noise(image, mask, gain=gain)
+        sky = measure_sky(image, mask)
+        value = float(np.median(gain))
+        reason = doubt_gain(sky, value, most=np.inf)
+        if reason is not None:
+            warnings.warn(f'the given gain{where} ({value:g}) is used, but {reason}', AstropyUserWarning,
+                          stacklevel=6)
+        measured = sky.model(gain)
     return replace(measured, source=f'{source}, level measured')

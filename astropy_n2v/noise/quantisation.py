@@ -1,0 +1,141 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Steps between the values of an image, as of a converter, of rounding or of lossy compression.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..scaling import subsample
+
+__all__ = ['Steps', 'find_steps']
+
+# Pixels that are looked at: steps that matter are larger than a tenth of the noise.
+_SAMPLE = 20_000
+# Number of different values, as a fraction of the pixels, beyond which they are not quantised, or too finely to matter.
+_DISTINCT = 0.25
+# The same where the steps are not of one size, so that nothing else proves them.
+_DISTINCT_UNEVEN = 0.05
+# Deviation from a multiple, in steps, that single precision and scaling to and fro may leave; share that must obey it.
+_TOLERANCE, _SHARE = 0.02, 0.99
+
+
+@dataclass(frozen=True)
+class Steps:
+    """
+    The steps between the values of an image.
+
+    Parameters
+    ----------
+    step : float
+        Size of the steps in data units; of steps that are not uniform, at the typical level.
+    offset : float
+        The most common value, which all others differ from by multiples of the step.
+    uniform : bool, optional
+        False if the steps are not all of one size, as after square-root companding.
+    growth : float, optional
+        Growth of the square of the step with the level, in data units; of square-root companding it
+        is constant.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import find_steps
+    >>> image = np.random.default_rng(0).normal(100, 40, (64, 64))
+    >>> find_steps(np.round(image / 16) * 16, np.zeros(image.shape, bool)).step
+    16.0
+    """
+
+    step: float
+    offset: float
+    uniform: bool = True
+    growth: float = 0.0
+
+    def at(self, level):
+        """Size of the steps at a level, in data units."""
+        return math.sqrt(max(self.step ** 2 + self.growth * (level - self.offset), 0.0))
+
+
+def _clusters(sample):
+    """Different values that occur at least twice, and their numbers; equal within single precision is equal."""
+    values, counts = np.unique(sample, return_counts=True)
+    magnitude = np.abs(values)
+    rounding = 4 * np.finfo(np.float32).eps * np.maximum(magnitude, np.median(magnitude))
+    first = np.concatenate([[True], np.diff(values) > rounding[1:]])
+    counts = np.bincount(np.cumsum(first) - 1, counts)
+    return values[first], counts
+
+
+def _refined(values, offset, step):
+    """A step that also fits values far from the offset, where an error of it adds up."""
+    distance = values - offset
+    for reach in (8, 64, 512, 4096, 65536):
+        near = np.abs(distance) < reach * step
+        number = np.round(distance[near] / step)
+        norm = np.sum(number ** 2)
+        step = np.sum(number * distance[near]) / norm if norm else step
+    return step
+
+
+def find_steps(image, mask):
+    """
+    Find the steps that the values of an image are quantised in, from the values alone.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        Data of shape (ny, nx): integers, or floats that are multiples of a step plus an offset.
+    mask : `~numpy.ndarray` of bool
+        True where they do not count.
+
+    Returns
+    -------
+    Steps or None
+        None if the values are not quantised, or so finely that it does not matter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import find_steps
+    >>> image = np.random.default_rng(0).normal(100, 2, (64, 64))
+    >>> find_steps(image, np.zeros(image.shape, bool)) is None
+    True
+    >>> find_steps(np.round(image) / 8 + 0.3, np.zeros(image.shape, bool)).step
+    0.125
+    """
+    sample = subsample(image, _SAMPLE)
+    sample = sample[~subsample(mask, _SAMPLE) & np.isfinite(sample)].astype(float)
+    if sample.size < 64:
+        return None
+    values, counts = _clusters(sample)
+    if not 1 < values.size < _DISTINCT * sample.size:
+        return None
+    common = values[counts > 1]
+    if common.size < 2:
+        common = values   # all but single pixels have one value
+    gaps = np.diff(common)
+    offset = values[np.argmax(counts)]
+    step = _refined(values, offset, gaps.min())
+    number = (sample - offset) / step
+    if np.mean(np.abs(number - np.round(number)) < _TOLERANCE) > _SHARE:
+        return Steps(round_off(step), float(offset))
+    if common.size < 4 or values.size > _DISTINCT_UNEVEN * sample.size:
+        return None   # values that occur twice may be copies, as of a mosaic
+    # Around the typical level, where no value is missing.
+    middle = np.argmin(np.abs(common - offset))
+    near = slice(max(0, middle - 3), middle + 3)
+    distance, gaps = 0.5 * (common[1:] + common[:-1])[near] - offset, gaps[near]
+    present = gaps < 1.5 * np.min(gaps)
+    if np.count_nonzero(present) < 3:
+        return None
+    growth, square = np.polyfit(distance[present], gaps[present] ** 2, 1)
+    if not square > 0:
+        return None
+    return Steps(float(np.sqrt(square)), float(offset), False, float(growth))
+
+
+def round_off(step):
+    """A step without the rounding errors of single precision."""
+    return float(f'{step:.7g}')
