@@ -106,7 +106,7 @@ def check_calibration(calibration, sample, scale):
         A check of the spread, and one of the mean.
     """
     names = 'correction (spread)', 'correction (mean)'
-    signal = (sample.signal[sample.judged & sample.counted][::7] / scale).astype(float)
+    signal = (sample.signal[sample.judged & sample.counted][::29] / scale).astype(float)
     if calibration is None or not np.isfinite(calibration.innovation_rms) or signal.size < 30:
         return [judge(names[0], np.nan, 1, np.nan), judge(names[1], np.nan, 0, np.nan)]
     factor, offset = (np.interp(np.arcsinh(signal), np.arcsinh(calibration.mean), values)
