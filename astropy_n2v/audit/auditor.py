@@ -125,6 +125,10 @@ class Auditor:
         AuditReport
             All checks, and by how much the uncertainty is to be enlarged.
         """
+        with np.errstate(invalid='ignore', divide='ignore', over='ignore'):
+            return self._report(calibration, hole, correlation)
+
+    def _report(self, calibration, hole, correlation):
         sample, strength, scaling = self.sample, self.strength, self.image.scaling
         white = tuple(hole) == (1, 1) and correlation is None
         by_variance, by_innovation = check_variance(sample, strength), check_innovations(sample)
