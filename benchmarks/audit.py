@@ -24,7 +24,7 @@ from common import parse, write_table
 __all__ = ['FAULTS', 'clean_case', 'main', 'plant', 'tail_limit']
 
 SIZES = (64, 64), (64, 96), (100, 128), (128, 128), (192, 192), (256, 256)
-#: What a frame is, by its seed.
+#: Kinds of frames, by their seed.
 FRAMES = 'random', 'scene', 'quantised', 'masked', 'photons', 'random', 'scene', 'correlated'
 _RATE = 1e-3
 #: Faults that are planted, and in words.
@@ -38,7 +38,7 @@ FAULTS = {
     'bright star invented': 'the same, of 20',
     'blur': 'the result convolved with a Gaussian of 1 pixel',
     'uncertainty halved': 'where the signal is above 3 sigma, the result as it is',
-    'spread halved': 'there, that of the blind prediction, with what follows from it',
+    'spread halved': 'there, the spread of the blind prediction, and the result that follows',
     'structure invented': 'fluctuations of 0.2 sigma over 2 pixels in the blind prediction',
     'tile shifted': 'a quarter of the result, by one pixel',
     'tile offset': '0.3 sigma of the sky added to a quarter of the result',
@@ -100,7 +100,7 @@ def _audited(image, result):
 
 
 def _stars(shape, rng, scale, ratio):
-    """A star of a signal-to-noise ratio, by its point-spread function."""
+    """Draw a star of a signal-to-noise ratio, by its point-spread function."""
     y, x = np.mgrid[:shape[0], :shape[1]]
     centre = [rng.uniform(4, n - 5) for n in shape]
     star = np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / (2 * (3 / 2.355) ** 2))
@@ -156,7 +156,7 @@ def plant(name, image, result, rng):
 
 
 def _predicted_again(name, image, result, bright, rng):
-    """The posterior that follows from another blind prediction."""
+    """Combine another blind prediction with the data."""
     blind, spread, noise = (result[key].astype(float) for key in ('blind_mean', 'blind_std', 'noise_std'))
     if name == 'spread halved':
         spread = np.where(bright, spread / 2, spread)
@@ -174,12 +174,12 @@ def _predicted_again(name, image, result, bright, rng):
 
 def tail_limit(values, n_frames, rate):
     """
-    Value that an exponential tail exceeds at a rate.
+    Find the value that an exponential tail exceeds at a rate.
 
     Parameters
     ----------
     values : array_like
-        What was measured on some of the frames; what was not, exceeded nothing.
+        Values on some of the frames; on the others there were none.
     n_frames : int
         Number of frames.
     rate : float
@@ -192,7 +192,11 @@ def tail_limit(values, n_frames, rate):
 
     Examples
     --------
-    An exponential distribution exceeds ln(1000) once in 1,000.
+    >>> import numpy as np
+    >>> from audit import tail_limit
+    >>> values = np.random.default_rng(0).exponential(size=100_000)
+    >>> bool(abs(tail_limit(values, 100_000, 1e-3) - np.log(1000)) < 0.2)
+    True
     """
     values = np.sort(np.asarray(values, dtype=float))[::-1]
     values = values[np.isfinite(values)]
@@ -203,12 +207,12 @@ def tail_limit(values, n_frames, rate):
 
 
 def _summarise_checks(frames):
-    """A row for each check and side, from the reports of all frames."""
+    """Make a row for each check and side, from the reports of all frames."""
     measured = defaultdict(list)
     for report in frames:
         for check in report.checks:
             if np.isfinite(check.significance):
-                # What does not matter is no finding, however significant.
+                # A difference that does not matter is no finding, however significant.
                 matters = abs(check.value - check.expected) > check.limit
                 side = 'below' if check.value < check.expected else 'above'
                 measured[check.name, side].append((abs(check.significance) if matters else 0.0, check))

@@ -105,7 +105,7 @@ class TestClean:
 
     @pytest.mark.parametrize('shape', [(8, 8), (8, 300), (1, 40)])
     def test_few_pixels(self, shape):
-        """What cannot be decided is not checked, and is no finding."""
+        """Checks that cannot decide are not made, and find nothing."""
         report, _ = Result(shape, truth=np.full(shape, 100.0)).audit()
         assert report.summary() == 'ok'
         checks = {check.name: check.consequence for check in report.checks}

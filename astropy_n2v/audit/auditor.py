@@ -31,7 +31,7 @@ class Auditor:
 
     Parameters
     ----------
-    image : `~astropy_n2v.scaled.ScaledImage`
+    image : ScaledImage
         The data, where they count, their noise and the level of the background.
     strength : float, optional
         As given to `~astropy_n2v.denoise`.
@@ -70,7 +70,7 @@ class Auditor:
             The rows, with start and stop.
         part : dict of `~numpy.ndarray`
             ``mean``, ``std``, ``blind_mean``, ``blind_std``, ``innovation``, ``outlier`` and ``noise_std`` of these
-            rows, in data units, as from `~astropy_n2v.posterior.posterior_of_rows`. Is not changed.
+            rows, in data units, as from ``posterior_of_rows``. It is not changed.
         exempt : `~numpy.ndarray` of bool, optional
             True for pixels that were replaced on purpose.
 
@@ -112,7 +112,7 @@ class Auditor:
 
         Parameters
         ----------
-        calibration : `~astropy_n2v.calibration.Calibration`, optional
+        calibration : Calibration, optional
             How the blind prediction was corrected.
         hole : tuple of int, optional
             Height and width of the hole of the model.
@@ -146,7 +146,7 @@ def audit_result(image, prediction, *, strength=1.0, judged=None, **options):
 
     Parameters
     ----------
-    image : `~astropy_n2v.scaled.ScaledImage`
+    image : ScaledImage
         The data, where they count, their noise and the level of the background.
     prediction : `~astropy_n2v.denoiser.Prediction`
         The result, with all its arrays.

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Flux: a result has that of its data, in total, on the sky, in sources and in boxes.
+Checks of the flux, in total, on the sky, in sources and in boxes.
 """
 
 import numpy as np
@@ -54,16 +54,16 @@ class Totals:
             if name == 'sources':
                 offset = -removed / signal if signal > 0 else np.nan
                 found.append(judge('flux (sources)', offset, 0, significance,
-                                   message=f'the flux of sources is {100 * offset:+.2g} % off that of the data'))
+                                   message=f'the flux of sources is {100 * offset:+.2g} % off the flux in the data'))
             else:
                 found.append(judge(f'flux ({name})', offset, 0, significance,
-                                   message=f'the mean of the result differs from that of the data by {offset:+.2g} '
+                                   message=f'the mean of the result differs from the mean of the data by {offset:+.2g} '
                                            f'sigma of the noise ({name})'))
         return found
 
 
 def _correlated_growth(sample, size=8):
-    """By how much the variance of sums over blocks exceeds the sum of variances; at least 1."""
+    """Compare the variance of sums over blocks with the sum of variances; at least 1."""
     n, ny, nx = sample.shape
     cut = (slice(None), slice(ny // size * size), slice(nx // size * size))
     if (ny // size) * (nx // size) * n < 16:
@@ -82,7 +82,7 @@ def _correlated_growth(sample, size=8):
 
 def check_boxes(sample, strength):
     """
-    Compare the flux in boxes with that of the data.
+    Compare the flux of the result with the flux of the data, in boxes.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def check_boxes(sample, strength):
     growth = _correlated_growth(sample)
     used = sample.used
     skew = np.any(sample.kurtosis[used] > _SKEWED)
-    # The noise of what was removed is that of the data times this.
+    # What was removed has the noise of the data times this.
     share = np.sqrt(own) / np.maximum(sample.noise, np.finfo('f4').tiny)
     tables = [_integrate(np.where(used, values, 0)) for values in
               (sample.removed, own * growth, foreseen, used, sample.third * share ** 3 if skew else 0)]
@@ -126,13 +126,13 @@ def check_boxes(sample, strength):
         # Boxes at all positions overlap: there are more independent ones than fit side by side.
         step = _step(size)
         found.append(judge(name, extreme, 0, of_many(extreme, 3 * n * step ** 2 / size ** 2),
-                           message=f'the flux of the result in boxes of {size} pixels differs from that of the data by '
+                           message=f'the flux of the result in boxes of {size} pixels differs from the data by '
                                    f'up to {extreme:+.1f} sigma'))
     return found
 
 
 def _integrate(values):
-    """Sums of all values above and to the left of each corner of the pixels of cut-outs."""
+    """Sum all values above and to the left of each corner of the pixels of cut-outs."""
     table = np.zeros((values.shape[0], values.shape[1] + 1, values.shape[2] + 1))
     np.cumsum(values, axis=1, dtype=float, out=table[:, 1:, 1:])
     np.cumsum(table[:, 1:, 1:], axis=2, out=table[:, 1:, 1:])
@@ -140,12 +140,12 @@ def _integrate(values):
 
 
 def _step(size):
-    """Distance between the boxes that are looked at."""
+    """Choose the distance between boxes."""
     return max(1, size // 4)
 
 
 def _boxes(table, size):
-    """Sums over boxes at regular positions."""
+    """Sum over boxes at regular positions."""
     step = _step(size)
     low, high = slice(None, -size, step), slice(size, None, step)
     return table[:, high, high] - table[:, low, high] - table[:, high, low] + table[:, low, low]

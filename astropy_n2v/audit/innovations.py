@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Innovations: they have unit variance wherever they are, and were corrected by little.
+Checks of the innovations, and of the correction that was learned from them.
 """
 
 import numpy as np
@@ -63,7 +63,7 @@ def check_innovations(sample):
 
 
 def _check_blocks(squares, judged, chance):
-    """The block whose innovations are furthest from unit variance."""
+    """Find the block whose innovations are furthest from unit variance."""
     n, ny, nx = judged.shape
     height, width = min(_BLOCK, ny), min(_BLOCK, nx)
     cut = (slice(None), slice(ny // height * height), slice(nx // width * width))

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Limits of the checks: what is a finding, and what is refused.
+Limits of the checks.
 
 A finding needs both, a difference that matters and a significance that chance does not reach.
 """
@@ -15,7 +15,7 @@ __all__ = ['LIMITS', 'Limit', 'of_many']
 @dataclass(frozen=True)
 class Limit:
     """
-    What a check takes for a finding.
+    Least values of a finding, and of a refusal.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Limit:
 
 def of_many(z, n):
     """
-    Significance of the largest of n deviations, as if it were the only one.
+    Convert the largest of n deviations to the significance of a single one.
 
     Parameters
     ----------

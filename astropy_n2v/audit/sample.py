@@ -77,7 +77,7 @@ class Sample:
         self.shape, self._kurtosis = shape, None
 
     def meets(self, rows):
-        """Say if some rows of the image are in any of the cut-outs."""
+        """Check if some rows of the image are in any of the cut-outs."""
         return any(rows.start < y + self.shape[1] and rows.stop > y for y, _ in self.starts)
 
     def fill(self, rows, **values):
@@ -91,7 +91,7 @@ class Sample:
 
     @property
     def kurtosis(self):
-        """Excess kurtosis of the noise, which is about the square of its skewness, for photons exactly."""
+        """Excess kurtosis of the noise: about the square of its skewness, for photons exactly."""
         if self._kurtosis is None and not self.third.any():
             self._kurtosis = np.zeros(self.shape, dtype=np.float32)
         if self._kurtosis is None:
@@ -105,7 +105,7 @@ class Sample:
 
     def chance(self):
         """
-        Relative variance that chance gives the square of an innovation: 2 where all is Gaussian and independent.
+        Compute the relative variance of the square of an innovation: 2 where all is Gaussian and independent.
 
         Photons add to it, and errors of the blind prediction, which are alike in neighbouring pixels.
         """
@@ -114,7 +114,7 @@ class Sample:
         return (2 + self.kurtosis) * (1 + COMMON * share ** 2)
 
     def expected_variance(self, strength):
-        """Variance of what is removed by a posterior mean: the part from the noise, and that from the prediction."""
+        """Compute the two parts of the variance of what is removed: from the noise, and from the prediction."""
         noise, prior = self.noise.astype(float) ** 2, self.spread.astype(float) ** 2
         total = np.maximum(noise + prior, np.finfo(float).tiny)
         share = strength * noise / total

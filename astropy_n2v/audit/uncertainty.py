@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-By how much a stated uncertainty is to be enlarged.
+Factors of uncertainties that were found too small.
 """
 
 import numpy as np
@@ -10,8 +10,8 @@ __all__ = ['enlargement']
 _LARGEST, _LARGEST_SMOOTH = 10.0, 2.0
 # Where the blind prediction has at least this share in the variance of innovations, an excess is its own.
 _LEAST_SHARE = 0.1
-# Blind mean above the background, in units of the noise of the sky: up to the first there is sky, from the second on
-# there is none.
+# Blind mean above the background, in units of the noise of the sky: sky is below the first,
+# and not above the second.
 _SKY, _NO_SKY = 1.0, 2.0
 
 
@@ -53,7 +53,7 @@ def enlargement(by_variance, by_innovation, sky, stated, scaling):
 
 
 def _factors(ratios):
-    """Factor of the standard deviation of a posterior, for each class; 1 where nothing was found."""
+    """Compute the factor of the standard deviation for each class; 1 where nothing was found."""
     factors = []
     for found, value, share in zip(ratios.found, ratios.ratio, ratios.share):
         # Either the noise is larger, or the prediction is less certain, or both.
