@@ -1,8 +1,10 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-An audit of results against the data that they were made of, without any truth.
+Audit results against the data that they were made of, without any truth.
 """
 
-from .auditor import *
-from .findings import *
-from .pixels import *
+from .auditor import Auditor, audit_result
+from .findings import CONSEQUENCES, AuditReport, Finding
+from .pixels import deviation, least_unexplained
+
+__all__ = ['CONSEQUENCES', 'AuditReport', 'Auditor', 'Finding', 'audit_result', 'deviation', 'least_unexplained']

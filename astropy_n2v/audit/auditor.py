@@ -31,7 +31,7 @@ class Auditor:
 
     Parameters
     ----------
-    image : `~astropy_n2v.scaled.ScaledImage`
+    image : ScaledImage
         The data, where they count, their noise and the level of the background.
     strength : float, optional
         As given to `~astropy_n2v.denoise`.
@@ -70,7 +70,7 @@ class Auditor:
             The rows, with start and stop.
         part : dict of `~numpy.ndarray`
             ``mean``, ``std``, ``blind_mean``, ``blind_std``, ``innovation``, ``outlier`` and ``noise_std`` of these
-            rows, in data units, as from `~astropy_n2v.posterior.posterior_of_rows`. Is not changed.
+            rows, in data units, as from ``posterior_of_rows``. It is not changed.
         exempt : `~numpy.ndarray` of bool, optional
             True for pixels that were replaced on purpose.
 
@@ -85,22 +85,25 @@ class Auditor:
         mean, noise_std = part['mean'], part['noise_std']
         finite = np.isfinite(mean) & np.isfinite(part['std'])
         known = valid & finite
-        data = np.where(known, image.data, 0)
         removed = np.where(known, image.data - np.where(known, mean, 0).astype(float), 0)
         index, deviations, bad = unexplained(removed, noise_std, mean, image.noise, self.limit)
         returned = valid & ~finite
         returned[tuple(axis[bad] for axis in index)] = True
+        removed[returned] = 0
         signal = part['blind_mean'] - image.scaling.level
-        self.counts.add(valid & ~finite, known, data, mean, noise_std, signal, index, deviations)
+        self.counts.add(valid & ~finite, known, mean, noise_std, signal, index, deviations)
         counted = known & ~returned
         self.totals.add(counted, removed, signal, noise_std, part['blind_std'], self.strength)
         used = counted & (part['outlier'] < _FORESEEABLE) & np.isfinite(part['innovation'])
-        photon = np.maximum(noise_std.astype(float) ** 2 - np.square(image.noise.sigma, dtype=float), 0)
-        self.sample.fill(rows, removed=np.where(counted, removed, 0), signal=signal, noise=noise_std,
-                         third=image.noise.slope * photon,
-                         spread=part['blind_std'], std=part['std'], z=np.where(used, part['innovation'], 0),
-                         valid=valid, used=used,
-                         judged=used if self.judged is None else used & np.asarray(self.judged)[rows])
+        if self.sample.meets(rows):
+            third = 0
+            if image.noise.gain is not None:
+                photon = np.square(noise_std, dtype=float) - np.square(image.noise.sigma, dtype=float)
+                third = image.noise.slope * np.maximum(photon, 0)
+            judged = used if self.judged is None else used & np.asarray(self.judged)[rows]
+            self.sample.fill(rows, removed=removed, signal=signal, noise=noise_std,
+                             third=np.broadcast_to(third, used.shape), spread=part['blind_std'], std=part['std'],
+                             z=np.where(used, part['innovation'], 0), valid=valid, used=used, judged=judged)
         return returned
 
     def report(self, *, calibration=None, hole=(1, 1), correlation=None):
@@ -109,7 +112,7 @@ class Auditor:
 
         Parameters
         ----------
-        calibration : `~astropy_n2v.calibration.Calibration`, optional
+        calibration : Calibration, optional
             How the blind prediction was corrected.
         hole : tuple of int, optional
             Height and width of the hole of the model.
@@ -122,11 +125,15 @@ class Auditor:
         AuditReport
             All checks, and by how much the uncertainty is to be enlarged.
         """
+        with np.errstate(invalid='ignore', divide='ignore', over='ignore'):
+            return self._report(calibration, hole, correlation)
+
+    def _report(self, calibration, hole, correlation):
         sample, strength, scaling = self.sample, self.strength, self.image.scaling
         white = tuple(hole) == (1, 1) and correlation is None
         by_variance, by_innovation = check_variance(sample, strength), check_innovations(sample)
         sky, stated = check_sky(sample, white), check_stated(sample, strength)
-        checks = (*self.counts.checks(), *self.totals.checks(sample), *check_boxes(sample, strength),
+        checks = (*self.counts.checks(self.image), *self.totals.checks(sample), *check_boxes(sample, strength),
                   *by_variance.checks, *check_slopes(sample), *check_whiteness(sample, white, correlation),
                   *by_innovation.checks, sky, stated, *check_calibration(calibration, sample, scaling.scale))
         levels, factors = enlargement(by_variance, by_innovation, sky, stated, scaling)
@@ -139,7 +146,7 @@ def audit_result(image, prediction, *, strength=1.0, judged=None, **options):
 
     Parameters
     ----------
-    image : `~astropy_n2v.scaled.ScaledImage`
+    image : ScaledImage
         The data, where they count, their noise and the level of the background.
     prediction : `~astropy_n2v.denoiser.Prediction`
         The result, with all its arrays.

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The words of an audit: what was checked, what was found, and what follows from it.
+Checks, findings and the report of an audit.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .limits import LIMITS
 
 __all__ = ['CONSEQUENCES', 'AuditReport', 'Finding', 'judge', 'severity']
 
-#: What may follow from a check, in increasing order of severity.
+#: The consequences of a check, in increasing order of severity.
 CONSEQUENCES = 'not checked', 'ok', 'note', 'returned', 'warning', 'refusal'
 
 
@@ -61,7 +61,7 @@ class AuditReport:
     checks : tuple of Finding
         Every check, also those that found nothing or could not be made.
     levels, factors : `~numpy.ndarray`
-        What the uncertainty is to be multiplied by, at least 1, at some values of the result, in data units,
+        Factors of the uncertainty, at least 1, and the values of the result at which they hold, in data units,
         increasing.
     n_returned : int
         Number of pixels that are not explained by the noise and were to be returned as measured.
@@ -81,7 +81,7 @@ class AuditReport:
 
     @property
     def findings(self):
-        """The checks that found something, worst first."""
+        """Findings, worst first."""
         found = [check for check in self.checks if CONSEQUENCES.index(check.consequence) > 1]
         return tuple(sorted(found, key=lambda check: -CONSEQUENCES.index(check.consequence)))
 
@@ -179,11 +179,11 @@ def judge(name, value, expected, significance, *, message='', limit=None, conseq
     Parameters
     ----------
     name, value, expected, significance, consequence
-        As for `Finding`; the consequence is that of a finding.
+        As for `Finding`; the consequence is the one that a finding would have.
     message : str
-        What to say of a finding.
+        Text of a finding.
     limit : Limit, optional
-        By default that of `LIMITS` for the name, or its first part.
+        By default the one in `LIMITS` for the name, or its first part.
 
     Returns
     -------

@@ -1,10 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Flux: a result has that of its data, in total, on the sky, in sources and in boxes.
+Checks of the flux, in total, on the sky, in sources and in boxes.
 """
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from .findings import judge
 from .limits import of_many
@@ -16,49 +15,55 @@ __all__ = ['Totals', 'check_boxes']
 # Blind mean above the background, in units of the noise, below which there is sky, and above which there are sources.
 _SKY, _SOURCES = 1.0, 3.0
 _BOXES = 3, 9, 33   # pixels
+_MIN_PIXELS = 30
+# Excess kurtosis of the noise of a pixel from which on large sums over boxes are not Gaussian; large are those above
+# this, in units of their error.
+_SKEWED, _LARGE = 1e-3, 3.0
 
 
 class Totals:
     """Sums over all pixels of the image, by brightness."""
 
     def __init__(self):
-        self.n, self.removed, self.variance, self.noise, self.signal = np.zeros((5, 3))
+        # Number, what was removed, its variance, variance of the noise and signal, of all, sky and sources.
+        self.sums = np.zeros((5, 3))
 
     def add(self, counted, removed, signal, noise_std, spread, strength):
-        """Add some rows."""
-        noise = np.square(noise_std, dtype=float)
-        prior = np.square(spread, dtype=float)
-        variance = (strength * noise / np.maximum(noise + prior, np.finfo(float).tiny)) ** 2 * (noise + COMMON * prior)
-        for i, select in enumerate((counted, counted & (signal < _SKY * noise_std),
-                                    counted & (signal > _SOURCES * noise_std))):
-            self.n[i] += np.count_nonzero(select)
-            for sums, values in ((self.removed, removed), (self.variance, variance), (self.noise, noise),
-                                 (self.signal, signal)):
-                sums[i] += np.sum(values, where=select, dtype=float)
+        """Add some rows; what was removed is 0 where pixels do not count."""
+        noise, prior = np.square(noise_std, dtype=float), np.square(spread, dtype=float)
+        share = strength * noise / np.maximum(noise + prior, np.finfo(float).tiny)
+        values = np.stack([counted, removed, share ** 2 * (noise + COMMON * prior), noise, signal]).reshape(5, -1)
+        if not counted.all():
+            values = np.where(counted.ravel(), values, 0)
+        brightness = signal.ravel() / np.maximum(noise_std.ravel(), np.finfo(float).tiny)
+        total = values.sum(axis=1)
+        # Pixels above the sky are few, mostly.
+        above = np.flatnonzero(brightness >= _SKY)
+        values, brightness = values[:, above], brightness[above]
+        self.sums += np.stack([total, total - values.sum(axis=1),
+                               values[:, brightness > _SOURCES].sum(axis=1)], axis=1)
 
     def checks(self, sample):
         """Compare what was removed with its error."""
         growth = _correlated_growth(sample)
         found = []
-        for i, name in enumerate(('all', 'sky', 'sources')):
-            if self.n[i] < 30 or not self.variance[i] > 0:
-                significance, offset = np.nan, np.nan
-            else:
-                significance = -self.removed[i] / np.sqrt(growth * self.variance[i])
-                offset = -self.removed[i] / np.sqrt(self.n[i] * self.noise[i])
+        for name, (n, removed, variance, noise, signal) in zip(('all', 'sky', 'sources'), self.sums.T):
+            significance, offset = np.nan, np.nan
+            if n >= _MIN_PIXELS and variance > 0:
+                significance, offset = -removed / np.sqrt(growth * variance), -removed / np.sqrt(n * noise)
             if name == 'sources':
-                offset = -self.removed[i] / self.signal[i] if self.signal[i] > 0 else np.nan
+                offset = -removed / signal if signal > 0 else np.nan
                 found.append(judge('flux (sources)', offset, 0, significance,
-                                   message=f'the flux of sources is {100 * offset:+.2g} % off that of the data'))
+                                   message=f'the flux of sources is {100 * offset:+.2g} % off the flux in the data'))
             else:
                 found.append(judge(f'flux ({name})', offset, 0, significance,
-                                   message=f'the mean of the result differs from that of the data by {offset:+.2g} '
+                                   message=f'the mean of the result differs from the mean of the data by {offset:+.2g} '
                                            f'sigma of the noise ({name})'))
         return found
 
 
 def _correlated_growth(sample, size=8):
-    """By how much the variance of sums over blocks exceeds the sum of variances; at least 1."""
+    """Compare the variance of sums over blocks with the sum of variances; at least 1."""
     n, ny, nx = sample.shape
     cut = (slice(None), slice(ny // size * size), slice(nx // size * size))
     if (ny // size) * (nx // size) * n < 16:
@@ -77,7 +82,7 @@ def _correlated_growth(sample, size=8):
 
 def check_boxes(sample, strength):
     """
-    Compare the flux in boxes with that of the data.
+    Compare the flux of the result with the flux of the data, in boxes.
 
     Parameters
     ----------
@@ -91,32 +96,56 @@ def check_boxes(sample, strength):
     list of Finding
         One for each size of boxes.
     """
-    found = []
-    noise = sample.noise.astype(float) ** 2
     own, foreseen = sample.expected_variance(strength)
-    share = np.divide(own, noise, out=np.zeros_like(noise), where=noise > 0)
-    removed = np.where(sample.used, sample.removed, 0).astype(float)
-    third = np.where(sample.used, sample.third, 0) * share ** 1.5
     growth = _correlated_growth(sample)
+    used = sample.used
+    skew = np.any(sample.kurtosis[used] > _SKEWED)
+    # What was removed has the noise of the data times this.
+    share = np.sqrt(own) / np.maximum(sample.noise, np.finfo('f4').tiny)
+    tables = [_integrate(np.where(used, values, 0)) for values in
+              (sample.removed, own * growth, foreseen, used, sample.third * share ** 3 if skew else 0)]
+    found = []
     for size in _BOXES:
         name = f'flux in boxes ({size})'
         if min(sample.shape[1:]) < size:
             found.append(judge(name, np.nan, 0, np.nan))
             continue
-        inner = (slice(None), *(slice(size // 2, n - size // 2) for n in sample.shape[1:]))
-        variance = np.where(sample.used, own * growth + min(size ** 2, COMMON) * foreseen, 0)
-        total, expected, skew, filled = (
-            uniform_filter(values, (1, size, size), mode='constant')[inner] * size ** 2
-            for values in (removed, variance, third, sample.used.astype(float)))
-        enough = (filled > size ** 2 / 2) & (expected > 0)
+        total, noise, prior, filled, third = (_boxes(table, size) for table in tables)
+        variance = noise + min(size ** 2, COMMON) * prior
+        enough = (filled > size ** 2 / 2) & (variance > 0)
         n = np.count_nonzero(enough)
         if not n:
             found.append(judge(name, np.nan, 0, np.nan))
             continue
-        z = deviation(total[enough], np.maximum(expected[enough], 1e-30), skew[enough])
+        total, variance = total[enough], variance[enough]
+        z = total / np.sqrt(variance)
+        if skew:
+            large = np.abs(z) > _LARGE
+            z[large] = deviation(total[large], variance[large], third[enough][large])
         extreme = -float(z[np.argmax(np.abs(z))])
         # Boxes at all positions overlap: there are more independent ones than fit side by side.
-        found.append(judge(name, extreme, 0, of_many(extreme, 3 * n / size ** 2),
-                           message=f'the flux of the result in boxes of {size} pixels differs from that of the data by '
+        step = _step(size)
+        found.append(judge(name, extreme, 0, of_many(extreme, 3 * n * step ** 2 / size ** 2),
+                           message=f'the flux of the result in boxes of {size} pixels differs from the data by '
                                    f'up to {extreme:+.1f} sigma'))
     return found
+
+
+def _integrate(values):
+    """Sum all values above and to the left of each corner of the pixels of cut-outs."""
+    table = np.zeros((values.shape[0], values.shape[1] + 1, values.shape[2] + 1))
+    np.cumsum(values, axis=1, dtype=float, out=table[:, 1:, 1:])
+    np.cumsum(table[:, 1:, 1:], axis=2, out=table[:, 1:, 1:])
+    return table
+
+
+def _step(size):
+    """Choose the distance between boxes."""
+    return max(1, size // 4)
+
+
+def _boxes(table, size):
+    """Sum over boxes at regular positions."""
+    step = _step(size)
+    low, high = slice(None, -size, step), slice(size, None, step)
+    return table[:, high, high] - table[:, low, high] - table[:, high, low] + table[:, low, low]

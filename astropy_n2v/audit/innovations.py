@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Innovations: they have unit variance wherever they are, and were corrected by little.
+Checks of the innovations, and of the correction that was learned from them.
 """
 
 import numpy as np
@@ -63,7 +63,7 @@ def check_innovations(sample):
 
 
 def _check_blocks(squares, judged, chance):
-    """The block whose innovations are furthest from unit variance."""
+    """Find the block whose innovations are furthest from unit variance."""
     n, ny, nx = judged.shape
     height, width = min(_BLOCK, ny), min(_BLOCK, nx)
     cut = (slice(None), slice(ny // height * height), slice(nx // width * width))
@@ -106,7 +106,7 @@ def check_calibration(calibration, sample, scale):
         A check of the spread, and one of the mean.
     """
     names = 'correction (spread)', 'correction (mean)'
-    signal = (sample.signal[sample.judged & sample.counted][::7] / scale).astype(float)
+    signal = (sample.signal[sample.judged & sample.counted][::29] / scale).astype(float)
     if calibration is None or not np.isfinite(calibration.innovation_rms) or signal.size < 30:
         return [judge(names[0], np.nan, 1, np.nan), judge(names[1], np.nan, 0, np.nan)]
     factor, offset = (np.interp(np.arcsinh(signal), np.arcsinh(calibration.mean), values)

@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Neighbouring pixels of the sky: what was removed has the correlation of the noise, and the blind prediction the error
-that it states.
+Checks of neighbouring pixels on the sky: correlation of the removed noise, and error of the blind prediction.
 """
 
 import numpy as np
@@ -33,22 +32,22 @@ class _Sky:
         self.pairs = np.array([np.sum(np.multiply(*_shifted(weights, *lag)), dtype=float) for lag in _LAGS])
 
     def centred(self, values):
-        """Values on the sky, 0 elsewhere."""
+        """Subtract the mean over the sky; 0 elsewhere."""
         values = np.where(self.where, values, 0)
         return np.where(self.where, values - values.sum(axis=(1, 2), keepdims=True) / self.n_own, 0)
 
     def mean(self, values):
-        """Mean over the sky of values that are 0 elsewhere."""
+        """Average values over the sky that are 0 elsewhere."""
         return np.sum(values, dtype=float) / self.n
 
     def covariances(self, values):
-        """Covariances of pixels at each of the lags."""
+        """Compute the covariance of pixels at each of the lags."""
         sums = [np.sum(np.multiply(*_shifted(values, *lag)), dtype=float) for lag in _LAGS]
         return np.array(sums) / np.maximum(self.pairs, 1)
 
 
 def _shifted(values, dy, dx):
-    """The pixels of all pairs at a lag, the first and the second of each."""
+    """Select the pixels of all pairs at a lag, the first and the second of each."""
     ny, nx = values.shape[1:]
     first = values[:, :ny - dy, max(0, -dx):nx - max(0, dx)]
     return first, values[:, dy:, max(0, dx):nx - max(0, -dx)]
@@ -63,7 +62,7 @@ def check_whiteness(sample, white, correlation):
     sample : Sample
         Cut-outs.
     white : bool
-        Whether the noise is taken to be white.
+        True if the noise is taken to be white.
     correlation : `~numpy.ndarray` or None
         Its measured autocorrelation.
 
@@ -89,7 +88,7 @@ def check_whiteness(sample, white, correlation):
             significance = max((value - expected) * np.sqrt(pairs), 0.0)
         found.append(judge(f'correlation ({dy}, {dx})', value, expected, significance,
                            message=f'on the sky, what was removed has a correlation of {value:+.2f} between pixels '
-                                   f'{dy}, {dx} apart, where that of the noise is {expected:+.2f}: the noise is '
+                                   f'{dy}, {dx} apart, where the noise has {expected:+.2f}: the noise is '
                                    'correlated, or structure was removed'))
     return found
 
@@ -107,7 +106,7 @@ def check_sky(sample, white):
     sample : Sample
         Cut-outs.
     white : bool
-        Whether the noise is taken to be white.
+        True if the noise is taken to be white.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Pixels one by one: could noise have made the data from the result?
+Check of single pixels: noise must be able to make the data from the result.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ _CANDIDATE = 4.0
 
 def least_unexplained(n_pixels):
     """
-    Deviation, in units of the noise, beyond which chance has no pixel among so many.
+    Find the deviation, in units of the noise, beyond which chance has no pixel among so many.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def least_unexplained(n_pixels):
 
 def deviation(difference, variance, third_moment):
     """
-    Deviation of data from what is expected, in units of the noise, as if it were Gaussian.
+    Compute the deviation of data from their expectation, in units of the noise, as if it were Gaussian.
 
     The signed root of the deviance of a shifted Poisson distribution that has the variance and the third moment of the
     noise: two electrons where 0.05 are expected are no five-sigma event.
@@ -103,7 +103,7 @@ def unexplained(removed, noise_std, result, noise, limit):
     if not index[0].size:
         return index, np.zeros(0), np.zeros(0, dtype=bool)
     own = noise.at(removed.shape, *index)
-    # What the result allows, where this is more: a pixel that is brighter than foreseen has more photons.
+    # The larger of two variances: a pixel that is brighter than foreseen has more photons.
     variance = np.maximum(noise_std[index] ** 2, own.variance(result[index]))
     photon = np.maximum(variance - own.sigma ** 2, 0)
     deviations = deviation(removed[index], variance, own.slope * photon)

@@ -38,30 +38,28 @@ class PixelCounts:
         self.by_class = np.zeros(3, dtype=int)
         self.beyond, self.returned = np.zeros((2, 3), dtype=int), np.zeros((2, 3), dtype=int)
         self.largest = 0.0
-        self.lowest, self.highest = np.inf, -np.inf
         self.low, self.high = np.inf, -np.inf
 
-    def add(self, infinite, known, data, mean, noise_std, signal, index, deviations):
+    def add(self, infinite, known, mean, noise_std, signal, index, deviations):
         """Count some rows; the last two are pixels with large deviations."""
         self.n_infinite += int(np.count_nonzero(infinite))
         self.n += int(np.count_nonzero(known))
-        for i, edge in enumerate((-np.inf, *_EDGES)):
-            if i:
-                self.by_class[i] += np.count_nonzero(known & (signal > edge * noise_std))
-        if known.any():
-            self.lowest, self.highest = (min(self.lowest, data[known].min()), max(self.highest, data[known].max()))
-            self.low = min(self.low, np.min(mean[known] + _RANGE * noise_std[known]))
-            self.high = max(self.high, np.max(mean[known] - _RANGE * noise_std[known]))
+        above = known & (signal > _EDGES[0] * noise_std)
+        bright = signal[above] > _EDGES[1] * noise_std[above]
+        self.by_class[1:] += bright.size, np.count_nonzero(bright)
         if deviations.size:
             kind = np.searchsorted(_EDGES, signal[index] / noise_std[index])
             size = np.abs(deviations)
             sign = (deviations > 0).astype(int)
+            # Where the result is outside of the range of all data, it is as far from its own.
+            self.low = min(self.low, np.min(mean[index] + _RANGE * noise_std[index]))
+            self.high = max(self.high, np.max(mean[index] - _RANGE * noise_std[index]))
             self.largest = max(self.largest, float(size.max()))
             np.add.at(self.beyond, (sign, kind), (size > _BEYOND) & (size <= self.limit))
             np.add.at(self.returned, (sign, kind), size > self.limit)
 
-    def checks(self):
-        """Compare them with what chance has."""
+    def checks(self, image):
+        """Compare them with what chance has, and the result with the range of the data."""
         self.n_returned = self.n_infinite + int(self.returned.sum())
         by_class = self.by_class.copy()
         by_class[0], by_class[1] = self.n - by_class[1], by_class[1] - by_class[2]
@@ -82,9 +80,14 @@ class PixelCounts:
                     f'explained ({name}, {word})', count, chance[kind], significance,
                     message=f'{count} {name} pixels of the data lie more than 5 sigma {word} the result, where chance '
                             f'has {chance[kind]:.2g}: the noise is too small, or structure was removed'))
-        beyond = max(self.lowest - self.low, self.high - self.highest, 0) if self.n else np.nan
-        full = self.highest - self.lowest
-        found.append(judge('range', beyond, 0, 10.0 * (beyond > 0) if self.n else np.nan,
-                           consequence='returned', limit=Limit(0, 0, 1, 1, max(full, 0) if self.n else np.inf),
-                           message=f'the result is outside of the range of the data, by {beyond:.4g}'))
-        return found
+        return [*found, self._check_range(image)]
+
+    def _check_range(self, image):
+        beyond = full = 0.0
+        if self.high > -np.inf:
+            lowest = np.min(image.data, where=image.valid, initial=np.inf)
+            highest = np.max(image.data, where=image.valid, initial=-np.inf)
+            beyond, full = max(lowest - self.low, self.high - highest, 0.0), max(highest - lowest, 0.0)
+        return judge('range', beyond, 0, np.inf if beyond else 0.0, consequence='returned',
+                     limit=Limit(0, 0, 1, 1, full),
+                     message=f'the result is outside of the range of the data, by {beyond:.4g}')

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What was removed: it has the variance, the independence and the correlation of noise.
+Checks of what was removed: its variance, its independence of sources, and the uncertainty that is left.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def ratio(observed, expected, chance):
     if observed.size < _MIN_PIXELS or not total > 0:
         return np.nan, np.nan
     value = np.sum(observed, dtype=float) / total
-    # Twice the square is the variance of that of a Gaussian; what is above it, neighbours have in common.
+    # Twice the square is the variance of the square of a Gaussian; neighbours share the excess.
     scatter = np.sum((observed - value * expected) ** 2 * (chance / 2), dtype=float)
     # Of few pixels, none may happen to have been far off.
     return value, np.sqrt(max(scatter, np.sum(chance * expected ** 2, dtype=float))) / total
@@ -70,7 +70,7 @@ def ratio(observed, expected, chance):
 
 def check_variance(sample, strength):
     """
-    Compare the variance of what was removed with that of a posterior mean, in bins of the blind mean.
+    Compare the variance of what was removed with its expectation, in bins of the blind mean.
 
     It is the variance of the noise less the stated variance of the result.
 
@@ -114,7 +114,7 @@ def check_variance(sample, strength):
 
 def check_stated(sample, strength):
     """
-    Check that the stated uncertainty is that of a posterior.
+    Check that the stated uncertainty follows from noise and blind prediction.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def check_slopes(sample):
 
 
 def _slope(values, signal, centred=True):
-    """Slope of values with the signal, and its significance."""
+    """Fit the slope of values with the signal; return it with its significance."""
     if values.size < _MIN_PIXELS:
         return np.nan, np.nan
     if centred:

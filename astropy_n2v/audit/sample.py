@@ -8,7 +8,7 @@ import numpy as np
 __all__ = ['COMMON', 'Sample', 'choose_cutouts']
 
 _MAX_PIXELS = 250_000
-_SIZE = 160     # pixels; nine of them are fewer than that
+_SIZE = 128     # pixels; nine of them are fewer than that
 _LARGEST_KURTOSIS = 1.0   # one photon
 #: Errors of the blind prediction are alike in neighbouring pixels: of about so many.
 COMMON = 12.0
@@ -36,7 +36,7 @@ def choose_cutouts(valid):
         return [(0, 0)], (ny, nx)
     height = min(ny, _SIZE)
     rows = min(3, ny // height)
-    width = min(nx, max(_SIZE, _MAX_PIXELS // (9 * height)))
+    width = min(nx, max(_SIZE, 9 * _SIZE ** 2 // (9 * height)))
     columns = min(9 // rows, nx // width)
     grid = [(y, x) for y in np.linspace(0, ny - height, rows).astype(int)
             for x in np.linspace(0, nx - width, columns).astype(int)]
@@ -76,6 +76,10 @@ class Sample:
         self.valid, self.used, self.judged = (np.zeros(shape, dtype=bool) for _ in range(3))
         self.shape, self._kurtosis = shape, None
 
+    def meets(self, rows):
+        """Check if some rows of the image are in any of the cut-outs."""
+        return any(rows.start < y + self.shape[1] and rows.stop > y for y, _ in self.starts)
+
     def fill(self, rows, **values):
         """Put in some rows of the image; each of the arrays has the shape (rows, nx)."""
         for i, (y, x) in enumerate(self.starts):
@@ -87,7 +91,9 @@ class Sample:
 
     @property
     def kurtosis(self):
-        """Excess kurtosis of the noise, which is about the square of its skewness, for photons exactly."""
+        """Excess kurtosis of the noise: about the square of its skewness, for photons exactly."""
+        if self._kurtosis is None and not self.third.any():
+            self._kurtosis = np.zeros(self.shape, dtype=np.float32)
         if self._kurtosis is None:
             self._kurtosis = self.third ** 2 / np.maximum(self.noise ** 2, np.finfo('f4').tiny) ** 3
         return self._kurtosis
@@ -99,7 +105,7 @@ class Sample:
 
     def chance(self):
         """
-        Relative variance that chance gives the square of an innovation: 2 where all is Gaussian and independent.
+        Compute the relative variance of the square of an innovation: 2 where all is Gaussian and independent.
 
         Photons add to it, and errors of the blind prediction, which are alike in neighbouring pixels.
         """
@@ -108,7 +114,7 @@ class Sample:
         return (2 + self.kurtosis) * (1 + COMMON * share ** 2)
 
     def expected_variance(self, strength):
-        """Variance of what is removed by a posterior mean: the part from the noise, and that from the prediction."""
+        """Compute the two parts of the variance of what is removed: from the noise, and from the prediction."""
         noise, prior = self.noise.astype(float) ** 2, self.spread.astype(float) ** 2
         total = np.maximum(noise + prior, np.finfo(float).tiny)
         share = strength * noise / total

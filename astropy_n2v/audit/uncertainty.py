@@ -1,17 +1,17 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-By how much a stated uncertainty is to be enlarged.
+Factors of uncertainties that were found too small.
 """
 
 import numpy as np
 
 __all__ = ['enlargement']
 
-_LARGEST = 10.0
+_LARGEST, _LARGEST_SMOOTH = 10.0, 2.0
 # Where the blind prediction has at least this share in the variance of innovations, an excess is its own.
 _LEAST_SHARE = 0.1
-# Blind mean above the background, in units of the noise of the sky: up to the first there is sky, from the second on
-# there is none.
+# Blind mean above the background, in units of the noise of the sky: sky is below the first,
+# and not above the second.
 _SKY, _NO_SKY = 1.0, 2.0
 
 
@@ -34,25 +34,29 @@ def enlargement(by_variance, by_innovation, sky, stated, scaling):
         Values of the result in data units, increasing, and factors there; None if nothing was found.
     """
     level = float(np.median(scaling.level))
-    # Position and structure are not those of a brightness: what was found there goes for all.
-    common = max([1.0, *_factors(by_innovation)])
+    by_brightness = _factors(by_variance)
+    # Position and structure are not those of a brightness: what was found there, and not by brightness, goes for all.
+    common = max([1.0, *_factors(by_innovation) / max([1.0, *by_brightness])])
     if stated.message:
         common = max(common, 1 / max(stated.value, 1 / _LARGEST))
     levels = level + scaling.scale * np.array([_SKY, _NO_SKY])
     factors = np.array([max(common, sky.value) if sky.message else common, common])
-    if any(factor > 1 for factor in _factors(by_variance)):
+    # A noise that is overstated makes the result smoother than the data justify; of that, the statement knows nothing.
+    smooth = by_variance.found.astype(bool) & (by_variance.ratio < 1)
+    by_brightness[smooth] = np.minimum(1 / np.sqrt(by_variance.ratio[smooth]), _LARGEST_SMOOTH)
+    if np.any(by_brightness > 1):
         order = np.argsort(by_variance.middle)
-        nodes, own = by_variance.middle[order] + level, np.maximum(_factors(by_variance), common)[order]
+        nodes, own = by_variance.middle[order] + level, np.maximum(by_brightness, common)[order]
         own[nodes <= levels[0]] = np.maximum(own[nodes <= levels[0]], factors[0])
         levels, factors = nodes, own
     return (levels, np.minimum(factors, _LARGEST)) if factors.max() > 1 else (None, None)
 
 
 def _factors(ratios):
-    """Factor of the standard deviation of a posterior, for each class; 1 where nothing was found."""
+    """Compute the factor of the standard deviation for each class; 1 where nothing was found."""
     factors = []
     for found, value, share in zip(ratios.found, ratios.ratio, ratios.share):
         # Either the noise is larger, or the prediction is less certain, or both.
         own = (1 + (value - 1) / max(share, _LEAST_SHARE)) / value
         factors.append(np.sqrt(max(value, own)) if found and value > 1 else 1.0)
-    return factors
+    return np.array(factors)
