@@ -20,7 +20,8 @@ from .deviations import Deviations
 from .nodata import constant_regions, fill_values, overscan
 from .saturation import saturated_pixels
 
-__all__ = ['CompleteMask', 'Measured', 'Parts', 'celestial_order', 'extend_mask', 'measured', 'merge_mask', 'take_apart']
+__all__ = ['CompleteMask', 'Measured', 'Parts', 'celestial_order', 'extend_mask', 'measured', 'merge_mask',
+           'take_apart']
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,11 @@ __all__ = ['Deviations']
 
 _ROWS = 256   # rows of a plane that are in work at a time, so that temporary arrays stay small
 _LEAST = 0.01   # share of the pixels with a usable deviation below which there is no plane to speak of
-# In units of the typical deviation. Above the first a pixel has a weight of less than 1e-4; between the two that is
-# believed where such pixels lie together and their data scatter accordingly (mosaics of very different depth).
+# In units of the typical deviation. Above the second a pixel has a weight of less than 1e-4; up to the first that is
+# believed of bright pixels, so many times their deviation above the others (photon noise), and where such pixels lie
+# together and their data scatter accordingly (mosaics of very different depth).
 _HUGE, _BIG = 1e5, 100.0
+_SIGNIFICANT = 5.0
 _TINY = 1e-6          # below it, a deviation stands for zero
 _TOGETHER = 0.6       # mean share of such pixels in the 3x3 pixels around them
 _SCATTER = 0.3, 3.0   # what robust scatter in units of the deviation agrees with it
@@ -185,15 +187,21 @@ class Deviations:
     def _unbelievable(self, values, mask, big, typical):
         """Which of the pixels with big deviations do not scatter accordingly, or do not lie together."""
         huge = self._beyond(_HUGE * typical)
-        rest = big & ~huge & ~mask & np.isfinite(values)
-        if np.count_nonzero(rest) < 64:
+        rest = np.flatnonzero(big & ~huge & ~mask & np.isfinite(values))
+        if not rest.size:
             return big
+        usual = values[~big & ~mask & np.isfinite(values)]
+        centre = float(np.median(subsample(usual, 100_000))) if usual.size else 0.0
+        pull = np.abs(values.ravel()[rest] - centre) / self.at(np.unravel_index(rest, values.shape))
+        big.ravel()[rest[pull > _SIGNIFICANT]] = False
+        rest, pull = rest[pull <= _SIGNIFICANT], pull[pull <= _SIGNIFICANT]
+        if rest.size < 64 or not _SCATTER[0] < np.median(pull) / 0.6745 < _SCATTER[1]:
+            return big
+        here = np.zeros(big.shape, dtype=bool)
+        here.ravel()[rest] = True
         around = np.mean([uniform_filter(plane.astype(np.float32), 3)[plane].mean()
-                          for plane in rest.reshape(-1, *rest.shape[-2:]) if plane.any()])
-        centre = np.median(subsample(values[~big & ~mask & np.isfinite(values)], 100_000)) if (~big).any() else 0
-        pull = np.abs(subsample(values[rest], 100_000) - centre) / subsample(self.at(rest), 100_000)
-        believed = around > _TOGETHER and _SCATTER[0] < np.median(pull) / 0.6745 < _SCATTER[1]
-        return huge if believed else big
+                          for plane in here.reshape(-1, *here.shape[-2:]) if plane.any()])
+        return huge if around > _TOGETHER else big
 
     def _is_root_of_negative(self, values, mask, none, typical):
         """Where a plane has no value because the data are not positive, as noise is."""

@@ -10,7 +10,7 @@ from scipy.ndimage import binary_dilation, label, maximum_filter1d, minimum_filt
 
 from .scaling import subsample
 
-__all__ = ['constant_regions', 'fill_values', 'overscan', 'quantisation_step']
+__all__ = ['constant_regions', 'fill_values', 'huge_values', 'overscan', 'quantisation_step']
 
 # Magnitudes this many times as large as others stand for no value. Rounding errors of a convolution may be smaller
 # than its peak by 1e17.
@@ -27,7 +27,7 @@ _MIN_TOTAL = 0.6   # that was enlarged by repetition all values have some
 _OCCUPIED = 12
 _MIN_FULL = 16     # such blocks that there must be
 _MAX_LOW = 0.05    # share of blocks that may have fewer: sources that fade, or few photons, leave many of them
-_MAX_STRAY = 0.002 # share of pixels of other values within a region; more is what noise or photons leave
+_MAX_STRAY = 0.002  # share of pixels of other values within a region; noise or photons leave more
 _PILE = 3          # pixels of exactly the lowest value that are fill values if it is far below all others
 _GAP = 20          # how far, in widths of the lower half of the data (median less 1st percentile)
 
@@ -83,19 +83,48 @@ def fill_values(values, mask):
     >>> int(fill_values(image, np.zeros(image.shape, bool)).sum())
     40
     """
+    found, ordered = _huge_values(values, mask)
+    if ordered is None:
+        return None
+    lowest = _lowest(values, mask | found, ordered)
+    if lowest is not None:
+        found |= values == lowest
+        found &= np.isfinite(values) & ~mask
+    return found if found.any() else None
+
+
+def huge_values(values, mask):
+    """
+    Find values that are larger than others by a factor that no data have.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Data of any shape.
+    mask : `~numpy.ndarray` of bool
+        True for pixels that are not looked at; same shape.
+
+    Returns
+    -------
+    `~numpy.ndarray` of bool or None
+        Same shape; None where there is no such value.
+    """
+    found, _ = _huge_values(values, mask)
+    return found if found is not None and found.any() else None
+
+
+def _huge_values(values, mask):
+    """Where values are huge, and a sorted sample of the others."""
     sample, bad = subsample(values, _SAMPLE), subsample(mask, _SAMPLE)
     sample = sample[~bad & np.isfinite(sample)]
     if not sample.size:
-        return None
+        return None, None
     limit = _huge(np.abs(sample[sample != 0]))
     with np.errstate(over='ignore', invalid='ignore'):
         # No array of magnitudes: few images have any.
         found = (values > limit) | (values < -limit)
-        lowest = _lowest(values, mask | found, np.sort(sample[np.abs(sample) <= limit]))
-    if lowest is not None:
-        found |= values == lowest
     found &= np.isfinite(values) & ~mask
-    return found if found.any() else None
+    return found, np.sort(sample[np.abs(sample) <= limit])
 
 
 def _huge(magnitudes):
@@ -229,7 +258,8 @@ def _unlikely(same, bad):
         low = outside & (count < _OCCUPIED * usable / (unit * _WINDOW) ** 2)
         n_low, n_full = np.count_nonzero(low), np.count_nonzero(outside & ~low)
         strays = count[inside].sum() > _MAX_STRAY * usable[inside].sum()
-        if n_full >= _MIN_FULL and not strays and n_low <= _MAX_LOW * min(n_full, np.count_nonzero(covered) / _WINDOW ** 2):
+        n_region = np.count_nonzero(covered) / _WINDOW ** 2
+        if n_full >= _MIN_FULL and not strays and n_low <= _MAX_LOW * min(n_full, n_region):
             covered = covered.view(bool).repeat(unit, axis=0).repeat(unit, axis=1)
             pad = [(0, n - m) for n, m in zip(same.shape, covered.shape)]
             return np.pad(covered, pad, mode='edge') & same
