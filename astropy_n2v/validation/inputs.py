@@ -317,9 +317,9 @@ def stated_sigma(data):
     `~numpy.ndarray` or None
         NaN where it is not positive and finite.
     """
-    parts = take_apart(data)
-    if parts.uncertainty is None:
+    if getattr(data, 'uncertainty', None) is None:
         return None
+    parts = take_apart(data)
     stated = Deviations(parts.uncertainty, parts.values.shape, parts.unit)
     if not stated:
         return None

@@ -44,8 +44,8 @@ _STORE = 'finished'   # folder of the records of finished frames, in the directo
 
 def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inject=0, n_sources=200, magnitudes=None,
              galaxies=0.0, psf=None, noise=None, gain=None, readnoise=None, satlevel=None,
-             detection_image='auto', thresholds=DEFAULT_THRESHOLDS, radius=None, false_rate=None, confidence=0.99, n_resamples=1000,
-             limits=None, names=None, denoiser_name=None, seed=0, report_dir=None, overwrite=False,
+             detection_image='auto', thresholds=DEFAULT_THRESHOLDS, radius=None, false_rate=None, confidence=0.99,
+             n_resamples=1000, limits=None, names=None, denoiser_name=None, seed=0, report_dir=None, overwrite=False,
              progress_bar=False):
     """
     Find out whether flux and detections survive a denoiser.
@@ -331,8 +331,8 @@ class _Run:
             return
         tables['exposures'] = table
         if all(result.uncertainty is not None for result in results):
-            tables['uncertainty'], reason = judge_uncertainty_by_others(list(frames), results, list(noises), self.options,
-                                                                        self.seed)
+            tables['uncertainty'], reason = judge_uncertainty_by_others(list(frames), results, list(noises),
+                                                                        self.options, self.seed)
             if reason:
                 reasons['uncertainty'] = reason
         else:
