@@ -17,10 +17,10 @@ __all__ = ['Deviations']
 
 _ROWS = 256   # rows of a plane that are in work at a time, so that temporary arrays stay small
 _LEAST = 0.01   # share of the pixels with a usable deviation below which there is no plane to speak of
-# In units of the typical deviation. Above the second a pixel has a weight of less than 1e-4; up to the first that is
+# In units of the typical deviation. Above the second a pixel has a weight of less than 1e-3; up to the first that is
 # believed of bright pixels, so many times their deviation above the others (photon noise), and where such pixels lie
 # together and their data scatter accordingly (mosaics of very different depth).
-_HUGE, _BIG = 1e5, 100.0
+_HUGE, _BIG = 1e5, 30.0
 _SIGNIFICANT = 5.0
 _TINY = 1e-6          # below it, a deviation stands for zero
 _TOGETHER = 0.6       # mean share of such pixels in the 3x3 pixels around them
@@ -129,7 +129,7 @@ class Deviations:
         >>> deviations = Deviations(StdDevUncertainty(error), (8, 8), None)
         >>> junk, reason = deviations.find_junk(np.zeros((8, 8)), np.zeros((8, 8), bool))
         >>> np.argwhere(junk).tolist(), reason
-        ([[3, 4]], 'larger than 100 times the typical one')
+        ([[3, 4]], 'larger than 30 times the typical one')
         """
         if not self:
             return None, ''
