@@ -6,7 +6,7 @@ Find the pixels of an image that hold no measurement: fill values, regions of on
 import re
 
 import numpy as np
-from scipy.ndimage import binary_dilation, label, maximum_filter1d, minimum_filter, minimum_filter1d
+from scipy.ndimage import binary_dilation, label, maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
 
 from .scaling import subsample
 
@@ -27,6 +27,7 @@ _MIN_TOTAL = 0.6   # that was enlarged by repetition all values have some
 _OCCUPIED = 12
 _MIN_FULL = 16     # such blocks that there must be
 _MAX_LOW = 0.05    # share of blocks that may have fewer: sources that fade, or few photons, leave many of them
+_MAX_LOW_EDGE = 0.5   # or of the blocks beside a region that has a long edge: few others fit into thin corners
 _MAX_STRAY = 0.002  # share of pixels of other values within a region; noise or photons leave more
 _PILE = 3          # pixels of exactly the lowest value that are fill values if it is far below all others
 _GAP = 20          # how far, in widths of the lower half of the data (median less 1st percentile)
@@ -131,6 +132,7 @@ def _huge(magnitudes):
     """The magnitude above which values are fill values."""
     if not magnitudes.size:
         return np.inf
+    magnitudes = magnitudes.astype(float)   # the sum of the two middle ones may overflow
     typical = float(np.median(magnitudes))
     with np.errstate(under='ignore'):
         small = magnitudes[magnitudes < magnitudes.max() / _MAX_RANGE]
@@ -258,8 +260,11 @@ def _unlikely(same, bad):
         low = outside & (count < _OCCUPIED * usable / (unit * _WINDOW) ** 2)
         n_low, n_full = np.count_nonzero(low), np.count_nonzero(outside & ~low)
         strays = count[inside].sum() > _MAX_STRAY * usable[inside].sum()
-        n_region = np.count_nonzero(covered) / _WINDOW ** 2
-        if n_full >= _MIN_FULL and not strays and n_low <= _MAX_LOW * min(n_full, n_region):
+        allowed = _MAX_LOW * min(n_full, np.count_nonzero(covered) / _WINDOW ** 2)
+        edge = np.count_nonzero(outside & maximum_filter(~outside, 3))
+        if edge < 0.5 * n_full:
+            allowed = max(allowed, _MAX_LOW_EDGE * edge)   # blocks that an edge cuts
+        if n_full >= _MIN_FULL and not strays and n_low <= allowed:
             covered = covered.view(bool).repeat(unit, axis=0).repeat(unit, axis=1)
             pad = [(0, n - m) for n, m in zip(same.shape, covered.shape)]
             return np.pad(covered, pad, mode='edge') & same
@@ -277,26 +282,35 @@ def _is_plateau(values, region, value, mask):
     ring = binary_dilation(region) & outside
 
     def near(part):
-        """Share of the pixels of another value that are one step away, and share of such pixels."""
+        """Share of the pixels of another value that are one step away."""
         part = subsample(values[part], _SAMPLE).astype(float) - float(value)
         others = np.abs(part[part != 0])
-        return (np.mean(others <= 1.5 * step), others.size / part.size) if others.size else (0, 0)
+        return np.mean(others <= 1.5 * step) if others.size else 0.0
 
-    beside, _ = near(ring)
-    elsewhere, filled = near(outside)
-    return beside > 0.25 and (beside > 2 * elsewhere or elsewhere > 0.8 and filled > 0.7)
+    beside, elsewhere = near(ring), near(outside)
+    if beside <= 0.25:
+        return False
+    size = min(8, *values.shape)
+    n, others = _blocks(outside, size), _blocks(outside & (values != value), size)
+    n, others = n[2 * n > size ** 2], others[2 * n > size ** 2]
+    # Of few photons that are not 0 most are 1, everywhere; but then most pixels are 0.
+    filled = n.size and np.percentile(others / n, 75) > 0.9
+    return beside > 2 * elsewhere or filled and (elsewhere > 0.8 or beside > (1 + elsewhere) / 2)
 
 
 def _grow(region, same):
     """A region with the pixels of its value that are connected with it, unless that value is everywhere."""
-    rest = np.count_nonzero(same) - np.count_nonzero(region)
-    if rest > 0.05 * max(same.size - np.count_nonzero(region), 1) and rest > 0.1 * np.count_nonzero(region):
+    total, size = np.count_nonzero(same), np.count_nonzero(region)
+    outside = max(same.size - size, 1)
+    if total - size > max(0.1 * size, 0.05 * outside):
         return binary_dilation(region, np.ones((3, 3), bool), iterations=2, mask=same)
     parts, _ = label(same, np.ones((3, 3)))
     wanted = np.zeros(parts.max() + 1, dtype=bool)
     wanted[parts[region]] = True
     wanted[0] = False
-    return wanted[parts]
+    grown = wanted[parts]
+    # Where chance does not make the value at all, these are splinters of the region.
+    return same if total - np.count_nonzero(grown) < min(0.1 * size, 0.005 * outside) else grown
 
 
 def _constant_lines(values, mask):

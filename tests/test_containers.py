@@ -334,7 +334,7 @@ class TestCubes:
         # Parameters that vary are in the order of the data, too; a mask may be that of an image.
         gain = np.ones(last.shape) * [1, 2, 3]
         frame = Frame(cube, mask=np.eye(20, 24) > 0)
-        assert frame.parameter('gain', gain, (1,)).shape == (20, 24) and (frame.parameter('gain', gain, (1,)) == 2).all()
+        np.testing.assert_array_equal(frame.parameter('gain', gain, (1,)), np.full((20, 24), 2.0))
         assert frame.mask[:, 4, 4].all()
 
     @pytest.mark.parametrize('earlier', ['level 1', 'level 1\nsecond line', ['a', 'b'], None])
