@@ -199,7 +199,7 @@ def _other_axes(data, ndim):
         sky = [kind.startswith(('pos.', 'custom:pos.')) for kind in types]
         axes = matrix[sky].any(axis=0)
         if np.count_nonzero(axes) == 2:
-            return [ndim - 1 - i for i in np.flatnonzero(~axes)[::-1]]
+            return [ndim - 1 - int(i) for i in np.flatnonzero(~axes)[::-1]]
         if np.count_nonzero(axes) > 2:
             warnings.warn(f'the WCS does not say which two axes of the data, of shape {data.data.shape}, are those of '
                           'an image: each of more depends on the position in the sky. The last two are taken; '
@@ -208,7 +208,7 @@ def _other_axes(data, ndim):
         # Without celestial axes: a spectrum or a time at each pixel of an image.
         other = matrix[[kind.startswith(('em.', 'spect.', 'time')) for kind in types]].any(axis=0)
         if np.count_nonzero(other) == ndim - 2:
-            return [ndim - 1 - i for i in np.flatnonzero(other)[::-1]]
+            return [ndim - 1 - int(i) for i in np.flatnonzero(other)[::-1]]
     spectral = getattr(data, 'spectral_axis_index', None)
     return [spectral % ndim] if ndim == 3 and spectral is not None else None
 
@@ -322,7 +322,7 @@ def _find(values, bad, parts, satlevel, largest, stacklevel):
     """Add to a mask what is not a measurement."""
     found = fill_values(values, bad)
     if found is not None:
-        _warn(f'{np.count_nonzero(found)} values such as {values[found][0]:g}, far from all others', 'fill values',
+        _warn(f'{np.count_nonzero(found)} values such as {values[found][0]:g}, far from all others', 'taken for fill values',
               stacklevel + 1)
         bad |= found
     found, reason = saturated_pixels(values, bad, parts.header, parts.unit, satlevel, largest, stacklevel + 1)
@@ -342,14 +342,14 @@ def _find(values, bad, parts, satlevel, largest, stacklevel):
             bad[i] |= found
     if numbers['constant']:
         values_found = ', '.join(f'{value:g}' for value in sorted(constants)[:4])
-        _warn(f'{numbers["constant"]} pixels in regions of one constant value ({values_found})', 'no data',
+        _warn(f'{numbers["constant"]} pixels in regions of one constant value ({values_found})', 'no measurements',
               stacklevel + 1)
     if numbers['overscan']:
-        _warn(f'{numbers["overscan"]} pixels in strips without light', 'overscan', stacklevel + 1)
+        _warn(f'{numbers["overscan"]} pixels in strips without light', 'taken for overscan', stacklevel + 1)
 
 
 def _warn(which, what, stacklevel):
-    warnings.warn(f'data has {which}: they are taken for {what} and do not count', AstropyUserWarning,
+    warnings.warn(f'data has {which}: they are {what} and do not count', AstropyUserWarning,
                   stacklevel=stacklevel)
 
 

@@ -25,10 +25,12 @@ _MIN_TOTAL = 0.6   # that was enlarged by repetition all values have some
 # Pixels of other values that a block outside of a region must have for the region not to be chance: a block of
 # mean 25, which is where so few are rare, is empty once in 1e11.
 _OCCUPIED = 12
-_MIN_FULL = 16     # such blocks that there must be
+_MIN_FULL = 32     # such blocks that there must be
 _MAX_LOW = 0.05    # share of blocks that may have fewer: sources that fade, or few photons, leave many of them
 _MAX_LOW_EDGE = 0.5   # or of the blocks beside a region that has a long edge: few others fit into thin corners
 _MAX_STRAY = 0.002  # share of pixels of other values within a region; noise or photons leave more
+# Distance from a region, in pixels, within which others have to be dense, and how dense in units of those farther away.
+_BAND, _FADING = 8, 0.4
 _PILE = 3          # pixels of exactly the lowest value that are fill values if it is far below all others
 _GAP = 20          # how far, in widths of the lower half of the data (median less 1st percentile)
 
@@ -275,7 +277,7 @@ def _unlikely(same, bad):
 
 
 def _is_plateau(values, region, value, mask):
-    """Whether the neighbours of a region lie one step from it, more than others: a band of a quantised image."""
+    """Whether others come close to a region in value (a band of a quantised image) or are few beside it."""
     counts = ~mask & np.isfinite(values)
     step = quantisation_step(values[counts] if mask.any() else values)
     outside = counts & ~region
@@ -293,9 +295,13 @@ def _is_plateau(values, region, value, mask):
     size = min(8, *values.shape)
     n, others = _blocks(outside, size), _blocks(outside & (values != value), size)
     n, others = n[2 * n > size ** 2], others[2 * n > size ** 2]
+    density = np.percentile(others / n, 90) if n.size else 0.0
+    # Photons that become fewer towards a region: it is where they end, not where they were cut off.
+    band = binary_dilation(region, iterations=_BAND) & outside
+    if np.count_nonzero(band & (values != value)) < _FADING * density * np.count_nonzero(band):
+        return True
     # Of few photons that are not 0 most are 1, everywhere; but then most pixels are 0.
-    filled = n.size and np.percentile(others / n, 75) > 0.9
-    return beside > 2 * elsewhere or filled and (elsewhere > 0.8 or beside > (1 + elsewhere) / 2)
+    return beside > 2 * elsewhere or density > 0.9 and (elsewhere > 0.8 or beside > (1 + elsewhere) / 2)
 
 
 def _grow(region, same):
@@ -310,7 +316,7 @@ def _grow(region, same):
     wanted[0] = False
     grown = wanted[parts]
     # Where chance does not make the value at all, these are splinters of the region.
-    return same if total - np.count_nonzero(grown) < min(0.1 * size, 0.005 * outside) else grown
+    return same if total - np.count_nonzero(grown) < min(0.25 * size, 0.005 * outside) else grown
 
 
 def _constant_lines(values, mask):

@@ -183,7 +183,7 @@ class TestContainers:
         with pytest.warns(AstropyUserWarning) as caught:
             result = denoise(CCDData(cube, unit='electron'), tiny_denoiser, noise=NoiseModel(5.0, gain=1.0), hole=1)
         assert any('plane (1,): the innovations have an rms' in str(warning.message) for warning in caught)
-        assert 'astropy_n2v: cards N2V* are those of plane (0,)' in list(result.header['HISTORY'])
+        assert 'astropy_n2v: cards N2V* are those of plane (0,)' in result.header['HISTORY']
 
     @untrained
     def test_cube_is_processed_plane_by_plane(self, scene, tiny_denoiser):
