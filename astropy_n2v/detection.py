@@ -10,6 +10,9 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, percentile_fi
 from scipy.signal import fftconvolve
 from scipy.special import erf
 
+from .containers import merge_mask, take_apart
+from .nodata import huge_values
+
 __all__ = ['detection_image']
 
 # All fixed on simulated scenes that no benchmark uses. In units of the FWHM:
@@ -147,21 +150,23 @@ def detection_image(ccd, psf):
     """
     if not isinstance(ccd, NDData):
         raise TypeError(f'ccd must be a CCDData with an uncertainty, got {type(ccd).__name__}')
-    data = np.asarray(ccd.data, dtype=float)
-    if data.ndim != 2:
-        raise ValueError(f'ccd must be two-dimensional, got {data.ndim} dimensions')
+    if np.ndim(ccd.data) != 2:
+        raise ValueError(f'ccd must be two-dimensional, got {np.ndim(ccd.data)} dimensions')
     if ccd.uncertainty is None or ccd.uncertainty.array is None:
         raise ValueError('ccd must have an uncertainty: the posterior standard deviation that denoise() returns')
-    std = ccd.uncertainty.represent_as(StdDevUncertainty)
+    parts = take_apart(ccd, 'ccd')
+    data = np.asarray(parts.values, dtype=float)
+    std = parts.uncertainty.represent_as(StdDevUncertainty)
     if std.array.shape != data.shape:
         raise ValueError(f'the uncertainty of ccd must have the shape of its data, {data.shape}, got {std.array.shape}')
     factor = 1.0 if std.unit is None or ccd.unit is None else std.unit.to(ccd.unit)
     std = np.asarray(std.array, dtype=float) * factor
     star, aperture, fwhm = _parse_psf(psf)
 
-    good = np.isfinite(data) & np.isfinite(std) & (std >= 0)
-    if ccd.mask is not None:
-        good &= ~np.asarray(ccd.mask, dtype=bool)
+    bad = ~(np.isfinite(data) & np.isfinite(std) & (std >= 0))
+    merge_mask(bad, parts.mask, 'mask of ccd')
+    found = huge_values(data, bad)
+    good = ~bad if found is None else ~(bad | found)
     if not good.any():
         raise ValueError('ccd has no valid pixel: all are masked or not finite')
     floor = max(_FLOOR * np.median(std[good]), 4 * np.finfo(np.float32).eps * np.median(np.abs(data[good])),

@@ -13,15 +13,12 @@ from astropy.nddata import NDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 
-from .config import conf
+from .containers import extend_mask, measured
 from .exceptions import CannotDenoiseError
 from .noise import (
-    ADU_LIKE,
     AmplifierScale,
-    Deviations,
     NoiseModel,
     choose_hole,
-    header_value,
     mosaic_contrast,
     noise_autocorrelation,
     resolve_noise,
@@ -29,16 +26,10 @@ from .noise import (
 )
 from .noise.sources import looks_white
 from .provenance import record
-from .scaling import subsample
 
 __all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_patterns']
 
 _SMALLEST = 8   # pixels
-# A saturation level of the header that masks more than this is none of these data.
-_MAX_SATURATED = 0.5
-# What is so many times as large as the typical value stands for no value. Rounding errors of a convolution may be
-# smaller than its peak by 1e17.
-_MAX_RANGE = 1e20
 
 
 @dataclass
@@ -99,10 +90,12 @@ class Frame:
     ----------
     values : `~numpy.ndarray`
         The data, float32 or float64 of native byte order; shared with the input where it is that.
-    mask : `~numpy.ndarray` of bool
-        Same shape.
+    mask : `~astropy_n2v.containers.CompleteMask`
+        True where they do not count, but for values that are not finite; same shape.
     dtype : type
         Of the result.
+    order : tuple of int or None
+        In which the axes of the input are here, the celestial ones last; None if they are as they were.
     unit, header : `~astropy.units.Unit` or None, mapping
         Of the input.
     deviations : `~astropy_n2v.noise.Deviations`
@@ -120,105 +113,13 @@ class Frame:
 
     def __init__(self, data, mask=None, satlevel=None):
         self.container = data
-        self.unit = uncertainty = own_mask = None
-        self.header = {}
-        if isinstance(data, NDData):
-            values, self.unit, uncertainty, own_mask = data.data, data.unit, data.uncertainty, data.mask
-            self.header = data.meta
-        elif isinstance(data, Masked):
-            values, own_mask = data.unmasked, data.mask
-            if isinstance(values, u.Quantity):
-                values, self.unit = values.value, values.unit
-        elif isinstance(data, u.Quantity):
-            values, self.unit = data.value, data.unit
-        elif isinstance(data, np.ma.MaskedArray):
-            values, own_mask = data.data, np.ma.getmaskarray(data)
-        else:
-            values = data
-        values = np.asarray(values)
-        self.shape = values.shape
-        if values.dtype.kind == 'O':
-            raise TypeError('data must be an array, Quantity or NDData of real numbers, got '
-                            f'{type(data).__name__}')
-        _check_data(values, self.unit)
-        integer = values.dtype.kind in 'iu'
-        wide = values.dtype.itemsize >= (4 if integer else 8)
-        self.values = values.astype(np.float64 if wide else np.float32, copy=False)
-        # Integers of more than 24 bits do not fit float32.
-        self.dtype = np.float32 if not wide or integer and np.abs(self.values).max() <= 2 ** 24 else np.float64
-        self.mask = np.zeros(self.shape, dtype=bool)
-        self._add_mask('mask of data', own_mask)
-        self._add_mask('mask', mask)
-        self._mask_fill_values()
-        self._mask_saturated(satlevel, np.iinfo(values.dtype).max if integer and not wide else None)
-        self.deviations = Deviations(uncertainty, self.shape, self.unit)
-        self._add_mask('uncertainty', self.deviations.meaningless)
-
-    def _add_mask(self, name, part):
-        if part is None or part is np.ma.nomask:
-            return
-        part = np.asarray(part)
-        if part.dtype.kind not in 'buif':
-            raise TypeError(f'{name} must be of bool or numbers, got an array of dtype {part.dtype}')
-        if part.shape != self.shape and part.shape not in ((), self.shape[-2:]):
-            raise ValueError(f'{name} must have the shape of the data, {self.shape}, got {part.shape}')
-        self.mask |= part.astype(bool, copy=False)
-
-    def _mask_fill_values(self):
-        magnitude = np.abs(subsample(self.values))
-        magnitude = magnitude[~subsample(self.mask) & np.isfinite(magnitude) & (magnitude > 0)]
-        if not magnitude.size:
-            return
-        with np.errstate(over='ignore', invalid='ignore'):
-            # No array of magnitudes: few images have any.
-            limit = _MAX_RANGE * float(np.median(magnitude))
-            fill = (self.values > limit) | (self.values < -limit)
-        fill &= np.isfinite(self.values) & ~self.mask
-        if fill.any():
-            example = self.values[fill][0]
-            warnings.warn(f'data has {np.count_nonzero(fill)} values such as {example:g}, more than {_MAX_RANGE:g} '
-                          'times as large as others: they are taken for fill values and do not count',
-                          AstropyUserWarning, stacklevel=4)
-            self.mask |= fill
-
-    def _mask_saturated(self, satlevel, largest):
-        keyword = None
-        if satlevel is None and self.unit in (None, u.dimensionless_unscaled, *ADU_LIKE):
-            keyword, satlevel = header_value(self.header, conf.saturation_keywords)
-        if satlevel is None and largest is not None:
-            # Counts beyond what the integers can hold were cut off.
-            clipped = self.values == largest
-            if 0 < np.count_nonzero(clipped) <= _MAX_SATURATED * clipped.size:
-                self.mask |= clipped
-            return
-        if satlevel is None:
-            return
-        if isinstance(satlevel, u.Quantity):
-            if self.unit is None:
-                raise u.UnitsError(f'satlevel must have no unit, as the data, got {satlevel.unit}')
-            satlevel = satlevel.to_value(self.unit)
-        try:
-            satlevel = np.asarray(satlevel, dtype=float)
-            np.broadcast_to(satlevel, self.shape)
-        except (TypeError, ValueError):
-            raise ValueError(f'satlevel must be a number, or an array that broadcasts to the shape of the data, '
-                             f'{self.shape}, got {satlevel!r}') from None
-        if not np.isfinite(satlevel).all():
-            raise ValueError(f'satlevel must be finite, got {satlevel}')
-        with np.errstate(invalid='ignore'):
-            # In the precision of the data: a level that they have must not lie above them by its rounding.
-            saturated = self.values >= satlevel.astype(self.values.dtype)
-        valid = ~self.mask & np.isfinite(self.values)
-        share = np.count_nonzero(saturated & valid) / max(np.count_nonzero(valid), 1)
-        if share == 1 and keyword is None:
-            raise ValueError(f'satlevel must be above the data, got {satlevel}, and there is no valid pixel below it')
-        if share > _MAX_SATURATED:
-            what = f'{keyword} = {satlevel:g} of the header is not used' if keyword else f'satlevel is {satlevel}'
-            warnings.warn(f'{what}: {100 * share:.0f} % of the pixels are at or above it', AstropyUserWarning,
-                          stacklevel=4)
-            if keyword:
-                return
-        self.mask |= saturated
+        image = measured(data, mask, satlevel, check=_check_data, stacklevel=4)
+        self.values, self.mask, self.dtype, self.order = image.values, image.mask, image.dtype, image.order
+        self.shape = self.values.shape
+        self.unit, self.header, self.deviations = image.unit, image.header, image.deviations
+        if min(self.shape[-2:]) < _SMALLEST:
+            raise CannotDenoiseError(f'data must be at least {_SMALLEST}x{_SMALLEST} pixels along the two axes of an '
+                                     f'image, got {self.shape[-2:]}')
 
     def planes(self):
         """Indices of the two-dimensional planes."""
@@ -233,30 +134,70 @@ class Frame:
             return value
         try:
             # A view: of a Quantity, too.
-            return np.broadcast_to(value, self.shape, subok=True)[index]
+            value = np.broadcast_to(value, self._original_shape, subok=True)
         except ValueError:
-            raise ValueError(f'{name} must broadcast to the shape of the data, {self.shape}, got an array of shape '
-                             f'{np.shape(value)}') from None
+            raise ValueError(f'{name} must broadcast to the shape of the data, {self._original_shape}, got an array '
+                             f'of shape {np.shape(value)}') from None
+        return (value if self.order is None else value.transpose(self.order))[index]
+
+    @property
+    def _original_shape(self):
+        return self.shape if self.order is None else tuple(self.shape[i] for i in np.argsort(self.order))
+
+    def original_order(self, array):
+        """
+        Bring an array to the order of axes of the input.
+
+        Parameters
+        ----------
+        array : `~numpy.ndarray` or None
+            Of the shape of `values`.
+
+        Returns
+        -------
+        `~numpy.ndarray` or None
+            The array itself if the order is the same.
+        """
+        if array is None or self.order is None:
+            return array
+        return np.ascontiguousarray(array.transpose(np.argsort(self.order)))
 
     def pack(self, mean, std, cards, history):
-        """A container of the kind that came in."""
-        data = self.container
+        """
+        Make a container of the kind that came in.
+
+        Parameters
+        ----------
+        mean, std : `~numpy.ndarray`
+            Result and standard deviation, of the shape of `values`.
+        cards, history : dict and list of str, or None
+            See `astropy_n2v.provenance.record`.
+
+        Returns
+        -------
+        object
+            Of the type of the input. Its mask has all pixels that came out as they went in because they do not count.
+        """
+        data, added = self.container, self.original_order(self._not_replaced(mean, std))
+        mean, std = self.original_order(mean), self.original_order(std)
         if isinstance(data, np.ma.MaskedArray):
-            return np.ma.MaskedArray(mean, mask=np.array(data.mask), fill_value=data.fill_value)
+            return np.ma.MaskedArray(mean, mask=extend_mask(np.ma.getmaskarray(data), added),
+                                     fill_value=data.fill_value)
         if isinstance(data, u.Quantity):
             mean = u.Quantity(mean, data.unit, dtype=mean.dtype, copy=False)
         if isinstance(data, Masked):
-            return Masked(mean, mask=np.array(data.mask))
+            return Masked(mean, mask=extend_mask(data.mask, added))
         if not isinstance(data, NDData):
             return mean
         result = copy.copy(data)
         # Deep copies of everything but the arrays that are replaced.
         for name, value in vars(data).items():
-            if name not in ('_data', '_uncertainty'):
+            if name not in ('_data', '_uncertainty', '_mask'):
                 setattr(result, name, copy.deepcopy(value))
         result._data = mean
         result._uncertainty = None
         result.uncertainty = StdDevUncertainty(std)
+        result._mask = extend_mask(data.mask, added)
         # These reserved keywords describe the array.
         for keyword, extreme in ('DATAMIN', np.min), ('DATAMAX', np.max):
             if keyword in result.meta:
@@ -265,10 +206,15 @@ class Frame:
         record(result.meta, cards, history)
         return result
 
+    def _not_replaced(self, mean, std):
+        """Pixels that do not count and have not been filled, and those without a standard deviation."""
+        result = ~np.isfinite(std)
+        bad = np.asarray(self.mask) | ~np.isfinite(self.values)
+        result[bad] |= (mean[bad] == self.values[bad].astype(mean.dtype)) | ~np.isfinite(mean[bad])
+        return result
+
 
 def _check_data(values, unit):
-    if values.dtype.kind not in 'buif':
-        raise TypeError(f'data must be real numbers, got an array of dtype {values.dtype}')
     if unit is not None and (not isinstance(unit, u.UnitBase) or u.dex in unit.decompose().bases):
         raise u.UnitsError(f'data must be linear in flux, got the unit {unit}: magnitudes do not add up, and their '
                            'noise is no sum of photon and read noise')
@@ -276,9 +222,6 @@ def _check_data(values, unit):
         raise ValueError(f'data must have at least two dimensions, got shape {values.shape}')
     if values.size == 0:
         raise CannotDenoiseError(f'data must not be empty, got shape {values.shape}')
-    if min(values.shape[-2:]) < _SMALLEST:
-        raise CannotDenoiseError(f'data must be at least {_SMALLEST}x{_SMALLEST} pixels along its last two axes, got '
-                                 f'{values.shape}')
 
 
 def find_planes(frame, *, noise=None, gain=None, readnoise=None):

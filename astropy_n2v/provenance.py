@@ -12,6 +12,7 @@ from .scaling import cutouts
 
 __all__ = ['aperture_factor', 'provenance', 'record']
 
+_HISTORY = 72   # characters in a card
 _APERTURE = 5   # pixels; side of the square in which summed errors are compared
 
 
@@ -40,8 +41,23 @@ def record(meta, cards, history):
         return
     for keyword, (value, _) in cards.items():
         meta[keyword] = value
-    earlier = meta.get('HISTORY', [])
-    meta['HISTORY'] = ([earlier] if isinstance(earlier, str) else list(earlier)) + history
+    _extend_history(meta, history)
+
+
+def _extend_history(meta, history):
+    """Add lines to the history of a dictionary so that what can save it still can."""
+    # Under the name that it has there already, and of the kind that it has.
+    key = next((name for name in meta if str(name).upper() == 'HISTORY'), 'HISTORY')
+    earlier = meta.get(key, '')
+    if not isinstance(earlier, str):
+        meta[key] = [*map(str, earlier), *history]
+    elif '\n' in earlier:   # as sunpy has it
+        meta[key] = '\n'.join([earlier, *history])
+    else:
+        # One string without line breaks is what both `astropy.nddata.CCDData` and sunpy can write; FITS splits it into
+        # cards of 72 characters.
+        lines = [earlier, *history] if earlier else history
+        meta[key] = ''.join(line.ljust(-(-len(line) // _HISTORY) * _HISTORY) for line in lines).rstrip()
 
 
 def aperture_factor(mean, std, used):

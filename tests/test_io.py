@@ -897,6 +897,7 @@ def test_nicmos_companions(data_path):
 
 
 @pytest.mark.usefixtures('innovations_ignored')
+@pytest.mark.filterwarnings('ignore:data has .* pixels in strips without light')   # overscan
 def test_denoise_a_raw_frame(data_path, tmp_path, tiny_denoiser):
     denoise_fits(data_path / 'ccdproc' / 'a8280271.fits', tmp_path / 'b.fits', tiny_denoiser)
     header = fits.getheader(tmp_path / 'b.fits')

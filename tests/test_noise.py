@@ -152,6 +152,7 @@ class TestEstimate:
         with pytest.raises(ValueError, match=match):
             estimate_noise(data)
 
+    @pytest.mark.filterwarnings('ignore:data has .* pixels in strips without light')   # overscan
     def test_real_frames(self, data_path):
         raw = fits.getdata(data_path / 'ccdproc' / 'a8280271.fits')
         assert sky_sigma(estimate_noise(raw), 300.3) == pytest.approx(7.3, rel=0.05)
@@ -194,6 +195,7 @@ class TestAutocorrelation:
         with pytest.raises(ValueError, match='constant'):
             noise_autocorrelation(np.zeros((64, 64)))
 
+    @pytest.mark.filterwarnings('ignore:data has .* pixels in strips without light')   # overscan
     def test_real_frames(self, data_path):
         drizzled = noise_autocorrelation(fits.getdata(data_path / 'xdf_hst' / 'xdf_hst_wfc3ir_60mas_f160w_sci.fits'))
         assert drizzled[4, 5] > 0.3
@@ -231,6 +233,7 @@ class TestStripes:
         with pytest.raises(ValueError, match='constant'):
             stripe_fraction(np.ones((100, 100)))
 
+    @pytest.mark.filterwarnings('ignore:data has .* pixels in strips without light')   # overscan
     def test_real_frames_have_none(self, data_path):
         for name in ('ccdproc/a8280271.fits', 'sfft_decam/DEC-OBS04a.mini.fits', 'm13_blue/M13_blue_0001.fits',
                      'panoptes/pole.fits', 'blast/WISE_W1.fits', 'blast/GALEX_NUV.fits', 'blast/2MASS_J.fits',

@@ -13,6 +13,7 @@ import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import Table, vstack
+from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from click.testing import CliRunner
 from faults import FAULTS, NOISE, PSF, SIGMA, SKY, Lab, star_flux, star_table
@@ -20,10 +21,12 @@ from photutils.psf import CircularGaussianPRF, ImagePSF
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v.cli import main
-from astropy_n2v.simulate import make_psf
+from astropy_n2v.frames import Frame, find_planes
+from astropy_n2v.simulate import make_psf, make_scene
 from astropy_n2v.validation import Report, render_sources, validate
 from astropy_n2v.validation.checks import LIMITS, make_checks
 from astropy_n2v.validation.combine import average_tables
+from astropy_n2v.validation.frames import with_data
 from astropy_n2v.validation.store import FrameStore, fingerprint
 
 QUICK = {'psf': PSF, 'noise': NOISE, 'n_resamples': 100}
@@ -610,3 +613,46 @@ def test_uncertainty_by_other_exposures(rng):
     report = validate(exposures([2.6, 3.6, 2.6, 3.6], rng), lambda ccd: ccd.copy(), reference='others', **QUICK)
     assert report['uncertainty_sources'].verdict == 'not run'
     assert 'seeing' in report['uncertainty_sources'].reason
+
+
+@pytest.mark.parametrize('defect', ['none', 'fill values', 'SATURATE', 'satlevel', 'zeros', 'junk errors'])
+def test_noise_is_what_denoise_uses(defect, rng):
+    scene = make_scene('survey', (96, 96), seed=3)
+    ccd = CCDData((scene.observe(seed=4).data / 2 + 300).astype('f4'), unit='adu', meta={'GAIN': 2.0})
+    part, options = rng.random(ccd.shape) < 0.03, {}
+    if defect == 'fill values':
+        ccd.data[part] = -1e30
+    elif defect == 'zeros':
+        ccd.data[:40] = 0
+    elif defect == 'junk errors':
+        error = np.full(ccd.shape, 8.0)
+        error[part] = 1e20
+        ccd.uncertainty = StdDevUncertainty(error)
+    elif defect != 'none':
+        ccd.data[part] = 5000
+        if defect == 'SATURATE':
+            ccd.meta['SATURATE'] = 5000
+        else:
+            options['satlevel'] = 5000
+    used, judged = [], []
+
+    def denoiser(frame):
+        planes, _ = find_planes(Frame(frame, **options))
+        used.append(planes[0].data_noise)
+        return with_data(frame, frame.data + 0.0)
+
+    def measure(task, update):
+        judged.append(task)
+        raise ValueError('enough')
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter('ignore', AstropyUserWarning)
+        patch.setattr('astropy_n2v.validation.judge.measure_frame', measure)
+        with pytest.raises(ValueError, match='enough'):
+            validate(ccd, denoiser, psf=scene.psf, **options)
+    task = judged[0]
+    for name in 'zero_point', 'sigma', 'gain':
+        np.testing.assert_array_equal(getattr(task.noise, name), getattr(used[0], name))
+    assert np.count_nonzero(task.mask) == {'none': 0, 'zeros': 40 * 96}.get(defect, part.sum())
+    # The frame that came in is not changed, and it is what the denoiser was given.
+    assert ccd.mask is None

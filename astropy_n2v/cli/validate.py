@@ -122,8 +122,8 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
                 frames, denoiser, names=names, denoiser_name=name, report_dir=report_dir, overwrite=overwrite,
                 truth=guides['truth'] if truth else None,
                 reference='others' if others else guides['reference'] if reference else None,
-                psf=_read_psf(psf), gain=gain, readnoise=readnoise, seed=seed, progress_bar=report.progress_bar,
-                **given(thresholds=thresholds or None, **options))
+                psf=_read_psf(psf), gain=gain, readnoise=readnoise, satlevel=satlevel, seed=seed,
+                progress_bar=report.progress_bar, **given(thresholds=thresholds or None, **options))
         except (OSError, ValueError, TypeError) as error:
             raise click.ClickException(describe_error(error)) from error
         failed_frames = [frame for frame in result.meta['frames'] if frame['status'] == 'failed']

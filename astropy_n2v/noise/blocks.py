@@ -6,6 +6,7 @@ What the estimates of noise and of its autocorrelation share.
 import numpy as np
 from astropy.nddata import NDData
 
+from ..containers import CompleteMask, measured, take_apart
 from ..exceptions import CannotDenoiseError
 from ..scaling import cutouts, subsample
 
@@ -14,24 +15,20 @@ __all__ = ['block_means', 'occupied', 'valid_image']
 
 def valid_image(data, mask):
     """Data of any kind as a float array with NaN where it does not count; some parts of a large one."""
-    own_mask = None
-    if isinstance(data, NDData):
-        data, own_mask = data.data, data.mask
-    elif isinstance(data, np.ma.MaskedArray):
-        data, own_mask = data.data, np.ma.getmaskarray(data)
-    data = np.asarray(data)   # of a Quantity, its value
-    if data.ndim != 2:
-        raise ValueError(f'data must be two-dimensional, got {data.ndim} dimensions')
-    if mask is None:
-        mask = np.zeros(data.shape, dtype=bool)
-    elif np.shape(mask) != data.shape:
-        raise ValueError(f'mask must have the shape of data, {data.shape}, got {np.shape(mask)}')
+    ndim = np.ndim(data.data if isinstance(data, NDData) else data)
+    if ndim != 2:
+        raise ValueError(f'data must be two-dimensional, got {ndim} dimensions')
+    if isinstance(mask, CompleteMask):
+        # One of this package: it was taken apart before.
+        values, bad = take_apart(data).values, mask
+        if bad.shape != values.shape:
+            raise ValueError(f'mask must have the shape of data, {values.shape}, got {bad.shape}')
+    else:
+        image = measured(data, mask, stacklevel=4)
+        values, bad = image.values, image.mask
     # Of a large image, some parts tell as much as all of it.
-    part = cutouts(data.shape)
-    bad = np.asarray(mask, dtype=bool)[part]
-    if own_mask is not None:
-        bad = bad | np.broadcast_to(np.asarray(own_mask, dtype=bool), data.shape)[part]
-    image = np.where(bad, np.nan, data[part].astype(float))
+    part = cutouts(values.shape)
+    image = np.where(bad[part], np.nan, values[part].astype(float))
     image[~np.isfinite(image)] = np.nan
     if not np.isfinite(image).any():
         raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')

@@ -3,133 +3,16 @@
 Noise from the uncertainty that a frame carries.
 """
 
-import warnings
-
 import numpy as np
-from astropy import units as u
-from astropy.nddata import InverseVariance, NDUncertainty, VarianceUncertainty
-from astropy.utils.exceptions import AstropyUserWarning
 from scipy.ndimage import median_filter
 
+from ..deviations import Deviations
 from ..scaling import background_level, cutouts, subsample
 from .model import NoiseModel
 
 __all__ = ['Deviations', 'noise_from_deviation']
 
 _ROWS = 256   # rows of a plane that are in work at a time, so that temporary arrays stay small
-
-
-class Deviations:
-    """
-    The standard deviation of each pixel, from an uncertainty of any kind, part by part.
-
-    Parameters
-    ----------
-    uncertainty : `~astropy.nddata.NDUncertainty` or None
-        Standard deviation, variance or inverse variance, with or without a unit.
-    shape : tuple of int
-        Shape of the data.
-    unit : `~astropy.units.Unit` or None
-        Unit of the data.
-
-    Raises
-    ------
-    ValueError
-        If the uncertainty does not have the shape of the data.
-    `~astropy.units.UnitsError`
-        If its unit does not fit that of the data.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astropy.nddata import VarianceUncertainty
-    >>> from astropy_n2v.noise import Deviations
-    >>> deviations = Deviations(VarianceUncertainty(np.full((2, 3), 9.0)), (2, 3), None)
-    >>> deviations.at((0, slice(None))).tolist()
-    [3.0, 3.0, 3.0]
-    """
-
-    def __init__(self, uncertainty, shape, unit):
-        self.array = None
-        if uncertainty is None or uncertainty.array is None:
-            return
-        if not isinstance(uncertainty, NDUncertainty) or uncertainty.uncertainty_type == 'unknown':
-            warnings.warn(f'uncertainty of type {uncertainty.uncertainty_type!r} is not used: its meaning is not '
-                          'known', AstropyUserWarning, stacklevel=3)
-            return
-        if np.shape(uncertainty.array) != tuple(shape):
-            raise ValueError(f'uncertainty must have the shape of the data, {tuple(shape)}, got '
-                             f'{np.shape(uncertainty.array)}')
-        self.array = np.asarray(uncertainty.array)
-        self.power = 1.0
-        if isinstance(uncertainty, InverseVariance):
-            self.power = -0.5
-        elif isinstance(uncertainty, VarianceUncertainty):
-            self.power = 0.5
-        self.factor = 1.0
-        if uncertainty.unit is not None and unit is not None:
-            try:
-                self.factor = (uncertainty.unit ** self.power).to(unit)
-            except u.UnitsError:
-                raise u.UnitsError(f'uncertainty must have a unit that fits data in {unit}, got '
-                                   f'{uncertainty.unit}') from None
-
-    def __bool__(self):
-        return self.array is not None
-
-    @property
-    def meaningless(self):
-        """Where the uncertainty says that the data mean nothing (zero inverse variance), or None."""
-        return self.array == 0 if self and self.power < 0 else None
-
-    def at(self, index):
-        """
-        Standard deviation of some pixels.
-
-        Parameters
-        ----------
-        index : tuple, slice or `~numpy.ndarray` of bool
-            Which part of the data.
-
-        Returns
-        -------
-        `~numpy.ndarray`
-            Float64, in the unit of the data; NaN where it is not known.
-        """
-        values = self.array[index].astype(float)
-        with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
-            values = self.factor * (values if self.power == 1 else values ** self.power)
-            values[~(np.isfinite(values) & (values > 0))] = np.nan
-        return values
-
-    def plane(self, index):
-        """
-        Standard deviation of a plane, in single precision.
-
-        Parameters
-        ----------
-        index : tuple of int
-            Which plane.
-
-        Returns
-        -------
-        `~numpy.ndarray` or None
-            Shape (ny, nx), float32; None if there is no uncertainty. It must not be changed: where
-            the uncertainty is all of that already, it is shared.
-        """
-        if not self:
-            return None
-        own = self.array[index]
-        if self.power == self.factor == 1 and own.dtype == np.float32 and own.dtype.isnative \
-                and np.isfinite(own).all() and own.min() > 0:
-            return own
-        height, width = own.shape
-        plane = np.empty((height, width), dtype=np.float32)
-        for start in range(0, height, _ROWS):
-            plane[start:start + _ROWS] = self.at((*index, slice(start, start + _ROWS)))
-        # Of a scale that single precision does not reach.
-        plane[~(np.isfinite(plane) & (plane > 0))] = np.nan
-        return plane
 
 
 def noise_from_deviation(image, mask, deviation):

@@ -11,25 +11,17 @@ from photutils.background import Background2D, MADStdBackgroundRMS
 from scipy.ndimage import label, maximum_filter
 
 from ..noise import NoiseModel
+from .inputs import image_array
 
 __all__ = ['flip_frame', 'run_denoiser']
 
 
 def frame_arrays(frame, mask=None, name='ccd'):
     """Values of a frame as floats, and where they mean nothing."""
-    data = np.asarray(frame.data if isinstance(frame, NDData) else getattr(frame, 'value', frame), dtype=float)
-    if data.ndim != 2:
-        raise ValueError(f'{name} must be two-dimensional, got shape {data.shape}')
-    bad = ~np.isfinite(data)
-    for source, of in ((getattr(frame, 'mask', None), f'the mask of {name}'), (mask, 'mask')):
-        if source is not None and source is not np.ma.nomask:
-            source = np.asarray(source, dtype=bool)
-            if source.shape != data.shape:
-                raise ValueError(f'{of} must have the shape of the data, {data.shape}, got {source.shape}')
-            bad = bad | source
+    data, bad, _ = image_array(frame, mask, name)
     if bad.all():
         raise ValueError(f'{name} has no valid pixel: all are masked or not finite')
-    return data, bad
+    return np.asarray(data, dtype=float), bad
 
 
 def mesh_background(data, bad, box_size=64):

@@ -5,14 +5,17 @@ What the measures have in common: images in, their noise, bins of brightness.
 
 import numpy as np
 from astropy import units as u
-from astropy.nddata import NDData
 from scipy.ndimage import gaussian_filter
 
-from ..noise import Deviations, NoiseModel, estimate_noise
+from ..containers import merge_mask, take_apart
+from ..deviations import Deviations
+from ..nodata import huge_values
+from ..noise import NoiseModel, estimate_noise
 from ..scaling import background_level
 
 __all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels',
-           'brightness_in_sigma', 'check_bins', 'noise_sigma', 'position_array', 'smoothed', 'stated_sigma']
+           'brightness_in_sigma', 'check_bins', 'image_array', 'noise_sigma',
+           'position_array', 'smoothed', 'stated_sigma']
 
 #: Edges of the bins of brightness, in units of the noise of the sky above the sky.
 BRIGHTNESS_BINS = (-np.inf, 1, 3, 10, 30, 100, np.inf)
@@ -58,29 +61,52 @@ def as_image(name, data, mask=None, *, unit=None):
     >>> as_image('data', [[1, 2]], [[False, True]])[0]
     array([[ 1., nan]])
     """
-    own_unit, own_mask = None, None
-    if isinstance(data, NDData):
-        values, own_unit, own_mask = data.data, data.unit, data.mask
-    elif isinstance(data, u.Quantity):
-        values, own_unit = data.value, data.unit
-    elif isinstance(data, np.ma.MaskedArray):
-        values, own_mask = data.data, np.ma.getmaskarray(data)
-    else:
-        values = data
+    values, bad, own_unit = image_array(data, mask, name)
     values = np.array(values, dtype=float)
-    if values.ndim != 2 or values.size == 0:
-        raise ValueError(f'{name} must be a two-dimensional image with pixels, got shape {values.shape}')
     if unit is not None and own_unit is not None and own_unit != unit:
         values *= own_unit.to(unit)
-    for part_name, part in ((f'mask of {name}', own_mask), ('mask', mask)):
-        if part is None:
-            continue
-        part = np.asarray(part, dtype=bool)
-        if part.shape not in ((), values.shape):
-            raise ValueError(f'{part_name} must have the shape of the image, {values.shape}, got {part.shape}')
-        values[np.broadcast_to(part, values.shape)] = np.nan
-    values[~np.isfinite(values)] = np.nan
+    values[bad] = np.nan
     return values, own_unit if unit is None else unit
+
+
+def image_array(data, mask=None, name='data'):
+    """
+    Take a two-dimensional image apart.
+
+    Parameters
+    ----------
+    data : `~astropy.nddata.NDData`, `~astropy.units.Quantity` or array_like
+        Two-dimensional, measured, denoised or noise-free.
+    mask : array_like of bool, optional
+        True where it does not count, besides its own mask.
+    name : str, optional
+        The parameter, for messages.
+
+    Returns
+    -------
+    values : `~numpy.ndarray`
+        As they came.
+    bad : `~numpy.ndarray` of bool
+        True where they are masked, not finite, or fill values such as -1e30.
+    unit : `~astropy.units.Unit` or None
+        Their unit.
+
+    Raises
+    ------
+    ValueError
+        If ``data`` is not two-dimensional or empty, or shapes do not agree.
+    """
+    parts = take_apart(data, name)
+    values = parts.values
+    if values.ndim != 2:
+        raise ValueError(f'{name} must be two-dimensional, got shape {values.shape}')
+    if values.size == 0:
+        raise ValueError(f'{name} must be an image with pixels, got shape {values.shape}')
+    bad = ~np.isfinite(values)
+    merge_mask(bad, parts.mask, f'mask of {name}')
+    merge_mask(bad, mask, 'mask')
+    found = huge_values(values, bad)
+    return values, bad if found is None else bad | found, parts.unit
 
 
 def as_images(mask=None, **images):
@@ -293,7 +319,8 @@ def stated_sigma(data):
     """
     if getattr(data, 'uncertainty', None) is None:
         return None
-    stated = Deviations(data.uncertainty, np.shape(data.data), data.unit)
+    parts = take_apart(data)
+    stated = Deviations(parts.uncertainty, parts.values.shape, parts.unit)
     if not stated:
         return None
     sigma = stated.at(...)

@@ -3,16 +3,19 @@
 Validation of a denoiser, whatever it is, on frames: ``validate``.
 """
 
+import copy
 import logging
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from astropy.nddata import CCDData
 from astropy.table import Table
+from astropy.utils.exceptions import AstropyUserWarning
 
 from ..arguments import check_integer
-from ..noise import Deviations, resolve_noise
+from ..frames import Frame, find_planes
 from ..version import __version__
 from .checks import make_checks
 from .combine import combine_frames
@@ -40,9 +43,9 @@ _STORE = 'finished'   # folder of the records of finished frames, in the directo
 
 
 def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inject=0, n_sources=200, magnitudes=None,
-             galaxies=0.0, psf=None, noise=None, gain=None, readnoise=None, detection_image='auto',
-             thresholds=DEFAULT_THRESHOLDS, radius=None, false_rate=None, confidence=0.99, n_resamples=1000,
-             limits=None, names=None, denoiser_name=None, seed=0, report_dir=None, overwrite=False,
+             galaxies=0.0, psf=None, noise=None, gain=None, readnoise=None, satlevel=None,
+             detection_image='auto', thresholds=DEFAULT_THRESHOLDS, radius=None, false_rate=None, confidence=0.99,
+             n_resamples=1000, limits=None, names=None, denoiser_name=None, seed=0, report_dir=None, overwrite=False,
              progress_bar=False):
     """
     Find out whether flux and detections survive a denoiser.
@@ -80,6 +83,8 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
         Noise of the frames; by default what gain, uncertainty, header and image tell.
     gain, readnoise : float, array_like or `~astropy.units.Quantity`, optional
         Electrons per data unit, and read noise in electrons, as for `astropy_n2v.denoise`. Not handed to the denoiser.
+    satlevel : float or `~astropy.units.Quantity`, optional
+        Data at or above it are saturated and do not count, as for `astropy_n2v.denoise`. Not handed to the denoiser.
     detection_image : {'auto'}, callable or None, optional
         Function of a denoised `~astropy.nddata.CCDData` and an image of the PSF that returns the significance map on
         which users are to detect; it is compared with the peaks of the result, and with these over their uncertainty.
@@ -159,7 +164,7 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
         raise ValueError(f"reference='others' needs at least four aligned exposures, got {len(frames)} frames")
     make_checks({}, {}, limits=limits)
     noise = {'noise': noise, 'gain': gain, 'readnoise': readnoise}
-    run = _Run(denoiser, denoiser_name, options, noise, seed, FrameStore(
+    run = _Run(denoiser, denoiser_name, options, noise, satlevel, seed, FrameStore(
         None if report_dir is None else Path(report_dir) / _STORE), progress_bar, keep=others)
     with run.progress(len(frames) * (1 + (inject + 2 if inject else 0))):
         for i, frame in enumerate(frames):
@@ -173,8 +178,9 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
 class _Run:
     """The frames of a validation, one after the other."""
 
-    def __init__(self, denoiser, name, options, noise, seed, store, progress_bar, keep):
-        self.denoiser, self.options, self.noise, self.store = denoiser, options, noise, store
+    def __init__(self, denoiser, name, options, noise, satlevel, seed, store, progress_bar, keep):
+        self.denoiser, self.options, self.store = denoiser, options, store
+        self.noise, self.satlevel = noise, satlevel
         self.seed = check_integer('seed', seed, 0) or 0
         self.name = str(name or getattr(denoiser, '__name__', type(denoiser).__name__))
         self.identity = self.name if name else denoiser
@@ -213,7 +219,7 @@ class _Run:
 
     def _add_image(self, name, frame, truth, reference, catalog, psf):
         """Validate an image, unless its results are kept."""
-        key = fingerprint(frame, truth, reference, catalog, psf, self.noise, self.options,
+        key = fingerprint(frame, truth, reference, catalog, psf, self.noise, self.satlevel, self.options,
                           self.seed, self.identity, __version__)
         measures = self.store.load(key)
         resumed = measures is not None
@@ -243,7 +249,8 @@ class _Run:
         self._task_reasons = {}
         if np.ndim(frame.data) != 2:
             raise ValueError(f'frames must be two-dimensional, got the shape {np.shape(frame.data)}')
-        noise = self._noise_of(frame)
+        denoiser = _once(self.denoiser, frame)
+        original, (frame, noise) = frame, self._measured(frame)
         kind, guide, guide_std = self._guide(frame, truth, reference)
         catalog = None if catalog is None else Table(position_array('catalog', catalog), names=('x', 'y'))
         try:
@@ -252,22 +259,17 @@ class _Run:
             psf = None
             for group in 'sources', 'stars', 'sweep', 'injection':
                 self._task_reasons[group] = str(error)
-        denoiser = _once(self.denoiser, frame)
-        return FrameTask(frame, denoiser(frame), denoiser, noise, self.options, psf=psf, truth=guide, kind=kind,
+        return FrameTask(frame, denoiser(original), denoiser, noise, self.options, psf=psf, truth=guide, kind=kind,
                          truth_std=guide_std, catalog=catalog, seed=seed)
 
-    def _noise_of(self, frame):
-        """The noise of a frame, as the denoiser of this package finds it."""
-        bad = ~np.isfinite(frame.data)
-        if frame.mask is not None:
-            bad = bad | np.asarray(frame.mask, dtype=bool)
-        stated = Deviations(frame.uncertainty, frame.shape, frame.unit)
-        if stated.meaningless is not None:
-            bad = bad | stated.meaningless
-        if bad.all():
-            raise ValueError('the frame has no valid pixel: all are masked or not finite')
-        return resolve_noise(np.asarray(frame.data, dtype=float), bad, **self.noise,
-                             deviation=stated.at(...) if stated else None, header=frame.meta, unit=frame.unit)
+    def _measured(self, frame):
+        """A frame with a mask of all pixels that `astropy_n2v.denoise` does not use, and the noise that it uses."""
+        parsed = Frame(frame, satlevel=self.satlevel)
+        planes, _ = find_planes(parsed, **self.noise)
+        if frame.mask is not None or parsed.mask.any():
+            frame = copy.copy(frame)
+            frame.mask = np.array(parsed.mask, subok=False)
+        return frame, planes[0].data_noise
 
     def _guide(self, frame, truth, reference):
         """What the result is compared with, as an array on the grid of the frame; its kind, and its noise."""
@@ -317,19 +319,20 @@ class _Run:
 
     def _judge_exposures(self, tables, reasons):
         """Judge each exposure by the others."""
-        frames = [frame for frame, _ in self.kept]
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', AstropyUserWarning)   # they came when the frame was judged by itself
+            frames, noises = zip(*(self._measured(frame) for frame, _ in self.kept))
         results = [run_denoiser(self.denoiser, frame) if result is None else result for frame, result in self.kept]
         try:
-            table = judge_exposures(frames, results, confidence=self.options['confidence'],
+            table = judge_exposures(list(frames), results, confidence=self.options['confidence'],
                                     n_resamples=self.options['n_resamples'], seed=self.seed)
         except ValueError as error:
             reasons['exposures'] = str(error)
             return
         tables['exposures'] = table
         if all(result.uncertainty is not None for result in results):
-            noises = [self._noise_of(frame) for frame in frames]
-            tables['uncertainty'], reason = judge_uncertainty_by_others(frames, results, noises, self.options,
-                                                                        self.seed)
+            tables['uncertainty'], reason = judge_uncertainty_by_others(list(frames), results, list(noises),
+                                                                        self.options, self.seed)
             if reason:
                 reasons['uncertainty'] = reason
         else:

@@ -12,7 +12,9 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData, NDData
 
+from ..containers import take_apart
 from ..io.files import replacing
+from .inputs import as_image
 from .psf import PSF, measure_psf
 
 __all__ = []
@@ -165,16 +167,13 @@ def given_psf(psf, frame):
 
 def as_array(image, unit, name='image'):
     """Values of an image as floats in a unit, NaN where it is masked."""
-    values = image.data if isinstance(image, NDData) else getattr(image, 'value', image)
-    values = np.array(values, dtype=float)
-    own = getattr(image, 'unit', None)
+    own = take_apart(image, name).unit
     if unit is not None and own not in (None, u.dimensionless_unscaled, unit):
         if not own.is_equivalent(unit):
             raise u.UnitConversionError(f'{name} must have a unit that converts to {unit}, got {own}')
-        values *= own.to(unit)
-    if isinstance(image, NDData) and image.mask is not None:
-        values[np.asarray(image.mask, dtype=bool)] = np.nan
-    return values
+    else:
+        unit = None   # nothing to convert
+    return as_image(name, image, unit=unit)[0]
 
 
 def same_grid(first, second):
