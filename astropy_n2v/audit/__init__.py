@@ -4,7 +4,8 @@ Audit results against the data that they were made of, without any truth.
 """
 
 from .auditor import Auditor, audit_result
-from .findings import CONSEQUENCES, AuditReport, Finding
+from .findings import CONSEQUENCES, AuditReport, Finding, severity
 from .pixels import deviation, least_unexplained
 
-__all__ = ['CONSEQUENCES', 'AuditReport', 'Auditor', 'Finding', 'audit_result', 'deviation', 'least_unexplained']
+__all__ = ['CONSEQUENCES', 'AuditReport', 'Auditor', 'Finding', 'audit_result', 'deviation', 'least_unexplained',
+           'severity']
