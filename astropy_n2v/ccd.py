@@ -318,7 +318,7 @@ def _conclude(report, index, audit):
 def _check_innovations(prediction, noise, name):
     """Warn if the innovations say that the noise model is wrong."""
     rms = prediction.calibration.innovation_rms
-    if prediction.scaling.scale > prediction.scaling.sky_noise:
+    if prediction.scaling.few_photons:
         return   # of few photons, the spread is stated for the fewest that the network knows
     if np.isfinite(rms) and abs(rms - 1) > 0.1:
         size = 'smaller' if rms < 1 else 'larger'

@@ -98,6 +98,18 @@ def _predict_orientations(network, inputs, inner):
     return means.mean(dim=0), 0.5 * torch.log(torch.exp(2 * log_spread) + means.var(dim=0, correction=0))
 
 
+def _keep_counts(image, mean, std):
+    """Keep the sum of the counts of few photons; the pixels that are known worst give way."""
+    missing = variance = 0.0
+    for start in range(0, len(mean), _ROWS):
+        rows = slice(start, start + _ROWS)
+        valid = image.valid[rows]
+        missing += np.sum(image.data[rows][valid], dtype=float) - np.sum(mean[rows][valid], dtype=float)
+        variance += np.sum(std[rows][valid].astype(float) ** 2)
+    if variance > 0:
+        mean += np.where(image.valid, missing / variance * std.astype(float) ** 2, 0).astype(mean.dtype)
+
+
 def _return_as_measured(image, rows, part, returned):
     """Put the data and their own noise where noise does not explain the result."""
     if not returned.any():
@@ -338,6 +350,8 @@ class Denoiser:
                 values[rows] = part[name]
         if rejected is not None and full_output:
             result['outlier'][rejected] = 1
+        if image.scaling.few_photons and strength > 0:
+            _keep_counts(image, result['mean'], result['std'])
         report = None
         if auditor is not None:
             report = auditor.report(calibration=calibration if calibrate else None, hole=self.hole)

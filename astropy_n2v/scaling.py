@@ -254,7 +254,8 @@ class Scaling:
         part = cutouts(data.shape)
         sample = noise.at(data.shape, *part)
         variance = sample.variance(level)
-        if not np.any(variance > 0):
+        dark = not np.any(variance > 0)
+        if dark:
             # Not even a photon on the sky: the noise of the average pixel.
             valid = np.isfinite(data[part]) if mask is None else np.isfinite(data[part]) & ~mask[part]
             variance = np.mean(sample.variance(np.where(valid, data[part], level))[valid])
@@ -275,13 +276,18 @@ class Scaling:
             before, after = before[counts], after[counts]
             if np.any(after < _GROWTH[0] * before) or np.any(after > _GROWTH[1] * before):
                 gradient = None
-        return cls(*_known_scale(level, scale, noise), gradient, level, scale)
+        return cls(*_known_scale(level, 0.0 if dark else scale, noise), gradient, level, scale)
 
     def at(self, y, x):
         """The same for the pixels [y, x] of the image, two slices or two arrays of indices."""
         if self.gradient is not None:
             return replace(self, level=self.level + self.gradient.at(y, x), gradient=None)
         return self if np.ndim(self.level) == 0 else replace(self, level=self.level[y, x])
+
+    @property
+    def few_photons(self):
+        """True where the scale is not that of the image, as photons are fewer than in the training of the network."""
+        return self.scale != self.sky_noise
 
     def forward(self, data):
         """From data units to units of the sky noise."""

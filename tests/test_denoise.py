@@ -652,7 +652,7 @@ class TestFewPhotons:
             truth += peak * np.exp(-((y - row) ** 2 + (x - column) ** 2) / 8)
         counts = rng.poisson(truth)
         result, parts = denoise(counts.astype('f4'), noise=NoiseModel(0.0, gain=1.0), hole=1, full_output=True)
-        assert result.sum(dtype=float) == pytest.approx(counts.sum(), rel=max(0.01, 1 / np.sqrt(counts.sum())))
+        assert result.sum(dtype=float) == pytest.approx(counts.sum(), rel=0.01)
         assert np.mean((counts - truth) ** 2) > 3 * np.mean((result - truth) ** 2)
         assert result.max() < 1.2 * counts.max()
         assert np.mean(((result - truth) / parts.std) ** 2) < 4
@@ -662,8 +662,9 @@ class TestFewPhotons:
         counts[tuple(rng.integers(0, 128, (2, 29)))] = 1
         result = denoise(counts, noise=NoiseModel(0.0, gain=1.0), hole=1)
         assert result.max() <= 1.01 and result.min() > -0.1
-        assert result.sum(dtype=float) == pytest.approx(counts.sum(), rel=0.2)
+        assert result.sum(dtype=float) == pytest.approx(counts.sum(), rel=0.01)
 
+    @pytest.mark.filterwarnings('ignore::astropy.utils.exceptions.AstropyUserWarning')
     @pytest.mark.parametrize('sigma', [0.003, 0.02, 0.1])
     def test_read_noise_far_below_an_electron(self, sigma, rng):
         data = rng.normal(0, sigma, (128, 128))
