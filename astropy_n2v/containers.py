@@ -322,8 +322,8 @@ def _find(values, bad, parts, satlevel, largest, stacklevel):
     """Add to a mask what is not a measurement."""
     found = fill_values(values, bad)
     if found is not None:
-        _warn(f'{np.count_nonzero(found)} values such as {values[found][0]:g}, far from all others', 'taken for fill values',
-              stacklevel + 1)
+        _warn(f'{np.count_nonzero(found)} values such as {values[found][0]:g}, far from all others',
+              'taken for fill values', stacklevel + 1)
         bad |= found
     found, reason = saturated_pixels(values, bad, parts.header, parts.unit, satlevel, largest, stacklevel + 1)
     if found is not None:

@@ -25,6 +25,8 @@ _MIN_TOTAL = 0.6   # that was enlarged by repetition all values have some
 # Pixels of other values that a block outside of a region must have for the region not to be chance: a block of
 # mean 25, which is where so few are rare, is empty once in 1e11.
 _OCCUPIED = 12
+_DISTINCT = 0.95   # share of distinct values in a sample of data that are not quantised
+_SCATTERED = 0.05  # pixels of one value that lie in no window, per pixel of another value
 _MIN_FULL = 32     # such blocks that there must be
 _MAX_LOW = 0.05    # share of blocks that may have fewer: sources that fade, or few photons, leave many of them
 _MAX_LOW_EDGE = 0.5   # or of the blocks beside a region that has a long edge: few others fit into thin corners
@@ -195,12 +197,13 @@ def constant_regions(values, mask):
     found, constants = None, []
     for value in _candidates(values, mask):
         same = (values == value) & ~mask
-        region = _unlikely(same, ~np.isfinite(values) | mask)
+        region = same if _is_foreign(values, mask, value, same) else _unlikely(same, ~np.isfinite(values) | mask)
         if region is None:
             continue
-        region = _grow(region, same)
-        if _is_plateau(values, region, value, mask):
-            continue
+        if region is not same:
+            region = _grow(region, same)
+            if _is_plateau(values, region, value, mask):
+                continue
         found = region if found is None else found | region
         constants.append(float(value))
     lines = _constant_lines(values, mask if found is None else mask | found)
@@ -231,6 +234,29 @@ def _candidates(values, mask):
     found, counts = np.unique(corners, return_counts=True)
     order = [i for i in np.argsort(counts)[::-1][:_MAX_VALUES] if counts[i] >= _MIN_SHARE * corners.size]
     return [found[i] for i in order] if counts[order].sum() >= _MIN_TOTAL * corners.size else []
+
+
+def _is_foreign(values, mask, value, same):
+    """Whether no chance makes a value: it is far from all others, or among them, where no other one repeats."""
+    sample, bad = subsample(values, _SAMPLE), subsample(mask, _SAMPLE)
+    others = np.sort(sample[~bad & np.isfinite(sample) & (sample != value)]).astype(float)
+    if others.size < 100:
+        return False
+    steps = np.diff(others)
+    steps = steps[steps > 0]
+    below = np.searchsorted(others, float(value)) / others.size
+    if 0.01 < below < 0.99:
+        # Else it may be where the data were clipped.
+        return steps.size > _DISTINCT * others.size
+    few = others.size // 1000   # dead or hot pixels
+    low, median, high = np.percentile(others, (16, 50, 84))
+    gap = float(value) - others[-1 - few] if below > 0.5 else others[few] - float(value)
+    width = high - median if below > 0.5 else median - low
+    if not (steps.size and width > 0 and gap > max(width, 4 * steps.min())):
+        return False
+    # Where photons are few, each pixel of another value leaves some of this one that lie in no window.
+    scattered = np.count_nonzero(same) - np.count_nonzero(_opened(same.view(np.uint8)))
+    return scattered < _SCATTERED * (same.size - np.count_nonzero(same))
 
 
 def _opened(pixels):

@@ -9,7 +9,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.utils.exceptions import AstropyUserWarning
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from astropy_n2v.containers import measured
@@ -50,6 +50,7 @@ class TestRegions:
     @given(share=st.floats(0.02, 0.95), angle=st.floats(0, 1.5), value=st.sampled_from([0, -999, 12.5, 1e4]),
            quantised=st.booleans(), level=st.sampled_from([0, 200, 5000]), seed=st.integers(0, 10))
     def test_outside_of_a_footprint(self, share, angle, value, quantised, level, seed):
+        assume(share > 0.1 or not (quantised and level == value == 0))   # thin wedges of what is a usual value
         image, outside = sky(np.random.default_rng(seed), level), footprint(share, angle)
         image = np.round(image) if quantised else image
         image[outside] = value
