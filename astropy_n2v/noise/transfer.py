@@ -47,7 +47,7 @@ def star_slope(image, deviation):
     >>> import numpy as np
     >>> from astropy_n2v.noise import star_slope
     >>> from astropy_n2v.simulate import make_scene
-    >>> scene = make_scene('globular', (256, 256), seed=5)
+    >>> scene = make_scene('globular', (384, 384), seed=5)
     >>> image = scene.observe(seed=6).data - scene.sky
     >>> bool(0.7 < star_slope(image, float(scene.noise.variance(scene.sky)) ** 0.5) < 1.4)
     True
