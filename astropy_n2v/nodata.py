@@ -6,7 +6,8 @@ Find the pixels of an image that hold no measurement: fill values, regions of on
 import re
 
 import numpy as np
-from scipy.ndimage import binary_dilation, label, maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
+from scipy.ndimage import (binary_dilation, label, maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d,
+                           uniform_filter)
 
 from .scaling import subsample
 
@@ -26,7 +27,7 @@ _MIN_TOTAL = 0.6   # that was enlarged by repetition all values have some
 # mean 25, which is where so few are rare, is empty once in 1e11.
 _OCCUPIED = 12
 _DISTINCT = 0.95   # share of distinct values in a sample of data that are not quantised
-_SCATTERED = 0.05  # pixels of one value that lie in no window, per pixel of another value
+_DENSE = 0.9       # mean share of other values in the 3x3 pixels around each of them
 _MIN_FULL = 32     # such blocks that there must be
 _MAX_LOW = 0.05    # share of blocks that may have fewer: sources that fade, or few photons, leave many of them
 _MAX_LOW_EDGE = 0.5   # or of the blocks beside a region that has a long edge: few others fit into thin corners
@@ -254,9 +255,9 @@ def _is_foreign(values, mask, value, same):
     width = high - median if below > 0.5 else median - low
     if not (steps.size and width > 0 and gap > max(width, 4 * steps.min())):
         return False
-    # Where photons are few, each pixel of another value leaves some of this one that lie in no window.
-    scattered = np.count_nonzero(same) - np.count_nonzero(_opened(same.view(np.uint8)))
-    return scattered < _SCATTERED * (same.size - np.count_nonzero(same))
+    # Few photons are far from 0, too, but do not fill what is around them.
+    others = np.isfinite(values) & ~same & ~mask
+    return uniform_filter(others.astype(np.float32), 3)[others].mean() > _DENSE
 
 
 def _opened(pixels):
