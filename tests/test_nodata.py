@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from astropy_n2v.containers import measured
 from astropy_n2v.frames import Frame
-from astropy_n2v.nodata import constant_regions, fill_values, overscan, quantisation_step
+from astropy_n2v.nodata import constant_regions, fill_values, quantisation_step
+from astropy_n2v.overscan import overscan
 from astropy_n2v.saturation import saturated_pixels
 
 SHAPE = 160, 176
