@@ -17,7 +17,8 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 
 from .deviations import Deviations
-from .nodata import constant_regions, fill_values, overscan
+from .nodata import constant_regions, fill_values
+from .overscan import overscan
 from .saturation import saturated_pixels
 
 __all__ = ['CompleteMask', 'Measured', 'Parts', 'celestial_order', 'extend_mask', 'measured', 'merge_mask',

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from astropy_n2v.containers import measured
 from astropy_n2v.frames import Frame
-from astropy_n2v.nodata import constant_regions, fill_values, overscan, quantisation_step
+from astropy_n2v.nodata import constant_regions, fill_values, quantisation_step
+from astropy_n2v.overscan import overscan
 from astropy_n2v.saturation import saturated_pixels
 
 SHAPE = 160, 176
@@ -47,7 +48,7 @@ def anything_found(image):
 
 class TestRegions:
     @settings(max_examples=25, deadline=None)
-    @given(share=st.floats(0.02, 0.95), angle=st.floats(0, 1.5), value=st.sampled_from([0, -999, 12.5, 1e4]),
+    @given(share=st.floats(0.02, 0.95), angle=st.floats(0, 1.5), value=st.sampled_from([0, -999, 12.5, 2e4]),
            quantised=st.booleans(), level=st.sampled_from([0, 200, 5000]), seed=st.integers(0, 10))
     def test_outside_of_a_footprint(self, share, angle, value, quantised, level, seed):
         assume(share > 0.1 or not (quantised and level == value == 0))   # thin wedges of what is a usual value
@@ -84,6 +85,11 @@ class TestRegions:
         vignetting = 1 - 0.5 * ((X - 88) ** 2 + (Y - 80) ** 2) / 88 ** 2 / 2
         mean = 10 ** rate * (1 + 10 ** bright * source) * vignetting
         assert anything_found(np.random.default_rng(seed).poisson(mean).astype('f4')) == [0, 0, 0]
+
+    @pytest.mark.parametrize('rate', [0.002, 0.02, 0.5, 5])
+    def test_photons_over_their_exposure(self, rate, rng):
+        exposure = (1 - 0.5 * np.hypot(X - 88, Y - 80) / 120) * rng.uniform(0.99, 1.01, SHAPE)
+        assert anything_found((rng.poisson(rate * exposure) / exposure).astype('f4')) == [0, 0, 0]
 
     @pytest.mark.parametrize('rate', [0.3, 1, 3])
     def test_outside_of_the_field_of_a_photon_counter(self, rate, rng):
