@@ -121,7 +121,7 @@ def test_denoise_with_mask_and_full_output(run, frames, model, tmp_path):
                  '--full-output')
     assert result.exit_code == 0, result.stderr
     with fits.open(tmp_path / 'a_n2v.fits') as hdus:
-        assert [hdu.name for hdu in hdus[1:]] == ['UNCERT', 'MASK', 'BLIND', 'SPREAD', 'INNOVATION', 'OUTLIER', 'NOISE']
+        assert [hdu.name for hdu in hdus[1:]] == ['MASK', 'UNCERT', 'BLIND', 'SPREAD', 'INNOVATION', 'OUTLIER', 'NOISE']
         np.testing.assert_array_equal(np.isnan(hdus['INNOVATION'].data), mask)
         np.testing.assert_array_equal(hdus['MASK'].data, mask)
     result = run('denoise', frames[0], '-o', tmp_path, '--model', model, '--overwrite', '--mask', 'NONE')

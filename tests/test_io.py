@@ -576,7 +576,7 @@ def test_pixels_that_did_not_count_are_masked_in_the_file(tmp_path, kind):
     fits.HDUList([fits.PrimaryHDU(), kind(image((32, 32)), name='SCI')]).writeto(tmp_path / 'a.fits')
     process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', masking(5, 9))
     with fits.open(tmp_path / 'b.fits') as hdus:
-        assert [hdu.name for hdu in hdus[1:]] == ['SCI', 'UNCERT', 'MASK'] and hdus['MASK'].data.dtype == np.uint8
+        assert [hdu.name for hdu in hdus[1:]] == ['SCI', 'MASK', 'UNCERT'] and hdus['MASK'].data.dtype == np.uint8
         assert 'pixels that did not count are 1 in MASK,1' in str(hdus['SCI'].header['HISTORY'])
         assert science_hdus(hdus) == [1]
     for ccd in CCDData.read(tmp_path / 'b.fits', hdu=1, unit='adu'), *read_fits_images(tmp_path / 'b.fits'):
@@ -686,7 +686,7 @@ def test_full_output_and_mask_of_denoise_fits(tmp_path, ccd, tiny_denoiser, inno
     mask[10:12, 20] = True
     denoise_fits(path, output, tiny_denoiser, full_output=True, mask=mask)
     with fits.open(output) as hdus:
-        assert [hdu.name for hdu in hdus[1:]] == ['UNCERT', 'MASK', 'BLIND', 'SPREAD', 'INNOVATION', 'OUTLIER', 'NOISE']
+        assert [hdu.name for hdu in hdus[1:]] == ['MASK', 'UNCERT', 'BLIND', 'SPREAD', 'INNOVATION', 'OUTLIER', 'NOISE']
         np.testing.assert_array_equal(hdus[0].data[mask], ccd.data[mask])
         np.testing.assert_array_equal(hdus['MASK'].data, mask)
         np.testing.assert_array_equal(np.isnan(hdus['INNOVATION'].data), mask)

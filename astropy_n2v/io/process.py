@@ -114,6 +114,14 @@ def _replace(source, index, result, extras, before, out, extensions, provenance,
             warnings.simplefilter('ignore', fits.verify.VerifyWarning)   # comments cut to fit the card
             transfer_cards(before, result.meta, header)
     label = hdu_label(science, index)
+    if mask is not None:
+        # The name that CCDData.read looks for, in the order of CCDData.write, unless it is that of a mask of the input.
+        taken = ('MASK', science.ver) in extensions.taken
+        name = 'MASK_N2V' if taken else 'MASK'
+        ver = extensions.add(name, mask.astype(np.uint8), science,
+                             comment=f'1 where HDU {label} did not count, from astropy_n2v')
+        if provenance:
+            header.add_history(f'astropy_n2v: pixels that did not count are 1 in {name},{ver}')
     if result.uncertainty is not None:
         std = result.uncertainty.represent_as(StdDevUncertainty)
         stale = companions(source.hdus, index)[0]
@@ -129,14 +137,6 @@ def _replace(source, index, result, extras, before, out, extensions, provenance,
             header.add_history(f'astropy_n2v: standard deviation of the result is in UNCERT,{ver}')
             if old is not None:
                 header.add_history(f'astropy_n2v: {name},{old.ver} is that of the data before denoising')
-    if mask is not None:
-        # The name that CCDData.read looks for, unless it is that of a mask of the input.
-        taken = ('MASK', science.ver) in extensions.taken
-        name = 'MASK_N2V' if taken else 'MASK'
-        ver = extensions.add(name, mask.astype(np.uint8), science,
-                             comment=f'1 where HDU {label} did not count, from astropy_n2v')
-        if provenance:
-            header.add_history(f'astropy_n2v: pixels that did not count are 1 in {name},{ver}')
     for name, (array, has_unit, comment) in extras.items():
         extensions.add(name, array, science, unit=before.get('BUNIT') if has_unit else None,
                        comment=f'{comment}, of HDU {label}, from astropy_n2v')
