@@ -191,8 +191,9 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     inputs = [(plane.values, plane.noise, plane.mask) for plane in planes]
     denoiser, judged = _load_model(model, hole, needed, inputs, seed, device, progress_bar, train_options)
     del inputs
+    leaks = denoiser.hole[0] < needed[0] or denoiser.hole[1] < needed[1]
     result, scaling, innovation_rms = _predict_planes(
-        frame, planes, denoiser, judged, progress_bar=progress_bar, strength=strength,
+        frame, planes, denoiser, judged, leaks=leaks, progress_bar=progress_bar, strength=strength,
         negative_sources=negative_sources, tile_size=tile_size, device=device, full_output=full_output)
     mean, std = result.mean, result.std
     _restore_verbatim(frame, planes, rejected, mean, std, fill_masked)
@@ -209,7 +210,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     return (packed, result) if full_output else packed
 
 
-def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_output, **options):
+def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, full_output, **options):
     """Predictions of all planes in one, scaling of the first, and rms of its innovations."""
     from tqdm import tqdm
 
@@ -217,7 +218,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_outpu
     names = [field.name for field in fields(Prediction) if field.name not in ('scaling', 'calibration')]
     names = names if full_output else names[:2]
     together = None
-    if frame.shape[:-2]:
+    if len(planes) > 1 or frame.shape[:-2]:
         together = Prediction(**{name: np.full(frame.shape, np.nan, dtype=frame.dtype) for name in names})
     first = None
     with tqdm(total=len(planes), disable=not progress_bar, desc='denoising', unit='plane') as bar:
@@ -228,13 +229,16 @@ def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_outpu
             prediction = denoiser.predict(
                 plane.values, plane.noise, plane.mask, judged=None if judged is None else judged[n],
                 full_output=full_output, progress=progress, **options)
-            _check_innovations(prediction.calibration, plane.data_noise,
-                               name=f'plane {plane.index}: ' if plane.index else '')
+            if not (leaks and prediction.calibration.innovation_rms < 1):
+                _check_innovations(prediction.calibration, plane.data_noise,
+                                   name=f'plane {plane.index}: ' if plane.index else '')
             plane.restore(prediction)
+            if leaks:
+                plane.add_leaked_noise(prediction)
             first = first or prediction
             if together is not None:
                 for name in names:
-                    getattr(together, name)[plane.index] = getattr(prediction, name)
+                    getattr(together, name)[plane.index][plane.view] = getattr(prediction, name)
                     setattr(prediction, name, None)
     result = first if together is None else together
     result.scaling, result.calibration = scaling, calibration = first.scaling, first.calibration
@@ -247,11 +251,11 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked):
     """Put in what comes out as it went in, with the uncertainty that it had."""
     verbatim = frame.mask | ~np.isfinite(frame.values)
     for plane in planes:
-        noiseless = plane.noise.unusable(frame.shape[-2:])
+        noiseless = plane.noise.unusable(plane.values.shape)
         if noiseless is not None:
-            verbatim[plane.index] |= noiseless
+            verbatim[plane.index][plane.view] |= noiseless
         if fill_masked:
-            verbatim[plane.index] = False
+            verbatim[plane.index][plane.view] = False
     for i in rejected:
         verbatim[i] = True
     if verbatim.any():

@@ -8,6 +8,9 @@ from .correlation import *  # noqa: F403
 from .estimation import *  # noqa: F403
 from .model import *  # noqa: F403
 from .parameters import *  # noqa: F403
+from .phases import *  # noqa: F403
+from .smoothing import *  # noqa: F403
 from .sources import *  # noqa: F403
+from .steps import *  # noqa: F403
 from .stripes import *  # noqa: F403
 from .uncertainty import *  # noqa: F403

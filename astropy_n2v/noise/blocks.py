@@ -9,11 +9,11 @@ from astropy.nddata import NDData
 from ..exceptions import CannotDenoiseError
 from ..scaling import cutouts, subsample
 
-__all__ = ['block_means', 'occupied', 'valid_image']
+__all__ = ['as_image', 'block_means', 'occupied', 'sample', 'valid_image']
 
 
-def valid_image(data, mask):
-    """Data of any kind as a float array with NaN where it does not count; some parts of a large one."""
+def as_image(data, mask):
+    """Data of any kind as an array as it is, and where it does not count: an array, or None for nowhere."""
     own_mask = None
     if isinstance(data, NDData):
         data, own_mask = data.data, data.mask
@@ -22,17 +22,30 @@ def valid_image(data, mask):
     data = np.asarray(data)   # of a Quantity, its value
     if data.ndim != 2:
         raise ValueError(f'data must be two-dimensional, got {data.ndim} dimensions')
-    if mask is None:
-        mask = np.zeros(data.shape, dtype=bool)
-    elif np.shape(mask) != data.shape:
+    if mask is not None and np.shape(mask) != data.shape:
         raise ValueError(f'mask must have the shape of data, {data.shape}, got {np.shape(mask)}')
-    # Of a large image, some parts tell as much as all of it.
-    part = cutouts(data.shape)
-    bad = np.asarray(mask, dtype=bool)[part]
+    mask = None if mask is None else np.asarray(mask, dtype=bool)
     if own_mask is not None:
-        bad = bad | np.broadcast_to(np.asarray(own_mask, dtype=bool), data.shape)[part]
-    image = np.where(bad, np.nan, data[part].astype(float))
-    image[~np.isfinite(image)] = np.nan
+        own_mask = np.broadcast_to(np.asarray(own_mask, dtype=bool), data.shape)
+        mask = own_mask if mask is None else mask | own_mask
+    return data, mask
+
+
+def sample(data, mask, part):
+    """Some part of an image as a float array with NaN where it does not count."""
+    image = data[part].astype(float)
+    bad = ~np.isfinite(image)
+    if mask is not None:
+        bad |= mask[part]
+    image[bad] = np.nan
+    return image
+
+
+def valid_image(data, mask):
+    """Data of any kind as a float array with NaN where it does not count; some parts of a large one."""
+    data, mask = as_image(data, mask)
+    # Of a large image, some parts tell as much as all of it.
+    image = sample(data, mask, cutouts(data.shape))
     if not np.isfinite(image).any():
         raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
     return image

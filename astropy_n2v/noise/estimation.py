@@ -13,6 +13,7 @@ from ..scaling import background_level, subsample
 from .blocks import block_means, occupied, valid_image
 from .correlation import choose_hole, noise_autocorrelation
 from .model import NoiseModel
+from .smoothing import smoothed_noise
 
 __all__ = ['allows_gain', 'estimate_noise']
 
@@ -170,6 +171,9 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=Tru
     # Units in which squares neither overflow nor vanish; the spread of a constant part is no matter.
     unit = np.nanstd(image)
     sky = background_level(image)
+    smoothed = smoothed_noise(image) if correlated else None
+    if smoothed is not None and smoothed.certain:
+        return _of_smoothed(smoothed, sky, gain, readnoise)
     image = (image - sky) / unit
     level, variance, size = _block_variances(image)
     if variance.size == 0 or not variance.max() > 0:
@@ -205,6 +209,19 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=Tru
         gain = 1 / (slope * unit)
     return NoiseModel(np.sqrt(floor) * unit, gain,
                       zero * unit + sky, source='measured', relative_error=0.03)
+
+
+def _of_smoothed(smoothed, sky, gain, readnoise):
+    """The noise of a smoothed image, given its size on the sky."""
+    sigma = smoothed.sigma
+    if gain is None:
+        return NoiseModel(sigma, source='measured', relative_error=0.05)
+    # Smoothing averages the photons of so many pixels.
+    n = max(1.0, 4 * np.pi * (smoothed.fwhm / 2.355) ** 2)
+    gain = np.asarray(gain, dtype=float) * n
+    floor = 0.1 * sigma ** 2 if readnoise is None else np.square(readnoise, dtype=float) * n / gain ** 2
+    floor = np.minimum(floor, sigma ** 2)
+    return NoiseModel(np.sqrt(floor), gain, sky - (sigma ** 2 - floor) * gain, source='measured', relative_error=0.05)
 
 
 def allows_gain(data, mask, gain):
