@@ -232,9 +232,9 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
             if not (leaks and prediction.calibration.innovation_rms < 1):
                 _check_innovations(prediction.calibration, plane.data_noise,
                                    name=f'plane {plane.index}: ' if plane.index else '')
-            plane.restore(prediction)
             if leaks:
-                plane.add_leaked_noise(prediction)
+                plane.allow_for_leak(prediction)
+            plane.restore(prediction)
             first = first or prediction
             if together is not None:
                 for name in names:

@@ -88,16 +88,23 @@ class Plane:
                 if values is not None:
                     setattr(prediction, name, back(values))
 
-    def add_leaked_noise(self, prediction):
+    def allow_for_leak(self, prediction):
         """
-        Add to the uncertainty the noise that neighbours outside of the hole shared with a pixel.
+        Correct a prediction for the noise that neighbours outside of the hole shared with a pixel.
 
-        The blind prediction has followed so much of it as is missing in the innovations.
+        The blind prediction has followed so much of it as is missing in the innovations. Only the rest is
+        averaged away by combining the two, so that the measurement counts more, and the error is larger.
         """
         share = 1 - prediction.calibration.innovation_rms ** 2
-        if share > 0:
-            leaked = share * self.data_noise.variance(prediction.mean)
-            prediction.std = np.sqrt(prediction.std ** 2 + leaked).astype(prediction.std.dtype)
+        if not share > 0:
+            return
+        variance = self.noise.variance(prediction.mean)
+        weight = np.clip(prediction.std ** 2 / variance, 0, 1)   # of the measurement, as it was combined
+        shrunk = weight + (1 - weight) * (1 - share)
+        change = np.where(self.mask | ~np.isfinite(self.values), 0, self.values - prediction.mean)
+        dtype = prediction.mean.dtype
+        prediction.mean = (prediction.mean + weight * share / shrunk * change).astype(dtype)
+        prediction.std = np.sqrt(prediction.std ** 2 * (1 - share) / shrunk + share * variance).astype(dtype)
 
 
 class Frame:
@@ -427,9 +434,9 @@ def warn_of_patterns(planes, name=''):
 
 def _warn_of_smoothing(smoothed, name):
     if not smoothed.certain:
-        warnings.warn(f'{name}the image has no noise at the highest spatial frequencies, as if it had been smoothed or '
-                      'resampled: correlated noise cannot be told from structure, and may be larger by far than what is '
-                      'assumed. Give noise', AstropyUserWarning, stacklevel=4)
+        warnings.warn(f'{name}the image has no noise at the highest spatial frequencies, as if it had been smoothed '
+                      'or resampled: correlated noise cannot be told from structure, and may be larger by far than '
+                      'what is assumed. Give noise', AstropyUserWarning, stacklevel=4)
     elif smoothed.fwhm > _MAX_SMOOTHED:
         warnings.warn(f'{name}correlated noise: it is as of an image smoothed to a FWHM of {smoothed.fwhm:.1f} pixels. '
                       'Part of it cannot be told from sources of that size, and stays; the uncertainty allows for it',

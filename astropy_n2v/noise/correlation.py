@@ -99,14 +99,19 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     True
     """
     image = valid_image(data, mask)
-    image = image - np.nanmean(image)
-    scale = np.nanstd(image)
-    if not scale > 0:
+    if not np.nanstd(image) > 0:
         raise CannotDenoiseError('data is constant: its noise has no autocorrelation')
     smoothed = smoothed_noise(image)
     if smoothed is not None and smoothed.certain:
         # Farther than what follows can see.
         return smoothed.lags(max_lag)
+    return short_autocorrelation(image, max_lag)
+
+
+def short_autocorrelation(image, max_lag):
+    """The same for noise that neighbours share over few pixels, of an image with NaN where it does not count."""
+    image = image - np.nanmean(image)
+    scale = np.nanstd(image)
     # As small as leaves a noise that is correlated over a few pixels recognisable.
     sigma = 2.5
     residual = _sky_residual(image / scale, sigma)

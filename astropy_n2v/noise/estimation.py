@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from ..exceptions import CannotDenoiseError
 from ..scaling import background_level, subsample
 from .blocks import block_means, occupied, valid_image
-from .correlation import choose_hole, noise_autocorrelation
+from .correlation import choose_hole, short_autocorrelation
 from .model import NoiseModel
 from .smoothing import smoothed_noise
 
@@ -276,7 +276,7 @@ def allows_gain(data, mask, gain):
 
 def _laplacian_response(image):
     """Variance of the Laplacian of the noise over that of the noise, 1 for white noise."""
-    correlation = noise_autocorrelation(image, max_lag=2)
+    correlation = short_autocorrelation(image, max_lag=2)
     if choose_hole(correlation) == (1, 1):
         return 1.0   # what little there is may as well be structure
     line = np.array([1, -4, 6, -4, 1]) / 6

@@ -9,14 +9,14 @@ from .blocks import as_image, sample
 
 __all__ = ['interpolation_period']
 
-_PERIODS = (2, 3, 4)   # pixels
 _MAX_PIXELS = 60_000   # of which differences are taken
 _GROUP = 12   # rows: a multiple of all periods
 _MIN_PIXELS = 400   # of each phase
-# Least contrast of the mean absolute differences. Odd and even columns of detectors differ by up to 3 %; of an image
-# that was debayered bilinearly, or made twice as large by linear or cubic interpolation, by 40 % and more.
-# Of 200 random scenes and all real frames at hand none had more than 10 % at a period of 2, or 20 % at 3 and 4.
-_MIN_CONTRAST = {2: 0.15, 3: 0.3, 4: 0.3}
+# Least contrast of the mean absolute differences at each period, and if there is one along one axis only. Real frames
+# at hand have up to 11 % along both axes, up to 25 % along one (a lossy compression); an image that was debayered or
+# made larger by linear or cubic interpolation has 25 % and more along both.
+_MIN_CONTRAST = {2: 0.15, 3: 0.25, 4: 0.3}
+_ONE_AXIS = 0.5
 
 
 def interpolation_period(data, mask=None):
@@ -57,14 +57,23 @@ def interpolation_period(data, mask=None):
     """
     data, mask = as_image(data, mask)
     lines = _groups(data, mask), _groups(data.T, None if mask is None else mask.T)
-    tables = {period: [_means(values, period, order) for values in lines for order in (1, 2)] for period in _PERIODS}
-    for period in _PERIODS[:2]:
-        if any(_contrast(*table) for table in tables[period]):
-            # The pattern of an image enlarged four times has a part that repeats after two pixels.
-            finer = period == 2 and any(_contrast(means[y::2, x::2], certain) for means, certain in tables[4]
-                                        for y in (0, 1) for x in (0, 1))
-            return 4 if finer else period
-    return 4 if any(_contrast(*table) for table in tables[4]) else 1
+    if _is_repeated(lines, 2):
+        # The pattern of an image enlarged four times has a part that repeats after two pixels.
+        return 4 if _is_repeated(lines, 4, every=2) else 2
+    return next((period for period in (3, 4) if _is_repeated(lines, period)), 1)
+
+
+def _is_repeated(lines, period, every=1):
+    """Whether phases differ, along both axes or by much, among those that ``every`` pixels are apart."""
+    contrasts = []
+    for groups in lines:
+        for order in (1, 2):
+            means, chance = _means(groups, period, order)
+            parts = [means[y::every, x::every] for y in range(every) for x in range(every)]
+            ratio = max(part.max() / max(part.min(), 1e-12 * part.max(), 1e-300) for part in parts)
+            contrasts.append(ratio - 1 if ratio - 1 > chance else 0.0)
+    axes = max(contrasts[:2]), max(contrasts[2:])
+    return min(axes) > _MIN_CONTRAST[period] or max(axes) > _ONE_AXIS
 
 
 def _groups(data, mask):
@@ -88,9 +97,4 @@ def _means(groups, period, order):
     # Stars are on all phases alike, but few of them.
     limit = 3 * np.median(differences[np.isfinite(differences)])
     phases = np.minimum(phases, limit if limit > 0 else 4 * phases.sum() / count.sum())
-    return phases.sum(axis=(0, 2)) / count, max(_MIN_CONTRAST[period], 8 / np.sqrt(count.min()))
-
-
-def _contrast(means, certain):
-    """Whether phases differ by more than chance and detectors make them differ."""
-    return means.max() > (1 + certain) * means.min()
+    return phases.sum(axis=(0, 2)) / count, 8 / np.sqrt(count.min())

@@ -71,9 +71,9 @@ def split_views(image, mask, header, parameters, name=''):
         return _lattice(2)
     period = interpolation_period(image, mask)
     if period > 1 and min(image.shape) >= period * _MIN_SIZE:
-        warnings.warn(f'{name}interpolated noise: its size changes with a period of {period} pixels, as in a frame that '
-                      'was debayered or enlarged. Pixels of each phase are denoised by themselves; better denoise before '
-                      'interpolation', AstropyUserWarning, stacklevel=4)
+        warnings.warn(f'{name}interpolated noise: its size changes with a period of {period} pixels, as in a frame '
+                      'that was debayered or enlarged. Pixels of each phase are denoised by themselves; better denoise '
+                      'before interpolation', AstropyUserWarning, stacklevel=4)
         return _lattice(period)
     return _amplifiers(image, mask, parameters, name)
 
@@ -90,7 +90,8 @@ def _amplifiers(image, mask, parameters, name):
     edges = amplifier_edges(image, mask)
     if not any(edges):
         return [WHOLE]
-    text = ' and '.join(f'{what} {", ".join(map(str, where))}' for what, where in zip(('row', 'column'), edges) if where)
+    text = ' and '.join(f'{what} {", ".join(map(str, where))}' for what, where in zip(('row', 'column'), edges)
+                        if where)
     warnings.warn(f'{name}level or noise has a step at {text}, as where two amplifiers meet: each part is denoised by '
                   'itself. Give gain as an array if sources reach across', AstropyUserWarning, stacklevel=4)
     bounds = [[0, *where, n] for where, n in zip(edges, image.shape)]
