@@ -395,7 +395,7 @@ def _hole_of(planes):
     correlations = []
     for plane in planes:
         mask = plane.mask | ~np.isfinite(plane.values)
-        if np.count_nonzero(~mask) < (4000 if plane.view == WHOLE else 1000):
+        if np.count_nonzero(~mask) < (4000 if plane.view == WHOLE else 2000):
             continue
         if looks_white(plane.values, mask, plane.noise):
             return 1, 1

@@ -91,8 +91,10 @@ def _find_edge(image, middle, slack, wide, noise_alone):
         return None
     candidates = np.arange(middle - slack, middle + slack + 1)
     across = _median(image[:, candidates] - image[:, candidates - 1], 0)
-    column = candidates[np.argmax(np.abs(across))]
-    if np.abs(across).max() > 0.5 * _MIN_STEP * np.median(noise) and _is_step(image, column, float(np.median(noise))):
+    best = np.argmax(np.abs(across))
+    column = candidates[best]
+    if (abs(across[best]) > 0.5 * _MIN_STEP * np.median(noise)
+            and _is_step(image, column, across[best], float(np.median(noise)))):
         return column
     if not noise_alone:
         return None
@@ -102,8 +104,8 @@ def _find_edge(image, middle, slack, wide, noise_alone):
     return column if _is_change(logarithm, column, wide) else None
 
 
-def _is_step(image, column, noise):
-    """Whether the level changes at a column, by the same amount along all of it, and not beside it."""
+def _is_step(image, column, across, noise):
+    """Whether the level changes at a column, by the same amount along all of it, at once and not beside it."""
     near = image[:, column - 2 * _NEAR:column + 2 * _NEAR]
     sections = [section.reshape(-1, 4, _NEAR) for section in np.array_split(near, _SECTIONS)]
     # All of a section may be masked.
@@ -112,11 +114,14 @@ def _is_step(image, column, noise):
         return False
     left, step, right = np.diff(levels, axis=1).T
     typical = np.median(step)
+    if typical == 0:
+        return False
     rows = image.shape[0] / _SECTIONS
     scatter = max(np.median(np.abs(step - typical)) / 0.6745, 1.8 * noise / np.sqrt(rows * _NEAR))
     alike = np.abs(step - typical) < max(0.5 * abs(typical), 3 * scatter)
     beside = max(abs(np.median(left)), abs(np.median(right)))
-    return (abs(typical) > max(_MIN_STEP * noise, _CERTAIN * scatter / np.sqrt(_SECTIONS), 4 * beside)
+    least = max(_MIN_STEP * noise, _CERTAIN * scatter / np.sqrt(_SECTIONS), 4 * beside)
+    return (abs(typical) > least and across / typical > 0.6
             and alike.mean() > 0.7 and (np.sign(step) == np.sign(typical)).mean() > 0.85)
 
 
