@@ -220,7 +220,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
     together = None
     if len(planes) > 1 or frame.shape[:-2]:
         together = Prediction(**{name: np.full(frame.shape, np.nan, dtype=frame.dtype) for name in names})
-    first = None
+    first, warned = None, set()
     with tqdm(total=len(planes), disable=not progress_bar, desc='denoising', unit='plane') as bar:
         for n, plane in enumerate(planes):
             def progress(fraction, n=n):
@@ -229,9 +229,11 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
             prediction = denoiser.predict(
                 plane.values, plane.noise, plane.mask, judged=None if judged is None else judged[n],
                 full_output=full_output, progress=progress, **options)
-            if not (leaks and prediction.calibration.innovation_rms < 1):
-                _check_innovations(prediction.calibration, plane.data_noise,
-                                   name=f'plane {plane.index}: ' if plane.index else '')
+            # Once for the parts of a plane; and a leak is warned of as such.
+            if plane.index not in warned and not (leaks and prediction.calibration.innovation_rms < 1):
+                wrong = _check_innovations(prediction.calibration, plane.data_noise,
+                                           name=f'plane {plane.index}: ' if plane.index else '')
+                warned |= {plane.index} if wrong else set()
             if leaks:
                 plane.allow_for_leak(prediction)
             plane.restore(prediction)
@@ -265,10 +267,12 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked):
 
 
 def _check_innovations(calibration, noise, name):
-    """Warn if the innovations say that the noise model is wrong."""
+    """Warn if the innovations say that the noise model is wrong, and return whether they do."""
     rms = calibration.innovation_rms
-    if np.isfinite(rms) and abs(rms - 1) > 0.1:
+    wrong = bool(np.isfinite(rms) and abs(rms - 1) > 0.1)
+    if wrong:
         size = 'smaller' if rms < 1 else 'larger'
         warnings.warn(f'{name}the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the '
                       f'noise model says ({noise.source}). Noise {rms:.2f} times as large would agree with the image',
                       AstropyUserWarning, stacklevel=4)
+    return wrong

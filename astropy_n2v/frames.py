@@ -340,7 +340,7 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
             if bad.all():
                 raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
             views = split_views(values, bad, frame.header, parameters, f'plane {i}: ' if i else '')
-            found = [_find_part(frame, i, view, bad, parameters) for view in views]
+            found = _find_parts(frame, i, views, bad, parameters)
         except CannotDenoiseError as error:
             # A single image is what the call is about; one plane of many is not.
             if i == ():
@@ -352,6 +352,18 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
     if not planes:
         raise CannotDenoiseError('data has no plane that can be denoised: all are constant or masked')
     return planes, rejected
+
+
+def _find_parts(frame, index, views, bad, parameters):
+    """The parts of a plane, with their noise; a warning that is the same for several of them comes once."""
+    if len(views) == 1:
+        return [_find_part(frame, index, views[0], bad, parameters)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        parts = [_find_part(frame, index, view, bad, parameters) for view in views]
+    for message in {str(warning.message): warning.message for warning in caught}.values():
+        warnings.warn(message, stacklevel=4)
+    return parts
 
 
 def _find_part(frame, index, view, bad, parameters):
