@@ -154,6 +154,13 @@ class TestInterpolated:
     def test_scenes_have_no_period(self, seed):
         assert interpolation_period(plain_scene(seed)) == 1
 
+    @pytest.mark.parametrize('mean', [1e-4, 1e-3, 0.01, 0.1, 1.0])
+    def test_photon_starved_frames_have_no_pattern(self, mean, rng):
+        for size in (64, 128, 300):
+            counts = rng.poisson(mean, (size, size))
+            assert interpolation_period(counts) == 1 and amplifier_edges(counts) == ([], [])
+            assert smoothed_noise(counts) is None and interpolation_period(np.round(rng.normal(size=(size, size)))) == 1
+
     def test_no_period(self, rng):
         white = rng.normal(size=(130, 130))
         # Neither a smoothed image nor one shifted by half a pixel repeats itself, nor odd and even columns.

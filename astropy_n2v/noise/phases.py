@@ -12,6 +12,7 @@ __all__ = ['interpolation_period']
 _MAX_PIXELS = 60_000   # of which differences are taken
 _GROUP = 12   # rows: a multiple of all periods
 _MIN_PIXELS = 400   # of each phase
+_MIN_EFFECTIVE = 100   # of each phase, not zero
 # Least contrast of the mean absolute differences at each period, and if there is one along one axis only. Real frames
 # at hand have up to 11 % along both axes, up to 25 % along one (a lossy compression); an image that was debayered or
 # made larger by linear or cubic interpolation has 25 % and more along both.
@@ -97,4 +98,8 @@ def _means(groups, period, order):
     # Stars are on all phases alike, but few of them.
     limit = 3 * np.median(differences[np.isfinite(differences)])
     phases = np.minimum(phases, limit if limit > 0 else 4 * phases.sum() / count.sum())
-    return phases.sum(axis=(0, 2)) / count, 8 / np.sqrt(count.min())
+    # Where photons are few, so are the differences that count.
+    squares = np.square(phases).sum()
+    n_effective = phases.sum() ** 2 / squares / period ** 2 if squares > 0 else 0.0
+    chance = 6.5 / np.sqrt(n_effective) if n_effective > _MIN_EFFECTIVE else np.inf
+    return phases.sum(axis=(0, 2)) / count, chance
