@@ -204,8 +204,9 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     inputs = [(plane.values, plane.noise, plane.mask) for plane in planes]
     denoiser, judged = _load_model(model, hole, needed, inputs, seed, device, progress_bar, train_options)
     del inputs
+    leaks = denoiser.hole[0] < needed[0] or denoiser.hole[1] < needed[1]
     result, scaling, innovation_rms = _predict_planes(
-        frame, planes, denoiser, judged, progress_bar=progress_bar, strength=strength,
+        frame, planes, denoiser, judged, leaks=leaks, progress_bar=progress_bar, strength=strength,
         audit=audit, rejected=rejected, reject_outliers=reject_outliers, tile_size=tile_size, device=device,
         full_output=full_output)
     mean, std = result.mean, result.std
@@ -234,7 +235,7 @@ def _check_audit(audit):
     return audit
 
 
-def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_output, audit, rejected,
+def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, full_output, audit, rejected,
                     **options):
     """Predictions of all planes in one, scaling of the first, and rms of its innovations."""
     from tqdm import tqdm
@@ -244,9 +245,9 @@ def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_outpu
     names = [field.name for field in fields(Prediction) if field.name not in others]
     names = names if full_output else names[:2]
     together = None
-    if frame.shape[:-2]:
+    if len(planes) > 1 or frame.shape[:-2]:
         together = Prediction(**{name: np.full(frame.shape, np.nan, dtype=frame.dtype) for name in names})
-    first, n_rejected, worst = None, 0, None
+    first, n_rejected, worst, warned = None, 0, None, set()
     with tqdm(total=len(planes), disable=not progress_bar, desc='denoising', unit='plane') as bar:
         for n, plane in enumerate(planes):
             def progress(fraction, n=n):
@@ -255,18 +256,23 @@ def _predict_planes(frame, planes, denoiser, judged, *, progress_bar, full_outpu
             prediction = denoiser.predict(
                 plane.values, plane.noise, plane.mask, judged=None if judged is None else judged[n],
                 full_output=full_output, progress=progress, audit=audit != 'off', **options)
-            _check_innovations(prediction, plane.data_noise,
-                               name=f'plane {plane.index}: ' if plane.index else '')
+            # Once for the parts of a plane; and a leak is warned of as such.
+            if plane.index not in warned and not (leaks and prediction.calibration.innovation_rms < 1):
+                wrong = _check_innovations(prediction, plane.data_noise,
+                                           name=f'plane {plane.index}: ' if plane.index else '')
+                warned |= {plane.index} if wrong else set()
             if prediction.audit is not None:
                 if _conclude(prediction.audit, plane.index, audit):
                     rejected.append(plane.index)
                 if worst is None or severity(prediction.audit) > severity(worst):
                     worst = prediction.audit
+            if leaks:
+                plane.allow_for_leak(prediction)
             plane.restore(prediction)
             first = first or prediction
             if together is not None:
                 for name in names:
-                    getattr(together, name)[plane.index] = getattr(prediction, name)
+                    getattr(together, name)[plane.index][plane.view] = getattr(prediction, name)
                     setattr(prediction, name, None)
             n_rejected += prediction.n_rejected
     result = first if together is None else together
@@ -281,11 +287,11 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
     """Put in what comes out as it went in, with the uncertainty that it had."""
     verbatim = frame.mask | ~np.isfinite(frame.values)
     for plane in planes:
-        noiseless = plane.noise.unusable(frame.shape[-2:])
+        noiseless = plane.noise.unusable(plane.values.shape)
         if noiseless is not None:
-            verbatim[plane.index] |= noiseless
+            verbatim[plane.index][plane.view] |= noiseless
         if fill_masked:
-            verbatim[plane.index] = False
+            verbatim[plane.index][plane.view] = False
     for i in rejected:
         verbatim[i] = True
     if strength == 0:
@@ -316,12 +322,13 @@ def _conclude(report, index, audit):
 
 
 def _check_innovations(prediction, noise, name):
-    """Warn if the innovations say that the noise model is wrong."""
+    """Warn if the innovations say that the noise model is wrong, and return whether they do."""
     rms = prediction.calibration.innovation_rms
-    if prediction.scaling.few_photons:
-        return   # of few photons, the spread is stated for the fewest that the network knows
-    if np.isfinite(rms) and abs(rms - 1) > 0.1:
+    # Of few photons, the spread is stated for the fewest that the network knows.
+    wrong = bool(np.isfinite(rms) and abs(rms - 1) > 0.1) and not prediction.scaling.few_photons
+    if wrong:
         size = 'smaller' if rms < 1 else 'larger'
         warnings.warn(f'{name}the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the '
                       f'noise model says ({noise.source}). Noise {rms:.2f} times as large would agree with the image',
                       AstropyUserWarning, stacklevel=4)
+    return wrong

@@ -22,14 +22,18 @@ from .noise import (
     mosaic_contrast,
     noise_autocorrelation,
     resolve_noise,
+    smoothed_noise,
     stripe_fraction,
 )
 from .noise.sources import looks_white
+from .noise.views import WHOLE, part_of, split_views
 from .provenance import record
 
 __all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_patterns']
 
 _SMALLEST = 8   # pixels
+# Noise smoothed to this FWHM, in pixels, is hidden by a hole of 5x5: farther neighbours share a tenth of it.
+_MAX_SMOOTHED = 2.4
 
 
 @dataclass
@@ -52,6 +56,9 @@ class Plane:
         another scale.
     amplifiers : AmplifierScale or None
         That scale.
+    view : tuple of slice
+        Which pixels of the plane: all of them, or those of one colour filter, one phase of an interpolation, one
+        amplifier.
     """
 
     index: tuple
@@ -60,6 +67,7 @@ class Plane:
     mask: np.ndarray
     data_noise: NoiseModel
     amplifiers: AmplifierScale = None
+    view: tuple = WHOLE
 
     def restore(self, prediction):
         """Bring a prediction back to the scale of the data."""
@@ -71,6 +79,24 @@ class Plane:
                 values = getattr(prediction, name)
                 if values is not None:
                     setattr(prediction, name, back(values))
+
+    def allow_for_leak(self, prediction):
+        """
+        Correct a prediction for the noise that neighbours outside of the hole shared with a pixel.
+
+        The blind prediction has followed so much of it as is missing in the innovations. Only the rest is
+        averaged away by combining the two, so that the measurement counts more, and the error is larger.
+        """
+        share = 1 - prediction.calibration.innovation_rms ** 2
+        if not share > 0:
+            return
+        variance = self.noise.variance(prediction.mean)
+        weight = np.clip(prediction.std ** 2 / variance, 0, 1)   # of the measurement, as it was combined
+        shrunk = weight + (1 - weight) * (1 - share)
+        change = np.where(self.mask | ~np.isfinite(self.values), 0, self.values - prediction.mean)
+        dtype = prediction.mean.dtype
+        prediction.mean = (prediction.mean + weight * share / shrunk * change).astype(dtype)
+        prediction.std = np.sqrt(prediction.std ** 2 * (1 - share) / shrunk + share * variance).astype(dtype)
 
 
 class Frame:
@@ -248,17 +274,17 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
         If no plane can be denoised.
     """
     planes, rejected = [], []
+    given = {'noise': noise, 'gain': gain, 'readnoise': readnoise}
     for i in frame.planes():
         values, mask = frame.values[i], frame.mask[i]
         bad = mask | ~np.isfinite(values)
+        parameters = {name: frame.parameter(name, value, i) for name, value in given.items()}
+        parameters['deviation'] = frame.deviations.plane(i)
         try:
             if bad.all():
                 raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
-            found = resolve_noise(
-                values, bad, noise=frame.parameter('noise', noise, i), gain=frame.parameter('gain', gain, i),
-                unit=frame.unit,
-                readnoise=frame.parameter('readnoise', readnoise, i), deviation=frame.deviations.plane(i),
-                header=frame.header)
+            views = split_views(values, bad, frame.header, parameters, f'plane {i}: ' if i else '')
+            found = _find_parts(frame, i, views, bad, parameters)
         except CannotDenoiseError as error:
             # A single image is what the call is about; one plane of many is not.
             if i == ():
@@ -266,14 +292,35 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
             warnings.warn(f'plane {i} passes through as it is: {error}', AstropyUserWarning, stacklevel=3)
             rejected.append(i)
             continue
-        amplifiers = AmplifierScale.find(values, bad, found)
-        if amplifiers is None:
-            planes.append(Plane(i, values, found, mask, found))
-        else:
-            planes.append(Plane(i, amplifiers.forward(values), amplifiers.noise(found), mask, found, amplifiers))
+        planes += found
     if not planes:
         raise CannotDenoiseError('data has no plane that can be denoised: all are constant or masked')
     return planes, rejected
+
+
+def _find_parts(frame, index, views, bad, parameters):
+    """The parts of a plane, with their noise; a warning that is the same for several of them comes once."""
+    if len(views) == 1:
+        return [_find_part(frame, index, views[0], bad, parameters)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        parts = [_find_part(frame, index, view, bad, parameters) for view in views]
+    for message in {str(warning.message): warning.message for warning in caught}.values():
+        warnings.warn(message, stacklevel=4)
+    return parts
+
+
+def _find_part(frame, index, view, bad, parameters):
+    """Some pixels of a plane, with their noise."""
+    shape = frame.shape[-2:]
+    values, bad = frame.values[index][view], bad[view]
+    noise = resolve_noise(values, bad, unit=frame.unit, header=frame.header,
+                          **{name: part_of(value, shape, view) for name, value in parameters.items()})
+    amplifiers = AmplifierScale.find(values, bad, noise)
+    plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view)
+    if amplifiers is not None:
+        plane.values, plane.noise = amplifiers.forward(values), amplifiers.noise(noise)
+    return plane
 
 
 def find_hole(planes):
@@ -290,10 +337,21 @@ def find_hole(planes):
     tuple of int
         Height and width.
     """
+    chosen = sorted({plane.index for plane in planes})
+    chosen = chosen[::max(1, len(chosen) // 3)][:3]
+    parts = [plane for plane in planes if plane.index in chosen]
+    if len(parts) == len(chosen):
+        return _hole_of(parts)
+    # Parts of a plane may differ: the noise of some is interpolated along rows, of others along columns.
+    return tuple(np.max([_hole_of([part]) for part in parts], axis=0).tolist())
+
+
+def _hole_of(planes):
+    """The hole that the median of the autocorrelations of some planes calls for."""
     correlations = []
-    for plane in planes[::max(1, len(planes) // 3)][:3]:
+    for plane in planes:
         mask = plane.mask | ~np.isfinite(plane.values)
-        if np.count_nonzero(~mask) < 4000:
+        if np.count_nonzero(~mask) < (4000 if plane.view == WHOLE else 2000):
             continue
         if looks_white(plane.values, mask, plane.noise):
             return 1, 1
@@ -306,7 +364,7 @@ def find_hole(planes):
 
 def warn_of_patterns(planes, name=''):
     """
-    Warn if the first of some planes has stripes that no hole covers, or alternating levels.
+    Warn if the first of some planes has stripes that no hole covers, or noise that was smoothed.
 
     Parameters
     ----------
@@ -316,11 +374,9 @@ def warn_of_patterns(planes, name=''):
         What to call the frame, at the start of the warning.
     """
     plane = planes[0]
-    contrast = mosaic_contrast(plane.values, plane.mask)
-    if contrast:
-        warnings.warn(f'{name}the pixels of 2x2 blocks differ in level by {contrast:.1f} times the noise, as in a raw '
-                      'mosaic of colour filters, or where read-outs alternate: this will be taken for structure. '
-                      'Denoise each kind of pixel by itself, such as image[::2, ::2]', AstropyUserWarning, stacklevel=3)
+    smoothed = smoothed_noise(plane.values, plane.mask)
+    if smoothed is not None:
+        _warn_of_smoothing(smoothed, name)
     try:
         shares = stripe_fraction(plane.values, plane.mask)
     except CannotDenoiseError:   # constant; what its noise is was given
@@ -330,3 +386,14 @@ def warn_of_patterns(planes, name=''):
             warnings.warn(f'{name}whole {what} share {100 * share:.1f} % of the variance of the noise: such stripes '
                           f'are longer than any hole and will be taken for structure. Subtract them before, for '
                           f'example the median of each of the {what}', AstropyUserWarning, stacklevel=3)
+
+
+def _warn_of_smoothing(smoothed, name):
+    if not smoothed.certain:
+        warnings.warn(f'{name}the image has no noise at the highest spatial frequencies, as if it had been smoothed '
+                      'or resampled: correlated noise cannot be told from structure, and may be larger by far than '
+                      'what is assumed. Give noise', AstropyUserWarning, stacklevel=4)
+    elif smoothed.fwhm > _MAX_SMOOTHED:
+        warnings.warn(f'{name}correlated noise: it is as of an image smoothed to a FWHM of {smoothed.fwhm:.1f} pixels. '
+                      'Part of it cannot be told from sources of that size, and stays; the uncertainty allows for it',
+                      AstropyUserWarning, stacklevel=4)

@@ -9,10 +9,13 @@ from .estimation import *  # noqa: F403
 from .gains import *  # noqa: F403
 from .model import *  # noqa: F403
 from .parameters import *  # noqa: F403
+from .phases import *  # noqa: F403
 from .photons import *  # noqa: F403
 from .planes import *  # noqa: F403
 from .quantisation import *  # noqa: F403
+from .smoothing import *  # noqa: F403
 from .sources import *  # noqa: F403
+from .steps import *  # noqa: F403
 from .stripes import *  # noqa: F403
 from .transfer import *  # noqa: F403
 from .uncertainty import *  # noqa: F403

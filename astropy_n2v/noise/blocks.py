@@ -10,26 +10,36 @@ from ..containers import CompleteMask, measured, take_apart
 from ..exceptions import CannotDenoiseError
 from ..scaling import cutouts, subsample
 
-__all__ = ['block_means', 'occupied', 'valid_image']
+__all__ = ['as_image', 'block_means', 'occupied', 'sample', 'valid_image']
 
 
-def valid_image(data, mask):
-    """Data of any kind as a float array with NaN where it does not count; some parts of a large one."""
+def as_image(data, mask):
+    """Take data of any kind apart into an array as it is, and a mask of what does not count."""
     ndim = np.ndim(data.data if isinstance(data, NDData) else data)
     if ndim != 2:
         raise ValueError(f'data must be two-dimensional, got {ndim} dimensions')
-    if isinstance(mask, CompleteMask):
-        # One of this package: it was taken apart before.
-        values, bad = take_apart(data).values, mask
-        if bad.shape != values.shape:
-            raise ValueError(f'mask must have the shape of data, {values.shape}, got {bad.shape}')
-    else:
-        image = measured(data, mask, stacklevel=4)
-        values, bad = image.values, image.mask
-    # Of a large image, some parts tell as much as all of it.
-    part = cutouts(values.shape)
-    image = np.where(bad[part], np.nan, values[part].astype(float))
-    image[~np.isfinite(image)] = np.nan
+    if not isinstance(mask, CompleteMask):
+        image = measured(data, mask, stacklevel=5)
+        return image.values, image.mask
+    # One of this package: it was taken apart before.
+    values = take_apart(data).values
+    if mask.shape != values.shape:
+        raise ValueError(f'mask must have the shape of data, {values.shape}, got {mask.shape}')
+    return values, mask
+
+
+def sample(data, mask, part):
+    """Make some part of an image a float array with NaN where it does not count."""
+    image = data[part].astype(float)
+    image[~np.isfinite(image) | np.asarray(mask)[part]] = np.nan
+    return image
+
+
+def valid_image(data, mask):
+    """Make data of any kind a float array with NaN where it does not count; some parts of a large one."""
+    data, mask = as_image(data, mask)
+    # Of a large image, some parts say as much as all of it.
+    image = sample(data, mask, cutouts(data.shape))
     if not np.isfinite(image).any():
         raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
     return image

@@ -9,6 +9,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 
 from ..exceptions import CannotDenoiseError
 from .blocks import block_means, occupied, valid_image
+from .smoothing import smoothed_noise
 
 __all__ = ['choose_hole', 'noise_autocorrelation']
 
@@ -64,7 +65,8 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     Sources are masked, structure larger than some pixels is subtracted, and the typical
     (median) part of the sky decides, so that faint sources hardly count. Where the result could
     still be smooth, bright structure, it is checked against differences of high order, which
-    see noise alone.
+    see noise alone. Noise that was smoothed over two pixels or more is measured on the sky as it is; see
+    `~astropy_n2v.noise.smoothed_noise`.
 
     Parameters
     ----------
@@ -97,10 +99,19 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     True
     """
     image = valid_image(data, mask)
+    if not np.nanstd(image) > 0:
+        raise CannotDenoiseError('data is constant: its noise has no autocorrelation')
+    smoothed = smoothed_noise(image)
+    if smoothed is not None and smoothed.certain:
+        # Farther than what follows can see.
+        return smoothed.lags(max_lag)
+    return short_autocorrelation(image, max_lag)
+
+
+def short_autocorrelation(image, max_lag):
+    """The same for noise that neighbours share over few pixels, of an image with NaN where it does not count."""
     image = image - np.nanmean(image)
     scale = np.nanstd(image)
-    if not scale > 0:
-        raise CannotDenoiseError('data is constant: its noise has no autocorrelation')
     # As small as leaves a noise that is correlated over a few pixels recognisable.
     sigma = 2.5
     residual = _sky_residual(image / scale, sigma)
@@ -251,7 +262,7 @@ def choose_hole(correlation, *, threshold=_MIN_CORRELATION):
     large = np.abs(correlation) >= threshold
     # Farther neighbours have a smaller say in the prediction.
     distance = np.abs(np.indices(correlation.shape) - centre).max(axis=0)
-    large &= (distance < 2) | (np.abs(correlation) >= 1.5 * threshold)
+    large &= np.abs(correlation) >= threshold * (1 + 0.5 * np.clip(distance - 1, 0, 2))
     hole = []
     for line in (large[:, centre], large[centre]):
         reach = 0

@@ -12,10 +12,11 @@ from scipy.optimize import nnls
 from ..exceptions import CannotDenoiseError
 from ..scaling import background_level, subsample
 from .blocks import block_means, occupied, valid_image
-from .correlation import choose_hole, noise_autocorrelation
+from .correlation import choose_hole, short_autocorrelation
 from .model import NoiseModel
 from .photons import photon_noise
 from .quantisation import Steps, find_steps
+from .smoothing import SmoothedNoise, smoothed_noise
 from .transfer import star_slope
 
 __all__ = ['SkyNoise', 'allows_gain', 'estimate_noise', 'measure_sky']
@@ -153,6 +154,8 @@ class SkyNoise:
         The quantisation of the data.
     image : `~numpy.ndarray` or None
         Level of all pixels above the background, in ``scale``; None if most are empty.
+    smoothed : SmoothedNoise or None
+        The noise of an image that was smoothed, which a Laplacian does not see.
     """
 
     level: np.ndarray
@@ -165,26 +168,33 @@ class SkyNoise:
     size: int
     steps: Steps = None
     image: np.ndarray = None
+    smoothed: SmoothedNoise = None
 
     @property
     def deviation(self):
         """Noise of the sky in data units."""
+        if self.smoothed is not None:
+            return self.smoothed.sigma
         return float(np.sqrt(self.sky_variance / self.response)) * self.scale
 
     def measured_slope(self):
         """Growth of the variance with the signal in data units, from blocks or else from stars, or 0."""
         slope = float(self.slope()[0])
-        if not slope and self.image is not None:
+        if not slope and self.image is not None and self.smoothed is None:
             slope = self.scale * star_slope(self.image, self.deviation / self.scale)
         return slope
 
     def slope(self):
         """Growth of the variance with the signal in data units, 0 if blocks do not show it; and its error."""
+        if self.smoothed is not None:
+            return 0.0, np.inf
         slope, error = _photon_transfer(self.level, self.variance, self.sky_level, self.sky_variance)
         return slope * self.scale, error * self.scale
 
     def model(self, gain=None, readnoise=None):
         """The noise model, with the gain as it is known, or else as it is measured; see `estimate_noise`."""
+        if self.smoothed is not None:
+            return _of_smoothed(self.smoothed, self.background, gain, readnoise)
         if gain is None:
             slope = self.measured_slope() / self.scale
         else:
@@ -260,6 +270,7 @@ def measure_sky(data, mask=None, *, correlated=True):
     steps = find_steps(image, ~np.isfinite(image))
     if steps is not None and photon_noise(image, ~np.isfinite(image)) is not None:
         steps = None   # of photons: they are no rounding
+    smoothed = smoothed_noise(image) if correlated else None
     image = (image - background) / scale
     level, variance, size = _block_variances(image)
     if variance.size == 0 or not variance.max() > 0:
@@ -279,7 +290,7 @@ def measure_sky(data, mask=None, *, correlated=True):
         spread = _spread_below(image[np.isfinite(image)], 0.0 if steps is None else steps.step / scale)
         sky_variance = min(sky_variance, 1.1 * spread * response)
     return SkyNoise(level, variance, scale, background, level[darkest].mean(), sky_variance, response, size,
-                    steps, image if filled else None)
+                    steps, image if filled else None, smoothed if smoothed is not None and smoothed.certain else None)
 
 
 def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=True):
@@ -341,6 +352,19 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=Tru
     return measure_sky(data, mask, correlated=correlated).model(gain, readnoise)
 
 
+def _of_smoothed(smoothed, sky, gain, readnoise):
+    """The noise of a smoothed image, given its size on the sky."""
+    sigma = smoothed.sigma
+    if gain is None:
+        return NoiseModel(sigma, source='measured', relative_error=0.05)
+    # Smoothing averages the photons of so many pixels.
+    n = max(1.0, 4 * np.pi * (smoothed.fwhm / 2.355) ** 2)
+    gain = np.asarray(gain, dtype=float) * n
+    floor = 0.1 * sigma ** 2 if readnoise is None else np.square(readnoise, dtype=float) * n / gain ** 2
+    floor = np.minimum(floor, sigma ** 2)
+    return NoiseModel(np.sqrt(floor), gain, sky - (sigma ** 2 - floor) * gain, source='measured', relative_error=0.05)
+
+
 def allows_gain(data, mask, gain):
     """
     Whether the bright parts of an image have at least the photon noise that a gain implies.
@@ -384,7 +408,7 @@ def allows_gain(data, mask, gain):
 
 def _laplacian_response(image):
     """Variance of the Laplacian of the noise over that of the noise, 1 for white noise."""
-    correlation = noise_autocorrelation(image, max_lag=2)
+    correlation = short_autocorrelation(image, max_lag=2)
     if choose_hole(correlation) == (1, 1):
         return 1.0   # what little there is may as well be structure
     line = np.array([1, -4, 6, -4, 1]) / 6

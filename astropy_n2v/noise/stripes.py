@@ -75,7 +75,7 @@ def _along_rows(image):
     return fraction if fraction > certain and values.min() > 0.5 * fraction else 0.0
 
 
-def mosaic_contrast(data, mask=None):
+def mosaic_contrast(data, mask=None, *, least=0.5):
     """
     By how much the levels of the four pixels of 2x2 blocks differ, in units of the noise.
 
@@ -87,6 +87,8 @@ def mosaic_contrast(data, mask=None):
         Image of shape (ny, nx).
     mask : array_like of bool, optional
         True where the data are not to be used, in addition to the mask of an NDData.
+    least : float, optional
+        Smaller differences count as none.
 
     Returns
     -------
@@ -125,4 +127,4 @@ def mosaic_contrast(data, mask=None):
     levels = [np.nanmedian(phase) for phase in phases]
     # Structure scatters medians more than noise does: half of the noise is beyond doubt.
     contrast = float(np.ptp(levels)) / scatter if scatter > 0 else 0.0
-    return contrast if contrast > max(0.5, 10 / np.sqrt(n)) else 0.0
+    return contrast if contrast > max(least, 10 / np.sqrt(n)) else 0.0

@@ -1,0 +1,105 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Noise with a pattern that repeats: of an interpolation between measured pixels.
+"""
+
+import numpy as np
+
+from .blocks import as_image, sample
+
+__all__ = ['interpolation_period']
+
+_MAX_PIXELS = 60_000   # of which differences are taken
+_GROUP = 12   # rows: a multiple of all periods
+_MIN_PIXELS = 400   # of each phase
+_MIN_EFFECTIVE = 100   # of each phase, not zero
+# Least contrast of the mean absolute differences at each period, and if there is one along one axis only. Real frames
+# at hand have up to 11 % along both axes, up to 25 % along one (a lossy compression); an image that was debayered or
+# made larger by linear or cubic interpolation has 25 % and more along both.
+_MIN_CONTRAST = {2: 0.15, 3: 0.25, 4: 0.3}
+_ONE_AXIS = 0.5
+
+
+def interpolation_period(data, mask=None):
+    """
+    The period in pixels with which the noise of an image changes its size or its correlation.
+
+    It does where pixels were interpolated between others that were measured: a mosaic of colour filters
+    (period 2), an enlarged image. Sources do not know of such a grid, and the mean differences of neighbouring
+    pixels are the same everywhere on it unless the noise is not.
+
+    Parameters
+    ----------
+    data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
+        Image of shape (ny, nx).
+    mask : array_like of bool, optional
+        True where the data are not to be used, in addition to the mask of an NDData.
+
+    Returns
+    -------
+    int
+        2, 3 or 4; 1 if there is no such pattern.
+
+    Raises
+    ------
+    ValueError
+        If ``data`` is not two-dimensional, or ``mask`` is not of its shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import interpolation_period
+    >>> image = np.random.default_rng(0).normal(size=(129, 129))
+    >>> interpolation_period(image)
+    1
+    >>> image[:, 1:-1:2] = (image[:, :-2:2] + image[:, 2::2]) / 2
+    >>> interpolation_period(image)
+    2
+    """
+    data, mask = as_image(data, mask)
+    lines = _groups(data, mask), _groups(data.T, None if mask is None else mask.T)
+    if _is_repeated(lines, 2):
+        # The pattern of an image enlarged four times has a part that repeats after two pixels.
+        return 4 if _is_repeated(lines, 4, every=2) else 2
+    return next((period for period in (3, 4) if _is_repeated(lines, period)), 1)
+
+
+def _is_repeated(lines, period, every=1):
+    """Whether phases differ, along both axes or by much, among those that ``every`` pixels are apart."""
+    contrasts = []
+    for groups in lines:
+        for order in (1, 2):
+            means, chance = _means(groups, period, order)
+            parts = [means[y::every, x::every] for y in range(every) for x in range(every)]
+            ratio = max(part.max() / max(part.min(), 1e-12 * part.max(), 1e-300) for part in parts)
+            contrasts.append(ratio - 1 if ratio - 1 > chance else 0.0)
+    axes = max(contrasts[:2]), max(contrasts[2:])
+    return min(axes) > _MIN_CONTRAST[period] or max(axes) > _ONE_AXIS
+
+
+def _groups(data, mask):
+    """Groups of rows, evenly spread over an image, each a multiple of any period, shape (n, 12, nx)."""
+    n = data.shape[0] // _GROUP
+    step = max(1, n * _GROUP * data.shape[1] // _MAX_PIXELS)
+    rows = (np.arange(0, n, step)[:, None] * _GROUP + np.arange(_GROUP)).ravel()
+    return sample(data, mask, rows).reshape(-1, _GROUP, data.shape[1])
+
+
+def _means(groups, period, order):
+    """Mean absolute differences along rows for each phase, and by how much they differ by chance at most."""
+    differences = np.abs(np.diff(groups, order, axis=2))
+    differences = differences[:, :, :differences.shape[2] // period * period]
+    phases = differences.reshape(-1, period, differences.shape[2] // period, period)
+    good = np.isfinite(phases)
+    count = good.sum(axis=(0, 2))
+    if count.min() < _MIN_PIXELS:
+        return np.ones((period, period)), np.inf
+    phases = np.where(good, phases, 0)
+    # Stars are on all phases alike, but few of them.
+    limit = 3 * np.median(differences[np.isfinite(differences)])
+    phases = np.minimum(phases, limit if limit > 0 else 4 * phases.sum() / count.sum())
+    # Where photons are few, so are the differences that count.
+    squares = np.square(phases).sum()
+    n_effective = phases.sum() ** 2 / squares / period ** 2 if squares > 0 else 0.0
+    chance = 6.5 / np.sqrt(n_effective) if n_effective > _MIN_EFFECTIVE else np.inf
+    return phases.sum(axis=(0, 2)) / count, chance

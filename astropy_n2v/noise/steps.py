@@ -1,0 +1,144 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Steps in level or noise where the amplifiers of a detector meet.
+"""
+
+import numpy as np
+
+from .blocks import as_image, sample
+
+__all__ = ['amplifier_edges']
+
+# Detectors are divided into halves or quarters, within some pixels that a trim leaves.
+_PARTS = (0.25, 0.5, 0.75)
+_SLACK = 0.01   # of the number of columns
+_MIN_SIZE = 64   # pixels
+_NEAR = 6   # columns on each side that are compared in level
+# Columns on each side that are compared in noise; fewer in small images.
+_WIDE, _WIDE_SMALL = 32, 16
+_ROWS = 256   # of which the columns are compared
+_SECTIONS = 16   # along the edge, each of which must show the step
+# Least step in units of the noise, and least change of the noise.
+_MIN_STEP, _MIN_CHANGE = 0.3, 0.15
+_CERTAIN = 8.0   # standard errors
+
+
+def amplifier_edges(data, mask=None):
+    """
+    Find where amplifiers with a level or a noise of their own meet.
+
+    Parameters
+    ----------
+    data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
+        Image of shape (ny, nx).
+    mask : array_like of bool, optional
+        True where the data are not to be used, in addition to the mask of an NDData.
+
+    Returns
+    -------
+    rows, columns : list of int
+        The first row, or column, of each amplifier but the first. A step counts if it is sharp, at a half or a
+        quarter of the image, and the same along all of it; one of the noise alone at a half only.
+
+    Raises
+    ------
+    ValueError
+        If ``data`` is not two-dimensional, or ``mask`` is not of its shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import amplifier_edges
+    >>> image = np.random.default_rng(0).normal(size=(128, 128))
+    >>> amplifier_edges(image)
+    ([], [])
+    >>> image[:, 64:] += 5
+    >>> amplifier_edges(image)
+    ([], [64])
+    """
+    data, mask = as_image(data, mask)
+    return _edges(data.T, None if mask is None else mask.T), _edges(data, mask)
+
+
+def _edges(data, mask):
+    """First columns of the amplifiers side by side."""
+    if min(data.shape) < _MIN_SIZE:
+        return []
+    image = sample(data, mask, slice(None, None, max(1, data.shape[0] // _ROWS)))
+    filled = np.flatnonzero(np.isfinite(image).mean(axis=0) > 0.5)   # an overscan between them is masked
+    if filled.size < _MIN_SIZE:
+        return []
+    edges = []
+    wide = _WIDE if filled.size >= 8 * _WIDE else _WIDE_SMALL
+    for part in _PARTS:
+        middle, slack = round(part * filled.size), max(2, int(_SLACK * filled.size))
+        reach = slack + wide + 2 * _NEAR + 1
+        if middle < reach or middle > filled.size - reach:
+            continue
+        columns = filled[middle - reach:middle + reach]
+        local = _find_edge(image[:, columns], reach, slack, wide, part == 0.5)
+        if local is not None:
+            edges.append(int(columns[local]))
+    return edges
+
+
+def _find_edge(image, middle, slack, wide, noise_alone):
+    """The column within a slack of the middle where a step is; None if there is none."""
+    # Of fourth order, in which structure hardly shows.
+    noise = _median(np.abs(np.diff(image, 4, axis=0)), 0) / 0.6745 / np.sqrt(70)
+    # A column of constant values, or with hardly any.
+    if not np.isfinite(noise).all() or not (noise > 0).all():
+        return None
+    candidates = np.arange(middle - slack, middle + slack + 1)
+    across = _median(image[:, candidates] - image[:, candidates - 1], 0)
+    best = np.argmax(np.abs(across))
+    column = candidates[best]
+    if (abs(across[best]) > 0.5 * _MIN_STEP * np.median(noise)
+            and _is_step(image, column, across[best], float(np.median(noise)))):
+        return column
+    if not noise_alone:
+        return None
+    logarithm = np.log(noise)
+    changes = [_change(logarithm, candidate, wide) for candidate in candidates]
+    column = candidates[np.argmax(np.abs(changes))]
+    return column if _is_change(logarithm, column, wide) else None
+
+
+def _is_step(image, column, across, noise):
+    """Whether the level changes at a column, by the same amount along all of it, at once and not beside it."""
+    near = image[:, column - 2 * _NEAR:column + 2 * _NEAR]
+    sections = [section.reshape(-1, 4, _NEAR) for section in np.array_split(near, _SECTIONS)]
+    # All of a section may be masked.
+    levels = [_median(section, (0, 2)) for section in sections if np.isfinite(section).any(axis=(0, 2)).all()]
+    if len(levels) < _SECTIONS // 2:
+        return False
+    left, step, right = np.diff(levels, axis=1).T
+    typical = np.median(step)
+    if typical == 0:
+        return False
+    rows = image.shape[0] / _SECTIONS
+    scatter = max(np.median(np.abs(step - typical)) / 0.6745, 1.8 * noise / np.sqrt(rows * _NEAR))
+    alike = np.abs(step - typical) < max(0.5 * abs(typical), 3 * scatter)
+    beside = max(abs(np.median(left)), abs(np.median(right)))
+    least = max(_MIN_STEP * noise, _CERTAIN * scatter / np.sqrt(_SECTIONS), 4 * beside)
+    return (abs(typical) > least and across / typical > 0.6
+            and alike.mean() > 0.7 and (np.sign(step) == np.sign(typical)).mean() > 0.85)
+
+
+def _change(values, column, wide):
+    return values[column:column + wide].mean() - values[column - wide:column].mean()
+
+
+def _is_change(logarithm, column, wide):
+    """Whether the noise changes at a column, at once and not beside it."""
+    change, near = (_change(logarithm, column, width) for width in (wide, wide // 4))
+    left, right = logarithm[column - wide:column], logarithm[column:column + wide]
+    error = np.sqrt((left.var() + right.var()) / wide)
+    # Halves of each side, with what remains of chance.
+    beside = max(abs(part[:wide // 2].mean() - part[wide // 2:].mean()) for part in (left, right))
+    return abs(change) > max(_MIN_CHANGE, _CERTAIN * error, 3 * beside) and 0.6 < near / change < 1.4
+
+
+def _median(values, axis):
+    """Median along axes; that which does without NaN is faster by far."""
+    return (np.median if np.isfinite(values).all() else np.nanmedian)(values, axis=axis)

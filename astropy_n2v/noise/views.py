@@ -1,0 +1,135 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Parts of an image that are images of their own: colours, phases of an interpolation, amplifiers.
+"""
+
+import logging
+import warnings
+from dataclasses import replace
+
+import numpy as np
+from astropy.utils.exceptions import AstropyUserWarning
+
+from .model import NoiseModel
+from .phases import interpolation_period
+from .steps import amplifier_edges
+from .stripes import mosaic_contrast
+
+__all__ = ['WHOLE', 'part_of', 'split_views']
+
+log = logging.getLogger(__name__)
+
+#: The view of all pixels.
+WHOLE = slice(None), slice(None)
+
+_MOSAIC_KEYWORDS = 'BAYERPAT', 'COLORTYP', 'CFAPAT', 'CFAIMAGE', 'XBAYROFF', 'BAYERIND'
+# By how much the levels of colours must differ, in units of the noise: with and without a header that announces them.
+_ANNOUNCED, _UNANNOUNCED = 0.1, 0.5
+_MIN_SIZE = 16   # pixels along each axis of a part
+
+
+def split_views(image, mask, header, parameters, name=''):
+    """
+    Divide an image into parts whose noise is of one kind each.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        Data of shape (ny, nx).
+    mask : `~numpy.ndarray` of bool
+        True where they do not count.
+    header : mapping
+        Header or other metadata.
+    parameters : dict
+        What the user gave about the noise: ``noise``, ``gain``, ``readnoise``. Where these vary over the image,
+        amplifiers are known from them.
+    name : str, optional
+        What to call the image, at the start of a warning.
+
+    Returns
+    -------
+    list of tuple of slice
+        Each pixel is in one of them. There is a warning where it is not certain that the owner knows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise.views import split_views
+    >>> image = np.random.default_rng(0).normal(size=(128, 128))
+    >>> split_views(image, np.zeros((128, 128), bool), {}, {})
+    [(slice(None, None, None), slice(None, None, None))]
+    >>> image[::2, 1::2] += 5
+    >>> split_views(image, np.zeros((128, 128), bool), {}, {})[1]
+    (slice(0, None, 2), slice(1, None, 2))
+    """
+    announced = any(str(header.get(keyword, '')).strip() not in ('', 'F', 'False', 'NONE')
+                    for keyword in _MOSAIC_KEYWORDS)
+    contrast = mosaic_contrast(image, mask, least=_ANNOUNCED if announced else _UNANNOUNCED)
+    if contrast and min(image.shape) >= 2 * _MIN_SIZE:
+        log.info('%smosaic of colour filters: levels differ by %.1f times the noise, each is denoised by itself', name,
+                 contrast)
+        return _lattice(2)
+    period = interpolation_period(image, mask)
+    if period > 1 and min(image.shape) >= period * _MIN_SIZE:
+        warnings.warn(f'{name}interpolated noise: its size changes with a period of {period} pixels, as in a frame '
+                      'that was debayered or enlarged. Pixels of each phase are denoised by themselves; better denoise '
+                      'before interpolation', AstropyUserWarning, stacklevel=4)
+        return _lattice(period)
+    return _amplifiers(image, mask, parameters, name)
+
+
+def _lattice(period):
+    return [(slice(y, None, period), slice(x, None, period)) for y in range(period) for x in range(period)]
+
+
+def _amplifiers(image, mask, parameters, name):
+    noise = parameters.get('noise')
+    known = [getattr(noise, part, None) for part in ('sigma', 'gain', 'zero_point')]
+    if any(np.size(value) > 1 for value in (*known, parameters.get('gain'), parameters.get('readnoise'))):
+        return [WHOLE]
+    edges = amplifier_edges(image, mask)
+    if not any(edges):
+        return [WHOLE]
+    text = ' and '.join(f'{what} {", ".join(map(str, where))}' for what, where in zip(('row', 'column'), edges)
+                        if where)
+    warnings.warn(f'{name}level or noise has a step at {text}, as where two amplifiers meet: each part is denoised by '
+                  'itself. Give gain as an array if sources reach across', AstropyUserWarning, stacklevel=4)
+    bounds = [[0, *where, n] for where, n in zip(edges, image.shape)]
+    rows, columns = ([slice(*pair) for pair in zip(axis[:-1], axis[1:])] for axis in bounds)
+    return [(row, column) for row in rows for column in columns]
+
+
+def part_of(value, shape, view):
+    """
+    A parameter of the noise for some pixels of an image.
+
+    Parameters
+    ----------
+    value : float, array_like, `~astropy.units.Quantity`, NoiseModel or None
+        For the whole image.
+    shape : tuple of int
+        Shape of the image that it broadcasts to.
+    view : tuple of slice
+        The pixels.
+
+    Returns
+    -------
+    as ``value``
+        For these pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise.views import part_of
+    >>> part_of(np.array([1.0, 2.0, 3.0]), (2, 3), (slice(0, 1), slice(1, None)))
+    array([[2., 3.]])
+    """
+    if isinstance(value, NoiseModel) and view != WHOLE:
+        return replace(value, **{part: part_of(getattr(value, part), shape, view)
+                                 for part in ('sigma', 'gain', 'zero_point')})
+    if value is None or np.ndim(value) == 0 or view == WHOLE:
+        return value
+    try:
+        return np.broadcast_to(value, shape, subok=True)[view]
+    except ValueError:
+        return value   # whoever uses it says that it does not fit
