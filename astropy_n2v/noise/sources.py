@@ -84,9 +84,11 @@ def _sky_ratio(image, mask, noise):
         sample = subsample(np.where(mask, np.nan, image))
         sample = sample[np.isfinite(sample)]
         level = np.median(sample)
-        given = float(np.sqrt(np.median(noise.variance(level))))
         measured = float(np.median(np.abs(sample - level))) / 0.6745
-        return measured / given if given and measured else None, given
+        # Photons so rare hardly show in it; but a model may call Poisson what is noise of the read-out.
+        choice = [float(np.median(noise.sigma)), float(np.sqrt(np.median(noise.variance(level))))]
+        choice = [(measured / given, given) for given in choice if given and measured]
+        return min(choice, key=lambda pair: abs(np.log(pair[0])), default=(None, given))
     # Structure may pass for correlation: the one or the other has to agree. The quick one first.
     ratio = None
     for correlated in (False, True):
