@@ -159,7 +159,7 @@ class TestPhotons:
             noise, said = resolve_with_warnings(image, **options)
             assert noise.sigma == sigma and not said
         with pytest.warns(AstropyUserWarning, match='noise model is'):
-            resolve(image, noise=NoiseModel(sigma / 3, gain=1.0))
+            resolve(image, noise=NoiseModel(3 * sigma, gain=1.0))
 
     @pytest.mark.parametrize('divisor', [300.0, 65535.0])
     def test_electrons_that_are_none(self, divisor):
