@@ -151,6 +151,16 @@ class TestPhotons:
             noise, said = resolve_with_warnings(image, **options)
             assert (noise.sigma, noise.gain, noise.zero_point, noise.source) == (0, 1, 0, source) and not said
 
+    @pytest.mark.parametrize('sigma', [0.003, 0.03, 0.2])
+    def test_single_photons_do_not_refute_a_given_noise(self, sigma, rng):
+        image = rng.normal(0, sigma, (160, 160))
+        image[rng.integers(0, 160, 40), rng.integers(0, 160, 40)] += rng.poisson(1, 40) + 1
+        for options in (dict(noise=NoiseModel(sigma, gain=1.0)), dict(gain=1.0, readnoise=sigma)):
+            noise, said = resolve_with_warnings(image, **options)
+            assert noise.sigma == sigma and not said
+        with pytest.warns(AstropyUserWarning, match='noise model is'):
+            resolve(image, noise=NoiseModel(3 * sigma, gain=1.0))
+
     @pytest.mark.parametrize('divisor', [300.0, 65535.0])
     def test_electrons_that_are_none(self, divisor):
         image = star_field(200, 1) / divisor

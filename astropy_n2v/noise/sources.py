@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # Given and measured noise of the sky may differ by this fraction.
 _AGREEMENT = 0.2
+# Noise of the sky in electrons below which the median deviation is compared, since single photons are outliers of it.
+_FEW_ELECTRONS = 0.3
 # Beyond this factor, an uncertainty plane is not believed.
 _CONTRADICTION = 1.5
 # Correlation of nearest neighbours beyond which the measured noise may be sources. NICMOS in a crowded field: 0.5;
@@ -77,6 +79,16 @@ def _sky_ratio(image, mask, noise):
     if amplifiers is not None:
         image, noise = amplifiers.forward(image), amplifiers.noise(noise)
     units, given = _in_units_of(noise, image, mask)
+    if noise.gain is not None and given * np.median(noise.gain) < _FEW_ELECTRONS:
+        # Single photons stand out of such noise, and are too few for the variance of blocks.
+        sample = subsample(np.where(mask, np.nan, image))
+        sample = sample[np.isfinite(sample)]
+        level = np.median(sample)
+        measured = float(np.median(np.abs(sample - level))) / 0.6745
+        # Photons so rare hardly show in it; but a model may call Poisson what is noise of the read-out.
+        choice = [float(np.median(noise.sigma)), float(np.sqrt(np.median(noise.variance(level))))]
+        choice = [(measured / given, given) for given in choice if given and measured]
+        return min(choice, key=lambda pair: abs(np.log(pair[0])), default=(None, given))
     # Structure may pass for correlation: the one or the other has to agree. The quick one first.
     ratio = None
     for correlated in (False, True):
