@@ -355,7 +355,24 @@ class TestPrediction:
         assert Result().audit(small)[0].worst == 'ok'
 
 
+    @pytest.mark.parametrize('rms, word', [(1.3, 'larger'), (0.8, 'smaller')])
+    def test_noise_before_correction(self, rms, word):
+        """A correction may have hidden that the noise is wrong."""
+        calibration = Calibration(np.array([-1.0, 100.0]), np.zeros(2), np.ones(2), rms)
+        report, _ = Result().audit(calibration)
+        assert [finding.name for finding in report.findings] == ['noise']
+        assert f'noise is {word}' in report.message() and report.factor == max(rms, 1)
+        # Where innovations are no noise, they do not judge it.
+        assert Result(spread=0.6).audit(calibration)[0].summary() == 'ok'
+
+
 class TestReport:
+    def test_pixels_that_keep_their_uncertainty(self):
+        report = AuditReport(levels=np.array([0.0, 10.0]), factors=np.array([1.0, 3.0]))
+        mean, std = np.array([0.0, 5.0, 20.0, 20.0], dtype='f4'), np.ones(4, dtype='f4')
+        assert report.enlarge(mean, std).tolist() == [1, 2, 3, 3] and report.enlarge(mean, std).dtype == np.float32
+        assert report.enlarge(mean, std, np.arange(4) == 2).tolist() == [1, 2, 1, 3]
+
     def test_summary(self):
         names = [f'check {i} (part)' for i in range(9)]
         found = [Finding(name, 2, 1, 9, 0, 5, 'warning', f'{name} is wrong') for name in names]

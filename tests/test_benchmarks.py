@@ -329,3 +329,29 @@ def test_flat_frames(results):
     table = load('common').read_table('flat', results)
     assert table['counts'].tolist() == list(quality.FLAT_COUNTS)
     np.testing.assert_allclose(table['mean_ratio'], 1, atol=0.01)
+
+
+def test_audit(results):
+    """Few frames, one of each of the main kinds, with all faults."""
+    audit = load('audit')
+    audit.main(['--n-seeds', '2', '--first-seed', '5'])
+    common = load('common')
+    checks, faults = common.read_table('audit', results), common.read_table('audit_faults', results)
+    assert 'flux (all)' in checks['check'] and not checks['findings'].sum()
+    assert faults['fault'].tolist() == list(audit.FAULTS)
+
+
+def test_tail_limit(rng):
+    """An exponential tail exceeds ln(1000) once in 1,000."""
+    tail_limit = load('audit').tail_limit
+    assert tail_limit(rng.exponential(size=100_000), 100_000, 1e-3) == pytest.approx(np.log(1000), abs=0.2)
+    assert np.isnan(tail_limit([1.0, 2.0], 100, 1e-3))
+
+
+def test_page_has_the_faults_of_the_audit():
+    """The documentation says how often each planted fault was found."""
+    table = load('common').read_table('audit_faults')
+    page = (FOLDER.parent / 'docs' / 'audit.rst').read_text(encoding='utf-8')
+    for row in table:
+        line = next(line for line in page.splitlines() if line.startswith(f'{row["fault"]}  '))
+        assert line.split()[-2:] == [f'{100 * row[size]:.0f}' for size in ('small', 'large')]

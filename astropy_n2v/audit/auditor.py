@@ -133,10 +133,11 @@ class Auditor:
         white = tuple(hole) == (1, 1) and correlation is None
         by_variance, by_innovation = check_variance(sample, strength), check_innovations(sample)
         sky, stated = check_sky(sample, white), check_stated(sample, strength)
+        corrections = check_calibration(calibration, sample, scaling.scale)
         checks = (*self.counts.checks(self.image), *self.totals.checks(sample), *check_boxes(sample, strength),
                   *by_variance.checks, *check_slopes(sample), *check_whiteness(sample, white, correlation),
-                  *by_innovation.checks, sky, stated, *check_calibration(calibration, sample, scaling.scale))
-        levels, factors = enlargement(by_variance, by_innovation, sky, stated, scaling)
+                  *by_innovation.checks, sky, stated, *corrections)
+        levels, factors = enlargement(by_variance, by_innovation, sky, stated, corrections[0], scaling)
         return AuditReport(checks, levels, factors, self.counts.n_returned)
 
 

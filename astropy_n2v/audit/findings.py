@@ -95,7 +95,7 @@ class AuditReport:
         """The largest factor of the uncertainty."""
         return 1.0 if self.factors is None else float(np.max(self.factors))
 
-    def enlarge(self, mean, std):
+    def enlarge(self, mean, std, keep=None):
         """
         Enlarge an uncertainty where it was found to be too small.
 
@@ -103,6 +103,8 @@ class AuditReport:
         ----------
         mean, std : `~numpy.ndarray`
             The result and its uncertainty, in data units.
+        keep : `~numpy.ndarray` of bool, optional
+            True for pixels that were returned as measured: their uncertainty is the noise, and stays.
 
         Returns
         -------
@@ -111,8 +113,8 @@ class AuditReport:
         """
         if self.factor <= 1:
             return std
-        # The same between the nodes as in the bin that is nearer would leave steps.
-        return (std * np.interp(mean, self.levels, self.factors)).astype(std.dtype, copy=False)
+        larger = (std * np.interp(mean, self.levels, self.factors)).astype(std.dtype, copy=False)
+        return larger if keep is None else np.where(keep, std, larger)
 
     def summary(self):
         """

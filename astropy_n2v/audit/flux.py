@@ -45,7 +45,7 @@ class Totals:
 
     def checks(self, sample):
         """Compare what was removed with its error."""
-        growth = _correlated_growth(sample)
+        growth = sample.growth
         found = []
         for name, (n, removed, variance, noise, signal) in zip(('all', 'sky', 'sources'), self.sums.T):
             significance, offset = np.nan, np.nan
@@ -60,24 +60,6 @@ class Totals:
                                    message=f'the mean of the result differs from the mean of the data by {offset:+.2g} '
                                            f'sigma of the noise ({name})'))
         return found
-
-
-def _correlated_growth(sample, size=8):
-    """Compare the variance of sums over blocks with the sum of variances; at least 1."""
-    n, ny, nx = sample.shape
-    cut = (slice(None), slice(ny // size * size), slice(nx // size * size))
-    if (ny // size) * (nx // size) * n < 16:
-        return 1.0
-    blocks = np.where(sample.used, sample.removed / np.maximum(sample.noise, np.finfo('f4').tiny), 0)[cut]
-    blocks = blocks.reshape(n, ny // size, size, nx // size, size)
-    counts = sample.used[cut].reshape(blocks.shape).sum(axis=(2, 4))
-    full = counts > size ** 2 / 2
-    if np.count_nonzero(full) < 16:
-        return 1.0
-    sums, squares = blocks.sum(axis=(2, 4))[full], (blocks ** 2).sum(axis=(2, 4))[full]
-    scaled = sums / np.sqrt(np.maximum(squares, np.finfo('f4').tiny))
-    # The middle of the distribution: what is wrong in few blocks is to be found, not allowed for.
-    return max(1.0, float(np.median(np.abs(scaled - np.median(scaled))) / 0.6745) ** 2)
 
 
 def check_boxes(sample, strength):
@@ -97,7 +79,7 @@ def check_boxes(sample, strength):
         One for each size of boxes.
     """
     own, foreseen = sample.expected_variance(strength)
-    growth = _correlated_growth(sample)
+    growth = sample.growth
     used = sample.used
     skew = np.any(sample.kurtosis[used] > _SKEWED)
     # What was removed has the noise of the data times this.

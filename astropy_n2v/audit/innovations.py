@@ -16,6 +16,10 @@ __all__ = ['check_calibration', 'check_innovations']
 _BLOCK = 32
 # Edges of the classes of local structure: gradient of the blind mean in units of the noise per pixel.
 _GRADIENTS = 0.0, 0.3, 1.0, 3.0, 10.0, np.inf
+# Every so many pixels say how much the typical one was corrected; so many must remain.
+_STRIDE, _LEAST_SAMPLE = 29, 30
+# Largest share of the blind prediction in the variance of innovations that judge the noise.
+_NOISE_SHARE = 0.15
 # A single innovation counts no more than this.
 _LARGEST = 5.0
 
@@ -103,17 +107,32 @@ def check_calibration(calibration, sample, scale):
     Returns
     -------
     list of Finding
-        A check of the spread, and one of the mean.
+        Checks of the noise, of the correction of the spread, and of the mean.
     """
-    names = 'correction (spread)', 'correction (mean)'
-    signal = (sample.signal[sample.judged & sample.counted][::29] / scale).astype(float)
-    if calibration is None or not np.isfinite(calibration.innovation_rms) or signal.size < 30:
-        return [judge(names[0], np.nan, 1, np.nan), judge(names[1], np.nan, 0, np.nan)]
-    factor, offset = (np.interp(np.arcsinh(signal), np.arcsinh(calibration.mean), values)
+    names = 'noise', 'correction (spread)', 'correction (mean)'
+    select = sample.judged & sample.counted
+    signal, spread, noise = (values[select][::_STRIDE].astype(float)
+                             for values in (sample.signal, sample.spread, sample.noise))
+    if calibration is None or not np.isfinite(calibration.innovation_rms) or signal.size < _LEAST_SAMPLE:
+        return [judge(name, np.nan, 1, np.nan) for name in names]
+    factor, offset = (np.interp(np.arcsinh(signal / scale), np.arcsinh(calibration.mean), values)
                       for values in (calibration.factor, calibration.offset))
+    prior = spread ** 2 / np.maximum(factor, np.finfo(float).tiny)
+    share = np.median(prior / (prior + noise ** 2))
     # For the typical pixel: of few bright ones, the correction is not known as well.
     factor, offset = np.sqrt(np.median(factor)), np.median(offset)
-    return [judge(names[0], max(factor, 1 / factor), 1, np.inf if factor != 1 else 0.0, consequence='note',
+    return [_check_noise(names[0], calibration.innovation_rms, share, np.count_nonzero(select)),
+            judge(names[1], max(factor, 1 / factor), 1, np.inf if factor != 1 else 0.0, consequence='note',
                   message=f'the spread of the blind prediction had to be corrected by a factor of {factor:.2g}'),
-            judge(names[1], offset, 0, np.inf if offset else 0.0, consequence='note',
+            judge(names[2], offset, 0, np.inf if offset else 0.0, consequence='note',
                   message=f'the blind prediction had to be corrected by {offset:+.2g} of the spread of innovations')]
+
+
+def _check_noise(name, rms, share, n):
+    """Check the rms of innovations before any correction, where they are noise, mostly."""
+    if share > _NOISE_SHARE:
+        return judge(name, np.nan, 1, np.nan)
+    size = 'larger' if rms > 1 else 'smaller'
+    return judge(name, rms, 1, (rms ** 2 - 1) * np.sqrt(n / 2),
+                 message=f'the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the noise '
+                         f'model says; noise {rms:.2f} times as large would agree with the image')

@@ -81,6 +81,7 @@ LIMITS = {
     'innovations': _both(0.15, 7.5),
     'sky uncertainty': _both(0.2, 3.5),
     'stated uncertainty': Limit(0.05, np.inf, 0, 0),
+    'noise': _both(0.1, 6),
     'correction (spread)': _both(1.0, 0),
     'correction (mean)': _both(0.5, 0),
 }

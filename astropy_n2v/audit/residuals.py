@@ -165,11 +165,13 @@ def check_slopes(sample):
         # Where the prediction says little, what is wrong with it does not get into the result.
         weight = (sample.noise[select] / total[select]) ** 2
         value, significance = _slope(weight * sample.z[select], weight * signal[select])
+        significance /= np.sqrt(sample.growth)
         found.append(judge(f'innovations and blind mean ({name})', value, 0, significance,
                            message=f'innovations go with the blind mean ({name}, slope {value:+.2f}): the blind '
                                    'prediction has structure that the data do not have, or lacks some'))
     select = sample.used & (signal > 5)
     value, significance = _slope(sample.removed[select] / total[select], signal[select], centred=False)
+    significance /= np.sqrt(sample.growth)
     found.append(judge('removed flux (sources)', value, 0, significance,
                        message=f'{100 * value:.2g} % of the light of sources was removed'))
     return found

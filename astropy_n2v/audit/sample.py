@@ -74,7 +74,7 @@ class Sample:
             # Single precision is enough for numbers in units of the noise, and fast.
             setattr(self, name, np.zeros(shape, dtype=np.float32))
         self.valid, self.used, self.judged = (np.zeros(shape, dtype=bool) for _ in range(3))
-        self.shape, self._kurtosis = shape, None
+        self.shape, self._kurtosis, self._growth = shape, None, None
 
     def meets(self, rows):
         """Check if some rows of the image are in any of the cut-outs."""
@@ -99,6 +99,13 @@ class Sample:
         return self._kurtosis
 
     @property
+    def growth(self):
+        """Variance of sums over blocks of what was removed, over the sum of variances: 1 where noise is white."""
+        if self._growth is None:
+            self._growth = _growth_of(self)
+        return self._growth
+
+    @property
     def counted(self):
         """Where photons are not so few that squares of single pixels say nothing."""
         return self.kurtosis < _LARGEST_KURTOSIS
@@ -111,7 +118,8 @@ class Sample:
         """
         prior = self.spread ** 2
         share = prior / np.maximum(prior + self.noise ** 2, np.finfo('f4').tiny)
-        return (2 + self.kurtosis) * (1 + COMMON * share ** 2)
+        # Squares of neighbours have less in common than they have themselves.
+        return (2 + self.kurtosis) * (1 + COMMON * share ** 2) * (1 + (self.growth - 1) / 2)
 
     def expected_variance(self, strength):
         """Compute the two parts of the variance of what is removed: from the noise, and from the prediction."""
@@ -119,3 +127,21 @@ class Sample:
         total = np.maximum(noise + prior, np.finfo(float).tiny)
         share = strength * noise / total
         return share ** 2 * noise, share ** 2 * prior
+
+
+def _growth_of(sample, size=8):
+    """Compare the variance of sums over blocks with the sum of variances; at least 1."""
+    n, ny, nx = sample.shape
+    cut = (slice(None), slice(ny // size * size), slice(nx // size * size))
+    if (ny // size) * (nx // size) * n < 16:
+        return 1.0
+    blocks = np.where(sample.used, sample.removed / np.maximum(sample.noise, np.finfo('f4').tiny), 0)[cut]
+    blocks = blocks.reshape(n, ny // size, size, nx // size, size)
+    counts = sample.used[cut].reshape(blocks.shape).sum(axis=(2, 4))
+    full = counts > size ** 2 / 2
+    if np.count_nonzero(full) < 16:
+        return 1.0
+    sums, squares = blocks.sum(axis=(2, 4))[full], (blocks ** 2).sum(axis=(2, 4))[full]
+    scaled = sums / np.sqrt(np.maximum(squares, np.finfo('f4').tiny))
+    # The middle of the distribution: what is wrong in few blocks is to be found, not allowed for.
+    return max(1.0, float(np.median(np.abs(scaled - np.median(scaled))) / 0.6745) ** 2)

@@ -15,7 +15,7 @@ _LEAST_SHARE = 0.1
 _SKY, _NO_SKY = 1.0, 2.0
 
 
-def enlargement(by_variance, by_innovation, sky, stated, scaling):
+def enlargement(by_variance, by_innovation, sky, stated, noise, scaling):
     """
     Find the factors of the uncertainty where the audit found it too small.
 
@@ -23,8 +23,8 @@ def enlargement(by_variance, by_innovation, sky, stated, scaling):
     ----------
     by_variance, by_innovation : Ratios
         Checks by brightness, and by everything else.
-    sky, stated : Finding
-        Checks of the uncertainty on the sky, and of its consistency.
+    sky, stated, noise : Finding
+        Checks of the uncertainty on the sky, of its consistency, and of the noise.
     scaling : `~astropy_n2v.scaling.Scaling`
         Level and noise of the background.
 
@@ -37,6 +37,8 @@ def enlargement(by_variance, by_innovation, sky, stated, scaling):
     by_brightness = _factors(by_variance)
     # Position and structure are not those of a brightness: what was found there, and not by brightness, goes for all.
     common = max([1.0, *_factors(by_innovation) / max([1.0, *by_brightness])])
+    if noise.message:
+        common = max(common, noise.value)
     if stated.message:
         common = max(common, 1 / max(stated.value, 1 / _LARGEST))
     levels = level + scaling.scale * np.array([_SKY, _NO_SKY])
