@@ -78,7 +78,9 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     ----------
     data : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, `~astropy.units.Quantity`, array_like
         Image of shape (ny, nx), at least 8x8, or planes of shape (..., ny, nx) that are processed
-        one by one. It is not modified. Non-finite pixels count as masked.
+        one by one; where a WCS says that other axes are the celestial ones, planes are taken over
+        those. It is not modified. Pixels that hold no measurement count as masked: those that are
+        not finite, fill values, regions of one constant value, overscan.
     model : str, path or Denoiser, optional
         'default': the weights shipped with the package that fit the noise. 'self': train on this
         very frame (minutes). 'adapt': fine-tune the default on it. Otherwise a shipped model by its
@@ -95,8 +97,9 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         Read noise in electrons; as for ``gain``.
     satlevel : float or `~astropy.units.Quantity`, optional
         Data at or above this level are saturated and count as masked. By default the header
-        tells (SATURATE), if the data are in adu or have no unit; else integers of 8 and 16 bits
-        are saturated at the largest value that they can have.
+        tells (SATURATE), if the data are in adu or have no unit; else integers are saturated at the
+        largest value of 8, 12, 14 or 16 bits, and other data where several pixels side by side
+        share the maximum exactly.
     hole : int or tuple of int, optional
         Odd height and width of what the network does not see around a pixel. By default as
         large as the measured autocorrelation of the noise calls for.
@@ -137,7 +140,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         float32. For CCDData and NDData
         ``uncertainty`` is the standard deviation of the posterior; masked and other pixels that
         come out as they went in keep the uncertainty that they had, or NaN. WCS, header, unit,
-        mask, flags and psf are kept.
+        flags and psf are kept; the mask is kept, and extended by the pixels that do not count.
+        NaN uncertainty occurs only where the result is masked.
     prediction : `~astropy_n2v.denoiser.Prediction`
         Only with ``full_output``: standard deviation, blind mean and its spread, innovation and
         noise, arrays of the shape of the data.
@@ -225,7 +229,12 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         if len(frame.planes()) > 1:
             history.append(f'astropy_n2v: cards N2V* are those of plane {first}'[:72])
     packed = frame.pack(mean, std, cards, history)
-    return (packed, result) if full_output else packed
+    if not full_output:
+        return packed
+    for name, value in vars(result).items():
+        if isinstance(value, np.ndarray):
+            setattr(result, name, frame.original_order(value))
+    return packed, result
 
 
 def _check_audit(audit):

@@ -344,6 +344,10 @@ class Denoiser:
             rows = slice(start, min(start + _ROWS, data.shape[0]))
             part = posterior_of_rows(image, *blind, rows, calibration=calibration if calibrate else None,
                                      strength=strength)
+            if noise.quantum:
+                # Neighbours of one level are rounded alike, which no average of them removes.
+                own = image.part(rows, slice(0, image.shape[1])).noise
+                part['std'] = np.hypot(part['std'], own.rounding_error(part['mean']))
             if auditor is not None:
                 _return_as_measured(image, rows, part, auditor.rows(rows, part))
             for name, values in result.items():

@@ -19,7 +19,6 @@ from .noise import (
     AmplifierScale,
     NoiseModel,
     choose_hole,
-    mosaic_contrast,
     noise_autocorrelation,
     resolve_noise,
     smoothed_noise,
