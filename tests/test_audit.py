@@ -354,7 +354,6 @@ class TestPrediction:
         small = Calibration(np.array([-1.0, 100.0]), np.full(2, offset / 4), np.full(2, factor ** 0.3), 1.0)
         assert Result().audit(small)[0].worst == 'ok'
 
-
     @pytest.mark.parametrize('rms, word', [(1.3, 'larger'), (0.8, 'smaller')])
     def test_noise_before_correction(self, rms, word):
         """A correction may have hidden that the noise is wrong."""
