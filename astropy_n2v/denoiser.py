@@ -118,7 +118,7 @@ def _return_as_measured(image, rows, part, returned):
     data = own.data[returned]
     part['mean'][returned] = data
     noise = own.noise.at(own.shape, *np.nonzero(returned))
-    part['std'][returned] = np.sqrt(noise.variance(data))
+    part['std'][returned] = np.sqrt(noise.variance(np.maximum(data, part['blind_mean'][returned])))
 
 
 @dataclass
@@ -340,6 +340,7 @@ class Denoiser:
         names = ('mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std')
         result = {name: np.empty(data.shape, dtype=dtype) for name in (names if full_output else names[:2])}
         auditor = Auditor(image, strength=strength, judged=judged) if audit else None
+        returned = np.zeros(data.shape, dtype=bool)
         for start in range(0, data.shape[0], _ROWS):
             rows = slice(start, min(start + _ROWS, data.shape[0]))
             part = posterior_of_rows(image, *blind, rows, calibration=calibration if calibrate else None,
@@ -349,7 +350,8 @@ class Denoiser:
                 own = image.part(rows, slice(0, image.shape[1])).noise
                 part['std'] = np.hypot(part['std'], own.rounding_error(part['mean']))
             if auditor is not None:
-                _return_as_measured(image, rows, part, auditor.rows(rows, part))
+                returned[rows] = auditor.rows(rows, part)
+                _return_as_measured(image, rows, part, returned[rows])
             for name, values in result.items():
                 values[rows] = part[name]
         if rejected is not None and full_output:
@@ -359,7 +361,7 @@ class Denoiser:
         report = None
         if auditor is not None:
             report = auditor.report(calibration=calibration if calibrate else None, hole=self.hole)
-            result['std'] = report.enlarge(result['mean'], result['std'])
+            result['std'] = report.enlarge(result['mean'], result['std'], keep=returned)
         return Prediction(**result, scaling=image.scaling, calibration=calibration, audit=report,
                           n_rejected=0 if rejected is None else int(np.count_nonzero(rejected)))
 

@@ -31,6 +31,9 @@ from .provenance import record
 __all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_patterns']
 
 _SMALLEST = 8   # pixels
+# Share of the valid pixels whose right neighbour is valid, too, from which on an autocorrelation is measured: with half
+# of the pixels masked at random, white noise was taken for noise that is correlated over 7 pixels.
+_MIN_PAIRED = 0.6
 # Noise smoothed to this FWHM, in pixels, is hidden by a hole of 5x5: farther neighbours share a tenth of it.
 _MAX_SMOOTHED = 2.4
 
@@ -350,8 +353,12 @@ def _hole_of(planes):
     correlations = []
     for plane in planes:
         mask = plane.mask | ~np.isfinite(plane.values)
-        if np.count_nonzero(~mask) < (4000 if plane.view == WHOLE else 2000):
+        valid = np.asarray(~mask)
+        n = np.count_nonzero(valid)
+        if n < (4000 if plane.view == WHOLE else 2000):
             continue
+        if np.count_nonzero(valid[:, 1:] & valid[:, :-1]) < _MIN_PAIRED * n:
+            continue   # a mask that is scattered all over leaves too few neighbours to see structure apart from noise
         if looks_white(plane.values, mask, plane.noise):
             return 1, 1
         try:

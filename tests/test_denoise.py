@@ -644,6 +644,13 @@ def test_dark_readings_of_a_real_camera(data_path):
     assert np.mean(parts.outlier[dark] == 1) > 0.6
 
 
+@pytest.mark.parametrize('share', [0.5, 0.8])
+def test_a_scattered_mask_is_no_correlation(share, rng):
+    scene = make_scene('survey', (160, 160), seed=11)
+    ccd = CCDData(scene.observe(seed=12), mask=rng.random((160, 160)) < share)
+    assert denoise(ccd, noise=scene.noise).header['N2VHOLE'] == '1x1'
+
+
 class TestFewPhotons:
     """Frames with fewer photons than in training."""
 
