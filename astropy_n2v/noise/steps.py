@@ -3,6 +3,8 @@
 Steps in level or noise where the amplifiers of a detector meet.
 """
 
+import warnings
+
 import numpy as np
 
 from .blocks import as_image, sample
@@ -91,6 +93,8 @@ def _find_edge(image, middle, slack, wide, noise_alone):
         return None
     candidates = np.arange(middle - slack, middle + slack + 1)
     across = _median(image[:, candidates] - image[:, candidates - 1], 0)
+    if not np.isfinite(across).all():
+        return None
     best = np.argmax(np.abs(across))
     column = candidates[best]
     if (abs(across[best]) > 0.5 * _MIN_STEP * np.median(noise)
@@ -140,5 +144,9 @@ def _is_change(logarithm, column, wide):
 
 
 def _median(values, axis):
-    """Median along axes; that which does without NaN is faster by far."""
-    return (np.median if np.isfinite(values).all() else np.nanmedian)(values, axis=axis)
+    """Median along axes, NaN where there are no values; the one that does without NaN is faster by far."""
+    if np.isfinite(values).all():
+        return np.median(values, axis=axis)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', RuntimeWarning)   # masked columns
+        return np.nanmedian(values, axis=axis)
