@@ -131,6 +131,17 @@ class TestEstimate:
         # And correlated noise is still seen where there are clouds as well.
         assert choose_hole(noise_autocorrelation(truth + white[:, 1:] + 0.8 * white[:, :-1]))[1] == 3
 
+    @pytest.mark.parametrize('seed', range(3))
+    @pytest.mark.parametrize('fwhm', [1.3, 1.6])
+    def test_sharp_structure_is_no_correlated_noise(self, fwhm, seed):
+        """Undersampled filaments and crowds, brighter in some parts than in others."""
+        rng = np.random.default_rng(seed)
+        sharp = gaussian_filter(rng.exponential(size=(160, 160)) ** 2 - 2, fwhm / 2.355)
+        truth = sharp / sharp.std() * np.exp(30 * gaussian_filter(rng.normal(size=(160, 160)), 12))
+        white = rng.normal(size=(161, 160))
+        assert choose_hole(noise_autocorrelation(truth + white[1:])) == (1, 1)
+        assert choose_hole(noise_autocorrelation(truth + (white[1:] + white[:-1]) / np.sqrt(2)))[0] == 3
+
     def test_containers(self, rng):
         data = rng.normal(0, 2, (128, 128))
         spoiled = data.copy()
