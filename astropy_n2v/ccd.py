@@ -344,7 +344,7 @@ def _check_innovations(prediction, noise, leaks):
     """Say in words that the noise model is wrong if the innovations do; '' if what they say is to be ignored."""
     rms = prediction.calibration.innovation_rms
     # Of few photons, the spread is stated for the fewest that the network knows.
-    if not (np.isfinite(rms) and abs(rms - 1) > 0.1) or prediction.scaling.few_photons:
+    if not prediction.calibration.contradicts_noise or prediction.scaling.few_photons:
         return None
     if leaks and rms < 1:   # warned of as such
         return ''
