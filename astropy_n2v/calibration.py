@@ -25,6 +25,9 @@ _MAX_SKY_FACTOR = 2.0
 _SKY_SCATTER = 0.2
 # Where the pixels of the sky are too few to tell the factor this well, it stays as it is.
 _MAX_SKY_ERROR = 0.3
+# Innovations within this of unit rms do not contradict the noise; where the prediction has a share in their variance,
+# so much more for it: on fields of nebulosity without gaps rms of 0.8 to 1.35 belong to noise that is right.
+_NOISE_LIMIT, _PER_SHARE = 0.1, 0.5
 
 
 def brightness_bins(mean):
@@ -89,6 +92,8 @@ class Calibration:
     empty : tuple of float, optional
         What to multiply it by instead on a sky without sources, and how far; see
         `~astropy_n2v.emptiness.empty_factor`.
+    share : float, optional
+        The share of the blind spread in the variance of the innovation of the typical pixel, before any correction.
     """
 
     mean: np.ndarray
@@ -96,6 +101,12 @@ class Calibration:
     factor: np.ndarray
     innovation_rms: float
     empty: tuple = (1.0, 0.0)
+    share: float = 0.0
+
+    @property
+    def contradicts_noise(self):
+        """True if the innovations cannot have the rms that they have unless the noise is wrong."""
+        return bool(abs(self.innovation_rms - 1) > _NOISE_LIMIT + _PER_SHARE * self.share)
 
     @classmethod
     def neutral(cls):
@@ -166,7 +177,8 @@ class Calibration:
                 own = 1 + _shrink(own - 1, error)
             rows.append((middle, offset, own, rms))
         centres, offsets, factors, rms = np.array(rows).T
-        return cls(centres, offsets, factors, float(np.nanmedian(rms)) if np.isfinite(rms).any() else np.nan)
+        return cls(centres, offsets, factors, float(np.nanmedian(rms)) if np.isfinite(rms).any() else np.nan,
+                   share=float(np.median(prior / (prior + noise_variance))))
 
     @staticmethod
     def _fit_factor(difference, prior, noise, weight, offset, relative_error):

@@ -6,13 +6,13 @@ Denoising of containers: what comes in comes out, with everything that it held.
 import logging
 import os
 import warnings
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 
 from .arguments import check_integer, check_number, check_training_options, parse_hole
-from .audit import severity
+from .audit import AuditReport, severity
 from .config import conf
 from .exceptions import AuditError
 from .frames import Frame, find_hole, find_planes, warn_of_patterns
@@ -256,7 +256,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
     together = None
     if len(planes) > 1 or frame.shape[:-2]:
         together = Prediction(**{name: np.full(frame.shape, np.nan, dtype=frame.dtype) for name in names})
-    first, n_rejected, worst, warned = None, 0, None, set()
+    first, n_rejected, worst, found = None, 0, None, []
     with tqdm(total=len(planes), disable=not progress_bar, desc='denoising', unit='plane') as bar:
         for n, plane in enumerate(planes):
             def progress(fraction, n=n):
@@ -265,16 +265,14 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
             prediction = denoiser.predict(
                 plane.values, plane.noise, plane.mask, judged=None if judged is None else judged[n],
                 full_output=full_output, progress=progress, audit=audit != 'off', **options)
-            # Once for the parts of a plane; and a leak is warned of as such.
-            if plane.index not in warned and not (leaks and prediction.calibration.innovation_rms < 1):
-                wrong = _check_innovations(prediction, plane.data_noise,
-                                           name=f'plane {plane.index}: ' if plane.index else '')
-                warned |= {plane.index} if wrong else set()
-            if prediction.audit is not None:
-                if _conclude(prediction.audit, plane.index, audit):
+            found.append(_Judgement(prediction.audit, _check_innovations(prediction, plane.data_noise, leaks)))
+            if n + 1 == len(planes) or planes[n + 1].index != plane.index:
+                # All parts of a plane at once.
+                judgement, found = max(found, key=_Judgement.gravity), []
+                if judgement.conclude(plane.index, audit):
                     rejected.append(plane.index)
-                if worst is None or severity(prediction.audit) > severity(worst):
-                    worst = prediction.audit
+                if judgement.report is not None and (worst is None or severity(judgement.report) > severity(worst)):
+                    worst = judgement.report
             if leaks:
                 plane.allow_for_leak(prediction)
             plane.restore(prediction)
@@ -313,31 +311,43 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
         std[verbatim & np.isnan(frame.values)] = np.nan
 
 
-def _conclude(report, index, audit):
-    """Act on what an audit found; return whether the plane is to be returned as measured."""
-    where = f'plane {index}: ' if index else ''
-    refused = report.worst == 'refusal' and audit == 'refuse'
-    if refused and not index:
-        raise AuditError(f"the data exclude the result: {report.message()}. audit='warn' returns it all the same",
-                         report)
-    if refused:
-        warnings.warn(f'{where}returned as measured, as the data exclude the result: {report.message()}',
-                      AstropyUserWarning, stacklevel=4)
-    elif report.worst in ('warning', 'refusal'):
-        warnings.warn(f'{where}{report.message()}', AstropyUserWarning, stacklevel=4)
-    elif report.findings:
-        log.info('%s%s', where, report.message())
-    return refused
+@dataclass(frozen=True)
+class _Judgement:
+    """What the audit found in a plane or a part of it, and what its innovations say of the noise."""
+
+    report: AuditReport = None
+    noise: str = None
+
+    def gravity(self):
+        return 0 if self.report is None else severity(self.report), bool(self.noise)
+
+    def conclude(self, index, audit):
+        """Act on it; return whether the plane is to be returned as measured."""
+        where, report, text = f'plane {index}: ' if index else '', self.report, self.noise
+        grave = report is not None and report.worst in ('warning', 'refusal')
+        refused = grave and report.worst == 'refusal' and audit == 'refuse'
+        if report is not None and report.findings:
+            log.info('%s%s', where, '; '.join(check.message for check in report.findings))
+        if grave:
+            # One message of one fault: which noise model is wrong, and how wrong, is more than the audit knows.
+            text = report.message(None if report.worst == 'refusal' else self.noise)
+        if refused and not index:
+            raise AuditError(f"the data exclude the result: {text}. audit='warn' returns it all the same", report)
+        if refused:
+            text = f'returned as measured, as the data exclude the result: {text}'
+        if text:
+            warnings.warn(f'{where}{text}', AstropyUserWarning, stacklevel=5)
+        return refused
 
 
-def _check_innovations(prediction, noise, name):
-    """Warn if the innovations say that the noise model is wrong, and return whether they do."""
+def _check_innovations(prediction, noise, leaks):
+    """Say in words that the noise model is wrong if the innovations do; '' if what they say is to be ignored."""
     rms = prediction.calibration.innovation_rms
     # Of few photons, the spread is stated for the fewest that the network knows.
-    wrong = bool(np.isfinite(rms) and abs(rms - 1) > 0.1) and not prediction.scaling.few_photons
-    if wrong:
-        size = 'smaller' if rms < 1 else 'larger'
-        warnings.warn(f'{name}the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the '
-                      f'noise model says ({noise.source}). Noise {rms:.2f} times as large would agree with the image',
-                      AstropyUserWarning, stacklevel=4)
-    return wrong
+    if not prediction.calibration.contradicts_noise or prediction.scaling.few_photons:
+        return None
+    if leaks and rms < 1:   # warned of as such
+        return ''
+    size = 'smaller' if rms < 1 else 'larger'
+    return (f'the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the noise model says '
+            f'({noise.source}). Noise {rms:.2f} times as large would agree with the image')

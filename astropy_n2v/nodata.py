@@ -155,7 +155,9 @@ def _lowest(values, mask, ordered):
     rest = ordered[np.searchsorted(ordered, lowest, side='right'):].astype(float)
     if 2 * rest.size < ordered.size:
         return None   # more than half of all: a region, or few photons
-    width = np.median(rest) - rest[rest.size // 100]
+    median = np.median(rest)
+    # Of few photons, half of the pixels have none, so that there is no lower half.
+    width = median - rest[rest.size // 100] or np.percentile(rest, 84) - median or np.ptp(rest)
     if not (width > 0 and rest[0] - lowest > _GAP * width):
         return None
     return lowest if np.count_nonzero((values == lowest) & ~mask) >= _PILE else None

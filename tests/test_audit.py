@@ -379,6 +379,17 @@ class TestReport:
         assert report.worst == 'refusal' and report.summary().startswith('refusal: last, check 0, ')
         assert len(report.summary()) <= 68 and report.message().startswith('worst; check 0 (part) is wrong')
 
+    def test_message_has_one_of_each_mechanism(self):
+        found = [Finding(name, 2, 1, significance, 0, 5, 'warning', f'[{name}]') for name, significance in (
+            ('noise', 9), ('removed variance (1 to 3 sigma)', 20), ('innovations (blocks)', 8), ('flux (sky)', 7),
+            ('flux in boxes (9)', 10), ('stated uncertainty', 6))]
+        report = AuditReport(tuple(found))
+        assert report.message() == ('[removed variance (1 to 3 sigma)]; [flux in boxes (9)] (and 4 other findings, see '
+                                    'full_output)')
+        assert report.message('so') == 'so; [flux in boxes (9)] (and 2 other findings, see full_output)'
+        assert report.message('').startswith('[flux in boxes (9)]; [stated uncertainty] (and 1 other finding, ')
+        assert AuditReport(tuple(found[:3])).message('so') == 'so' and AuditReport(tuple(found[:3])).message('') == ''
+
     def test_table(self):
         report, _ = Result().audit()
         table = report.table()

@@ -348,6 +348,17 @@ class TestCalibration:
             # Known to a tenth, it is drawn a fifth of the way to 1.
             np.testing.assert_allclose(fitted, 1 + 0.8 * (factor - 1), atol=0.2)
 
+    @pytest.mark.parametrize('share, ratio, wrong', [(0.01, 1.3, True), (0.01, 0.8, True), (0.01, 1.05, False),
+                                                     (0.9, 1.3, False), (0.9, 1.6, True), (0.4, 0.85, False)])
+    def test_noise_is_contradicted_by_noise(self, rng, share, ratio, wrong):
+        """Where the spread of the prediction is most of what innovations are, it may be what is wrong."""
+        n = 20_000
+        noise, spread = np.full(n, 1 - share), np.full(n, np.sqrt(share))
+        fitted = Calibration.fit(rng.normal(0, ratio, n), rng.uniform(0, 10, n), spread, noise, np.ones(n))
+        assert fitted.share == pytest.approx(share) and fitted.innovation_rms == pytest.approx(ratio, rel=0.02)
+        assert fitted.contradicts_noise == wrong
+        assert not Calibration.neutral().contradicts_noise
+
 
 class TestOrientations:
     """Where a network was trained on the very image, it is asked in all orientations."""

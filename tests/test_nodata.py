@@ -141,6 +141,17 @@ class TestFillValues:
         image[5, 5] = -32768   # one pixel may be anything
         assert fill_values(image, NOTHING) is None
 
+    @settings(max_examples=20, deadline=None)
+    @given(counts=st.floats(0.01, 3), step=st.sampled_from([0.3, 1, 3.5]), seed=st.integers(0, 9))
+    def test_repeated_lowest_value_among_few_photons(self, counts, step, seed):
+        """Most pixels have none, so that the lower half of the data has no width."""
+        rng = np.random.default_rng(seed)
+        image = (step * rng.poisson(counts, SHAPE)).astype('f4')
+        assert fill_values(image, NOTHING) is None
+        fill = rng.random(SHAPE) < 0.05
+        image[fill] = -999
+        np.testing.assert_array_equal(fill_values(image, NOTHING), fill)
+
     def test_faint_wings_of_a_model_are_none(self):
         model = np.exp(-((X - 88.3) ** 2 + (Y - 80.1) ** 2) / 2 / 8.0 ** 2)
         assert model.max() > 1e40 * model.min() and fill_values(model, NOTHING) is None

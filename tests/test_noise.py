@@ -239,6 +239,17 @@ class TestStripes:
         with pytest.warns(AstropyUserWarning, match=f'whole {what} share .* longer than any hole'):
             warn_of_patterns(find_planes(Frame(data), noise=scene.noise)[0])
 
+    @pytest.mark.parametrize('axis', [0, 1])
+    def test_spectra_are_no_stripes(self, axis, rng):
+        """Light along rows, up to an inclination of two pixels."""
+        y, x = np.indices((160, 150))
+        light = sum(flux * np.exp(-(y - start - tilt * x / 150) ** 2 / (2 * width ** 2))
+                    for start, tilt, flux, width in ((30, 1, 60, 1.5), (90, 0, 5, 2), (120, 2, 300, 1.2)))
+        data = rng.normal(light, 1 + np.sqrt(light))
+        assert stripe_fraction(data if axis == 0 else data.T) == (0, 0)
+        striped = data + 0.5 * rng.normal(size=(160, 1))
+        assert stripe_fraction(striped if axis == 0 else striped.T)[axis] == pytest.approx(0.2, rel=0.4)
+
     def test_small_frames_tell_nothing(self, rng):
         assert stripe_fraction(rng.normal(size=(64, 20)) + 3 * rng.normal(size=(64, 1))) == (0, 0)
         with pytest.raises(ValueError, match='constant'):

@@ -14,6 +14,11 @@ __all__ = ['CONSEQUENCES', 'AuditReport', 'Finding', 'judge', 'severity']
 
 #: The consequences of a check, in increasing order of severity.
 CONSEQUENCES = 'not checked', 'ok', 'note', 'returned', 'warning', 'refusal'
+# Checks that one and the same fault fails, by the first part of their names: a message has one of each.
+_MECHANISMS = ({'noise', 'removed variance', 'innovations'}, {'flux', 'flux in boxes', 'removed flux'},
+               {'finite', 'pixels', 'explained', 'range'}, {'correction'})
+# So many are in a message.
+_GRAVEST = 2
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,9 @@ class AuditReport:
 
     @property
     def findings(self):
-        """Findings, worst first."""
+        """Findings, worst first: by their consequence, then by how far they are beyond their threshold."""
         found = [check for check in self.checks if CONSEQUENCES.index(check.consequence) > 1]
-        return tuple(sorted(found, key=lambda check: -CONSEQUENCES.index(check.consequence)))
+        return tuple(sorted(found, key=_gravity, reverse=True))
 
     @property
     def worst(self):
@@ -131,16 +136,29 @@ class AuditReport:
         text = f'{self.worst}: {", ".join(names)}'
         return text if len(text) <= 68 else text[:65] + '...'
 
-    def message(self):
+    def message(self, noise=None):
         """
-        Say in words what was found, worst first.
+        Say in words what was found: the two gravest findings of different kinds, and how many others there are.
+
+        Parameters
+        ----------
+        noise : str, optional
+            A better sentence than the findings that the noise is wrong; it comes first. Empty: leave them out.
 
         Returns
         -------
         str
-            Sentences; empty if nothing was found.
+            A sentence or two; empty if nothing was found.
         """
-        return '; '.join(check.message for check in self.findings)
+        chosen, kinds, others = [noise] if noise else [], [] if noise is None else [_MECHANISMS[0]], 0
+        for check in self.findings:
+            if _mechanism(check) not in kinds and len(chosen) < _GRAVEST:
+                chosen.append(check.message)
+                kinds.append(_mechanism(check))
+            else:
+                others += noise is None or _mechanism(check) is not _MECHANISMS[0]
+        text = '; '.join(chosen)
+        return text + (f' (and {others} other finding{"s" if others > 1 else ""}, see full_output)' if others else '')
 
     def table(self):
         """
@@ -155,6 +173,16 @@ class AuditReport:
         rows = [tuple(getattr(check, name) for name in names) for check in self.checks]
         dtype = ('U40', float, float, float, float, float, 'U12', 'U400')
         return Table(rows=rows, names=names, dtype=dtype) if rows else Table(names=names, dtype=dtype)
+
+
+def _gravity(check):
+    return CONSEQUENCES.index(check.consequence), abs(check.significance) / max(check.threshold, 1)
+
+
+def _mechanism(check):
+    """Find the checks that fail with one, or its own name."""
+    name = check.name.split(' (')[0]
+    return next((kind for kind in _MECHANISMS if name in kind), name)
 
 
 def severity(report):

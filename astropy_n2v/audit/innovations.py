@@ -121,18 +121,19 @@ def check_calibration(calibration, sample, scale):
     share = np.median(prior / (prior + noise ** 2))
     # For the typical pixel: of few bright ones, the correction is not known as well.
     factor, offset = np.sqrt(np.median(factor)), np.median(offset)
-    return [_check_noise(names[0], calibration.innovation_rms, share, np.count_nonzero(select)),
+    return [_check_noise(names[0], calibration, share, np.count_nonzero(select)),
             judge(names[1], max(factor, 1 / factor), 1, np.inf if factor != 1 else 0.0, consequence='note',
                   message=f'the spread of the blind prediction had to be corrected by a factor of {factor:.2g}'),
             judge(names[2], offset, 0, np.inf if offset else 0.0, consequence='note',
                   message=f'the blind prediction had to be corrected by {offset:+.2g} of the spread of innovations')]
 
 
-def _check_noise(name, rms, share, n):
+def _check_noise(name, calibration, share, n):
     """Check the rms of innovations before any correction, where they are noise, mostly."""
     if share > _NOISE_SHARE:
         return judge(name, np.nan, 1, np.nan)
+    rms = calibration.innovation_rms
     size = 'larger' if rms > 1 else 'smaller'
-    return judge(name, rms, 1, (rms ** 2 - 1) * np.sqrt(n / 2),
+    return judge(name, rms, 1, (rms ** 2 - 1) * np.sqrt(n / 2) * calibration.contradicts_noise,
                  message=f'the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the noise '
                          f'model says; noise {rms:.2f} times as large would agree with the image')

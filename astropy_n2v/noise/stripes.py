@@ -15,6 +15,8 @@ __all__ = ['mosaic_contrast', 'stripe_fraction']
 _LAGS = (16, 20, 25, 31, 38, 46)
 # In white noise the fraction scatters by this over the root of the number of pixels.
 _SCATTER = 0.8
+# Parts of a row of which any may be bright, and how far it is from others, in units of the median: 5 sigma.
+_SECTIONS, _EXTREME = 4, 7.4
 _MIN_MOSAIC = 1000   # pixels of each of the four kinds
 _MAX_MOSAIC = 60_000   # pixels in all
 
@@ -66,13 +68,28 @@ def stripe_fraction(data, mask=None):
 def _along_rows(image):
     if image.shape[1] < 2 * _LAGS[-1] or image.shape[0] < 16:
         return 0.0
-    values = correlation_of_differences(image, _LAGS, orders=(4,))
+    values = correlation_of_differences(np.where(_bright_rows(image)[:, None], np.nan, image), _LAGS, orders=(4,))
     if values is None:
         return 0.0
     certain = 5 * _SCATTER / np.sqrt(np.count_nonzero(np.isfinite(image)))
     fraction = float(np.mean(values))
     # One stripe stands for all its length, structure for less and less of it.
     return fraction if fraction > certain and values.min() > 0.5 * fraction else 0.0
+
+
+def _bright_rows(image):
+    """Rows along which there is light, as in a spectrum: stripes are much alike in all rows."""
+    found = np.zeros(len(image), dtype=bool)
+    # In sections: a spectrum may be inclined.
+    for section in np.array_split(image, _SECTIONS, axis=1):
+        some = np.isfinite(section).any(axis=1)
+        levels = np.full(len(image), np.nan)
+        levels[some] = np.nanmean(section[some], axis=1)
+        differences = np.abs(np.diff(levels, 4))
+        known = differences[np.isfinite(differences)]
+        extreme = differences > _EXTREME * (np.median(known) if known.size else np.inf)
+        found |= np.convolve(extreme, np.ones(5)) > 0
+    return found
 
 
 def mosaic_contrast(data, mask=None, *, least=0.5):
