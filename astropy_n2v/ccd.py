@@ -256,7 +256,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
     together = None
     if len(planes) > 1 or frame.shape[:-2]:
         together = Prediction(**{name: np.full(frame.shape, np.nan, dtype=frame.dtype) for name in names})
-    first, n_rejected, worst, warned = None, 0, None, set()
+    first, n_rejected, worst, warned = None, 0, None, {}
     with tqdm(total=len(planes), disable=not progress_bar, desc='denoising', unit='plane') as bar:
         for n, plane in enumerate(planes):
             def progress(fraction, n=n):
@@ -265,16 +265,17 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
             prediction = denoiser.predict(
                 plane.values, plane.noise, plane.mask, judged=None if judged is None else judged[n],
                 full_output=full_output, progress=progress, audit=audit != 'off', **options)
-            # Once for the parts of a plane; and a leak is warned of as such.
-            if plane.index not in warned and not (leaks and prediction.calibration.innovation_rms < 1):
-                wrong = _check_innovations(prediction, plane.data_noise,
-                                           name=f'plane {plane.index}: ' if plane.index else '')
-                warned |= {plane.index} if wrong else set()
-            if prediction.audit is not None:
-                if _conclude(prediction.audit, plane.index, audit):
+            said = warned.setdefault(plane.index, set())
+            if prediction.audit is None:
+                if not said and not (leaks and prediction.calibration.innovation_rms < 1):
+                    name = f'plane {plane.index}: ' if plane.index else ''
+                    said |= {'noise'} if _check_innovations(prediction, plane.data_noise, name) else set()
+            else:
+                report = prediction.audit.without_leak() if leaks else prediction.audit
+                if _conclude(report, plane.index, audit, said):
                     rejected.append(plane.index)
-                if worst is None or severity(prediction.audit) > severity(worst):
-                    worst = prediction.audit
+                if worst is None or severity(report) > severity(worst):
+                    worst = report
             if leaks:
                 plane.allow_for_leak(prediction)
             plane.restore(prediction)
@@ -313,20 +314,22 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
         std[verbatim & np.isnan(frame.values)] = np.nan
 
 
-def _conclude(report, index, audit):
-    """Act on what an audit found; return whether the plane is to be returned as measured."""
+def _conclude(report, index, audit, said):
+    """Act on what an audit found, and say once for the parts of a plane; return whether to return it as measured."""
     where = f'plane {index}: ' if index else ''
     refused = report.worst == 'refusal' and audit == 'refuse'
     if refused and not index:
         raise AuditError(f"the data exclude the result: {report.message()}. audit='warn' returns it all the same",
                          report)
+    names = report.names('warning')
     if refused:
         warnings.warn(f'{where}returned as measured, as the data exclude the result: {report.message()}',
                       AstropyUserWarning, stacklevel=4)
-    elif report.worst in ('warning', 'refusal'):
+    elif not names <= said:
         warnings.warn(f'{where}{report.message()}', AstropyUserWarning, stacklevel=4)
     elif report.findings:
         log.info('%s%s', where, report.message())
+    said |= names
     return refused
 
 
