@@ -19,8 +19,9 @@ _LEAST = 5.0   # standard deviations of the noise; smaller excesses may be noise
 _CERTAIN = 4.0   # standard deviations by which the neighbours lack what a star would bring them
 # Where the extremes of one sign have hardly any light beside them on average, most of them are outliers. Odds from
 # which one of them is taken for an outlier, too, though it alone would not be certain: a dark star is rarer than a
-# bright one.
-_DARK_ODDS, _BRIGHT_ODDS = 30.0, 1000.0
+# bright one. The odds count on as many stars as there may be at most. Of the misreadings of an exposure of M 13 of 5 to
+# 10 sigma, dark odds of 30 find a quarter, 5 find four fifths.
+_DARK_ODDS, _BRIGHT_ODDS = 5.0, 1000.0
 _ROWS = 256
 
 

@@ -28,6 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
+from astropy_n2v.io import read_fits_images
 from astropy_n2v.simulate import make_scene
 
 
@@ -521,6 +522,33 @@ class TestErrors:
         with pytest.raises(ValueError, match=r'hole must be \(1, 1\), that of the model'):
             denoise(ccd, tiny_denoiser, hole=3)
 
+    def test_wrong_noise_is_said_once(self, rng):
+        with pytest.warns(AstropyUserWarning) as caught:
+            denoise(rng.normal(0, 1, (128, 128)), noise=NoiseModel(1.5))
+        assert sum(str(w.message).count('the innovations have an rms') for w in caught) == 1
+
+    def test_parts_of_a_plane_say_the_same_once(self, rng):
+        # Four colours, all with a noise that is overstated.
+        data = rng.normal(0, 1, (256, 256)) + np.tile([[0, 9], [20, 30]], (128, 128))
+        with pytest.warns(AstropyUserWarning) as caught:
+            denoise(data, noise=NoiseModel(1.5))
+        assert sum('the innovations have an rms' in str(w.message) for w in caught) == 1
+
+    def test_noise_that_leaks_is_not_taken_for_smaller_noise(self, data_path):
+        # WISE pixels are much smaller than its beam: neighbours outside of any hole share their noise.
+        with pytest.warns(AstropyUserWarning) as caught:
+            result = denoise(fits.getdata(data_path / 'blast' / 'WISE_W1.fits'), full_output=True)[1]
+        text = ' '.join(str(w.message) for w in caught)
+        assert 'largest hole of the default models is 5x5' in text and 'smaller' not in text
+        assert result.audit.summary() == 'ok' and result.calibration.innovation_rms < 0.7
+
+    def test_stars_that_fill_a_frame_do_not_judge_its_noise(self, data_path):
+        with pytest.warns(AstropyUserWarning) as caught:
+            ccd, = read_fits_images(data_path / 'hst_nicmos' / 'image.fits')
+            denoise(ccd)
+        text = ' '.join(str(w.message) for w in caught)
+        assert 'sources fill the image' in text and 'innovations' not in text
+
     def test_wrong_noise_model_warns(self, rng):
         data = rng.normal(0, 1, (256, 256))
         with pytest.warns(AstropyUserWarning) as caught:
@@ -643,7 +671,9 @@ def test_dark_readings_of_a_real_camera(data_path):
     assert np.median(excess(denoise(frame, hole=1))) < -6
     replaced, parts = denoise(frame, hole=1, reject_outliers=True, full_output=True)
     assert np.median(np.abs(excess(replaced))) < 0.3
-    assert np.mean(parts.outlier[dark] == 1) > 0.6
+    assert np.mean(parts.outlier[dark] == 1) > 0.8
+    # Weaker ones are as frequent as noise has none.
+    assert np.mean(parts.outlier[prediction.innovation < -5] == 1) > 0.6
 
 
 @pytest.mark.parametrize('share', [0.5, 0.8])

@@ -131,7 +131,11 @@ def _from_deviation(image, mask, deviation):
         return model
     nearest, uncorrelated = neighbour_correlation(image, mask)
     # Sources that fill a frame look like correlated noise: a noise that small cannot be refuted there.
-    if _within(ratio, _CONTRADICTION) or ratio > 1 and nearest > _CROWDED:
+    if ratio > 1 and nearest > _CROWDED:
+        _warn_of('the uncertainty', given, ratio, ', where sources fill the image, or correlated noise does, which '
+                 'cannot be told from each other: the uncertainty is used as it is')
+        return model
+    if _within(ratio, _CONTRADICTION):
         _warn_of('the uncertainty', given, ratio)
         return model
     if uncorrelated > 1 + _AGREEMENT and _within(ratio * uncorrelated, _CONTRADICTION):
