@@ -127,7 +127,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     audit : {'refuse', 'warn', 'off'}, optional
         What to do with a result that its own data exclude. 'refuse': raise `AuditError`, or return
         that plane of several as measured, with a warning. 'warn': return it with a warning. 'off':
-        make no audit. By default `astropy_n2v.conf.audit`. Findings that are less grave make a
+        make no audit. By default ``astropy_n2v.conf.audit``. Findings that are less grave make a
         warning; single pixels that the noise does not explain are returned as measured.
     **train_options
         For the models 'self' and 'adapt': ``max_steps``, ``max_time`` and other options of

@@ -232,7 +232,7 @@ class Measured:
         Their unit.
     header : mapping
         Header or meta.
-    deviations : `~astropy_n2v.noise.Deviations`
+    deviations : Deviations
         Their uncertainty.
     own_mask : array_like or None
         The mask or flags that they came with.

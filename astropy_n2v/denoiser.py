@@ -277,7 +277,7 @@ class Denoiser:
             From 0 (the data) to 1 (the posterior).
         reject_outliers : bool, optional
             Whether single pixels that no point-spread function of the image can have made become the
-            prediction from their surroundings; see `~astropy_n2v.outliers.single_pixel_outliers`.
+            prediction from their surroundings.
         audit : bool, optional
             Whether to check the result against the data. Pixels that the noise does not explain are
             then returned as measured, and an uncertainty that is found to be too small is enlarged.

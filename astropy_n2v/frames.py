@@ -126,7 +126,7 @@ class Frame:
         In which the axes of the input are here, the celestial ones last; None if they are as they were.
     unit, header : `~astropy.units.Unit` or None, mapping
         Of the input.
-    deviations : `~astropy_n2v.noise.Deviations`
+    deviations : Deviations
         Its uncertainty.
 
     Raises

@@ -44,7 +44,7 @@ class Finding:
     threshold : float
         The least significance that is a finding.
     consequence : str
-        One of `CONSEQUENCES`.
+        One of ``CONSEQUENCES``.
     message : str
         The finding in words, with what may be at fault; empty if there is none.
     """
@@ -217,7 +217,7 @@ def severity(report):
     Returns
     -------
     int
-        Its position in `CONSEQUENCES`.
+        Its position in ``CONSEQUENCES``.
     """
     return CONSEQUENCES.index(report.worst)
 

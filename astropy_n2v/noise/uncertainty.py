@@ -6,11 +6,10 @@ Noise from the uncertainty that a frame carries.
 import numpy as np
 from scipy.ndimage import median_filter
 
-from ..deviations import Deviations
 from ..scaling import background_level, cutouts, subsample
 from .model import NoiseModel
 
-__all__ = ['Deviations', 'noise_from_deviation']
+__all__ = ['noise_from_deviation']
 
 _ROWS = 256   # rows of a plane that are in work at a time, so that temporary arrays stay small
 
