@@ -262,11 +262,19 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
             def progress(fraction, n=n):
                 bar.update(n + fraction - bar.n)
 
+<<<<<<< HEAD
             prediction = denoiser.predict(
                 plane.values, plane.noise, plane.mask, judged=None if judged is None else judged[n],
                 full_output=full_output, progress=progress, audit=audit != 'off', **options)
             report = prediction.audit.without_leak() if leaks and prediction.audit else prediction.audit
             found.append(_Judgement(report, _check_innovations(prediction, plane.data_noise, leaks)))
+=======
+            prediction, plane = _predict(
+                denoiser, plane, judged=None if judged is None else judged[n], full_output=full_output,
+                progress=progress, audit=audit != 'off', **options)
+            planes[n] = plane
+            found.append(_Judgement(prediction.audit, _check_innovations(prediction, plane.data_noise, leaks)))
+>>>>>>> w-fuzzB
             if n + 1 == len(planes) or planes[n + 1].index != plane.index:
                 # All parts of a plane at once.
                 judgement, found = max(found, key=_Judgement.gravity), []
@@ -289,6 +297,17 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
     for name in names:
         setattr(result, name, getattr(result, name).astype(frame.dtype, copy=False))
     return result, scaling, calibration.innovation_rms
+
+
+def _predict(denoiser, plane, **options):
+    """Prediction of a plane, and the plane with the noise that it was made with."""
+    prediction = denoiser.predict(plane.values, plane.noise, plane.mask, **options)
+    grown = plane.with_growth(prediction.audit)
+    if grown is not None:
+        again = denoiser.predict(grown.values, grown.noise, grown.mask, **options)
+        if severity(again.audit) <= severity(prediction.audit) and not again.audit.blames_noise:
+            return again, grown
+    return prediction, plane
 
 
 def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength):

@@ -54,7 +54,7 @@ class Deviations:
     --------
     >>> import numpy as np
     >>> from astropy.nddata import VarianceUncertainty
-    >>> from astropy_n2v.noise import Deviations
+    >>> from astropy_n2v.deviations import Deviations
     >>> deviations = Deviations(VarianceUncertainty(np.full((2, 3), 9.0)), (2, 3), None)
     >>> deviations.at((0, slice(None))).tolist()
     [3.0, 3.0, 3.0]
@@ -123,7 +123,7 @@ class Deviations:
         --------
         >>> import numpy as np
         >>> from astropy.nddata import StdDevUncertainty
-        >>> from astropy_n2v.noise import Deviations
+        >>> from astropy_n2v.deviations import Deviations
         >>> error = np.ones((8, 8))
         >>> error[3, 4] = 1e30
         >>> deviations = Deviations(StdDevUncertainty(error), (8, 8), None)

@@ -27,6 +27,7 @@ from .noise import (
 from .noise.sources import looks_white
 from .noise.views import WHOLE, part_of, split_views
 from .provenance import record
+from .scaling import background_level
 
 __all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_patterns']
 
@@ -70,6 +71,35 @@ class Plane:
     data_noise: NoiseModel
     amplifiers: AmplifierScale = None
     view: tuple = WHOLE
+
+    def with_growth(self, report):
+        """
+        Let the noise grow with the signal as an audit found it to, if it was measured on the image.
+
+        Blocks of the image show the noise of photons only where enough of them have a signal of their own and no
+        structure.
+
+        Parameters
+        ----------
+        report : AuditReport or None
+            The audit of a prediction.
+
+        Returns
+        -------
+        Plane or None
+            None if there is no reason.
+        """
+        noise = self.noise
+        if (report is None or report.growth is None or noise.source != 'image' or noise.gain is not None
+                or self.amplifiers is not None or np.ndim(noise.sigma)):
+            return None
+        variance, slope = report.growth
+        # Which part of the noise of the sky is of photons does not matter: it is as without.
+        floor = 0.1 * variance
+        level = background_level(np.where(self.mask, np.nan, self.values))
+        zero = level - (variance - floor) / slope
+        noise = replace(noise, sigma=float(np.sqrt(floor)), gain=1 / slope, zero_point=zero)
+        return replace(self, noise=noise, data_noise=noise)
 
     def restore(self, prediction):
         """Bring a prediction back to the scale of the data."""

@@ -365,6 +365,30 @@ class TestPrediction:
         assert Result(spread=0.6).audit(calibration)[0].summary() == 'ok'
 
 
+class TestGrowth:
+    """Noise that grows with the signal, where the noise model has none of it."""
+
+    def galaxies(self, noise, actual):
+        y, x = np.indices((128, 128))
+        truth = 100.0 + sum(60 * np.exp(-((y - 40) ** 2 + (x - at) ** 2) / 2 / 9 ** 2) for at in (30, 90))
+        result = Result((128, 128), noise=noise, truth=truth, spread=0.1, blind_error=0.0)
+        result.data = actual.sample(truth, seed=1)
+        result.image = result.image.observed(result.data)
+        return result.combine()
+
+    def test_is_measured(self):
+        actual = NoiseModel(3.0, gain=0.5, zero_point=90.0)
+        report, _ = self.galaxies(NoiseModel(np.sqrt(actual.variance(100.0))), actual).audit()
+        variance, slope = report.growth
+        assert variance == pytest.approx(actual.variance(100.0), rel=0.1) and slope == pytest.approx(2, rel=0.2)
+
+    @pytest.mark.parametrize('noise, actual', [
+        (NoiseModel(5.0), NoiseModel(5.0)), (NoiseModel(5.0), NoiseModel(7.0)),
+        (NoiseModel(3.0, gain=0.5), NoiseModel(3.0, gain=0.4))])
+    def test_is_none(self, noise, actual):
+        assert self.galaxies(noise, actual).audit()[0].growth is None
+
+
 class TestReport:
     def test_pixels_that_keep_their_uncertainty(self):
         report = AuditReport(levels=np.array([0.0, 10.0]), factors=np.array([1.0, 3.0]))

@@ -27,8 +27,12 @@ from conftest import make_tiny_denoiser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+<<<<<<< HEAD
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
 from astropy_n2v.io import read_fits_images
+=======
+from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, estimate_noise, train
+>>>>>>> w-fuzzB
 from astropy_n2v.simulate import make_scene
 
 
@@ -522,6 +526,7 @@ class TestErrors:
         with pytest.raises(ValueError, match=r'hole must be \(1, 1\), that of the model'):
             denoise(ccd, tiny_denoiser, hole=3)
 
+<<<<<<< HEAD
     def test_wrong_noise_is_said_once(self, rng):
         with pytest.warns(AstropyUserWarning) as caught:
             denoise(rng.normal(0, 1, (128, 128)), noise=NoiseModel(1.5))
@@ -548,6 +553,21 @@ class TestErrors:
             denoise(ccd)
         text = ' '.join(str(w.message) for w in caught)
         assert 'sources fill the image' in text and 'innovations' not in text
+=======
+    @pytest.mark.parametrize('known', [False, True])
+    def test_photon_noise_that_blocks_do_not_show(self, known):
+        """The prediction shows how the noise grows where too little of the image has a signal for its blocks to."""
+        rng = np.random.default_rng(0)
+        y, x = np.indices((128, 128))
+        truth = 4 + 30 * np.exp(-((y - 60) ** 2 + (x - 70) ** 2) / 2 / 9 ** 2)
+        data, true_noise = 0.5 * rng.normal(rng.poisson(truth), 1), 0.5 * np.sqrt(truth + 1)
+        given = estimate_noise(data)
+        assert given.gain is None
+        _, found = denoise(data, noise=given if known else None, full_output=True, audit='warn')
+        ratio = found.noise_std / true_noise
+        # Noise that was given stays.
+        assert ratio[60, 70] == pytest.approx(0.38 if known else 1, abs=0.1) and np.median(ratio) > 0.95
+>>>>>>> w-fuzzB
 
     def test_wrong_noise_model_warns(self, rng):
         data = rng.normal(0, 1, (256, 256))

@@ -3,10 +3,13 @@
 The audit of a result, row by row.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from .findings import AuditReport
 from .flux import Totals, check_boxes
+from .growth import noise_growth
 from .innovations import check_calibration, check_innovations
 from .lags import check_sky, check_whiteness
 from .pixels import least_unexplained, unexplained
@@ -138,7 +141,10 @@ class Auditor:
                   *by_variance.checks, *check_slopes(sample), *check_whiteness(sample, white, correlation),
                   *by_innovation.checks, sky, stated, *corrections)
         levels, factors = enlargement(by_variance, by_innovation, sky, stated, corrections[0], scaling)
-        return AuditReport(checks, levels, factors, self.counts.n_returned)
+        report = AuditReport(checks, levels, factors, self.counts.n_returned)
+        if self.image.noise.gain is None:
+            report = replace(report, growth=noise_growth(sample, calibration, scaling.scale))
+        return report
 
 
 def audit_result(image, prediction, *, strength=1.0, judged=None, **options):

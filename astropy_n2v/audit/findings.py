@@ -73,6 +73,9 @@ class AuditReport:
         increasing.
     n_returned : int
         Number of pixels that are not explained by the noise and were to be returned as measured.
+    growth : tuple of float, optional
+        Variance of the noise on the background, and its growth with the signal, if innovations show that the noise
+        model has too little of it; see `~astropy_n2v.audit.growth.noise_growth`.
 
     Examples
     --------
@@ -86,6 +89,12 @@ class AuditReport:
     levels: np.ndarray = None
     factors: np.ndarray = None
     n_returned: int = 0
+    growth: tuple = None
+
+    @property
+    def blames_noise(self):
+        """True if there is a finding that noise would make that is not as stated."""
+        return any(_mechanism(check) is _MECHANISMS[0] for check in self.findings)
 
     @property
     def findings(self):

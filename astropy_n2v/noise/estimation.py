@@ -192,7 +192,7 @@ class SkyNoise:
         return slope * self.scale, error * self.scale
 
     def model(self, gain=None, readnoise=None):
-        """The noise model, with the gain as it is known, or else as it is measured; see `~astropy_n2v.estimate_noise`."""
+        """The noise model, with the gain as it is known, or else as measured; see `~astropy_n2v.estimate_noise`."""
         if self.smoothed is not None:
             return _of_smoothed(self.smoothed, self.background, gain, readnoise)
         if gain is None:

@@ -1,0 +1,62 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Growth of the noise with the signal, as innovations show it.
+"""
+
+import numpy as np
+
+from ..calibration import brightness_bins
+
+__all__ = ['noise_growth']
+
+# Pixels of which more of the variance of innovations is the prediction's do not say what noise is.
+_LARGEST_SHARE = 0.5
+# Least significance of a growth, and least ratio of the largest to the least variance of all bins.
+_CERTAIN, _LEAST_RATIO = 8.0, 1.3
+# A single innovation counts no more than this, in units of the scatter of its bin.
+_LARGEST = 5.0
+
+
+def noise_growth(sample, calibration, scale):
+    """
+    Fit the variance of the noise as a linear function of the signal.
+
+    Parameters
+    ----------
+    sample : Sample
+        Cut-outs.
+    calibration : `~astropy_n2v.calibration.Calibration` or None
+        The correction of the blind prediction: it is undone, as it takes noise for an error of the prediction.
+    scale : float
+        The noise of the sky, in data units.
+
+    Returns
+    -------
+    variance, slope : float or None
+        Variance where the blind mean is that of the background, in squared data units, and its growth with the signal,
+        in data units; None where no growth is certain.
+    """
+    signal, spread, noise, z = (values[sample.judged].astype(float) / unit for values, unit in
+                                ((sample.signal, scale), (sample.spread, scale), (sample.noise, scale), (sample.z, 1)))
+    squares, prior = z ** 2 * (spread ** 2 + noise ** 2), spread ** 2
+    if calibration is not None:
+        prior = prior / np.interp(np.arcsinh(signal), np.arcsinh(calibration.mean), calibration.factor)
+    mostly_noise = prior < _LARGEST_SHARE / (1 - _LARGEST_SHARE) * noise ** 2
+    signal, squares, prior = (values[mostly_noise] for values in (signal, squares, prior))
+    rows = []
+    for _, part, weight in brightness_bins(signal):
+        own = np.minimum(squares[part], _LARGEST ** 2 * np.average(squares[part], weights=weight)) - prior[part]
+        mean, n = np.average(own, weights=weight), weight.sum()
+        rows.append((np.average(signal[part], weights=weight), mean, np.sqrt(np.mean((own - mean) ** 2) / n)))
+    if len(rows) < 3:
+        return None
+    x, y, error = np.array(rows).T
+    if not (error > 0).all():
+        return None
+    design = np.stack([np.ones_like(x), x], axis=1) / error[:, None]
+    covariance = np.linalg.pinv(design.T @ design)
+    variance, slope = covariance @ design.T @ (y / error)
+    certain = slope > _CERTAIN * np.sqrt(covariance[1, 1]) and variance > 0
+    if not (certain and variance + slope * x[-1] > _LEAST_RATIO * (variance + slope * max(x[0], 0))):
+        return None
+    return float(variance * scale ** 2), float(slope * scale)
