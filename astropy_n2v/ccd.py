@@ -262,19 +262,12 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
             def progress(fraction, n=n):
                 bar.update(n + fraction - bar.n)
 
-<<<<<<< HEAD
-            prediction = denoiser.predict(
-                plane.values, plane.noise, plane.mask, judged=None if judged is None else judged[n],
-                full_output=full_output, progress=progress, audit=audit != 'off', **options)
-            report = prediction.audit.without_leak() if leaks and prediction.audit else prediction.audit
-            found.append(_Judgement(report, _check_innovations(prediction, plane.data_noise, leaks)))
-=======
             prediction, plane = _predict(
                 denoiser, plane, judged=None if judged is None else judged[n], full_output=full_output,
                 progress=progress, audit=audit != 'off', **options)
             planes[n] = plane
-            found.append(_Judgement(prediction.audit, _check_innovations(prediction, plane.data_noise, leaks)))
->>>>>>> w-fuzzB
+            report = prediction.audit.without_leak() if leaks and prediction.audit else prediction.audit
+            found.append(_Judgement(report, _check_innovations(prediction, plane.data_noise, leaks)))
             if n + 1 == len(planes) or planes[n + 1].index != plane.index:
                 # All parts of a plane at once.
                 judgement, found = max(found, key=_Judgement.gravity), []

@@ -27,12 +27,8 @@ from conftest import make_tiny_denoiser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-<<<<<<< HEAD
-from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
-from astropy_n2v.io import read_fits_images
-=======
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, estimate_noise, train
->>>>>>> w-fuzzB
+from astropy_n2v.io import read_fits_images
 from astropy_n2v.simulate import make_scene
 
 
@@ -526,7 +522,6 @@ class TestErrors:
         with pytest.raises(ValueError, match=r'hole must be \(1, 1\), that of the model'):
             denoise(ccd, tiny_denoiser, hole=3)
 
-<<<<<<< HEAD
     def test_wrong_noise_is_said_once(self, rng):
         with pytest.warns(AstropyUserWarning) as caught:
             denoise(rng.normal(0, 1, (128, 128)), noise=NoiseModel(1.5))
@@ -553,7 +548,7 @@ class TestErrors:
             denoise(ccd)
         text = ' '.join(str(w.message) for w in caught)
         assert 'sources fill the image' in text and 'innovations' not in text
-=======
+
     @pytest.mark.parametrize('known', [False, True])
     def test_photon_noise_that_blocks_do_not_show(self, known):
         """The prediction shows how the noise grows where too little of the image has a signal for its blocks to."""
@@ -567,7 +562,6 @@ class TestErrors:
         ratio = found.noise_std / true_noise
         # Noise that was given stays.
         assert ratio[60, 70] == pytest.approx(0.38 if known else 1, abs=0.1) and np.median(ratio) > 0.95
->>>>>>> w-fuzzB
 
     def test_wrong_noise_model_warns(self, rng):
         data = rng.normal(0, 1, (256, 256))
