@@ -18,7 +18,9 @@ from astropy_n2v.validation import figures as drawing
 from astropy_n2v.validation.report import describe_limits, format_number
 
 META = {'denoiser': 'mine <b>', 'version': '1', 'created': '2026-01-01T00:00:00+00:00', 'seed': 3,
-        'frames': [{'name': 'a & b', 'status': 'done'}, {'name': 'c', 'status': 'failed', 'error': 'no such file'}],
+        'frames': [{'name': 'a & b', 'status': 'done', 'audit': 'warning: <noise>'},
+                   {'name': 'd', 'status': 'done', 'audit': 'ok'},
+                   {'name': 'c', 'status': 'failed', 'error': 'no such file'}],
         'options': {'confidence': 0.99}, 'notes': ['1 of 2 frames could not be validated.'],
         'advice': ['Multiply by 3.'], 'compared_with': 'truth'}
 
@@ -116,7 +118,8 @@ def test_summary_counts_and_lookup():
     with pytest.raises(KeyError, match='no check .sky'):
         report['sky']
     lines = report.summary().splitlines()
-    assert len(lines) == 5 and 'no bright source' in lines[-1]
+    assert len(lines) == 6 and 'no bright source' in lines[-2]
+    assert lines[-1] == 'audit         a & b: warning: <noise>'
     table = report.check_table()
     assert table['verdict'].tolist() == ['fail', 'pass', 'inconclusive', 'not run']
     assert table['n'].tolist() == [50, -1, -1, -1]
@@ -202,6 +205,7 @@ def test_page_is_one_small_file_for_light_and_dark(written):
     assert page.count('<source media="screen and (prefers-color-scheme: dark)"') == page.count('<img ') > 15
     # Text is text, and no markup.
     assert 'mine &lt;b&gt;' in page and 'Is flux &lt;kept&gt;?' in page and 'a &amp; b' in page and '<b>' not in page
+    assert 'a &amp; b: warning: &lt;noise&gt;' in page and '1 of 2 agree with them' in page
     for text in ('1 fail', 'Multiply by 3.', 'no such file', 'within ±0.01', 'no bright source', 'More would decide.'):
         assert text in page
 

@@ -251,6 +251,25 @@ def test_dark_pixels_that_the_result_does_not_follow_are_told_of(small, rng):
     assert not any('darker' in note for note in clean.meta['notes'])
 
 
+def test_audit_of_each_result_is_told(small, tmp_path, no_figures):
+    def audited(ccd):
+        result = small.ideal(ccd)
+        second = np.array_equal(ccd.data, small.frames[1].data)
+        result.meta['N2VAUDIT'] = 'warning: noise' if second else 'ok'
+        return result
+
+    for resumed in False, True:   # from the header, and from what was kept
+        report = validate(small.frames, audited, names=['a', 'b'], report_dir=tmp_path, overwrite=resumed,
+                          denoiser_name='audited', **QUICK)
+        assert report.meta['frames'][1]['resumed'] is resumed
+        assert report.audits() == Report.read(tmp_path).audits() == {'a': 'ok', 'b': 'warning: noise'}
+        assert 'audit         b: warning: noise' in report.summary()
+        page = (tmp_path / 'report.html').read_text()
+        assert '1 of 2 agree with them' in page and '<li>b: warning: noise</li>' in page
+    plain = validate(small.frames[0], small.ideal, **QUICK)
+    assert plain.audits() == {} and 'audit' not in plain.summary()
+
+
 def test_frame_that_fails_does_not_stop_the_others(small, tmp_path, caplog):
     report = validate([small.frames[0], tmp_path / 'missing.fits'], small.ideal, names=['good', 'bad'], **QUICK)
     assert [frame['status'] for frame in report.meta['frames']] == ['done', 'failed']

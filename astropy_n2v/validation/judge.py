@@ -240,7 +240,8 @@ class _Run:
         self.kind = 'truth' if truth is not None else 'reference' if reference is not None else self.kind
         self.names.append(name)
         self.measured.append(measures.tables)
-        self.records.append({'name': name, 'status': 'done', 'resumed': resumed, 'key': key})
+        self.records.append({'name': name, 'status': 'done', 'resumed': resumed, 'key': key,
+                             'audit': str(measures.tables['frames']['audit'][0])})
         self.reasons = {**measures.reasons, **self.reasons}
         self.images = self.images or measures.images
 

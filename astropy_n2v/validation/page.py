@@ -85,8 +85,8 @@ def render_page(report, figures):
         The page.
     """
     name = escape(str(report.meta.get('denoiser', 'denoiser')))
-    parts = [_heading(report, name), _banner(report), _checks(report), _advice(report), _figures(figures),
-             _tables(report), _provenance(report)]
+    parts = [_heading(report, name), _banner(report), _checks(report), _audits(report), _advice(report),
+             _figures(figures), _tables(report), _provenance(report)]
     return ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f'<title>Validation of {name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n'
@@ -141,6 +141,18 @@ def _checks(report):
             f'of it lies outside, and is inconclusive if the data do not decide.{level} Bands are what is accepted, '
             'bars are what was measured.</p>\n<div class="cards">\n'
             + '\n'.join(_card(check) for check in report.checks) + '\n</div>')
+
+
+def _audits(report):
+    """What the audits found that the results were made with."""
+    audits = report.audits()
+    if not audits:
+        return ''
+    found = {name: text for name, text in audits.items() if text != 'ok'}
+    items = ''.join(f'<li>{escape(name)}: {escape(text)}</li>' for name, text in found.items())
+    head = (f'Each result was compared with its own data when it was made. {len(audits) - len(found)} of {len(audits)} '
+            'agree with them in all that was checked.')
+    return f'<h2>Audit</h2>\n<p class="soft">{head}</p>' + (f'\n<ul>{items}</ul>' if items else '')
 
 
 def _card(check):

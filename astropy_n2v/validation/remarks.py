@@ -15,13 +15,14 @@ _DARK, _MANY = 5.0, 1e-3
 
 
 def describe_frame(task):
-    """A row on a frame: its size, noise and PSF, and what it has of dark pixels that the result does not have."""
+    """A row on a frame: its size, noise and PSF, its dark pixels that the result does not have, the audit of that."""
     result = np.where(task.mask, 0, np.asarray(task.result.data, dtype=float))
     change = np.where(task.mask, 0, result - np.asarray(task.frame.data, dtype=float))
     dark = change > _DARK * np.sqrt(task.noise.variance(result))
     row = {'ny': task.frame.shape[0], 'nx': task.frame.shape[1], 'sky_sigma': task.sky_sigma,
            'fwhm': np.nan if task.psf is None else task.psf.fwhm, 'noise_source': str(task.noise.source or ''),
            'masked': float(task.mask.mean()), 'dark': float(dark.sum() / max((~task.mask).sum(), 1)),
+           'audit': str(task.result.meta.get('N2VAUDIT', '')),
            'dark_level': float(change[dark & task.sky].sum() / (task.sky_sigma * max(task.sky.sum(), 1)))}
     return Table({name: [value] for name, value in row.items()})
 

@@ -190,11 +190,25 @@ class Report:
         numbers = {verdict: sum(check.verdict == verdict for check in self.checks) for verdict in VERDICTS}
         return {verdict: number for verdict, number in numbers.items() if number}
 
+    def audits(self):
+        """
+        What the audits of the results found, of frames whose results have been audited.
+
+        Returns
+        -------
+        dict of str
+            By the name of the frame, 'ok' or the findings, from the header of the result (see
+            `astropy_n2v.audit.AuditReport.summary`).
+        """
+        return {frame['name']: frame['audit'] for frame in self.meta.get('frames', []) if frame.get('audit')}
+
     def summary(self):
-        """All verdicts in a few lines of text."""
+        """All verdicts in a few lines of text, and what audits of the results found."""
         head = f'{self.meta.get("denoiser", "denoiser")}: ' + ', '.join(f'{n} {v}' for v, n in self.counts().items())
         return '\n'.join([head, *(f'{check.verdict:<13} {check.title}: {describe_result(check)}'
-                                  for check in self.checks)])
+                                  for check in self.checks),
+                          *(f'audit         {name}: {found}' for name, found in self.audits().items()
+                            if found != 'ok')])
 
     def check_table(self):
         """The tests as a `~astropy.table.Table`, one row each."""

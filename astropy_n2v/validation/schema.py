@@ -10,7 +10,7 @@ SCHEMA_NAME = 'astropy_n2v.validation.report'
 
 #: Its version, the value of ``schema_version``: the second number grows where something is added, the first where
 #: readers have to change.
-SCHEMA_VERSION = '2.0'
+SCHEMA_VERSION = '2.1'
 
 _NUMBER = {'type': ['number', 'null']}
 _PAIR = {'type': 'array', 'items': _NUMBER, 'minItems': 2, 'maxItems': 2}
@@ -32,6 +32,18 @@ _CHECK = {
         'unit': {'type': 'string'},
         'n': {'type': ['integer', 'null']},
         'reason': {'type': 'string'},
+    },
+}
+
+# What the audit of the result found is of the header of the result; empty if that says nothing.
+_FRAME = {
+    'type': 'object',
+    'required': ['name', 'status'],
+    'properties': {
+        'name': {'type': 'string'},
+        'status': {'enum': ['done', 'failed']},
+        'audit': {'type': 'string'},
+        'error': {'type': 'string'},
     },
 }
 
@@ -76,7 +88,7 @@ REPORT_SCHEMA = {
                 'version': {'type': 'string'},
                 'created': {'type': 'string'},
                 'seed': {'type': ['integer', 'null']},
-                'frames': {'type': 'array', 'items': {'type': 'object', 'required': ['name', 'status']}},
+                'frames': {'type': 'array', 'items': _FRAME},
                 'options': {'type': 'object'},
                 'notes': {'type': 'array', 'items': {'type': 'string'}},
             },

@@ -27,7 +27,7 @@ __all__ = ['FrameStore', 'fingerprint']
 
 log = logging.getLogger(__name__)
 
-_FORMAT = '4'
+_FORMAT = '5'
 
 
 def fingerprint(*values):
