@@ -78,7 +78,7 @@ def bound_prediction(image, mean, spread):
             cut = np.where(np.isfinite(old), np.abs(new - old), high - low)
             mean[rows][pixels] = new
             spread[rows][pixels] = np.where(cut > 0, np.fmax(spread[rows][pixels], cut), spread[rows][pixels])
-            count += np.count_nonzero(cut)
+            count += int(np.count_nonzero(cut))
     return count
 
 

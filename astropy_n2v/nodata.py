@@ -14,6 +14,7 @@ __all__ = ['constant_regions', 'fill_values', 'huge_values', 'quantisation_step'
 # Magnitudes this many times as large as others stand for no value. Rounding errors of a convolution may be smaller
 # than its peak by 1e17.
 _MAX_RANGE = 1e20
+_GAP = 1e10   # least ratio of fill values to the largest value of the data
 _SAMPLE = 100_000   # pixels
 _FEW = 0.01        # share of the sample of magnitudes that is enough to say that the larger ones are fill values
 _WINDOW = 4        # pixels: height and width of the smallest region that is looked for
@@ -144,7 +145,12 @@ def _huge(magnitudes):
         # Few different ones: the core of a noise-free model has as many as pixels.
         if np.unique(magnitudes[magnitudes / _MAX_RANGE > reference]).size <= _MAX_VALUES:
             typical = reference
-    return _MAX_RANGE * typical
+    limit = _MAX_RANGE * typical
+    beyond = magnitudes > limit
+    # The wings of a noise-free model fall below any share of its peak, but have all values in between.
+    if beyond.any() and magnitudes[beyond].min() < _GAP * magnitudes[~beyond].max(initial=0.0):
+        return np.inf
+    return limit
 
 
 def _lowest(values, mask, ordered):

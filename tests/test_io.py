@@ -590,7 +590,7 @@ def test_mask_of_the_input_stays(mef, tmp_path):
         assert 'MASK' not in [hdu.name for hdu in hdus]
     process_fits(mef, tmp_path / 'c.fits', masking(17))
     with fits.open(tmp_path / 'c.fits') as hdus:
-        assert [(hdu.name, hdu.ver) for hdu in hdus[-3:]] == [('UNCERT', 1), ('UNCERT', 2), ('MASK', 2)]
+        assert [(hdu.name, hdu.ver) for hdu in hdus[-3:]] == [('UNCERT', 1), ('MASK', 2), ('UNCERT', 2)]
         assert np.flatnonzero(hdus['MASK', 2].data).tolist() == [17, 34]
     for path, name in (('d.fits', 'MASK'), ('e.fits', 'MASK_N2V')):
         with fits.open(mef) as hdus:

@@ -257,7 +257,7 @@ def test_psf_fwhm():
     ({'method': 'magic'}, "method must be 'aperture' or 'psf', got 'magic'"),
     ({'annulus': (8, 3)}, 'annulus must be an inner and a larger outer radius, got \\(8, 3\\)'),
     ({'noise': 0.0}, 'noise must be positive'),
-    ({'mask': np.ones((2, 2))}, 'mask must have the shape of the image'),
+    ({'mask': np.ones((2, 2))}, 'mask must have the shape of the data'),
     ({'true_flux': [1.0]}, 'true_flux must have one value for each of the 100 positions'),
     ({'mask': np.ones((308, 308))}, 'no valid pixel in common')])
 def test_errors(field, change, message):
