@@ -16,6 +16,7 @@ from .bounds import bound_prediction
 from .calibration import Calibration
 from .config import conf
 from .emptiness import empty_factor
+from .evenness import even_spread
 from .io.files import replacing
 from .modelfiles import parse, serialize
 from .networks import blind_moments, network_inputs
@@ -333,6 +334,8 @@ class Denoiser:
                                                lambda again: self._predict_blind(again, **options))
             if progress:
                 progress(1.0)
+        else:
+            blind = blind[0], even_spread(image, *blind)
         calibration = fit_calibration(image, *blind, judged)
         if judged is None and self.hole == (1, 1):
             calibration = replace(calibration, empty=empty_factor(image, *blind, calibration))
