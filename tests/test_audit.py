@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from astropy.nddata import CCDData, StdDevUncertainty
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
@@ -19,6 +20,7 @@ from astropy_n2v.calibration import Calibration
 from astropy_n2v.scaled import ScaledImage
 from astropy_n2v.scaling import Scaling
 from astropy_n2v.simulate import make_scene
+from astropy_n2v.validation import residual_statistics
 
 SHAPE = 128, 128
 SPREAD = 0.1    # of the blind mean on the sky, in units of the noise
@@ -98,6 +100,13 @@ class TestClean:
         prediction = Denoiser.load('default').predict(data, scene.noise)
         report, returned = audit_result(ScaledImage.prepare(data, scene.noise), prediction)
         assert report.summary() == 'ok' and not returned.any()
+
+    def test_variance_is_that_of_the_validation(self):
+        result = Result(level=100.0)
+        checks = {check.name: check.value for check in result.audit()[0].checks}
+        after = CCDData(result.mean, unit='adu', uncertainty=StdDevUncertainty(result.std))
+        table = residual_statistics(CCDData(result.data, unit='adu'), after, noise=result.noise, seed=1)
+        assert table['excess'][1] == pytest.approx(checks['removed variance (-inf to 1 sigma)'] ** 2, rel=0.01)
 
     def test_nothing_is_removed(self):
         report, returned = Result(strength=0.0).audit()

@@ -6,6 +6,7 @@ Audit results against the data that they were made of, without any truth.
 from .auditor import Auditor, audit_result
 from .findings import CONSEQUENCES, AuditReport, Finding, severity
 from .pixels import deviation, least_unexplained
+from .residuals import removed_share
 
 __all__ = ['CONSEQUENCES', 'AuditReport', 'Auditor', 'Finding', 'audit_result', 'deviation', 'least_unexplained',
-           'severity']
+           'removed_share', 'severity']

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ['LIMITS', 'Limit', 'of_many']
+__all__ = ['BRIGHTNESS_BINS', 'LIMITS', 'Limit', 'of_many']
+
+#: Edges of the bins of brightness, in units of the noise of the sky above the sky.
+BRIGHTNESS_BINS = -np.inf, 1.0, 3.0, 10.0, 30.0, 100.0, np.inf
 
 
 @dataclass(frozen=True)

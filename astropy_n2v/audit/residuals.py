@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .findings import judge
+from .limits import BRIGHTNESS_BINS
 
-__all__ = ['Ratios', 'check_slopes', 'check_stated', 'check_variance', 'ratio']
+__all__ = ['Ratios', 'check_slopes', 'check_stated', 'check_variance', 'ratio', 'removed_share']
 
-# Edges of the bins of the blind mean above the background, in units of the noise.
-EDGES = -np.inf, 1.0, 3.0, 10.0, 30.0, 100.0, np.inf
 _MIN_PIXELS = 100
 _MIN_STATED = 10
 # Where the spread is many times the noise, the data come out, and nothing is removed that could be judged.
@@ -68,6 +67,35 @@ def ratio(observed, expected, chance):
     return value, np.sqrt(max(scatter, np.sum(chance * expected ** 2, dtype=float))) / total
 
 
+def removed_share(std, noise, strength=1.0):
+    """
+    Compute the variance that denoising removes, as a share of the variance of the noise.
+
+    For a posterior mean the error and the noise have the covariance v, the variance of the posterior (from Tweedie's
+    formula; Efron 2011, JASA 106, 1602), so that the mean square of what is removed is the variance of the noise
+    minus v.
+
+    Parameters
+    ----------
+    std, noise : array_like
+        Stated standard deviation of the result, and of the noise of the data.
+    strength : float, optional
+        As of the result.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        From 0 to 1.
+
+    Examples
+    --------
+    >>> from astropy_n2v.audit import removed_share
+    >>> float(removed_share(3.0, 5.0))
+    0.64
+    """
+    return strength / (2 - strength) * np.clip(1 - np.square(np.divide(std, noise)), 0, 1)
+
+
 def check_variance(sample, strength):
     """
     Compare the variance of what was removed with its expectation, in bins of the blind mean.
@@ -90,21 +118,21 @@ def check_variance(sample, strength):
     noise = sample.noise[select].astype(float)
     signal = sample.signal[select] / noise
     observed = (sample.removed[select] / noise) ** 2
-    expected = strength / (2 - strength) * np.clip(1 - (sample.std[select] / noise) ** 2, 0, 1)
+    expected = removed_share(sample.std[select], noise, strength)
     share = sample.spread[select] ** 2 / (sample.spread[select] ** 2 + noise ** 2)
     chance = sample.chance()[select]
     checks, rows = [], []
-    bins = np.searchsorted(EDGES[1:-1], signal)
-    for i in range(len(EDGES) - 1):
+    bins = np.searchsorted(BRIGHTNESS_BINS[1:-1], signal)
+    for i in range(len(BRIGHTNESS_BINS) - 1):
         own = bins == i
         value, error = ratio(observed[own], expected[own], chance[own])
         rms = np.sqrt(value)
-        name = f'removed variance ({EDGES[i]:g} to {EDGES[i + 1]:g} sigma)'
+        where = f'{BRIGHTNESS_BINS[i]:g} to {BRIGHTNESS_BINS[i + 1]:g} sigma'
+        name = f'removed variance ({where})'
         size = 'larger' if rms > 1 else 'smaller'
         checks.append(judge(name, rms, 1, (value - 1) / error,
-                            message=f'what was removed where the signal is {EDGES[i]:g} to {EDGES[i + 1]:g} sigma is '
-                                    f'{rms:.2f} times as large as noise and stated uncertainty allow: the noise is '
-                                    f'{size} than the noise model says'
+                            message=f'what was removed where the signal is {where} is {rms:.2f} times as large as '
+                                    f'noise and stated uncertainty allow: the noise is {size} than the noise model says'
                                     + (', or the gain is wrong' if i > 1 else '')))
         if np.isfinite(value) and own.any():
             rows.append((bool(checks[-1].message), np.median(sample.signal[select][own]), value, np.mean(share[own])))
@@ -131,8 +159,8 @@ def check_stated(sample, strength):
     select = sample.used & (sample.noise > 0)
     noise, prior = sample.noise[select].astype(float) ** 2, sample.spread[select].astype(float) ** 2
     expected = (noise * prior + (1 - strength) ** 2 * noise ** 2) / np.maximum(noise + prior, np.finfo(float).tiny)
-    bins = np.searchsorted(EDGES[1:-1], sample.signal[select] / np.sqrt(noise))
-    stated, expected, counts = (np.bincount(bins, values, minlength=len(EDGES) - 1)
+    bins = np.searchsorted(BRIGHTNESS_BINS[1:-1], sample.signal[select] / np.sqrt(noise))
+    stated, expected, counts = (np.bincount(bins, values, minlength=len(BRIGHTNESS_BINS) - 1)
                                 for values in (sample.std[select].astype(float) ** 2, expected, np.ones(bins.size)))
     enough = (counts >= _MIN_STATED) & (expected > 0)
     if not enough.any():

@@ -7,6 +7,7 @@ import numpy as np
 from astropy import units as u
 from scipy.ndimage import gaussian_filter
 
+from ..audit.limits import BRIGHTNESS_BINS
 from ..containers import merge_mask, take_apart
 from ..deviations import Deviations
 from ..nodata import huge_values
@@ -17,8 +18,6 @@ __all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions
            'brightness_in_sigma', 'check_bins', 'image_array', 'noise_sigma',
            'position_array', 'smoothed', 'stated_sigma']
 
-#: Edges of the bins of brightness, in units of the noise of the sky above the sky.
-BRIGHTNESS_BINS = (-np.inf, 1, 3, 10, 30, 100, np.inf)
 #: Edges of the bins of the signal-to-noise ratio of sources.
 SNR_BINS = (0, 3, 5, 10, 30, 100, np.inf)
 

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.stats import rankdata
 
+from ..audit import removed_share
 from ..scaling import background_level
 from .correlation import correlate
 from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma, stated_sigma
@@ -62,9 +63,8 @@ def residual_statistics(before, after, *, noise=None, brightness=None, bins=BRIG
 
     Notes
     -----
-    For a posterior mean the error and the noise have the covariance v, the posterior variance (from Tweedie's
-    formula; Efron 2011, JASA 106, 1602), so that the mean square of what is taken away is the noise variance
-    minus v. More than the noise variance means that signal was taken away, too.
+    More than the noise variance means that signal was taken away, too. The expected ratio is
+    `~astropy_n2v.audit.removed_share`, as in the audit of a result.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def residual_statistics(before, after, *, noise=None, brightness=None, bins=BRIG
     z, sigma, bright = _prepare(before, after, noise, brightness, mask)
     level, sky = brightness_in_sigma(bright, sigma)
     stated = stated_sigma(after)
-    expected = np.full(z.shape, np.nan) if stated is None else 1 - (stated / sigma) ** 2
+    expected = np.full(z.shape, np.nan) if stated is None else removed_share(stated, sigma)
     good = np.isfinite(z) & np.isfinite(level)
     values = {'z': z, 'square': z ** 2, 'expected': expected}
     measures = {'mean': ('z', 'mean'), 'variance_ratio': ('square', 'mean'), 'expected_ratio': ('expected', 'mean'),
