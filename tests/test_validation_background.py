@@ -227,7 +227,7 @@ def test_uncertainty_against_references(seen):
     (lambda s: judge_uncertainty(s.after.data, s.truth), 'uncertainty must be given if result states none'),
     (lambda s: judge_uncertainty(s.after, s.truth, sigma=-1), 'sigma must be positive, got -1'),
     (lambda s: judge_uncertainty(s.after, s.truth[:5]), 'truth must have the shape of result'),
-    (lambda s: residual_whiteness(s.before, s.after.data[None]), 'after must be a two-dimensional image'),
+    (lambda s: residual_whiteness(s.before, s.after.data[None]), 'after must be two-dimensional'),
     (lambda s: residual_whiteness(s.before, s.after, select=np.ones(3)), 'select must have the shape')])
 def test_errors(seen, call, message):
     with pytest.raises(ValueError, match=message):
