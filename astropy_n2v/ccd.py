@@ -17,17 +17,21 @@ from .config import conf
 from .exceptions import AuditError
 from .frames import Frame, find_hole, find_planes, warn_of_patterns
 from .provenance import aperture_factor, provenance
+from .weights import largest_hole
 
 __all__ = ['denoise']
 
 log = logging.getLogger(__name__)
 
 
-def _load_model(model, hole, needed, frames, seed, device, progress_bar, train_options):
+def _load_model(model, hole, needed, frames, seed, device, progress_bar, train_options, warned=False):
     """The Denoiser for a model's name, and the pixels of each frame that may judge it (None: all)."""
     from .denoiser import Denoiser
     judged = None
     wanted = hole or needed
+    if warned and model in ('default', 'adapt'):
+        # That no default model has such a hole is no news.
+        wanted = largest_hole(wanted)
     if hole is not None and model in ('default', 'adapt'):
         _check_shipped(hole)
     if isinstance(model, Denoiser):
@@ -204,9 +208,10 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
                       'is not what the noise model says', AstropyUserWarning, stacklevel=2)
     planes, rejected = find_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
     needed = find_hole(planes) if hole is None else hole
-    warn_of_patterns(planes)
+    warned = warn_of_patterns(planes)
     inputs = [(plane.values, plane.noise, plane.mask) for plane in planes]
-    denoiser, judged = _load_model(model, hole, needed, inputs, seed, device, progress_bar, train_options)
+    denoiser, judged = _load_model(model, hole, needed, inputs, seed, device, progress_bar, train_options,
+                                   warned=warned)
     del inputs
     leaks = denoiser.hole[0] < needed[0] or denoiser.hole[1] < needed[1]
     result, scaling, innovation_rms = _predict_planes(

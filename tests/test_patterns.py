@@ -100,6 +100,8 @@ class TestSmoothed:
             text = ' '.join(str(w.message) for w in caught)
             assert f'correlated noise: it is as of an image smoothed to a FWHM of {fwhm:.0f}'[:-1] in text
             assert 'sky noise according to' not in text and 'innovations' not in text
+            # Said once.
+            assert 'calls for a hole' not in text
             gain, coverage = gain_and_coverage(result.data, result.uncertainty.array, data, truth)
             assert gain > {2.5: 3.0, 3.5: 1.6, 6: 1.1}[fwhm] and 0.9 < coverage < 1
 

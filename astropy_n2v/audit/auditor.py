@@ -142,7 +142,8 @@ class Auditor:
                   *by_innovation.checks, sky, stated, *corrections)
         levels, factors = enlargement(by_variance, by_innovation, sky, stated, corrections[0], scaling)
         report = AuditReport(checks, levels, factors, self.counts.n_returned)
-        if self.image.noise.gain is None:
+        # With a larger hole, structure was taken for noise as often as not.
+        if white and self.image.noise.gain is None:
             report = replace(report, growth=noise_growth(sample, calibration, scaling.scale))
         return report
 

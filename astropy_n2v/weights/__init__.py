@@ -14,8 +14,8 @@ from pathlib import Path
 
 from astropy.utils.exceptions import AstropyUserWarning
 
-__all__ = ['check_integrity', 'default_models', 'describe_model', 'find_default', 'find_model', 'model_names',
-           'read_checksums', 'write_checksums']
+__all__ = ['check_integrity', 'default_models', 'describe_model', 'find_default', 'find_model', 'largest_hole',
+           'model_names', 'read_checksums', 'write_checksums']
 
 #: Where they lie.
 DIRECTORY = Path(__file__).parent
@@ -66,11 +66,37 @@ def find_default(hole):
     covering = [size for size in models if size[0] >= hole[0] and size[1] >= hole[1]]
     if covering:
         return models[min(covering, key=lambda size: size[0] * size[1])]
-    largest = max(models, key=lambda size: size[0] * size[1])
+    largest = largest_hole(hole)
     warnings.warn(f'the noise calls for a hole of {hole[0]}x{hole[1]} pixels, but the largest hole of the default '
                   f'models is {largest[0]}x{largest[1]}: correlated noise will be taken for structure. '
                   "model='self' trains with any hole", AstropyUserWarning, stacklevel=2)
     return models[largest]
+
+
+def largest_hole(hole):
+    """
+    Limit a hole to that of the largest default model if none covers it.
+
+    Parameters
+    ----------
+    hole : tuple of int
+        Height and width of the hole that is needed.
+
+    Returns
+    -------
+    tuple of int
+        The hole, or the largest that there is.
+
+    Examples
+    --------
+    >>> from astropy_n2v.weights import largest_hole
+    >>> largest_hole((1, 3)), largest_hole((9, 3))
+    ((1, 3), (5, 5))
+    """
+    sizes = default_models()
+    if not sizes or any(size[0] >= hole[0] and size[1] >= hole[1] for size in sizes):
+        return hole
+    return max(sizes, key=lambda size: size[0] * size[1])
 
 
 def model_names():
