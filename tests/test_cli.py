@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from astropy_n2v import Denoiser, __version__, weights
 from astropy_n2v.arguments import TRAINING_OPTIONS
 from astropy_n2v.cli import main
-from astropy_n2v.cli.common import expand_files
+from astropy_n2v.cli.common import expand_files, parse_bits
 from astropy_n2v.cli.demo import _KINDS
 from astropy_n2v.simulate import SCENE_KINDS
 
@@ -529,3 +529,8 @@ class TestValidate:
     def test_nothing_to_validate(self, run, tmp_path):
         result = run('validate', tmp_path / 'missing.fits')
         assert result.exit_code == 1 and 'no frame to validate' in result.stderr
+
+
+def test_names_of_bits_stay_names():
+    """Each file has its own."""
+    assert parse_bits('INTRP,4') == 'INTRP,4' and parse_bits('16,4') == 20 and parse_bits('None') is None

@@ -139,8 +139,8 @@ def mask_options(function):
     """Add the options that say which pixels are bad."""
     function = click.option(
         '--ignore-bits', default='0', metavar='BITS',
-        help="Bits of the quality extension (DQ) that do no harm: their sum or a list, such as 16,64; "
-             "'None': all of them.")(function)
+        help="Bits of the quality extension (DQ) that do no harm: their sum or a list, such as 16,64, or names that "
+             "the file gives them, such as INTRP; 'None': all of them.")(function)
     return click.option(
         '--mask', metavar='MASK',
         help='A further mask, not zero where pixels are bad: a FITS file, FILE[EXT], or the name or number of an '
@@ -148,8 +148,10 @@ def mask_options(function):
 
 
 def parse_bits(text):
-    """Bits from text."""
+    """Turn text into bits; names of bits stay text, as each file has its own."""
     from astropy.nddata.bitmask import interpret_bit_flags
+    if text.strip().lower() != 'none' and re.search('[A-Za-z]', text):
+        return text
     try:
         return interpret_bit_flags(text)
     except (ValueError, TypeError) as error:
