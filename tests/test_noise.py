@@ -22,6 +22,7 @@ from astropy_n2v.noise import (
     choose_hole,
     gain_value,
     header_value,
+    noise_from_deviation,
     resolve_noise,
     stripe_fraction,
 )
@@ -398,6 +399,23 @@ class TestSources:
         noise = self.resolve(rng.normal(0, sigma), deviation=sigma)
         assert noise.source == 'uncertainty'
         np.testing.assert_allclose(noise.sigma, sigma)
+
+    @pytest.mark.parametrize('unit', [1e-20, 1.0, 1e12])
+    @pytest.mark.parametrize('factor, rebuilt', [(1.0, True), (0.7, False), (1.5, False)])
+    def test_smooth_plane_of_photons(self, factor, rebuilt, unit):
+        """Errors of the expected light, not of the pixel's own count."""
+        scene = make_scene('survey', (128, 128), seed=4)
+        sigma = np.sqrt(scene.noise.variance(scene.truth))
+        deviation = unit * factor * sigma
+        image = unit * np.asarray(scene.observe(seed=5).data, dtype=float)
+        noise = noise_from_deviation(image, np.zeros(image.shape, dtype=bool), deviation.astype('f4'))
+        assert ('rebuilt' in noise.source) == rebuilt and np.ndim(noise.sigma) == (0 if rebuilt else 2)
+        if rebuilt:
+            np.testing.assert_allclose(np.sqrt(noise.variance(unit * scene.truth)), deviation, rtol=0.1)
+            # Pixels with errors of another origin keep them.
+            deviation[5, 6] *= 50
+            noise = noise_from_deviation(image, np.zeros(image.shape, dtype=bool), deviation.astype('f4'))
+            assert 'rebuilt' in noise.source and noise.sigma[5, 6] == deviation[5, 6].astype('f4')
 
     def test_useless_plane_falls_back_to_the_image(self, rng):
         with pytest.warns(AstropyUserWarning, match='hardly any finite, positive value'):

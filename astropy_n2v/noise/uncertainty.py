@@ -3,6 +3,8 @@
 Noise from the uncertainty that a frame carries.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.ndimage import median_filter
 
@@ -11,6 +13,10 @@ from .model import NoiseModel
 
 __all__ = ['noise_from_deviation']
 
+# A smooth plane is that of photons if the data are a linear function of its variance within their noise: least
+# significance, least ratio of high to low variance, and how far the mean square of the residuals may be from 1.
+_CERTAIN, _LEAST_RATIO, _CHI_SQUARED = 20.0, 1.2, (0.85, 1.2)
+_OUTLIER = 5.0   # in units of the stated noise
 _ROWS = 256   # rows of a plane that are in work at a time, so that temporary arrays stay small
 
 
@@ -19,7 +25,8 @@ def noise_from_deviation(image, mask, deviation):
     Noise from a plane of standard deviations.
 
     A plane that was computed from the very data follows the fluctuation of each pixel; this
-    Poisson term is taken out of it, and becomes a gain.
+    Poisson term is taken out of it, and becomes a gain. So does that of a smooth plane of which the
+    data are a linear function.
 
     Parameters
     ----------
@@ -53,9 +60,60 @@ def noise_from_deviation(image, mask, deviation):
     if not slope:
         if not known.all():
             deviation = np.where(known, deviation, deviation.dtype.type(typical))
-        return NoiseModel(deviation, source='uncertainty', relative_error=0.02)
+        return _of_smooth(image, deviation, usable, typical) \
+            or NoiseModel(deviation, source='uncertainty', relative_error=0.02)
     return NoiseModel(_static_part(image, deviation, usable, slope, zero, typical), gain=1 / slope, zero_point=zero,
                       source='uncertainty, Poisson term rebuilt', relative_error=0.02)
+
+
+def _of_smooth(image, deviation, usable, typical):
+    """
+    Noise of a plane that the expected photons were put into; None if it has another origin.
+
+    A network that is told the noise of each pixel, not where it comes from, takes a part of the light of bright
+    sources for noise.
+    """
+    part = cutouts(image.shape)
+    some = usable[part] & (deviation[part] > 0)
+    y, variance = image[part][some].astype(float), (deviation[part][some].astype(float) / typical) ** 2
+    low, high = np.percentile(variance, (10, 99.5)) if y.size > 1000 else (1, 1)
+    if not high > _LEAST_RATIO * low:
+        return None
+    middle = np.median(y)
+    y = (y - middle) / typical
+    good = np.ones(y.size, dtype=bool)
+    for _ in range(3):
+        # The plane has no errors, the data have: not the other way round.
+        weight = np.where(good, 1 / variance, 0)
+        centre = np.average(variance, weights=weight), np.average(y, weights=weight)
+        norm = np.sum(weight * (variance - centre[0]) ** 2)
+        gain = np.sum(weight * (variance - centre[0]) * (y - centre[1])) / norm
+        start = centre[1] - gain * centre[0]   # the value at which there would be no noise
+        residual = (y - start - gain * variance) ** 2 / variance
+        good = residual < _OUTLIER ** 2
+    if not gain * np.sqrt(norm) > _CERTAIN or np.mean(good) < 0.95:
+        return None
+    bright = good & (variance > np.sqrt(low * high))
+    for select in (good, bright):
+        if not _CHI_SQUARED[0] < np.mean(residual[select]) < _CHI_SQUARED[1]:
+            return None
+    floor = 0.1 * low
+    zero = (start + gain * floor) * typical + middle
+    noise = NoiseModel(np.sqrt(floor) * typical, gain=gain / typical, zero_point=zero,
+                       source='uncertainty, Poisson term rebuilt', relative_error=0.02)
+    own = _not_of_photons(image, deviation, noise, np.sqrt(low) * typical)
+    return replace(noise, sigma=np.where(own, deviation, noise.sigma).astype(np.float32)) if own.any() else noise
+
+
+def _not_of_photons(image, deviation, noise, sky):
+    """Pixels with far larger errors than their light explains, or with none, which count for nothing."""
+    result = np.empty(image.shape, dtype=bool)
+    for start in range(0, image.shape[0], _ROWS):
+        rows = slice(start, start + _ROWS)
+        values = np.nan_to_num(image[rows].astype(float), posinf=0, neginf=0)
+        expected = np.maximum(np.sqrt(noise.variance(values)), sky)
+        result[rows] = ~((deviation[rows] > 0) & (deviation[rows] < 2 * expected))
+    return result
 
 
 def _own_slope(image, deviation, usable, typical):
