@@ -135,6 +135,22 @@ class TestClean:
             result = Result(truth.shape, seed, noise=NoiseModel(0.0, gain=1.0), truth=truth, level=level)
             assert result.names() == []
 
+    @pytest.mark.parametrize('share, expected', [(0.0005, []), (0.004, ['dark pixels'])])
+    def test_dark_pixels_that_are_kept_are_noted(self, share, expected):
+        result = Result((160, 160))
+        dark = np.random.default_rng(2).uniform(size=result.mean.shape) < share
+        result.data[dark] -= 8 * result.sigma[dark]
+        result.mean[dark], result.std[dark] = result.data[dark], result.sigma[dark]
+        result.innovation[dark] = -8
+        part = result.part | {'outlier': dark.astype(float)}
+        report, _ = audit_result(result.image, SimpleNamespace(**part, calibration=None))
+        assert [finding.name for finding in report.findings] == expected
+        assert report.worst == ('note' if expected else 'ok')
+        assert 'reject_outliers' in report.message() or not expected
+        # Bright ones are stars and cosmic rays.
+        part['innovation'] = np.where(dark, 8, part['innovation'])
+        assert audit_result(result.image, SimpleNamespace(**part, calibration=None))[0].findings == ()
+
     def test_rows_and_whole_agree(self):
         result = Result((150, 130))
         result.mean[100, 7] += 100

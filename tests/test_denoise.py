@@ -675,6 +675,7 @@ def test_dark_readings_of_a_real_camera(data_path):
     """Half a per cent of the pixels of these exposures are too dark by 5 to 10 sigma, each time others."""
     frame = fits.getdata(data_path / 'm13_blue' / 'M13_blue_0001.fits')[200:712, 400:912].astype(np.float32)
     _, prediction = denoise(frame, hole=1, full_output=True)
+    assert prediction.audit.summary() == 'note: dark pixels'
     # Single readings, darker than a sharp dark star could be by its noise.
     dark = prediction.innovation < -7
     assert dark.sum() >= 20

@@ -13,7 +13,7 @@ from .growth import noise_growth
 from .innovations import check_calibration, check_innovations
 from .lags import check_sky, check_whiteness
 from .pixels import least_unexplained, unexplained
-from .ranges import PixelCounts
+from .ranges import PixelCounts, check_dark
 from .residuals import check_slopes, check_stated, check_variance
 from .sample import Sample
 from .uncertainty import enlargement
@@ -22,6 +22,8 @@ __all__ = ['Auditor', 'audit_result']
 
 # A pixel that could not be foreseen, with more than this probability, does not judge the prediction.
 _FORESEEABLE = 0.1
+# From this probability on it could not.
+_UNFORESEEN = 0.5
 _ROWS = 64
 
 
@@ -61,7 +63,7 @@ class Auditor:
         self.n_valid = int(np.count_nonzero(image.valid))
         self.limit = least_unexplained(self.n_valid)
         self.sample = Sample(image.valid)
-        self.totals, self.counts = Totals(), PixelCounts(self.limit)
+        self.totals, self.counts, self.n_dark = Totals(), PixelCounts(self.limit), 0
 
     def rows(self, rows, part, exempt=None):
         """
@@ -97,6 +99,7 @@ class Auditor:
         self.counts.add(valid & ~finite, known, mean, noise_std, signal, index, deviations)
         counted = known & ~returned
         self.totals.add(counted, removed, signal, noise_std, part['blind_std'], self.strength)
+        self.n_dark += int(np.count_nonzero(known & (part['outlier'] > _UNFORESEEN) & (part['innovation'] < 0)))
         used = counted & (part['outlier'] < _FORESEEABLE) & np.isfinite(part['innovation'])
         if self.sample.meets(rows):
             third = 0
@@ -137,9 +140,9 @@ class Auditor:
         by_variance, by_innovation = check_variance(sample, strength), check_innovations(sample)
         sky, stated = check_sky(sample, white), check_stated(sample, strength)
         corrections = check_calibration(calibration, sample, scaling.scale)
-        checks = (*self.counts.checks(self.image), *self.totals.checks(sample), *check_boxes(sample, strength),
-                  *by_variance.checks, *check_slopes(sample), *check_whiteness(sample, white, correlation),
-                  *by_innovation.checks, sky, stated, *corrections)
+        checks = (*self.counts.checks(self.image), check_dark(self.n_dark, self.counts.n), *self.totals.checks(sample),
+                  *check_boxes(sample, strength), *by_variance.checks, *check_slopes(sample),
+                  *check_whiteness(sample, white, correlation), *by_innovation.checks, sky, stated, *corrections)
         levels, factors = enlargement(by_variance, by_innovation, sky, stated, corrections[0], scaling)
         report = AuditReport(checks, levels, factors, self.counts.n_returned)
         # With a larger hole, structure was taken for noise as often as not.

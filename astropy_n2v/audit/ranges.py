@@ -7,9 +7,9 @@ import numpy as np
 from scipy.stats import norm, poisson
 
 from .findings import judge
-from .limits import Limit
+from .limits import LIMITS, Limit
 
-__all__ = ['PixelCounts']
+__all__ = ['PixelCounts', 'check_dark']
 
 # Classes of brightness: blind mean above the background, in units of the noise.
 _EDGES = 3.0, 30.0
@@ -91,3 +91,27 @@ class PixelCounts:
         return judge('range', beyond, 0, np.inf if beyond else 0.0, consequence='returned',
                      limit=Limit(0, 0, 1, 1, full),
                      message=f'the result is outside of the range of the data, by {beyond:.4g}')
+
+
+def check_dark(n, n_valid):
+    """
+    Check that few pixels are darker than their surroundings foresee.
+
+    They are kept, since what was measured may be true; where they are many, they are misreadings, mostly.
+
+    Parameters
+    ----------
+    n, n_valid : int
+        Number of such pixels, and of all.
+
+    Returns
+    -------
+    Finding
+        Their share.
+    """
+    limit = LIMITS['dark pixels'].above
+    share = n / n_valid if n_valid else np.nan
+    return judge('dark pixels', share, 0, (share - limit) * np.sqrt(n_valid / limit), consequence='note',
+                 message=f'{100 * share:.2g} % of the pixels are darker than their surroundings by more than noise, '
+                         'and are kept; if they are misreadings of the detector, reject_outliers=True '
+                         '(--reject-outliers) replaces single ones')
