@@ -354,6 +354,19 @@ class TestPlanes:
         noise, said = resolve_with_warnings(rng.normal(100, 3, (128, 128)), deviation=np.full((128, 128), 3 * factor))
         assert noise.source == 'uncertainty' and bool(said) is warned
 
+    @settings(max_examples=15, deadline=None)
+    @given(counts=st.floats(0.02, 2), step=st.sampled_from([1e-12, 0.3, 5.0]), seed=st.integers(0, 99))
+    def test_plane_of_few_photons(self, counts, step, seed):
+        """Most pixels are empty, and their steps are photons: neither refutes the errors."""
+        y, x = np.indices((128, 128))
+        truth = counts * (1 + 5 * np.exp(-((y - 60) ** 2 + (x - 50) ** 2) / 200))
+        image = step * np.random.default_rng(seed).poisson(truth)
+        noise, said = resolve_with_warnings(image, deviation=step * np.sqrt(truth))
+        assert noise.source == 'uncertainty, photon counts' and not said
+        np.testing.assert_allclose(np.sqrt(noise.variance(step * truth)), step * np.sqrt(truth), rtol=1e-4)
+        _, said = resolve_with_warnings(image, deviation=3 * step * np.sqrt(truth))
+        assert said
+
     @settings(max_examples=10, deadline=None)
     @given(factor=st.sampled_from([0.1, 0.4, 3.0]), ratio=st.floats(1.5, 5), seed=st.integers(0, 99))
     def test_shape_of_a_plane_is_kept(self, factor, ratio, seed):

@@ -126,6 +126,10 @@ def _from_deviation(image, mask, deviation):
         warnings.warn('the uncertainty has hardly any finite, positive value: the noise is estimated from the image',
                       AstropyUserWarning, stacklevel=4)
         return None
+    photons = photon_noise(image, mask)
+    if photons is not None and _is_of_photons(image, mask, deviation, photons):
+        # Nothing is measured on the empty pixels of such an image, and its steps are no rounding.
+        return replace(photons, source=f'uncertainty, {PHOTONS}')
     ratio, given = _sky_ratio(image, mask, model)
     if ratio is None or _within(ratio, 1 + _AGREEMENT):
         return model
@@ -150,6 +154,16 @@ def _from_deviation(image, mask, deviation):
              'ccdproc.create_deviation on the raw frames, without which their own noise is missing; the scatter of '
              'exposures lacks the noise of the calibration frames that they share')
     return None
+
+
+def _is_of_photons(image, mask, deviation, photons):
+    """Check if the variance that is stated for counted photons is their expected number."""
+    usable = np.isfinite(deviation) & np.isfinite(image) & ~mask
+    counts = np.sum((image[usable].astype(float) - photons.zero_point) * photons.gain)
+    if not counts > 0:
+        return False
+    ratio = np.sqrt(np.sum((deviation[usable].astype(float) * photons.gain) ** 2) / counts)
+    return bool(_within(ratio, 1 + _AGREEMENT + 2 / np.sqrt(counts)))
 
 
 def _try_measure(image, mask):
