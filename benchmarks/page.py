@@ -308,9 +308,9 @@ Real exposures, each denoised alone and judged by the four others. The mean squa
 chosen on the smoothed mean of the others. All methods get the same estimate of the noise, but "as read", which is
 ``denoise(ccd)`` with what the header says. *Times smaller* is the mean square error before over that after, with the
 interval of 95 % from the bootstrap over blocks of sky; *than BM3D* is that of BM3D over that of the method, both drawn
-together. In the exposures of M 13 half a per cent of the pixels are misread, too dark by 5 to 10 sigma, each time others.
-They are measurements like others unless ``reject_outliers`` says that they are not, and most of the error that is left;
-BM3D averages them with their neighbours.''',
+together. In the exposures of M 13 half a per cent of the pixels are misread, too dark by 5 to 10 sigma, each time
+others. They are measurements like others unless ``reject_outliers`` says that they are not, and most of the error that
+is left; BM3D averages them with their neighbours.''',
                [('field', ''), ('pixels', 'pixels'), ('method', 'method'), ('mse_before', 'before (adu²)'),
                 ('mse_after', 'after'), ('ratio', 'times smaller'), ('low', 'from'), ('high', 'to'),
                 ('than_bm3d', 'than BM3D'), ('than_bm3d_low', 'from'), ('than_bm3d_high', 'to')]),
