@@ -17,8 +17,8 @@ from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import NoiseModel, conf, estimate_noise, noise_autocorrelation
 from astropy_n2v.frames import Frame, find_planes, warn_of_patterns
+from astropy_n2v.deviations import Deviations
 from astropy_n2v.noise import (
-    Deviations,
     choose_hole,
     gain_value,
     header_value,
