@@ -174,7 +174,8 @@ class Calibration:
                 own = factor
             else:
                 own, error = cls._fit_factor(*part_values, offset, relative_error)
-                own = 1 + _shrink(own - 1, error)
+                # In the logarithm: a factor of nearly zero is known no better for that.
+                own = float(np.exp(_shrink(np.log(own), error / own)))
             rows.append((middle, offset, own, rms))
         centres, offsets, factors, rms = np.array(rows).T
         return cls(centres, offsets, factors, float(np.nanmedian(rms)) if np.isfinite(rms).any() else np.nan,

@@ -359,6 +359,13 @@ class TestCalibration:
         assert fitted.contradicts_noise == wrong
         assert not Calibration.neutral().contradicts_noise
 
+    def test_noise_that_is_overstated_does_not_take_the_spread_away(self, rng):
+        """Where all pixels are as uncertain as each other, a spread of nearly zero explains innovations as well."""
+        mean, spread, ones = rng.uniform(-5, 5, 30_000), np.full(30_000, 0.45), np.ones(30_000)
+        difference = rng.normal(0, np.sqrt(0.6 + spread ** 2))
+        fitted = Calibration.fit(difference, mean, spread, ones, ones, relative_error=0.1).factor
+        assert fitted.min() > 0.5
+
 
 class TestOrientations:
     """Where a network was trained on the very image, it is asked in all orientations."""

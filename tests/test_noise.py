@@ -143,6 +143,14 @@ class TestEstimate:
         assert choose_hole(noise_autocorrelation(truth + white[1:])) == (1, 1)
         assert choose_hole(noise_autocorrelation(truth + (white[1:] + white[:-1]) / np.sqrt(2)))[0] == 3
 
+    def test_error_of_the_estimate(self, rng):
+        """Structure that the kernel does not remove differs from block to block, noise does not."""
+        white = rng.normal(size=(192, 192))
+        assert estimate_noise(white).relative_error == pytest.approx(0.03)
+        sharp = gaussian_filter(rng.exponential(size=white.shape) ** 2, 0.6)
+        sharp *= np.exp(30 * gaussian_filter(rng.normal(size=white.shape), 12))
+        assert estimate_noise(white + 3 * sharp).relative_error > 0.15
+
     def test_containers(self, rng):
         data = rng.normal(0, 2, (128, 128))
         spoiled = data.copy()

@@ -135,6 +135,19 @@ class TestPhotons:
             noise = resolve(counts, deviation=error, unit=u.ct)
         assert noise.source == 'image, photon counts'
 
+    @pytest.mark.parametrize('background', [0.05, 0.13, 0.3])
+    def test_right_errors_of_counts(self, background):
+        truth, rng = x_ray_field(background, 3)
+        noise = resolve(rng.poisson(truth), deviation=np.sqrt(truth), unit=u.ct)
+        assert noise.source.startswith('uncertainty') and ' x ' not in noise.source and noise.quantum == 0
+
+    def test_steps_that_may_be_rounding(self, rng):
+        """Steps of two electrons, according to the header."""
+        data = rng.poisson(0.05, (128, 128)) * 16
+        with pytest.warns(AstropyUserWarning, match='multiples of 16, .* If they were rounded'):
+            resolve(data, unit=u.adu, header={'GAIN': 0.125})
+        assert resolve(data, unit=u.adu, header={'GAIN': 1 / 16}).source == 'image, photon counts'
+
     @pytest.mark.parametrize('background', [1e-3, 0.05, 1.0])
     def test_noise_of_counts_is_white(self, background):
         truth, rng = x_ray_field(background, 3)

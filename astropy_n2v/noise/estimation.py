@@ -24,6 +24,10 @@ __all__ = ['SkyNoise', 'allows_gain', 'estimate_noise', 'measure_sky']
 # Noise in steps of the quantisation below which neighbours are rounded alike. At 0.4, the rounding error that they
 # share is 0.01 steps; at 0.3, 0.04; at 0.2, 0.1 (Fourier series of the rounding error). With rounding, 0.5.
 _ROUNDED = 0.5
+# Relative error of the variance of the sky, of which there is enough.
+_LEAST_ERROR = 0.03
+# Relative variance of the square of the Laplacian of white noise, times the pixels that share one.
+_LAPLACIAN_CHANCE = 2 * (35 / 18) ** 2
 
 
 def _laplacian(image):
@@ -156,6 +160,8 @@ class SkyNoise:
         Level of all pixels above the background, in ``scale``; None if most are empty.
     smoothed : SmoothedNoise or None
         The noise of an image that was smoothed, which a Laplacian does not see.
+    relative_error : float
+        How accurately the variance of the sky is known.
     """
 
     level: np.ndarray
@@ -169,6 +175,7 @@ class SkyNoise:
     steps: Steps = None
     image: np.ndarray = None
     smoothed: SmoothedNoise = None
+    relative_error: float = _LEAST_ERROR
 
     @property
     def deviation(self):
@@ -213,7 +220,7 @@ class SkyNoise:
         if gain is None and slope > 0:
             gain = 1 / (slope * self.scale)
         return NoiseModel(np.sqrt(floor) * self.scale, gain, zero * self.scale + self.background, source='measured',
-                          relative_error=0.03, quantum=0.0 if self.steps is None else self.steps.step)
+                          relative_error=self.relative_error, quantum=0.0 if self.steps is None else self.steps.step)
 
     def allows(self, gain):
         """Whether the bright blocks have at least the photon noise that a gain implies."""
@@ -277,7 +284,10 @@ def measure_sky(data, mask=None, *, correlated=True):
         raise CannotDenoiseError('data has too few valid pixels next to each other to estimate its noise')
     # Not simply the lower levels: where photons are few, those are the blocks that caught none.
     darkest = level <= max(np.quantile(level, 0.7), np.median(level) + 5 * np.sqrt(np.median(variance)) / size)
-    sky_variance, _ = _lower_mode(variance[darkest])
+    sky_variance, scatter = _lower_mode(variance[darkest])
+    # Blocks that differ by more than chance have structure that the Laplacian does not remove, all of them, it may be.
+    excess = (scatter / sky_variance) ** 2 - _LAPLACIAN_CHANCE / size ** 2 if sky_variance > 0 else 0.0
+    relative_error = min(np.sqrt(max(excess, _LEAST_ERROR ** 2)), 1.0)
     response = _laplacian_response(image) if correlated else 1.0
     if steps is not None and sky_variance < (_ROUNDED * steps.step / scale) ** 2:
         # Neighbours of one level are rounded alike: what they have in common a Laplacian does not see.
@@ -289,8 +299,10 @@ def measure_sky(data, mask=None, *, correlated=True):
     if filled:
         spread = _spread_below(image[np.isfinite(image)], 0.0 if steps is None else steps.step / scale)
         sky_variance = min(sky_variance, 1.1 * spread * response)
+    if smoothed is not None and not smoothed.certain:
+        smoothed = None
     return SkyNoise(level, variance, scale, background, level[darkest].mean(), sky_variance, response, size,
-                    steps, image if filled else None, smoothed if smoothed is not None and smoothed.certain else None)
+                    steps, image if filled else None, smoothed, relative_error)
 
 
 def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=True):

@@ -119,7 +119,17 @@ def _warn_of(what, given, ratio, then='', stacklevel=4):
                   f'{then}', AstropyUserWarning, stacklevel=stacklevel)
 
 
-def _from_deviation(image, mask, deviation):
+def _is_that_of_photons(image, mask, noise, unit):
+    """Whether a noise is that of the photons that an image counts: of few, blocks without any say nothing of it."""
+    photons = photon_noise(image, mask, unit)
+    if photons is None:
+        return False
+    good = np.isfinite(image) & ~mask
+    expected, stated = (np.mean(model.variance(image)[good]) for model in (photons, noise))
+    return bool(_within(np.sqrt(expected / stated), 1 + _AGREEMENT))
+
+
+def _from_deviation(image, mask, deviation, unit):
     """Noise from the uncertainty of a frame; None, with a warning, if the image contradicts it."""
     model = noise_from_deviation(image, mask, deviation)
     if model is None:
@@ -131,7 +141,7 @@ def _from_deviation(image, mask, deviation):
         # Nothing is measured on the empty pixels of such an image, and its steps are no rounding.
         return replace(photons, source=f'uncertainty, {PHOTONS}')
     ratio, given = _sky_ratio(image, mask, model)
-    if ratio is None or _within(ratio, 1 + _AGREEMENT):
+    if ratio is None or _within(ratio, 1 + _AGREEMENT) or _is_that_of_photons(image, mask, model, unit):
         return model
     nearest, uncorrelated = neighbour_correlation(image, mask)
     # Sources that fill a frame look like correlated noise: a noise that small cannot be refuted there.
@@ -239,15 +249,15 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
         more = np.any(noise.sigma) or np.any(noise.zero_point) or np.size(noise.gain) > 1
         if more or not _is_counted(image, mask, noise.gain):
             _agrees(image, mask, noise, 'the given noise model')
-        return _with_quantum(image, mask, noise)
+        return _with_quantum(image, mask, noise, unit)
     header = {} if header is None else header
     if gain is not None or readnoise is not None:
         model = _from_given(image, mask, gain, readnoise, header, unit)
     else:
-        model = None if deviation is None else _from_deviation(image, mask, deviation)
+        model = None if deviation is None else _from_deviation(image, mask, deviation, unit)
         if model is None:
             model = _from_image(image, mask, header, unit)
-    return _with_quantum(image, mask, model)
+    return _with_quantum(image, mask, model, unit)
 
 
 def _from_given(image, mask, gain, readnoise, header, unit):
@@ -275,6 +285,7 @@ def _from_image(image, mask, header, unit):
     photons = photon_noise(image, mask, unit)
     if photons is not None:
         log.info('the noise is that of counted photons, one of which has the value %g', 1 / photons.gain)
+        _doubt_photons(photons, header, unit)
         return photons
     sky = measure_sky(image, mask)
     source, gain, readnoise = 'image', None, header_value(header, conf.readnoise_keywords)[1]
@@ -300,13 +311,24 @@ def _from_image(image, mask, header, unit):
     return replace(model, source=source)
 
 
-def _with_quantum(image, mask, model, steps=None):
+def _doubt_photons(photons, header, unit):
+    """Warn if the values that pass for photons may as well have been rounded to coarse steps."""
+    step = 1 / float(photons.gain)
+    gain = header_value(header, conf.gain_keywords)[1]
+    if unit not in ADU_LIKE or abs(step - 1) < 1e-3 or gain is not None and abs(step * gain - 1) < 0.1:
+        return
+    warnings.warn(f'the values are multiples of {step:.4g}, and one such step is taken for a photon. If they were '
+                  'rounded to it, what was smaller is lost, and the result and its uncertainty are wrong: give noise',
+                  AstropyUserWarning, stacklevel=5)
+
+
+def _with_quantum(image, mask, model, unit, steps=None):
     """A model that knows the step that the data are quantised in; warn if neighbours are rounded alike."""
     if np.all(model.sigma == 0):
         return model
     steps = find_steps(image, mask) if steps is None else steps
-    if steps is None:
-        return model
+    if steps is None or _is_that_of_photons(image, mask, model, unit):
+        return model   # photons are no rounding
     sample = subsample(image, 20_000)
     sample = sample[~subsample(mask, 20_000) & np.isfinite(sample)]
     level, bright = np.quantile(sample, [0.5, 0.999])
