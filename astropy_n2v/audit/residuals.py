@@ -105,7 +105,7 @@ def check_variance(sample, strength):
                             message=f'what was removed where the signal is {EDGES[i]:g} to {EDGES[i + 1]:g} sigma is '
                                     f'{rms:.2f} times as large as noise and stated uncertainty allow: the noise is '
                                     f'{size} than the noise model says'
-                                    + (', or the gain is wrong' if i > 1 else '')))
+                                    + (', or the gain is wrong. Give noise or gain' if i > 1 else '. Give noise')))
         if np.isfinite(value) and own.any():
             rows.append((bool(checks[-1].message), np.median(sample.signal[select][own]), value, np.mean(share[own])))
     columns = np.array(rows).reshape(-1, 4).T
