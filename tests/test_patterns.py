@@ -283,6 +283,18 @@ class TestAmplifiers:
     def test_scenes_have_no_step(self, seed):
         assert amplifier_edges(plain_scene(seed)) == ([], [])
 
+    @pytest.mark.parametrize('axis', [0, 1])
+    @pytest.mark.parametrize('rows', [(0, 50), (40, 100), (60, 128)])
+    def test_noise_of_a_source_beside_the_middle(self, rng, rows, axis):
+        """Photons of a nebula that ends there, but does not reach along all of the image."""
+        image = rng.normal(0, 1, (128, 128))
+        image[slice(*rows), 64:] *= 4
+        assert amplifier_edges(image if axis else image.T) == ([], [])
+        image[:, 64:] *= 2
+        image[slice(*rows), 64:] /= 4
+        rows, columns = amplifier_edges(image if axis else image.T)
+        assert len(columns if axis else rows) == 1 and not (rows if axis else columns)
+
     def test_slopes_and_lines_are_no_steps(self, rng):
         data = rng.normal(size=(128, 128))
         slope = data + 0.5 * np.arange(128)

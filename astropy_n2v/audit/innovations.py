@@ -57,13 +57,20 @@ def check_innovations(sample):
         value, error = ratio(squares[select], np.ones(np.count_nonzero(select)), chance[select])
         rms = np.sqrt(value)
         checks.append(judge(f'innovations ({name})', rms, 1, (value - 1) / error,
-                            message=f'innovations have an rms of {rms:.2f} instead of 1 ({name}): the uncertainty is '
-                                    f'too {"small" if rms > 1 else "large"} there'))
+                            message=f'innovations have an rms of {rms:.2f} instead of 1 ({_in_words(name)}): the noise '
+                                    f'is {"larger" if rms > 1 else "smaller"} than stated there, or the image is like '
+                                    'none that the model has seen. Check noise and gain'))
         if np.isfinite(value):
             prior = sample.spread[select] ** 2
             rows.append((bool(checks[-1].message), np.median(sample.signal[select]), value,
                          np.mean(prior / (prior + sample.noise[select] ** 2))))
     return Ratios(checks, *np.array(rows).reshape(-1, 4).T)
+
+
+def _in_words(name):
+    """Say what a class is."""
+    low_high = name.removeprefix('gradient ')
+    return name if low_high == name else f'where the image changes by {low_high} sigma from pixel to pixel'
 
 
 def _check_blocks(squares, judged, chance):
@@ -88,7 +95,7 @@ def _check_blocks(squares, judged, chance):
     rms = np.sqrt(values[worst])
     return judge('innovations (blocks)', rms, 1, of_many(z[worst], z.size),
                  message=f'innovations have an rms of {rms:.2f} instead of 1 in a block of {height}x{width} pixels: '
-                         'the noise differs from place to place')
+                         'the noise differs from place to place. Give it as the uncertainty of the data')
 
 
 def check_calibration(calibration, sample, scale):

@@ -133,7 +133,7 @@ def check_variance(sample, strength):
         checks.append(judge(name, rms, 1, (value - 1) / error,
                             message=f'what was removed where the signal is {where} is {rms:.2f} times as large as '
                                     f'noise and stated uncertainty allow: the noise is {size} than the noise model says'
-                                    + (', or the gain is wrong' if i > 1 else '')))
+                                    + (', or the gain is wrong. Give noise or gain' if i > 1 else '. Give noise')))
         if np.isfinite(value) and own.any():
             rows.append((bool(checks[-1].message), np.median(sample.signal[select][own]), value, np.mean(share[own])))
     columns = np.array(rows).reshape(-1, 4).T

@@ -20,6 +20,7 @@ _NEAR = 6   # columns on each side that are compared in level
 _WIDE, _WIDE_SMALL = 32, 16
 _ROWS = 256   # of which the columns are compared
 _SECTIONS = 16   # along the edge, each of which must show the step
+_NOISE_SECTIONS = 8   # the same for the noise, which fewer pixels do not show
 # Least step in units of the noise, and least change of the noise.
 _MIN_STEP, _MIN_CHANGE = 0.3, 0.15
 _CERTAIN = 8.0   # standard errors
@@ -87,7 +88,8 @@ def _edges(data, mask):
 def _find_edge(image, middle, slack, wide, noise_alone):
     """The column within a slack of the middle where a step is; None if there is none."""
     # Of fourth order, in which structure hardly shows.
-    noise = _median(np.abs(np.diff(image, 4, axis=0)), 0) / 0.6745 / np.sqrt(70)
+    differences = np.abs(np.diff(image, 4, axis=0))
+    noise = _median(differences, 0) / 0.6745 / np.sqrt(70)
     # A column of constant values, or with hardly any.
     if not np.isfinite(noise).all() or not (noise > 0).all():
         return None
@@ -105,7 +107,7 @@ def _find_edge(image, middle, slack, wide, noise_alone):
     logarithm = np.log(noise)
     changes = [_change(logarithm, candidate, wide) for candidate in candidates]
     column = candidates[np.argmax(np.abs(changes))]
-    return column if _is_change(logarithm, column, wide) else None
+    return column if _is_change(logarithm, column, wide) and _is_along(differences, column, wide) else None
 
 
 def _is_step(image, column, across, noise):
@@ -141,6 +143,19 @@ def _is_change(logarithm, column, wide):
     # Halves of each side, with what remains of chance.
     beside = max(abs(part[:wide // 2].mean() - part[wide // 2:].mean()) for part in (left, right))
     return abs(change) > max(_MIN_CHANGE, _CERTAIN * error, 3 * beside) and 0.6 < near / change < 1.4
+
+
+def _is_along(differences, column, wide):
+    """Whether the noise changes along all of an edge, and not where there is a nebula beside it."""
+    left, right = differences[:, column - wide:column], differences[:, column:column + wide]
+    ratios = []
+    for parts in zip(*(np.array_split(side, _NOISE_SECTIONS) for side in (left, right))):
+        if all(np.isfinite(part).any() for part in parts):
+            medians = [_median(part, None) for part in parts]
+            ratios.append(np.log(medians[1] / medians[0]) if min(medians) > 0 else 0.0)
+    ratios = np.array(ratios)
+    typical = np.median(ratios) if ratios.size else 0.0
+    return bool(typical) and bool(np.min(ratios / typical) > 0 and np.mean(ratios / typical > 0.5) >= 0.75)
 
 
 def _median(values, axis):
