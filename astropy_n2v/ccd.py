@@ -303,7 +303,8 @@ def _predict(denoiser, plane, **options):
     grown = plane.with_growth(prediction.audit)
     if grown is not None:
         again = denoiser.predict(grown.values, grown.noise, grown.mask, **options)
-        if severity(again.audit) <= severity(prediction.audit) and not again.audit.blames_noise:
+        before, after = ((severity(audit), len(audit.findings)) for audit in (prediction.audit, again.audit))
+        if after <= before and not again.audit.blames_noise:
             return again, grown
     return prediction, plane
 

@@ -315,8 +315,8 @@ def _doubt_photons(photons, header, unit):
     """Warn if the values that pass for photons may as well have been rounded to coarse steps."""
     step = 1 / float(photons.gain)
     gain = header_value(header, conf.gain_keywords)[1]
-    if unit not in ADU_LIKE or abs(step - 1) < 1e-3 or gain is not None and abs(step * gain - 1) < 0.1:
-        return
+    if unit not in ADU_LIKE or gain is None or abs(step - 1) < 1e-3 or abs(step * gain - 1) < 0.1:
+        return   # counts over an exposure, or over a gain, have any step
     warnings.warn(f'the values are multiples of {step:.4g}, and one such step is taken for a photon. If they were '
                   'rounded to it, what was smaller is lost, and the result and its uncertainty are wrong: give noise',
                   AstropyUserWarning, stacklevel=5)
