@@ -28,6 +28,8 @@ _MAX_SKY_ERROR = 0.3
 # Innovations within this of unit rms do not contradict the noise; where the prediction has a share in their variance,
 # so much more for it: on fields of nebulosity without gaps rms of 0.8 to 1.35 belong to noise that is right.
 _NOISE_LIMIT, _PER_SHARE = 0.1, 0.5
+# Relative error by which the variance of the noise may be larger than estimated, where it may be smaller by more.
+_LARGEST_EXCESS = 0.03
 
 
 def brightness_bins(mean):
@@ -190,14 +192,18 @@ class Calibration:
         less sure of tell more, and their contrast to others does not depend on the noise model.
         """
         squares = (difference - offset * np.sqrt(prior + noise)) ** 2
-        known = 1 / max(relative_error, 1e-9) ** 2
+        # Structure makes an estimate of the noise too large, never too small.
+        errors = relative_error, min(relative_error, _LARGEST_EXCESS)
+        if_less, if_more = (1 / max(error, 1e-9) ** 2 for error in errors)
         factor, scale = 1.0, 1.0
         for _ in range(20):
             total = factor * prior + scale * noise
             z2 = squares / total
             # Fisher's scoring for a Gaussian, in the logarithm of the factor, which stays positive.
             slopes = np.stack([factor * prior, noise]) / total
-            score = 0.5 * slopes @ (weight * (z2 - 1)) + [0, known * (1 - scale)]
+            score = 0.5 * slopes @ (weight * (z2 - 1))
+            known = if_less if scale < 1 or scale == 1 and score[1] < 0 else if_more
+            score[1] += known * (1 - scale)
             information = 0.5 * (weight * slopes) @ slopes.T + np.diag([1e-12, known])
             step = np.linalg.solve(information, score)
             factor = float(np.clip(factor * np.exp(np.clip(step[0], -1, 1)), 0.02, 50))

@@ -26,8 +26,8 @@ __all__ = ['SkyNoise', 'allows_gain', 'estimate_noise', 'measure_sky']
 _ROUNDED = 0.5
 # Relative error of the variance of the sky, of which there is enough.
 _LEAST_ERROR = 0.03
-# Relative variance of the square of the Laplacian of white noise, times the pixels that share one.
-_LAPLACIAN_CHANCE = 2 * (35 / 18) ** 2
+# So many neighbouring pixels share the noise in the squares of a Laplacian of white noise.
+_SHARED = (35 / 18) ** 2
 
 
 def _laplacian(image):
@@ -88,7 +88,7 @@ def _spread_below(values, step):
 
 
 def _block_variances(image):
-    """Level and noise variance in blocks just large enough to have a stable variance."""
+    """Level and noise variance in blocks just large enough to have a stable variance; and the scatter of squares."""
     squares = _laplacian(image) ** 2
     inner = image[1:-1, 1:-1]
     if occupied(image) > 0.5:
@@ -105,7 +105,11 @@ def _block_variances(image):
         # Photon-starved blocks of few pixels often hold no event at all.
         if variance.size < 32 or (centre > 0 and scatter < 0.45 * centre):
             break
-    return level, variance, size
+    # Squares scatter by twice their squared mean, and those of few photons by more.
+    with np.errstate(divide='ignore', invalid='ignore'):
+        ratio = (block_means(squares ** 2, size) / block_means(squares, size) ** 2)[good]
+    chance = max(2.0, np.median(ratio[np.isfinite(ratio)]) - 1) if np.isfinite(ratio).any() else 2.0
+    return level, variance, size, chance
 
 
 def _photon_transfer(level, variance, sky, sky_variance):
@@ -279,14 +283,14 @@ def measure_sky(data, mask=None, *, correlated=True):
         steps = None   # of photons: they are no rounding
     smoothed = smoothed_noise(image) if correlated else None
     image = (image - background) / scale
-    level, variance, size = _block_variances(image)
+    level, variance, size, chance = _block_variances(image)
     if variance.size == 0 or not variance.max() > 0:
         raise CannotDenoiseError('data has too few valid pixels next to each other to estimate its noise')
     # Not simply the lower levels: where photons are few, those are the blocks that caught none.
     darkest = level <= max(np.quantile(level, 0.7), np.median(level) + 5 * np.sqrt(np.median(variance)) / size)
     sky_variance, scatter = _lower_mode(variance[darkest])
     # Blocks that differ by more than chance have structure that the Laplacian does not remove, all of them, it may be.
-    excess = (scatter / sky_variance) ** 2 - _LAPLACIAN_CHANCE / size ** 2 if sky_variance > 0 else 0.0
+    excess = (scatter / sky_variance) ** 2 - chance * _SHARED / size ** 2 if sky_variance > 0 else 0.0
     relative_error = min(np.sqrt(max(excess, _LEAST_ERROR ** 2)), 1.0)
     response = _laplacian_response(image) if correlated else 1.0
     if steps is not None and sky_variance < (_ROUNDED * steps.step / scale) ** 2:
