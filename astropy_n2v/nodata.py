@@ -34,7 +34,7 @@ _MAX_STRAY = 0.002  # share of pixels of other values within a region; noise or 
 # Distance from a region, in pixels, within which others have to be dense, and how dense in units of those farther away.
 _BAND, _FADING = 8, 0.4
 _PILE = 3          # pixels of exactly the lowest value that are fill values if it is far below all others
-_GAP = 20          # how far, in widths of the lower half of the data (median less 1st percentile)
+_GAP_BELOW = 20    # how far, in widths of the lower half of the data (median less 1st percentile)
 
 
 def quantisation_step(values):
@@ -164,7 +164,7 @@ def _lowest(values, mask, ordered):
     median = np.median(rest)
     # Of few photons, half of the pixels have none, so that there is no lower half.
     width = median - rest[rest.size // 100] or np.percentile(rest, 84) - median or np.ptp(rest)
-    if not (width > 0 and rest[0] - lowest > _GAP * width):
+    if not (width > 0 and rest[0] - lowest > _GAP_BELOW * width):
         return None
     return lowest if np.count_nonzero((values == lowest) & ~mask) >= _PILE else None
 

@@ -156,6 +156,11 @@ class TestFillValues:
         model = np.exp(-((X - 88.3) ** 2 + (Y - 80.1) ** 2) / 2 / 8.0 ** 2)
         assert model.max() > 1e40 * model.min() and fill_values(model, NOTHING) is None
 
+    @pytest.mark.parametrize('width', [0.4, 0.5, 0.7])
+    def test_core_of_a_narrow_model_is_none(self, width):
+        """Next to its peak, values fall by large factors from pixel to pixel."""
+        assert fill_values(np.exp(-((X - 88) ** 2 + (Y - 80) ** 2) / 2 / width ** 2), NOTHING) is None
+
 
 class TestOverscan:
     @settings(max_examples=25, deadline=None)
