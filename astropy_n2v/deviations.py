@@ -193,7 +193,8 @@ class Deviations:
         usual = values[~big & ~mask & np.isfinite(values)]
         centre = float(np.median(subsample(usual, 100_000))) if usual.size else 0.0
         pull = np.abs(values.ravel()[rest] - centre) / self.at(np.unravel_index(rest, values.shape))
-        big.ravel()[rest[pull > _SIGNIFICANT]] = False
+        # Not by ravel: where axes were reordered it is a copy.
+        big.flat[rest[pull > _SIGNIFICANT]] = False
         rest, pull = rest[pull <= _SIGNIFICANT], pull[pull <= _SIGNIFICANT]
         if rest.size < 64 or not _SCATTER[0] < np.median(pull) / 0.6745 < _SCATTER[1]:
             return big
