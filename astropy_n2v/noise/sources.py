@@ -365,7 +365,7 @@ def _from_gain(image, mask, gain, readnoise, source):
 
 def _of_amplifier(image, mask, gain, readnoise, source, where=''):
     """Noise of an image of one gain."""
-    if not readnoise and _is_counted(image, mask, gain):
+    if (readnoise is None or not np.any(readnoise)) and _is_counted(image, mask, gain):
         return NoiseModel(0.0, gain, source=f'{source}, {PHOTONS}', relative_error=0.01)
     if readnoise is not None:
         formula = NoiseModel(readnoise / gain, gain, 0.0, source, relative_error=0.01)
