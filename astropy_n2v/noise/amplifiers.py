@@ -155,5 +155,5 @@ class AmplifierScale:
         """The noise on the scale of the first amplifier."""
         gain = noise.gain / self.factor
         gain = gain.flat[0] if np.ptp(gain) <= 1e-9 * gain.flat[0] else gain
-        return replace(noise, sigma=noise.sigma * self.factor, gain=gain,
+        return replace(noise, sigma=noise.sigma * self.factor, gain=gain, quantum=noise.quantum * self.factor,
                        zero_point=noise.zero_point * self.factor + self.offset)

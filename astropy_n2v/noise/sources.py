@@ -286,11 +286,11 @@ def _from_image(image, mask, header, unit):
     return replace(model, source=source)
 
 
-def _with_quantum(image, mask, model, steps=None):
+def _with_quantum(image, mask, model):
     """A model that knows the step that the data are quantised in; warn if neighbours are rounded alike."""
     if np.all(model.sigma == 0):
         return model
-    steps = find_steps(image, mask) if steps is None else steps
+    steps = find_steps(image, mask)
     if steps is None:
         return model
     sample = subsample(image, 20_000)
@@ -305,7 +305,7 @@ def _with_quantum(image, mask, model, steps=None):
         warnings.warn(f'the steps that the data are quantised in grow with the level, from {steps.step:.4g} to '
                       f'{steps.at(bright):.4g}, where the noise is {at_bright:.4g}: bright neighbours are rounded '
                       'alike, and the result may be wrong by up to half a step', AstropyUserWarning, stacklevel=4)
-    return model if model.quantum else replace(model, quantum=steps.step)
+    return model if np.any(model.quantum) else replace(model, quantum=steps.step)
 
 
 def _counts(unit, header):
