@@ -128,8 +128,9 @@ def _huge_values(values, mask):
     with np.errstate(over='ignore', invalid='ignore'):
         # No array of magnitudes: few images have any.
         found = (values > limit) | (values < -limit)
+        ordered = np.sort(sample[np.abs(sample) <= limit])
     found &= np.isfinite(values) & ~mask
-    return found, np.sort(sample[np.abs(sample) <= limit])
+    return found, ordered
 
 
 def _huge(magnitudes):

@@ -152,6 +152,9 @@ class TestFillValues:
         image[fill] = -999
         np.testing.assert_array_equal(fill_values(image, NOTHING), fill)
 
+    def test_values_near_the_largest_of_single_precision(self, rng):
+        assert fill_values((1e37 * rng.normal(100, 5, SHAPE) / 100).astype('f4'), NOTHING) is None
+
     def test_faint_wings_of_a_model_are_none(self):
         model = np.exp(-((X - 88.3) ** 2 + (Y - 80.1) ** 2) / 2 / 8.0 ** 2)
         assert model.max() > 1e40 * model.min() and fill_values(model, NOTHING) is None
