@@ -120,11 +120,13 @@ class AmplifierScale:
     """
 
     def __init__(self, image, mask, noise, labels):
-        gains = np.broadcast_to(noise.gain, image.shape)
+        gains, zeros = (np.broadcast_to(values, image.shape) for values in (noise.gain, noise.zero_point))
         rows = []
         for box, outside in amplifier_regions(labels, image.shape):
             try:
-                level = background_level(image[box], mask[box] | outside)
+                # Photons are counted from a known level, and are to stay whole numbers.
+                level = background_level(image[box], mask[box] | outside) if np.any(noise.sigma) \
+                    else zeros[box][~outside][0]
             except CannotDenoiseError:
                 level = rows[0][1] if rows else background_level(image, mask)
             rows.append((gains[box][~outside][0], level))
