@@ -219,7 +219,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         audit=audit, rejected=rejected, reject_outliers=reject_outliers, tile_size=tile_size, device=device,
         full_output=full_output)
     mean, std = result.mean, result.std
-    _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
+    # Outliers are rejected from the data themselves, too.
+    _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, exactly=strength == 0 and not reject_outliers)
     cards = history = None
     if add_keyword:
         first = planes[0].index
@@ -308,7 +309,7 @@ def _predict(denoiser, plane, **options):
     return prediction, plane
 
 
-def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength):
+def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, *, exactly):
     """Put in what comes out as it went in, with the uncertainty that it had."""
     verbatim = frame.mask | ~np.isfinite(frame.values)
     for plane in planes:
@@ -319,7 +320,7 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
             verbatim[plane.index][plane.view] = False
     for i in rejected:
         verbatim[i] = True
-    if strength == 0:
+    if exactly:
         # The data as they came, to the last bit; scales of amplifiers and of the noise round them.
         valid = ~frame.mask & np.isfinite(frame.values)
         mean[valid] = frame.values[valid]

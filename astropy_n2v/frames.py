@@ -123,7 +123,10 @@ class Plane:
         if not share > 0:
             return
         variance = self.noise.variance(prediction.mean)
-        weight = np.clip(prediction.std ** 2 / variance, 0, 1)   # of the measurement, as it was combined
+        # Of the measurement, as it was combined; there may be no noise at all where no light is expected.
+        weight = np.ones(variance.shape)
+        np.divide(prediction.std ** 2, variance, out=weight, where=variance > 0)
+        weight = np.clip(weight, 0, 1)
         shrunk = weight + (1 - weight) * (1 - share)
         change = np.where(self.mask | ~np.isfinite(self.values), 0, self.values - prediction.mean)
         dtype = prediction.mean.dtype
