@@ -100,8 +100,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     readnoise : float, `~astropy.units.Quantity` or array_like, optional
         Read noise in electrons; as for ``gain``.
     satlevel : float or `~astropy.units.Quantity`, optional
-        Data at or above this level are saturated and count as masked. By default the header
-        tells (SATURATE), if the data are in adu or have no unit; else integers are saturated at the
+        Data at or above this level are saturated and count as masked. By default the level
+        of the header (SATURATE), if the data are in adu or have no unit; else integers are saturated at the
         largest value of 8, 12, 14 or 16 bits, and other data where several pixels side by side
         share the maximum exactly.
     hole : int or tuple of int, optional
@@ -332,7 +332,7 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, *, exactl
 
 @dataclass(frozen=True)
 class _Judgement:
-    """What the audit found in a plane or a part of it, and what its innovations say of the noise."""
+    """Findings of the audit in a plane or a part of it, and of its innovations about the noise."""
 
     report: AuditReport = None
     noise: str = None

@@ -94,7 +94,7 @@ class Deviations:
         return self.array == 0 if self and self.power < 0 else None
 
     def transpose(self, order):
-        """Bring the axes into another order, that of the data."""
+        """Bring the axes into the order of the data."""
         if self:
             self.array = self.array.transpose(order)
 
@@ -181,7 +181,7 @@ class Deviations:
         return ~(usable & np.isfinite(self.array))
 
     def _native(self, deviation):
-        """What the array holds for a deviation."""
+        """Convert a deviation to what the array holds for it."""
         return float(np.float64(deviation / self.factor) ** (1 / self.power))   # infinity in place of an error
 
     def _unbelievable(self, values, mask, big, typical):

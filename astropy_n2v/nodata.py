@@ -119,7 +119,7 @@ def huge_values(values, mask):
 
 
 def _huge_values(values, mask):
-    """Where values are huge, and a sorted sample of the others."""
+    """Find huge values, and a sorted sample of the others."""
     sample, bad = subsample(values, _SAMPLE), subsample(mask, _SAMPLE)
     sample = sample[~bad & np.isfinite(sample)]
     if not sample.size:
@@ -245,7 +245,7 @@ def _candidates(values, mask):
 
 
 def _is_foreign(values, mask, value, same):
-    """Whether no chance makes a value: it is far from all others, or among them, where no other one repeats."""
+    """Check that chance does not make a value: it is far from all others, or among them, where no other one repeats."""
     sample, bad = subsample(values, _SAMPLE), subsample(mask, _SAMPLE)
     others = np.sort(sample[~bad & np.isfinite(sample) & (sample != value)]).astype(float)
     if others.size < 100:
@@ -268,7 +268,7 @@ def _is_foreign(values, mask, value, same):
 
 
 def _opened(pixels):
-    """The pixels that lie in windows of 4x4 that are all true."""
+    """Find the pixels that lie in windows of 4x4 that are all true."""
     # Of an even size: the windows of the second filter must lie on the other side of a pixel.
     for filter1d, origin in (minimum_filter1d, 0), (maximum_filter1d, -1):
         for axis in (0, 1):
@@ -283,7 +283,7 @@ def _blocks(array, size):
 
 
 def _unlikely(same, bad):
-    """Where pixels of one value lie in windows that others would have interrupted, had they been as usual there."""
+    """Find where pixels of one value lie in windows that others would have interrupted, had they been as usual there."""
     empty, others, valid, unit = same.view(np.uint8), ~same & ~bad, ~bad, 1
     while min(empty.shape) >= 2 * _WINDOW:
         covered = _opened(empty)
@@ -311,7 +311,7 @@ def _unlikely(same, bad):
 
 
 def _is_plateau(values, region, value, mask):
-    """Whether others come close to a region in value (a band of a quantised image) or are few beside it."""
+    """Check if others come close to a region in value (a band of a quantised image) or are few beside it."""
     counts = ~mask & np.isfinite(values)
     step = quantisation_step(values[counts] if mask.any() else values)
     outside = counts & ~region

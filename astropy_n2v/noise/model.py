@@ -133,7 +133,7 @@ class NoiseModel:
 
         Noise of half a step of the quantisation, or more, makes the rounding error of a pixel
         independent of that of its neighbours, so that an average of many removes it. Below that,
-        the average has an error that no neighbour tells of.
+        the average has an error that no neighbour shows.
 
         Parameters
         ----------
