@@ -283,7 +283,7 @@ def _blocks(array, size):
 
 
 def _unlikely(same, bad):
-    """Find where pixels of one value lie in windows that others would have interrupted, had they been as usual there."""
+    """Find pixels of one value in windows that others would have interrupted, had they been as usual there."""
     empty, others, valid, unit = same.view(np.uint8), ~same & ~bad, ~bad, 1
     while min(empty.shape) >= 2 * _WINDOW:
         covered = _opened(empty)
