@@ -100,8 +100,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     readnoise : float, `~astropy.units.Quantity` or array_like, optional
         Read noise in electrons; as for ``gain``.
     satlevel : float or `~astropy.units.Quantity`, optional
-        Data at or above this level are saturated and count as masked. By default the header
-        tells (SATURATE), if the data are in adu or have no unit; else integers are saturated at the
+        Data at or above this level are saturated and count as masked. By default the level
+        of the header (SATURATE), if the data are in adu or have no unit; else integers are saturated at the
         largest value of 8, 12, 14 or 16 bits, and other data where several pixels side by side
         share the maximum exactly.
     hole : int or tuple of int, optional
@@ -219,7 +219,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         audit=audit, rejected=rejected, reject_outliers=reject_outliers, tile_size=tile_size, device=device,
         full_output=full_output)
     mean, std = result.mean, result.std
-    _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
+    # Outliers are rejected from the data themselves, too.
+    _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, exactly=strength == 0 and not reject_outliers)
     cards = history = None
     if add_keyword:
         first = planes[0].index
@@ -309,7 +310,7 @@ def _predict(denoiser, plane, **options):
     return prediction, plane
 
 
-def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength):
+def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, *, exactly):
     """Put in what comes out as it went in, with the uncertainty that it had."""
     verbatim = frame.mask | ~np.isfinite(frame.values)
     for plane in planes:
@@ -320,7 +321,7 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
             verbatim[plane.index][plane.view] = False
     for i in rejected:
         verbatim[i] = True
-    if strength == 0:
+    if exactly:
         # The data as they came, to the last bit; scales of amplifiers and of the noise round them.
         valid = ~frame.mask & np.isfinite(frame.values)
         mean[valid] = frame.values[valid]
@@ -332,7 +333,7 @@ def _restore_verbatim(frame, planes, rejected, mean, std, fill_masked, strength)
 
 @dataclass(frozen=True)
 class _Judgement:
-    """What the audit found in a plane or a part of it, and what its innovations say of the noise."""
+    """Findings of the audit in a plane or a part of it, and of its innovations about the noise."""
 
     report: AuditReport = None
     noise: str = None

@@ -99,16 +99,26 @@ def _predict_orientations(network, inputs, inner):
     return means.mean(dim=0), 0.5 * torch.log(torch.exp(2 * log_spread) + means.var(dim=0, correction=0))
 
 
-def _keep_counts(image, mean, std):
-    """Keep the sum of the counts of few photons; the pixels that are known worst give way."""
-    missing = variance = 0.0
-    for start in range(0, len(mean), _ROWS):
-        rows = slice(start, start + _ROWS)
-        valid = image.valid[rows]
-        missing += np.sum(image.data[rows][valid], dtype=float) - np.sum(mean[rows][valid], dtype=float)
-        variance += np.sum(std[rows][valid].astype(float) ** 2)
+def _keep_counts(image, mean, std, returned):
+    """Keep the sum of the counts of few photons; the pixels that are known worst give way, but those as measured."""
+    def weight(rows):
+        return np.where(image.valid[rows] & ~returned[rows], np.square(std[rows], dtype=float), 0)
+
+    parts = [slice(start, start + _ROWS) for start in range(0, len(mean), _ROWS)]
+    missing = sum(np.sum(values[rows][image.valid[rows]], dtype=float) * sign
+                  for rows in parts for values, sign in ((image.data, 1), (mean, -1)))
+    variance = sum(weight(rows).sum() for rows in parts)
     if variance > 0:
-        mean += np.where(image.valid, missing / variance * std.astype(float) ** 2, 0).astype(mean.dtype)
+        for rows in parts:
+            mean[rows] += (missing / variance * weight(rows)).astype(mean.dtype)
+
+
+def _with_rounding(own, part):
+    """Add the rounding error that neighbours of one level share, which no average of them removes."""
+    std, noise = part['std'], part['noise_std']
+    larger = np.hypot(std, own.noise.rounding_error(part['mean']))
+    # The noise of a pixel has it in it already: no error of what was measured is larger.
+    return np.where(own.valid, np.minimum(larger, np.maximum(std, noise)), larger)
 
 
 def _return_as_measured(image, rows, part, returned):
@@ -119,7 +129,8 @@ def _return_as_measured(image, rows, part, returned):
     data = own.data[returned]
     part['mean'][returned] = data
     noise = own.noise.at(own.shape, *np.nonzero(returned))
-    part['std'][returned] = np.sqrt(noise.variance(np.maximum(data, part['blind_mean'][returned])))
+    # A blind mean that is not finite says nothing of the photons.
+    part['std'][returned] = np.sqrt(noise.variance(np.fmax(data, part['blind_mean'][returned])))
 
 
 @dataclass
@@ -348,10 +359,8 @@ class Denoiser:
             rows = slice(start, min(start + _ROWS, data.shape[0]))
             part = posterior_of_rows(image, *blind, rows, calibration=calibration if calibrate else None,
                                      strength=strength)
-            if noise.quantum:
-                # Neighbours of one level are rounded alike, which no average of them removes.
-                own = image.part(rows, slice(0, image.shape[1])).noise
-                part['std'] = np.hypot(part['std'], own.rounding_error(part['mean']))
+            if np.any(noise.quantum):
+                part['std'] = _with_rounding(image.part(rows, slice(0, image.shape[1])), part)
             if auditor is not None:
                 returned[rows] = auditor.rows(rows, part)
                 _return_as_measured(image, rows, part, returned[rows])
@@ -360,7 +369,7 @@ class Denoiser:
         if rejected is not None and full_output:
             result['outlier'][rejected] = 1
         if image.scaling.few_photons and strength > 0:
-            _keep_counts(image, result['mean'], result['std'])
+            _keep_counts(image, result['mean'], result['std'], returned)
         report = None
         if auditor is not None:
             report = auditor.report(calibration=calibration if calibrate else None, hole=self.hole)

@@ -94,7 +94,7 @@ class Deviations:
         return self.array == 0 if self and self.power < 0 else None
 
     def transpose(self, order):
-        """Bring the axes into another order, that of the data."""
+        """Bring the axes into the order of the data."""
         if self:
             self.array = self.array.transpose(order)
 
@@ -181,7 +181,7 @@ class Deviations:
         return ~(usable & np.isfinite(self.array))
 
     def _native(self, deviation):
-        """What the array holds for a deviation."""
+        """Convert a deviation to what the array holds for it."""
         return float(np.float64(deviation / self.factor) ** (1 / self.power))   # infinity in place of an error
 
     def _unbelievable(self, values, mask, big, typical):
@@ -193,7 +193,8 @@ class Deviations:
         usual = values[~big & ~mask & np.isfinite(values)]
         centre = float(np.median(subsample(usual, 100_000))) if usual.size else 0.0
         pull = np.abs(values.ravel()[rest] - centre) / self.at(np.unravel_index(rest, values.shape))
-        big.ravel()[rest[pull > _SIGNIFICANT]] = False
+        # Not by ravel: where axes were reordered it is a copy.
+        big.flat[rest[pull > _SIGNIFICANT]] = False
         rest, pull = rest[pull <= _SIGNIFICANT], pull[pull <= _SIGNIFICANT]
         if rest.size < 64 or not _SCATTER[0] < np.median(pull) / 0.6745 < _SCATTER[1]:
             return big

@@ -66,7 +66,9 @@ def even_spread(image, mean, spread):
         cells = slice(rows.start // _CELL, -(-rows.stop // _CELL))
         squares[cells], counts[cells] = _cells(np.where(foreseen, ratio, 0) ** 2), _cells(foreseen)
     squares, counts = (gaussian_filter(sums, _RADIUS / _CELL, mode='nearest') for sums in (squares, counts))
-    around = zoom(np.sqrt(weight * squares / np.maximum(counts, 1e-6)), _CELL, order=1, mode='nearest', grid_mode=True)
+    # Single precision: it is of the size of the image.
+    around = np.sqrt(weight * squares / np.maximum(counts, 1e-6)).astype(np.float32)
+    around = zoom(around, _CELL, order=1, mode='nearest', grid_mode=True)
     result = spread.copy()
     for rows in _parts(image):
         ratio, noise = _in_noise(image, mean, spread, rows)
@@ -79,8 +81,8 @@ def _structure(image, mean, spread):
     """How sure it is that there is structure where pixels are foreseen: from 0 to 1."""
     if image.scaling.gradient is not None:
         return 1.0   # clouds that span the frame pass for a gradient, and leave their small parts
-    mean, spread = (subsample(np.where(image.valid, values, np.nan)) for values in (mean, spread))
-    known = spread < _SURE
+    valid, mean, spread = (subsample(values) for values in (image.valid, mean, spread))
+    known = valid & (spread < _SURE)
     if np.count_nonzero(known) < 100:
         return 0.0
     low, high = np.quantile(mean[known], [0.159, 0.841])

@@ -96,7 +96,7 @@ class Plane:
         variance, slope = report.growth
         # Which part of the noise of the sky is of photons does not matter: it is as without.
         floor = 0.1 * variance
-        level = background_level(np.where(self.mask, np.nan, self.values))
+        level = background_level(self.values, self.mask)
         zero = level - (variance - floor) / slope
         noise = replace(noise, sigma=float(np.sqrt(floor)), gain=1 / slope, zero_point=zero)
         return replace(self, noise=noise, data_noise=noise)
@@ -123,7 +123,10 @@ class Plane:
         if not share > 0:
             return
         variance = self.noise.variance(prediction.mean)
-        weight = np.clip(prediction.std ** 2 / variance, 0, 1)   # of the measurement, as it was combined
+        # Of the measurement, as it was combined; there may be no noise at all where no light is expected.
+        weight = np.ones(variance.shape)
+        np.divide(prediction.std ** 2, variance, out=weight, where=variance > 0)
+        weight = np.clip(weight, 0, 1)
         shrunk = weight + (1 - weight) * (1 - share)
         change = np.where(self.mask | ~np.isfinite(self.values), 0, self.values - prediction.mean)
         dtype = prediction.mean.dtype
@@ -187,7 +190,7 @@ class Frame:
         """A parameter of the noise, one for all planes or of the shape of the data, for one plane."""
         if isinstance(value, NoiseModel):
             return replace(value, **{part: self.parameter(part, getattr(value, part), index)
-                                     for part in ('sigma', 'gain', 'zero_point')})
+                                     for part in ('sigma', 'gain', 'zero_point', 'quantum')})
         if value is None or np.ndim(value) <= 2:
             return value
         try:

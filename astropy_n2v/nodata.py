@@ -34,7 +34,7 @@ _MAX_STRAY = 0.002  # share of pixels of other values within a region; noise or 
 # Distance from a region, in pixels, within which others have to be dense, and how dense in units of those farther away.
 _BAND, _FADING = 8, 0.4
 _PILE = 3          # pixels of exactly the lowest value that are fill values if it is far below all others
-_GAP = 20          # how far, in widths of the lower half of the data (median less 1st percentile)
+_GAP_BELOW = 20    # how far, in widths of the lower half of the data (median less 1st percentile)
 
 
 def quantisation_step(values):
@@ -119,7 +119,7 @@ def huge_values(values, mask):
 
 
 def _huge_values(values, mask):
-    """Where values are huge, and a sorted sample of the others."""
+    """Find huge values, and a sorted sample of the others."""
     sample, bad = subsample(values, _SAMPLE), subsample(mask, _SAMPLE)
     sample = sample[~bad & np.isfinite(sample)]
     if not sample.size:
@@ -128,8 +128,9 @@ def _huge_values(values, mask):
     with np.errstate(over='ignore', invalid='ignore'):
         # No array of magnitudes: few images have any.
         found = (values > limit) | (values < -limit)
+        ordered = np.sort(sample[np.abs(sample) <= limit])
     found &= np.isfinite(values) & ~mask
-    return found, np.sort(sample[np.abs(sample) <= limit])
+    return found, ordered
 
 
 def _huge(magnitudes):
@@ -164,7 +165,7 @@ def _lowest(values, mask, ordered):
     median = np.median(rest)
     # Of few photons, half of the pixels have none, so that there is no lower half.
     width = median - rest[rest.size // 100] or np.percentile(rest, 84) - median or np.ptp(rest)
-    if not (width > 0 and rest[0] - lowest > _GAP * width):
+    if not (width > 0 and rest[0] - lowest > _GAP_BELOW * width):
         return None
     return lowest if np.count_nonzero((values == lowest) & ~mask) >= _PILE else None
 
@@ -244,7 +245,7 @@ def _candidates(values, mask):
 
 
 def _is_foreign(values, mask, value, same):
-    """Whether no chance makes a value: it is far from all others, or among them, where no other one repeats."""
+    """Check that chance does not make a value: it is far from all others, or among them, where no other one repeats."""
     sample, bad = subsample(values, _SAMPLE), subsample(mask, _SAMPLE)
     others = np.sort(sample[~bad & np.isfinite(sample) & (sample != value)]).astype(float)
     if others.size < 100:
@@ -267,7 +268,7 @@ def _is_foreign(values, mask, value, same):
 
 
 def _opened(pixels):
-    """The pixels that lie in windows of 4x4 that are all true."""
+    """Find the pixels that lie in windows of 4x4 that are all true."""
     # Of an even size: the windows of the second filter must lie on the other side of a pixel.
     for filter1d, origin in (minimum_filter1d, 0), (maximum_filter1d, -1):
         for axis in (0, 1):
@@ -282,7 +283,7 @@ def _blocks(array, size):
 
 
 def _unlikely(same, bad):
-    """Where pixels of one value lie in windows that others would have interrupted, had they been as usual there."""
+    """Find pixels of one value in windows that others would have interrupted, had they been as usual there."""
     empty, others, valid, unit = same.view(np.uint8), ~same & ~bad, ~bad, 1
     while min(empty.shape) >= 2 * _WINDOW:
         covered = _opened(empty)
@@ -310,7 +311,7 @@ def _unlikely(same, bad):
 
 
 def _is_plateau(values, region, value, mask):
-    """Whether others come close to a region in value (a band of a quantised image) or are few beside it."""
+    """Check if others come close to a region in value (a band of a quantised image) or are few beside it."""
     counts = ~mask & np.isfinite(values)
     step = quantisation_step(values[counts] if mask.any() else values)
     outside = counts & ~region

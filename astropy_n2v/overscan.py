@@ -76,7 +76,7 @@ def overscan(values, mask, header):
 
 
 def _differs(values, strip, data):
-    """Whether the pixels of a strip are less noisy than others, or lower."""
+    """Check if the pixels of a strip are less noisy than others, or lower."""
     strip, data = (values[part] for part in (strip, data))
     strip, data = (subsample(part[np.isfinite(part)], 100_000).astype(float) for part in (strip, data))
     if min(strip.size, data.size) < 16:

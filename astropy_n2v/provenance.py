@@ -151,8 +151,8 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         'N2VSIG0': (float(np.median(noise.sigma)), '[data unit] noise without light'),
         'N2VZERO': (float(np.median(noise.zero_point)), '[data unit] level without light'),
     }
-    if noise.quantum:
-        cards['N2VQUANT'] = (float(noise.quantum), '[data unit] step of the quantisation')
+    if np.any(noise.quantum):
+        cards['N2VQUANT'] = (float(np.median(noise.quantum)), '[data unit] step of the quantisation')
     if scaling.gradient is not None:
         cards['N2VGRAD'] = (scaling.gradient.range, '[data unit] range of a gradient added to N2VSKY')
     if noise.gain is not None:

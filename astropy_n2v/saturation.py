@@ -142,7 +142,7 @@ def _piled_up(values, mask, largest):
 
 
 def _is_pile(values, mask, maximum, clipped, count):
-    """Whether pixels of the maximum are more than expected, side by side, and far above the others."""
+    """Check if pixels of the maximum are more than expected, side by side, and far above the others."""
     from .nodata import quantisation_step
     sample = subsample(values, 100_000)
     sample = sample[~subsample(mask, 100_000) & np.isfinite(sample)].astype(float)

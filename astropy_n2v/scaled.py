@@ -160,7 +160,7 @@ class ScaledImage:
         return replace(self, valid=self.valid & ~rejected, seen=self.seen & ~rejected)
 
     def observed(self, data):
-        """The same with other data."""
+        """Put in other data."""
         return replace(self, data=data)
 
     def values(self):

@@ -103,3 +103,21 @@ def test_scale_and_back(gains, seed):
     np.testing.assert_allclose(scale.noise(noise).variance(scale.forward(image)),
                                noise.variance(image) * scale.factor ** 2, rtol=1e-9)
     assert np.ndim(scale.noise(noise).gain) == 0
+
+
+def test_steps_are_those_of_each_amplifier():
+    gain = np.repeat([1.0, 4.0], 16)
+    noise = NoiseModel(np.hypot(0.2, 1 / np.sqrt(12)), gain=gain, zero_point=100.0, quantum=1.0)
+    scale = AmplifierScale.find(100 + np.zeros((16, 32)), np.zeros((16, 32), dtype=bool), noise)
+    error, scaled = (model.rounding_error(np.full((16, 32), 100.0)) for model in (noise, scale.noise(noise)))
+    np.testing.assert_allclose(scale.deviation_backward(scaled), error)
+    assert error[0, 0] > 0.1 and scale.noise(noise).at((16, 32), slice(0, 2), slice(30, 32)).quantum.shape == (2, 2)
+
+
+def test_counted_photons_stay_whole_numbers(rng):
+    counts, gain = rng.poisson(0.05, (64, 64)).astype(float), np.repeat([1.0, 3.0], 32)
+    noise = NoiseModel(0.0, gain=gain, zero_point=np.repeat([0.0, 7.0], 32))
+    data = counts / gain + noise.zero_point
+    scale = AmplifierScale.find(data, np.zeros((64, 64), dtype=bool), noise)
+    np.testing.assert_allclose(scale.forward(data), counts, atol=1e-9)
+    assert resolve_noise(counts / gain, np.zeros((64, 64), dtype=bool), noise=NoiseModel(0.0, gain=gain)).sigma == 0

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from astropy_n2v import NoiseModel, denoise, detection_image, estimate_noise
 from astropy_n2v.containers import CompleteMask, celestial_order, extend_mask, measured, merge_mask, take_apart
+from astropy_n2v.deviations import Deviations
 from astropy_n2v.frames import Frame, find_planes
 from astropy_n2v.noise import noise_autocorrelation
 from astropy_n2v.noise.blocks import valid_image
@@ -275,6 +276,12 @@ class TestStatedErrors:
         error = np.sqrt(truth + 1)
         assert error.max() > 500 * np.median(error)
         assert not self.found(truth + error * rng.normal(size=truth.shape), StdDevUncertainty(error))[0].any()
+        # Whatever the order of the axes in memory.
+        cube = np.repeat(error[:, :, None], 3, axis=2)
+        deviations = Deviations(StdDevUncertainty(cube), cube.shape, u.adu)
+        deviations.transpose((2, 0, 1))
+        values = np.broadcast_to(truth, (3, 64, 64))
+        assert deviations.find_junk(values, np.zeros(values.shape, bool)) == (None, '')
 
 
 class OtherNDData(NDData):

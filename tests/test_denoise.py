@@ -5,6 +5,7 @@ denoise(): containers in, containers out, with everything that they held.
 
 import re
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, estimate_noise, train
+from astropy_n2v.frames import Plane
 from astropy_n2v.io import read_fits_images
 from astropy_n2v.simulate import make_scene
 
@@ -277,6 +279,22 @@ class TestNumbers:
         for data in (ccd.data.astype('f4'), ccd.data, (10 * ccd.data).astype('u2')):
             frame = CCDData(data, unit='adu')
             np.testing.assert_array_equal(denoise(frame, strength=0, gain=np.full(data.shape, 1.3)).data, data)
+
+    def test_outliers_are_rejected_from_the_data_themselves(self, rng):
+        data = rng.normal(100, 5, (64, 64))
+        data[20, 30] = 900
+        result = denoise(data, noise=NoiseModel(5.0), strength=0, reject_outliers=True)
+        assert abs(result[20, 30] - 100) < 5
+        data[20, 30] = result[20, 30]
+        np.testing.assert_allclose(result, data, rtol=1e-12)
+
+    def test_leak_of_photons_where_there_is_no_light(self):
+        data = np.full((8, 8), 2.0)
+        plane = Plane((), data, NoiseModel(0.0, gain=1.0), np.zeros(data.shape, bool), None)
+        prediction = SimpleNamespace(mean=np.zeros((8, 8)), std=np.zeros((8, 8)),
+                                     calibration=SimpleNamespace(innovation_rms=0.8))
+        plane.allow_for_leak(prediction)
+        assert np.isfinite(prediction.mean).all() and np.isfinite(prediction.std).all()
 
     def test_cold_pixels_are_kept_or_replaced(self, scene, rng):
         data = scene.observe(seed=4).data.astype(np.float32)

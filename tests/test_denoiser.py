@@ -21,8 +21,9 @@ from conftest import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel, weights
 from astropy_n2v.calibration import Calibration, brightness_bins
-from astropy_n2v.denoiser import _predict_orientations
+from astropy_n2v.denoiser import _keep_counts, _predict_orientations, _return_as_measured
 from astropy_n2v.modelfiles import serialize
+from astropy_n2v.scaled import ScaledImage
 from astropy_n2v.weights import default_models, find_default
 
 
@@ -255,6 +256,29 @@ class TestPredict:
         # Neither seen nor used.
         np.testing.assert_allclose(without.mean[~mask], masked.mean[~mask], atol=1e-6)
         assert np.isnan(without.innovation[mask]).all() and np.isfinite(without.mean).all()
+
+    def test_rounding_adds_nothing_to_the_noise(self, tiny_denoiser, rng):
+        noise = NoiseModel(np.hypot(0.2, 1 / np.sqrt(12)), quantum=1.0)
+        data = np.round(rng.normal(100.3, 0.2, (32, 32)))
+        result = tiny_denoiser.predict(data, noise, strength=0.0, audit=False)
+        np.testing.assert_allclose(result.std, noise.sigma)
+        result = tiny_denoiser.predict(data, noise, audit=False)
+        assert (result.std >= np.minimum(noise.rounding_error(100.3), noise.sigma) - 1e-6).all()
+
+    def test_sum_of_few_photons(self, rng):
+        data = rng.poisson(0.02, (100, 40)).astype('f4')
+        image = ScaledImage.prepare(data, NoiseModel(0.0, gain=1.0))
+        mean, std = np.full(data.shape, 0.01, dtype='f4'), rng.uniform(0.05, 0.1, data.shape).astype('f4')
+        returned = np.zeros(data.shape, dtype=bool)
+        returned[70, 30], mean[70, 30], std[70, 30] = True, 3, 2
+        _keep_counts(image, mean, std, returned)
+        assert mean.sum() == pytest.approx(data.sum(), rel=1e-4) and mean[70, 30] == 3
+
+    def test_pixels_that_are_returned_have_their_noise(self):
+        image = ScaledImage.prepare(np.full((8, 8), 16.0), NoiseModel(3.0, gain=1.0))
+        part = {'mean': np.full((8, 8), np.nan), 'std': np.full((8, 8), np.nan), 'blind_mean': np.full((8, 8), np.nan)}
+        _return_as_measured(image, slice(0, 8), part, np.ones((8, 8), dtype=bool))
+        assert (part['mean'] == 16).all() and (part['std'] == 5).all()
 
     def test_progress_reaches_one(self, tiny_denoiser, rng):
         fractions = []

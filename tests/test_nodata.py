@@ -152,9 +152,17 @@ class TestFillValues:
         image[fill] = -999
         np.testing.assert_array_equal(fill_values(image, NOTHING), fill)
 
+    def test_values_near_the_largest_of_single_precision(self, rng):
+        assert fill_values((1e37 * rng.normal(100, 5, SHAPE) / 100).astype('f4'), NOTHING) is None
+
     def test_faint_wings_of_a_model_are_none(self):
         model = np.exp(-((X - 88.3) ** 2 + (Y - 80.1) ** 2) / 2 / 8.0 ** 2)
         assert model.max() > 1e40 * model.min() and fill_values(model, NOTHING) is None
+
+    @pytest.mark.parametrize('width', [0.4, 0.5, 0.7])
+    def test_core_of_a_narrow_model_is_none(self, width):
+        """Next to its peak, values fall by large factors from pixel to pixel."""
+        assert fill_values(np.exp(-((X - 88) ** 2 + (Y - 80) ** 2) / 2 / width ** 2), NOTHING) is None
 
 
 class TestOverscan:

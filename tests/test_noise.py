@@ -297,6 +297,12 @@ class TestSources:
         assert sky_sigma(noise, 1000) == pytest.approx(5, rel=0.05)
         assert float(noise.slope) == 1
 
+    def test_map_of_read_noise(self, rng):
+        readnoise = rng.uniform(4, 6, (128, 128))
+        noise = self.resolve(rng.poisson(100, (128, 128)) + rng.normal(0, readnoise), gain=1.0, readnoise=readnoise)
+        assert noise.source == 'gain+readnoise'
+        np.testing.assert_allclose(noise.sigma, readnoise)
+
     def test_disagreeing_noise_model_warns(self, rng):
         with pytest.warns(AstropyUserWarning, match='noise model is 2, but'):
             self.resolve(rng.normal(0, 1, (128, 128)), noise=NoiseModel(2.0))
@@ -424,6 +430,11 @@ class TestSources:
             deviation[5, 6] *= 50
             noise = noise_from_deviation(image, np.zeros(image.shape, dtype=bool), deviation.astype('f4'))
             assert 'rebuilt' in noise.source and noise.sigma[5, 6] == deviation[5, 6].astype('f4')
+
+    def test_smooth_plane_that_no_pixel_agrees_with(self, rng):
+        image = np.where(rng.random((64, 64)) < 0.5, -1000.0, 1000.0)
+        deviation = np.sqrt(np.linspace(1, 2, 64, dtype='f4'))[:, None] * np.ones(64, dtype='f4')
+        assert noise_from_deviation(image, np.zeros(image.shape, dtype=bool), deviation).source == 'uncertainty'
 
     def test_useless_plane_falls_back_to_the_image(self, rng):
         with pytest.warns(AstropyUserWarning, match='hardly any finite, positive value'):

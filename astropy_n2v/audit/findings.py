@@ -130,7 +130,9 @@ class AuditReport:
         """
         if self.factor <= 1:
             return std
-        larger = (std * np.interp(mean, self.levels, self.factors)).astype(std.dtype, copy=False)
+        larger = np.empty_like(std)
+        for i in range(len(std)):   # factors are in double precision
+            larger[i] = std[i] * np.interp(mean[i], self.levels, self.factors)
         return larger if keep is None else np.where(keep, std, larger)
 
     def summary(self):

@@ -27,7 +27,7 @@ class Limit:
     sigma_below, sigma_above : float
         Least significance.
     refused : float
-        Least difference at which the result is refused, where it is larger; where it is smaller, its negative is.
+        Least absolute difference at which the result is refused.
     """
 
     below: float

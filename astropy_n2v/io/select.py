@@ -206,7 +206,7 @@ def mask_hdus(hdus):
         Positions of those that are known to be masks, or else all images.
     """
     found = _meanings(hdus)
-    return _first_names(hdus, found, MASKS) or list(found)
+    return _first_names(found, MASKS) or list(found)
 
 
 def uncertainty_hdus(hdus):
@@ -224,10 +224,10 @@ def uncertainty_hdus(hdus):
         Positions of those that are known to be uncertainties, or else all images.
     """
     found = _meanings(hdus)
-    return _first_names(hdus, found, KINDS) or list(found)
+    return _first_names(found, KINDS) or list(found)
 
 
-def _first_names(hdus, found, roles):
+def _first_names(found, roles):
     """Find the extensions with one of some roles whose name comes first in the table of conventions."""
     ranks = [meaning.rank for meaning in found.values() if meaning.role in roles]
     return [i for i, meaning in found.items() if meaning.role in roles and meaning.rank == min(ranks)]

@@ -120,11 +120,13 @@ class AmplifierScale:
     """
 
     def __init__(self, image, mask, noise, labels):
-        gains = np.broadcast_to(noise.gain, image.shape)
+        gains, zeros = (np.broadcast_to(values, image.shape) for values in (noise.gain, noise.zero_point))
         rows = []
         for box, outside in amplifier_regions(labels, image.shape):
             try:
-                level = background_level(image[box], mask[box] | outside)
+                # Photons are counted from a known level, and are to stay whole numbers.
+                level = background_level(image[box], mask[box] | outside) if np.any(noise.sigma) \
+                    else zeros[box][~outside][0]
             except CannotDenoiseError:
                 level = rows[0][1] if rows else background_level(image, mask)
             rows.append((gains[box][~outside][0], level))
@@ -155,5 +157,5 @@ class AmplifierScale:
         """The noise on the scale of the first amplifier."""
         gain = noise.gain / self.factor
         gain = gain.flat[0] if np.ptp(gain) <= 1e-9 * gain.flat[0] else gain
-        return replace(noise, sigma=noise.sigma * self.factor, gain=gain,
+        return replace(noise, sigma=noise.sigma * self.factor, gain=gain, quantum=noise.quantum * self.factor,
                        zero_point=noise.zero_point * self.factor + self.offset)

@@ -114,7 +114,7 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
 
 
 def short_autocorrelation(image, max_lag):
-    """The same for noise that neighbours share over few pixels, of an image with NaN where it does not count."""
+    """Measure the autocorrelation of noise that neighbours share over few pixels; NaN does not count."""
     image = image - np.nanmean(image)
     scale = np.nanstd(image)
     # As small as leaves a noise that is correlated over a few pixels recognisable.
@@ -186,7 +186,7 @@ def correlation_of_differences(image, lags, orders=_ORDERS):
 
 def _grows_with_structure(image):
     """
-    Whether high-order differences are correlated along rows where there is structure, and less elsewhere.
+    Check if high-order differences are correlated along rows where there is structure, and less elsewhere.
 
     Noise of neighbours has the same correlation everywhere. What is sharper than the pixels sample (stars in a crowd,
     filaments) has power at the highest frequencies, too, but more of it in some blocks than in others.

@@ -123,7 +123,7 @@ def doubt_gain(sky, gain, *, readnoise=None, most=_READNOISE, exposures=1):
     return None
 
 
-def _doubt_header(sky, header, name, gain, readnoise, exposures):
+def _doubt_header(sky, name, gain, readnoise, exposures):
     """Why the gain of a header is not used, or None; of raw integers it has more to agree with."""
     whole = sky.steps is not None and sky.steps.uniform and sky.steps.step == round(sky.steps.step)
     if whole and not _FULL_WELL[0] < 65535 * gain < _FULL_WELL[1] * exposures:
@@ -175,11 +175,11 @@ def header_gain(sky, header):
         return None, None, None
     readnoise = header_value(header, conf.readnoise_keywords)[1]
     label, combined, readnoise, exposures = _of_average(sky, header, name, gain, readnoise)
-    reason = None if sky is None else _doubt_header(sky, header, name, combined, readnoise, exposures)
+    reason = None if sky is None else _doubt_header(sky, name, combined, readnoise, exposures)
     if reason is None:
         return label, combined, readnoise
     step = sky.steps.step if sky.steps is not None and sky.steps.uniform else 0
-    if step in _PADDED and _doubt_header(sky, header, name, combined / step, readnoise, exposures) is None:
+    if step in _PADDED and _doubt_header(sky, name, combined / step, readnoise, exposures) is None:
         log.info('the gain of the header (%s = %g) is divided by %g, the step between the values', name, gain, step)
         return f'{label} / {step:g}', combined / step, readnoise
     _warn_unused(sky, f'{name} = {gain:g}', reason)

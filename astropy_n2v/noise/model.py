@@ -59,7 +59,7 @@ class NoiseModel:
     relative_error : float, optional
         How accurately the variance is known. What an image says about its own prediction is
         believed only beyond this.
-    quantum : float, optional
+    quantum : float or array_like, optional
         Step that the data are quantised in, in data units; 0 if they are not. Its variance, a
         twelfth of its square, is part of ``sigma``, and not added to it.
 
@@ -101,7 +101,7 @@ class NoiseModel:
             object.__setattr__(self, 'gain', gain)
         elif not (sigma > 0).any():
             raise ValueError('sigma must be positive somewhere if there is no gain, got 0')
-        if not (np.isfinite(self.quantum) and self.quantum >= 0):
+        if not (np.isfinite(self.quantum).all() and np.all(self.quantum >= 0)):
             raise ValueError(f'quantum must be finite and not negative, got {self.quantum}')
         object.__setattr__(self, 'sigma', sigma)
         object.__setattr__(self, 'zero_point', zero_point)
@@ -133,7 +133,7 @@ class NoiseModel:
 
         Noise of half a step of the quantisation, or more, makes the rounding error of a pixel
         independent of that of its neighbours, so that an average of many removes it. Below that,
-        the average has an error that no neighbour tells of.
+        the average has an error that no neighbour shows.
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class NoiseModel:
         >>> round(float(rounded.rounding_error(100.0)), 2)
         0.19
         """
-        if not self.quantum:
+        if not np.any(self.quantum):
             return np.zeros(np.broadcast_shapes(np.shape(signal), self.sigma.shape, self.zero_point.shape))
         before = np.maximum(self.variance(signal) / self.quantum ** 2 - 1 / 12, 0)
         total = np.where(before == 0, 1 / 12, 0.0)
@@ -218,7 +218,7 @@ class NoiseModel:
         ValueError
             If they do not.
         """
-        for name in ('sigma', 'gain', 'zero_point'):
+        for name in ('sigma', 'gain', 'zero_point', 'quantum'):
             value = getattr(self, name)
             try:
                 np.broadcast_to(0 if value is None else value, shape)
@@ -234,7 +234,7 @@ class NoiseModel:
             return np.broadcast_to(value, shape)[y, x].astype(float, copy=False)
         # A copy, since a part alone may have no noise at all.
         view = copy.copy(self)
-        for name in ('sigma', 'gain', 'zero_point'):
+        for name in ('sigma', 'gain', 'zero_point', 'quantum'):
             object.__setattr__(view, name, part(getattr(self, name)))
         return view
 

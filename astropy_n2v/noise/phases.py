@@ -65,7 +65,7 @@ def interpolation_period(data, mask=None):
 
 
 def _is_repeated(lines, period, every=1):
-    """Whether phases differ, along both axes or by much, among those that ``every`` pixels are apart."""
+    """Check if phases differ, along both axes or by much, among those that ``every`` pixels are apart."""
     contrasts = []
     for groups in lines:
         for order in (1, 2):

@@ -113,7 +113,7 @@ def _block_minimum(image, positive):
 
 
 def _divided(image, valid):
-    """The same of counts that were divided by an exposure that varies smoothly; zeros are exact."""
+    """Find counts that were divided by an exposure that varies smoothly; zeros are exact."""
     positive = valid & (image > 0)
     if (image[valid] < 0).any() or np.mean(positive[valid]) > 0.95 or positive.sum() < 50:
         return None

@@ -245,7 +245,7 @@ def _measure(image, fwhm, limit):
 
 def _is_noise(residual, fwhm, correlation, empty):
     """
-    Whether the fluctuation of a sky is a Gaussian one without a correlation over long distances.
+    Check if the fluctuation of a sky is a Gaussian one without a correlation over long distances.
 
     Sources too faint to be masked make it skewed, nebulosity correlates it over long distances. Of the structures
     in 200 random scenes and in all real frames at hand, none had an upper half less than 1.14 times as wide as the

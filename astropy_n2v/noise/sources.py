@@ -341,7 +341,7 @@ def _with_quantum(image, mask, model, unit, steps=None):
         warnings.warn(f'the steps that the data are quantised in grow with the level, from {steps.step:.4g} to '
                       f'{steps.at(bright):.4g}, where the noise is {at_bright:.4g}: bright neighbours are rounded '
                       'alike, and the result may be wrong by up to half a step', AstropyUserWarning, stacklevel=4)
-    return model if model.quantum else replace(model, quantum=steps.step)
+    return model if np.any(model.quantum) else replace(model, quantum=steps.step)
 
 
 def _counts(unit, header):
@@ -401,7 +401,7 @@ def _from_gain(image, mask, gain, readnoise, source):
 
 def _of_amplifier(image, mask, gain, readnoise, source, where=''):
     """Noise of an image of one gain."""
-    if not readnoise and _is_counted(image, mask, gain):
+    if (readnoise is None or not np.any(readnoise)) and _is_counted(image, mask, gain):
         return NoiseModel(0.0, gain, source=f'{source}, {PHOTONS}', relative_error=0.01)
     if readnoise is not None:
         formula = NoiseModel(readnoise / gain, gain, 0.0, source, relative_error=0.01)

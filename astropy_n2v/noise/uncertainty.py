@@ -91,6 +91,8 @@ def _of_smooth(image, deviation, usable, typical):
         start = centre[1] - gain * centre[0]   # the value at which there would be no noise
         residual = (y - start - gain * variance) ** 2 / variance
         good = residual < _OUTLIER ** 2
+        if not good.any():
+            return None
     if not gain * np.sqrt(norm) > _CERTAIN or np.mean(good) < 0.95:
         return None
     bright = good & (variance > np.sqrt(low * high))

@@ -126,7 +126,7 @@ def part_of(value, shape, view):
     """
     if isinstance(value, NoiseModel) and view != WHOLE:
         return replace(value, **{part: part_of(getattr(value, part), shape, view)
-                                 for part in ('sigma', 'gain', 'zero_point')})
+                                 for part in ('sigma', 'gain', 'zero_point', 'quantum')})
     if value is None or np.ndim(value) == 0 or view == WHOLE:
         return value
     try:
