@@ -201,7 +201,10 @@ class AuditReport:
         names = list(Finding.__dataclass_fields__)
         rows = [tuple(getattr(check, name) for name in names) for check in self.checks]
         dtype = ('U40', float, float, float, float, float, 'U12', 'U400')
-        return Table(rows=rows, names=names, dtype=dtype) if rows else Table(names=names, dtype=dtype)
+        table = Table(rows=rows, names=names, dtype=dtype) if rows else Table(names=names, dtype=dtype)
+        for name in ('value', 'expected', 'significance', 'limit', 'threshold'):
+            table[name].format = '.4g'   # as it is printed; the values are complete
+        return table
 
 
 def _gravity(check):
