@@ -478,6 +478,7 @@ class TestErrors:
         (dict(tile_size=-5), ValueError, 'tile_size must be a positive integer, got -5'),
         (dict(tile_size=32), ValueError, 'tile_size must be at least'),
         (dict(device='abacus'), ValueError, "device must be 'auto', 'cpu' or .* got 'abacus'"),
+        (dict(device='cuda:97'), ValueError, "device must be 'auto', 'cpu' or .* got 'cuda:97' "),
         (dict(noise=3.0), TypeError, 'noise must be a NoiseModel, got float'),
         (dict(satlevel=5 * u.m), u.UnitsError, None),
         (dict(model=3), TypeError, "model must be 'default', 'self', 'adapt', a path or a Denoiser, got int"),

@@ -75,7 +75,7 @@ class AuditReport:
         Number of pixels that are not explained by the noise and were to be returned as measured.
     growth : tuple of float, optional
         Variance of the noise on the background, and its growth with the signal, if innovations show that the noise
-        model has too little of it; see `~astropy_n2v.audit.growth.noise_growth`.
+        model has too little of it; see ``audit.growth.noise_growth``.
 
     Examples
     --------

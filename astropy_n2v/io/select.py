@@ -66,7 +66,8 @@ def science_hdus(hdus, ext=None):
         ('SCI', 2)). By default the images that are known to be science: all SCI extensions; where
         there are none, those with another name of science images (DATA, FLUX, IMAGE, ...); where
         there are none, those without a name (not behind a primary image of their shape) or with
-        that of a detector, chip, amplifier or filter; or else the only image of the file. Images smaller than 8x8 are chosen by their names only.
+        that of a detector, chip, amplifier or filter; or else the only image of the file. Images
+        smaller than 8x8 are chosen by their names only.
 
     Returns
     -------
