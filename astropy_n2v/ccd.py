@@ -148,7 +148,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         NaN uncertainty occurs only where the result is masked.
     prediction : `~astropy_n2v.denoiser.Prediction`
         Only with ``full_output``: standard deviation, blind mean and its spread, innovation and
-        noise, arrays of the shape of the data.
+        noise, arrays of the shape of the data; and the report of the audit.
 
     Raises
     ------

@@ -57,12 +57,12 @@ def select_device(device=None):
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
-        device = torch.device(device)
-        torch.empty(1, device=device)
+        found = torch.device(device)
+        torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device must be 'auto', 'cpu' or an available accelerator such as 'cuda:0', got "
                          f'{device!r} ({str(error).splitlines()[0]})') from error
-    return device
+    return found
 
 
 def _inputs(image, shape):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
@@ -444,6 +445,9 @@ class TestReport:
         table = report.table()
         assert len(table) == len(report.checks) and set(table['consequence']) <= {'ok', 'not checked'}
         assert len(AuditReport().table()) == 0
+        value = Table(table, copy=True)[:1]
+        value['value'] = 1 / 3
+        assert '0.3333 ' in str(value['name', 'value', 'limit'])
 
     def test_every_check_has_limits(self):
         names = {check.name for check in Result().audit()[0].checks}

@@ -21,12 +21,14 @@ from astropy.nddata import (
     StdDevUncertainty,
     VarianceUncertainty,
 )
+from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from conftest import make_tiny_denoiser
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from photutils.psf import CircularGaussianPRF, PSFPhotometry
 
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, estimate_noise, train
 from astropy_n2v.frames import Plane
@@ -494,6 +496,7 @@ class TestErrors:
         (dict(tile_size=-5), ValueError, 'tile_size must be a positive integer, got -5'),
         (dict(tile_size=32), ValueError, 'tile_size must be at least'),
         (dict(device='abacus'), ValueError, "device must be 'auto', 'cpu' or .* got 'abacus'"),
+        (dict(device='cuda:97'), ValueError, "device must be 'auto', 'cpu' or .* got 'cuda:97' "),
         (dict(noise=3.0), TypeError, 'noise must be a NoiseModel, got float'),
         (dict(satlevel=5 * u.m), u.UnitsError, None),
         (dict(model=3), TypeError, "model must be 'default', 'self', 'adapt', a path or a Denoiser, got int"),
@@ -840,3 +843,54 @@ def test_random_numbers_of_others_stay(ccd):
 def test_more_bad_input(data, options, error, match):
     with pytest.raises(error, match=match):
         denoise(data, **options)
+
+
+class TestEndToEnd:
+    """What users do with a frame and its result."""
+
+    def test_photometry_of_saturated_stars(self, scene, tiny_denoiser):
+        """NaN uncertainty does not stop a catalogue, since the result is masked there."""
+        star = np.exp(-((np.mgrid[:128, :160] - 64) ** 2).sum(axis=0) / 8)
+        counts = np.clip(np.round(scene.observe(seed=4).data + 1e5 * star), 0, 65535).astype('u2')
+        result = denoise(CCDData(counts, unit='adu'), tiny_denoiser, noise=NoiseModel(15.0), hole=1)
+        np.testing.assert_array_equal(result.mask, counts == 65535)
+        np.testing.assert_array_equal(np.isnan(result.uncertainty.array), result.mask)
+        stars = Table({'x': [64.0, 30.0], 'y': [64.0, 40.0]})
+        photometry = PSFPhotometry(CircularGaussianPRF(fwhm=4.7), (7, 7), aperture_radius=4)
+        fluxes = photometry(result, init_params=stars)
+        assert np.isfinite(fluxes['flux_err'][1])
+
+    @pytest.mark.parametrize('junk', [np.inf, np.nan, 0, 1e6, 1e30])
+    def test_junk_where_errors_are_junk_counts_nowhere(self, ccd, tiny_denoiser, junk, rng):
+        bad = rng.random(ccd.shape) < 0.02
+        data, error = ccd.data.copy(), np.full(ccd.shape, 15.0)
+        data[bad] = rng.uniform(-1e4, 1e5, bad.sum())
+        masked = denoise(CCDData(data, unit='adu', mask=bad, uncertainty=StdDevUncertainty(error)),
+                         tiny_denoiser, hole=1)
+        error = np.where(bad, junk, error)
+        result = denoise(CCDData(data, unit='adu', uncertainty=StdDevUncertainty(error)), tiny_denoiser, hole=1)
+        np.testing.assert_array_equal(result.mask, bad)
+        np.testing.assert_array_equal(result.data, masked.data)
+
+    @pytest.mark.parametrize('divisor', [300.0, 65535.0])
+    @pytest.mark.parametrize(('unit', 'cards'), [('electron', {}), ('adu', {'GAIN': 80}), ('adu', {'EGAIN': 1.0})])
+    def test_frame_that_was_divided(self, ccd, divisor, unit, cards, rng):
+        """Neither a unit nor a gain that does not belong to the values makes more of them than there was."""
+        data = ccd.data.copy()
+        data[tuple(rng.integers(0, 128, (2, 10)))] += 20000
+        data = (data / divisor).astype('f4')
+        with pytest.warns(AstropyUserWarning, match='gain of the header .* is not used|not taken to be in electron'):
+            result = denoise(CCDData(data, unit=unit, meta=fits.Header(cards)))
+        assert result.data.max() < 1.02 * data.max() and result.data.min() > data.min()
+        assert result.data.sum(dtype=float) == pytest.approx(data.sum(dtype=float), rel=0.01)
+
+    @pytest.mark.parametrize('sigma', [0.1, 0.25])
+    def test_noise_below_the_quantisation(self, sigma, rng):
+        truth = 100 + np.linspace(0, 3, 128) + np.zeros((128, 1))
+        data = np.round(truth + rng.normal(0, sigma, truth.shape)).astype('i2')
+        with pytest.warns(AstropyUserWarning) as caught:
+            result = denoise(CCDData(data, unit='adu'))
+        assert any('quantised in steps of 1' in str(warning.message) for warning in caught)
+        error = result.data - truth
+        assert np.sqrt(np.mean((error / result.uncertainty.array) ** 2)) < 1.3
+        assert np.std(error) < 1.05 * np.std(data - truth)

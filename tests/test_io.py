@@ -921,3 +921,15 @@ def test_checksum_if_there_was_one(tmp_path, kind, checksum):
             np.testing.assert_array_equal(hdus[1].data, image((32, 32)) / 2)
     with fits.open(tmp_path / 'b.fits', disable_image_compression=True) as hdus:
         assert ('CHECKSUM' in hdus[1].header) == checksum
+
+
+def test_blocks_that_never_arrived(tmp_path, rng):
+    """Zeros inside an image are no data: they stay zeros, and are masked in the file."""
+    data = np.round(rng.normal(200, 15, (64, 64))).astype('i2')
+    data[16:32, 16:32] = 0
+    fits.writeto(tmp_path / 'a.fits', data, fits.Header({'BUNIT': 'DN'}))
+    with pytest.warns(AstropyUserWarning, match='256 pixels in regions of one constant value'):
+        denoise_fits(tmp_path / 'a.fits', tmp_path / 'b.fits')
+    result, mask = (fits.getdata(tmp_path / 'b.fits', ext) for ext in (0, 'MASK'))
+    assert not result[16:32, 16:32].any()
+    np.testing.assert_array_equal(mask == 1, data == 0)

@@ -133,11 +133,21 @@ def test_companion_alone_is_no_science(name):
 
 
 def test_integers_without_a_name_behind_an_image():
-    hdus = layout('', '', '')
+    hdus = layout(None, '', '')
     hdus[2] = fits.ImageHDU(np.zeros(SHAPE, dtype='i2'))
+    assert science_hdus(hdus) == [1]
+    hdus[1] = fits.ImageHDU(np.zeros(SHAPE, dtype='u2'))
+    assert science_hdus(hdus) == [1, 2]
+
+
+def test_images_without_a_name_behind_one_in_the_primary(caplog):
+    hdus = layout('', '')
+    with caplog.at_level('INFO', 'astropy_n2v'):
+        assert science_hdus(hdus) == [0]
+    assert 'not known to be science, left as they are: 1' in caplog.text
+    assert science_hdus(hdus, 1) == [1]
+    hdus[1].data = np.zeros((30, 31))
     assert science_hdus(hdus) == [0, 1]
-    hdus[0] = fits.PrimaryHDU(np.zeros(SHAPE, dtype='u2'))
-    assert science_hdus(hdus[:2]) == [0, 1]
 
 
 def test_models_of_galfit_without_names():
@@ -147,10 +157,10 @@ def test_models_of_galfit_without_names():
 
 
 def test_bytes_without_a_name_behind_integers():
-    hdus = layout('', '', dtypes={'': 'u2'})
-    assert science_hdus(hdus) == [0, 1]
-    hdus[1] = fits.ImageHDU(np.zeros(SHAPE, dtype='u1'))
-    assert science_hdus(hdus) == [0]
+    hdus = layout(None, '', '', dtypes={'': 'u2'})
+    assert science_hdus(hdus) == [1, 2]
+    hdus[2] = fits.ImageHDU(np.zeros(SHAPE, dtype='u1'))
+    assert science_hdus(hdus) == [1]
 
 
 @pytest.mark.parametrize('name', ['Euclid', 'DECam', 'TESS', 'MUSE', 'KCWI', 'no versions'])

@@ -28,6 +28,7 @@ from astropy_n2v.noise import (
     resolve_noise,
 )
 from astropy_n2v.noise.sources import looks_white
+from astropy_n2v.noise.transfer import star_slope
 from astropy_n2v.simulate import SCENE_KINDS, make_scene
 
 
@@ -231,6 +232,11 @@ class TestQuantisation:
             noise = resolve(image * scale)
         assert noise.quantum == pytest.approx(scale)
         assert sky_sigma(noise, level * scale) >= 0.999 * scale / np.sqrt(12)
+
+    def test_plateaus_do_not_show_how_the_noise_grows(self, rng):
+        """What sums leave of a plateau is their rounding error."""
+        image = np.round(100 + np.linspace(0, 3, 128) + rng.normal(0, 0.1, (128, 128))) - 101.4417070795
+        assert star_slope(image, 0.3) == 0
 
     @settings(max_examples=15, deadline=None)
     @given(sigma=st.floats(0.55, 5), level=st.floats(0, 1), seed=st.integers(0, 99))

@@ -75,7 +75,7 @@ class AuditReport:
         Number of pixels that are not explained by the noise and were to be returned as measured.
     growth : tuple of float, optional
         Variance of the noise on the background, and its growth with the signal, if innovations show that the noise
-        model has too little of it; see `~astropy_n2v.audit.growth.noise_growth`.
+        model has too little of it; see ``audit.growth.noise_growth``.
 
     Examples
     --------
@@ -203,7 +203,10 @@ class AuditReport:
         names = list(Finding.__dataclass_fields__)
         rows = [tuple(getattr(check, name) for name in names) for check in self.checks]
         dtype = ('U40', float, float, float, float, float, 'U12', 'U400')
-        return Table(rows=rows, names=names, dtype=dtype) if rows else Table(names=names, dtype=dtype)
+        table = Table(rows=rows, names=names, dtype=dtype) if rows else Table(names=names, dtype=dtype)
+        for name in ('value', 'expected', 'significance', 'limit', 'threshold'):
+            table[name].format = '.4g'   # as it is printed; the values are complete
+        return table
 
 
 def _gravity(check):

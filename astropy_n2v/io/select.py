@@ -65,8 +65,9 @@ def science_hdus(hdus, ext=None):
         Numbers, names ('SCI', all that have it), or names with versions ('SCI,2' or
         ('SCI', 2)). By default the images that are known to be science: all SCI extensions; where
         there are none, those with another name of science images (DATA, FLUX, IMAGE, ...); where
-        there are none, those without a name or with that of a detector, chip, amplifier or filter;
-        or else the only image of the file. Images smaller than 8x8 are chosen by their names only.
+        there are none, those without a name (not behind a primary image of their shape) or with
+        that of a detector, chip, amplifier or filter; or else the only image of the file. Images
+        smaller than 8x8 are chosen by their names only.
 
     Returns
     -------
@@ -143,7 +144,7 @@ def _known_science(hdus):
     plain = [i for i, meaning in found.items() if meaning.role in ('unnamed', 'detector')]
     partly = [i for i, meaning in found.items() if meaning.role is None and _is_sci(hdus[i].name)]
     chosen = best or science or _without_flags(hdus, plain) or partly or _only_image(found)
-    left = [i for i in found if i not in chosen and found[i].role is None]
+    left = [i for i in found if i not in chosen and found[i].role in (None, 'unnamed')]
     if chosen and left:
         log.info('not known to be science, left as they are: %s', ', '.join(hdu_label(hdus[i], i) for i in left))
     return chosen
@@ -158,7 +159,8 @@ def _without_flags(hdus, plain):
     Leave out images without a name that the file says to be something else.
 
     Integers behind real numbers of the same shape, and bytes behind wider numbers, are flags or numbers of exposures.
-    GALFIT says in OBJECT which of its images is the model.
+    GALFIT says in OBJECT which of its images is the model. Behind an image in the primary HDU, one of its shape may be
+    its error, its weight or a model of it, and nothing says that it is not.
     """
     chosen, behind = [], set()
     for i in plain:
@@ -166,7 +168,8 @@ def _without_flags(hdus, plain):
         nameless = hdu.name.strip().upper() in ('', 'PRIMARY', 'COMPRESSED_IMAGE')
         bits = hdu.header['BITPIX']
         is_model = meaning_of_name(card_text(hdu.header, 'OBJECT')).role == 'other'
-        if nameless and chosen and (is_model or (hdu.shape, bits) in behind):
+        belongs_to_primary = 0 in chosen and hdu.shape == hdus[0].shape
+        if nameless and chosen and (is_model or belongs_to_primary or (hdu.shape, bits) in behind):
             continue
         behind |= {(hdu.shape, smaller) for smaller in ((8, 16, 32, 64) if bits < 0 else (8,) if bits > 8 else ())}
         chosen.append(i)

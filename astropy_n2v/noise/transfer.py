@@ -94,7 +94,8 @@ def _differences(image, y, x):
 
 def _fitted(level, variance, error, sky_variance):
     """Linear term of a parabola through the variances, or 0 if it is not to be trusted."""
-    if not (variance > 0).all():
+    # No pixel has less noise than the sky; coarsely quantised plateaus have rounding errors of the sums.
+    if not (variance > 1e-6 * sky_variance).all():
         return 0.0
     scale = level.max()
     design = np.stack([np.ones(level.size), level / scale, (level / scale) ** 2], axis=1) / error[:, None]
