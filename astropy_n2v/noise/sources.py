@@ -322,11 +322,11 @@ def _doubt_photons(photons, header, unit):
                   AstropyUserWarning, stacklevel=5)
 
 
-def _with_quantum(image, mask, model, unit, steps=None):
+def _with_quantum(image, mask, model, unit):
     """A model that knows the step that the data are quantised in; warn if neighbours are rounded alike."""
     if np.all(model.sigma == 0):
         return model
-    steps = find_steps(image, mask) if steps is None else steps
+    steps = find_steps(image, mask)
     if steps is None or _is_that_of_photons(image, mask, model, unit):
         return model   # photons are no rounding
     sample = subsample(image, 20_000)
