@@ -352,7 +352,8 @@ class _Judgement:
             # One message of one fault: which noise model is wrong, and how wrong, is more than the audit knows.
             text = report.message(None if report.worst == 'refusal' else self.noise)
         if refused and not index:
-            raise AuditError(f"the data exclude the result: {text}. audit='warn' returns it all the same", report)
+            raise AuditError(f"the data exclude the result: {text}. audit='warn' (--audit warn) returns it all the "
+                             'same', report)
         if refused:
             text = f'returned as measured, as the data exclude the result: {text}'
         if text:
