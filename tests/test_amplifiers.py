@@ -121,3 +121,7 @@ def test_counted_photons_stay_whole_numbers(rng):
     scale = AmplifierScale.find(data, np.zeros((64, 64), dtype=bool), noise)
     np.testing.assert_allclose(scale.forward(data), counts, atol=1e-9)
     assert resolve_noise(counts / gain, np.zeros((64, 64), dtype=bool), noise=NoiseModel(0.0, gain=gain)).sigma == 0
+    # Of many photons the sky is to be continuous, even if the pedestals that are given are somewhat off.
+    bright = rng.poisson(100, (64, 64)) / gain + np.repeat([0.0, 10.0], 32)
+    scaled = AmplifierScale.find(bright, np.zeros((64, 64), dtype=bool), noise).forward(bright)
+    assert abs(scaled[:, 32:].mean() - scaled[:, :32].mean()) < 1

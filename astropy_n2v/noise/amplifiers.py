@@ -15,6 +15,7 @@ __all__ = ['AmplifierScale', 'amplifier_labels', 'amplifier_regions']
 
 # More different gains than this are no amplifiers, but a map that varies from pixel to pixel.
 _MAX_AMPLIFIERS = 64
+_FEW = 1.0   # electrons a pixel on the sky
 
 
 def amplifier_labels(*parameters):
@@ -123,13 +124,14 @@ class AmplifierScale:
         gains, zeros = (np.broadcast_to(values, image.shape) for values in (noise.gain, noise.zero_point))
         rows = []
         for box, outside in amplifier_regions(labels, image.shape):
+            gain, zero = (values[box][~outside][0] for values in (gains, zeros))
             try:
-                # Photons are counted from a known level, and are to stay whole numbers.
-                level = background_level(image[box], mask[box] | outside) if np.any(noise.sigma) \
-                    else zeros[box][~outside][0]
+                level = background_level(image[box], mask[box] | outside)
             except CannotDenoiseError:
                 level = rows[0][1] if rows else background_level(image, mask)
-            rows.append((gains[box][~outside][0], level))
+            if not np.any(noise.sigma) and abs(level - zero) * gain < _FEW:
+                level = zero   # from which single photons are counted, that are to stay whole numbers
+            rows.append((gain, level))
         gain, level = np.array(rows).T
         factor = gain / gain[0]
         self.factor = factor[labels - 1]
