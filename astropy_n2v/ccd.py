@@ -23,6 +23,9 @@ __all__ = ['denoise']
 
 log = logging.getLogger(__name__)
 
+# Noise, in steps of the quantisation, below which there is a warning of that, and noise is at least what rounding makes.
+_ROUNDED = 0.5
+
 
 def _load_model(model, hole, needed, frames, seed, device, progress_bar, train_options, warned=False):
     """The Denoiser for a model's name, and the pixels of each frame that may judge it (None: all)."""
@@ -367,7 +370,8 @@ def _check_innovations(prediction, noise, leaks):
     # Of few photons, the spread is stated for the fewest that the network knows.
     if not prediction.calibration.contradicts_noise or prediction.scaling.few_photons:
         return None
-    if leaks and rms < 1:   # warned of as such
+    rounded = np.any(noise.quantum) and prediction.scaling.sky_noise < _ROUNDED * np.max(noise.quantum)
+    if rms < 1 and (leaks or rounded):   # warned of as such
         return ''
     size = 'smaller' if rms < 1 else 'larger'
     return (f'the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the noise model says '

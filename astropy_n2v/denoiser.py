@@ -359,11 +359,12 @@ class Denoiser:
             rows = slice(start, min(start + _ROWS, data.shape[0]))
             part = posterior_of_rows(image, *blind, rows, calibration=calibration if calibrate else None,
                                      strength=strength)
-            if np.any(noise.quantum):
-                part['std'] = _with_rounding(image.part(rows, slice(0, image.shape[1])), part)
             if auditor is not None:
                 returned[rows] = auditor.rows(rows, part)
                 _return_as_measured(image, rows, part, returned[rows])
+            if np.any(noise.quantum):
+                # After the audit: the noise that is removed is smaller by the error of the prediction, not by this.
+                part['std'] = _with_rounding(image.part(rows, slice(0, image.shape[1])), part)
             for name, values in result.items():
                 values[rows] = part[name]
         if rejected is not None and full_output:

@@ -712,6 +712,17 @@ def test_dark_readings_of_a_real_camera(data_path):
     assert np.mean(parts.outlier[prediction.innovation < -5] == 1) > 0.6
 
 
+@pytest.mark.parametrize('sigma', [3.0, 5.0])
+def test_coarse_steps_are_warned_of_as_such(sigma, rng):
+    truth = 100.3 + 200 * np.exp(-np.hypot(*np.mgrid[-80:80, -80:80]) ** 2 / 18)
+    data = 20 * np.round((truth + rng.normal(0, sigma, truth.shape)) / 20)
+    with pytest.warns(AstropyUserWarning) as caught:
+        result, parts = denoise(data, full_output=True)
+    text = ' '.join(str(w.message) for w in caught)
+    assert 'quantised in steps of 20' in text and 'innovations' not in text
+    assert np.mean(np.abs(result - truth) < 1.96 * parts.std) > 0.85
+
+
 @pytest.mark.parametrize('share', [0.5, 0.8])
 def test_a_scattered_mask_is_no_correlation(share, rng):
     scene = make_scene('survey', (160, 160), seed=11)
