@@ -23,7 +23,7 @@ __all__ = ['denoise']
 
 log = logging.getLogger(__name__)
 
-# Noise, in steps of the quantisation, below which there is a warning of that, and noise is at least what rounding makes.
+# Noise, in steps of the quantisation, below which there is a warning of rounding, and which is at least the rounding error.
 _ROUNDED = 0.5
 
 
