@@ -23,7 +23,7 @@ __all__ = ['denoise']
 
 log = logging.getLogger(__name__)
 
-# Noise, in steps of the quantisation, below which there is a warning of rounding, and which is at least the rounding error.
+# Noise, in steps of the quantisation, below which there is a warning of rounding, which it is no smaller than.
 _ROUNDED = 0.5
 
 

@@ -22,7 +22,7 @@ CLEAN = ['blast/GALEX_NUV.fits', 'blast/2MASS_J.fits', 'xdf_hst/xdf_hst_wfc3ir_6
 FAULTY = {'ccdproc/a8280271.fits': ('strips without light', 'innovations'),
           'astropy_ws/combined_dark_90.000.fit.gz': ('sky noise according to the uncertainty', 'innovations'),
           'hst_foc/foc.fits': ('regions of one constant value', 'structure was removed'),
-          'nomtam_m13/m13.fits': ('as if it had been smoothed', 'innovations'),
+          'nomtam_m13/m13.fits': ('as if it had been smoothed', 'structure was removed'),
           'sfft_decam/Stack-DEC-OBS04.fits': ('the gain of the header', 'innovations')}
 
 
