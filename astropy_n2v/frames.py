@@ -394,6 +394,9 @@ def _hole_of(planes):
             continue   # a mask that is scattered all over leaves too few neighbours to see structure apart from noise
         if looks_white(plane.values, mask, plane.noise):
             return 1, 1
+        if plane.noise.autocorrelation is not None:   # measured with the noise, on this very plane
+            correlations.append(plane.noise.autocorrelation)
+            continue
         try:
             correlations.append(noise_autocorrelation(plane.values, mask))
         except CannotDenoiseError:

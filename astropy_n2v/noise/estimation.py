@@ -164,6 +164,8 @@ class SkyNoise:
         Level of all pixels above the background, in ``scale``; None if most are empty.
     smoothed : SmoothedNoise or None
         The noise of an image that was smoothed, which a Laplacian does not see.
+    autocorrelation : `~numpy.ndarray` or None
+        Autocorrelation of the noise, if it was measured.
     relative_error : float
         How accurately the variance of the sky is known.
     """
@@ -180,6 +182,7 @@ class SkyNoise:
     image: np.ndarray = None
     smoothed: SmoothedNoise = None
     relative_error: float = _LEAST_ERROR
+    autocorrelation: np.ndarray = None
 
     @property
     def deviation(self):
@@ -224,7 +227,8 @@ class SkyNoise:
         if gain is None and slope > 0:
             gain = 1 / (slope * self.scale)
         return NoiseModel(np.sqrt(floor) * self.scale, gain, zero * self.scale + self.background, source='measured',
-                          relative_error=self.relative_error, quantum=0.0 if self.steps is None else self.steps.step)
+                          relative_error=self.relative_error, quantum=0.0 if self.steps is None else self.steps.step,
+                          autocorrelation=self.autocorrelation)
 
     def allows(self, gain):
         """Whether the bright blocks have at least the photon noise that a gain implies."""
@@ -292,7 +296,7 @@ def measure_sky(data, mask=None, *, correlated=True):
     # Blocks that differ by more than chance have structure that the Laplacian does not remove, all of them, it may be.
     excess = (scatter / sky_variance) ** 2 - chance * _SHARED / size ** 2 if sky_variance > 0 else 0.0
     relative_error = min(np.sqrt(max(excess, _LEAST_ERROR ** 2)), 1.0)
-    response = _laplacian_response(image) if correlated else 1.0
+    response, correlation = _laplacian_response(image) if correlated else (1.0, None)
     if steps is not None and sky_variance < (_ROUNDED * steps.step / scale) ** 2:
         # Neighbours of one level are rounded alike: what they have in common a Laplacian does not see.
         sky_variance, response = max(sky_variance, (steps.step / scale) ** 2 / 12), 1.0
@@ -306,7 +310,8 @@ def measure_sky(data, mask=None, *, correlated=True):
     if smoothed is not None and not smoothed.certain:
         smoothed = None
     return SkyNoise(level, variance, scale, background, level[darkest].mean(), sky_variance, response, size,
-                    steps, image if filled else None, smoothed, relative_error)
+                    steps, image if filled else None, smoothed, relative_error,
+                    autocorrelation=correlation if smoothed is None else None)
 
 
 def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=True):
@@ -423,11 +428,16 @@ def allows_gain(data, mask, gain):
 
 
 def _laplacian_response(image):
-    """Variance of the Laplacian of the noise over that of the noise, 1 for white noise."""
-    correlation = short_autocorrelation(image, max_lag=2)
+    """
+    Variance of the Laplacian of the noise over the variance of the noise, 1 for white noise.
+
+    Also the autocorrelation that it follows from, which takes time to measure.
+    """
+    full = short_autocorrelation(image, max_lag=4)
+    correlation = full[2:-2, 2:-2]
     if choose_hole(correlation) == (1, 1):
-        return 1.0   # what little there is may as well be structure
+        return 1.0, full   # what little there is may as well be structure
     line = np.array([1, -4, 6, -4, 1]) / 6
     response = np.sum(correlation * np.outer(line, line))
     # Noise that is so smooth that the Laplacian sees nothing of it is beyond this estimate.
-    return min(max(response, 0.02), 3.0)
+    return min(max(response, 0.02), 3.0), full

@@ -63,6 +63,10 @@ class NoiseModel:
         Step that the data are quantised in, in data units; 0 if they are not. Its variance, a
         twelfth of its square, is part of ``sigma``, and not added to it.
 
+    autocorrelation : `~numpy.ndarray`, optional
+        Autocorrelation of the noise, as from `~astropy_n2v.noise_autocorrelation`, where it was measured with it;
+        for information.
+
     Raises
     ------
     ValueError
@@ -86,6 +90,7 @@ class NoiseModel:
     source: str = 'given'
     relative_error: float = 0.003
     quantum: float = 0.0
+    autocorrelation: np.ndarray = None
 
     def __post_init__(self):
         sigma, gain, zero_point = _without_units(self.sigma, self.gain, self.zero_point)

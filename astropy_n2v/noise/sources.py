@@ -249,6 +249,8 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
         more = np.any(noise.sigma) or np.any(noise.zero_point) or np.size(noise.gain) > 1
         if more or not _is_counted(image, mask, noise.gain):
             _agrees(image, mask, noise, 'the given noise model')
+        # The correlation of another image would not be measured on this one.
+        noise = noise if noise.autocorrelation is None else replace(noise, autocorrelation=None)
         return _with_quantum(image, mask, noise, unit)
     header = {} if header is None else header
     if gain is not None or readnoise is not None:
