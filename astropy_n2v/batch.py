@@ -39,8 +39,8 @@ class FileRecord:
     denoised, unchanged : list of str
         HDUs whose data were replaced, and those that were chosen but passed through.
     images : list of `~astropy_n2v.io.ImageResult`
-        What became of each, and how; see `~astropy_n2v.summary.summary_table`. Of a file that failed there is one,
-        without an HDU.
+        The outcome of each image; see `~astropy_n2v.summary.summary_table`. A file that failed has one, without an
+        HDU.
 
     Examples
     --------

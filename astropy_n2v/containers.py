@@ -31,7 +31,7 @@ class CompleteMask(np.ndarray):
     """
     A mask that has all pixels that do not count, so that they are not looked for again.
 
-    What is made of it by slices, ``|`` and ``&`` is one, too.
+    Slices of it, and its combinations by ``|`` and ``&``, are of this class, too.
 
     Examples
     --------
@@ -130,10 +130,10 @@ def merge_mask(mask, part, name, order=None):
     mask : `~numpy.ndarray` of bool
         Is changed.
     part : array_like or None
-        What is true or not 0 is masked: of the shape of the mask, of that of its planes (the last two axes), or one
+        True or not 0 where pixels are masked; of the shape of the mask, or of its planes (the last two axes), or one
         number.
     name : str
-        What ``part`` is, for messages.
+        Name of ``part`` in messages.
     order : tuple of int, optional
         Order of the axes of ``part``, of the shape of the data as they came, to bring them to that of ``mask``.
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import NoiseModel, conf, estimate_noise, noise_autocorrelation
-from astropy_n2v.frames import Frame, find_planes, warn_of_patterns
+from astropy_n2v.frames import Frame, find_hole, find_planes, warn_of_patterns
 from astropy_n2v.deviations import Deviations
 from astropy_n2v.noise import (
     choose_hole,
@@ -440,3 +440,31 @@ class TestSources:
         with pytest.warns(AstropyUserWarning, match='hardly any finite, positive value'):
             noise = self.resolve(rng.normal(0, 3, (128, 128)), deviation=np.full((128, 128), np.nan))
         assert noise.source == 'image'
+
+
+class TestAutocorrelationOfTheModel:
+    """The autocorrelation that was measured with the noise is not measured again, nor believed of another image."""
+
+    @pytest.fixture
+    def smoothed(self, rng):
+        return gaussian_filter(rng.normal(size=(160, 160)), 0.6)
+
+    def test_is_the_measured_one(self, smoothed):
+        plane, = find_planes(Frame(smoothed))[0]
+        np.testing.assert_allclose(plane.noise.autocorrelation, noise_autocorrelation(smoothed), atol=1e-9)
+        assert min(find_hole([plane])) > 1
+
+    def test_is_not_measured_twice(self, smoothed, monkeypatch):
+        planes = find_planes(Frame(smoothed))[0]
+        monkeypatch.setattr('astropy_n2v.frames.noise_autocorrelation', None)
+        assert min(find_hole(planes)) > 1
+
+    @pytest.mark.filterwarnings('ignore::astropy.utils.exceptions.AstropyUserWarning')
+    def test_of_another_image_is_not_used(self, smoothed, rng):
+        white = rng.normal(size=(160, 160))
+        for image, other, wide in ((white, smoothed, False), (smoothed, white, True)):
+            given_noise = estimate_noise(other)
+            assert given_noise.autocorrelation is not None
+            planes = find_planes(Frame(image), noise=given_noise)[0]
+            assert planes[0].noise.autocorrelation is None
+            assert (max(find_hole(planes)) > 1) == wide

@@ -160,7 +160,7 @@ class AuditReport:
         Returns
         -------
         AuditReport
-            The same checks, those passed.
+            The report, in which these checks are passed.
         """
         checks = tuple(replace(check, consequence='ok', message='')
                        if check.name.split(_PART)[0] in _FOLLOWED and check.message and check.value < check.expected

@@ -82,7 +82,7 @@ def check_boxes(sample, strength):
     growth = sample.growth
     used = sample.used
     skew = np.any(sample.kurtosis[used] > _SKEWED)
-    # What was removed has the noise of the data times this.
+    # Standard deviation of the removed part in units of the noise.
     share = np.sqrt(own) / np.maximum(sample.noise, np.finfo('f4').tiny)
     tables = [_integrate(np.where(used, values, 0)) for values in
               (sample.removed, own * growth, foreseen, used, sample.third * share ** 3 if skew else 0)]

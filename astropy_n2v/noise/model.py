@@ -64,8 +64,8 @@ class NoiseModel:
         twelfth of its square, is part of ``sigma``, and not added to it.
 
     autocorrelation : `~numpy.ndarray`, optional
-        Autocorrelation of the noise, as from `~astropy_n2v.noise_autocorrelation`, where it was measured with it;
-        for information.
+        Autocorrelation of the noise, as from `~astropy_n2v.noise_autocorrelation`, where it was measured together
+        with the noise, so that it need not be measured again. A model that is given for another image loses it.
 
     Raises
     ------
