@@ -167,7 +167,8 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         cards['N2VNOUT'] = (float(std), '[data unit] typical noise of the result')
     if n_rejected is not None:
         cards['N2VNREJ'] = (n_rejected, '[pix] single-pixel outliers that were replaced')
-    cards['N2VAUDIT'] = (audit, 'findings of the audit')
+    # A card has room for both up to this length.
+    cards['N2VAUDIT'] = (audit, 'findings of the audit' if len(audit) <= 44 else '')
     cards['N2VDATE'] = (date, 'UTC of denoising')
     # Of 72 characters at most: longer lines are broken inside words.
     see = ', see N2VAPFAC' if factor is not None else ''

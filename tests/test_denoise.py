@@ -33,6 +33,7 @@ from photutils.psf import CircularGaussianPRF, PSFPhotometry
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, estimate_noise, train
 from astropy_n2v.frames import Plane
 from astropy_n2v.io import read_fits_images
+from astropy_n2v.provenance import provenance
 from astropy_n2v.simulate import make_scene
 
 
@@ -905,3 +906,12 @@ class TestEndToEnd:
         error = result.data - truth
         assert np.sqrt(np.mean((error / result.uncertainty.array) ** 2)) < 1.3
         assert np.std(error) < 1.05 * np.std(data - truth)
+
+
+@pytest.mark.parametrize('n', [2, 44, 45, 68])
+def test_card_of_the_audit_fits(ccd, tiny_denoiser, n):
+    header = fits.Header()
+    noise, scaling = NoiseModel(1.0), tiny_denoiser.predict(ccd.data, NoiseModel(1.0)).scaling
+    cards, _ = provenance('tiny', tiny_denoiser, noise, scaling, 1.0, 1.0, None, audit='x' * n)
+    header['N2VAUDIT'] = cards['N2VAUDIT']
+    assert fits.Header.fromstring(header.tostring())['N2VAUDIT'] == 'x' * n
