@@ -27,6 +27,7 @@ from .scaled import ScaledImage
 from .scaling import Scaling
 from .tiling import Tiling
 from .weights import check_integrity, find_model, model_names
+from .whitening import Whitening
 
 __all__ = ['Denoiser', 'Prediction', 'select_device']
 
@@ -266,7 +267,8 @@ class Denoiser:
         return mean, spread
 
     def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0,
-                reject_outliers=False, audit=True, tile_size=None, device=None, progress=None, full_output=True):
+                reject_outliers=False, audit=True, whiten=True, tile_size=None, device=None, progress=None,
+                full_output=True):
         """
         Denoise an array.
 
@@ -293,6 +295,9 @@ class Denoiser:
         audit : bool, optional
             Whether to check the result against the data. Pixels that the noise does not explain are
             then returned as measured, and an uncertainty that is found to be too small is enlarged.
+        whiten : bool, optional
+            Whether to whiten the noise where its autocorrelation, that of ``noise``, is not white, if the model has a
+            hole of one pixel. Blind mean, its spread, innovations and outliers are then those of the whitened image.
         tile_size : int, optional
             Largest height and width of the parts in which a large image is processed; by
             default ``conf.tile_size``.
@@ -332,14 +337,42 @@ class Denoiser:
         if reject_outliers:
             rejected = single_pixel_outliers(image)
             image = image.without(rejected)
+        whitened = self._whiten(image) if whiten else None
+        if whitened is None:
+            result = self._posterior(image, judged=judged, calibrate=calibrate, strength=strength, audit=audit,
+                                     tile_size=tile_size, device=device, progress=progress, full_output=full_output,
+                                     dtype=dtype)
+        else:
+            white = self._posterior(whitened.white, whitened=whitened, judged=whitened.outside(judged),
+                                    calibrate=calibrate, strength=1.0, audit=audit, tile_size=tile_size, device=device,
+                                    progress=progress, full_output=True, dtype=np.float32)
+            result = whitened.prediction(white, strength=strength, full_output=full_output, dtype=dtype)
+        if rejected is not None:
+            result.n_rejected = int(np.count_nonzero(rejected))
+            if full_output:
+                result.outlier[rejected] = 1
+        return result
+
+    def _whiten(self, image):
+        """The whitened image and the way back, or None where there is no reason or the model has a larger hole."""
+        if self.hole != (1, 1) or image.scaling.few_photons:
+            return None
+        whitening = Whitening.find(image.noise.autocorrelation, np.count_nonzero(image.valid))
+        return None if whitening is None else whitening.apply(image)
+
+    def _posterior(self, image, *, whitened=None, judged, calibrate, strength, audit, tile_size, device, progress,
+                   full_output, dtype):
+        """Predict an image and combine the prediction with the data."""
         # A network that has seen nothing but this image scatters, from orientation to orientation and pixel to pixel.
         scatters = judged is not None and 'init_sha256' not in self.metadata
         options = {'tile_size': conf.tile_size if tile_size is None else tile_size, 'device': select_device(device),
                    'predict_tile': _predict_orientations if scatters else _predict_tile}
         # The bootstrap predicts a cut-out twice more.
-        share = 1 / (1 + 2 * min(1, BOOTSTRAP_SIZE ** 2 / data.size)) if scatters else 1.0
+        share = 1 / (1 + 2 * min(1, BOOTSTRAP_SIZE ** 2 / image.data.size)) if scatters else 1.0
         report = progress and (lambda fraction: progress(share * fraction))
         blind = self._predict_blind(image, progress=report, **options)
+        if whitened is not None:
+            image = whitened.with_signal(blind[0])
         if scatters:
             blind = blind[0], bootstrap_spread(image, *blind, self.hole,
                                                lambda again: self._predict_blind(again, **options))
@@ -352,31 +385,28 @@ class Denoiser:
             calibration = replace(calibration, empty=empty_factor(image, *blind, calibration))
 
         names = ('mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std')
-        result = {name: np.empty(data.shape, dtype=dtype) for name in (names if full_output else names[:2])}
+        result = {name: np.empty(image.shape, dtype=dtype) for name in (names if full_output else names[:2])}
         auditor = Auditor(image, strength=strength, judged=judged) if audit else None
-        returned = np.zeros(data.shape, dtype=bool)
-        for start in range(0, data.shape[0], _ROWS):
-            rows = slice(start, min(start + _ROWS, data.shape[0]))
+        returned = np.zeros(image.shape, dtype=bool)
+        for start in range(0, image.shape[0], _ROWS):
+            rows = slice(start, min(start + _ROWS, image.shape[0]))
             part = posterior_of_rows(image, *blind, rows, calibration=calibration if calibrate else None,
                                      strength=strength)
             if auditor is not None:
                 returned[rows] = auditor.rows(rows, part)
                 _return_as_measured(image, rows, part, returned[rows])
-            if np.any(noise.quantum):
+            if np.any(image.noise.quantum):
                 # After the audit: the noise that is removed is smaller by the error of the prediction, not by this.
                 part['std'] = _with_rounding(image.part(rows, slice(0, image.shape[1])), part)
             for name, values in result.items():
                 values[rows] = part[name]
-        if rejected is not None and full_output:
-            result['outlier'][rejected] = 1
         if image.scaling.few_photons and strength > 0:
             _keep_counts(image, result['mean'], result['std'], returned)
         report = None
         if auditor is not None:
             report = auditor.report(calibration=calibration if calibrate else None, hole=self.hole)
             result['std'] = report.enlarge(result['mean'], result['std'], keep=returned)
-        return Prediction(**result, scaling=image.scaling, calibration=calibration, audit=report,
-                          n_rejected=0 if rejected is None else int(np.count_nonzero(rejected)))
+        return Prediction(**result, scaling=image.scaling, calibration=calibration, audit=report)
 
     def save(self, path, *, overwrite=False, dtype=None):
         """

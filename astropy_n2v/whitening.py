@@ -1,0 +1,374 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Whiten correlated noise, so that a network with a hole of one pixel can remove it.
+
+Noise that is stationary and correlated is white noise after a linear filter. The zero-phase filter W with the
+response :math:`1 / \\sqrt P`, where P is the power spectrum of the noise, makes it white again: the classical first step
+of the matched filter. The network is shown W y. The posterior mean is linear, so that the noise that is found there,
+filtered back with :math:`W^{-1}`, is the noise of the image.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, median_filter
+from scipy.signal import oaconvolve
+
+from .noise import NoiseModel
+from .outliers import single_pixel_outliers
+from .scaled import ScaledImage
+from .scaling import Scaling
+
+__all__ = ['Whitened', 'Whitening']
+
+# Least correlation of neighbours that is worth a filter: of 0.04 along both axes, 0.6 % of the noise can be foreseen.
+_LEAST = 0.04
+# A lag counts from this many standard deviations of its measurement on white noise on, and from this correlation on.
+_SIGNIFICANT, _LEAST_LAG = 3.0, 0.015
+# Power below which noise is not amplified any more, in units of its mean.
+_FLOOR = 0.1
+_GRID = 64   # pixels; on which spectra are computed
+_MAX_REACH = 15   # pixels
+# Share of a kernel, as the sum of its absolute values, that may be cut off. The image comes back exactly in any case:
+# only the noise that is removed goes through the filter and back.
+_CUT = 3e-3
+# Width of the Gaussian that fills masked pixels, in pixels; only the filter sees these values.
+_FILL = 1.5
+# Variance that unknown pixels in the reach of the filter may add to a pixel, in units of the noise. Beyond it counts as
+# masked.
+_MOST_ADDED = 8.0
+# A pixel noisier than its surroundings by this factor is not seen by the filter, which would spread its noise.
+_NOISIER = 3.0
+# Standard deviation of a Gaussian that has the correlation of the errors of blind predictions, in pixels.
+_ERROR_WIDTH = 1.5
+# FWHM of the source whose peak decides how much of the signal the filter leaves, in pixels.
+_SOURCE_FWHM = 2.5
+_ROWS = 256
+
+
+def _frequencies():
+    """Squared spatial frequency, in radians per pixel, on the grid of spectra."""
+    axis = 2 * np.pi * np.fft.fftfreq(_GRID)
+    return axis[:, None] ** 2 + axis[None, :] ** 2
+
+
+def _compact(response):
+    """The kernel of a real, symmetric response, cut where little is left; odd height and width."""
+    kernel = np.fft.fftshift(np.fft.ifft2(response).real)
+    centre = _GRID // 2
+    size = np.abs(kernel)
+    for reach in range(1, _MAX_REACH + 1):
+        inner = slice(centre - reach, centre + reach + 1)
+        if size.sum() - size[inner, inner].sum() < _CUT * size.sum():
+            break
+    return kernel[inner, inner]
+
+
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """
+    A filter that makes correlated noise white, and the way back.
+
+    Parameters
+    ----------
+    power : `~numpy.ndarray`
+        Power spectrum of the noise as it is divided out, positive, with mean 1, shape (64, 64), the frequency 0 first.
+    gain : float
+        Factor by which the filter is larger than :math:`1 / \\sqrt P`, so that noise has unit variance after it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.whitening import Whitening
+    >>> rho = np.array([[0, 0, 0], [0.3, 1, 0.3], [0, 0, 0]])
+    >>> whitening = Whitening.find(rho, 10**6)
+    >>> whitening.kernel.shape[0] > 1, Whitening.find(np.eye(3) * [0, 1, 0], 10**6) is None
+    (True, True)
+    """
+
+    power: np.ndarray
+    gain: float = 1.0
+
+    @classmethod
+    def find(cls, correlation, n_pixels):
+        """
+        Make the filter for a measured autocorrelation.
+
+        Parameters
+        ----------
+        correlation : array_like or None
+            From `~astropy_n2v.noise_autocorrelation`: an odd number of lags along each axis, 1 in the middle.
+        n_pixels : int
+            Number of pixels that it was measured on.
+
+        Returns
+        -------
+        Whitening or None
+            None if the noise does not differ from white noise significantly.
+        """
+        if correlation is None:
+            return None
+        correlation = np.array(correlation, dtype=float)
+        error = 1 / np.sqrt(max(n_pixels, 1))
+        correlation[np.abs(correlation) < max(_LEAST_LAG, _SIGNIFICANT * error)] = 0
+        reach = correlation.shape[0] // 2
+        correlation[reach, reach] = 0
+        near = correlation[reach - 1:reach + 2, reach - 1:reach + 2]
+        if np.abs(near).max() < max(_LEAST, _SIGNIFICANT * error):
+            return None
+        correlation[reach, reach] = 1
+        lags = np.zeros((_GRID, _GRID))
+        index = np.arange(-reach, reach + 1)
+        lags[np.ix_(index, index)] = correlation
+        measured = np.fft.fft2(lags).real
+        # Positive, and smooth where it comes near to the floor, so that the kernel is short.
+        power = 0.5 * (measured + np.sqrt(measured ** 2 + 4 * _FLOOR ** 2))
+        power /= power.mean()
+        # What is left of the noise, whose power is not negative.
+        left = np.mean(np.maximum(measured, 0) / power) / np.maximum(measured, 0).mean()
+        return cls(power, float(1 / np.sqrt(left)))
+
+    @cached_property
+    def kernel(self):
+        """The filter, of odd height and width."""
+        return _compact(self.gain / np.sqrt(self.power))
+
+    @cached_property
+    def inverse(self):
+        """The kernel of the way back."""
+        return _compact(np.sqrt(self.power) / self.gain)
+
+    @property
+    def reach(self):
+        """Pixels on each side that either kernel sees."""
+        return max(self.kernel.shape[0], self.inverse.shape[0]) // 2
+
+    @cached_property
+    def smooth_share(self):
+        """Variance of smooth errors on the way back, for that of independent ones."""
+        weight = np.exp(-_frequencies() * _ERROR_WIDTH ** 2)
+        return float(np.sum(self.power * weight) / np.sum(weight) / self.power.mean())
+
+    @cached_property
+    def peak_share(self):
+        """How much of the peak of a point source the filter leaves."""
+        weight = np.exp(-0.5 * _frequencies() * (_SOURCE_FWHM / 2.3548) ** 2)
+        return float(self.gain * np.sum(weight / np.sqrt(self.power)) / np.sum(weight))
+
+    def apply(self, image):
+        """
+        Whiten an image.
+
+        Parameters
+        ----------
+        image : ScaledImage
+            The image; its noise is that of the pixels as they are.
+
+        Returns
+        -------
+        Whitened
+            The whitened image and the way back.
+        """
+        return Whitened.make(image, self)
+
+
+def _filtered(values, kernel):
+    """Convolve in blocks of rows; the result is smaller by the reach of the kernel on each side. Float32."""
+    reach = kernel.shape[0] // 2
+    ny, nx = (n - 2 * reach for n in values.shape)
+    result = np.empty((ny, nx), dtype=np.float32)
+    for start in range(0, ny, _ROWS):
+        stop = min(start + _ROWS, ny)
+        result[start:stop] = oaconvolve(values[start:stop + 2 * reach].astype(float), kernel, mode='valid')
+    return result
+
+
+def _padded(values, pad, constant=0.0):
+    return np.pad(values, pad, constant_values=constant)
+
+
+def _fill(values, known):
+    """Fill what is not known with a local mean, in place, and return its variance: that of the values around."""
+    smooth, weight, square = (gaussian_filter(v, _FILL, mode='constant', truncate=3) for v in (
+        np.where(known, values, 0), known.astype(np.float32), np.where(known, values, 0) ** 2))
+    near = ~known & (weight > 1e-3)
+    mean = smooth[near] / weight[near]
+    values[~known] = 0
+    values[near] = mean
+    variance = np.zeros(values.shape, dtype=np.float32)
+    # Far from all that is known, the background and its noise.
+    variance[~known] = 1
+    variance[near] = np.maximum(square[near] / weight[near] - mean ** 2, 0) + 1
+    return variance
+
+
+@dataclass(frozen=True, eq=False)
+class Whitened:
+    """
+    A whitened image with a border, and the way back.
+
+    Parameters
+    ----------
+    whitening : Whitening
+        The filter.
+    image : ScaledImage
+        The image as it is.
+    white : ScaledImage
+        The whitened one, in units of the sky noise, larger by ``pad`` pixels on each side. Its noise is white.
+    filled : `~numpy.ndarray`
+        The image in units of the sky noise that was filtered, with all pixels filled, of the same shape.
+    added : `~numpy.ndarray`
+        Variance that unknown pixels add, of the same shape.
+    alone : `~numpy.ndarray` of bool or None
+        True for pixels that count but that the filter did not see.
+    """
+
+    whitening: Whitening
+    image: ScaledImage
+    white: ScaledImage
+    filled: np.ndarray
+    added: np.ndarray
+    alone: np.ndarray
+
+    @classmethod
+    def make(cls, image, whitening):
+        """Whiten an image; see `Whitening.apply`."""
+        pad = whitening.inverse.shape[0] // 2
+        reach = whitening.kernel.shape[0] // 2
+        v0, slope, zero = image.noise_parameters()
+        alone = image.valid & ~image.seen
+        alone |= single_pixel_outliers(image)
+        alone |= _noisier(image, v0)
+        known = image.valid & ~alone
+        wide = _padded(known, pad + reach, False)
+        filled = _padded(np.where(known, image.values(), 0).astype(np.float32), pad + reach)
+        variance = _fill(filled, wide)
+        u = _filtered(filled, whitening.kernel)
+        added = np.maximum(_filtered(variance, whitening.kernel ** 2), 0) if not known.all() or pad else None
+        inner = slice(reach, -reach or None)
+        seen = wide[inner, inner] & (added <= _MOST_ADDED)
+        noise = NoiseModel(np.sqrt(_edge(v0, pad, image.shape) + added),
+                           gain=None if not np.any(slope > 0) else whitening.peak_share / _edge(slope, pad, image.shape),
+                           zero_point=whitening.peak_share * _edge(zero, pad, image.shape),
+                           source=image.noise.source, relative_error=image.noise.relative_error)
+        white = ScaledImage(u, seen, noise, Scaling(0.0, 1.0))
+        return cls(whitening, image, white, filled[inner, inner], added, alone if alone.any() else None)
+
+    @property
+    def pad(self):
+        """Pixels by which the whitened image is larger on each side."""
+        return (self.white.shape[0] - self.image.shape[0]) // 2
+
+    def inside(self, values):
+        """Cut the border off."""
+        pad = self.pad
+        return values[pad:values.shape[0] - pad, pad:values.shape[1] - pad]
+
+    def with_signal(self, blind_mean):
+        """
+        Let the photon noise follow the blind prediction on its way back.
+
+        Parameters
+        ----------
+        blind_mean : `~numpy.ndarray`
+            Blind mean of the whitened image.
+
+        Returns
+        -------
+        ScaledImage
+            The whitened image, with the noise of each pixel.
+        """
+        v0, slope, zero = self.image.noise_parameters()
+        if not np.any(slope > 0):
+            return self.white
+        signal = _filtered(_padded(blind_mean, self.pad), self.whitening.inverse)
+        photon = _edge(slope, self.pad, self.image.shape) * np.maximum(signal - _edge(zero, self.pad, self.image.shape), 0)
+        sigma = np.sqrt(_edge(v0, self.pad, self.image.shape) + self.added + photon).astype(np.float32)
+        return replace(self.white, noise=replace(self.white.noise, sigma=sigma, gain=None, zero_point=0.0))
+
+    def outside(self, judged):
+        """Pixels that judge the prediction, of the larger image; None is all."""
+        return None if judged is None else _padded(np.asarray(judged), self.pad, False)
+
+    def prediction(self, white, *, strength, full_output, dtype):
+        """
+        Turn the prediction of the whitened image into one of the image.
+
+        Parameters
+        ----------
+        white : Prediction
+            Of the whitened image, with all its arrays.
+        strength : float
+            From 0 (the data) to 1 (the posterior).
+        full_output : bool
+            Whether to keep more than mean and standard deviation.
+        dtype : type
+            Of the arrays.
+
+        Returns
+        -------
+        Prediction
+            In data units. Blind mean and spread, innovation and outliers are those of the whitened image.
+        """
+        z, std = self.backward(white.mean, white.std, white.noise_std)
+        image = self.image
+        mean = image.backward(z.astype(float))
+        std = std.astype(float)
+        noise = np.sqrt(image.noise_variance(z))
+        # Where the filter lacks too much around, the measurement itself is better.
+        better = image.valid & (std > noise)
+        if self.alone is not None:
+            better |= self.alone & (noise < _NOISIER)
+        std = np.where(better, noise, std)
+        std = np.where(image.valid, np.sqrt(std ** 2 + (1 - strength) ** 2 * np.maximum(noise ** 2 - std ** 2, 0)), std)
+        mean = np.where(image.valid, np.where(better, image.data, image.data + strength * (mean - image.data)), mean)
+        scale = image.scaling.scale
+        result = {'mean': mean.astype(dtype), 'std': (std * scale).astype(dtype)}
+        if full_output:
+            result.update({name: self.inside(getattr(white, name)).astype(dtype) for name in ('innovation', 'outlier')})
+            result['blind_mean'] = image.backward(self.inside(white.blind_mean).astype(float)).astype(dtype)
+            result['blind_std'] = (self.inside(white.blind_std) * scale).astype(dtype)
+            result['noise_std'] = (noise * scale).astype(dtype)
+        names = ('mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std')
+        return replace(white, **{name: result.get(name) for name in names}, scaling=image.scaling)
+
+    def backward(self, mean, std, noise_std):
+        """
+        Bring the posterior back.
+
+        Parameters
+        ----------
+        mean, std, noise_std : `~numpy.ndarray`
+            Posterior mean, its standard deviation and that of the noise, of the whitened image.
+
+        Returns
+        -------
+        mean, std : `~numpy.ndarray`
+            Of the image, in units of the sky noise, float32.
+        """
+        whitening = self.whitening
+        removed = _filtered(_padded(self.white.data - mean, 0), whitening.inverse)
+        result = self.inside(self.filled) - removed
+        # Where the measurement says all, errors are independent; where the surroundings do, they are smooth.
+        own = np.clip(np.square(std / noise_std), 0, 1)
+        own[~self.white.valid] = 0
+        total = np.square(std) * (own + (1 - own) * whitening.smooth_share)
+        square = whitening.inverse ** 2
+        variance = _filtered(total, square / square.sum()) * np.mean(whitening.power) / whitening.gain ** 2
+        return result, np.sqrt(np.maximum(variance, 0))
+
+
+def _edge(value, pad, shape):
+    """A parameter of the noise for the larger image."""
+    if np.ndim(value) == 0:
+        return value
+    return np.pad(np.broadcast_to(value, shape), pad, mode='edge')
+
+
+def _noisier(image, v0):
+    """Find single pixels that are much noisier than their surroundings."""
+    if np.ndim(v0) == 0:
+        return np.zeros(image.shape, dtype=bool)
+    sigma = np.sqrt(np.broadcast_to(v0, image.shape)).astype(np.float32)
+    return sigma > _NOISIER * median_filter(sigma, 5, mode='nearest')
