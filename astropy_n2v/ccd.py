@@ -27,11 +27,16 @@ log = logging.getLogger(__name__)
 _ROUNDED = 0.5
 
 
-def _load_model(model, hole, needed, frames, seed, device, progress_bar, train_options, warned=False):
-    """The Denoiser for a model's name, and the pixels of each frame that may judge it (None: all)."""
+def _load_model(model, hole, needed, planes, seed, device, progress_bar, train_options, warned=False):
+    """
+    The Denoiser for a model's name, and the pixels of each plane that may judge it (None: all).
+
+    ``hole`` is what the user asked for, ``needed`` what noise that is not whitened calls for.
+    """
     from .denoiser import Denoiser
     judged = None
-    wanted = hole or needed
+    whiten = hole is None and all(plane.can_be_whitened() for plane in planes)
+    wanted = hole or ((1, 1) if whiten else needed)
     if warned and model in ('default', 'adapt'):
         # That no default model has such a hole is no news.
         wanted = largest_hole(wanted)
@@ -42,7 +47,8 @@ def _load_model(model, hole, needed, frames, seed, device, progress_bar, train_o
     elif model in ('self', 'adapt'):
         from .training.train import train_on_frames
         init = Denoiser.load('default', hole=wanted) if model == 'adapt' else None
-        denoiser, judged = train_on_frames(frames, init=init, hole=init.hole if init else wanted, seed=seed,
+        frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
+        denoiser, judged = train_on_frames(frames, init=init, hole=init.hole if init else wanted, whiten=whiten, seed=seed,
                                            device=device, progress_bar=progress_bar, **train_options)
         denoiser.metadata['name'] = model
     elif model == 'default':
@@ -54,11 +60,16 @@ def _load_model(model, hole, needed, frames, seed, device, progress_bar, train_o
                         f'{type(model).__name__}')
     if hole is not None and model not in ('default', 'adapt') and denoiser.hole != hole:
         raise ValueError(f'hole must be {denoiser.hole}, that of the model, or not be given, got {hole}')
-    if hole is None and (denoiser.hole[0] < needed[0] or denoiser.hole[1] < needed[1]) and model != 'default':
+    whiten = whiten and denoiser.whitens
+    if hole is None and not whiten and model != 'default' and not _covers(denoiser.hole, needed):
         warnings.warn(f'the noise of neighbouring pixels is correlated and calls for a hole of {needed[0]}x{needed[1]}'
                       f' pixels; the model has {denoiser.hole[0]}x{denoiser.hole[1]} and will take part of the noise '
                       'for structure', AstropyUserWarning, stacklevel=4)
-    return denoiser, judged
+    return denoiser, judged, whiten
+
+
+def _covers(hole, needed):
+    return hole[0] >= needed[0] and hole[1] >= needed[1]
 
 
 def _check_shipped(hole):
@@ -212,13 +223,11 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     planes, rejected = find_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
     needed = find_hole(planes) if hole is None else hole
     warned = warn_of_patterns(planes)
-    inputs = [(plane.values, plane.noise, plane.mask) for plane in planes]
-    denoiser, judged = _load_model(model, hole, needed, inputs, seed, device, progress_bar, train_options,
-                                   warned=warned)
-    del inputs
-    leaks = denoiser.hole[0] < needed[0] or denoiser.hole[1] < needed[1]
+    denoiser, judged, whiten = _load_model(model, hole, needed, planes, seed, device, progress_bar, train_options,
+                                           warned=warned)
+    leaks = not whiten and not _covers(denoiser.hole, needed)
     result, scaling, innovation_rms = _predict_planes(
-        frame, planes, denoiser, judged, leaks=leaks, progress_bar=progress_bar, strength=strength,
+        frame, planes, denoiser, judged, leaks=leaks, progress_bar=progress_bar, whiten=whiten, strength=strength,
         audit=audit, rejected=rejected, reject_outliers=reject_outliers, tile_size=tile_size, device=device,
         full_output=full_output)
     mean, std = result.mean, result.std

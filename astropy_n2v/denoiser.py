@@ -215,6 +215,11 @@ class Denoiser:
         return self.network.hole
 
     @property
+    def whitens(self):
+        """True if the model was trained on images whose noise had been made white, where it was correlated."""
+        return bool(self.metadata.get('whitened', False))
+
+    @property
     def margin(self):
         """Pixels at interior edges of a tile whose prediction is not to be used."""
         return int(self.metadata.get('margin', self.network.receptive_radius))
@@ -267,7 +272,7 @@ class Denoiser:
         return mean, spread
 
     def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0,
-                reject_outliers=False, audit=True, whiten=True, tile_size=None, device=None, progress=None,
+                reject_outliers=False, audit=True, whiten=None, tile_size=None, device=None, progress=None,
                 full_output=True):
         """
         Denoise an array.
@@ -296,8 +301,9 @@ class Denoiser:
             Whether to check the result against the data. Pixels that the noise does not explain are
             then returned as measured, and an uncertainty that is found to be too small is enlarged.
         whiten : bool, optional
-            Whether to whiten the noise where its autocorrelation, that of ``noise``, is not white, if the model has a
-            hole of one pixel. Blind mean, its spread, innovations and outliers are then those of the whitened image.
+            Whether to whiten the noise where its autocorrelation, as ``noise`` has it, is not that of white noise. Blind
+            mean, its spread, innovations and outliers are then those of the whitened image. By default if the model
+            was trained on whitened images, see `whitens`.
         tile_size : int, optional
             Largest height and width of the parts in which a large image is processed; by
             default ``conf.tile_size``.
@@ -337,7 +343,7 @@ class Denoiser:
         if reject_outliers:
             rejected = single_pixel_outliers(image)
             image = image.without(rejected)
-        whitened = self._whiten(image) if whiten else None
+        whitened = self._whiten(image) if (self.whitens if whiten is None else whiten) else None
         if whitened is None:
             result = self._posterior(image, judged=judged, calibrate=calibrate, strength=strength, audit=audit,
                                      tile_size=tile_size, device=device, progress=progress, full_output=full_output,
@@ -354,11 +360,11 @@ class Denoiser:
         return result
 
     def _whiten(self, image):
-        """The whitened image and the way back, or None where there is no reason or the model has a larger hole."""
-        if self.hole != (1, 1) or image.scaling.few_photons:
+        """The whitened image and the way back, or None where there is no reason."""
+        if image.scaling.few_photons:
             return None
         whitening = Whitening.find(image.noise.autocorrelation, np.count_nonzero(image.valid))
-        return None if whitening is None else whitening.apply(image)
+        return None if whitening is None or not whitening.suffices else whitening.apply(image)
 
     def _posterior(self, image, *, whitened=None, judged, calibrate, strength, audit, tile_size, device, progress,
                    full_output, dtype):

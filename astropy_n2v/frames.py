@@ -28,6 +28,7 @@ from .noise.sources import looks_white
 from .noise.views import WHOLE, part_of, split_views
 from .provenance import record
 from .scaling import background_level
+from .whitening import Whitening
 
 __all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_patterns']
 
@@ -37,6 +38,9 @@ _SMALLEST = 8   # pixels
 _MIN_PAIRED = 0.6
 # Noise smoothed to this FWHM, in pixels, is hidden by a hole of 5x5: farther neighbours share a tenth of it.
 _MAX_SMOOTHED = 2.4
+_LAGS = 4   # pixels; up to which an autocorrelation is measured
+#: Autocorrelation of white noise.
+WHITE = np.pad([[1.0]], _LAGS)
 
 
 @dataclass
@@ -72,6 +76,11 @@ class Plane:
     amplifiers: AmplifierScale = None
     view: tuple = WHOLE
 
+    def can_be_whitened(self):
+        """Check if a filter can make the noise white, or it is white."""
+        whitening = Whitening.find(self.noise.autocorrelation, self.values.size)
+        return whitening is None or whitening.suffices
+
     def with_growth(self, report):
         """
         Let the noise grow with the signal as an audit found it to, if it was measured on the image.
@@ -99,7 +108,7 @@ class Plane:
         level = background_level(self.values, self.mask)
         zero = level - (variance - floor) / slope
         noise = replace(noise, sigma=float(np.sqrt(floor)), gain=1 / slope, zero_point=zero)
-        return replace(self, noise=noise, data_noise=noise)
+        return replace(self, noise=noise, data_noise=replace(noise, autocorrelation=self.data_noise.autocorrelation))
 
     def restore(self, prediction):
         """Bring a prediction back to the scale of the data."""
@@ -365,7 +374,7 @@ def find_hole(planes):
     Parameters
     ----------
     planes : list of Plane
-        Planes of a frame.
+        Planes of a frame. The autocorrelation of their noise is set where it was measured.
 
     Returns
     -------
@@ -376,32 +385,44 @@ def find_hole(planes):
     chosen = chosen[::max(1, len(chosen) // 3)][:3]
     parts = [plane for plane in planes if plane.index in chosen]
     if len(parts) == len(chosen):
-        return _hole_of(parts)
+        return _hole_of(parts, planes)
     # Parts of a plane may differ: the noise of some is interpolated along rows, of others along columns.
-    return tuple(np.max([_hole_of([part]) for part in parts], axis=0).tolist())
+    return tuple(np.max([_hole_of([part], [plane for plane in planes if plane.view == part.view])
+                         for part in parts], axis=0).tolist())
 
 
-def _hole_of(planes):
-    """The hole that the median of the autocorrelations of some planes calls for."""
+def _hole_of(measured, planes):
+    """The hole that the median of the autocorrelations of some planes calls for; it becomes that of all ``planes``."""
     correlations = []
+    for plane in measured:
+        found = _autocorrelation_of(plane)
+        if found is not None:
+            correlations.append(found)
+    if not correlations:
+        return 1, 1
+    correlation = np.median(correlations, axis=0)
     for plane in planes:
-        mask = plane.mask | ~np.isfinite(plane.values)
-        valid = np.asarray(~mask)
-        n = np.count_nonzero(valid)
-        if n < (4000 if plane.view == WHOLE else 2000):
-            continue
-        if np.count_nonzero(valid[:, 1:] & valid[:, :-1]) < _MIN_PAIRED * n:
-            continue   # a mask that is scattered all over leaves too few neighbours to see structure apart from noise
-        if looks_white(plane.values, mask, plane.noise):
-            return 1, 1
-        if plane.noise.autocorrelation is not None:   # measured with the noise, on this very plane
-            correlations.append(plane.noise.autocorrelation)
-            continue
-        try:
-            correlations.append(noise_autocorrelation(plane.values, mask))
-        except CannotDenoiseError:
-            continue
-    return choose_hole(np.median(correlations, axis=0)) if correlations else (1, 1)
+        plane.noise = replace(plane.noise, autocorrelation=correlation)
+    return choose_hole(correlation)
+
+
+def _autocorrelation_of(plane):
+    """Autocorrelation of the noise of a plane, or None where it cannot be told; 1 in the middle and 0 of white noise."""
+    mask = plane.mask | ~np.isfinite(plane.values)
+    valid = np.asarray(~mask)
+    n = np.count_nonzero(valid)
+    if n < (4000 if plane.view == WHOLE else 2000):
+        return None
+    if np.count_nonzero(valid[:, 1:] & valid[:, :-1]) < _MIN_PAIRED * n:
+        return None   # a mask that is scattered all over leaves too few neighbours to see structure apart from noise
+    if looks_white(plane.values, mask, plane.noise):
+        return WHITE
+    if plane.noise.autocorrelation is not None:   # measured with the noise, on this very plane
+        return plane.noise.autocorrelation
+    try:
+        return noise_autocorrelation(plane.values, mask)
+    except CannotDenoiseError:
+        return None
 
 
 def warn_of_patterns(planes, name=''):

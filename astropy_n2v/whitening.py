@@ -27,7 +27,9 @@ _LEAST = 0.04
 # A lag counts from this many standard deviations of its measurement on white noise on, and from this correlation on.
 _SIGNIFICANT, _LEAST_LAG = 3.0, 0.015
 # Power below which noise is not amplified any more, in units of its mean.
-_FLOOR = 0.1
+_FLOOR = 0.03
+# Correlation of neighbours that the filter may leave.
+_MOST_LEFT = 0.6
 _GRID = 64   # pixels; on which spectra are computed
 _MAX_REACH = 15   # pixels
 # Share of a kernel, as the sum of its absolute values, that may be cut off. The image comes back exactly in any case:
@@ -76,6 +78,8 @@ class Whitening:
         Power spectrum of the noise as it is divided out, positive, with mean 1, shape (64, 64), the frequency 0 first.
     gain : float
         Factor by which the filter is larger than :math:`1 / \\sqrt P`, so that noise has unit variance after it.
+    left : float
+        Largest correlation that neighbours keep, as noise is not amplified without bound.
 
     Examples
     --------
@@ -89,6 +93,12 @@ class Whitening:
 
     power: np.ndarray
     gain: float = 1.0
+    left: float = 0.0
+
+    @property
+    def suffices(self):
+        """True if the noise is white after it; else a model with a larger hole is better."""
+        return self.left < _MOST_LEFT
 
     @classmethod
     def find(cls, correlation, n_pixels):
@@ -126,8 +136,9 @@ class Whitening:
         power = 0.5 * (measured + np.sqrt(measured ** 2 + 4 * _FLOOR ** 2))
         power /= power.mean()
         # What is left of the noise, whose power is not negative.
-        left = np.mean(np.maximum(measured, 0) / power) / np.maximum(measured, 0).mean()
-        return cls(power, float(1 / np.sqrt(left)))
+        remaining = np.maximum(measured, 0) / np.maximum(measured, 0).mean() / power
+        lags = np.fft.ifft2(remaining).real / remaining.mean()
+        return cls(power, float(1 / np.sqrt(remaining.mean())), float(np.abs(lags[[0, 1], [1, 0]]).max()))
 
     @cached_property
     def kernel(self):
@@ -245,10 +256,10 @@ class Whitened:
         filled = _padded(np.where(known, image.values(), 0).astype(np.float32), pad + reach)
         variance = _fill(filled, wide)
         u = _filtered(filled, whitening.kernel)
-        added = np.maximum(_filtered(variance, whitening.kernel ** 2), 0) if not known.all() or pad else None
+        added = np.maximum(_filtered(variance, whitening.kernel ** 2), 0)
         inner = slice(reach, -reach or None)
         seen = wide[inner, inner] & (added <= _MOST_ADDED)
-        noise = NoiseModel(np.sqrt(_edge(v0, pad, image.shape) + added),
+        noise = NoiseModel(np.sqrt(_edge(v0, pad, image.shape) + added).astype(np.float32),
                            gain=None if not np.any(slope > 0) else whitening.peak_share / _edge(slope, pad, image.shape),
                            zero_point=whitening.peak_share * _edge(zero, pad, image.shape),
                            source=image.noise.source, relative_error=image.noise.relative_error)
@@ -279,13 +290,16 @@ class Whitened:
         ScaledImage
             The whitened image, with the noise of each pixel.
         """
-        v0, slope, zero = self.image.noise_parameters()
-        if not np.any(slope > 0):
+        if self.white.noise.gain is None:
             return self.white
         signal = _filtered(_padded(blind_mean, self.pad), self.whitening.inverse)
-        photon = _edge(slope, self.pad, self.image.shape) * np.maximum(signal - _edge(zero, self.pad, self.image.shape), 0)
-        sigma = np.sqrt(_edge(v0, self.pad, self.image.shape) + self.added + photon).astype(np.float32)
+        sigma = np.sqrt(self.variance(signal)).astype(np.float32)
         return replace(self.white, noise=replace(self.white.noise, sigma=sigma, gain=None, zero_point=0.0))
+
+    def variance(self, signal):
+        """Variance of the noise of the whitened image where the image has a signal, in units of the sky noise."""
+        v0, slope, zero = (_edge(value, self.pad, self.image.shape) for value in self.image.noise_parameters())
+        return v0 + self.added + slope * np.maximum(signal - zero, 0)
 
     def outside(self, judged):
         """Pixels that judge the prediction, of the larger image; None is all."""

@@ -3,7 +3,10 @@
 Scenes and observations drawn from the whole range of what telescopes see.
 """
 
+from dataclasses import replace
+
 import numpy as np
+from scipy.ndimage import convolve
 
 from ..noise import NoiseModel
 from .canvas import Canvas
@@ -20,24 +23,26 @@ __all__ = ['RANDOM_FIELDS', 'random_observation', 'random_scene']
 
 #: The fields that `random_scene` draws from, and how often.
 RANDOM_FIELDS = {
-    'survey': 0.25,       # galaxies and stars
+    'survey': 0.19,       # galaxies and stars
     'stars': 0.06,        # few stars
-    'sparse': 0.10,       # stars, galaxies or both, of which none is too faint to be seen
+    'sparse': 0.11,       # stars, galaxies or both, of which none is too faint to be seen
     'crowded': 0.11,      # many
     'globular': 0.04,
     'cluster': 0.06,      # of galaxies
     'galaxy': 0.05,       # a large one in the foreground of a survey field
-    'nebula': 0.12,       # power-law nebulosity and stars
-    'cirrus': 0.05,       # nebulosity below the noise, with few stars or none
+    'nebula': 0.11,       # power-law nebulosity and stars
+    'cirrus': 0.085,      # nebulosity below the noise, with few stars or none
     'filaments': 0.05,    # filaments, most in nebulosity
     'bright_nebula': 0.03,   # nebulosity of hundreds of sigma
-    'empty': 0.04,        # sky, or a few faint stars
-    'spectrum': 0.025,    # of a long slit
-    'disc': 0.015,        # of a planet, the Sun or the Moon, or a part of it
+    'empty': 0.05,        # sky, or a few faint stars
+    'spectrum': 0.03,     # of a long slit
+    'disc': 0.025,        # of a planet, the Sun or the Moon, or a part of it
 }
 
 # Correlations of the noise below this are not counted: four neighbours foresee 1 % of the variance.
 _NOTICEABLE = 0.06
+_MAX_LAG = 4   # pixels
+_LAG_ERROR = 0.005   # with which the correlation of a lag is measured
 
 
 def _random_psfs(rng, fwhm):
@@ -144,7 +149,7 @@ def random_scene(shape=(256, 256), *, seed=None):
     """
     Draw a scene from the whole range of seeing, sampling, density, sky and read noise.
 
-    Sky is log-uniform from 0.05 to 10\\ :sup:`4` electrons, read noise from 0.5 to 20 electrons
+    Sky is log-uniform from 0.05 to 10\\ :sup:`4` electrons, in 4 % of the scenes from 10\\ :sup:`-4`, read noise from 0.5 to 20 electrons
     or none (half of the scenes with less than one electron of sky, 15 % of the others), the width
     of the point-spread function from 0.9 to 8 pixels; in most fields, luminosity functions reach far
     below the limit of detection. What the scene shows is drawn from `RANDOM_FIELDS`.
@@ -172,7 +177,7 @@ def random_scene(shape=(256, 256), *, seed=None):
     (48, 64)
     """
     rng = np.random.default_rng(seed)
-    sky = _log_uniform(rng, 0.05, 1e4)
+    sky = _log_uniform(rng, 1e-4, 0.05) if rng.uniform() < 0.04 else _log_uniform(rng, 0.05, 1e4)
     # Frames with less than one electron of sky are mostly taken by detectors that count photons.
     readnoise = 0.0 if rng.uniform() < (0.5 if sky < 1 else 0.15) else _log_uniform(rng, 0.5, 20)
     sigma = np.sqrt(sky + readnoise ** 2)
@@ -228,7 +233,7 @@ def _random_flat(rng, scene, sigma):
     return flat, error, smooth
 
 
-def random_observation(shape=(256, 256), *, hole=1, seed=None):
+def random_observation(shape=(256, 256), *, hole=1, correlated=False, seed=None):
     """
     Draw a scene and observe it with a detector drawn, too.
 
@@ -243,6 +248,9 @@ def random_observation(shape=(256, 256), *, hole=1, seed=None):
     hole : int, optional
         1 for noise that is independent between pixels; 3, 5, ... for noise that is
         correlated, but not noticeably beyond a square of ``hole`` pixels around each.
+    correlated : bool, optional
+        Whether to correlate the noise in any way that detectors, resampling and drizzling do. Its
+        autocorrelation, as measured with some error, is that of ``noise``. For ``hole`` 1.
     seed : int or `~numpy.random.Generator`, optional
         Seed of everything.
 
@@ -274,16 +282,63 @@ def random_observation(shape=(256, 256), *, hole=1, seed=None):
     options, flagged = _random_defects(rng, truth, sigma)
     if hole > 1:
         return _observe_correlated(scene, truth, hole, options, flagged, rng)
+    if correlated and rng.uniform() < 0.5:
+        observation = _correlated_frame(rng, truth, scene.readnoise, 2, {**options, 'flagged': flagged})
+        observation.kind = scene.kind
+        return _with_autocorrelation(observation, rng)
     gain = _log_uniform(rng, 0.1, 10)
     if 'satlevel' in options:
         options['satlevel'] /= gain
-    quantize = bool(rng.uniform() < 0.3 and sigma > 2 and gain < 0.7 * sigma)
+    # Steps of up to one and a half standard deviations; few are that coarse.
+    quantize = bool(rng.uniform() < 0.3 and sigma > 2 and gain < (1.5 if rng.uniform() < 0.3 else 0.7) * sigma)
     data, masks = expose(truth, gain=gain, readnoise=scene.readnoise, flat=flat, quantize=quantize, seed=rng, **options)
     # The error of the flat field is taken at the level of the sky; rounding has a variance of 1/12.
     variance = (scene.readnoise ** 2 + (error * np.median(truth)) ** 2) / gain ** 2 + quantize / 12
     noise = NoiseModel(np.sqrt(variance), gain=gain, source='simulated')
-    return Observation(data, truth / gain, noise, combine_masks(masks, flagged, shape),
-                       combine_masks(masks, DEFECTS, shape), scene.kind)
+    observation = Observation(data, truth / gain, noise, combine_masks(masks, flagged, shape),
+                              combine_masks(masks, DEFECTS, shape), scene.kind)
+    return _filter_noise(observation, rng) if correlated and not quantize else observation
+
+
+def _filter_noise(observation, rng):
+    """Correlate the noise as electronics, beams and other filters do; its variance stays."""
+    draw = rng.uniform()
+    if draw < 0.45:
+        # Along rows or columns, of either sign.
+        line = np.array([rng.normal(0, 0.06) * (rng.uniform() < 0.3), rng.uniform(-0.35, 0.5), 1, 0, 0])
+        kernel = line[None, :] if rng.uniform() < 0.8 else line[:, None]
+    elif draw < 0.7:
+        kernel = rng.uniform(-0.15, 0.4, (3, 3)) * rng.uniform(0.2, 1)
+        kernel[1, 1] = 1
+    else:
+        # A beam, and interpolation along each axis of its own.
+        sigma = _log_uniform(rng, 0.35, 1.7) * (rng.uniform(0.7, 1.4, 2) if rng.uniform() < 0.5 else np.ones(2))
+        axis = np.arange(-6, 7)
+        kernel = np.exp(-0.5 * (axis[:, None] / sigma[0]) ** 2) * np.exp(-0.5 * (axis[None, :] / sigma[1]) ** 2)
+    kernel /= np.sqrt(np.sum(kernel ** 2))
+    noise = observation.noise
+    # Events of single pixels stay where they are.
+    events = observation.defects | ~np.isfinite(observation.data)
+    deviation = np.sqrt(noise.variance(observation.truth))
+    white = np.where(events, rng.normal(size=events.shape), (observation.data - observation.truth) / deviation)
+    data = observation.truth + deviation * convolve(white, kernel, mode='wrap')
+    observation.data = np.where(events, observation.data, data).astype(observation.data.dtype)
+    return _with_autocorrelation(observation, rng)
+
+
+def _with_autocorrelation(observation, rng):
+    """The autocorrelation of the noise as it is measured, with an error."""
+    z = np.clip(np.where(observation.defects, 0, np.nan_to_num(observation.innovation)), -5, 5)
+    size = 2 * _MAX_LAG + 1
+    power = np.abs(np.fft.fft2(z, [n + _MAX_LAG for n in z.shape])) ** 2
+    lags = np.fft.fftshift(np.fft.ifft2(power).real)
+    middle = [n // 2 - _MAX_LAG for n in lags.shape]
+    lags = lags[middle[0]:middle[0] + size, middle[1]:middle[1] + size]
+    error = rng.normal(0, _LAG_ERROR, lags.shape)
+    correlation = lags / lags[_MAX_LAG, _MAX_LAG] + (error + error[::-1, ::-1]) / np.sqrt(2)
+    correlation[_MAX_LAG, _MAX_LAG] = 1
+    observation.noise = replace(observation.noise, autocorrelation=np.clip(correlation, -1, 1))
+    return observation
 
 
 def _correlated_frame(rng, truth, readnoise, reach, options):

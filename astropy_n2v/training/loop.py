@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..networks import BROAD_WEIGHT, negative_log_likelihood, network_inputs
 from .checkpoints import check_identity
 from .optimizer import Optimizer
-from .patches import split_planes
+from .patches import likelihood_noise, split_planes
 from .processes import Processes
 
 __all__ = ['Trainer', 'supports_bfloat16']
@@ -120,7 +120,8 @@ class Trainer:
         # At first a star is unforeseeable to the network; it must not be dismissed for that.
         broad = BROAD_WEIGHT if self.warm_start or fraction > 0.15 else 0.0
         loss, likelihood = negative_log_likelihood(output, planes['z'], planes['weight'], broad_weight=broad,
-                                                   max_gain=self.max_gain, focus=self.focus, **noise)
+                                                   max_gain=self.max_gain, focus=self.focus,
+                                                   **likelihood_noise(planes))
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

@@ -3,15 +3,18 @@
 Frames in units of their noise, and the patches that training draws from them.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from ..scaled import ScaledImage
+from ..whitening import Whitening
 
-__all__ = ['PatchSampler', 'TrainingFrame']
+__all__ = ['PatchSampler', 'TrainingFrame', 'likelihood_noise', 'split_planes']
 
 # Planes of a frame: what a patch is cut from.
-_Z, _SEEN, _WEIGHT, _V0, _SLOPE, _ZERO = range(6)
+_Z, _SEEN, _WEIGHT, _V0, _SLOPE, _ZERO, _VARIANCE = range(7)
 
 
 class TrainingFrame:
@@ -30,32 +33,70 @@ class TrainingFrame:
         Fraction of the valid pixels that the loss never sees; they judge.
     rng : `~numpy.random.Generator`, optional
         Draws the pixels held out.
+    signal : `~numpy.ndarray`, optional
+        What the variance of the noise of a simulated image follows where it is whitened; by default the prediction.
+    whiten : bool, optional
+        Whether to whiten the noise where its autocorrelation is not that of white noise.
 
     Attributes
     ----------
     planes : tensor
-        Shape (6, ny, nx): value, may be seen, weight in the loss, noise parameters.
+        Shape (7, ny, nx): value, may be seen, weight in the loss, noise parameters, and the variance of the noise
+        where it is known better than from these, else 0. Where the noise is correlated, of the whitened image, which is
+        somewhat larger.
     held_out : tensor
-        Weight of each pixel in the judgement, shape (ny, nx).
+        Weight of each pixel in the judgement, of that shape.
+    judged : `~numpy.ndarray` of bool
+        The pixels of the image that are held out.
     """
 
-    def __init__(self, data, noise, mask=None, *, held_out=0.0, rng=None):
+    def __init__(self, data, noise, mask=None, *, held_out=0.0, rng=None, signal=None, whiten=True):
         image = ScaledImage.prepare(data, noise, mask)
-        z, seen, (v0, slope, zero) = image.values(), image.valid, image.noise_parameters()
+        whitening, pad = None, 0
+        if whiten and not image.scaling.few_photons:
+            whitening = Whitening.find(noise.autocorrelation, np.count_nonzero(image.valid))
+        variance = 0.0
+        if whitening is not None:
+            whitened = whitening.apply(image)
+            if signal is not None:
+                z = replace(image, data=signal, valid=np.ones(image.shape, dtype=bool)).values()
+                variance = whitened.variance(np.pad(z, whitened.pad, mode='edge'))
+            image, pad = whitened.white, whitened.pad
+        z, seen, (v0, slope, zero) = image.values(), image.seen, image.noise_parameters()
         judged = np.zeros(seen.shape, dtype=bool)
         if held_out:
             judged = seen & (rng.random(seen.shape) < held_out)
-        planes = [z, seen, seen & ~judged, v0, slope, zero]
+        planes = [z, seen, seen & ~judged, v0, slope, zero, variance]
         self.planes = torch.from_numpy(np.stack([np.broadcast_to(plane, z.shape).astype(np.float32)
                                                  for plane in planes]))
+        self.judged = judged[pad:judged.shape[0] - pad, pad:judged.shape[1] - pad]
         self.held_out = torch.from_numpy(judged.astype(np.float32))
         self.n_valid = int(seen.sum())
 
 
 def split_planes(planes):
-    """From planes of shape (n, 6, h, w) to a dictionary of tensors of shape (n, 1, h, w)."""
-    names = ('z', 'seen', 'weight', 'v0', 'slope', 'zero')
+    """From planes of shape (n, 7, h, w) to a dictionary of tensors of shape (n, 1, h, w)."""
+    names = ('z', 'seen', 'weight', 'v0', 'slope', 'zero', 'variance')
     return dict(zip(names, planes.split(1, dim=1)))
+
+
+def likelihood_noise(planes):
+    """
+    Parameters of the noise for the likelihood.
+
+    Parameters
+    ----------
+    planes : dict of tensor
+        From `split_planes`.
+
+    Returns
+    -------
+    dict of tensor
+        ``v0``, ``slope`` and ``zero``; where the variance is known, it is ``v0`` and does not grow with the prediction.
+    """
+    known = planes['variance'] > 0
+    return {'v0': torch.where(known, planes['variance'], planes['v0']),
+            'slope': torch.where(known, 0, planes['slope']), 'zero': planes['zero']}
 
 
 class PatchSampler:
@@ -132,7 +173,7 @@ class PatchSampler:
         Returns
         -------
         tensor
-            Planes of shape (batch_size, 6, patch_size, patch_size).
+            Planes of shape (batch_size, 7, patch_size, patch_size).
         """
         share = np.array([frame.n_valid for frame in self.frames], dtype=float)
         chosen = self.rng.choice(len(self.frames), self.batch_size, p=share / share.sum())

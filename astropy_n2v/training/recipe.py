@@ -10,6 +10,7 @@ train together: ``torchrun --nproc-per-node 2 -m astropy_n2v.training.recipe``.
 import argparse
 import logging
 import os
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ WIDTHS = 16, 32, 64, 128, 192
 DECODER_WIDTHS = 16, 32, 64, 128
 
 
-def random_frame(rng, *, hole=1):
+def random_frame(rng, *, hole=1, correlated=0.0):
     """
     Draw a noisy frame of a random scene.
 
@@ -39,29 +40,60 @@ def random_frame(rng, *, hole=1):
     hole : int, optional
         Height and width of the square around a pixel beyond which its noise is not correlated;
         above 1 the frame has been resampled, drizzled or the like.
+    correlated : float, optional
+        Share of the frames whose noise is correlated and has been whitened, for a hole of one pixel.
 
     Returns
     -------
     TrainingFrame
         The frame with the noise model that holds for it.
     """
-    observation = random_observation((SCENE_SIZE, SCENE_SIZE), hole=hole, seed=rng)
-    return TrainingFrame(observation.data, observation.noise, observation.mask)
+    observation = random_observation((SCENE_SIZE, SCENE_SIZE), hole=hole, correlated=rng.random() < correlated, seed=rng)
+    return TrainingFrame(observation.data, observation.noise, observation.mask, signal=observation.truth)
+
+
+def real_frames(paths):
+    """
+    Read real frames to train on, as `~astropy_n2v.denoise` sees them.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        FITS files with an image each, or ``FILE[EXT]``.
+
+    Returns
+    -------
+    list of TrainingFrame
+        One for each plane that can be denoised.
+    """
+    from ..frames import Frame, find_hole, find_planes
+    from ..io import read_fits_images
+    frames = []
+    for path in paths:
+        planes = [plane for ccd in read_fits_images(path) for plane in find_planes(Frame(ccd))[0]]
+        find_hole(planes)
+        frames += [TrainingFrame(plane.values, plane.noise, plane.mask) for plane in planes]
+    return frames
 
 
 class _Stream(PatchSampler):
     """Patches from a pool of frames that is renewed bit by bit."""
 
-    def __init__(self, pool, renew_every, hole, rng, **kwargs):
-        super().__init__([random_frame(rng, hole=hole) for _ in range(pool)], rng=rng, **kwargs)
-        self.renew_every, self.hole, self.drawn = renew_every, hole, 0
+    def __init__(self, pool, renew_every, draw, rng, real=(), real_share=0.0, **kwargs):
+        super().__init__([draw(rng) for _ in range(pool)], rng=rng, **kwargs)
+        self.renew_every, self.draw_frame, self.drawn = renew_every, draw, 0
+        self.real, self.real_share = list(real), real_share if real else 0.0
 
     def draw(self):
         self.drawn += 1
         if self.drawn % self.renew_every == 0:
             oldest = (self.drawn // self.renew_every) % len(self.frames)
-            self.frames[oldest] = random_frame(self.rng, hole=self.hole)
-        return super().draw()
+            self.frames[oldest] = self.draw_frame(self.rng)
+        batch = super().draw()
+        for i in np.flatnonzero(self.rng.random(len(batch)) < self.real_share):
+            # Any frame as often as any other, whatever its size.
+            batch[i] = self._patch(self.real[self.rng.integers(len(self.real))])
+        return batch
 
 
 def _parse(arguments):
@@ -70,6 +102,10 @@ def _parse(arguments):
                     'options that it was made with, on the same kinds of scenes; --steps and --minutes may change.')
     parser.add_argument('output', help='file to write, .safetensors; OUTPUT.ckpt is what a run resumes from')
     parser.add_argument('--hole', type=int, default=1, help='hole in pixels; above 1 the noise is correlated')
+    parser.add_argument('--correlated', type=float, default=0.5, help='share of the frames with correlated noise, '
+                        'which is whitened; for a hole of 1')
+    parser.add_argument('--real', nargs='*', default=(), help='real frames to train on, too')
+    parser.add_argument('--real-share', type=float, default=0.15, help='share of the patches from real frames')
     parser.add_argument('--init', help='weights to start from; those of a narrower network are widened')
     parser.add_argument('--widths', nargs='+', type=int, default=WIDTHS, help='channels of the encoder by level')
     parser.add_argument('--decoder-widths', nargs='+', type=int, default=DECODER_WIDTHS)
@@ -124,8 +160,9 @@ def _train(options, processes):
     network.to(processes.device)
     rank = processes.rank
     rng = np.random.default_rng((options.seed, 2, rank) if rank else options.seed)
-    sampler = _Stream(options.pool, options.renew_every, options.hole, rng, patch_size=options.patch_size,
-                      batch_size=options.batch_size)
+    sampler = _Stream(options.pool, options.renew_every, partial(random_frame, **_kind_of(options)), rng,
+                      real=real_frames(options.real), real_share=options.real_share,
+                      patch_size=options.patch_size, batch_size=options.batch_size)
     trainer = Trainer(network, sampler, max_steps=options.steps,
                       max_time=options.minutes and 60 * options.minutes, learning_rate=options.learning_rate,
                       judge=None if rank else _make_judge(options), judge_every=250, keep='last',
@@ -135,17 +172,24 @@ def _train(options, processes):
     metadata = {'trained_on': 'simulated noisy frames, astropy_n2v.simulate.random_observation',
                 'steps': trainer.step, 'seconds': round(trainer.elapsed), 'seed': options.seed,
                 'held_out_likelihood': trainer.history[-1][1] if rank == 0 else None}
+    if options.hole == 1 and options.correlated:
+        metadata['whitened'] = True
+    if options.real:
+        metadata['trained_on'] += f', and {len(options.real)} real frames'
     if processes.size > 1:
         metadata['processes'] = processes.size
     return Denoiser(network.cpu(), metadata=metadata)
 
 
+def _kind_of(options):
+    return {'hole': options.hole, 'correlated': options.correlated if options.hole == 1 else 0.0}
+
+
 def _make_judge(options):
     """The likelihood of frames that are never trained on."""
     from .train import held_out_likelihood
-    judged = [random_frame(np.random.default_rng((options.seed, 1, i)), hole=options.hole) for i in range(24)]
-    batch = torch.stack([frame.planes for frame in judged])
-    return lambda candidate: held_out_likelihood(candidate, batch, batch[:, 2])
+    judged = [random_frame(np.random.default_rng((options.seed, 1, i)), **_kind_of(options)).planes for i in range(24)]
+    return lambda candidate: held_out_likelihood(candidate, judged, [planes[2] for planes in judged])
 
 
 if __name__ == '__main__':

@@ -20,7 +20,7 @@ from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs, o
 from ..scaling import middle_cutout
 from .checkpoints import training_identity
 from .loop import Trainer
-from .patches import PatchSampler, TrainingFrame, split_planes
+from .patches import PatchSampler, TrainingFrame, likelihood_noise, split_planes
 
 __all__ = ['held_out_likelihood', 'train', 'train_on_frames']
 
@@ -51,8 +51,8 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         Weights to start from, as for `astropy_n2v.Denoiser.load`; 'default' are those shipped with
         the package.
     hole : int or tuple of int, optional
-        Odd height and width of the hole. By default as large as the measured autocorrelation
-        of the noise calls for, or that of ``init``.
+        Odd height and width of the hole; noise is then not whitened. By default a pixel, and noise that is correlated
+        is whitened; where no filter can do that, as large as the autocorrelation calls for. With ``init`` its own.
     names : list of str, optional
         What to call the images in warnings; by default their positions.
     seed : int, optional
@@ -110,23 +110,26 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         used += 1
         warn_of_patterns(found, f'{i if names is None else names[i]}: ')
         planes += found
-        if hole is None and init is None:
+        if hole is None:
             holes.append(find_hole(found))
     if not planes:
         raise CannotDenoiseError('images must hold at least one that can be denoised, got none')
     if init is not None and not isinstance(init, Denoiser):
         init = Denoiser.load(init, hole=hole)
-    if hole is None:
-        hole = init.hole if init is not None else tuple(np.max(holes, axis=0).tolist())
+    whiten = hole is None and all(plane.can_be_whitened() for plane in planes) and (init is None or init.whitens)
+    if init is not None:
+        hole = hole or init.hole
+    elif hole is None:
+        hole = (1, 1) if whiten else tuple(np.max(holes, axis=0).tolist())
     frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
-    denoiser, _ = train_on_frames(frames, init=init, hole=hole, seed=seed, device=device, progress_bar=progress_bar,
+    denoiser, _ = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device, progress_bar=progress_bar,
                                   **options)
     denoiser.metadata['images'] = used
     return denoiser
 
 
-def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=None, patch_size=96, batch_size=8,
-                    learning_rate=None, patience=8, min_delta=1e-4, held_out=0.1, seed=None, device=None,
+def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=None, max_time=None, patch_size=96,
+                    batch_size=8, learning_rate=None, patience=8, min_delta=1e-4, held_out=0.1, seed=None, device=None,
                     progress_bar=False, checkpoint=None, network_options=None):
     """
     Train on frames whose noise is known.
@@ -140,6 +143,8 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
         out.
     hole : tuple of int, optional
         Height and width of the hole.
+    whiten : bool, optional
+        Whether to whiten the noise where its autocorrelation is not that of white noise.
     max_steps : int, optional
         Number of steps; by default 700, or 100 with ``init``.
     max_time : float, optional
@@ -189,7 +194,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
     min_delta = check_number('min_delta', min_delta, 'a number from 0 on', lambda value: value >= 0)
     seed = check_integer('seed', seed, 0) or 0
     rng = np.random.default_rng(seed)
-    prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng) for frame in frames]
+    prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng, whiten=whiten) for frame in frames]
     if not any(bool(frame.held_out.any()) for frame in prepared):
         raise ValueError(f'held_out must leave some pixels to judge by, got {held_out}, which is none of them')
     network = _make_network(init, hole, seed, network_options)
@@ -215,14 +220,16 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), max_steps=None, max_time=
             warm_start=init is not None, progress=progress)
         identity = None if checkpoint is None else training_identity(
             frames, hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
-            batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed,
+            batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed, whiten=whiten,
             network=json.dumps(network.config, sort_keys=True))
         trainer.run(checkpoint=checkpoint, identity=identity)
     metadata = {'name': 'trained' if init is None else 'adapted', 'frames': len(frames), 'seed': seed,
                 'steps': trainer.step, 'held_out_likelihood': trainer.best}
     if init is not None:
         metadata['init_sha256'] = init.sha256
-    return Denoiser(network.cpu(), metadata), [frame.held_out.numpy() > 0 for frame in prepared]
+    if whiten:
+        metadata['whitened'] = True
+    return Denoiser(network.cpu(), metadata), [frame.judged for frame in prepared]
 
 
 def _make_network(init, hole, seed, options):
@@ -262,7 +269,7 @@ def held_out_likelihood(network, planes, weight):
     network : `~torch.nn.Module`
         Blind network.
     planes : tensor
-        Planes of frames, shape (n, 6, height, width).
+        Planes of frames, shape (n, 7, height, width).
     weight : tensor
         Weight of each pixel in the judgement, shape (n, height, width).
 
@@ -284,7 +291,7 @@ def held_out_likelihood(network, planes, weight):
             noise = {name: part[name] for name in ('v0', 'slope', 'zero')}
             inputs = network_inputs(part['z'], part['seen'], **noise)
             _, value = negative_log_likelihood(network.predict(inputs.to(device)).cpu(), part['z'], counts,
-                                               **noise)
+                                               **likelihood_noise(part))
             total += float(value) * float(counts.sum())
             count += float(counts.sum())
     return total / count
