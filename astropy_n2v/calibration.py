@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .emptiness import empty_share
+from .networks import BROAD_WEIGHT
 
 __all__ = ['Calibration', 'brightness_bins']
 
@@ -96,6 +97,8 @@ class Calibration:
         `~astropy_n2v.emptiness.empty_factor`.
     share : float, optional
         The share of the blind spread in the variance of the innovation of the typical pixel, before any correction.
+    unforeseeable : float, optional
+        The share of the pixels whose value cannot be foreseen from their surroundings.
     """
 
     mean: np.ndarray
@@ -104,6 +107,7 @@ class Calibration:
     innovation_rms: float
     empty: tuple = (1.0, 0.0)
     share: float = 0.0
+    unforeseeable: float = BROAD_WEIGHT
 
     @property
     def contradicts_noise(self):

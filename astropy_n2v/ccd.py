@@ -35,7 +35,7 @@ def _load_model(model, hole, needed, planes, seed, device, progress_bar, train_o
     """
     from .denoiser import Denoiser
     judged = None
-    whiten = hole is None and all(plane.can_be_whitened() for plane in planes)
+    whiten = hole is None
     wanted = hole or ((1, 1) if whiten else needed)
     if warned and model in ('default', 'adapt'):
         # That no default model has such a hole is no news.
@@ -119,8 +119,9 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         largest value of 8, 12, 14 or 16 bits, and other data where several pixels side by side
         share the maximum exactly.
     hole : int or tuple of int, optional
-        Odd height and width of what the network does not see around a pixel. By default as
-        large as the measured autocorrelation of the noise calls for.
+        Odd height and width of the part around a pixel that the network does not see. By default a pixel; noise that
+        is correlated is whitened before, and where no filter can do that, the hole is as large as the autocorrelation
+        calls for. With a hole that is given, noise is not whitened.
     strength : float, optional
         From 0 (the data) to 1 (the posterior mean).
     fill_masked : bool, optional
@@ -243,7 +244,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
             masked=np.mean(frame.mask[first] | ~np.isfinite(frame.values[first])),
             std=np.median(std[first][used]) if used.any() else None,
             n_rejected=result.n_rejected if reject_outliers else None,
-            audit='off' if result.audit is None else result.audit.summary())
+            audit='off' if result.audit is None else result.audit.summary(), whitening=result.whitening)
         if len(frame.planes()) > 1:
             history.append(f'astropy_n2v: cards N2V* are those of plane {first}'[:72])
     packed = frame.pack(mean, std, cards, history)
@@ -268,7 +269,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
     from tqdm import tqdm
 
     from .denoiser import Prediction
-    others = 'scaling', 'calibration', 'n_rejected', 'audit'
+    others = 'scaling', 'calibration', 'n_rejected', 'audit', 'whitening'
     names = [field.name for field in fields(Prediction) if field.name not in others]
     names = names if full_output else names[:2]
     together = None
@@ -304,6 +305,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
             n_rejected += prediction.n_rejected
     result = first if together is None else together
     result.scaling, result.calibration = scaling, calibration = first.scaling, first.calibration
+    result.whitening = first.whitening
     result.n_rejected, result.audit = n_rejected, worst
     for name in names:
         setattr(result, name, getattr(result, name).astype(frame.dtype, copy=False))

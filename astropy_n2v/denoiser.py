@@ -161,6 +161,9 @@ class Prediction:
         Number of pixels whose measurement was replaced, with ``reject_outliers``.
     audit : `~astropy_n2v.audit.AuditReport` or None
         What the data say of the result.
+    whitening : `~astropy_n2v.whitening.Whitening` or None
+        The filter that made correlated noise white. If there was one, blind mean and spread, innovation and outlier
+        are those of the whitened image.
     """
 
     mean: np.ndarray
@@ -174,6 +177,7 @@ class Prediction:
     calibration: Calibration = None
     n_rejected: int = 0
     audit: AuditReport = None
+    whitening: Whitening = None
 
 
 class Denoiser:
@@ -364,7 +368,7 @@ class Denoiser:
         if image.scaling.few_photons:
             return None
         whitening = Whitening.find(image.noise.autocorrelation, np.count_nonzero(image.valid))
-        return None if whitening is None or not whitening.suffices else whitening.apply(image)
+        return None if whitening is None else whitening.apply(image)
 
     def _posterior(self, image, *, whitened=None, judged, calibrate, strength, audit, tile_size, device, progress,
                    full_output, dtype):

@@ -28,7 +28,6 @@ from .noise.sources import looks_white
 from .noise.views import WHOLE, part_of, split_views
 from .provenance import record
 from .scaling import background_level
-from .whitening import Whitening
 
 __all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_patterns']
 
@@ -75,11 +74,6 @@ class Plane:
     data_noise: NoiseModel
     amplifiers: AmplifierScale = None
     view: tuple = WHOLE
-
-    def can_be_whitened(self):
-        """Check if a filter can make the noise white, or it is white."""
-        whitening = Whitening.find(self.noise.autocorrelation, self.values.size)
-        return whitening is None or whitening.suffices
 
     def with_growth(self, report):
         """

@@ -3,17 +3,22 @@
 What a pixel is, given its surroundings and its own measurement.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from .calibration import Calibration
 from .emptiness import REACH
-from .networks import expected_photon_variance, posterior_moments
+from .networks import BROAD_WEIGHT, expected_photon_variance, posterior_moments
 from .scaling import coprime_step
 
 __all__ = ['calibrate', 'posterior', 'posterior_of_rows']
 
 _MAX_CALIBRATION = 1_000_000   # pixels
+_ITERATIONS = 4
+# Share of the pixels that may be unforeseeable from their surroundings, such as stars narrower than a pixel.
+_MAX_UNFORESEEABLE = 0.02
 
 
 def _tensors(shape, values):
@@ -48,8 +53,9 @@ def posterior(image, blind_mean, blind_spread, *, calibration=None, strength=1.0
     # Offsets are measured in units of the noise of typical pixels. Pixels of more than three times that do not count.
     mean, spread = (calibration or Calibration.neutral()).apply(mean, spread, np.minimum(v0, 9) + photon)
     tensors = _tensors(image.shape, (image.values(), image.valid, mean, spread, *parameters))
+    weight = BROAD_WEIGHT if calibration is None else calibration.unforeseeable
     result, variance, innovation, outlier, noise_variance = (
-        values.numpy() for values in posterior_moments(*tensors, strength=strength))
+        values.numpy() for values in posterior_moments(*tensors, strength=strength, broad_weight=weight))
     scale = image.scaling.scale
     return {'mean': image.backward(result), 'std': np.sqrt(variance) * scale,
             'blind_mean': image.backward(mean), 'blind_std': spread * scale, 'innovation': innovation,
@@ -103,8 +109,13 @@ def calibrate(image, blind_mean, blind_spread, judged=None):
     sample = image.part(*pixels)
     y, mean, spread = sample.values(), blind_mean[pixels].astype(float), blind_spread[pixels].astype(float)
     y_, *others = (values[None] for values in _tensors(y.shape, (y, mean, spread, *sample.noise_parameters())))
-    _, _, _, outlier, variance = posterior_moments(y_, torch.ones_like(y_, dtype=torch.bool), *others,
-                                                   suspect_neighbours=False)
-    return Calibration.fit(y - mean, mean, spread, variance[0].numpy(), 1 - outlier[0].numpy(),
-                           judged=None if judged is None else np.asarray(judged)[pixels],
-                           relative_error=image.noise.relative_error)
+    weight = BROAD_WEIGHT
+    for _ in range(_ITERATIONS):
+        _, _, _, outlier, variance = posterior_moments(y_, torch.ones_like(y_, dtype=torch.bool), *others,
+                                                       broad_weight=weight, suspect_neighbours=False)
+        # The expectation of their share, as in the expectation-maximisation algorithm.
+        weight = min(max(float(outlier.mean()), BROAD_WEIGHT), _MAX_UNFORESEEABLE)
+    calibration = Calibration.fit(y - mean, mean, spread, variance[0].numpy(), 1 - outlier[0].numpy(),
+                                  judged=None if judged is None else np.asarray(judged)[pixels],
+                                  relative_error=image.noise.relative_error)
+    return replace(calibration, unforeseeable=weight)

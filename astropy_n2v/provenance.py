@@ -96,7 +96,7 @@ def aperture_factor(mean, std, used):
 
 
 def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, masked=0.0, std=None,
-               n_rejected=None, audit='off'):
+               n_rejected=None, audit='off', whitening=None):
     """
     Header cards and history lines that tell how a result was made.
 
@@ -124,6 +124,8 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         Number of pixels whose measurement was replaced, where that was asked for.
     audit : str, optional
         Summary of the audit.
+    whitening : Whitening, optional
+        The filter that made correlated noise white.
 
     Returns
     -------
@@ -158,6 +160,10 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
     if noise.gain is not None:
         origin = ', estimated from the image' if noise.source == 'image' else ''
         cards['N2VGAIN'] = (float(np.median(noise.gain)), f'[electron/data unit] gain{origin}')
+    if whitening is not None:
+        y, x = (n // 2 for n in whitening.correlation.shape)
+        cards['N2VRHOX'] = (round(float(whitening.correlation[y, x + 1]), 3), 'noise of neighbours in a row, whitened')
+        cards['N2VRHOY'] = (round(float(whitening.correlation[y + 1, x]), 3), 'noise of neighbours in a column, whitened')
     if np.isfinite(innovation_rms):
         cards['N2VZRMS'] = (round(innovation_rms, 4), 'rms of normalised innovations, 1 expected')
     if factor is not None:
@@ -174,4 +180,6 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
     see = ', see N2VAPFAC' if factor is not None else ''
     history = [f'astropy_n2v {__version__}: denoised, model {name}'[:72],
                f'astropy_n2v: errors are correlated, do not sum variances{see}']
+    if whitening is not None:
+        history.append('astropy_n2v: innovations (N2VZRMS) and audit are of the whitened image')
     return cards, history

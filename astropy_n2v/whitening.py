@@ -27,9 +27,7 @@ _LEAST = 0.04
 # A lag counts from this many standard deviations of its measurement on white noise on, and from this correlation on.
 _SIGNIFICANT, _LEAST_LAG = 3.0, 0.015
 # Power below which noise is not amplified any more, in units of its mean.
-_FLOOR = 0.03
-# Correlation of neighbours that the filter may leave.
-_MOST_LEFT = 0.6
+_FLOOR = 0.05
 _GRID = 64   # pixels; on which spectra are computed
 _MAX_REACH = 15   # pixels
 # Share of a kernel, as the sum of its absolute values, that may be cut off. The image comes back exactly in any case:
@@ -74,12 +72,8 @@ class Whitening:
 
     Parameters
     ----------
-    power : `~numpy.ndarray`
-        Power spectrum of the noise as it is divided out, positive, with mean 1, shape (64, 64), the frequency 0 first.
-    gain : float
-        Factor by which the filter is larger than :math:`1 / \\sqrt P`, so that noise has unit variance after it.
-    left : float
-        Largest correlation that neighbours keep, as noise is not amplified without bound.
+    correlation : `~numpy.ndarray`
+        Autocorrelation of the noise: an odd number of lags along each axis, 1 in the middle, 0 where not significant.
 
     Examples
     --------
@@ -87,18 +81,15 @@ class Whitening:
     >>> from astropy_n2v.whitening import Whitening
     >>> rho = np.array([[0, 0, 0], [0.3, 1, 0.3], [0, 0, 0]])
     >>> whitening = Whitening.find(rho, 10**6)
-    >>> whitening.kernel.shape[0] > 1, Whitening.find(np.eye(3) * [0, 1, 0], 10**6) is None
-    (True, True)
+    >>> white = np.random.default_rng(1).normal(size=(256, 257))
+    >>> noise = whitening.filter(white[:, 1:] + 0.382 * white[:, :-1])
+    >>> bool(abs(np.mean(noise[:, 1:] * noise[:, :-1])) < 0.02)
+    True
+    >>> Whitening.find(np.pad([[1.0]], 1), 10**6) is None
+    True
     """
 
-    power: np.ndarray
-    gain: float = 1.0
-    left: float = 0.0
-
-    @property
-    def suffices(self):
-        """True if the noise is white after it; else a model with a larger hole is better."""
-        return self.left < _MOST_LEFT
+    correlation: np.ndarray
 
     @classmethod
     def find(cls, correlation, n_pixels):
@@ -120,52 +111,73 @@ class Whitening:
         if correlation is None:
             return None
         correlation = np.array(correlation, dtype=float)
-        error = 1 / np.sqrt(max(n_pixels, 1))
-        correlation[np.abs(correlation) < max(_LEAST_LAG, _SIGNIFICANT * error)] = 0
+        error = _SIGNIFICANT / np.sqrt(max(n_pixels, 1))
+        correlation[np.abs(correlation) < max(_LEAST_LAG, error)] = 0
         reach = correlation.shape[0] // 2
-        correlation[reach, reach] = 0
-        near = correlation[reach - 1:reach + 2, reach - 1:reach + 2]
-        if np.abs(near).max() < max(_LEAST, _SIGNIFICANT * error):
-            return None
         correlation[reach, reach] = 1
+        if np.count_nonzero(np.abs(_near(correlation)) > max(_LEAST, error)) == 1:
+            return None
+        return cls(correlation)
+
+    @cached_property
+    def _measured(self):
+        """Power spectrum of the noise as measured, with mean 1 if it is nowhere negative."""
         lags = np.zeros((_GRID, _GRID))
-        index = np.arange(-reach, reach + 1)
-        lags[np.ix_(index, index)] = correlation
-        measured = np.fft.fft2(lags).real
-        # Positive, and smooth where it comes near to the floor, so that the kernel is short.
-        power = 0.5 * (measured + np.sqrt(measured ** 2 + 4 * _FLOOR ** 2))
-        power /= power.mean()
-        # What is left of the noise, whose power is not negative.
-        remaining = np.maximum(measured, 0) / np.maximum(measured, 0).mean() / power
-        lags = np.fft.ifft2(remaining).real / remaining.mean()
-        return cls(power, float(1 / np.sqrt(remaining.mean())), float(np.abs(lags[[0, 1], [1, 0]]).max()))
+        index = np.arange(len(self.correlation)) - len(self.correlation) // 2
+        lags[np.ix_(index, index)] = self.correlation
+        power = np.maximum(np.fft.fft2(lags).real, 0)
+        return power / power.mean()
+
+    @cached_property
+    def power(self):
+        """
+        Power spectrum of the noise as it is divided out, shape (64, 64), the frequency 0 first.
+
+        It is positive, and smooth where it comes near to the floor, so that the kernel is short.
+        """
+        power = 0.5 * (self._measured + np.sqrt(self._measured ** 2 + 4 * _FLOOR ** 2))
+        return power
 
     @cached_property
     def kernel(self):
         """The filter, of odd height and width."""
-        return _compact(self.gain / np.sqrt(self.power))
+        return _compact(1 / np.sqrt(self.power))
 
     @cached_property
     def inverse(self):
         """The kernel of the way back."""
-        return _compact(np.sqrt(self.power) / self.gain)
+        return _compact(np.sqrt(self.power))
 
-    @property
-    def reach(self):
-        """Pixels on each side that either kernel sees."""
-        return max(self.kernel.shape[0], self.inverse.shape[0]) // 2
+    @cached_property
+    def complement(self):
+        """The kernel that makes, of white noise, the noise that is lacking where the power is below the floor."""
+        return _compact(np.sqrt(np.maximum(1 - self._measured / self.power, 0)))
 
     @cached_property
     def smooth_share(self):
-        """Variance of smooth errors on the way back, for that of independent ones."""
+        """Variance of smooth errors after the way back over the variance before."""
         weight = np.exp(-_frequencies() * _ERROR_WIDTH ** 2)
-        return float(np.sum(self.power * weight) / np.sum(weight) / self.power.mean())
+        return float(np.sum(self.power * weight) / np.sum(weight))
 
     @cached_property
     def peak_share(self):
         """How much of the peak of a point source the filter leaves."""
         weight = np.exp(-0.5 * _frequencies() * (_SOURCE_FWHM / 2.3548) ** 2)
-        return float(self.gain * np.sum(weight / np.sqrt(self.power)) / np.sum(weight))
+        return float(np.sum(weight / np.sqrt(self.power)) / np.sum(weight))
+
+    def filter(self, values):
+        """Filter an array of shape (ny, nx); the result lacks the reach of the kernel on each side."""
+        return _filtered(values, self.kernel)
+
+    def lacking(self, shape):
+        """
+        Draw the noise that is added where the noise of an image has hardly any power, so that it is white.
+
+        Without it neighbours would foresee each other's noise. It is always the same.
+        """
+        reach = self.complement.shape[0] // 2
+        white = np.random.default_rng(0).normal(size=[n + 2 * reach for n in shape])
+        return _filtered(white, self.complement)
 
     def apply(self, image):
         """
@@ -182,6 +194,12 @@ class Whitening:
             The whitened image and the way back.
         """
         return Whitened.make(image, self)
+
+
+def _near(lags):
+    """Lags up to one pixel; the centre of ``lags`` is lag 0."""
+    y, x = (n // 2 for n in lags.shape)
+    return lags[y - 1:y + 2, x - 1:x + 2]
 
 
 def _filtered(values, kernel):
@@ -229,6 +247,8 @@ class Whitened:
         The whitened one, in units of the sky noise, larger by ``pad`` pixels on each side. Its noise is white.
     filled : `~numpy.ndarray`
         The image in units of the sky noise that was filtered, with all pixels filled, of the same shape.
+    lacking : `~numpy.ndarray`
+        The noise that was added to the whitened image where it had none, of the same shape.
     added : `~numpy.ndarray`
         Variance that unknown pixels add, of the same shape.
     alone : `~numpy.ndarray` of bool or None
@@ -239,6 +259,7 @@ class Whitened:
     image: ScaledImage
     white: ScaledImage
     filled: np.ndarray
+    lacking: np.ndarray
     added: np.ndarray
     alone: np.ndarray
 
@@ -256,6 +277,8 @@ class Whitened:
         filled = _padded(np.where(known, image.values(), 0).astype(np.float32), pad + reach)
         variance = _fill(filled, wide)
         u = _filtered(filled, whitening.kernel)
+        lacking = whitening.lacking(u.shape)
+        lacking *= np.sqrt(_edge(v0 + slope * np.maximum(-zero, 0), pad, image.shape))
         added = np.maximum(_filtered(variance, whitening.kernel ** 2), 0)
         inner = slice(reach, -reach or None)
         seen = wide[inner, inner] & (added <= _MOST_ADDED)
@@ -263,8 +286,8 @@ class Whitened:
                            gain=None if not np.any(slope > 0) else whitening.peak_share / _edge(slope, pad, image.shape),
                            zero_point=whitening.peak_share * _edge(zero, pad, image.shape),
                            source=image.noise.source, relative_error=image.noise.relative_error)
-        white = ScaledImage(u, seen, noise, Scaling(0.0, 1.0))
-        return cls(whitening, image, white, filled[inner, inner], added, alone if alone.any() else None)
+        white = ScaledImage(u + lacking, seen, noise, Scaling(0.0, 1.0))
+        return cls(whitening, image, white, filled[inner, inner], lacking, added, alone if alone.any() else None)
 
     @property
     def pad(self):
@@ -345,7 +368,16 @@ class Whitened:
             result['blind_std'] = (self.inside(white.blind_std) * scale).astype(dtype)
             result['noise_std'] = (noise * scale).astype(dtype)
         names = ('mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std')
-        return replace(white, **{name: result.get(name) for name in names}, scaling=image.scaling)
+        return replace(white, **{name: result.get(name) for name in names}, scaling=image.scaling,
+                       whitening=self.whitening, audit=self._in_data_units(white.audit))
+
+    def _in_data_units(self, report):
+        """The growth of the noise with the signal that an audit found, for the image as it is."""
+        if report is None or report.growth is None:
+            return report
+        variance, slope = report.growth
+        scale = self.image.scaling.scale
+        return replace(report, growth=(variance * scale ** 2, slope * scale * self.whitening.peak_share))
 
     def backward(self, mean, std, noise_std):
         """
@@ -362,14 +394,16 @@ class Whitened:
             Of the image, in units of the sky noise, float32.
         """
         whitening = self.whitening
-        removed = _filtered(_padded(self.white.data - mean, 0), whitening.inverse)
-        result = self.inside(self.filled) - removed
         # Where the measurement says all, errors are independent; where the surroundings do, they are smooth.
         own = np.clip(np.square(std / noise_std), 0, 1)
         own[~self.white.valid] = 0
-        total = np.square(std) * (own + (1 - own) * whitening.smooth_share)
+        # The noise that was added went into the posterior as far as the measurement did.
+        removed = self.white.data - mean - (1 - own) * self.lacking
+        result = self.inside(self.filled) - _filtered(removed, whitening.inverse)
         square = whitening.inverse ** 2
-        variance = _filtered(total, square / square.sum()) * np.mean(whitening.power) / whitening.gain ** 2
+        square /= square.sum()
+        variance = (_filtered(np.square(own), square) * self.image.noise_variance(result)
+                    + _filtered(np.square(std) * (1 - own), square) * whitening.smooth_share)
         return result, np.sqrt(np.maximum(variance, 0))
 
 

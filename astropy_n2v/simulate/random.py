@@ -41,7 +41,7 @@ RANDOM_FIELDS = {
 
 # Correlations of the noise below this are not counted: four neighbours foresee 1 % of the variance.
 _NOTICEABLE = 0.06
-_MAX_LAG = 4   # pixels
+_MAX_LAG = 6   # pixels
 _LAG_ERROR = 0.005   # with which the correlation of a lag is measured
 
 

@@ -52,7 +52,7 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         the package.
     hole : int or tuple of int, optional
         Odd height and width of the hole; noise is then not whitened. By default a pixel, and noise that is correlated
-        is whitened; where no filter can do that, as large as the autocorrelation calls for. With ``init`` its own.
+        is whitened. With ``init`` its own.
     names : list of str, optional
         What to call the images in warnings; by default their positions.
     seed : int, optional
@@ -97,7 +97,7 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         raise ValueError(f'names must have one entry for each of the {len(images)} images, got {len(names)}')
     check_training_options(options)
     hole = parse_hole(hole)
-    planes, holes, used = [], [], 0
+    planes, used = [], 0
     for i, image in enumerate(images):
         try:
             found, _ = find_planes(Frame(image, mask, satlevel), noise=noise, gain=gain, readnoise=readnoise)
@@ -111,16 +111,15 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         warn_of_patterns(found, f'{i if names is None else names[i]}: ')
         planes += found
         if hole is None:
-            holes.append(find_hole(found))
+            find_hole(found)
     if not planes:
         raise CannotDenoiseError('images must hold at least one that can be denoised, got none')
     if init is not None and not isinstance(init, Denoiser):
         init = Denoiser.load(init, hole=hole)
-    whiten = hole is None and all(plane.can_be_whitened() for plane in planes) and (init is None or init.whitens)
+    whiten = hole is None and (init is None or init.whitens)
     if init is not None:
         hole = hole or init.hole
-    elif hole is None:
-        hole = (1, 1) if whiten else tuple(np.max(holes, axis=0).tolist())
+    hole = hole or (1, 1)
     frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
     denoiser, _ = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device, progress_bar=progress_bar,
                                   **options)
