@@ -19,7 +19,7 @@ from .emptiness import empty_factor
 from .evenness import even_spread
 from .io.files import replacing
 from .modelfiles import parse, serialize
-from .networks import blind_moments, network_inputs
+from .networks import BROAD_WEIGHT, blind_moments, network_inputs
 from .noise import estimate_noise
 from .outliers import single_pixel_outliers
 from .posterior import calibrate as fit_calibration, posterior_of_rows
@@ -396,7 +396,10 @@ class Denoiser:
 
         names = ('mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std')
         result = {name: np.empty(image.shape, dtype=dtype) for name in (names if full_output else names[:2])}
-        auditor = Auditor(image, strength=strength, judged=judged) if audit else None
+        unforeseeable = calibration.unforeseeable if calibrate else BROAD_WEIGHT
+        auditor = None
+        if audit:
+            auditor = Auditor(image, strength=strength, judged=judged, unforeseeable=unforeseeable)
         returned = np.zeros(image.shape, dtype=bool)
         for start in range(0, image.shape[0], _ROWS):
             rows = slice(start, min(start + _ROWS, image.shape[0]))

@@ -38,6 +38,7 @@ _MIN_PAIRED = 0.6
 # Noise smoothed to this FWHM, in pixels, is hidden by a hole of 5x5: farther neighbours share a tenth of it.
 _MAX_SMOOTHED = 2.4
 _LAGS = 4   # pixels; up to which an autocorrelation is measured
+_MAX_LAG = 24   # pixels; of noise that was smoothed
 #: Autocorrelation of white noise.
 WHITE = np.pad([[1.0]], _LAGS)
 
@@ -411,12 +412,27 @@ def _autocorrelation_of(plane):
         return None   # a mask that is scattered all over leaves too few neighbours to see structure apart from noise
     if looks_white(plane.values, mask, plane.noise):
         return WHITE
+    smoothed = smoothed_noise(plane.values, mask)
+    if smoothed is not None and smoothed.certain:
+        return _autocorrelation_of_smoothed(smoothed)
     if plane.noise.autocorrelation is not None:   # measured with the noise, on this very plane
         return plane.noise.autocorrelation
     try:
         return noise_autocorrelation(plane.values, mask)
     except CannotDenoiseError:
         return None
+
+
+def _autocorrelation_of_smoothed(smoothed):
+    """Autocorrelation of noise that was smoothed, at as many lags as it reaches."""
+    if smoothed.fwhm > _MAX_SMOOTHED:
+        # Of a Gaussian beam: errors of so many lags would be larger than the power at high frequencies.
+        line = np.exp(-2 * np.log(2) * (np.arange(-_MAX_LAG, _MAX_LAG + 1) / smoothed.fwhm) ** 2)
+        return line[:, None] * line[None, :]
+    lags = smoothed.lags(_LAGS)
+    # What is left at the largest lags is of structure.
+    structure = max(np.mean(lags[[0, -1]]) + np.mean(lags[:, [0, -1]]), 0) / 2
+    return (lags - structure) / (1 - structure)
 
 
 def warn_of_patterns(planes, name=''):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, median_filter
+from scipy.ndimage import gaussian_filter, label, median_filter
 from scipy.signal import oaconvolve
 
 from .noise import NoiseModel
@@ -22,10 +22,14 @@ from .scaling import Scaling
 
 __all__ = ['Whitened', 'Whitening']
 
-# Least correlation of neighbours that is worth a filter: of 0.04 along both axes, 0.6 % of the noise can be foreseen.
-_LEAST = 0.04
-# A lag counts from this many standard deviations of its measurement on white noise on, and from this correlation on.
-_SIGNIFICANT, _LEAST_LAG = 3.0, 0.015
+# Least share of the variance of the noise that others foresee, the sum of the squared correlations, that is worth a
+# filter: as of 0.04 with each of the four nearest pixels.
+_LEAST = 0.006
+# A lag counts from this many standard deviations of its measurement on white noise on, and from this correlation on;
+# two pixels away, where the lags in between do not count, from the second on.
+_SIGNIFICANT, _LEAST_LAG, _LEAST_ALONE = 3.0, 0.015, 0.05
+# More lags than up to this one, in pixels, are not measured one by one but those of a model of the noise.
+_MAX_MEASURED = 8
 # Power below which noise is not amplified any more, in units of its mean.
 _FLOOR = 0.05
 _GRID = 64   # pixels; on which spectra are computed
@@ -111,13 +115,16 @@ class Whitening:
         if correlation is None:
             return None
         correlation = np.array(correlation, dtype=float)
-        error = _SIGNIFICANT / np.sqrt(max(n_pixels, 1))
-        correlation[np.abs(correlation) < max(_LEAST_LAG, error)] = 0
         reach = correlation.shape[0] // 2
+        distance = np.abs(np.indices(correlation.shape) - reach).max(axis=0)
+        least = max(_LEAST_LAG, _SIGNIFICANT / np.sqrt(max(n_pixels, 1))) if reach <= _MAX_MEASURED else 0
+        counts = np.abs(correlation) > least
+        # Noise that reaches far has no gaps in between; structure does.
+        groups, _ = label(counts | (distance <= 1), structure=np.ones((3, 3)))
+        alone = (groups != groups[reach, reach]) & ((distance > 2) | (np.abs(correlation) < _LEAST_ALONE))
+        correlation[~counts | alone] = 0
         correlation[reach, reach] = 1
-        if np.count_nonzero(np.abs(_near(correlation)) > max(_LEAST, error)) == 1:
-            return None
-        return cls(correlation)
+        return cls(correlation) if np.sum(correlation ** 2) > 1 + _LEAST else None
 
     @cached_property
     def _measured(self):
@@ -194,12 +201,6 @@ class Whitening:
             The whitened image and the way back.
         """
         return Whitened.make(image, self)
-
-
-def _near(lags):
-    """Lags up to one pixel; the centre of ``lags`` is lag 0."""
-    y, x = (n // 2 for n in lags.shape)
-    return lags[y - 1:y + 2, x - 1:x + 2]
 
 
 def _filtered(values, kernel):

@@ -24,6 +24,7 @@ __all__ = ['Auditor', 'audit_result']
 _FORESEEABLE = 0.1
 # From this probability on it could not.
 _UNFORESEEN = 0.5
+_SHARE = 5e-5   # of the pixels; prior probability that both are for
 _ROWS = 64
 
 
@@ -42,6 +43,9 @@ class Auditor:
         As given to `~astropy_n2v.denoise`.
     judged : `~numpy.ndarray` of bool, optional
         True for pixels that the model was not trained on; by default all.
+    unforeseeable : float, optional
+        The share of the pixels that were taken to be unforeseeable from their surroundings. Those that judge are the
+        same for any share.
 
     Examples
     --------
@@ -58,11 +62,13 @@ class Auditor:
     'ok'
     """
 
-    def __init__(self, image, *, strength=1.0, judged=None):
+    def __init__(self, image, *, strength=1.0, judged=None, unforeseeable=_SHARE):
         self.image, self.strength, self.judged = image, strength, judged
         self.n_valid = int(np.count_nonzero(image.valid))
         self.limit = least_unexplained(self.n_valid)
         self.sample = Sample(image.valid)
+        self.foreseeable, self.unforeseen = (_at_share(probability, unforeseeable)
+                                             for probability in (_FORESEEABLE, _UNFORESEEN))
         self.totals, self.counts, self.n_dark = Totals(), PixelCounts(self.limit), 0
 
     def rows(self, rows, part, exempt=None):
@@ -99,8 +105,8 @@ class Auditor:
         self.counts.add(valid & ~finite, known, mean, noise_std, signal, index, deviations)
         counted = known & ~returned
         self.totals.add(counted, removed, signal, noise_std, part['blind_std'], self.strength)
-        self.n_dark += int(np.count_nonzero(known & (part['outlier'] > _UNFORESEEN) & (part['innovation'] < 0)))
-        used = counted & (part['outlier'] < _FORESEEABLE) & np.isfinite(part['innovation'])
+        self.n_dark += int(np.count_nonzero(known & (part['outlier'] > self.unforeseen) & (part['innovation'] < 0)))
+        used = counted & (part['outlier'] < self.foreseeable) & np.isfinite(part['innovation'])
         if self.sample.meets(rows):
             third = 0
             if image.noise.gain is not None:
@@ -151,6 +157,12 @@ class Auditor:
         return report
 
 
+def _at_share(probability, share):
+    """Probability that a pixel has which would have another one if ``_SHARE`` were the prior one."""
+    odds = probability / (1 - probability) * share / (1 - share) * (1 - _SHARE) / _SHARE
+    return odds / (1 + odds)
+
+
 def audit_result(image, prediction, *, strength=1.0, judged=None, **options):
     """
     Check a whole result against the data that it was made of.
@@ -182,7 +194,8 @@ def audit_result(image, prediction, *, strength=1.0, judged=None, **options):
     missing = [name for name in names if getattr(prediction, name) is None]
     if missing:
         raise ValueError(f'prediction must have all its arrays, got one without {", ".join(missing)}')
-    auditor = Auditor(image, strength=strength, judged=judged)
+    share = _SHARE if prediction.calibration is None else prediction.calibration.unforeseeable
+    auditor = Auditor(image, strength=strength, judged=judged, unforeseeable=share)
     returned = np.zeros(image.shape, dtype=bool)
     for start in range(0, image.shape[0], _ROWS):
         rows = slice(start, min(start + _ROWS, image.shape[0]))
