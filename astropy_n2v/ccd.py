@@ -48,8 +48,8 @@ def _load_model(model, hole, needed, planes, seed, device, progress_bar, train_o
         from .training.train import train_on_frames
         init = Denoiser.load('default', hole=wanted) if model == 'adapt' else None
         frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
-        denoiser, judged = train_on_frames(frames, init=init, hole=init.hole if init else wanted, whiten=whiten, seed=seed,
-                                           device=device, progress_bar=progress_bar, **train_options)
+        denoiser, judged = train_on_frames(frames, init=init, hole=init.hole if init else wanted, whiten=whiten,
+                                           seed=seed, device=device, progress_bar=progress_bar, **train_options)
         denoiser.metadata['name'] = model
     elif model == 'default':
         denoiser = Denoiser.load('default', hole=wanted)

@@ -402,7 +402,7 @@ def _hole_of(measured, planes):
 
 
 def _autocorrelation_of(plane):
-    """Autocorrelation of the noise of a plane, or None where it cannot be told; 1 in the middle and 0 of white noise."""
+    """Autocorrelation of the noise of a plane, or None where it cannot be measured."""
     mask = plane.mask | ~np.isfinite(plane.values)
     valid = np.asarray(~mask)
     n = np.count_nonzero(valid)

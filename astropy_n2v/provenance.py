@@ -162,8 +162,8 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         cards['N2VGAIN'] = (float(np.median(noise.gain)), f'[electron/data unit] gain{origin}')
     if whitening is not None:
         y, x = (n // 2 for n in whitening.correlation.shape)
-        cards['N2VRHOX'] = (round(float(whitening.correlation[y, x + 1]), 3), 'noise of neighbours in a row, whitened')
-        cards['N2VRHOY'] = (round(float(whitening.correlation[y + 1, x]), 3), 'noise of neighbours in a column, whitened')
+        for axis, value in ('X', whitening.correlation[y, x + 1]), ('Y', whitening.correlation[y + 1, x]):
+            cards[f'N2VRHO{axis}'] = (round(float(value), 3), f'noise correlation along {axis}, was whitened')
     if np.isfinite(innovation_rms):
         cards['N2VZRMS'] = (round(innovation_rms, 4), 'rms of normalised innovations, 1 expected')
     if factor is not None:

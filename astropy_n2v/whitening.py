@@ -3,8 +3,8 @@
 Whiten correlated noise, so that a network with a hole of one pixel can remove it.
 
 Noise that is stationary and correlated is white noise after a linear filter. The zero-phase filter W with the
-response :math:`1 / \\sqrt P`, where P is the power spectrum of the noise, makes it white again: the classical first step
-of the matched filter. The network is shown W y. The posterior mean is linear, so that the noise that is found there,
+response :math:`1 / \\sqrt P`, where P is the power spectrum of the noise, makes it white again: the classical first
+step of the matched filter. The network is shown W y. The posterior mean is linear, so that the noise that is found there,
 filtered back with :math:`W^{-1}`, is the noise of the image.
 """
 
@@ -32,13 +32,15 @@ _SIGNIFICANT, _LEAST_LAG, _LEAST_ALONE = 3.0, 0.015, 0.05
 _MAX_MEASURED = 8
 # Power below which noise is not amplified any more, in units of its mean.
 _FLOOR = 0.05
+# Of the noise that is added: none that a simulation is likely to have.
+_SEED = 0x57484954
 _GRID = 64   # pixels; on which spectra are computed
 _MAX_REACH = 15   # pixels
 # Share of a kernel, as the sum of its absolute values, that may be cut off. The image comes back exactly in any case:
 # only the noise that is removed goes through the filter and back.
 _CUT = 3e-3
 # Width of the Gaussian that fills masked pixels, in pixels; only the filter sees these values.
-_FILL = 1.5
+_FILL = 1.0
 # Variance that unknown pixels in the reach of the filter may add to a pixel, in units of the noise. Beyond it counts as
 # masked.
 _MOST_ADDED = 8.0
@@ -183,7 +185,7 @@ class Whitening:
         Without it neighbours would foresee each other's noise. It is always the same.
         """
         reach = self.complement.shape[0] // 2
-        white = np.random.default_rng(0).normal(size=[n + 2 * reach for n in shape])
+        white = np.random.default_rng(_SEED).normal(size=[n + 2 * reach for n in shape])
         return _filtered(white, self.complement)
 
     def apply(self, image):
@@ -212,10 +214,6 @@ def _filtered(values, kernel):
         stop = min(start + _ROWS, ny)
         result[start:stop] = oaconvolve(values[start:stop + 2 * reach].astype(float), kernel, mode='valid')
     return result
-
-
-def _padded(values, pad, constant=0.0):
-    return np.pad(values, pad, constant_values=constant)
 
 
 def _fill(values, known):
@@ -252,6 +250,8 @@ class Whitened:
         The noise that was added to the whitened image where it had none, of the same shape.
     added : `~numpy.ndarray`
         Variance that unknown pixels add, of the same shape.
+    parameters : list of float or `~numpy.ndarray`
+        Those of the noise before the filter; see `ScaledImage.noise_parameters`.
     alone : `~numpy.ndarray` of bool or None
         True for pixels that count but that the filter did not see.
     """
@@ -262,6 +262,7 @@ class Whitened:
     filled: np.ndarray
     lacking: np.ndarray
     added: np.ndarray
+    parameters: list
     alone: np.ndarray
 
     @classmethod
@@ -269,26 +270,22 @@ class Whitened:
         """Whiten an image; see `Whitening.apply`."""
         pad = whitening.inverse.shape[0] // 2
         reach = whitening.kernel.shape[0] // 2
-        v0, slope, zero = image.noise_parameters()
+        parameters = v0, slope, zero = [_edge(value, pad, image.shape) for value in image.noise_parameters()]
         alone = image.valid & ~image.seen
-        alone |= single_pixel_outliers(image)
-        alone |= _noisier(image, v0)
-        known = image.valid & ~alone
-        wide = _padded(known, pad + reach, False)
-        filled = _padded(np.where(known, image.values(), 0).astype(np.float32), pad + reach)
-        variance = _fill(filled, wide)
-        u = _filtered(filled, whitening.kernel)
-        lacking = whitening.lacking(u.shape)
-        lacking *= np.sqrt(_edge(v0 + slope * np.maximum(-zero, 0), pad, image.shape))
+        alone |= single_pixel_outliers(image) | _noisier(image)
+        known = np.pad(image.valid & ~alone, pad + reach)
+        filled = np.pad(np.where(image.valid & ~alone, image.values(), 0).astype(np.float32), pad + reach)
+        variance = _fill(filled, known)
         added = np.maximum(_filtered(variance, whitening.kernel ** 2), 0)
-        inner = slice(reach, -reach or None)
-        seen = wide[inner, inner] & (added <= _MOST_ADDED)
-        noise = NoiseModel(np.sqrt(_edge(v0, pad, image.shape) + added).astype(np.float32),
-                           gain=None if not np.any(slope > 0) else whitening.peak_share / _edge(slope, pad, image.shape),
-                           zero_point=whitening.peak_share * _edge(zero, pad, image.shape),
+        lacking = whitening.lacking(added.shape)
+        lacking *= np.sqrt(v0 + slope * np.maximum(-zero, 0))
+        gain = whitening.peak_share / slope if np.any(slope > 0) else None
+        noise = NoiseModel(np.sqrt(v0 + added).astype(np.float32), gain, whitening.peak_share * zero,
                            source=image.noise.source, relative_error=image.noise.relative_error)
-        white = ScaledImage(u + lacking, seen, noise, Scaling(0.0, 1.0))
-        return cls(whitening, image, white, filled[inner, inner], lacking, added, alone if alone.any() else None)
+        inner = (slice(reach, known.shape[0] - reach), slice(reach, known.shape[1] - reach))
+        white = ScaledImage(whitening.filter(filled) + lacking, known[inner] & (added <= _MOST_ADDED), noise,
+                            Scaling(0.0, 1.0))
+        return cls(whitening, image, white, filled[inner], lacking, added, parameters, alone if alone.any() else None)
 
     @property
     def pad(self):
@@ -316,18 +313,18 @@ class Whitened:
         """
         if self.white.noise.gain is None:
             return self.white
-        signal = _filtered(_padded(blind_mean, self.pad), self.whitening.inverse)
+        signal = _filtered(np.pad(blind_mean, self.pad), self.whitening.inverse)
         sigma = np.sqrt(self.variance(signal)).astype(np.float32)
         return replace(self.white, noise=replace(self.white.noise, sigma=sigma, gain=None, zero_point=0.0))
 
     def variance(self, signal):
         """Variance of the noise of the whitened image where the image has a signal, in units of the sky noise."""
-        v0, slope, zero = (_edge(value, self.pad, self.image.shape) for value in self.image.noise_parameters())
+        v0, slope, zero = self.parameters
         return v0 + self.added + slope * np.maximum(signal - zero, 0)
 
     def outside(self, judged):
         """Pixels that judge the prediction, of the larger image; None is all."""
-        return None if judged is None else _padded(np.asarray(judged), self.pad, False)
+        return None if judged is None else np.pad(judged, self.pad)
 
     def prediction(self, white, *, strength, full_output, dtype):
         """
@@ -415,8 +412,9 @@ def _edge(value, pad, shape):
     return np.pad(np.broadcast_to(value, shape), pad, mode='edge')
 
 
-def _noisier(image, v0):
+def _noisier(image):
     """Find single pixels that are much noisier than their surroundings."""
+    v0 = image.noise_parameters()[0]
     if np.ndim(v0) == 0:
         return np.zeros(image.shape, dtype=bool)
     sigma = np.sqrt(np.broadcast_to(v0, image.shape)).astype(np.float32)

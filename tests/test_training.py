@@ -4,6 +4,7 @@ Training: patches, schedule, early stopping, checkpoints, repeatability.
 """
 
 import inspect
+from dataclasses import replace
 import os
 import shutil
 import subprocess
@@ -69,10 +70,33 @@ def test_several_frames_and_shapes(scene):
     assert denoiser.hole == (1, 3) and denoiser.metadata['frames'] == 3
 
 
-def test_correlated_noise_grows_the_hole(rng):
+def test_correlated_noise_is_whitened(rng):
     noise = rng.normal(size=(160, 161))
-    denoiser = train(noise[:, 1:] + noise[:, :-1], **OPTIONS)
-    assert denoiser.hole == (1, 3)
+    frame = noise[:, 1:] + noise[:, :-1]
+    denoiser = train(frame, **OPTIONS)
+    assert denoiser.hole == (1, 1) and denoiser.whitens
+    other = train(frame, hole=(1, 3), **OPTIONS)
+    assert other.hole == (1, 3) and not other.whitens
+
+
+def test_frame_with_correlated_noise(rng):
+    noise = rng.normal(size=(128, 129))
+    correlation = np.zeros((3, 3))
+    correlation[1] = 0.4, 1, 0.4
+    data = 100 + 5 * (noise[:, 1:] + 0.5 * noise[:, :-1]) / np.sqrt(1.25)
+    given = NoiseModel(5.0, autocorrelation=correlation)
+    frame = TrainingFrame(data, given, held_out=0.1, rng=rng)
+    pad = (frame.planes.shape[1] - 128) // 2
+    assert pad > 0 and frame.judged.shape == (128, 128) and frame.judged.mean() == pytest.approx(0.1, abs=0.03)
+    planes = {name: values[0, 0].numpy() for name, values in split_planes(frame.planes[None]).items()}
+    inner = slice(pad + 8, -pad - 8)
+    z = planes['z'][inner, inner]
+    assert z.std() == pytest.approx(1, abs=0.03) and abs(np.mean(z[:, 1:] * z[:, :-1])) < 0.03
+    # Nothing is trained on outside of the image.
+    assert planes['weight'][:pad].sum() == planes['weight'][:, -pad:].sum() == 0
+    signal = TrainingFrame(data, replace(given, gain=0.1), signal=np.full(data.shape, 120.0)).planes[-1]
+    # 20 above zero in units of sigma: at least read noise and photons.
+    assert np.all(signal.numpy()[inner, inner] > 0)
 
 
 def test_init_is_where_training_starts(frame, scene):
@@ -231,7 +255,7 @@ def test_saturated_stars_do_not_ruin_training(scene):
 
 def test_options_have_one_list():
     names = set(inspect.signature(train_on_frames).parameters)
-    assert names - {'frames', 'init', 'hole', 'seed', 'device', 'progress_bar'} == set(TRAINING_OPTIONS)
+    assert names - {'frames', 'init', 'hole', 'whiten', 'seed', 'device', 'progress_bar'} == set(TRAINING_OPTIONS)
 
 
 @pytest.mark.parametrize('kwargs, match', [

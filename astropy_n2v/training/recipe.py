@@ -48,7 +48,8 @@ def random_frame(rng, *, hole=1, correlated=0.0):
     TrainingFrame
         The frame with the noise model that holds for it.
     """
-    observation = random_observation((SCENE_SIZE, SCENE_SIZE), hole=hole, correlated=rng.random() < correlated, seed=rng)
+    correlate = rng.random() < correlated
+    observation = random_observation((SCENE_SIZE, SCENE_SIZE), hole=hole, correlated=correlate, seed=rng)
     return TrainingFrame(observation.data, observation.noise, observation.mask, signal=observation.truth)
 
 

@@ -121,8 +121,8 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         hole = hole or init.hole
     hole = hole or (1, 1)
     frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
-    denoiser, _ = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device, progress_bar=progress_bar,
-                                  **options)
+    denoiser, _ = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
+                                  progress_bar=progress_bar, **options)
     denoiser.metadata['images'] = used
     return denoiser
 
