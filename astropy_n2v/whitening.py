@@ -3,8 +3,8 @@
 Whiten correlated noise, so that a network with a hole of one pixel can remove it.
 
 Noise that is stationary and correlated is white noise after a linear filter. The zero-phase filter W with the
-response :math:`1 / \\sqrt P`, where P is the power spectrum of the noise, makes it white again: the classical first
-step of the matched filter. The network is shown W y. The posterior mean is linear, so that the noise that is found there,
+response :math:`1 / \\sqrt P`, where P is the power spectrum of the noise, makes it white
+again: the classical first step of the matched filter. The network is shown W y. The posterior mean is linear, so that the noise that is found there,
 filtered back with :math:`W^{-1}`, is the noise of the image.
 """
 
@@ -30,6 +30,7 @@ _LEAST = 0.006
 _SIGNIFICANT, _LEAST_LAG, _LEAST_ALONE = 3.0, 0.015, 0.05
 # More lags than up to this one, in pixels, are not measured one by one but those of a model of the noise.
 _MAX_MEASURED = 8
+_LEAST_REACH = 4   # pixels, at which noise of detectors, resampling and drizzling is not correlated any more
 # Power below which noise is not amplified any more, in units of its mean.
 _FLOOR = 0.05
 # Of the noise that is added: none that a simulation is likely to have.
@@ -118,6 +119,10 @@ class Whitening:
             return None
         correlation = np.array(correlation, dtype=float)
         reach = correlation.shape[0] // 2
+        if _LEAST_REACH <= reach <= _MAX_MEASURED:
+            # Common to all lags is structure, or too much of it that was subtracted.
+            common = np.median(np.concatenate([correlation[0], correlation[-1], correlation[:, 0], correlation[:, -1]]))
+            correlation = (correlation - common) / (1 - common)
         distance = np.abs(np.indices(correlation.shape) - reach).max(axis=0)
         least = max(_LEAST_LAG, _SIGNIFICANT / np.sqrt(max(n_pixels, 1))) if reach <= _MAX_MEASURED else 0
         counts = np.abs(correlation) > least

@@ -25,6 +25,8 @@ _CONFIRMED = 0.6
 # the most, and structure differs by the second factor, the correlation is that of structure. Of 30 frames resampled
 # along both axes 4 had a smaller share along one; of 9 random scenes that passed for correlated, 8.
 _QUIET_SHARE, _UNEVEN = 0.7, 1.5
+# Correlation of pixels three apart from which on it is that of structure. Half of it is what measurements scatter by.
+_MIN_STRUCTURE = 0.015
 _QUIET_BLOCK, _LEAST_BLOCKS = 16, 32   # pixels, and number
 
 
@@ -221,8 +223,9 @@ def _subtract_structure(covariance):
     half = covariance.shape[0] // 2
     lag = np.hypot(*np.indices(covariance.shape) - half)
     near, far = (lag > 2.9) & (lag < 3.7), (lag > 3.9) & (lag < 5.1)
-    at_near, at_far = covariance[near].mean(), covariance[far].mean()
-    if not at_near > at_far > 0:
+    # The medians: interpolated noise is correlated over three pixels, but along the axes only.
+    at_near, at_far = np.median(covariance[near]), np.median(covariance[far])
+    if not at_near > at_far > 0 or at_near < _MIN_STRUCTURE * covariance[half, half]:
         return covariance
     slope = (at_near - at_far) / (lag[far].mean() - lag[near].mean())
     structure = np.where(lag < 5, np.maximum(at_near + slope * (lag[near].mean() - lag), 0), 0)

@@ -150,7 +150,8 @@ def random_scene(shape=(256, 256), *, seed=None):
     Draw a scene from the whole range of seeing, sampling, density, sky and read noise.
 
     Sky is log-uniform from 0.05 to 10\\ :sup:`4` electrons, in 4 % of the scenes from 10\\ :sup:`-4`
-    to 0.05, read noise from 0.5 to 20 electrons or none (half of the scenes with less than one electron of sky, 15 % of the others), the width
+    to 0.05, read noise from 0.5 to 20 electrons or none (half of the scenes with less than one
+    electron of sky, 15 % of the others), the width
     of the point-spread function from 0.9 to 8 pixels; in most fields, luminosity functions reach far
     below the limit of detection. What the scene shows is drawn from `RANDOM_FIELDS`.
 
