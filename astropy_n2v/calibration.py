@@ -98,7 +98,7 @@ class Calibration:
     share : float, optional
         The share of the blind spread in the variance of the innovation of the typical pixel, before any correction.
     unforeseeable : float, optional
-        The share of the pixels whose value cannot be foreseen from their surroundings.
+        The share of the pixels brighter than foreseen whose value cannot be foreseen from their surroundings.
     """
 
     mean: np.ndarray

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 
 from .calibration import Calibration
 from .emptiness import REACH
@@ -18,7 +19,7 @@ __all__ = ['calibrate', 'posterior', 'posterior_of_rows']
 _MAX_CALIBRATION = 1_000_000   # pixels
 _ITERATIONS = 4
 # Share of the pixels that may be unforeseeable from their surroundings, such as stars narrower than a pixel.
-_MAX_UNFORESEEABLE = 0.02
+_MAX_UNFORESEEABLE = 0.003
 
 
 def _tensors(shape, values):
@@ -55,7 +56,7 @@ def posterior(image, blind_mean, blind_spread, *, calibration=None, strength=1.0
     tensors = _tensors(image.shape, (image.values(), image.valid, mean, spread, *parameters))
     weight = BROAD_WEIGHT if calibration is None else calibration.unforeseeable
     result, variance, innovation, outlier, noise_variance = (
-        values.numpy() for values in posterior_moments(*tensors, strength=strength, broad_weight=weight))
+        values.numpy() for values in posterior_moments(*tensors, strength=strength, bright_weight=weight))
     scale = image.scaling.scale
     return {'mean': image.backward(result), 'std': np.sqrt(variance) * scale,
             'blind_mean': image.backward(mean), 'blind_std': spread * scale, 'innovation': innovation,
@@ -109,13 +110,26 @@ def calibrate(image, blind_mean, blind_spread, judged=None):
     sample = image.part(*pixels)
     y, mean, spread = sample.values(), blind_mean[pixels].astype(float), blind_spread[pixels].astype(float)
     y_, *others = (values[None] for values in _tensors(y.shape, (y, mean, spread, *sample.noise_parameters())))
-    weight = BROAD_WEIGHT
-    for _ in range(_ITERATIONS):
-        _, _, _, outlier, variance = posterior_moments(y_, torch.ones_like(y_, dtype=torch.bool), *others,
-                                                       broad_weight=weight, suspect_neighbours=False)
-        # The expectation of their share, as in the expectation-maximisation algorithm.
-        weight = min(max(float(outlier.mean()), BROAD_WEIGHT), _MAX_UNFORESEEABLE)
-    calibration = Calibration.fit(y - mean, mean, spread, variance[0].numpy(), 1 - outlier[0].numpy(),
+    _, _, _, outlier, variance = posterior_moments(y_, torch.ones_like(y_, dtype=torch.bool), *others,
+                                                   suspect_neighbours=False)
+    weight, outlier = _unforeseeable(outlier[0].numpy(), y > mean)
+    calibration = Calibration.fit(y - mean, mean, spread, variance[0].numpy(), 1 - outlier,
                                   judged=None if judged is None else np.asarray(judged)[pixels],
                                   relative_error=image.noise.relative_error)
     return replace(calibration, unforeseeable=weight)
+
+
+def _unforeseeable(outlier, bright):
+    """
+    The share of bright pixels that cannot be foreseen, and the probability of each pixel that it is one of them.
+
+    By the expectation-maximisation algorithm, from the probabilities at the prior share. Stars that are narrower than a
+    pixel are bright; pixels that are too dark do not make them more likely.
+    """
+    outlier = outlier.astype(float)
+    odds = logit(outlier[bright]) - logit(BROAD_WEIGHT)
+    share = BROAD_WEIGHT
+    for _ in range(_ITERATIONS if odds.size else 0):
+        share = min(max(float(outlier[bright].mean()), BROAD_WEIGHT), _MAX_UNFORESEEABLE)
+        outlier[bright] = expit(odds + logit(share))
+    return share, outlier

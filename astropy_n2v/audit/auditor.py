@@ -44,8 +44,8 @@ class Auditor:
     judged : `~numpy.ndarray` of bool, optional
         True for pixels that the model was not trained on; by default all.
     unforeseeable : float, optional
-        The share of the pixels that were taken to be unforeseeable from their surroundings. Those that judge are the
-        same for any share.
+        The share of the pixels brighter than foreseen that were taken to be unforeseeable from their surroundings.
+        Those that judge are the same for any share.
 
     Examples
     --------
@@ -67,8 +67,7 @@ class Auditor:
         self.n_valid = int(np.count_nonzero(image.valid))
         self.limit = least_unexplained(self.n_valid)
         self.sample = Sample(image.valid)
-        self.foreseeable, self.unforeseen = (_at_share(probability, unforeseeable)
-                                             for probability in (_FORESEEABLE, _UNFORESEEN))
+        self.bright_foreseeable = _at_share(_FORESEEABLE, unforeseeable)
         self.totals, self.counts, self.n_dark = Totals(), PixelCounts(self.limit), 0
 
     def rows(self, rows, part, exempt=None):
@@ -105,8 +104,9 @@ class Auditor:
         self.counts.add(valid & ~finite, known, mean, noise_std, signal, index, deviations)
         counted = known & ~returned
         self.totals.add(counted, removed, signal, noise_std, part['blind_std'], self.strength)
-        self.n_dark += int(np.count_nonzero(known & (part['outlier'] > self.unforeseen) & (part['innovation'] < 0)))
-        used = counted & (part['outlier'] < self.foreseeable) & np.isfinite(part['innovation'])
+        self.n_dark += int(np.count_nonzero(known & (part['outlier'] > _UNFORESEEN) & (part['innovation'] < 0)))
+        foreseeable = np.where(part['innovation'] > 0, self.bright_foreseeable, _FORESEEABLE)
+        used = counted & (part['outlier'] < foreseeable) & np.isfinite(part['innovation'])
         if self.sample.meets(rows):
             third = 0
             if image.noise.gain is not None:

@@ -226,7 +226,7 @@ def _largest_neighbour(values):
     return torch.stack([padded[y:y + height, x:x + width] for y, x in shifts]).amax(dim=0)
 
 
-def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, broad_weight=BROAD_WEIGHT,
+def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, bright_weight=BROAD_WEIGHT,
                       strength=1.0, suspect_neighbours=True):
     """
     Combine the blind prediction of each pixel with its own measurement.
@@ -241,8 +241,8 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, broad_weight=B
         Blind mean and blind spread.
     v0, slope, zero : tensor
         Parameters of the noise, broadcastable.
-    broad_weight : float, optional
-        Weight of the broad component.
+    bright_weight : float, optional
+        Weight of the broad component for pixels that are brighter than foreseen; for others it is `BROAD_WEIGHT`.
     strength : float, optional
         From 0 (the measurement) to 1 (the posterior): the foreseen part is this far from the
         measurement to its posterior mean, and its variance is that of such a combination.
@@ -269,11 +269,12 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, broad_weight=B
     difference = y - mean
     log_narrow, log_broad = _log_densities(difference, total, slope, photon)
     odds = log_broad - log_narrow
-    responsibility = torch.sigmoid(odds + math.log(broad_weight / (1 - broad_weight)))
+    broad_weight = torch.where(difference > 0, bright_weight, BROAD_WEIGHT)
+    responsibility = torch.sigmoid(odds + torch.logit(broad_weight))
     if suspect_neighbours:
         suspect = _largest_neighbour(torch.where(valid, responsibility, 0))
-        weight = torch.clamp(_NEIGHBOUR_WEIGHT * suspect, min=broad_weight)
-        responsibility = torch.sigmoid(odds + torch.log(weight / (1 - weight)))
+        weight = torch.maximum(_NEIGHBOUR_WEIGHT * suspect, broad_weight)
+        responsibility = torch.sigmoid(odds + torch.logit(weight))
     responsibility = torch.where(valid, responsibility, 0)
 
     share = torch.where(valid, prior / total, 0)
