@@ -68,25 +68,22 @@ class _RowAbove(dict):
     The last row that each layer saw of the strip above, where an image goes through in strips.
 
     Layers reach one row up and never down, so this row is all that they need to know of
-    the strips above: the strips together are exactly the whole. ``kernels`` are those that
-    layers make of their weights, for all strips.
+    the strips above: the strips together are exactly the whole.
 
     Parameters
     ----------
-    dtype : `torch.dtype`, optional
-        In what all layers but the first compute.
+    kernels : dict
+        Collects the kernels that layers make of their weights: once for all strips.
     """
 
-    def __init__(self, dtype=torch.float32):
+    def __init__(self, kernels):
         super().__init__()
-        self.dtype = dtype
-        self.kernels = {}
+        self.kernels = kernels
 
-    def parameters(self, layer, dtype):
-        """Weight and bias of a layer as numbers of some type, which are made once for all strips."""
-        key = layer, dtype
+    def made(self, key, make, dtype):
+        """Weights that a layer makes, or has made before, rounded to a type."""
         if key not in self.kernels:
-            self.kernels[key] = _rounded(layer.weight, dtype), layer.bias.to(dtype)
+            self.kernels[key] = [_rounded(weight, dtype) for weight in make()]
         return self.kernels[key]
 
     def keep(self, key, x):
@@ -126,22 +123,19 @@ def _pool(x, above=None, key=None):
 
 def _rounded(weight, dtype):
     """
-    Round a kernel so that its response to a smooth image is kept.
+    Round a kernel, or a bias, so that the response to a smooth image is kept.
 
-    The rounding error of each weight is added to the next smaller one of the same two channels. Rounded one by one,
-    the weights of some channels would be too small by 0.2 % on average, and so would all fluxes.
+    The smallest weight between two channels takes over the rounding errors of the others. Rounded one by one, weights
+    of some channels would be too small by 0.2 % on average, and with them all fluxes.
     """
-    if dtype == weight.dtype:
-        return weight
-    taps = weight.flatten(2)
-    order = taps.abs().argsort(dim=2, descending=True)
-    rounded, carried = torch.zeros_like(taps, dtype=dtype), 0
-    for i in order.unbind(dim=2):
-        exact = taps.gather(2, i[..., None])
-        nearest = torch.where(exact == 0, 0, exact + carried).to(dtype)
-        carried = exact + carried - nearest
-        rounded.scatter_(2, i[..., None], nearest)
-    return rounded.reshape(weight.shape)
+    if dtype == weight.dtype or weight.ndim == 1:
+        return weight.to(dtype)
+    exact = weight.flatten(2)
+    rounded = exact.to(dtype)
+    # Zeros must stay what they are.
+    smallest = torch.where(exact == 0, torch.inf, exact.abs()).argmin(dim=2, keepdim=True)
+    lost = (exact - rounded).sum(dim=2, keepdim=True)
+    return rounded.scatter(2, smallest, (rounded.gather(2, smallest) + lost).to(dtype)).reshape(weight.shape)
 
 
 class HalfPlaneConv2d(nn.Conv2d):
@@ -158,19 +152,19 @@ class HalfPlaneConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size=(2, 3), padding=(0, 1))
 
     def forward(self, x, above=None):
-        weight, bias = (self.weight, self.bias) if above is None else above.parameters(self, x.dtype)
-        return _conv_up(x, weight, bias, above, self)
+        def parameters():
+            return self.weight, self.bias
+        made = parameters() if above is None else above.made(self, parameters, x.dtype)
+        return _conv_up(x, *made, above, self)
 
     def forward_upsampled(self, coarse, skip, above=None):
         """The same for ``coarse``, upsampled by repeating pixels, and ``skip`` as one input, without making it."""
+        def parameters():
+            return self._upsampling_kernels(coarse.shape[1])
         key = self, 'upsampled'
-        made = {} if above is None else above.kernels
-        if key not in made:
-            made[key] = self._upsampling_kernels(coarse.shape[1])
-            if above is not None:
-                made[key] = [_rounded(kernel, above.dtype) for kernel in made[key]]
-        skipped, two_rows, one_row = made[key]
-        y = _conv_up(skip, skipped, self.bias.to(skip.dtype), above, self)
+        skipped, two_rows, one_row, bias = (
+            parameters() if above is None else above.made(key, parameters, coarse.dtype))
+        y = _conv_up(skip, skipped, bias, above, self)
         rows = (_interleave_columns(_conv_up(coarse, two_rows, None, above, key)),
                 _interleave_columns(F.conv2d(coarse, one_row, padding=(0, 1))))
         if torch.is_grad_enabled():
@@ -181,7 +175,7 @@ class HalfPlaneConv2d(nn.Conv2d):
         return y
 
     def _upsampling_kernels(self, channels):
-        """The kernel for the skipped input, and those for the coarse one that give the even and the odd rows."""
+        """The kernel for the skipped input, those for the coarse one that give even and odd rows, and the bias."""
         upsampled, skipped = self.weight.split([channels, self.weight.shape[1] - channels], dim=1)
         # Where pixels are repeated, an even column sees the pixel to its left with one weight and its own with two, an
         # odd one its own with two and that to its right with one. Even rows see two rows, odd ones one. A third of
@@ -191,7 +185,7 @@ class HalfPlaneConv2d(nn.Conv2d):
         zero = torch.zeros_like(left)
         even, odd = torch.stack([left, middle + right, zero], dim=3), torch.stack([zero, left + middle, right], dim=3)
         kernel = torch.cat([even, odd])
-        return skipped, kernel, kernel.sum(dim=2, keepdim=True)
+        return skipped, kernel, kernel.sum(dim=2, keepdim=True), self.bias
 
 
 def _interleave_columns(x):
@@ -267,11 +261,10 @@ class _HalfPlaneUNet(nn.Module):
             self.decoder.append(_Block(channels + skip, width))
             channels = width
 
-    def forward(self, x, above=None):
-        # The first block sees the data: they take float32.
-        dtype = None if above is None else above.dtype
+    def forward(self, x, above=None, dtype=None):
         skips = []
         for block in self.encoder[:-1]:
+            # The first block sees the data: they take float32.
             x = block(x, above=above).to(dtype=dtype)
             skips.append(x)
             x = _pool(x, above, block)
@@ -381,7 +374,7 @@ class BlindSpotUNet(nn.Module):
         return joined.permute(0, 3, 1, 2)
 
     @torch.inference_mode()
-    def predict(self, x, inner=None, dtype=torch.float32):
+    def predict(self, x, inner=None, dtype=None):
         """
         The same for one large image, in strips and without gradients.
 
@@ -391,6 +384,10 @@ class BlindSpotUNet(nn.Module):
             Shape (1, in_channels, height, width).
         inner : tuple of slice, optional
             The rows and columns of the output that are wanted; by default all.
+        dtype : `torch.dtype`, optional
+            In what the branches compute, but for their first block. `torch.bfloat16` takes half the time on
+            processors that have it. Each prediction changes by about 0.3 % of the flux, or less; these errors are
+            of either sign, and average to less than 0.02 of the noise. By default as ``x``, as everything else.
 
         Returns
         -------
@@ -414,15 +411,16 @@ class BlindSpotUNet(nn.Module):
         inner = inner or (slice(0, x.shape[2]), slice(0, x.shape[3]))
         rows, columns = (part.stop - part.start for part in inner)
         # Of the four branches side by side, channels last: what the join reads.
-        features = x.new_empty((rows, columns, self.join.in_channels), dtype=dtype)
+        features = x.new_empty((rows, columns, self.join.in_channels), dtype=dtype or x.dtype)
+        kernels = {}
         for turn, part in enumerate(features.chunk(4, dim=2)):
-            self._fill_features(part, x, turn, *inner)
+            self._fill_features(part, x, turn, *inner, kernels)
         output = x.new_empty((1, self.config['out_channels'], rows, columns))
         for start, stop in self._strips(rows, 2 * columns, x.device):
             output[:, :, start:stop] = self._join(features[None, start:stop].to(x.dtype))
         return output
 
-    def _fill_features(self, features, x, turn, inner_y, inner_x):
+    def _fill_features(self, features, x, turn, inner_y, inner_x, kernels):
         """What one branch says of the inner part, strip by strip; the last strips are not needed."""
         height, width = x.shape[2:]
         bounds = (inner_y.start, inner_y.stop), (inner_x.start, inner_x.stop)
@@ -432,13 +430,13 @@ class BlindSpotUNet(nn.Module):
         (top, bottom), (left, right) = bounds
         turned = torch.rot90(x, turn, dims=(2, 3)).contiguous(memory_format=torch.channels_last)
         shift = (self.hole[turn % 2] + 1) // 2
-        above = _RowAbove(features.dtype)
+        above = _RowAbove(kernels)
         # Nothing is known of the first rows.
         _turned_rows(features, turn, 0, max(shift - top, 0)).zero_()
         for start, stop in self._strips(height, width, x.device):
             if start + shift >= bottom:
                 break
-            strip = self.branch(turned[:, :, start:stop], above)
+            strip = self.branch(turned[:, :, start:stop], above, features.dtype)
             # The rows of the strip after the shift, as far as they are inner ones.
             first, last = max(start + shift, top), min(start + shift + strip.shape[2], bottom)
             if first < last:
