@@ -133,7 +133,7 @@ def _rounded(weight, dtype):
     exact = weight.flatten(2)
     rounded = exact.to(dtype)
     # Zeros must stay what they are.
-    smallest = torch.where(exact == 0, torch.inf, exact.abs()).argmin(dim=2, keepdim=True)
+    smallest = torch.where(exact == 0, torch.inf, exact.abs()).min(dim=2, keepdim=True).indices
     lost = (exact - rounded).sum(dim=2, keepdim=True)
     return rounded.scatter(2, smallest, (rounded.gather(2, smallest) + lost).to(dtype)).reshape(weight.shape)
 
