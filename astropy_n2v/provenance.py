@@ -95,7 +95,7 @@ def aperture_factor(mean, std, used):
     return float(np.median(difference) / 0.6745) if difference.size >= 30 else None
 
 
-def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, precision, masked=0.0, std=None,
+def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, precision='float32', masked=0.0, std=None,
                n_rejected=None, audit='off'):
     """
     Header cards and history lines that tell how a result was made.
@@ -116,7 +116,7 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         See `astropy_n2v.denoise`.
     factor : float or None
         From `aperture_factor`.
-    precision : {'float32', 'bfloat16'}
+    precision : {'float32', 'bfloat16'}, optional
         Numbers in which the network predicted.
     masked : float, optional
         Fraction of the pixels that do not count.
