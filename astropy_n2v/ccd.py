@@ -241,7 +241,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         factor = aperture_factor(mean[first], std[first], used)
         cards, history = provenance(
             model, denoiser, planes[0].data_noise, scaling, innovation_rms, strength, factor,
-            masked=np.mean(frame.mask[first] | ~np.isfinite(frame.values[first])),
+            precision=result.precision, masked=np.mean(frame.mask[first] | ~np.isfinite(frame.values[first])),
             std=np.median(std[first][used]) if used.any() else None,
             n_rejected=result.n_rejected if reject_outliers else None,
             audit='off' if result.audit is None else result.audit.summary(), whitening=result.whitening)
@@ -269,7 +269,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
     from tqdm import tqdm
 
     from .denoiser import Prediction
-    others = 'scaling', 'calibration', 'n_rejected', 'audit', 'whitening'
+    others = 'scaling', 'calibration', 'n_rejected', 'audit', 'whitening', 'precision'
     names = [field.name for field in fields(Prediction) if field.name not in others]
     names = names if full_output else names[:2]
     together = None
@@ -305,7 +305,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
             n_rejected += prediction.n_rejected
     result = first if together is None else together
     result.scaling, result.calibration = scaling, calibration = first.scaling, first.calibration
-    result.whitening = first.whitening
+    result.whitening, result.precision = first.whitening, first.precision
     result.n_rejected, result.audit = n_rejected, worst
     for name in names:
         setattr(result, name, getattr(result, name).astype(frame.dtype, copy=False))

@@ -23,6 +23,7 @@ from .networks import BROAD_WEIGHT, blind_moments, network_inputs
 from .noise import estimate_noise
 from .outliers import single_pixel_outliers
 from .posterior import calibrate as fit_calibration, posterior_of_rows
+from .precision import select_dtype
 from .scaled import ScaledImage
 from .scaling import Scaling
 from .tiling import Tiling
@@ -81,18 +82,18 @@ def _inputs(image, shape):
     return network_inputs(z, seen, *parameters)
 
 
-def _predict_tile(network, inputs, inner):
+def _predict_tile(network, inputs, inner, dtype):
     """Blind mean and logarithm of the spread of the inner part of a tile."""
-    return blind_moments(network.predict(inputs, inner))
+    return blind_moments(network.predict(inputs, inner, dtype))
 
 
-def _predict_orientations(network, inputs, inner):
+def _predict_orientations(network, inputs, inner, dtype):
     """The same as a mean over all orientations; their scatter adds to the spread."""
     means, log_spreads = [], []
     # The hole turns with the image, where it is no square.
     for turn in (range(4) if network.hole[0] == network.hole[1] else (0, 2)):
         for flip in [], [3]:
-            output = network.predict(torch.rot90(inputs, turn, dims=(2, 3)).flip(flip))
+            output = network.predict(torch.rot90(inputs, turn, dims=(2, 3)).flip(flip), dtype=dtype)
             mean, log_spread = blind_moments(torch.rot90(output.flip(flip), -turn, dims=(2, 3))[:, :, *inner])
             means.append(mean)
             log_spreads.append(log_spread)
@@ -164,6 +165,8 @@ class Prediction:
     whitening : `~astropy_n2v.whitening.Whitening` or None
         The filter that made correlated noise white. If there was one, blind mean and spread, innovation and outlier
         are those of the whitened image.
+    precision : {'float32', 'bfloat16'}
+        Numbers in which the network predicted.
     """
 
     mean: np.ndarray
@@ -178,6 +181,7 @@ class Prediction:
     n_rejected: int = 0
     audit: AuditReport = None
     whitening: Whitening = None
+    precision: str = 'float32'
 
 
 class Denoiser:
@@ -256,7 +260,8 @@ class Denoiser:
         bound_prediction(image, mean, spread)
         return mean, spread
 
-    def _predict_tiles(self, image, *, tile_size, device, predict_tile=_predict_tile, progress=None):
+    def _predict_tiles(self, image, *, tile_size, device, dtype=torch.float32, predict_tile=_predict_tile,
+                       progress=None):
         """Predict an image tile by tile."""
         mean, spread = (np.zeros(image.shape, dtype=np.float32) for _ in range(2))
         tiling = Tiling(image.shape, tile_size, self.margin, alignment=self.network.alignment)
@@ -264,7 +269,7 @@ class Denoiser:
         for i, tile in enumerate(tiling):
             inputs = _inputs(image.part(tile.y, tile.x), (tile.y.stop - tile.y.start, tile.x.stop - tile.x.start))
             with torch.inference_mode():
-                blind, log_spread = predict_tile(network, inputs.to(device), tile.inner)
+                blind, log_spread = predict_tile(network, inputs.to(device), tile.inner, dtype)
                 blind, deviation = blind[0, 0].cpu().numpy(), log_spread.exp()[0, 0].cpu().numpy()
             target = mean[tile.inner_y, tile.inner_x]
             cut = (slice(target.shape[0]), slice(target.shape[1]))
@@ -375,7 +380,9 @@ class Denoiser:
         """Predict an image and combine the prediction with the data."""
         # A network that has seen nothing but this image scatters, from orientation to orientation and pixel to pixel.
         scatters = judged is not None and 'init_sha256' not in self.metadata
-        options = {'tile_size': conf.tile_size if tile_size is None else tile_size, 'device': select_device(device),
+        device = select_device(device)
+        options = {'tile_size': conf.tile_size if tile_size is None else tile_size, 'device': device,
+                   'dtype': select_dtype(device),
                    'predict_tile': _predict_orientations if scatters else _predict_tile}
         # The bootstrap predicts a cut-out twice more.
         share = 1 / (1 + 2 * min(1, BOOTSTRAP_SIZE ** 2 / image.data.size)) if scatters else 1.0
@@ -419,7 +426,8 @@ class Denoiser:
         if auditor is not None:
             report = auditor.report(calibration=calibration if calibrate else None, hole=self.hole)
             result['std'] = report.enlarge(result['mean'], result['std'], keep=returned)
-        return Prediction(**result, scaling=image.scaling, calibration=calibration, audit=report)
+        return Prediction(**result, scaling=image.scaling, calibration=calibration, audit=report,
+                          precision=str(options['dtype']).removeprefix('torch.'))
 
     def save(self, path, *, overwrite=False, dtype=None):
         """

@@ -95,8 +95,8 @@ def aperture_factor(mean, std, used):
     return float(np.median(difference) / 0.6745) if difference.size >= 30 else None
 
 
-def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, masked=0.0, std=None,
-               n_rejected=None, audit='off', whitening=None):
+def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, precision='float32', masked=0.0,
+               std=None, n_rejected=None, audit='off', whitening=None):
     """
     Header cards and history lines that tell how a result was made.
 
@@ -116,6 +116,8 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         See `astropy_n2v.denoise`.
     factor : float or None
         From `aperture_factor`.
+    precision : {'float32', 'bfloat16'}, optional
+        Numbers in which the network predicted.
     masked : float, optional
         Fraction of the pixels that do not count.
     std : float, optional
@@ -146,6 +148,7 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         'N2VMODEL': (name, 'denoising model'),
         'N2VSHA': (denoiser.sha256[:16], 'SHA-256 of the model (first 16 digits)'),
         'N2VHOLE': (f'{denoiser.hole[0]}x{denoiser.hole[1]}', '[pix] hole, height x width'),
+        'N2VPREC': (precision, 'numbers in which the model predicted'),
         'N2VSTREN': (float(strength), 'strength: 0 data, 1 posterior mean'),
         'N2VNSRC': (source, 'source of the noise model'),
         'N2VSKY': (float(scaling.sky), '[data unit] background level'),

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from astropy.stats import SigmaClip
 
 from .exceptions import CannotDenoiseError
 from .gradient import Gradient
@@ -196,8 +195,44 @@ def background_level(data, mask=None):
     if values.size >= 1024 and counts.max() > 0.12 * counts.sum():
         # Few photons are skewed, so that clipping single pixels would lower the mean: clip averages of pixels.
         values = values[:values.size // 64 * 64].reshape(-1, 64).mean(axis=1)
-    # In order, medians of all iterations are found in half the time.
-    return reference + SigmaClip(sigma=3, maxiters=10)(np.sort(values), masked=False).mean()
+    return reference + clipped_mean(values, 3)
+
+
+def clipped_mean(values, sigma, iterations=10):
+    """
+    Average values without the extreme ones, which are left out again and again.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Finite values.
+    sigma : float
+        Values farther from the median than this many standard deviations are left out.
+    iterations : int, optional
+        The largest number of times.
+
+    Returns
+    -------
+    float
+        As `astropy.stats.SigmaClip` and a mean have it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.scaling import clipped_mean
+    >>> float(clipped_mean(np.append(np.arange(9.0), 1000), 2.5))
+    4.0
+    """
+    # In order, the median is known, and the values that are left are neighbours.
+    values = np.sort(values, axis=None)
+    for _ in range(iterations):
+        middle = (values[(values.size - 1) // 2] + values[values.size // 2]) / 2
+        reach = sigma * values.std()
+        kept = values[np.searchsorted(values, middle - reach):np.searchsorted(values, middle + reach, side='right')]
+        if kept.size == values.size:
+            break
+        values = kept
+    return values.mean()
 
 
 def _known_scale(level, scale, noise):

@@ -5,23 +5,31 @@ Time and peak memory by the size of the frame: ``python benchmarks/speed.py``.
 Writes ``results/speed.csv``. Every measurement has a process of its own, so that the peak of its memory is its own;
 what the interpreter holds with the libraries loaded, the weights read and the frame made is subtracted. The second
 of two calls is timed where that is quick; BM3D is measured in the same run with as many cores.
+
+``python benchmarks/speed.py --against CHECKOUT`` compares with another checkout of this package instead: the two take
+turns, in processes of their own, and the time of the processor is counted, which other programs disturb least.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 
 from common import Frame, make_frame, measured, use_threads, write_table
 from peers import METHODS
 
-__all__ = ['frame_of', 'main', 'measure']
+__all__ = ['compare', 'frame_of', 'main', 'measure']
 
 SIZES = 512, 1024, 2048, 4096
 PEER_SIZES = 512, 1024
 ADAPT_SIZES = 1024,
+HERE = Path(__file__).resolve().parent.parent
+PAIRS = 5   # of runs with one checkout and the other
 
 
 def frame_of(size):
@@ -34,17 +42,37 @@ def frame_of(size):
 
 
 def measure(method, size):
-    """Seconds and MiB of one method at one size, in this process."""
+    """Seconds, seconds of the processor and MiB of one method at one size, in this process."""
     # Everything is loaded before memory is judged.
     METHODS[method](frame_of(64))
     frame = frame_of(size)
     if method.startswith('ours'):
         del frame.scene
+    start = time.process_time()
     _, seconds, memory = measured(METHODS[method], frame)
+    processor = time.process_time() - start
     if seconds < 10:
+        start = time.process_time()
         _, again, _ = measured(METHODS[method], frame)
-        seconds = min(seconds, again)
-    return {'seconds': seconds, 'peak_mb': memory}
+        seconds, processor = min(seconds, again), min(processor, time.process_time() - start)
+    return {'seconds': seconds, 'processor_seconds': processor, 'peak_mb': memory}
+
+
+def _measure_apart(method, size, threads, checkout):
+    """The same in a process of its own, with the package of some checkout."""
+    path = os.pathsep.join([str(checkout), os.environ.get('PYTHONPATH', '')])
+    done = subprocess.run([sys.executable, __file__, '--threads', str(threads), '--one', method, str(size)],
+                          env={**os.environ, 'PYTHONPATH': path}, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def compare(checkout, sizes, threads):
+    """Print how many times faster this checkout is than another, and the memory of both, in the median of pairs."""
+    for size in sizes:
+        pairs = [[_measure_apart('ours', size, threads, path) for path in (checkout, HERE)] for _ in range(PAIRS)]
+        ratio = np.median([other['processor_seconds'] / own['processor_seconds'] for other, own in pairs])
+        memory = [np.median([run['peak_mb'] for run in runs]) for runs in zip(*pairs)]
+        print(f'{size}: {ratio:.2f} times faster; {memory[0]:.0f} MiB before, {memory[1]:.0f} MiB now', flush=True)
 
 
 def main(argv=None):
@@ -53,19 +81,22 @@ def main(argv=None):
     parser.add_argument('--peer-sizes', nargs='+', type=int, default=PEER_SIZES)
     parser.add_argument('--adapt-sizes', nargs='*', type=int, default=ADAPT_SIZES, help="of model='adapt'")
     parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--against', metavar='CHECKOUT', help='directory of a checkout to compare with')
     parser.add_argument('--one', nargs=2, metavar=('METHOD', 'SIZE'), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     use_threads(arguments.threads)
     if arguments.one:
         print(json.dumps(measure(arguments.one[0], int(arguments.one[1]))))
         return
+    if arguments.against:
+        compare(Path(arguments.against).resolve(strict=True), arguments.sizes, arguments.threads)
+        return
     rows = []
     for method, sizes in (('ours', arguments.sizes), ('ours, adapt', arguments.adapt_sizes),
                           ('bm3d', arguments.peer_sizes)):
         for size in sizes:
-            done = subprocess.run([sys.executable, __file__, '--threads', str(arguments.threads), '--one', method,
-                                   str(size)], capture_output=True, text=True, check=True)
-            row = json.loads(done.stdout.splitlines()[-1])
+            row = _measure_apart(method, size, arguments.threads, HERE)
+            del row['processor_seconds']
             rows.append({'method': method, 'size': size, **row, 'megapixel_per_s': size ** 2 / 1e6 / row['seconds']})
             print(*rows[-1].values(), flush=True)
             write_table(rows, 'speed')

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropy_n2v import Denoiser
+from astropy_n2v import Denoiser, conf
 from astropy_n2v.tiling import Tiling
 
 
@@ -37,15 +37,17 @@ def test_tile_that_is_all_margin_is_an_error():
         Tiling((500, 500), 64, 40, alignment=16)
 
 
-@pytest.mark.parametrize('shape', [(331, 417), (517, 300)])
-def test_tiled_equals_untiled(shape, rng):
+@pytest.mark.parametrize('precision, shape', [('float32', (331, 417)), ('float32', (517, 300)),
+                                              ('bfloat16', (331, 417))])
+def test_tiled_equals_untiled(precision, shape):
     from astropy_n2v.simulate import make_scene
     scene = make_scene('survey', shape, seed=8)
     data = scene.observe(seed=9).data
     denoiser = Denoiser.load('default')
     smallest = 2 * denoiser.margin + 64
-    whole = denoiser.predict(data, scene.noise, tile_size=2048)
-    tiled = denoiser.predict(data, scene.noise, tile_size=smallest)
+    with conf.set_temp('precision', precision):
+        whole = denoiser.predict(data, scene.noise, tile_size=2048)
+        tiled = denoiser.predict(data, scene.noise, tile_size=smallest)
     sigma = np.sqrt(scene.noise.variance(scene.truth))
     limit = np.maximum(1e-5 * sigma, 4 * np.spacing(np.abs(whole.mean)))
     assert np.all(np.abs(tiled.mean - whole.mean) <= limit)

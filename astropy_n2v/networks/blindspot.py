@@ -68,13 +68,23 @@ class _RowAbove(dict):
     The last row that each layer saw of the strip above, where an image goes through in strips.
 
     Layers reach one row up and never down, so this row is all that they need to know of
-    the strips above: the strips together are exactly the whole. ``kernels`` are those that
-    layers make of their weights, for all strips.
+    the strips above: the strips together are exactly the whole.
+
+    Parameters
+    ----------
+    kernels : dict
+        Collects the kernels that layers make of their weights: once for all strips.
     """
 
-    def __init__(self):
+    def __init__(self, kernels):
         super().__init__()
-        self.kernels = {}
+        self.kernels = kernels
+
+    def made(self, key, make, dtype):
+        """Weights that a layer makes, or has made before, rounded to a type."""
+        if key not in self.kernels:
+            self.kernels[key] = [_rounded(weight, dtype) for weight in make()]
+        return self.kernels[key]
 
     def keep(self, key, x):
         """Keep the last row of ``x`` for the next strip."""
@@ -111,6 +121,24 @@ def _pool(x, above=None, key=None):
     return F.avg_pool2d(above.join(key, x), 2)
 
 
+def _rounded(weight, dtype):
+    """
+    Round a kernel, or a bias, so that the response to a smooth image is kept.
+
+    The smallest weight between two channels takes over the rounding errors of the others. If weights were rounded one
+    by one, the error of their sum would not average out over the pixels of an image: bright ones would get fainter by
+    0.05 %, and by 0.5 % with the first block rounded, too; so by less than 0.01 %.
+    """
+    if dtype == weight.dtype or weight.ndim == 1:
+        return weight.to(dtype)
+    exact = weight.flatten(2)
+    rounded = exact.to(dtype)
+    # Zeros must stay what they are.
+    smallest = torch.where(exact == 0, torch.inf, exact.abs()).min(dim=2, keepdim=True).indices
+    lost = (exact - rounded).sum(dim=2, keepdim=True)
+    return rounded.scatter(2, smallest, (rounded.gather(2, smallest) + lost).to(dtype)).reshape(weight.shape)
+
+
 class HalfPlaneConv2d(nn.Conv2d):
     """
     A convolution whose output at row ``r`` depends on rows ``r - 1`` and ``r`` only.
@@ -125,16 +153,19 @@ class HalfPlaneConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size=(2, 3), padding=(0, 1))
 
     def forward(self, x, above=None):
-        return _conv_up(x, self.weight, self.bias, above, self)
+        def parameters():
+            return self.weight, self.bias
+        made = parameters() if above is None else above.made(self, parameters, x.dtype)
+        return _conv_up(x, *made, above, self)
 
     def forward_upsampled(self, coarse, skip, above=None):
         """The same for ``coarse``, upsampled by repeating pixels, and ``skip`` as one input, without making it."""
+        def parameters():
+            return self._upsampling_kernels(coarse.shape[1])
         key = self, 'upsampled'
-        made = {} if above is None else above.kernels
-        if key not in made:
-            made[key] = self._upsampling_kernels(coarse.shape[1])
-        skipped, two_rows, one_row = made[key]
-        y = _conv_up(skip, skipped, self.bias, above, self)
+        skipped, two_rows, one_row, bias = (
+            parameters() if above is None else above.made(key, parameters, coarse.dtype))
+        y = _conv_up(skip, skipped, bias, above, self)
         rows = (_interleave_columns(_conv_up(coarse, two_rows, None, above, key)),
                 _interleave_columns(F.conv2d(coarse, one_row, padding=(0, 1))))
         if torch.is_grad_enabled():
@@ -145,7 +176,7 @@ class HalfPlaneConv2d(nn.Conv2d):
         return y
 
     def _upsampling_kernels(self, channels):
-        """The kernel for the skipped input, and those for the coarse one that give the even and the odd rows."""
+        """The kernel for the skipped input, those for the coarse one that give even and odd rows, and the bias."""
         upsampled, skipped = self.weight.split([channels, self.weight.shape[1] - channels], dim=1)
         # Where pixels are repeated, an even column sees the pixel to its left with one weight and its own with two, an
         # odd one its own with two and that to its right with one. Even rows see two rows, odd ones one. A third of
@@ -155,7 +186,7 @@ class HalfPlaneConv2d(nn.Conv2d):
         zero = torch.zeros_like(left)
         even, odd = torch.stack([left, middle + right, zero], dim=3), torch.stack([zero, left + middle, right], dim=3)
         kernel = torch.cat([even, odd])
-        return skipped, kernel, kernel.sum(dim=2, keepdim=True)
+        return skipped, kernel, kernel.sum(dim=2, keepdim=True), self.bias
 
 
 def _interleave_columns(x):
@@ -231,10 +262,11 @@ class _HalfPlaneUNet(nn.Module):
             self.decoder.append(_Block(channels + skip, width))
             channels = width
 
-    def forward(self, x, above=None):
+    def forward(self, x, above=None, dtype=None):
         skips = []
         for block in self.encoder[:-1]:
-            x = block(x, above=above)
+            # The first block sees the data: they take float32.
+            x = block(x, above=above).to(dtype=dtype)
             skips.append(x)
             x = _pool(x, above, block)
         x = self.encoder[-1](x, above=above)
@@ -343,7 +375,7 @@ class BlindSpotUNet(nn.Module):
         return joined.permute(0, 3, 1, 2)
 
     @torch.inference_mode()
-    def predict(self, x, inner=None):
+    def predict(self, x, inner=None, dtype=None):
         """
         The same for one large image, in strips and without gradients.
 
@@ -353,6 +385,10 @@ class BlindSpotUNet(nn.Module):
             Shape (1, in_channels, height, width).
         inner : tuple of slice, optional
             The rows and columns of the output that are wanted; by default all.
+        dtype : `torch.dtype`, optional
+            In what the branches compute, but for their first block. ``torch.bfloat16`` takes half the time on
+            processors that have it. Each prediction changes by about 0.3 % of the flux, or less; these errors are
+            of either sign and average out. By default as ``x``, as everything else.
 
         Returns
         -------
@@ -376,15 +412,16 @@ class BlindSpotUNet(nn.Module):
         inner = inner or (slice(0, x.shape[2]), slice(0, x.shape[3]))
         rows, columns = (part.stop - part.start for part in inner)
         # Of the four branches side by side, channels last: what the join reads.
-        features = x.new_empty((rows, columns, self.join.in_channels))
+        features = x.new_empty((rows, columns, self.join.in_channels), dtype=dtype or x.dtype)
+        kernels = {}
         for turn, part in enumerate(features.chunk(4, dim=2)):
-            self._fill_features(part, x, turn, *inner)
+            self._fill_features(part, x, turn, *inner, kernels)
         output = x.new_empty((1, self.config['out_channels'], rows, columns))
         for start, stop in self._strips(rows, 2 * columns, x.device):
-            output[:, :, start:stop] = self._join(features[None, start:stop])
+            output[:, :, start:stop] = self._join(features[None, start:stop].to(x.dtype))
         return output
 
-    def _fill_features(self, features, x, turn, inner_y, inner_x):
+    def _fill_features(self, features, x, turn, inner_y, inner_x, kernels):
         """What one branch says of the inner part, strip by strip; the last strips are not needed."""
         height, width = x.shape[2:]
         bounds = (inner_y.start, inner_y.stop), (inner_x.start, inner_x.stop)
@@ -394,13 +431,13 @@ class BlindSpotUNet(nn.Module):
         (top, bottom), (left, right) = bounds
         turned = torch.rot90(x, turn, dims=(2, 3)).contiguous(memory_format=torch.channels_last)
         shift = (self.hole[turn % 2] + 1) // 2
-        above = _RowAbove()
+        above = _RowAbove(kernels)
         # Nothing is known of the first rows.
         _turned_rows(features, turn, 0, max(shift - top, 0)).zero_()
         for start, stop in self._strips(height, width, x.device):
             if start + shift >= bottom:
                 break
-            strip = self.branch(turned[:, :, start:stop], above)
+            strip = self.branch(turned[:, :, start:stop], above, features.dtype)
             # The rows of the strip after the shift, as far as they are inner ones.
             first, last = max(start + shift, top), min(start + shift + strip.shape[2], bottom)
             if first < last:

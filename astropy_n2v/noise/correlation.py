@@ -4,11 +4,11 @@ Autocorrelation of the noise, and the hole that it calls for.
 """
 
 import numpy as np
-from astropy.stats import SigmaClip
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from ..exceptions import CannotDenoiseError
 from .blocks import block_means, occupied, valid_image
+from ..scaling import clipped_mean
 from .smoothing import smoothed_noise
 
 __all__ = ['choose_hole', 'noise_autocorrelation']
@@ -38,14 +38,15 @@ def _sky_residual(image, sigma):
     # few, only averages of about ten of them say anything.
     blur = max(1.5, np.sqrt(10 / (4 * np.pi * max(filled, 1e-3))))
     for _ in range(3):
-        weight = gaussian_filter(good.astype(float), sigma)
+        # Nothing to filter where all pixels count.
+        weight, wide_weight = ((1.0, 1.0) if good.all() else
+                               (gaussian_filter(good.astype(float), width) for width in (sigma, 4 * blur)))
         smooth = gaussian_filter(np.where(good, image, 0), sigma) / np.maximum(weight, 1e-6)
         residual = np.where(valid & (weight > 0.1), image - smooth, np.nan)
         rms = np.sqrt(np.nanmean(np.where(good, residual, np.nan) ** 2))
         if not rms > 0:
             break
-        background = gaussian_filter(np.where(good, image, 0), 4 * blur) \
-            / np.maximum(gaussian_filter(good.astype(float), 4 * blur), 1e-6)
+        background = gaussian_filter(np.where(good, image, 0), 4 * blur) / np.maximum(wide_weight, 1e-6)
         blurred = gaussian_filter(np.where(good, image - background, 0), blur)
         sources = blurred > 3 * np.sqrt(np.mean(blurred[good] ** 2))
         if filled > 0.5:
@@ -57,12 +58,11 @@ def _sky_residual(image, sigma):
     return np.where(good, residual, np.nan)
 
 
-def _products(residual, lag_y, lag_x):
-    """Products of pixels a lag apart, shape of the residual; NaN where one is missing."""
-    ny, nx = residual.shape
-    first = residual[:ny - lag_y, max(0, -lag_x):nx - max(0, lag_x)]
-    second = residual[lag_y:, max(0, lag_x):nx - max(0, -lag_x)]
-    return first * second
+def _pairs(values, lag_y, lag_x):
+    """Pixels of an image that have another one a lag apart, and those others."""
+    ny, nx = values.shape
+    return (values[:ny - lag_y, max(0, -lag_x):nx - max(0, lag_x)],
+            values[lag_y:, max(0, lag_x):nx - max(0, -lag_x)])
 
 
 def noise_autocorrelation(data, mask=None, *, max_lag=4):
@@ -124,12 +124,11 @@ def short_autocorrelation(image, max_lag):
     residual = _sky_residual(image / scale, sigma)
     half = max(max_lag, 5)
     covariance = np.zeros((2 * half + 1, 2 * half + 1))
-    for lag_y in range(half + 1):
-        for lag_x in range(-half, half + 1):
-            if lag_y < residual.shape[0] and abs(lag_x) < residual.shape[1]:
-                value = _typical_product(residual, lag_y, lag_x)
-                covariance[half + lag_y, half + lag_x] = value
-                covariance[half - lag_y, half - lag_x] = value
+    # Those opposite to each other are the same.
+    lags = [(y, x) for y in range(half + 1) for x in range(-half, half + 1)
+            if (y > 0 or x >= 0) and y < residual.shape[0] and abs(x) < residual.shape[1]]
+    for (lag_y, lag_x), value in zip(lags, _typical_products(residual, lags)):
+        covariance[half + lag_y, half + lag_x] = covariance[half - lag_y, half - lag_x] = value
     covariance = _subtract_structure(_undo_high_pass(covariance, sigma))
     variance = covariance[half, half]
     if not variance > 0:
@@ -181,8 +180,8 @@ def correlation_of_differences(image, lags, orders=_ORDERS):
             return None
         differences = np.where(np.abs(differences) < 5 * spread, differences, np.nan)
         if np.count_nonzero(np.isfinite(differences)) > max(0.2 * np.count_nonzero(np.isfinite(image)), 2000):
-            variance = _typical_product(differences, 0, 0)
-            return np.array([_typical_product(differences, 0, lag) for lag in lags]) / variance
+            variance, *products = _typical_products(differences, [(0, 0), *((0, lag) for lag in lags)])
+            return np.array(products) / variance
     return None
 
 
@@ -200,7 +199,7 @@ def _grows_with_structure(image):
     smooth = gaussian_filter(np.where(good, image, 0), 1.5) / np.maximum(gaussian_filter(good.astype(float), 1.5), 1e-6)
     smooth = np.where(good, smooth, np.nan)[_ORDERS[0] // 2:][:differences.shape[0]]
     squares, products, mean, square = (block_means(values[:, :-1], _QUIET_BLOCK) for values in (
-        differences ** 2, np.pad(_products(differences, 0, 1), [(0, 0), (0, 1)]), smooth, smooth ** 2))
+        differences ** 2, np.pad(np.multiply(*_pairs(differences, 0, 1)), [(0, 0), (0, 1)]), smooth, smooth ** 2))
     enough = np.isfinite(squares + products + mean)
     if np.count_nonzero(enough) < _LEAST_BLOCKS:
         return False
@@ -234,15 +233,30 @@ def _subtract_structure(covariance):
     return covariance - structure
 
 
-def _typical_product(residual, lag_y, lag_x):
-    """Mean product of pixels a lag apart, over blocks without the extreme ones."""
-    products = _products(residual, lag_y, lag_x)
-    values = block_means(products, 32)
-    values = values[np.isfinite(values)]
-    if values.size < 16:
-        values = products[np.isfinite(products)]
-        return values.mean() if values.size else 0.0
-    return SigmaClip(sigma=2.5, maxiters=10)(values, masked=False).mean()
+def _typical_products(residual, lags):
+    """Mean products of pixels at each of some lags (y, x), over blocks without the extreme ones; NaN does not count."""
+    good = np.isfinite(residual)
+    # With zeros for NaN, the products are summed without an image of them.
+    residual, good = np.where(good, residual, 0), good.astype(np.float32)
+    return [_typical_product(residual, good, *lag) for lag in lags]
+
+
+def _typical_product(values, good, lag_y, lag_x):
+    pairs, counted = (_pairs(image, lag_y, lag_x) for image in (values, good))
+    size = [min(32, n) for n in pairs[0].shape]
+    sums, counts = (_block_products(*images, size) for images in (pairs, counted))
+    enough = 2 * counts >= size[0] * size[1]
+    if np.count_nonzero(enough) < 16:
+        count = np.vdot(*counted)
+        return np.vdot(*pairs) / count if count else 0.0
+    return clipped_mean(sums[enough] / counts[enough], 2.5)
+
+
+def _block_products(first, second, size):
+    """Sums of the products of two images over blocks of a height and width."""
+    ny, nx = (n // length for n, length in zip(first.shape, size))
+    blocks = [image[:ny * size[0], :nx * size[1]].reshape(ny, size[0], nx, size[1]) for image in (first, second)]
+    return np.einsum('iajb,iajb->ij', *blocks)
 
 
 def _undo_high_pass(covariance, sigma):

@@ -13,21 +13,15 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..networks import BROAD_WEIGHT, negative_log_likelihood, network_inputs
+from ..precision import supports_bfloat16
 from .checkpoints import check_identity
 from .optimizer import Optimizer
 from .patches import likelihood_noise, split_planes
 from .processes import Processes
 
-__all__ = ['Trainer', 'supports_bfloat16']
+__all__ = ['Trainer']
 
 log = logging.getLogger(__name__)
-
-
-def supports_bfloat16(device):
-    """Whether autocast to bfloat16 is faster than float32 on a device."""
-    if device.type == 'cuda':
-        return torch.cuda.is_bf16_supported()
-    return device.type == 'cpu' and torch.cpu._is_avx512_bf16_supported()
 
 
 class Trainer:
