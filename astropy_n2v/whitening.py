@@ -3,9 +3,9 @@
 Whiten correlated noise, so that a network with a hole of one pixel can remove it.
 
 Noise that is stationary and correlated is white noise after a linear filter. The zero-phase filter W with the
-response :math:`1 / \\sqrt P`, where P is the power spectrum of the noise, makes it white
-again: the classical first step of the matched filter. The network is shown W y. The posterior mean is linear, so that the noise that is found there,
-filtered back with :math:`W^{-1}`, is the noise of the image.
+response :math:`1 / \\sqrt P`, where P is the power spectrum of the noise, makes it white again: the classical first
+step of the matched filter. The network is shown W y. The posterior mean is linear, so that the noise that is found
+there, filtered back with :math:`W^{-1}`, is the noise of the image.
 """
 
 from dataclasses import dataclass, replace
