@@ -4,6 +4,7 @@ Frames: any kind of input taken apart, the noise of its planes found, and result
 """
 
 import copy
+import logging
 import warnings
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,10 @@ from .containers import extend_mask, measured
 from .exceptions import CannotDenoiseError
 from .noise import (
     AmplifierScale,
+    FrameGroup,
+    GroupNoise,
     NoiseModel,
+    SetNoise,
     choose_hole,
     noise_autocorrelation,
     resolve_noise,
@@ -25,11 +29,13 @@ from .noise import (
     stripe_fraction,
 )
 from .noise.sources import looks_white
-from .noise.views import WHOLE, part_of, split_views
+from .noise.views import WHOLE, part_of, pixels_of, split_views
 from .provenance import record
 from .scaling import background_level
 
-__all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_patterns']
+__all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'own_autocorrelation', 'warn_of_patterns']
+
+log = logging.getLogger(__name__)
 
 _SMALLEST = 8   # pixels
 # Share of the valid pixels whose right neighbour is valid, too, from which on an autocorrelation is measured: with half
@@ -37,6 +43,10 @@ _SMALLEST = 8   # pixels
 _MIN_PAIRED = 0.6
 # Noise smoothed to this FWHM, in pixels, is hidden by a hole of 5x5: farther neighbours share a tenth of it.
 _MAX_SMOOTHED = 2.4
+# Autocorrelation of white noise.
+_WHITE = np.zeros((9, 9))
+_WHITE[4, 4] = 1
+_WHITE.flags.writeable = False
 
 
 @dataclass
@@ -62,6 +72,8 @@ class Plane:
     view : tuple of slice
         Which pixels of the plane: all of them, or those of one colour filter, one phase of an interpolation, one
         amplifier.
+    group : GroupNoise or None
+        The set of frames whose autocorrelation ``noise`` has; None if it is that of the plane itself.
     """
 
     index: tuple
@@ -71,6 +83,39 @@ class Plane:
     data_noise: NoiseModel
     amplifiers: AmplifierScale = None
     view: tuple = WHOLE
+    group: GroupNoise = None
+
+    def following(self, group):
+        """
+        Take over the autocorrelation of a set of frames, unless the plane contradicts it, of which there is a warning.
+
+        Parameters
+        ----------
+        group : GroupNoise or None
+            The group of the frame.
+
+        Returns
+        -------
+        Plane
+            The plane itself if there is nothing to take over.
+        """
+        if group is None or not group.agrees:
+            return self
+        own = own_autocorrelation(self)
+        reason = None if own is None else group.contradiction(own, lambda: _autocorrelation_error(self))
+        if reason is not None:
+            warnings.warn(f'the noise of this frame is not that of its set: {reason}. Its own is used',
+                          AstropyUserWarning, stacklevel=6)
+            return self
+        log.info('the autocorrelation of the noise is that of a %s: %s', group.source, group.group.text)
+        noise, data_noise = (replace(noise, autocorrelation=group.autocorrelation)
+                             for noise in (self.noise, self.data_noise))
+        return replace(self, noise=noise, data_noise=data_noise, group=group)
+
+    @property
+    def pixels(self):
+        """Which pixels of a mosaic it has, as text: 'all' also for those of an amplifier."""
+        return pixels_of(self.view)
 
     def with_growth(self, report):
         """
@@ -285,7 +330,7 @@ def _check_data(values, unit):
         raise CannotDenoiseError(f'data must not be empty, got shape {values.shape}')
 
 
-def find_planes(frame, *, noise=None, gain=None, readnoise=None):
+def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     """
     The planes of a frame that can be denoised, with their noise.
 
@@ -295,6 +340,8 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
         The frame.
     noise, gain, readnoise : optional
         See `astropy_n2v.denoise`.
+    indices : list of tuple of int, optional
+        Which planes; by default all.
 
     Returns
     -------
@@ -309,8 +356,9 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
         If no plane can be denoised.
     """
     planes, rejected = [], []
-    given = {'noise': noise, 'gain': gain, 'readnoise': readnoise}
-    for i in frame.planes():
+    of_set = noise if isinstance(noise, SetNoise) else None
+    given = {'noise': None if of_set else noise, 'gain': gain, 'readnoise': readnoise}
+    for i in frame.planes() if indices is None else indices:
         values, mask = frame.values[i], frame.mask[i]
         bad = mask | ~np.isfinite(values)
         parameters = {name: frame.parameter(name, value, i) for name, value in given.items()}
@@ -319,7 +367,7 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
             if bad.all():
                 raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
             views = split_views(values, bad, frame.header, parameters, f'plane {i}: ' if i else '')
-            found = _find_parts(frame, i, views, bad, parameters)
+            found = _find_parts(frame, i, views, bad, parameters, of_set)
         except CannotDenoiseError as error:
             # A single image is what the call is about; one plane of many is not.
             if i == ():
@@ -333,29 +381,41 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
     return planes, rejected
 
 
-def _find_parts(frame, index, views, bad, parameters):
+def _find_parts(frame, index, views, bad, parameters, of_set):
     """The parts of a plane, with their noise; a warning that is the same for several of them comes once."""
     if len(views) == 1:
-        return [_find_part(frame, index, views[0], bad, parameters)]
+        return [_find_part(frame, index, views[0], bad, parameters, of_set)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
-        parts = [_find_part(frame, index, view, bad, parameters) for view in views]
+        parts = [_find_part(frame, index, view, bad, parameters, of_set) for view in views]
     for message in {str(warning.message): warning.message for warning in caught}.values():
         warnings.warn(message, stacklevel=4)
     return parts
 
 
-def _find_part(frame, index, view, bad, parameters):
+def _find_part(frame, index, view, bad, parameters, of_set):
     """Some pixels of a plane, with their noise."""
     shape = frame.shape[-2:]
+    group = None if of_set is None else _group_of(frame, view, of_set)
     values, bad = frame.values[index][view], bad[view]
     noise = resolve_noise(values, bad, unit=frame.unit, header=frame.header,
+                          set_gain=None if group is None else group.gain,
                           **{name: part_of(value, shape, view) for name, value in parameters.items()})
     amplifiers = AmplifierScale.find(values, bad, noise)
     plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view)
     if amplifiers is not None:
         plane.values, plane.noise = amplifiers.forward(values), amplifiers.noise(noise)
-    return plane
+    return plane.following(group)
+
+
+def _group_of(frame, view, of_set):
+    """The noise of the group of a frame in a set; None, with a warning, if the set has no such group."""
+    group = of_set.for_frame(frame.header, frame.unit, frame.shape[-2:], pixels_of(view))
+    if group is None:
+        known = FrameGroup.of(frame.header, frame.unit, frame.shape[-2:]).text
+        warnings.warn(f'noise has no frames of this group ({known}): the autocorrelation is that of the frame itself',
+                      AstropyUserWarning, stacklevel=6)
+    return group
 
 
 def find_hole(planes):
@@ -385,23 +445,65 @@ def _hole_of(planes):
     """The hole that the median of the autocorrelations of some planes calls for."""
     correlations = []
     for plane in planes:
-        mask = plane.mask | ~np.isfinite(plane.values)
-        valid = np.asarray(~mask)
-        n = np.count_nonzero(valid)
-        if n < (4000 if plane.view == WHOLE else 2000):
+        if plane.group is not None:
+            correlations.append(plane.group.autocorrelation)
             continue
-        if np.count_nonzero(valid[:, 1:] & valid[:, :-1]) < _MIN_PAIRED * n:
-            continue   # a mask that is scattered all over leaves too few neighbours to see structure apart from noise
-        if looks_white(plane.values, mask, plane.noise):
+        correlation = own_autocorrelation(plane)
+        if correlation is _WHITE:
             return 1, 1
-        if plane.noise.autocorrelation is not None:   # measured with the noise, on this very plane
-            correlations.append(plane.noise.autocorrelation)
-            continue
+        if correlation is not None:
+            correlations.append(correlation)
+    return choose_hole(np.median(correlations, axis=0)) if correlations else (1, 1)
+
+
+def own_autocorrelation(plane):
+    """
+    Measure the autocorrelation of the noise on a plane, unless it was measured with the noise.
+
+    Parameters
+    ----------
+    plane : Plane
+        The plane.
+
+    Returns
+    -------
+    `~numpy.ndarray` or None
+        Shape (9, 9). That of white noise if the differences of neighbours are those of white noise of the known size.
+        None if there are too few pixels, or too few next to each other.
+    """
+    mask = plane.mask | ~np.isfinite(plane.values)
+    valid = np.asarray(~mask)
+    n = np.count_nonzero(valid)
+    if n < (4000 if plane.view == WHOLE else 2000):
+        return None
+    if np.count_nonzero(valid[:, 1:] & valid[:, :-1]) < _MIN_PAIRED * n:
+        return None   # a mask that is scattered all over leaves too few neighbours to see structure apart from noise
+    if looks_white(plane.values, mask, plane.noise):
+        return _WHITE
+    if plane.noise.autocorrelation is not None:   # measured with the noise, on this very plane
+        return plane.noise.autocorrelation
+    try:
+        return noise_autocorrelation(plane.values, mask)
+    except CannotDenoiseError:
+        return None
+
+
+def _autocorrelation_error(plane):
+    """Standard errors of the autocorrelation of a plane, from the scatter of its quarters; shape (9, 9)."""
+    mask = plane.mask | ~np.isfinite(plane.values)
+    half = [n // 2 for n in plane.values.shape]
+    quarters = [(rows, columns) for rows in (slice(half[0]), slice(half[0], None))
+                for columns in (slice(half[1]), slice(half[1], None))]
+    found = []
+    for quarter in quarters:
         try:
-            correlations.append(noise_autocorrelation(plane.values, mask))
+            found.append(noise_autocorrelation(plane.values[quarter], np.asarray(mask[quarter])))
         except CannotDenoiseError:
             continue
-    return choose_hole(np.median(correlations, axis=0)) if correlations else (1, 1)
+    # Of so few quarters, the scatter may be small by chance.
+    white = 1 / np.sqrt(np.count_nonzero(~np.asarray(mask)))
+    scatter = np.std(found, axis=0, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.ones(_WHITE.shape)
+    return np.hypot(scatter, white)
 
 
 def warn_of_patterns(planes, name=''):
