@@ -33,9 +33,11 @@ _FILTERS = 'FILTER', 'FILTER1', 'FILTER2', 'FILTER3', 'FILTERS', 'FILTNAM', 'FIL
 _SETTINGS = 'GAINMODE', 'READMODE', 'READOUTM', 'READOUT', 'READPATT', 'RDMODE', 'CCDSPEED', 'SPEED', 'AMPMODE'
 _BINNINGS = (('XBINNING', 'YBINNING'), ('BINAXIS1', 'BINAXIS2'), ('BINX', 'BINY'), ('CCDXBIN', 'CCDYBIN'), ('CCDSUM',),
              ('BINNING',))
-# Correlation by which that of a frame may differ from that of its set, and standard errors of the former. Raw frames
-# of one night (ARCSAT) differ by up to 0.06 where the noise is the same, resampled ones (DECam, SFFT) by 0.2.
-# ARCSAT 0.03, DECam resampled by different fractions of a pixel (SFFT) 0.09.
+# Correlation by which that of a frame may differ from that of its set, and standard errors of the former. In 30 scenes
+# of all kinds of `simulate` (192x192, seeds 7000 to 7020) with the same noise, the median was missed by 0.044 at most.
+_AGREEMENT, _ERRORS = 0.08, 4.0
+# Scatter of the correlations of a group beyond which its frames have not one, and the same in units of that at far
+# lags. Of the same scenes 0.013, and 0.12 if each was shifted by another fraction of a pixel (cubic splines).
 _SCATTER, _FAR_SCATTER = 0.05, 4.0
 # Lags, in arrays of shape (9, 9), that are compared, and those at which hardly any noise is correlated.
 _NEAR = (4, 5, 4, 6), (5, 4, 6, 4)   # rows, columns, rows, columns
