@@ -59,8 +59,8 @@ def test_help_lists_the_commands(run):
 @pytest.mark.parametrize(('command', 'options'), [
     ('denoise', ['--suffix', '--ext', '--model', '--gain', '--readnoise', '--satlevel', '--hole', '--strength',
                  '--reject-outliers', '--audit', '--uncertainty', '--summary', '--fill-masked', '--tile-size',
-                 '--device', '--seed', '--ignore-bits', '--overwrite', '--no-keyword', '--mask', '--full-output', '--noise',
-                 '--per-frame',
+                 '--device', '--seed', '--ignore-bits', '--overwrite', '--no-keyword', '--mask', '--full-output',
+                 '--noise', '--per-frame',
                  *(f'--{name.replace("_", "-")}' for name in TRAINING_OPTIONS[:-1])]),
     ('train', ['--init', '--hole', '--max-steps', '--max-time', '--patience', '--min-delta', '--held-out', '--seed',
                '--batch-size', '--patch-size', '--learning-rate', '--checkpoint', '--overwrite', '--mask',

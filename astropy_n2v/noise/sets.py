@@ -7,6 +7,7 @@ import datetime
 import json
 import logging
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
@@ -61,8 +62,7 @@ def _texts(header, keywords):
 
 def _binning(header):
     for keywords in _BINNINGS:
-        text = ' '.join(_texts({k: header[k] for k in keywords if k in header}, keywords))
-        numbers = text.replace('x', ' ').replace(',', ' ').replace('X', ' ').split()
+        numbers = re.findall(r'\d+', ' '.join(_texts(header, keywords)))
         if numbers:
             return 'x'.join(numbers if len(numbers) > 1 else 2 * numbers)
     return ''
@@ -84,7 +84,7 @@ def _setting(header):
 
 def _detector(header, shape):
     texts = _texts(header, _DETECTORS)
-    name = str(header.get('EXTNAME', '')).strip()
+    name = ' '.join(_texts(header, ['EXTNAME']))
     meaning = meaning_of_name(name)
     own = name if meaning.role in ('detector', None) else ' '.join(meaning.group)
     if own and own.upper() not in (text.upper() for text in texts):
