@@ -357,7 +357,7 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     """
     planes, rejected = [], []
     of_set = noise if isinstance(noise, SetNoise) else None
-    given = {'noise': None if of_set else noise, 'gain': gain, 'readnoise': readnoise}
+    given = {'noise': noise if of_set is None else None, 'gain': gain, 'readnoise': readnoise}
     for i in frame.planes() if indices is None else indices:
         values, mask = frame.values[i], frame.mask[i]
         bad = mask | ~np.isfinite(values)
@@ -413,8 +413,8 @@ def _group_of(frame, view, of_set):
     group = of_set.for_frame(frame.header, frame.unit, frame.shape[-2:], pixels_of(view))
     if group is None:
         known = FrameGroup.of(frame.header, frame.unit, frame.shape[-2:]).text
-        warnings.warn(f'noise has no frames of this group ({known}): the autocorrelation is that of the frame itself',
-                      AstropyUserWarning, stacklevel=6)
+        warnings.warn(f'{of_set.name or "noise"} has no frames of this group ({known}): the autocorrelation is that of '
+                      'the frame itself', AstropyUserWarning, stacklevel=6)
     return group
 
 

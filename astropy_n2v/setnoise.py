@@ -25,6 +25,9 @@ __all__ = ['estimate_set_noise']
 log = logging.getLogger(__name__)
 
 _MOST_PLANES = 3   # of a frame that are measured
+# Height and width, in pixels, of the middle of an image that is measured. White noise leaves an error of 0.0005 there.
+_LARGEST = 2048
+_PERIODS = 12   # pixels; a multiple of those of mosaics and interpolated frames
 
 
 def estimate_set_noise(files, *, ext=None, ignore_bits=0, mask=None, uncertainty=None, satlevel=None, max_frames=50,
@@ -152,6 +155,12 @@ class _Group:
         return [GroupNoise.of(self.key, pixels, *values) for pixels, values in parts.items()]
 
 
+def _middle(ccd):
+    """The middle of a large image; mosaics keep their phase."""
+    starts = [max(0, n - _LARGEST) // 2 // _PERIODS * _PERIODS for n in ccd.shape[-2:]]
+    return ccd[(..., *(slice(start, start + _LARGEST) for start in starts))]
+
+
 def _measure_file(source, ext, reading, satlevel, groups, max_frames):
     """Measure the images of a file whose groups have not enough frames yet."""
     chosen = science_hdus(source.hdus, ext)
@@ -166,7 +175,7 @@ def _measure_file(source, ext, reading, satlevel, groups, max_frames):
         group.tried += 1
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            frame = Frame(read_image(source, i, **reading), **own)
+            frame = Frame(_middle(read_image(source, i, **reading)), **own)
             indices = frame.planes()
             planes, _ = find_planes(frame, indices=indices[::max(1, len(indices) // _MOST_PLANES)][:_MOST_PLANES])
             group.add(os.path.basename(source.path), planes)

@@ -267,6 +267,17 @@ def test_mosaics_are_measured_colour_by_colour(tmp_path, rng):
     assert [group.pixels for group in noise.groups] == ['0::2, 0::2', '0::2, 1::2', '1::2, 0::2', '1::2, 1::2']
 
 
+def test_large_images_are_measured_in_their_middle(tmp_path, rng, monkeypatch):
+    levels = np.tile([[100.0, 200.0], [200.0, 50.0]], (80, 90))
+    fits.writeto(tmp_path / 'a.fits', rng.normal(levels, 5).astype('f4'), fits.Header({'BAYERPAT': 'RGGB'}))
+    monkeypatch.setattr('astropy_n2v.setnoise._LARGEST', 132)
+    shapes = []
+    monkeypatch.setattr('astropy_n2v.setnoise.own_autocorrelation',
+                        lambda plane: shapes.append((plane.values.shape, round(np.median(plane.values), -1))))
+    assert len(estimate_set_noise([tmp_path / 'a.fits']).groups) == 4
+    assert shapes == [((66, 66), 100), ((66, 66), 200), ((66, 66), 200), ((66, 66), 50)]
+
+
 def test_frames_that_differ_have_no_autocorrelation_in_common(tmp_path, rng):
     files = make_files(tmp_path, rng, 'abc', share=0.5) + make_files(tmp_path, rng, 'def')
     noise = estimate_set_noise(files)
