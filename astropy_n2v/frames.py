@@ -99,7 +99,10 @@ class Plane:
         Plane
             The plane itself if there is nothing to take over.
         """
-        if group is None or not group.agrees:
+        if group is None:
+            return self
+        if not group.agrees:
+            log.info('the autocorrelation of the noise is measured on the image: %s: %s', group.group.text, group.text)
             return self
         own = own_autocorrelation(self)
         reason = None if own is None else group.contradiction(own, lambda: _autocorrelation_error(self))
