@@ -13,7 +13,7 @@ from .forking import compute_after_fork
 from .version import __version__
 
 __all__ = ['AuditError', 'CannotDenoiseError', 'Denoiser', 'NoiseModel', 'conf', 'denoise', 'detection_image',
-           'estimate_noise', 'noise_autocorrelation', 'train']
+           'estimate_noise', 'estimate_set_noise', 'noise_autocorrelation', 'train']
 
 compute_after_fork()
 
@@ -26,6 +26,7 @@ _MODULES = {
     'denoise': '.ccd',
     'detection_image': '.detection',
     'estimate_noise': '.noise',
+    'estimate_set_noise': '.setnoise',
     'noise_autocorrelation': '.noise',
     'train': '.training.train',
 }

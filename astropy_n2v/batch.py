@@ -11,12 +11,16 @@ from pathlib import Path
 
 from .io import ImageResult, denoise_fits, output_path, split_extension
 from .io.process import refusal_cards
+from .noise import SetNoise
 
 __all__ = ['FileRecord', 'denoise_files', 'describe_error']
 
 log = logging.getLogger(__name__)
 
 _NAMED_MODELS = ('default', 'self', 'adapt')
+_NOISE_FILE = 'n2v-noise.json'
+# Keywords that the noise of a set is estimated with, too.
+_OF_FRAMES = ('ignore_bits', 'mask', 'uncertainty', 'satlevel')
 
 
 @dataclass
@@ -92,10 +96,13 @@ def describe_error(error, path=''):
     return text if isinstance(error, (ValueError, OSError)) else f'{type(error).__name__}: {text}'
 
 
-def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, overwrite=False, callback=None,
-                  **kwargs):
+def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noise=None, per_frame=False,
+                  overwrite=False, callback=None, **kwargs):
     """
     Denoise many FITS files.
+
+    The autocorrelation of the noise, and the gain where no header has it, are estimated once for all files, before the
+    first is denoised; see `astropy_n2v.estimate_set_noise`.
 
     Parameters
     ----------
@@ -109,6 +116,12 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, ove
         See `astropy_n2v.denoise`.
     ext : int, str, tuple or list of these, optional
         See `~astropy_n2v.io.science_hdus`; for all files.
+    noise : SetNoise, NoiseModel, str or path-like, optional
+        The noise of the set of frames, or the file of it, such as an earlier run wrote; or of each image. By default,
+        that of a set is estimated if there are several files, and written to ``n2v-noise.json`` in ``output_dir``
+        (``n2v-noise-2.json`` and so on, rather than to a file that exists, unless ``overwrite`` is true).
+    per_frame : bool, optional
+        Whether the autocorrelation and the gain are measured on each image by itself.
     overwrite : bool, optional
         Whether to replace existing results. None of ``files`` is ever replaced.
     callback : callable, optional
@@ -124,12 +137,12 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, ove
     Raises
     ------
     OSError
-        If the directory cannot be made, or ``model`` cannot be read.
+        If the directory cannot be made, or ``model`` or ``noise`` cannot be read.
     TypeError
         If ``files`` is one path.
     ValueError
-        If ``suffix`` or ``model`` cannot be used at all, or there is an extension in the name of a file
-        as well as in ``ext``.
+        If ``suffix``, ``model`` or ``noise`` cannot be used at all, ``per_frame`` is true with ``noise``, or there is
+        an extension in the name of a file as well as in ``ext``.
 
     See Also
     --------
@@ -146,6 +159,10 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, ove
     """
     if isinstance(files, (str, os.PathLike)):
         raise TypeError(f'files must be a list of paths, got {files!r}')
+    if per_frame and noise is not None:
+        raise ValueError('per_frame must not be true with noise, which is that of the set of frames')
+    if isinstance(noise, (str, os.PathLike)):
+        noise = SetNoise.read(noise)   # once, and before all else
     records, sources = [], []
     for name in files:
         path, own = split_extension(name)
@@ -163,6 +180,10 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, ove
         os.makedirs(output_dir, exist_ok=True)
     except OSError as error:
         raise type(error)(f'cannot make the directory {os.fspath(output_dir)}: {error.strerror}') from error
+    if noise is None and not per_frame and len({path for path, _ in sources}) > 1:
+        inputs = [record.path for record in records]
+        noise = _estimate_noise(inputs, Path(output_dir), ext=ext, overwrite=overwrite,
+                                **{name: value for name, value in kwargs.items() if name in _OF_FRAMES})
     taken = set()
     for record, (path, chosen) in zip(records, sources):
         if callback is not None:
@@ -173,8 +194,8 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, ove
             if name in taken:
                 raise ValueError(f'another file of this run is written to {record.output} as well; several extensions '
                                  'of one file are chosen by ext (--ext)')
-            result = denoise_fits(path, record.output, model, ext=chosen, overwrite=overwrite, protect=files,
-                                  **kwargs)
+            result = denoise_fits(path, record.output, model, ext=chosen, noise=noise, overwrite=overwrite,
+                                  protect=files, **kwargs)
             taken.add(name)
             record.denoised, record.unchanged, record.images = result.denoised, result.unchanged, result.images
             record.status = 'done'
@@ -187,3 +208,18 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, ove
         if callback is not None:
             callback(record)
     return records
+
+
+def _estimate_noise(files, directory, *, overwrite, **options):
+    """Estimate the noise of a set of files, and write it; None if it could not be measured on any."""
+    from .setnoise import estimate_set_noise
+    noise = estimate_set_noise(files, **options)
+    if not any(group.n_frames for group in noise.groups):
+        return None
+    path, n = directory / _NOISE_FILE, 1
+    while os.path.lexists(path) and not overwrite:
+        n += 1
+        path = directory / f'{Path(_NOISE_FILE).stem}-{n}.json'
+    noise.write(path, overwrite=overwrite)
+    log.info('the noise of the set was written to %s', path)
+    return noise

@@ -16,6 +16,7 @@ from .audit import AuditReport, severity
 from .config import conf
 from .exceptions import AuditError
 from .frames import Frame, find_hole, find_planes, warn_of_patterns
+from .noise import SetNoise
 from .provenance import aperture_factor, provenance
 from .weights import largest_hole
 
@@ -106,8 +107,9 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         is `astropy_n2v.conf.default_model`.
     mask : array_like of bool, optional
         True where the data do not count, in addition to the mask of ``data``.
-    noise : NoiseModel, optional
-        The noise of the data.
+    noise : NoiseModel, SetNoise, str or path-like, optional
+        The noise of the data; or that of a set of frames, from `estimate_set_noise` or a file of it: the
+        autocorrelation and the gain are then those of the group of the frame, and all else is measured as without.
     gain : float, `~astropy.units.Quantity` or array_like, optional
         Electrons per data unit (electron / adu). An array broadcasts to the data; parts of one
         gain are amplifiers, with pedestals and sky noise of their own.
@@ -174,6 +176,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     CannotDenoiseError
         If all pixels are masked, there are fewer than 8x8, or the noise of a constant image must
         be estimated. A plane of several of which that is true passes through with a warning.
+    OSError
+        If a file of the noise or the model cannot be read.
     TypeError
         If ``data``, ``noise`` or ``model`` are of no known type, or there is no such option.
     `~astropy.units.UnitsError`
@@ -189,6 +193,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     --------
     train : Train a model on frames.
     estimate_noise : What is done if nothing is known about the noise.
+    estimate_set_noise : Measure the noise of many frames once.
 
     Notes
     -----
@@ -217,6 +222,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     if train_options and model not in ('self', 'adapt'):
         raise TypeError(f"{', '.join(train_options)}: training options go with model='self' or 'adapt', got "
                         f'model={model!r}')
+    if isinstance(noise, (str, os.PathLike)):
+        noise = SetNoise.read(noise)
     frame = Frame(data, mask, satlevel)
     if 'N2VVERS' in frame.header:
         warnings.warn('the data have been denoised before, according to the header: their noise is correlated and '
@@ -243,7 +250,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
             model, denoiser, planes[0].data_noise, scaling, innovation_rms, strength, factor,
             precision=result.precision, masked=np.mean(frame.mask[first] | ~np.isfinite(frame.values[first])),
             std=np.median(std[first][used]) if used.any() else None,
-            n_rejected=result.n_rejected if reject_outliers else None,
+            n_rejected=result.n_rejected if reject_outliers else None, group=planes[0].group,
             audit='off' if result.audit is None else result.audit.summary(), whitening=result.whitening)
         if len(frame.planes()) > 1:
             history.append(f'astropy_n2v: cards N2V* are those of plane {first}'[:72])

@@ -4,6 +4,7 @@ Frames: any kind of input taken apart, the noise of its planes found, and result
 """
 
 import copy
+import logging
 import warnings
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,10 @@ from .containers import extend_mask, measured
 from .exceptions import CannotDenoiseError
 from .noise import (
     AmplifierScale,
+    FrameGroup,
+    GroupNoise,
     NoiseModel,
+    SetNoise,
     choose_hole,
     noise_autocorrelation,
     resolve_noise,
@@ -25,11 +29,13 @@ from .noise import (
     stripe_fraction,
 )
 from .noise.sources import looks_white
-from .noise.views import WHOLE, part_of, split_views
+from .noise.views import WHOLE, part_of, pixels_of, split_views
 from .provenance import record
 from .scaling import background_level
 
-__all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_patterns']
+__all__ = ['LAGS', 'Frame', 'Plane', 'find_hole', 'find_planes', 'own_autocorrelation', 'warn_of_patterns']
+
+log = logging.getLogger(__name__)
 
 _SMALLEST = 8   # pixels
 # Share of the valid pixels whose right neighbour is valid, too, from which on an autocorrelation is measured: with half
@@ -37,10 +43,12 @@ _SMALLEST = 8   # pixels
 _MIN_PAIRED = 0.6
 # Noise smoothed to this FWHM, in pixels, is hidden by a hole of 5x5: farther neighbours share a tenth of it.
 _MAX_SMOOTHED = 2.4
-_LAGS = 4   # pixels; up to which an autocorrelation is measured
+#: Lag up to which an autocorrelation is measured, in pixels.
+LAGS = 4
 _MAX_LAG = 24   # pixels; of noise that was smoothed
 #: Autocorrelation of white noise.
-WHITE = np.pad([[1.0]], _LAGS)
+WHITE = np.pad([[1.0]], LAGS)
+WHITE.flags.writeable = False
 
 
 @dataclass
@@ -66,6 +74,8 @@ class Plane:
     view : tuple of slice
         Which pixels of the plane: all of them, or those of one colour filter, one phase of an interpolation, one
         amplifier.
+    group : GroupNoise or None
+        The set of frames whose autocorrelation ``noise`` has; None if it is that of the plane itself.
     """
 
     index: tuple
@@ -75,6 +85,45 @@ class Plane:
     data_noise: NoiseModel
     amplifiers: AmplifierScale = None
     view: tuple = WHOLE
+    group: GroupNoise = None
+
+    def following(self, group):
+        """
+        Take over the autocorrelation of a set of frames, unless the plane contradicts it, of which there is a warning.
+
+        Parameters
+        ----------
+        group : GroupNoise or None
+            The group of the frame.
+
+        Returns
+        -------
+        Plane
+            The plane itself if there is nothing to take over.
+        """
+        if group is None:
+            return self
+        if not group.agrees:
+            log.info('the autocorrelation of the noise is measured on the image: %s: %s', group.group.text, group.text)
+            return self
+        own = own_autocorrelation(self)
+        if own is not None and own.shape != group.autocorrelation.shape:
+            log.info('the autocorrelation of the noise is that of the image, which was smoothed')
+            return self
+        reason = None if own is None else group.contradiction(own, lambda: _autocorrelation_error(self))
+        if reason is not None:
+            warnings.warn(f'the noise of this frame is not that of its set: {reason}. Its own is used',
+                          AstropyUserWarning, stacklevel=6)
+            return self
+        log.info('the autocorrelation of the noise is that of a %s: %s', group.source, group.group.text)
+        noise, data_noise = (replace(noise, autocorrelation=group.autocorrelation)
+                             for noise in (self.noise, self.data_noise))
+        return replace(self, noise=noise, data_noise=data_noise, group=group)
+
+    @property
+    def pixels(self):
+        """Which pixels of a mosaic it has, as text: 'all' also for those of an amplifier."""
+        return pixels_of(self.view)
 
     def with_growth(self, report):
         """
@@ -289,7 +338,7 @@ def _check_data(values, unit):
         raise CannotDenoiseError(f'data must not be empty, got shape {values.shape}')
 
 
-def find_planes(frame, *, noise=None, gain=None, readnoise=None):
+def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     """
     The planes of a frame that can be denoised, with their noise.
 
@@ -299,6 +348,8 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
         The frame.
     noise, gain, readnoise : optional
         See `astropy_n2v.denoise`.
+    indices : list of tuple of int, optional
+        Which planes; by default all.
 
     Returns
     -------
@@ -313,8 +364,9 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
         If no plane can be denoised.
     """
     planes, rejected = [], []
-    given = {'noise': noise, 'gain': gain, 'readnoise': readnoise}
-    for i in frame.planes():
+    of_set = noise if isinstance(noise, SetNoise) else None
+    given = {'noise': noise if of_set is None else None, 'gain': gain, 'readnoise': readnoise}
+    for i in frame.planes() if indices is None else indices:
         values, mask = frame.values[i], frame.mask[i]
         bad = mask | ~np.isfinite(values)
         parameters = {name: frame.parameter(name, value, i) for name, value in given.items()}
@@ -323,7 +375,7 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
             if bad.all():
                 raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
             views = split_views(values, bad, frame.header, parameters, f'plane {i}: ' if i else '')
-            found = _find_parts(frame, i, views, bad, parameters)
+            found = _find_parts(frame, i, views, bad, parameters, of_set)
         except CannotDenoiseError as error:
             # A single image is what the call is about; one plane of many is not.
             if i == ():
@@ -337,29 +389,41 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
     return planes, rejected
 
 
-def _find_parts(frame, index, views, bad, parameters):
+def _find_parts(frame, index, views, bad, parameters, of_set):
     """The parts of a plane, with their noise; a warning that is the same for several of them comes once."""
     if len(views) == 1:
-        return [_find_part(frame, index, views[0], bad, parameters)]
+        return [_find_part(frame, index, views[0], bad, parameters, of_set)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
-        parts = [_find_part(frame, index, view, bad, parameters) for view in views]
+        parts = [_find_part(frame, index, view, bad, parameters, of_set) for view in views]
     for message in {str(warning.message): warning.message for warning in caught}.values():
         warnings.warn(message, stacklevel=4)
     return parts
 
 
-def _find_part(frame, index, view, bad, parameters):
+def _find_part(frame, index, view, bad, parameters, of_set):
     """Some pixels of a plane, with their noise."""
     shape = frame.shape[-2:]
+    group = None if of_set is None else _group_of(frame, view, of_set)
     values, bad = frame.values[index][view], bad[view]
     noise = resolve_noise(values, bad, unit=frame.unit, header=frame.header,
+                          set_gain=None if group is None else group.gain,
                           **{name: part_of(value, shape, view) for name, value in parameters.items()})
     amplifiers = AmplifierScale.find(values, bad, noise)
     plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view)
     if amplifiers is not None:
         plane.values, plane.noise = amplifiers.forward(values), amplifiers.noise(noise)
-    return plane
+    return plane.following(group)
+
+
+def _group_of(frame, view, of_set):
+    """The noise of the group of a frame in a set; None, with a warning, if the set has no such group."""
+    group = of_set.for_frame(frame.header, frame.unit, frame.shape[-2:], pixels_of(view))
+    if group is None:
+        known = FrameGroup.of(frame.header, frame.unit, frame.shape[-2:]).text
+        warnings.warn(f'{of_set.name or "noise"} has no frames of this group ({known}): the autocorrelation is that of '
+                      'the frame itself', AstropyUserWarning, stacklevel=6)
+    return group
 
 
 def find_hole(planes):
@@ -395,14 +459,34 @@ def _hole_of(measured, planes):
             correlations.append(found)
     if not correlations:
         return 1, 1
-    correlation = np.median(correlations, axis=0)
+    # Of noise that was smoothed there are more lags; most planes decide.
+    size = int(np.median([len(correlation) for correlation in correlations]))
+    correlation = np.median([found for found in correlations if len(found) == size] or correlations[:1], axis=0)
     for plane in planes:
         plane.noise = replace(plane.noise, autocorrelation=correlation)
     return choose_hole(correlation)
 
 
 def _autocorrelation_of(plane):
-    """Autocorrelation of the noise of a plane, or None where it cannot be measured."""
+    """Autocorrelation of the noise of a plane: of its set of frames, or its own."""
+    return own_autocorrelation(plane) if plane.group is None else plane.group.autocorrelation
+
+
+def own_autocorrelation(plane):
+    """
+    Measure the autocorrelation of the noise on a plane, unless it was measured with the noise.
+
+    Parameters
+    ----------
+    plane : Plane
+        The plane.
+
+    Returns
+    -------
+    `~numpy.ndarray` or None
+        Shape (9, 9); larger for noise that was smoothed over more than that. That of white noise if the differences of
+        neighbours are those of white noise of the known size. None if there are too few pixels, or too few next to each other.
+    """
     mask = plane.mask | ~np.isfinite(plane.values)
     valid = np.asarray(~mask)
     n = np.count_nonzero(valid)
@@ -429,10 +513,28 @@ def _autocorrelation_of_smoothed(smoothed):
         # Of a Gaussian beam: errors of so many lags would be larger than the power at high frequencies.
         line = np.exp(-2 * np.log(2) * (np.arange(-_MAX_LAG, _MAX_LAG + 1) / smoothed.fwhm) ** 2)
         return line[:, None] * line[None, :]
-    lags = smoothed.lags(_LAGS)
+    lags = smoothed.lags(LAGS)
     # What is left at the largest lags is of structure.
     structure = max(np.mean(lags[[0, -1]]) + np.mean(lags[:, [0, -1]]), 0) / 2
     return (lags - structure) / (1 - structure)
+
+
+def _autocorrelation_error(plane):
+    """Standard errors of the autocorrelation of a plane, from the scatter of its quarters; shape (9, 9)."""
+    mask = plane.mask | ~np.isfinite(plane.values)
+    half = [n // 2 for n in plane.values.shape]
+    quarters = [(rows, columns) for rows in (slice(half[0]), slice(half[0], None))
+                for columns in (slice(half[1]), slice(half[1], None))]
+    found = []
+    for quarter in quarters:
+        try:
+            found.append(noise_autocorrelation(plane.values[quarter], np.asarray(mask[quarter])))
+        except CannotDenoiseError:
+            continue
+    # Of so few quarters, the scatter may be small by chance.
+    white = 1 / np.sqrt(np.count_nonzero(~np.asarray(mask)))
+    scatter = np.std(found, axis=0, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.ones(WHITE.shape)
+    return np.hypot(scatter, white)
 
 
 def warn_of_patterns(planes, name=''):

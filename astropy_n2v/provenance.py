@@ -13,6 +13,8 @@ from .scaling import cutouts
 __all__ = ['aperture_factor', 'provenance', 'record']
 
 _HISTORY = 72   # characters in a card
+# Of a gain that no header has.
+_ORIGINS = {'image': ', estimated from the image', 'image, gain of the set': ', estimated from the set'}
 _APERTURE = 5   # pixels; side of the square in which summed errors are compared
 
 
@@ -96,7 +98,7 @@ def aperture_factor(mean, std, used):
 
 
 def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, precision='float32', masked=0.0,
-               std=None, n_rejected=None, audit='off', whitening=None):
+               std=None, n_rejected=None, group=None, audit='off', whitening=None):
     """
     Header cards and history lines that tell how a result was made.
 
@@ -124,6 +126,8 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         Typical standard deviation of the result, in data units.
     n_rejected : int, optional
         Number of pixels whose measurement was replaced, where that was asked for.
+    group : GroupNoise, optional
+        The set of frames that the autocorrelation of the noise is from; by default the image itself.
     audit : str, optional
         Summary of the audit.
     whitening : Whitening, optional
@@ -151,6 +155,7 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         'N2VPREC': (precision, 'numbers in which the model predicted'),
         'N2VSTREN': (float(strength), 'strength: 0 data, 1 posterior mean'),
         'N2VNSRC': (source, 'source of the noise model'),
+        'N2VCORR': ('image' if group is None else group.source, 'source of the autocorrelation of the noise'),
         'N2VSKY': (float(scaling.sky), '[data unit] background level'),
         'N2VSIGMA': (float(scaling.sky_noise), '[data unit] noise at the background level'),
         'N2VSIG0': (float(np.median(noise.sigma)), '[data unit] noise without light'),
@@ -161,7 +166,7 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
     if scaling.gradient is not None:
         cards['N2VGRAD'] = (scaling.gradient.range, '[data unit] range of a gradient added to N2VSKY')
     if noise.gain is not None:
-        origin = ', estimated from the image' if noise.source == 'image' else ''
+        origin = _ORIGINS.get(noise.source, '')
         cards['N2VGAIN'] = (float(np.median(noise.gain)), f'[electron/data unit] gain{origin}')
     if whitening is not None:
         y, x = (n // 2 for n in whitening.correlation.shape)

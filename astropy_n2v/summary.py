@@ -13,13 +13,15 @@ from .io.files import replacing
 __all__ = ['describe_images', 'summary_table', 'write_summary']
 
 # Columns that are read from cards.
-_TEXTS = {'model': 'N2VMODEL', 'hole': 'N2VHOLE', 'noise_source': 'N2VNSRC', 'audit': 'N2VAUDIT'}
+_TEXTS = {'model': 'N2VMODEL', 'hole': 'N2VHOLE', 'noise_source': 'N2VNSRC', 'correlation_source': 'N2VCORR',
+          'audit': 'N2VAUDIT'}
 _NUMBERS = {'noise': 'N2VSIGMA', 'gain': 'N2VGAIN', 'masked': 'N2VMASK', 'noise_after': 'N2VNOUT'}
 _DESCRIPTIONS = {
     'file': 'input', 'output': 'file that was written', 'hdu': 'number and name of the image',
     'status': 'denoised, unchanged or failed', 'error': 'why it was not denoised', 'model': 'denoising model',
     'hole': 'height and width of the hole in pixels', 'noise': 'noise at the background level before, in data units',
-    'noise_source': 'where the noise model is from', 'gain': 'electrons per data unit',
+    'noise_source': 'where the noise model is from',
+    'correlation_source': 'where the autocorrelation of the noise is from', 'gain': 'electrons per data unit',
     'gain_source': 'where the gain is from', 'masked': 'share of the pixels that did not count',
     'noise_after': 'median stated standard deviation of the result, in data units', 'audit': 'findings of the audit',
     'seconds': 'time that the file took',
@@ -31,7 +33,8 @@ def _values(cards):
     row = {name: str(cards.get(keyword, '')) for name, keyword in _TEXTS.items()}
     row |= {name: float(cards.get(keyword, math.nan)) for name, keyword in _NUMBERS.items()}
     comment = cards.comments['N2VGAIN'] if 'N2VGAIN' in cards else ''
-    row['gain_source'] = '' if math.isnan(row['gain']) else 'image' if 'estimated' in comment else row['noise_source']
+    estimated = 'set' if 'from the set' in comment else 'image' if 'estimated' in comment else row['noise_source']
+    row['gain_source'] = '' if math.isnan(row['gain']) else estimated
     return row
 
 
@@ -48,9 +51,9 @@ def summary_table(records):
     -------
     `~astropy.table.Table`
         One row for each image, and one for each file that failed. Columns: file, output, hdu, status ('denoised',
-        'unchanged' or 'failed'), error, model, hole, noise (at the background level, before), noise_source, gain
-        (electrons per data unit), gain_source, masked (share of the pixels), noise_after (median stated standard
-        deviation), audit, and seconds. Texts that are not known are empty, numbers NaN.
+        'unchanged' or 'failed'), error, model, hole, noise (at the background level, before), noise_source,
+        correlation_source, gain (electrons per data unit), gain_source, masked (share of the pixels), noise_after
+        (median stated standard deviation), audit, and seconds. Texts that are not known are empty, numbers NaN.
 
     Examples
     --------
@@ -144,6 +147,8 @@ def describe_images(images):
         parts.append(f'gain {number("gain")} ({text("gain_source")})')
     if number('masked'):
         parts.append(f'masked {number("masked", ".2%")}')
+    if 'set' in text('correlation_source'):
+        parts.append(f'autocorrelation {text("correlation_source")}')
     if text('audit'):
         parts.append(f'audit {text("audit")}')
     return ', '.join(parts)

@@ -53,18 +53,20 @@ def test_version(run):
 
 def test_help_lists_the_commands(run):
     text = run('--help').stdout
-    assert all(name in text for name in ('demo', 'denoise', 'models', 'train', '--quiet'))
+    assert all(name in text for name in ('demo', 'denoise', 'models', 'noise', 'train', '--quiet'))
 
 
 @pytest.mark.parametrize(('command', 'options'), [
     ('denoise', ['--suffix', '--ext', '--model', '--gain', '--readnoise', '--satlevel', '--hole', '--strength',
                  '--reject-outliers', '--audit', '--uncertainty', '--summary', '--fill-masked', '--tile-size',
                  '--device', '--seed', '--ignore-bits', '--overwrite', '--no-keyword', '--mask', '--full-output',
+                 '--noise', '--per-frame',
                  *(f'--{name.replace("_", "-")}' for name in TRAINING_OPTIONS[:-1])]),
     ('train', ['--init', '--hole', '--max-steps', '--max-time', '--patience', '--min-delta', '--held-out', '--seed',
                '--batch-size', '--patch-size', '--learning-rate', '--checkpoint', '--overwrite', '--mask',
                '--ignore-bits']),
     ('validate', ['--strength', '--hole', '--gain', '--readnoise', '--satlevel']),
+    ('noise', ['--output', '--ext', '--satlevel', '--max-frames', '--mask', '--ignore-bits', '--overwrite']),
     ('demo', ['--kind', '--size', '--seed', '--model']), ('models', ['--json'])])
 def test_options(run, command, options):
     text = run(command, '--help').stdout

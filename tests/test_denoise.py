@@ -498,7 +498,7 @@ class TestErrors:
         (dict(tile_size=32), ValueError, 'tile_size must be at least'),
         (dict(device='abacus'), ValueError, "device must be 'auto', 'cpu' or .* got 'abacus'"),
         (dict(device='cuda:97'), ValueError, "device must be 'auto', 'cpu' or .* got 'cuda:97' "),
-        (dict(noise=3.0), TypeError, 'noise must be a NoiseModel, got float'),
+        (dict(noise=3.0), TypeError, 'noise must be a NoiseModel, a SetNoise or the path of its file, got float'),
         (dict(satlevel=5 * u.m), u.UnitsError, None),
         (dict(model=3), TypeError, "model must be 'default', 'self', 'adapt', a path or a Denoiser, got int"),
         (dict(model='no_such_file.safetensors'), FileNotFoundError, 'no_such_file'),

@@ -74,7 +74,7 @@ print(json.dumps('torch' in sys.modules))
     assert run_python(code) is False
 
 
-@pytest.mark.parametrize('command', [[], ['denoise'], ['train'], ['demo'], ['models'], ['validate']])
+@pytest.mark.parametrize('command', [[], ['denoise'], ['train'], ['demo'], ['models'], ['noise'], ['validate']])
 def test_help_is_light(command):
     code = f"""
 from astropy_n2v.cli import main

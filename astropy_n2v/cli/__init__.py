@@ -18,6 +18,7 @@ _COMMANDS = {
     'demo': 'Denoise a simulated observation and show how much it gains.',
     'denoise': 'Denoise FITS files.',
     'models': 'List the models that come with the package.',
+    'noise': 'Measure the noise that FITS files have in common.',
     'train': 'Train a model on FITS files.',
     'validate': 'Find out whether flux and detections survive denoising.',
 }

@@ -38,6 +38,11 @@ __all__ = ['command']
               help='Electrons per data unit. Repeat it to give one for each extension.')
 @click.option('--readnoise', multiple=True, type=click.FloatRange(min=0),
               help='Read noise in electrons. Repeat it to give one for each extension.')
+@click.option('--noise', metavar='FILE', type=click.Path(),
+              help="Noise of the set of frames, from 'noise' or an earlier run. By default that of several files is "
+                   'estimated first, and written to n2v-noise.json among the results.')
+@click.option('--per-frame', is_flag=True,
+              help='Measure the autocorrelation of the noise and the gain on each image by itself.')
 @click.option('--satlevel', multiple=True, type=float,
               help='Data at or above it are saturated. Repeat it to give one for each extension.')
 @click.option('--hole', type=HoleType(),
@@ -68,9 +73,9 @@ __all__ = ['command']
 @click.option('--no-keyword', is_flag=True, help='Write nothing to the headers about how the results were made.')
 @verbosity_options
 @click.pass_context
-def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satlevel, hole, strength, reject_outliers,
-            fill_masked, mask, ignore_bits, uncertainty, audit, full_output, tile_size, device, seed, overwrite,
-            summary, no_keyword, **training):
+def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, noise, per_frame, satlevel, hole, strength,
+            reject_outliers, fill_masked, mask, ignore_bits, uncertainty, audit, full_output, tile_size, device, seed,
+            overwrite, summary, no_keyword, **training):
     """
     Denoise FITS files.
 
@@ -85,6 +90,7 @@ def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satleve
       astropy-n2v denoise night1/*.fits -o denoised --gain 1.9 --readnoise 5
       astropy-n2v denoise 'frame.fits[SCI,1]' -o denoised --model self --max-time 300
       astropy-n2v denoise *.fits -o denoised --mask badpixels.fits --summary denoised.ecsv
+      astropy-n2v denoise night2/*.fits -o denoised --noise night1-noise.json
     """
     from ..batch import denoise_files, describe_error
     from ..config import conf
@@ -94,6 +100,8 @@ def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satleve
     if training and (model or conf.default_model) not in ('self', 'adapt'):
         names = ', '.join(f'--{name.replace("_", "-")}' for name in training)
         raise click.UsageError(f'options of training ({names}) go with --model self or --model adapt.')
+    if noise is not None and per_frame:
+        raise click.UsageError('--per-frame does not go with --noise.')
     ignore_bits = parse_bits(ignore_bits)
     files = expand_files(files)
     if 'checkpoint' in training and len(files) > 1:
@@ -117,13 +125,16 @@ def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, satleve
         try:
             # Before the work, and not after it.
             with nullcontext() if summary is None else replacing(summary, overwrite=overwrite, inputs=paths) as table:
+                if len(files) > 1 and noise is None and not per_frame:
+                    report.say('measuring the noise that the frames have in common')
                 records = denoise_files(
-                    files, output_dir, suffix=suffix, model=model, overwrite=overwrite, callback=show,
-                    ext=list(ext) or None, ignore_bits=ignore_bits, mask=mask, uncertainty=uncertainty,
-                    gain=one_or_list(gain), readnoise=one_or_list(readnoise), satlevel=one_or_list(satlevel),
-                    hole=hole, strength=strength, fill_masked=fill_masked, full_output=full_output,
-                    tile_size=tile_size, device=device, seed=seed, progress_bar=report.progress_bar,
-                    add_keyword=not no_keyword, **given(audit=audit, reject_outliers=reject_outliers), **training)
+                    files, output_dir, suffix=suffix, model=model, noise=noise, per_frame=per_frame,
+                    overwrite=overwrite, callback=show, ext=list(ext) or None, ignore_bits=ignore_bits, mask=mask,
+                    uncertainty=uncertainty, gain=one_or_list(gain), readnoise=one_or_list(readnoise),
+                    satlevel=one_or_list(satlevel), hole=hole, strength=strength, fill_masked=fill_masked,
+                    full_output=full_output, tile_size=tile_size, device=device, seed=seed,
+                    progress_bar=report.progress_bar, add_keyword=not no_keyword,
+                    **given(audit=audit, reject_outliers=reject_outliers), **training)
                 if summary is not None:
                     write_summary(records, table, overwrite=True)
         except (OSError, ValueError) as error:

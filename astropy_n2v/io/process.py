@@ -70,8 +70,27 @@ class ImageResult(NamedTuple):
     cards: fits.Header
 
 
-def _per_image(values, chosen):
-    """Keywords for each image from values that are one for all, or a list of one for each."""
+def values_per_image(values, chosen):
+    """
+    Take values that are one for all images of a file, or lists of one for each, apart.
+
+    Parameters
+    ----------
+    values : dict
+        The values.
+    chosen : list
+        The images.
+
+    Returns
+    -------
+    list of dict
+        Keywords for each image.
+
+    Raises
+    ------
+    ValueError
+        If a list has another length.
+    """
     rows = [{} for _ in chosen]
     for name, value in values.items():
         if isinstance(value, (list, tuple)):
@@ -226,7 +245,7 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
     given = {} if uncertainty is None else {'uncertainty': uncertainty}
     with replacing(output, overwrite=overwrite, inputs=[path, *protect]) as temporary, FitsSource(path) as source:
         chosen = science_hdus(source.hdus, ext)
-        keywords = dict(zip(chosen, _per_image(per_image or {}, chosen)))
+        keywords = dict(zip(chosen, values_per_image(per_image or {}, chosen)))
         # Before the data are read, which takes the scaling out of a header.
         source.headers = {i: source.hdus[i].header.copy() for i in chosen}
         with open_output(temporary, output) as out, Extensions(source.hdus, output.parent) as extensions:

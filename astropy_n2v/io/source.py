@@ -27,6 +27,8 @@ class FitsSource:
     ----------
     path : str or path-like
         The file; it may be compressed as a whole or tile by tile.
+    quiet : bool, optional
+        Whether nothing is to be logged about what had to be guessed.
 
     Attributes
     ----------
@@ -44,8 +46,9 @@ class FitsSource:
         If the file does not exist, is not FITS or is truncated.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, quiet=False):
         self.path = path
+        self.quiet = quiet
         self.stream = open_decompressed(path)
         self.hdus = None
         self._said = set()
@@ -76,7 +79,7 @@ class FitsSource:
 
     def say(self, log, message):
         """Log a warning about the file, once."""
-        if message not in self._said:
+        if message not in self._said and not self.quiet:
             self._said.add(message)
             log.warning('%s: %s', os.path.basename(self.path), message)
 

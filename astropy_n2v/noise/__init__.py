@@ -13,6 +13,7 @@ from .phases import *  # noqa: F403
 from .photons import *  # noqa: F403
 from .planes import *  # noqa: F403
 from .quantisation import *  # noqa: F403
+from .sets import *  # noqa: F403
 from .smoothing import *  # noqa: F403
 from .sources import *  # noqa: F403
 from .steps import *  # noqa: F403

@@ -192,7 +192,8 @@ def _try_estimate(image, mask, **kwargs):
         return None
 
 
-def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviation=None, header=None, unit=None):
+def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviation=None, header=None, unit=None,
+                  set_gain=None):
     """
     Find the noise of a frame, from what is trusted most to what is trusted least.
 
@@ -217,6 +218,8 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
         Header or other metadata.
     unit : `~astropy.units.Unit`, optional
         Unit of the data.
+    set_gain : float, optional
+        Gain of a set of frames, in place of one that would be measured on the image.
 
     Returns
     -------
@@ -244,7 +247,8 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
     """
     if noise is not None:
         if not isinstance(noise, NoiseModel):
-            raise TypeError(f'noise must be a NoiseModel, got {type(noise).__name__}')
+            raise TypeError('noise must be a NoiseModel, a SetNoise or the path of its file, got '
+                            f'{type(noise).__name__}')
         noise.check_shape(image.shape)
         more = np.any(noise.sigma) or np.any(noise.zero_point) or np.size(noise.gain) > 1
         if more or not _is_counted(image, mask, noise.gain):
@@ -258,7 +262,7 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
     else:
         model = None if deviation is None else _from_deviation(image, mask, deviation, unit)
         if model is None:
-            model = _from_image(image, mask, header, unit)
+            model = _from_image(image, mask, header, unit, set_gain)
     return _with_quantum(image, mask, model, unit)
 
 
@@ -282,8 +286,8 @@ def _from_given(image, mask, gain, readnoise, header, unit):
     return _from_gain(image, mask, gain, readnoise, source)
 
 
-def _from_image(image, mask, header, unit):
-    """Noise from the image, with a gain from its unit or its header where it agrees with that."""
+def _from_image(image, mask, header, unit, set_gain=None):
+    """Noise from the image, with a gain from its unit, its header or its set where it agrees with that."""
     photons = photon_noise(image, mask, unit)
     if photons is not None:
         log.info('the noise is that of counted photons, one of which has the value %g', 1 / photons.gain)
@@ -307,6 +311,8 @@ def _from_image(image, mask, header, unit):
             log.info('data in %s do not have the noise of counted photons: their gain is measured', unit)
     if gain is None:
         readnoise = None
+        if set_gain is not None and doubt_gain(sky, set_gain, most=np.inf) is None:
+            source, gain = f'{source}, gain of the set', set_gain
     model = sky.model(gain, readnoise)
     if readnoise is not None:
         source = f'{source}, {header_value(header, conf.readnoise_keywords)[0]}'

@@ -15,7 +15,7 @@ from .phases import interpolation_period
 from .steps import amplifier_edges
 from .stripes import mosaic_contrast
 
-__all__ = ['WHOLE', 'part_of', 'split_views']
+__all__ = ['WHOLE', 'part_of', 'pixels_of', 'split_views']
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,31 @@ def split_views(image, mask, header, parameters, name=''):
 
 def _lattice(period):
     return [(slice(y, None, period), slice(x, None, period)) for y in range(period) for x in range(period)]
+
+
+def pixels_of(view):
+    """
+    Name the pixels of a mosaic that a view has.
+
+    Parameters
+    ----------
+    view : tuple of slice
+        From `split_views`.
+
+    Returns
+    -------
+    str
+        Such as '1::2, 0::2'; 'all' if it is no lattice.
+
+    Examples
+    --------
+    >>> from astropy_n2v.noise.views import WHOLE, pixels_of
+    >>> pixels_of(WHOLE), pixels_of((slice(1, None, 2), slice(0, None, 2)))
+    ('all', '1::2, 0::2')
+    """
+    if all(axis.step is None for axis in view):
+        return 'all'
+    return ', '.join(f'{axis.start}::{axis.step}' for axis in view)
 
 
 def _amplifiers(image, mask, parameters, name):
