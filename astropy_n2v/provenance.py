@@ -95,8 +95,8 @@ def aperture_factor(mean, std, used):
     return float(np.median(difference) / 0.6745) if difference.size >= 30 else None
 
 
-def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, precision='float32', masked=0.0, std=None,
-               n_rejected=None, audit='off'):
+def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, precision='float32', masked=0.0,
+               std=None, n_rejected=None, audit='off'):
     """
     Header cards and history lines that tell how a result was made.
 
