@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .emptiness import empty_share
-from .networks import BROAD_WEIGHT
 
-__all__ = ['Calibration', 'brightness_bins']
+__all__ = ['BROAD_WEIGHT', 'Calibration', 'brightness_bins']
 
+#: Prior probability that a pixel's value is not foreseeable from its context: at five sigma of surprise this is as
+#: likely as not.
+BROAD_WEIGHT = 5e-5
 _MIN_PER_BIN = 200
 # Sky: where the spread adds less than this share to the noise. There its correction is bounded,
 # since a small error of the noise feigns a large one of the spread.

@@ -485,7 +485,8 @@ def own_autocorrelation(plane):
     -------
     `~numpy.ndarray` or None
         Shape (9, 9); larger for noise that was smoothed over more than that. That of white noise if the differences of
-        neighbours are those of white noise of the known size. None if there are too few pixels, or too few next to each other.
+        neighbours are those of white noise of the known size. None if there are too few pixels, or too few next to
+        each other.
     """
     mask = plane.mask | ~np.isfinite(plane.values)
     valid = np.asarray(~mask)

@@ -138,7 +138,8 @@ class _Group:
             own = [plane for plane in planes if plane.pixels == pixels]
             found = [own_autocorrelation(plane) for plane in own]
             # Smoothed noise has more lags, and is as the beam of each frame.
-            found = [correlation for correlation in found if correlation is not None and len(correlation) == 2 * LAGS + 1]
+            found = [correlation for correlation in found
+                     if correlation is not None and len(correlation) == 2 * LAGS + 1]
             if found:
                 names.append(name)
                 correlations.append(np.median(found, axis=0))

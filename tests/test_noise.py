@@ -10,6 +10,7 @@ import pytest
 from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.stats import SigmaClip
 from astropy.utils.exceptions import AstropyUserWarning
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from astropy_n2v.noise import (
     resolve_noise,
     stripe_fraction,
 )
+from astropy_n2v.scaling import clipped_mean
 from astropy_n2v.simulate import SCENE_KINDS, make_scene
 
 
@@ -468,3 +470,11 @@ class TestAutocorrelationOfTheModel:
             planes = find_planes(Frame(image), noise=given_noise)[0]
             assert planes[0].noise.autocorrelation is None
             assert (max(find_hole(planes)) > 1) == wide
+
+
+@pytest.mark.parametrize('size', [1, 2, 17, 256])
+def test_clipped_mean_is_that_of_astropy(size, rng):
+    values = rng.normal(size=size) ** 3
+    for sigma in 1.5, 2.5:
+        expected = SigmaClip(sigma=sigma, maxiters=10)(values, masked=False).mean()
+        assert clipped_mean(values, sigma) == pytest.approx(expected, rel=1e-12, abs=1e-15)

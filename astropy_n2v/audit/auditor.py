@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..calibration import BROAD_WEIGHT
 from .findings import AuditReport
 from .flux import Totals, check_boxes
 from .growth import noise_growth
@@ -24,7 +25,6 @@ __all__ = ['Auditor', 'audit_result']
 _FORESEEABLE = 0.1
 # From this probability on it could not.
 _UNFORESEEN = 0.5
-_SHARE = 5e-5   # of the pixels; prior probability that both are for
 _ROWS = 64
 
 
@@ -62,7 +62,7 @@ class Auditor:
     'ok'
     """
 
-    def __init__(self, image, *, strength=1.0, judged=None, unforeseeable=_SHARE):
+    def __init__(self, image, *, strength=1.0, judged=None, unforeseeable=BROAD_WEIGHT):
         self.image, self.strength, self.judged = image, strength, judged
         self.n_valid = int(np.count_nonzero(image.valid))
         self.limit = least_unexplained(self.n_valid)
@@ -158,8 +158,8 @@ class Auditor:
 
 
 def _at_share(probability, share):
-    """Probability that a pixel has which would have another one if ``_SHARE`` were the prior one."""
-    odds = probability / (1 - probability) * share / (1 - share) * (1 - _SHARE) / _SHARE
+    """Probability that a pixel has which would have another one at the prior share."""
+    odds = probability / (1 - probability) * share / (1 - share) * (1 - BROAD_WEIGHT) / BROAD_WEIGHT
     return odds / (1 + odds)
 
 
@@ -194,7 +194,7 @@ def audit_result(image, prediction, *, strength=1.0, judged=None, **options):
     missing = [name for name in names if getattr(prediction, name) is None]
     if missing:
         raise ValueError(f'prediction must have all its arrays, got one without {", ".join(missing)}')
-    share = _SHARE if prediction.calibration is None else prediction.calibration.unforeseeable
+    share = BROAD_WEIGHT if prediction.calibration is None else prediction.calibration.unforeseeable
     auditor = Auditor(image, strength=strength, judged=judged, unforeseeable=share)
     returned = np.zeros(image.shape, dtype=bool)
     for start in range(0, image.shape[0], _ROWS):

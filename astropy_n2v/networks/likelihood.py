@@ -20,12 +20,11 @@ import math
 import torch
 from torch.nn import functional as F
 
+from ..calibration import BROAD_WEIGHT
+
 __all__ = ['BROAD_WEIGHT', 'blind_moments', 'expected_photon_variance', 'negative_log_likelihood', 'network_inputs',
            'posterior_moments']
 
-#: Prior probability that a pixel's value is not foreseeable from its context: at five sigma of
-#: surprise this is as likely as not.
-BROAD_WEIGHT = 5e-5
 # Scale of the broad component, in units of the total spread. Its Cauchy profile is still
 # wider than any Gaussian far out, so that the scale hardly matters.
 _BROAD_SCALE = 10.0
