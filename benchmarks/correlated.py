@@ -3,8 +3,8 @@
 Correlated noise on simulated fields whose truth is known: ``python benchmarks/correlated.py``.
 
 White Gaussian noise goes through a filter along columns and one along rows, is normalised to a variance of one, and is
-multiplied by the noise of each pixel: the root of the photon and read noise of the truth. So all kinds of noise have
-the same variance in each pixel and are made from the same draw, and the scene stays as it is. The noise model is known to
+multiplied by the noise of each pixel: the root of photon and read noise of the truth. So all kinds of noise have the
+same variance in each pixel and are made from one draw, and the scene stays as it is. The noise model is known to
 all methods, the autocorrelation to none but ``bm3d, known spectrum``: ours measures it on the frame.
 
 Writes ``results/correlated.csv``: rms errors in units of the noise; these over the rms error of ours on white noise of
