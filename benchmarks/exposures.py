@@ -13,7 +13,7 @@ Faint stars are averaged as well: cut-outs of results, at places that half of th
 the other half. A method that makes rings of stars shows it there.
 
 Writes ``results/exposures.csv`` and ``results/exposures_stars.csv``. Needs the environment variable
-ASTROPY_N2V_TEST_DATA. With ``--methods`` the rows of other methods stay as they are; a comparison with a method that
+ASTROPY_N2V_TEST_DATA. With ``--methods`` or ``--fields`` other rows stay as they are; a comparison with a method that
 is not measured along is left empty.
 """
 
@@ -35,8 +35,8 @@ from astropy_n2v import denoise, estimate_noise
 from common import Frame, stored_rows, use_threads, write_table
 from peers import run_method
 
-__all__ = ['Series', 'align', 'block_products', 'cut_outs', 'faint_stars', 'interval', 'main', 'match_level',
-           'mean_interval', 'profile', 'read_arcsat', 'read_decam', 'read_m13']
+__all__ = ['FIELDS', 'METHODS', 'Series', 'align', 'block_products', 'cut_outs', 'faint_stars', 'interval', 'main',
+           'make_rows', 'match_level', 'mean_interval', 'measure', 'profile', 'read_arcsat', 'read_decam', 'read_m13']
 
 _BLOCK = 32   # pixels: what is drawn in the bootstrap
 # How far (dy, dx) the stars of each exposure are from the first: from the peak of the cross-correlation of stars.
@@ -119,9 +119,9 @@ def read_arcsat(folder, size=768, numbers=tuple(_ARCSAT_DRIFT)):
     """Exposures of ARCSAT, reduced with its bias, dark and flat: name, central part, and where its stars are."""
     def read(kind, numbers):
         for number in numbers:
-            data = fits.getdata(folder / 'arcsat' / f'{kind}_{number:02d}.fits.gz').astype(float)
+            data = fits.getdata(folder / 'arcsat' / f'{kind}_{number:02d}.fits.gz')
             y, x = ((n - size) // 2 for n in data.shape)
-            yield CCDData(data[y:y + size, x:x + size], unit='adu')
+            yield CCDData(data[y:y + size, x:x + size].astype(float), unit='adu')
 
     def mean(frames, **kwargs):
         return ccdproc.combine(list(frames), method='average', **kwargs)
@@ -333,9 +333,23 @@ def _references(series, i):
     return others
 
 
-def _measure(series, methods):
+def measure(series, methods):
     """
-    Sums over blocks of all exposures of a field, by method and kind of pixel, and cut-outs of faint stars by method.
+    Denoise the exposures of a series, each alone, and compare them with the others.
+
+    Parameters
+    ----------
+    series : Series
+        The exposures.
+    methods : sequence of str
+        Methods, to which 'noisy' is added.
+
+    Returns
+    -------
+    sums : dict
+        By method and kind of pixel: sums over blocks of all exposures, see `block_products`.
+    stars : dict
+        By method, and of the 'reference': cut-outs of faint stars, in sigma of the exposure.
     """
     sums, stars = {}, {}
     for i, (_, ccd, _) in enumerate(series.exposures):
@@ -378,8 +392,22 @@ def _row(field, pixels, method, sums):
     return {**row, 'worse': 'yes' if row['high'] < 1 else ''}
 
 
-def _rows(field, sums):
-    """Rows of all kinds of pixels and methods that every one of the series has."""
+def make_rows(field, sums):
+    """
+    Make rows of the table, of all kinds of pixels and methods that every one of the series has.
+
+    Parameters
+    ----------
+    field : str
+        Name of the field, or of the mean.
+    sums : list of dict
+        What `measure` says of a series; of several the mean is taken.
+
+    Returns
+    -------
+    list of dict
+        The rows.
+    """
     rows = []
     for method, pixels in sums[0]:
         if method != 'noisy' and all((method, pixels) in part for part in sums):
@@ -407,40 +435,45 @@ def _draw(stars, path):
     plt.close(figure)
 
 
-def _all_series(folder):
-    """Functions that read a series, by its name."""
-    return {'DECam 04': lambda: Series('DECam 04', read_decam(folder, '04')),
-            'DECam 18': lambda: Series('DECam 18', read_decam(folder, '18')),
-            'M 13': lambda: Series('M 13', read_m13(folder), margin=64),
-            'ARCSAT': lambda: Series('ARCSAT', read_arcsat(folder), margin=16, in_turn=False,
-                                     gradient=True)}
+#: Functions that read a series from the folder of real images, by its name.
+FIELDS = {
+    'DECam 04': lambda folder: Series('DECam 04', read_decam(folder, '04')),
+    'DECam 18': lambda folder: Series('DECam 18', read_decam(folder, '18')),
+    'M 13': lambda folder: Series('M 13', read_m13(folder), margin=64),
+    'ARCSAT': lambda folder: Series('ARCSAT', read_arcsat(folder), margin=16, in_turn=False, gradient=True),
+}
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--fields', nargs='+', choices=FIELDS, help='fields to measure; rows of others stay')
     parser.add_argument('--methods', nargs='+', help='methods to measure; rows of others stay')
     parser.add_argument('--png', help='file for a figure of the averaged faint stars')
     arguments = parser.parse_args(argv)
     use_threads(arguments.threads)
+    folder = Path(os.environ['ASTROPY_N2V_TEST_DATA'])
+    fields = arguments.fields or list(FIELDS)
     rows, star_rows, sums, stars = [], [], [], {}
-    for field, read in _all_series(Path(os.environ['ASTROPY_N2V_TEST_DATA'])).items():
+    for field in fields:
         methods = list(arguments.methods or METHODS)
         if field == 'M 13' and 'ours' in methods:
             methods.append(_MISREADINGS)
-        measured, stars[field] = _measure(read(), methods)
+        measured, stars[field] = measure(FIELDS[field](folder), methods)
         sums.append(measured)
-        rows += _rows(field, [measured])
+        rows += make_rows(field, [measured])
+        if len(sums) == len(FIELDS):
+            rows += make_rows(_MEAN, sums)
         star_rows += [{'field': field, 'method': method, 'stars': len(cuts), **profile(cuts)}
                       for method, cuts in stars[field].items()]
+        for name, new, keys in (('exposures', rows, ('field', 'pixels', 'method')),
+                                ('exposures_stars', star_rows, ('field', 'method'))):
+            partly = arguments.methods or arguments.fields
+            write_table(stored_rows(name, new, keys) if partly else new, name,
+                        'each exposure against two halves of the others')
         for row in rows + star_rows:
-            if row['field'] == field:
+            if row['field'] in (field, _MEAN):
                 print(*row.values(), flush=True)
-    rows += _rows(_MEAN, sums)
-    for name, new, keys in (('exposures', rows, ('field', 'pixels', 'method')),
-                            ('exposures_stars', star_rows, ('field', 'method'))):
-        write_table(stored_rows(name, new, keys) if arguments.methods else new, name,
-                    'each exposure against two halves of the others')
     if arguments.png:
         _draw(stars, arguments.png)
 

@@ -291,6 +291,20 @@ def test_faint_stars_of_exposures(rng):
     assert exposures.profile(stars)['ring'] == 'yes'
 
 
+@pytest.mark.parametrize('field', ['04', '18'])
+def test_faint_stars_of_real_exposures_have_no_ring(data_path, field):
+    """Averaged over places that other exposures give, results have the profile of the stars, without a dark ring."""
+    exposures = load('exposures')
+    series = exposures.Series(field, exposures.read_decam(data_path, field))
+    _, stars = exposures.measure(series, ['ours, as read'])
+    reference, result = (exposures.profile(stars[name]) for name in ('reference', 'ours, as read'))
+    assert result['centre'] > 0.5 * reference['centre'] and len(stars['reference']) > 50
+    assert 1 > result['neighbours'] > result['diagonals'] > 0.5
+    for part in 'neighbours', 'diagonals':
+        assert result[part] == pytest.approx(reference[part], abs=0.1)
+    assert stars['ours, as read'].mean(axis=0).min() > -0.1 * result['centre']
+
+
 def test_mean_of_series(rng):
     """The geometric mean, with an interval that is narrower than those of its parts."""
     exposures = load('exposures')
@@ -310,10 +324,10 @@ def test_worse_than_the_exposure(rng):
     count = np.full(200, 10.0)
     part = {(method, 'sky'): (factor * blocks, count)
             for method, factor in (('noisy', 1.0), ('ours', 1.5), ('bm3d', 1.0), ('ours, hole of 1', 0.5))}
-    rows = {row['method']: row for row in exposures._rows('a field', [part])}
+    rows = {row['method']: row for row in exposures.make_rows('a field', [part])}
     assert rows['ours']['worse'] == 'yes' and rows['bm3d']['worse'] == rows['ours, hole of 1']['worse'] == ''
     assert rows['ours']['than_hole_1'] == pytest.approx(1 / 3) and rows['ours']['mse_after'] > 0.1
-    mean = exposures._rows('mean', [part, {**part, ('ours', 'sky'): (blocks / 2, count)}])[0]
+    mean = exposures.make_rows('mean', [part, {**part, ('ours', 'sky'): (blocks / 2, count)}])[0]
     assert mean['method'] == 'ours' and mean['ratio'] == pytest.approx(np.sqrt(2 / 1.5))
     assert mean['n_pixels'] == 4000 and np.isnan(mean['mse_after'])
 
