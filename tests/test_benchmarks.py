@@ -378,6 +378,19 @@ def test_correlated_frames(frame):
         assert observed.noise is frame.noise and observed.power.shape == frame.data.shape
 
 
+def test_bm3d_of_a_known_spectrum(frame):
+    """Told that noise is white, it is BM3D; told how it is correlated, it is better."""
+    pytest.importorskip('bm3d')
+    correlated, run_method = load('correlated'), load('peers').run_method
+    error = {}
+    for kind in ('white', 'drizzle-like'):
+        observed = correlated.correlate(frame, kind, 5)
+        images = [run_method(method, observed)['image'] for method in ('bm3d', 'bm3d, known spectrum')]
+        error[kind] = [np.std((image - frame.truth) / frame.sigma) for image in images]
+    assert error['white'][1] == pytest.approx(error['white'][0], rel=1e-3)
+    assert error['drizzle-like'][1] < 0.8 * error['drizzle-like'][0]
+
+
 def test_correlated_table(results, monkeypatch):
     correlated, common = load('correlated'), load('common')
     monkeypatch.setattr(correlated, 'FILTERS', {kind: correlated.FILTERS[kind] for kind in ('white', 'bilinear shift')})
