@@ -234,6 +234,41 @@ def _rms(table, column, **where):
     return np.sqrt(_mean(squares, column, **where))
 
 
+def _exposures(folder):
+    table = read_table('exposures', folder)
+    if table is None:
+        return ''
+    main = 'sky', 'faint sources'
+    columns = ('field', 'pixels', 'method', 'mse_before', 'mse_after', 'ratio', 'low', 'high', 'than_bm3d',
+               'than_bm3d_low', 'than_bm3d_high', 'than_hole_1', 'than_hole_1_low', 'than_hole_1_high')
+    rows = [tuple(row[name] for name in columns) for row in table if row['pixels'] in main]
+    header = ('', 'pixels', 'method', 'before (adu²)', 'after', *sum(
+        ((name, 'from', 'to') for name in ('times smaller', 'than BM3D', 'than hole of 1')), ()))
+    bins = [name for name in _unique(table['pixels']) if name != 'faint sources']
+    cells = {(row['field'], row['method'], row['pixels']):
+             f'{_number(row["ratio"])} ({_number(row["low"])}-{_number(row["high"])})'
+             + (' **worse**' if row['worse'] == 'yes' else '') for row in table}
+    by_brightness = [(field, method, *(cells.get((field, method, name), '') for name in bins))
+                     for field, method in dict.fromkeys((field, method) for field, method, _ in cells)]
+    return _section('Repeated exposures', '''
+``python benchmarks/exposures.py``
+
+Real exposures, each denoised alone and judged by the others. The mean square error is the mean of (result - A)
+(result - B), with A and B the means of two halves of the others, whose noise is independent. Sky and faint sources are
+chosen on the smoothed mean of the others. All methods get the same estimate of the noise, but "as read", which is
+``denoise(ccd)`` with what the header says; "hole of 1" is ours with ``hole=1``. *Times smaller* is the mean square
+error before over that after, with the interval of 95 % from the bootstrap over blocks of sky; *than BM3D* is that of
+BM3D over that of the method, both drawn together, and *than hole of 1* likewise. The mean of all is the geometric
+one. In the exposures of M 13 half a per cent of the pixels are misread, too dark by 5 to 10 sigma, each time others.
+They are measurements like others unless ``reject_outliers`` says that they are not, and most of the error that is left;
+BM3D averages them with their neighbours. The frames of ARCSAT are reduced with bias, dark and flat of their night.''',
+                    _table(header, rows), '''\
+How many times smaller the mean square error is by the smoothed signal of the others, in sigma of an exposure, and the
+interval; *worse* is what is worse than the exposure beyond its interval. Seeing differs between exposures, which is
+most of the error of bright pixels, before and after.
+''', _table(('', 'method', *bins), by_brightness), _machine(table))
+
+
 _REAL_IMAGES = '''
 ``python benchmarks/real_scenes.py``
 
@@ -336,26 +371,7 @@ long it takes, the denoising included.''',
                [('test', 'test'), ('verdict', 'verdict'), ('value', 'value'), ('low', 'from'), ('high', 'to'),
                 ('unit', 'unit')]),
         _correlated(folder),
-        _plain(folder, 'exposures', 'Repeated exposures', '''
-``python benchmarks/exposures.py``
-
-Real exposures, each denoised alone and judged by the others. The mean square error is the mean of (result - A)
-(result - B), with A and B the means of two halves of the others, whose noise is independent. Sky and faint sources are
-chosen on the smoothed mean of the others, and so are bins of brightness in sigma of an exposure. All methods get the
-same estimate of the noise, but "as read", which is ``denoise(ccd)`` with what the header says; "hole of 1" is ours with
-``hole=1``. *Times smaller* is the mean square error before over that after, with the interval of 95 % from the
-bootstrap over blocks of sky; *worse* says where even its upper end is below one. *Than BM3D* is the mean square error
-of BM3D over that of the method, both drawn together, *than hole of 1* likewise. The mean of all is that of the
-logarithm. Seeing differs between exposures, which is most of the error of bright pixels, before and after.
-
-In the exposures of M 13 half a per cent of the pixels are misread, too dark by 5 to 10 sigma, each time others. They
-are measurements like others unless ``reject_outliers`` says that they are not, and most of the error that is left;
-BM3D averages them with their neighbours. The frames of ARCSAT are reduced with bias, dark and flat of their night.''',
-               [('field', ''), ('pixels', 'pixels'), ('method', 'method'), ('n_pixels', 'number'),
-                ('mse_before', 'before (adu²)'), ('mse_after', 'after'), ('ratio', 'times smaller'), ('low', 'from'),
-                ('high', 'to'), ('worse', 'worse'), ('than_bm3d', 'than BM3D'), ('than_bm3d_low', 'from'),
-                ('than_bm3d_high', 'to'), ('than_hole_1', 'than hole of 1'), ('than_hole_1_low', 'from'),
-                ('than_hole_1_high', 'to')]),
+        _exposures(folder),
         _plain(folder, 'exposures_stars', 'Faint stars of repeated exposures', '''
 ``python benchmarks/exposures.py``
 
