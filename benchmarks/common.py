@@ -20,7 +20,7 @@ from astropy_n2v import NoiseModel
 from astropy_n2v.simulate import make_scene
 
 __all__ = ['FIRST_SEED', 'KINDS', 'RESULTS', 'Frame', 'machine', 'make_frame', 'measured', 'parse', 'psf_fwhm',
-           'read_table', 'use_threads', 'write_table']
+           'read_table', 'stored_rows', 'use_threads', 'write_table']
 
 RESULTS = Path(__file__).parent / 'results'
 KINDS = 'survey', 'crowded', 'nebula', 'low_counts', 'sky_limited'
@@ -43,12 +43,15 @@ class Frame:
         The point-spread function.
     scene : `~astropy_n2v.simulate.Scene`, optional
         What was observed; methods do not look at it.
+    power : `~numpy.ndarray`, optional
+        Power spectrum of the noise at the frequencies of `numpy.fft.fft2`, mean 1; only for a method that says so.
     """
 
     ccd: CCDData
     noise: NoiseModel
     psf: np.ndarray
     scene: object = field(default=None, repr=False)
+    power: np.ndarray = field(default=None, repr=False)
 
     @property
     def data(self):
@@ -180,7 +183,30 @@ def read_table(name, folder=RESULTS):
     return ascii_table.read(path, format='csv', comment='#') if path.exists() else None
 
 
-def parse(description, argv=None, *, n_seeds, size=512, flags=()):
+def stored_rows(name, rows, keys):
+    """
+    The rows of a table in ``results/`` with some of them replaced, so that one method can be measured anew.
+
+    Parameters
+    ----------
+    name : str
+        Name of the table, which may not exist yet.
+    rows : list of dict
+        New rows: in the place of those with the same ``keys``, else at the end.
+    keys : sequence of str
+        Columns by which a row is known.
+
+    Returns
+    -------
+    list of dict
+        All rows.
+    """
+    table = read_table(name, RESULTS)
+    stored = [] if table is None else [dict(zip(table.colnames, row)) for row in table]
+    return list({tuple(row[key] for key in keys): row for row in (*stored, *rows)}.values())
+
+
+def parse(description, argv=None, *, n_seeds, size=512, kinds=KINDS, first_seed=FIRST_SEED, flags=()):
     """
     Parse the options that the benchmarks on simulated scenes share.
 
@@ -192,6 +218,10 @@ def parse(description, argv=None, *, n_seeds, size=512, flags=()):
         Arguments; by default those of the command line.
     n_seeds, size : int
         Default number of scenes of each kind, and their height and width.
+    kinds : sequence of str, optional
+        Default kinds.
+    first_seed : int, optional
+        Default seed of the first scene of each kind.
     flags : dict, optional
         Further options without a value: name and help.
 
@@ -201,8 +231,8 @@ def parse(description, argv=None, *, n_seeds, size=512, flags=()):
         With ``kinds``, ``seeds``, ``size``, ``methods`` and ``threads``, and the flags.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('--kinds', nargs='+', default=list(KINDS), choices=KINDS)
-    parser.add_argument('--first-seed', type=int, default=FIRST_SEED)
+    parser.add_argument('--kinds', nargs='+', default=list(kinds), choices=KINDS)
+    parser.add_argument('--first-seed', type=int, default=first_seed)
     parser.add_argument('--n-seeds', type=int, default=n_seeds, help='scenes of each kind')
     parser.add_argument('--size', type=int, default=size, help='height and width of the scenes')
     parser.add_argument('--methods', nargs='+', help='methods to measure')

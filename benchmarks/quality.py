@@ -13,14 +13,20 @@ import numpy as np
 from astropy_n2v import NoiseModel, denoise
 from astropy_n2v.validation import mean_offset, noise_reduction
 from common import make_frame, parse, write_table
-from peers import METHODS, TRAINED, run_method
+from peers import CORRELATED, METHODS, TRAINED, run_method
 
-__all__ = ['flat_frames', 'judge', 'judge_uncertainty', 'main']
+__all__ = ['BINS', 'classes', 'flat_frames', 'judge', 'judge_uncertainty', 'main']
 
 #: Edges of the bins of brightness, in sigma of the sky above the sky.
 BINS = -np.inf, 1, 3, 10, 30, 100, np.inf
 #: Mean counts of the flat frames.
 FLAT_COUNTS = 0.05, 0.2, 1, 5, 50
+
+
+def classes(frame):
+    """Pixels by their true signal: all, faint (1-10 sigma of the sky above the sky) and bright ones (> 30)."""
+    signal = (frame.truth - frame.scene.sky) / frame.sky_sigma
+    return {'all': np.isfinite(signal), 'faint': (signal > 1) & (signal < 10), 'bright': signal > 30}
 
 
 def judge(frame, image, std=None):
@@ -37,18 +43,14 @@ def judge(frame, image, std=None):
     Returns
     -------
     dict
-        Noise reduction of all, faint (1-10 sigma above the sky) and bright (> 30 sigma) pixels by the truth; mean
-        offset in sigma of all pixels, and of those within one sigma of the median of the result; rms pull and
-        coverage.
+        Noise reduction of all, faint and bright pixels (see `classes`); mean offset in sigma of all pixels, and of
+        those within one sigma of the median of the result; rms pull and coverage.
     """
     truth, sigma = frame.truth, frame.sigma
-    signal = (truth - frame.scene.sky) / frame.sky_sigma
-
-    def nr(select=None):
-        return noise_reduction(frame.data, image, truth, sigma, select=select)
-
+    nr = {name: noise_reduction(frame.data, image, truth, sigma, select=select)
+          for name, select in classes(frame).items()}
     sky = np.abs(image - np.median(image)) < frame.sky_sigma
-    row = {'nr': nr(), 'nr_faint': nr((signal > 1) & (signal < 10)), 'nr_bright': nr(signal > 30),
+    row = {'nr': nr['all'], 'nr_faint': nr['faint'], 'nr_bright': nr['bright'],
            'offset': mean_offset(image, truth, sigma), 'sky_offset': mean_offset(image, truth, sigma, select=sky)}
     pull = np.full(1, np.nan) if std is None else (image - truth) / std
     return {**row, 'rms_pull': np.sqrt(np.mean(pull ** 2)), 'coverage_68': _covered(pull, 1.0),
@@ -89,7 +91,8 @@ def flat_frames(size, seed):
 def main(argv=None):
     arguments = parse(__doc__, argv, n_seeds=4, flags={'trained': 'measure what is trained on each frame',
                                                        'flat': 'measure flat Poisson frames instead of scenes'})
-    methods = ('bm3d', *TRAINED) if arguments.trained else [name for name in METHODS if name not in TRAINED]
+    special = *TRAINED, *CORRELATED
+    methods = ('bm3d', *TRAINED) if arguments.trained else [name for name in METHODS if name not in special]
     note = f'{arguments.size}x{arguments.size} pixels'
     if arguments.flat:
         write_table(flat_frames(arguments.size, arguments.first_seed), 'flat', note)

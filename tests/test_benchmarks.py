@@ -245,6 +245,168 @@ def test_exposures_are_aligned(data_path):
     assert right > 0.8 and right > correlation(np.subtract(frames[4][2], frames[0][2])) + 0.3
 
 
+def test_exposures_of_arcsat_are_reduced_and_aligned(data_path):
+    """Dark and flat are taken off, and the stars are where they are said to be."""
+    exposures = load('exposures')
+    smooth = []
+    for name, ccd, drift in exposures.read_arcsat(data_path, 512, (7, 11)):   # far from each other
+        assert ccd.data.shape == (512, 512) and ccd.uncertainty is None and name in ('arcsat_07', 'arcsat_11')
+        image = np.asarray(ccd.data)
+        assert abs(np.median(image)) < 30   # a sky of some adu, without the 1,350 of the bias
+        image = load('depth').gaussian_filter(image - np.median(image), 2)
+        smooth.append((np.clip(image, 20, 400), drift))
+    (first, place), (second, other) = smooth
+    cut = slice(16, -16), slice(16, -16)
+
+    def correlation(drift):
+        return np.corrcoef(first[cut].ravel(), exposures.align(second, drift)[cut].ravel())[0, 1]
+
+    assert correlation(np.subtract(place, other)) > 0.95 > 0.8 > correlation((0, 0))
+
+
+def star_field(rng, n=60, size=320, peak=3.0):
+    """Stars of one peak, FWHM 3.5 pixels, on a grid, and their places."""
+    y, x = np.mgrid[:size, :size]
+    places = rng.permutation([(i, j) for i in range(20, size - 19, 35) for j in range(20, size - 19, 35)])[:n]
+    return sum(peak * np.exp(-((y - i) ** 2 + (x - j) ** 2) / 4.4) for i, j in places), places
+
+
+def test_faint_stars_of_exposures(rng):
+    """Those are found that both halves show, and their mean is as it is, noise in the half they are found in or not."""
+    exposures = load('exposures')
+    truth, places = star_field(rng)
+    hot = np.zeros(truth.shape)
+    hot[37, 37] = 50
+    first, second = (truth + 0.35 * rng.normal(size=truth.shape) for _ in range(2))
+    found = exposures.faint_stars(first + hot, second, 1.0)
+    assert len(found) == pytest.approx(len(places), abs=1)
+    assert not (found == 37).all(axis=1).any()
+    stars = exposures.cut_outs(second, found)
+    assert stars.shape == (len(found), 15, 15) and np.median(stars[:, 0]) == pytest.approx(0, abs=0.1)
+    row = exposures.profile(stars)
+    assert row['centre'] == pytest.approx(3, abs=0.3) and row['ring'] == ''
+    for name, distance in ('neighbours', 1), ('diagonals', 2):
+        assert row[name] == pytest.approx(np.exp(-distance / 4.4), abs=4 * row[f'{name}_error'])
+    stars[:, 7, 7] /= 2
+    assert exposures.profile(stars)['ring'] == 'yes'
+
+
+@pytest.mark.parametrize('field', ['04', '18'])
+def test_faint_stars_of_real_exposures_have_no_ring(data_path, field):
+    """Averaged over places that other exposures give, results have the profile of the stars, without a dark ring."""
+    exposures = load('exposures')
+    series = exposures.Series(field, exposures.read_decam(data_path, field))
+    _, stars = exposures.measure(series, ['ours, as read'])
+    reference, result = (exposures.profile(stars[name]) for name in ('reference', 'ours, as read'))
+    assert result['centre'] > 0.5 * reference['centre'] and len(stars['reference']) > 50
+    assert 1 > result['neighbours'] > result['diagonals'] > 0.5
+    for part in 'neighbours', 'diagonals':
+        assert result[part] == pytest.approx(reference[part], abs=0.1)
+    assert stars['ours, as read'].mean(axis=0).min() > -0.1 * result['centre']
+
+
+def test_mean_of_series(rng):
+    """The geometric mean, with an interval that is narrower than those of its parts."""
+    exposures = load('exposures')
+    before = rng.uniform(0.5, 1.5, (2, 100))
+    series = [(before[0], before[0] / 2 * rng.uniform(0.5, 1.5, 100)),
+              (before[1], before[1] / 8 * rng.uniform(0.5, 1.5, 100))]
+    ratio, low, high = exposures.mean_interval(series)
+    assert low < ratio < high and ratio == pytest.approx(4, rel=0.1)
+    parts = [exposures.interval(*part) for part in series]
+    assert np.log(high / low) < min(np.log(upper / lower) for _, lower, upper in parts)
+
+
+def test_worse_than_the_exposure(rng):
+    """A method that adds noise is said to be worse, one that does nothing is not."""
+    exposures = load('exposures')
+    blocks = rng.uniform(0.5, 1.5, 200)
+    count = np.full(200, 10.0)
+    part = {(method, 'sky'): (factor * blocks, count)
+            for method, factor in (('noisy', 1.0), ('ours', 1.5), ('bm3d', 1.0), ('ours, hole of 1', 0.5))}
+    rows = {row['method']: row for row in exposures.make_rows('a field', [part])}
+    assert rows['ours']['worse'] == 'yes' and rows['bm3d']['worse'] == rows['ours, hole of 1']['worse'] == ''
+    assert rows['ours']['than_hole_1'] == pytest.approx(1 / 3) and rows['ours']['mse_after'] > 0.1
+    mean = exposures.make_rows('mean', [part, {**part, ('ours', 'sky'): (blocks / 2, count)}])[0]
+    assert mean['method'] == 'ours' and mean['ratio'] == pytest.approx(np.sqrt(2 / 1.5))
+    assert mean['n_pixels'] == 4000 and np.isnan(mean['mse_after'])
+
+
+def test_stored_rows_are_replaced(results):
+    common = load('common')
+    common.write_table([{'a': 1, 'b': 'x', 'value': 1.0}, {'a': 1, 'b': 'y', 'value': np.nan}], 'test')
+    rows = common.stored_rows('test', [{'a': 1, 'b': 'x', 'value': 3.0}, {'a': 2, 'b': 'x', 'value': 4.0}], ('a', 'b'))
+    assert [(row['a'], row['b']) for row in rows] == [(1, 'x'), (1, 'y'), (2, 'x')]
+    assert rows[0]['value'] == 3 and np.isnan(rows[1]['value'])
+    common.write_table(rows, 'test')
+    assert len(common.read_table('test', results)) == 3
+    assert common.stored_rows('none', rows[:1], ('a',)) == rows[:1]
+
+
+LAGS = {'white': (0, 0), 'rows, -0.2': (0, -0.2), 'rows, +0.3': (0, 0.3), 'lanczos shift': (0.19, 0.11),
+        'bilinear shift': (0.36, 0.36), 'drizzle-like': (2 / 3, 2 / 3)}
+
+
+@pytest.mark.parametrize('kind', LAGS)
+def test_correlated_noise(kind):
+    """Its variance is one and it is correlated as is said; the spectrum is that of the noise."""
+    correlated = load('correlated')
+    noise = correlated.correlated_noise(kind, (500, 600), 5)
+    assert noise.var() == pytest.approx(1, abs=0.02)
+    along = np.mean(noise[1:] * noise[:-1]), np.mean(noise[:, 1:] * noise[:, :-1])
+    np.testing.assert_allclose(along, LAGS[kind], atol=0.015)
+    power = correlated.noise_power(kind, noise.shape)
+    assert power.mean() == pytest.approx(1)
+    lags = np.fft.ifft2(power).real * power.size / power.sum()
+    np.testing.assert_allclose([lags[1, 0], lags[0, 1]], LAGS[kind], atol=0.006)
+
+
+def test_limit_of_linear_theory(frame):
+    """One for white noise; for smooth scenes the noise at low frequencies counts."""
+    correlated = load('correlated')
+    limits = {kind: correlated.linear_limit(correlated.correlate(frame, kind, 5)) for kind in LAGS}
+    assert limits['white'] == pytest.approx(1)
+    assert 0.75 < limits['rows, -0.2'] < 1 < limits['rows, +0.3'] < limits['drizzle-like'] < 8 / 3
+
+
+def test_correlated_frames(frame):
+    """All kinds have the variance of the noise model in each pixel."""
+    correlated = load('correlated')
+    for kind in ('white', 'drizzle-like'):
+        observed = correlated.correlate(frame, kind, 5)
+        assert np.std((observed.data - frame.truth) / frame.sigma) == pytest.approx(1, abs=0.06)
+        assert observed.noise is frame.noise and observed.power.shape == frame.data.shape
+
+
+def test_bm3d_of_a_known_spectrum(frame):
+    """Told that noise is white, it is BM3D; told how it is correlated, it is better."""
+    pytest.importorskip('bm3d')
+    correlated, run_method = load('correlated'), load('peers').run_method
+    error = {}
+    for kind in ('white', 'drizzle-like'):
+        observed = correlated.correlate(frame, kind, 5)
+        images = [run_method(method, observed)['image'] for method in ('bm3d', 'bm3d, known spectrum')]
+        error[kind] = [np.std((image - frame.truth) / frame.sigma) for image in images]
+    assert error['white'][1] == pytest.approx(error['white'][0], rel=1e-3)
+    assert error['drizzle-like'][1] < 0.8 * error['drizzle-like'][0]
+
+
+def test_correlated_table(results, monkeypatch):
+    correlated, common = load('correlated'), load('common')
+    monkeypatch.setattr(correlated, 'FILTERS', {kind: correlated.FILTERS[kind] for kind in ('white', 'bilinear shift')})
+    small = ['--kinds', 'survey', '--n-seeds', '1', '--size', '64', '--methods']
+    correlated.main([*small, 'ours', 'median 3'])
+    table = common.read_table('correlated', results)
+    assert table['method'].tolist() == 2 * ['ours', 'median 3'] and table['ratio_all'][0] == 1
+    assert np.isfinite(table['pull'][::2]).all() and np.isnan(table['pull'][1::2]).all()
+    # One method anew.
+    correlated.main([*small, 'median 3'])
+    again = common.read_table('correlated', results)
+    assert again['method'].tolist() == table['method'].tolist()
+    np.testing.assert_allclose(again['ratio_all'], table['ratio_all'], rtol=2e-3)
+    assert 'Correlated noise' in load('page').make_page(results)
+
+
 def test_validation_of_a_large_frame(results):
     load('validation').main(['--quick', '--size', '160'])
     table = load('common').read_table('validation', results)
