@@ -19,6 +19,7 @@ from .io.reading import read_image
 from .io.select import science_hdus
 from .io.source import FitsSource
 from .noise import FrameGroup, GroupNoise, SetNoise
+from .noise.sets import same_size
 
 __all__ = ['estimate_set_noise']
 
@@ -142,7 +143,7 @@ class _Group:
                      if correlation is not None and len(correlation) == 2 * LAGS + 1]
             if found:
                 names.append(name)
-                correlations.append(np.median(found, axis=0))
+                correlations.append(np.median(same_size(found), axis=0))
             measured = [float(plane.data_noise.gain) for plane in own if self._has_measured_gain(plane.data_noise)]
             if measured:
                 gains.append(float(np.median(measured)))

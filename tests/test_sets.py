@@ -254,6 +254,13 @@ def test_gain_is_measured_where_no_header_has_it(tmp_path):
     assert plane.noise.source == 'image, gain of the set' and float(plane.noise.gain) == found['']
 
 
+def test_noise_that_reaches_farther_in_some_frames():
+    wide = np.pad(correlation(0.3), 3)
+    group = GroupNoise.of(FrameGroup(), 'all', ['a', 'b', 'c'], [correlation(0.28), wide, correlation(0.3)], [])
+    assert group.autocorrelation.shape == (15, 15) and group.autocorrelation[7, 8] == 0.3 and group.agrees
+    assert group.contradiction(correlation(0.3), None) is None
+
+
 def test_gains_that_do_not_agree():
     group = FrameGroup()
     assert GroupNoise.of(group, 'all', [], [], [1.0, 1.1, 1.2]).gain == pytest.approx(1.1)

@@ -40,9 +40,9 @@ _AGREEMENT, _ERRORS = 0.08, 4.0
 # Scatter of the correlations of a group beyond which its frames have not one, and the same in units of that at far
 # lags. Of the same scenes 0.013, and 0.12 if each was shifted by another fraction of a pixel (cubic splines).
 _SCATTER, _FAR_SCATTER = 0.05, 4.0
-# Lags, in arrays of shape (9, 9), that are compared, and those at which hardly any noise is correlated.
-_NEAR = (4, 5, 4, 6), (5, 4, 6, 4)   # rows, columns, rows, columns
-_FAR = (7, 7, 8, 8, 7, 7, 8, 8), (7, 8, 7, 8, 1, 0, 1, 0)
+# Lags along columns and rows that are compared, and those at which hardly any noise is correlated.
+_NEAR = np.array([[0, 1, 0, 2], [1, 0, 2, 0]])   # rows, columns, rows, columns
+_FAR = np.array([[3, 3, 4, 4, 3, 3, 4, 4], [3, 4, 3, 4, -3, -4, -3, -4]])
 # A gain counts if it was measured on so many frames that scatter by no more than this part of it, median to quartile.
 _GAINS, _GAIN_SCATTER = 3, 0.3
 
@@ -233,6 +233,7 @@ class GroupNoise:
         """
         correlation = scatter = gain = gain_scatter = None
         if correlations:
+            correlations = same_size(correlations)
             correlation = np.round(np.median(correlations, axis=0), 5)
         if len(correlations) > 1:
             scatter = np.round(0.5 * np.ptp(np.quantile(correlations, [0.16, 0.84], axis=0), axis=0), 5)
@@ -254,7 +255,7 @@ class GroupNoise:
         """What was measured, in one line."""
         if self.autocorrelation is None:
             return 'the autocorrelation could not be measured'
-        rows, columns = self.autocorrelation[4, 5], self.autocorrelation[5, 4]
+        rows, columns = _at(self.autocorrelation, _NEAR)[:2]
         doubt = '' if self.agrees else ' (not used: the frames do not agree)'
         gain = '' if self.gain is None else f', gain {self.gain:.3g} +- {self.gain_scatter:.2g}'
         return (f'autocorrelation of neighbours along rows {rows:.3f}, along columns {columns:.3f}, from a '
@@ -270,8 +271,8 @@ class GroupNoise:
         """
         if self.autocorrelation is None or self.scatter is None:
             return self.autocorrelation is not None
-        far = self.scatter[_FAR].mean()
-        return bool(self.scatter[_NEAR].max() <= max(_SCATTER, _FAR_SCATTER * far))
+        far = _at(self.scatter, _FAR).mean()
+        return bool(_at(self.scatter, _NEAR).max() <= max(_SCATTER, _FAR_SCATTER * far))
 
     def contradiction(self, own, error):
         """
@@ -290,17 +291,29 @@ class GroupNoise:
             Where they differ by more than the error and than 0.08, with numbers. The nearest two neighbours along both
             axes are compared.
         """
-        difference = np.abs(own - self.autocorrelation)[_NEAR]
+        own, of_set = _at(own, _NEAR), _at(self.autocorrelation, _NEAR)
+        difference = np.abs(own - of_set)
         if not (difference > _AGREEMENT).any():
             return None
-        errors = error()[_NEAR]
+        errors = _at(error(), _NEAR)
         excess = difference / np.maximum(_AGREEMENT, _ERRORS * errors)
         worst = int(np.argmax(excess))
         if excess[worst] <= 1:
             return None
         where = 'one pixel along rows', 'one pixel along columns', 'two pixels along rows', 'two pixels along columns'
-        return (f'its autocorrelation at {where[worst]} is {own[_NEAR][worst]:.2f} +- {errors[worst]:.2f}, '
-                f'{self.autocorrelation[_NEAR][worst]:.2f} in its {self.source}')
+        return (f'its autocorrelation at {where[worst]} is {own[worst]:.2f} +- {errors[worst]:.2f}, '
+                f'{of_set[worst]:.2f} in its {self.source}')
+
+
+def _at(array, lags):
+    """The values at some lags."""
+    return array[tuple(lags + array.shape[0] // 2)]
+
+
+def same_size(correlations):
+    """Autocorrelations with as many lags as that which has most; smoothed noise reaches farther."""
+    largest = max(correlation.shape[0] for correlation in correlations)
+    return [np.pad(correlation, (largest - correlation.shape[0]) // 2) for correlation in correlations]
 
 
 def _square(name, value):
@@ -308,8 +321,10 @@ def _square(name, value):
         value = np.array(value, dtype=float)
     except (TypeError, ValueError):
         raise ValueError(f'{name} must be an array of numbers, got {value!r:.60}') from None
-    if value.shape != (9, 9) or not np.isfinite(value).all():
-        raise ValueError(f'{name} must be a finite array of shape (9, 9), got shape {value.shape}')
+    if value.ndim != 2 or value.shape[0] != value.shape[1] or value.shape[0] % 2 == 0 or value.shape[0] < 9 \
+            or not np.isfinite(value).all():
+        raise ValueError(f'{name} must be a finite, square array with an odd number of lags, 9 or more, got shape '
+                         f'{value.shape}')
     return value
 
 
