@@ -442,29 +442,33 @@ def find_hole(planes):
     """
     chosen = sorted({plane.index for plane in planes})
     chosen = chosen[::max(1, len(chosen) // 3)][:3]
-    parts = [plane for plane in planes if plane.index in chosen]
-    if len(parts) == len(chosen):
-        return _hole_of(parts, planes)
     # Parts of a plane may differ: the noise of some is interpolated along rows, of others along columns.
-    return tuple(np.max([_hole_of([part], [plane for plane in planes if plane.view == part.view])
-                         for part in parts], axis=0).tolist())
+    return tuple(np.max([_hole_of([plane for plane in planes if plane.view == view], chosen)
+                         for view in _unique(plane.view for plane in planes)], axis=0).tolist())
 
 
-def _hole_of(measured, planes):
-    """The hole that the median of the autocorrelations of some planes calls for; it becomes that of all ``planes``."""
-    correlations = []
-    for plane in measured:
-        found = _autocorrelation_of(plane)
-        if found is not None:
-            correlations.append(found)
-    if not correlations:
+def _unique(views):
+    """Different ones, in order; slices cannot be hashed."""
+    found = []
+    for view in views:
+        if view not in found:
+            found.append(view)
+    return found
+
+
+def _hole_of(planes, chosen):
+    """The hole that the median of the autocorrelations of some planes calls for; others take the median over."""
+    found = {plane.index: _autocorrelation_of(plane) for plane in planes if plane.index in chosen}
+    known = [correlation for correlation in found.values() if correlation is not None]
+    if not known:
         return 1, 1
     # Of noise that was smoothed there are more lags; most planes decide.
-    size = int(np.median([len(correlation) for correlation in correlations]))
-    correlation = np.median([found for found in correlations if len(found) == size] or correlations[:1], axis=0)
+    size = int(np.median([len(correlation) for correlation in known]))
+    median = np.median([correlation for correlation in known if len(correlation) == size] or known[:1], axis=0)
     for plane in planes:
-        plane.noise = replace(plane.noise, autocorrelation=correlation)
-    return choose_hole(correlation)
+        own = found.get(plane.index)
+        plane.noise = replace(plane.noise, autocorrelation=median if own is None else own)
+    return choose_hole(median)
 
 
 def _autocorrelation_of(plane):
