@@ -28,8 +28,8 @@ _CONFIRMED = 0.6
 _QUIET_SHARE, _UNEVEN = 0.7, 1.5
 # Correlation of pixels three apart from which on it is that of structure. Half of it is what measurements scatter by.
 _MIN_STRUCTURE = 0.015
-# Pixels along each axis of nine parts of a large image, on which a lag is measured to 0.002.
-_CUTOUT = 224
+# Pixels along each axis of nine parts of a large image, on which a lag is measured to 0.003.
+_CUTOUT = 128
 _QUIET_BLOCK, _LEAST_BLOCKS = 16, 32   # pixels, and number
 
 
