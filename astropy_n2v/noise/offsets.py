@@ -6,7 +6,10 @@ Offsets that whole rows share, told from light: by all sections of a row alike, 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_dilation, convolve1d, gaussian_filter1d, uniform_filter1d
+from scipy.ndimage import (binary_dilation, binary_propagation, convolve1d, find_objects, gaussian_filter1d, label,
+                           median_filter, uniform_filter1d)
+from scipy.optimize import least_squares
+from scipy.stats import f as f_distribution
 
 __all__ = ['Offsets', 'find_offsets']
 
@@ -17,16 +20,23 @@ _MIN_ROWS = 32
 _SPLINE = np.array([1, 4, 6, 4, 1]) / 16
 # The largest scale has a standard deviation of so many rows less than there are: beyond it, offsets of rows and the
 # background of the sky are not told apart. White offsets have 1.5 % of their variance there.
-_LARGEST = 26
+_LARGEST = 13
 # Standard errors from which on offsets are beyond doubt. Chance has a part in 1e6 beyond 5.
 _CERTAIN = 5.0
 # Least share of the covariance of sections side by side that sections far apart must have.
 _FLAT = 0.5
 # Growth of the power density of stripes from one octave to the next, at most: that of 1/f noise. Of the sky it is more.
 _GROWTH = 2.0
-# Rows that stand out by so much, in robust standard deviations, are light along a row.
-_OUTLIER, _EDGE = 6.0, 2.5
-_WIDTHS = (0, 1, 2, 4, 8)   # rows: of light along a row
+# Rows that stand out by so much, in robust standard deviations, are light along a row; several together scatter less
+# surely. As far as the last, rows beside them are, too.
+_OUTLIER, _BROAD, _EDGE = 5.0, 7.0, 2.5
+_WIDTHS = (0, 1, 2, 4)   # rows: of light along a row
+_MEDIAN = 61   # rows: of what it is compared with
+# Profiles across light along rows that are fitted: their number, their rows, and how far they may be from it in units of
+# the offsets.
+_MOST_FITTED, _WIDEST, _FITS, _PARAMETERS = 10, 80, 1.5, 5
+_FINE = 4   # scales in which the sky, but for gradients of it, hardly shows
+_ALIKE = 0.5   # what halves of an image must show of the pattern that all of it has
 # Period, at most, and periods that a pattern must have at least.
 _LONGEST, _REPEATED = 64, 8
 _LEAST_PERIODIC = 0.02   # amplitude in units of the noise
@@ -107,9 +117,15 @@ def _nanmedian(values, axis):
     return result
 
 
-def _without_cubic(profiles):
-    x = np.linspace(-1, 1, len(profiles))
-    return profiles - np.polynomial.legendre.legval(x, np.polynomial.legendre.legfit(x, profiles, 3)).T
+def _cubic(profiles):
+    """What the sky may have in common along rows, but for single rows: no offsets, however much sections agree."""
+    x, typical = np.linspace(-1, 1, len(profiles)), np.median(profiles, axis=1)
+    used = np.ones(len(x), dtype=bool)
+    for _ in range(5):
+        rest = typical - np.polynomial.Legendre.fit(x[used], typical[used], 3, domain=[-1, 1])(x)
+        used = np.abs(rest) <= 4 * _robust(rest)
+    coefficients = np.polynomial.legendre.legfit(x[used], profiles[used], 3)
+    return np.polynomial.legendre.legval(x, coefficients).T
 
 
 def _around(values, inner, outer):
@@ -151,6 +167,11 @@ class _Common:
         total = weight.sum(axis=1)
         return (weight * self.band[:, sections]).sum(axis=1) / np.maximum(total, np.finfo(float).tiny), total
 
+    def average(self, profiles):
+        """Mean over sections of other profiles than those of the band, with its weights."""
+        total = self.weight.sum(axis=1)
+        return (self.weight * profiles).sum(axis=1) / np.maximum(total, np.finfo(float).tiny)
+
     def variances(self, light):
         """Variance that far sections share, its standard error, that of near ones, and that of the mean."""
         n = self.band.shape[1]
@@ -179,19 +200,27 @@ def _robust(values):
 def _light_along(profile):
     """Rows with light of their own, as of a trail or a spectrum along them: far from what the others have."""
     light = np.zeros(len(profile), dtype=bool)
+    # A median, of which nothing spreads to rows beside the light.
+    profile = profile - median_filter(profile, _MEDIAN, mode='nearest')
     for width in _WIDTHS:
-        smooth = gaussian_filter1d(profile, width) if width else profile
+        smooth = gaussian_filter1d(_bridged(profile, light), width) if width else profile
         scatter = _robust(smooth)
-        if not scatter > 0:
-            continue
-        core = np.abs(smooth) > _OUTLIER * scatter
-        if not core.any():
+        core = np.abs(smooth) > (_BROAD if width > 1 else _OUTLIER) * scatter
+        if not scatter > 0 or not core.any():
             continue
         # As far as it can be seen, and some more.
-        wide = np.abs(smooth) > _EDGE * scatter
-        core = binary_dilation(core, iterations=-1, mask=wide | core) if (wide & ~core).any() else core
-        light |= binary_dilation(core, iterations=2 + 2 * width)
+        core = binary_propagation(core, mask=core | (np.abs(smooth) > _EDGE * scatter))
+        light |= binary_dilation(core, iterations=2 + width)
     return light
+
+
+def _bridged(profiles, light):
+    """Profiles along the first axis with straight lines in place of some rows."""
+    if not light.any() or light.all():
+        return profiles
+    at = np.arange(len(light))
+    rows = [np.interp(at, at[~light], profile[~light]) for profile in np.atleast_2d(profiles.T)]
+    return np.reshape(np.transpose(rows), profiles.shape)
 
 
 def find_offsets(means, good, noise):
@@ -228,20 +257,119 @@ def find_offsets(means, good, noise):
     n_rows, n_sections = means.shape
     if n_rows < _MIN_ROWS or n_sections < _LEAST_SECTIONS or good.mean() < 0.3:
         return None
-    profiles = _without_cubic(_filled(means, good))
+    profiles = _filled(means, good)
     n_scales = max(1, int(np.log2(np.sqrt(3) * n_rows / _LARGEST)))
-    bands = [_Common(band, good, 2 ** scale) for scale, band in enumerate(_split(profiles, n_scales))]
-    light = _light_along(sum(band.mean for band in bands)) | ~good.any(axis=1)
+    period, pattern = _find_period(profiles, good, n_scales, noise)
+    profiles = profiles - pattern[:, None]
+    found = _find_random(profiles, good, n_scales)
+    if found is None:
+        if not period:
+            return None
+        found = Offsets(np.zeros(n_rows), np.full(n_rows, 0.0), 0.0)
+    if period:
+        chance = noise * np.sqrt(period / (good.mean() * n_rows * n_sections * _SECTION))
+        found = Offsets(found.values + pattern, np.hypot(found.error, chance),
+                        float(np.hypot(found.amplitude, np.std(pattern))), period)
+    return found
+
+
+def _find_random(profiles, good, n_scales):
+    """Offsets without a period, or None."""
+    profiles = profiles - _cubic(profiles)
+    finest = _common_bands(profiles, good, 1)[0]
+    light = _light_along(finest.average(profiles)) | ~good.any(axis=1)
     if light.mean() > 0.5:
         return None
-    if light.any():
-        # Without it, nothing of it remains in the bands beside it.
-        at = np.arange(n_rows)
-        profiles = np.stack([np.interp(at, at[~light], profile[~light]) for profile in profiles.T], axis=1)
-        bands = [_Common(band, good, 2 ** scale) for scale, band in enumerate(_split(profiles, n_scales))]
-    if not _is_certain(profiles, good, light):
+    # Without it, nothing of it remains in the rows beside it.
+    bridged = _bridged(profiles, light)
+    cubic = _cubic(bridged)
+    bridged = bridged - cubic
+    if not _is_certain(bridged, good, light):
         return None
-    return _shrunk(bands, light, n_scales)
+    bands = _common_bands(bridged, good, n_scales)
+    found = _shrunk(bands, light, n_scales)
+    if light.any():
+        smooth = bands[0].average(bridged) - sum(band.mean for band in bands)
+        _separate_light(bands[0].average(profiles - cubic) - smooth, light & good.any(axis=1), found)
+    return found
+
+
+def _common_bands(profiles, good, n_scales):
+    return [_Common(band, good, 2 ** scale) for scale, band in enumerate(_split(profiles, n_scales))]
+
+
+def _separate_light(profile, light, found):
+    """
+    Set the offsets of rows with light of their own to what a smooth profile across the rows leaves, if it does fit.
+
+    What is left by a fit of amplitude, centre, width, shape and background changes none of them.
+    """
+    regions, n = label(light)
+    if n > _MOST_FITTED:
+        return
+    for region in find_objects(regions):
+        values = profile[region]
+        if not 2 * _PARAMETERS < values.size <= _WIDEST:
+            continue
+        rest = values - _fit_moffat(values)
+        freedom = (values.size - _PARAMETERS) / values.size
+        if np.sqrt(np.mean(rest ** 2) / freedom) < _FITS * found.amplitude:
+            found.values[region] = rest
+            found.error[region] = np.hypot(np.median(found.error), found.amplitude * np.sqrt(1 - freedom))
+
+
+def _fit_moffat(values):
+    """A Moffat profile and a constant, by least squares."""
+    x = np.arange(values.size)
+    base = 0.5 * (values[0] + values[-1])
+    centre = int(np.argmax(np.abs(values - base)))
+    height = values[centre] - base
+    width = max(abs((values - base).sum() / height) / 2, 0.7)
+
+    def profile(p):
+        return p[0] + p[1] * height * (1 + ((x - p[2]) / p[3]) ** 2 * p[4]) ** (-1 / p[4])
+
+    bounds = [-np.inf, 0, -1, 0.3, 0.01], [np.inf, 3, values.size, values.size, 1]
+    start = [base, 1, centre, np.clip(width, 0.4, values.size - 1), 0.3]
+    fit = least_squares(lambda p: profile(p) - values, start, bounds=bounds, x_scale=[abs(height), 1, 1, 1, 0.3])
+    return profile(fit.x)
+
+
+def _find_period(profiles, good, n_scales, noise):
+    """Period of a pattern that repeats along the first axis, and the pattern; 0 and zeros if there is none."""
+    n = len(profiles)
+    none = 0, np.zeros(n)
+    bands = _common_bands(profiles, good, min(n_scales, _FINE))
+    mean = sum(band.mean for band in bands)
+    limit = 10 * _robust(mean)
+    mean = np.clip(mean, -limit, limit)
+    total = np.sum(mean ** 2)
+    best, chance = 0, np.log(1e-7)
+    for period in range(2, min(_LONGEST, n // _REPEATED) + 1):
+        explained = np.sum(_folded(mean, period)[np.arange(n) % period] ** 2)
+        ratio = (explained / (period - 1)) / max((total - explained) / (n - period), np.finfo(float).tiny)
+        probability = f_distribution.logsf(ratio, period - 1, n - period)
+        if probability < chance or best and np.isinf(chance) and np.isinf(probability) and period < best:
+            best, chance = period, probability
+    if not best:
+        return none
+    pattern = _folded(mean, best)
+    # The same in all of the image: above and below, left and right.
+    half, middle = n // 2 // best * best, profiles.shape[1] // 2
+    lines = [_Common(bands[0].band[:, part], good[:, part], 1).mean for part in (slice(middle), slice(middle, None))]
+    parts = [mean[:half], mean[half:], *lines]
+    reference = _folded(bands[0].mean, best), pattern
+    for i, part in enumerate(parts):
+        if np.sum(_folded(part, best) * reference[i < 2]) < _ALIKE * np.sum(reference[i < 2] ** 2):
+            return none
+    # With a constant, it is no offset of all rows.
+    pattern = pattern - pattern.mean()
+    return (best, pattern[np.arange(n) % best]) if np.std(pattern) > _LEAST_PERIODIC * noise else none
+
+
+def _folded(profile, period):
+    phase = np.arange(len(profile)) % period
+    return np.bincount(phase, profile) / np.bincount(phase)
 
 
 def _is_certain(profiles, good, light):

@@ -16,6 +16,7 @@ _TILE = 32   # pixels: the background that sources are seen against is as smooth
 _BLUR = 1.5   # pixels: of which the point-spread function is no less by much
 _SOURCE, _SPREAD = 4.0, 3   # sigma of the blurred noise, and pixels around
 _LEAST_SKY = 0.25   # share of the pixels that must be left beside sources
+_PARTS = 1, 2, 4   # of a row, as many amplifiers may read it
 _BLOCK = 256   # rows that are looked at together
 
 
@@ -187,10 +188,50 @@ class Patterns:
 
 
 def _find_stripes(image, axis, noise):
-    offsets = find_offsets(*_section_medians(image), noise)
-    if offsets is None:
+    """Offsets of rows; those of parts of the rows, as of amplifiers, if they have their own."""
+    means, good = _section_medians(image)
+    first = _in_parts(means, good, noise)
+    if not first:
         return []
-    better = find_offsets(*_sky_means(image, offsets.values[:, None], noise), noise)
-    if better is not None and better.expected < offsets.expected:
-        offsets = better
-    return [Stripes(axis, (0, image.shape[1]), offsets.values[:, None], offsets.error[:, None], offsets.amplitude)]
+    edges = section_edges(image.shape[1])
+    better, sky = _sky_means(image, sum(_spread(found, edges) for found in first), noise)
+    # Of rows that are full of light, the median is all there is.
+    bright = (sky.mean(axis=1) < 0.5) & good.any(axis=1)
+    better[bright], sky[bright] = means[bright], good[bright]
+    second = _in_parts(better, sky, noise)
+    chosen = second if second and _expected(second) < _expected(first) else first
+    stripes = []
+    for found in chosen:
+        offsets, error = (np.stack([getattr(part, name) for part in found], axis=1) for name in ('values', 'error'))
+        periods = {part.period for part in found}
+        stripes.append(Stripes(axis, tuple(edges[::(edges.size - 1) // len(found)]), offsets, error,
+                               float(np.sqrt(np.mean([part.amplitude ** 2 for part in found]))),
+                               periods.pop() if len(periods) == 1 else 0))
+    return stripes
+
+
+def _expected(stripes):
+    return np.sqrt(sum(np.mean([part.expected ** 2 for part in found]) for found in stripes))
+
+
+def _spread(found, edges):
+    """Offsets of parts of rows at all pixels."""
+    width = np.diff(edges[::(edges.size - 1) // len(found)])
+    return np.repeat(np.stack([part.values for part in found], axis=1), width, axis=1)
+
+
+def _in_parts(means, good, noise):
+    """What whole rows share, then what halves and quarters of them do: a list of lists of `Offsets`."""
+    result, means = [], means.copy()
+    for n in _PARTS:
+        if means.shape[1] % n:
+            continue
+        found = []
+        for part, counts in zip(np.split(means, n, axis=1), np.split(good, n, axis=1)):
+            found.append(find_offsets(part, counts, noise))
+            if found[-1] is None:
+                break
+        else:
+            result.append(found)
+            means -= np.repeat(np.stack([part.values for part in found], axis=1), means.shape[1] // n, axis=1)
+    return result
