@@ -6,7 +6,7 @@ Patterns of the read-out, which are longer than any blind spot: found on an imag
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_dilation, gaussian_filter, zoom
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from .offsets import find_offsets, section_edges
 
@@ -17,15 +17,38 @@ _BLUR = 1.5   # pixels: of which the point-spread function is no less by much
 _SOURCE, _SPREAD = 4.0, 3   # sigma of the blurred noise, and pixels around
 _LEAST_SKY = 0.25   # share of the pixels that must be left beside sources
 _PARTS = 1, 2, 4   # of a row, as many amplifiers may read it
+_CLIP = 6   # standard deviations of a residual
 _BLOCK = 256   # rows that are looked at together
+
+
+class _Rows:
+    """Rows of an image, or its columns, as float arrays with NaN where they do not count, without patterns found."""
+
+    def __init__(self, values, bad, axis, found=()):
+        self.values, self.bad = (values, bad) if axis == 'rows' else (values.T, bad.T)
+        self.shape, self._axis, self._found = self.values.shape, axis, found
+
+    def __getitem__(self, rows):
+        part = self.values[rows].astype(float)
+        part[self.bad[rows]] = np.nan
+        for stripes in self._found:
+            part -= stripes.model(rows, self._axis)
+        return part
+
+    def blocks(self, size=_BLOCK):
+        """Slices of rows, one after the other."""
+        return [slice(start, min(start + size, self.shape[0])) for start in range(0, self.shape[0], size)]
 
 
 def _pixel_noise(image):
     """Noise of a pixel without what rows or columns share, from differences along both."""
     step = max(1, image.shape[0] // 512)
-    rows = [image[i:i + 3] for i in range(0, image.shape[0] - 2, step)]
-    across = np.array([a - 2 * b + c for a, b, c in rows])
-    values = np.abs(across[:, :-2] - 2 * across[:, 1:-1] + across[:, 2:])
+    differences = []
+    for start in range(0, image.shape[0] - 2, step):
+        three = image[start:start + 3]
+        line = three[0] - 2 * three[1] + three[2]
+        differences.append(np.abs(line[:-2] - 2 * line[1:-1] + line[2:]))
+    values = np.concatenate(differences) if differences else np.zeros(0)
     values = values[np.isfinite(values)]
     return float(np.median(values)) / 0.6745 / 6 if values.size > 1000 else 0.0
 
@@ -34,26 +57,30 @@ def _section_medians(image):
     """Median of each section of each row, and where at least half of its pixels are valid."""
     edges = section_edges(image.shape[1])
     means, good = (np.zeros((image.shape[0], edges.size - 1), dtype=kind) for kind in (float, bool))
-    for k, part in enumerate(zip(edges[:-1], edges[1:])):
-        section = image[:, slice(*part)]
-        count = np.isfinite(section).sum(axis=1)
-        good[:, k] = 2 * count >= section.shape[1]
-        full = count == section.shape[1]
-        means[full, k] = np.median(section[full], axis=1)
-        some = good[:, k] & ~full
-        if some.any():
-            means[some, k] = np.nanmedian(section[some], axis=1)
+    for rows in image.blocks():
+        block = image[rows]
+        for k, part in enumerate(zip(edges[:-1], edges[1:])):
+            section = block[:, slice(*part)]
+            count = np.isfinite(section).sum(axis=1)
+            good[rows, k] = 2 * count >= section.shape[1]
+            full = count == section.shape[1]
+            level = np.zeros(len(section))
+            level[full] = np.median(section[full], axis=1)
+            some = good[rows, k] & ~full
+            if some.any():
+                level[some] = np.nanmedian(section[some], axis=1)
+            means[rows, k] = level
     return means, good
 
 
-def _tile_levels(image):
-    """Levels of the background in tiles, and the zoom to the pixels."""
+def _tile_levels(image, offsets):
+    """Levels of the background in tiles."""
     shape = [max(1, -(-n // _TILE)) for n in image.shape]
     levels = np.full(shape, np.nan)
-    for y in range(shape[0]):
-        band = image[y * _TILE:(y + 1) * _TILE:2]
+    for y, rows in enumerate(image.blocks(_TILE)):
+        band = (image[rows] - offsets[rows])[::2, ::2]
         for x in range(shape[1]):
-            tile = band[:, x * _TILE:(x + 1) * _TILE:2]
+            tile = band[:, x * _TILE // 2:(x + 1) * _TILE // 2]
             tile = tile[np.isfinite(tile)]
             if tile.size >= _TILE:
                 levels[y, x] = np.median(tile)
@@ -80,17 +107,16 @@ def _interpolated(levels, shape, rows):
 def _sky_means(image, offsets, noise):
     """Mean of each section of each row, sources and the background along rows left out; and where they count."""
     edges = section_edges(image.shape[1])
-    clean = image - offsets
-    levels = _tile_levels(clean)
+    levels = _tile_levels(image, offsets)
     means, counts = (np.zeros((image.shape[0], edges.size - 1)) for _ in range(2))
     margin = int(4 * _BLUR) + _SPREAD + 1
     unit = noise / (2 * np.sqrt(np.pi) * _BLUR)
-    for start in range(0, image.shape[0], _BLOCK):
-        stop = min(start + _BLOCK, image.shape[0])
-        rows = slice(max(start - margin, 0), min(stop + margin, image.shape[0]))
-        inner = slice(start - rows.start, stop - rows.start)
+    for block in image.blocks():
+        rows = slice(max(block.start - margin, 0), min(block.stop + margin, image.shape[0]))
+        inner = slice(block.start - rows.start, block.stop - rows.start)
         background = _interpolated(levels, image.shape, rows)
-        part = clean[rows] - background
+        values = image[rows]
+        part = values - offsets[rows] - background
         valid = np.isfinite(part)
         blurred = np.abs(gaussian_filter(np.where(valid, part, 0), _BLUR, mode='nearest'))
         limit = _SOURCE * unit
@@ -102,10 +128,10 @@ def _sky_means(image, offsets, noise):
         sky = sky[inner]
         # The background counts with the mean of all of a section, whichever pixels of it are left.
         background = background[inner]
-        sums = np.add.reduceat(np.where(sky, image[start:stop] - background, 0), edges[:-1], axis=1)
-        counts[start:stop] = np.add.reduceat(sky.astype(float), edges[:-1], axis=1)
-        means[start:stop] = (sums / np.maximum(counts[start:stop], 1)
-                             + np.add.reduceat(background, edges[:-1], axis=1) / np.diff(edges))
+        sums = np.add.reduceat(np.where(sky, values[inner] - background, 0), edges[:-1], axis=1)
+        counts[block] = np.add.reduceat(sky.astype(float), edges[:-1], axis=1)
+        means[block] = (sums / np.maximum(counts[block], 1)
+                        + np.add.reduceat(background, edges[:-1], axis=1) / np.diff(edges))
     return means, counts >= 0.25 * np.diff(edges)
 
 
@@ -135,29 +161,68 @@ class Stripes:
     amplitude: float
     period: int = 0
 
-    def model(self, rows=slice(None), values=None):
-        """Offsets, or other values of their shape, at the pixels of some rows of the image."""
-        values = np.repeat(self.offsets if values is None else values, np.diff(self.edges), axis=1)
-        return values[rows] if self.axis == 'rows' else values.T[rows]
+    def model(self, rows=slice(None), axis='rows', values=None):
+        """
+        Offsets of the pixels of some rows of the image.
+
+        Parameters
+        ----------
+        rows : slice, optional
+            Rows, or columns.
+        axis : str, optional
+            Which of both; the result has the columns along its first axis if it is 'columns'.
+        values : `~numpy.ndarray`, optional
+            Other values of the shape of the offsets.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Broadcasts to these rows.
+        """
+        values = self.offsets if values is None else values
+        if axis == self.axis:
+            return values[rows] if values.shape[1] == 1 else np.repeat(values[rows], np.diff(self.edges), axis=1)
+        return np.repeat(values, np.diff(self.edges), axis=1).T[rows] if values.shape[1] > 1 else values.T
+
+    def describe(self, noise):
+        """Say in words what was found, in units of the noise."""
+        period = f' that repeat after {self.period}' if self.period else ''
+        parts = f' in {len(self.edges) - 1} parts' if len(self.edges) > 2 else ''
+        return f'offsets of {self.axis}{parts}{period}, rms {self.amplitude / noise:.2g} sigma'
 
 
 class Patterns:
     """
-    Patterns of an image.
+    Patterns of the read-out in an image: offsets that rows or columns share.
 
     Parameters
     ----------
     stripes : list of Stripes
         Offsets of rows and of columns.
     noise : float
-        Of a pixel without them, in data units.
+        Noise of a pixel of the sky without them, in data units.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import Patterns
+    >>> rng = np.random.default_rng(0)
+    >>> image = rng.normal(size=(128, 128))
+    >>> Patterns.find(image) is None
+    True
+    >>> offsets = 0.5 * rng.normal(size=(128, 1))
+    >>> found = Patterns.find(image + offsets)
+    >>> found.stripes[0].axis
+    'rows'
+    >>> bool(np.std(found.remove(image + offsets) - image) < 0.2)
+    True
     """
 
     def __init__(self, stripes, noise):
         self.stripes, self.noise = stripes, noise
 
     @classmethod
-    def find(cls, values, mask):
+    def find(cls, values, mask=None):
         """
         Find the patterns of an image that are beyond doubt.
 
@@ -165,26 +230,161 @@ class Patterns:
         ----------
         values : `~numpy.ndarray`
             Data of shape (ny, nx).
-        mask : `~numpy.ndarray` of bool
+        mask : `~numpy.ndarray` of bool, optional
             True where they do not count.
 
         Returns
         -------
         Patterns or None
             None if there are none.
+
+        Raises
+        ------
+        ValueError
+            If the image is not two-dimensional, or the mask is not of its shape.
         """
-        image = np.where(np.asarray(mask), np.nan, values)
-        image[~np.isfinite(image)] = np.nan
-        noise = _pixel_noise(image)
+        values = np.asarray(values)
+        if values.ndim != 2:
+            raise ValueError(f'values must be two-dimensional, got {values.ndim} dimensions')
+        bad = ~np.isfinite(values)
+        if mask is not None:
+            if np.shape(mask) != values.shape:
+                raise ValueError(f'mask must have the shape of values, {values.shape}, got {np.shape(mask)}')
+            bad |= np.asarray(mask, dtype=bool)
+        return cls._of(values, bad, _find_stripes)
+
+    def refine(self, residual, mask=None):
+        """
+        Find the patterns again on data that hardly hold sources any more.
+
+        Parameters
+        ----------
+        residual : `~numpy.ndarray`
+            The data, patterns and all, minus a denoised image without them, of shape (ny, nx).
+        mask : `~numpy.ndarray` of bool, optional
+            True where they do not count.
+
+        Returns
+        -------
+        Patterns
+            Of the data; these, if nothing is found.
+        """
+        residual = np.asarray(residual)
+        bad = ~np.isfinite(residual) | (np.abs(residual - np.nanmedian(residual)) > _CLIP * self._spread())
+        if mask is not None:
+            bad |= np.asarray(mask, dtype=bool)
+        return self._of(residual, bad, _find_in_residual) or self
+
+    def _spread(self):
+        return np.sqrt(self.noise ** 2 + sum(stripes.amplitude ** 2 for stripes in self.stripes))
+
+    @classmethod
+    def _of(cls, values, bad, find):
+        noise = _pixel_noise(_Rows(values, bad, 'rows'))
         if not noise > 0:
             return None
         stripes = []
         for axis in 'rows', 'columns':
-            found = _find_stripes(image if axis == 'rows' else image.T, axis, noise)
-            for one in found:
-                image -= one.model()
-            stripes += found
+            stripes += find(_Rows(values, bad, axis, tuple(stripes)), axis, noise)
         return cls(stripes, noise) if stripes else None
+
+    def model(self, rows=slice(None)):
+        """
+        Sum of the patterns at the pixels of some rows.
+
+        Parameters
+        ----------
+        rows : slice, optional
+            By default all.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            In data units; of a shape that broadcasts to that of these rows.
+        """
+        return sum(stripes.model(rows) for stripes in self.stripes)
+
+    def remove(self, values):
+        """
+        Subtract the patterns from an image.
+
+        Parameters
+        ----------
+        values : `~numpy.ndarray`
+            Data of shape (ny, nx).
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            A new array of the same type.
+        """
+        result = np.array(values)
+        for start in range(0, len(result), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            result[rows] -= self.model(rows).astype(result.dtype, copy=False)
+        return result
+
+    def deviation(self, rows=slice(None)):
+        """
+        Standard deviation of the error of `model`.
+
+        Parameters
+        ----------
+        rows : slice, optional
+            By default all.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            In data units; of a shape that broadcasts to that of these rows.
+        """
+        return np.sqrt(sum(stripes.model(rows, values=stripes.error) ** 2 for stripes in self.stripes))
+
+    def at(self, view, shape):
+        """
+        The patterns in a part of the image.
+
+        Parameters
+        ----------
+        view : tuple of slice
+            Rows and columns.
+        shape : tuple of int
+            Shape of the image.
+
+        Returns
+        -------
+        model, deviation : `~numpy.ndarray`
+            Of the shape of the part.
+        """
+        return tuple(np.broadcast_to(values, shape)[view] for values in (self.model(), self.deviation()))
+
+    def describe(self):
+        """
+        Say in words what was found.
+
+        Returns
+        -------
+        str
+            Patterns and their amplitudes in units of the noise.
+        """
+        return '; '.join(stripes.describe(self.noise) for stripes in self.stripes)
+
+
+def _find_in_residual(image, axis, noise):
+    means, counts = _plain_means(image)
+    return _as_stripes(_in_parts(means, counts, noise), axis, section_edges(image.shape[1]))
+
+
+def _plain_means(image):
+    """Mean of each section of each row, and where at least a quarter of its pixels are valid."""
+    edges = section_edges(image.shape[1])
+    means, counts = (np.zeros((image.shape[0], edges.size - 1)) for _ in range(2))
+    for rows in image.blocks():
+        block = image[rows]
+        valid = np.isfinite(block)
+        counts[rows] = np.add.reduceat(valid.astype(float), edges[:-1], axis=1)
+        means[rows] = np.add.reduceat(np.where(valid, block, 0), edges[:-1], axis=1) / np.maximum(counts[rows], 1)
+    return means, counts >= 0.25 * np.diff(edges)
 
 
 def _find_stripes(image, axis, noise):
@@ -200,12 +400,16 @@ def _find_stripes(image, axis, noise):
     better[bright], sky[bright] = means[bright], good[bright]
     second = _in_parts(better, sky, noise)
     chosen = second if second and _expected(second) < _expected(first) else first
+    return _as_stripes(chosen, axis, edges)
+
+
+def _as_stripes(found, axis, edges):
     stripes = []
-    for found in chosen:
-        offsets, error = (np.stack([getattr(part, name) for part in found], axis=1) for name in ('values', 'error'))
-        periods = {part.period for part in found}
-        stripes.append(Stripes(axis, tuple(edges[::(edges.size - 1) // len(found)]), offsets, error,
-                               float(np.sqrt(np.mean([part.amplitude ** 2 for part in found]))),
+    for parts in found:
+        offsets, error = (np.stack([getattr(part, name) for part in parts], axis=1) for name in ('values', 'error'))
+        periods = {part.period for part in parts}
+        stripes.append(Stripes(axis, tuple(edges[::(edges.size - 1) // len(parts)].tolist()), offsets, error,
+                               float(np.sqrt(np.mean([part.amplitude ** 2 for part in parts]))),
                                periods.pop() if len(periods) == 1 else 0))
     return stripes
 
