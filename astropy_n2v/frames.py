@@ -4,6 +4,7 @@ Frames: any kind of input taken apart, the noise of its planes found, and result
 """
 
 import copy
+import logging
 import warnings
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,9 @@ from .exceptions import CannotDenoiseError
 from .noise import (
     AmplifierScale,
     NoiseModel,
+    Patterns,
     choose_hole,
+    find_patterns,
     noise_autocorrelation,
     resolve_noise,
     smoothed_noise,
@@ -30,6 +33,8 @@ from .provenance import record
 from .scaling import background_level
 
 __all__ = ['Frame', 'Plane', 'find_hole', 'find_planes', 'warn_of_patterns']
+
+log = logging.getLogger(__name__)
 
 _SMALLEST = 8   # pixels
 # Share of the valid pixels whose right neighbour is valid, too, from which on an autocorrelation is measured: with half
@@ -62,6 +67,8 @@ class Plane:
     view : tuple of slice
         Which pixels of the plane: all of them, or those of one colour filter, one phase of an interpolation, one
         amplifier.
+    patterns : Patterns or None
+        What was subtracted from all of the plane.
     """
 
     index: tuple
@@ -71,6 +78,7 @@ class Plane:
     data_noise: NoiseModel
     amplifiers: AmplifierScale = None
     view: tuple = WHOLE
+    patterns: Patterns = None
 
     def with_growth(self, report):
         """
@@ -101,10 +109,16 @@ class Plane:
         noise = replace(noise, sigma=float(np.sqrt(floor)), gain=1 / slope, zero_point=zero)
         return replace(self, noise=noise, data_noise=noise)
 
-    def restore(self, prediction):
-        """Bring a prediction back to the scale of the data."""
-        if self.amplifiers is None:
-            return
+    def restore(self, prediction, strength=1.0):
+        """Bring a prediction back to the scale of the data; less than the full strength with some of the patterns."""
+        if self.amplifiers is not None:
+            self._rescale(prediction)
+        if self.patterns is not None:
+            for rows, model, deviation in self.patterns.blocks(self.view):
+                prediction.mean[rows] += (1 - strength) * model
+                prediction.std[rows] = np.hypot(prediction.std[rows], strength * deviation)
+
+    def _rescale(self, prediction):
         for names, back in ((('mean', 'blind_mean'), self.amplifiers.backward),
                             (('std', 'blind_std', 'noise_std'), self.amplifiers.deviation_backward)):
             for name in names:
@@ -318,8 +332,12 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
         try:
             if bad.all():
                 raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
+            patterns = find_patterns(values, bad, frame.header)
+            if patterns is not None:
+                log.info('%staken off: %s', f'plane {i}: ' if i else '', patterns.describe())
+                values = patterns.remove(values)
             views = split_views(values, bad, frame.header, parameters, f'plane {i}: ' if i else '')
-            found = _find_parts(frame, i, views, bad, parameters)
+            found = _find_parts(frame, i, values, views, bad, parameters, patterns)
         except CannotDenoiseError as error:
             # A single image is what the call is about; one plane of many is not.
             if i == ():
@@ -333,26 +351,28 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None):
     return planes, rejected
 
 
-def _find_parts(frame, index, views, bad, parameters):
+def _find_parts(frame, index, values, views, bad, parameters, patterns):
     """The parts of a plane, with their noise; a warning that is the same for several of them comes once."""
     if len(views) == 1:
-        return [_find_part(frame, index, views[0], bad, parameters)]
+        return [_find_part(frame, index, values, views[0], bad, parameters, patterns)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
-        parts = [_find_part(frame, index, view, bad, parameters) for view in views]
+        parts = [_find_part(frame, index, values, view, bad, parameters, patterns) for view in views]
     for message in {str(warning.message): warning.message for warning in caught}.values():
         warnings.warn(message, stacklevel=4)
     return parts
 
 
-def _find_part(frame, index, view, bad, parameters):
-    """Some pixels of a plane, with their noise."""
+def _find_part(frame, index, values, view, bad, parameters, patterns):
+    """Some pixels of a plane, without its patterns, with their noise."""
     shape = frame.shape[-2:]
-    values, bad = frame.values[index][view], bad[view]
+    values, bad = values[view], bad[view]
     noise = resolve_noise(values, bad, unit=frame.unit, header=frame.header,
                           **{name: part_of(value, shape, view) for name, value in parameters.items()})
+    if patterns is not None and patterns.step and not np.any(noise.quantum):
+        noise = replace(noise, quantum=patterns.step)   # which does not show without them
     amplifiers = AmplifierScale.find(values, bad, noise)
-    plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view)
+    plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view, patterns)
     if amplifiers is not None:
         plane.values, plane.noise = amplifiers.forward(values), amplifiers.noise(noise)
     return plane

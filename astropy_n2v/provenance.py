@@ -96,7 +96,7 @@ def aperture_factor(mean, std, used):
 
 
 def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, masked=0.0, std=None,
-               n_rejected=None, audit='off'):
+               n_rejected=None, audit='off', patterns=None):
     """
     Header cards and history lines that tell how a result was made.
 
@@ -124,6 +124,8 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         Number of pixels whose measurement was replaced, where that was asked for.
     audit : str, optional
         Summary of the audit.
+    patterns : Patterns, optional
+        What was subtracted from the (first) plane.
 
     Returns
     -------
@@ -174,4 +176,6 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
     see = ', see N2VAPFAC' if factor is not None else ''
     history = [f'astropy_n2v {__version__}: denoised, model {name}'[:72],
                f'astropy_n2v: errors are correlated, do not sum variances{see}']
+    if patterns is not None:
+        history += [f'astropy_n2v: taken off: {text}'[:_HISTORY] for text in patterns.describe().split('; ')]
     return cards, history

@@ -9,14 +9,18 @@ import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from .offsets import find_offsets, section_edges
+from .photons import photon_noise
+from .quantisation import find_steps
+from .stripes import announces_mosaic
 
-__all__ = ['Patterns', 'Stripes']
+__all__ = ['Patterns', 'Stripes', 'find_patterns']
 
 _TILE = 32   # pixels: the background that sources are seen against is as smooth
 _BLUR = 1.5   # pixels: of which the point-spread function is no less by much
 _SOURCE, _SPREAD = 4.0, 3   # sigma of the blurred noise, and pixels around
 _LEAST_SKY = 0.25   # share of the pixels that must be left beside sources
 _PARTS = 1, 2, 4   # of a row, as many amplifiers may read it
+_ROUNDED = 0.5   # steps of the quantisation
 _CLIP = 6   # standard deviations of a residual
 _BLOCK = 256   # rows that are looked at together
 
@@ -201,6 +205,10 @@ class Patterns:
         Offsets of rows and of columns.
     noise : float
         Noise of a pixel of the sky without them, in data units.
+    shape : tuple of int
+        Shape of the image.
+    step : float, optional
+        Step that its data are quantised in; 0 if they are not.
 
     Examples
     --------
@@ -218,8 +226,8 @@ class Patterns:
     True
     """
 
-    def __init__(self, stripes, noise):
-        self.stripes, self.noise = stripes, noise
+    def __init__(self, stripes, noise, shape, step=0.0):
+        self.stripes, self.noise, self.shape, self.step = stripes, noise, shape, step
 
     @classmethod
     def find(cls, values, mask=None):
@@ -286,7 +294,7 @@ class Patterns:
         stripes = []
         for axis in 'rows', 'columns':
             stripes += find(_Rows(values, bad, axis, tuple(stripes)), axis, noise)
-        return cls(stripes, noise) if stripes else None
+        return cls(stripes, noise, values.shape) if stripes else None
 
     def model(self, rows=slice(None)):
         """
@@ -340,23 +348,28 @@ class Patterns:
         """
         return np.sqrt(sum(stripes.model(rows, values=stripes.error) ** 2 for stripes in self.stripes))
 
-    def at(self, view, shape):
+    def blocks(self, view):
         """
-        The patterns in a part of the image.
+        The patterns in a part of the image, some rows at a time.
 
         Parameters
         ----------
         view : tuple of slice
-            Rows and columns.
-        shape : tuple of int
-            Shape of the image.
+            Rows and columns of the part.
 
-        Returns
-        -------
+        Yields
+        ------
+        rows : slice
+            Rows of the part.
         model, deviation : `~numpy.ndarray`
-            Of the shape of the part.
+            See `model` and `deviation`, of the shape of these rows.
         """
-        return tuple(np.broadcast_to(values, shape)[view] for values in (self.model(), self.deviation()))
+        at = np.arange(self.shape[0])[view[0]]
+        for start in range(0, at.size, _BLOCK):
+            rows = at[start:start + _BLOCK]
+            yield slice(start, start + rows.size), *(
+                np.broadcast_to(values, (rows.size, self.shape[1]))[:, view[1]]
+                for values in (self.model(rows), self.deviation(rows)))
 
     def describe(self):
         """
@@ -439,3 +452,42 @@ def _in_parts(means, good, noise):
             result.append(found)
             means -= np.repeat(np.stack([part.values for part in found], axis=1), means.shape[1] // n, axis=1)
     return result
+
+
+def find_patterns(image, mask, header):
+    """
+    Find the patterns that are to be taken off an image before its noise is measured.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        Data of shape (ny, nx).
+    mask : `~numpy.ndarray` of bool
+        True where they do not count.
+    header : mapping
+        Header or other metadata.
+
+    Returns
+    -------
+    Patterns or None
+        None, too, for the colours of a mosaic, counted photons, and noise that is smaller than half a step of the
+        quantisation: what is removed must be no signal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import find_patterns
+    >>> rng = np.random.default_rng(0)
+    >>> image = rng.normal(size=(128, 128)) + np.arange(128) % 2
+    >>> find_patterns(image, np.zeros(image.shape, bool), {}).stripes[0].period
+    2
+    """
+    found = Patterns.find(image, mask)
+    if found is None or photon_noise(image, mask) is not None:
+        return None
+    even = {stripes.axis for stripes in found.stripes if stripes.period and stripes.period % 2 == 0}
+    if len(even) == 2 or even and announces_mosaic(header):
+        return None
+    steps = find_steps(image, mask)
+    found.step = 0.0 if steps is None else steps.step
+    return found if found.noise > _ROUNDED * found.step else None
