@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import (binary_dilation, binary_propagation, convolve1d, find_objects, gaussian_filter1d, label,
                            median_filter, uniform_filter1d)
 from scipy.optimize import least_squares
-from scipy.stats import f as f_distribution
+from scipy.stats import chi2
 
 __all__ = ['Offsets', 'find_offsets']
 
@@ -32,13 +32,15 @@ _GROWTH = 2.0
 _OUTLIER, _BROAD, _EDGE = 5.0, 7.0, 2.5
 _WIDTHS = (0, 1, 2, 4)   # rows: of light along a row
 _MEDIAN = 61   # rows: of what it is compared with
-# Profiles across light along rows that are fitted: their number, their rows, and how far they may be from it in units of
-# the offsets.
+# Profiles across light along rows that are fitted: their number, their rows, how far they may be from a fit in units of
+# the offsets, and parameters.
 _MOST_FITTED, _WIDEST, _FITS, _PARAMETERS = 10, 80, 1.5, 5
-_FINE = 4   # scales in which the sky, but for gradients of it, hardly shows
+_SCALES = 4   # of a pattern that repeats
+_FINE = 2   # scales that a pattern which repeats must be seen in, in which nebulosity hardly shows
 _ALIKE = 0.5   # what halves of an image must show of the pattern that all of it has
 # Period, at most, and periods that a pattern must have at least.
-_LONGEST, _REPEATED = 64, 8
+_LONGEST, _REPEATED = 16, 8
+_CHANCE = np.log(1e-7)   # that a period is none
 _LEAST_PERIODIC = 0.02   # amplitude in units of the noise
 
 
@@ -123,7 +125,10 @@ def _cubic(profiles):
     used = np.ones(len(x), dtype=bool)
     for _ in range(5):
         rest = typical - np.polynomial.Legendre.fit(x[used], typical[used], 3, domain=[-1, 1])(x)
-        used = np.abs(rest) <= 4 * _robust(rest)
+        within = np.abs(rest) <= 4 * _robust(rest)
+        if np.count_nonzero(within) < 0.3 * len(x):   # rounded: most are alike
+            break
+        used = within
     coefficients = np.polynomial.legendre.legfit(x[used], profiles[used], 3)
     return np.polynomial.legendre.legval(x, coefficients).T
 
@@ -158,7 +163,8 @@ class _Common:
         residual = band - np.median(band, axis=1, keepdims=True)
         # Where a section has sources or nebulosity it scatters more, and counts less.
         local = _around(residual ** 2, 4 * reach + 1, min(16 * reach + 1, len(band)))
-        self.weight = np.where(good, 1 / np.maximum(local, 0.3 * np.median(local) + np.finfo(float).tiny), 0)
+        typical = float(np.median(local)) or 1.0
+        self.weight = np.where(good, 1 / np.maximum(local / typical, 0.3), 0)
         self.band, self.reach = band, reach
         self.mean = self._mean(slice(None))[0]
 
@@ -166,6 +172,10 @@ class _Common:
         weight = self.weight[:, sections]
         total = weight.sum(axis=1)
         return (weight * self.band[:, sections]).sum(axis=1) / np.maximum(total, np.finfo(float).tiny), total
+
+    def mean_of(self, sections):
+        """The mean of some of the sections."""
+        return self._mean(sections)[0]
 
     def average(self, profiles):
         """Mean over sections of other profiles than those of the band, with its weights."""
@@ -339,29 +349,31 @@ def _find_period(profiles, good, n_scales, noise):
     """Period of a pattern that repeats along the first axis, and the pattern; 0 and zeros if there is none."""
     n = len(profiles)
     none = 0, np.zeros(n)
-    bands = _common_bands(profiles, good, min(n_scales, _FINE))
-    mean = sum(band.mean for band in bands)
+    bands = _common_bands(profiles, good, min(n_scales, _SCALES))
+    fine = bands[:_FINE]
+    mean = sum(band.mean for band in fine)
     limit = 10 * _robust(mean)
     mean = np.clip(mean, -limit, limit)
-    total = np.sum(mean ** 2)
-    best, chance = 0, np.log(1e-7)
-    for period in range(2, min(_LONGEST, n // _REPEATED) + 1):
-        explained = np.sum(_folded(mean, period)[np.arange(n) % period] ** 2)
-        ratio = (explained / (period - 1)) / max((total - explained) / (n - period), np.finfo(float).tiny)
-        probability = f_distribution.logsf(ratio, period - 1, n - period)
-        if probability < chance or best and np.isinf(chance) and np.isinf(probability) and period < best:
-            best, chance = period, probability
-    if not best:
+    periods = np.arange(2, min(_LONGEST, n // _REPEATED) + 1)
+    power = np.array([np.sum(_folded(mean, period)[np.arange(n) % period] ** 2) / (period - 1) for period in periods])
+    # Half of the periods may be multiples of the one.
+    typical = np.quantile(power, 0.3)
+    if not typical > 0:
         return none
+    # Sources spread over some rows, so that fewer phases are independent.
+    freedom = np.maximum((periods - 1) / 3, 1)
+    best = periods[np.argmin(chi2.logsf(power / typical * freedom, freedom))]
     pattern = _folded(mean, best)
-    # The same in all of the image: above and below, left and right.
+    # The same above and below, left and right.
     half, middle = n // 2 // best * best, profiles.shape[1] // 2
-    lines = [_Common(bands[0].band[:, part], good[:, part], 1).mean for part in (slice(middle), slice(middle, None))]
-    parts = [mean[:half], mean[half:], *lines]
-    reference = _folded(bands[0].mean, best), pattern
-    for i, part in enumerate(parts):
-        if np.sum(_folded(part, best) * reference[i < 2]) < _ALIKE * np.sum(reference[i < 2] ** 2):
+    beside = [sum(band.mean_of(part) for band in fine) for part in (slice(middle), slice(middle, None))]
+    for pair in (mean[:half], mean[half:]), beside:
+        first, second = (_folded(np.clip(part, -limit, limit), best) for part in pair)
+        if np.sum(first * second) < _ALIKE * np.sum(pattern ** 2):
             return none
+    if chi2.logsf(power[best - 2] / typical * freedom[best - 2], freedom[best - 2]) > _CHANCE:
+        return none
+    pattern = _folded(np.clip(sum(band.mean for band in bands), -limit, limit), best)
     # With a constant, it is no offset of all rows.
     pattern = pattern - pattern.mean()
     return (best, pattern[np.arange(n) % best]) if np.std(pattern) > _LEAST_PERIODIC * noise else none
