@@ -362,7 +362,8 @@ def _find_period(profiles, good, n_scales, noise):
         return none
     # Sources spread over some rows, so that fewer phases are independent.
     freedom = np.maximum((periods - 1) / 3, 1)
-    best = periods[np.argmin(chi2.logsf(power / typical * freedom, freedom))]
+    excess = (power - typical) * (periods - 1)
+    best = int(periods[np.argmax(excess >= 0.8 * excess.max())])
     pattern = _folded(mean, best)
     # The same above and below, left and right.
     half, middle = n // 2 // best * best, profiles.shape[1] // 2
@@ -400,10 +401,16 @@ def _is_certain(profiles, good, light):
 def _shrunk(bands, light, n_scales):
     """Offsets from their bands, each as far as it is more than chance."""
     norms = _white_norms(n_scales)
-    values, error, density = np.zeros(len(light)), 0.0, np.inf
+    values, error, density = np.zeros(len(light)), 0.0, None
     for band, norm in zip(bands, norms):
-        far, _, near, total = band.variances(light)
-        shared = max(min(far, density * _GROWTH * norm), 0.0) if far > _FLAT * near or density == np.inf else 0.0
+        far, chance, near, total = band.variances(light)
+        shared = max(far, 0.0)
+        if density is not None:
+            # As on the scale before, unless it differs for certain: there are few independent rows.
+            expected = density * norm
+            chance = np.hypot(chance, expected * np.sqrt(2 * band.reach / len(light)))
+            alike = abs(far - expected) < 2 * chance
+            shared = expected if alike else min(shared, _GROWTH * expected) if far > _FLAT * near else 0.0
         density = shared / norm
         weight = min(shared / total, 1.0) if total > 0 else 0.0
         values += weight * band.mean
