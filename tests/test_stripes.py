@@ -52,15 +52,19 @@ class TestOffsets:
     def test_are_removed_and_light_is_not(self, field, name, axis):
         light = make_light(name)
         truth = field + light
-        offsets = 0.5 * SIGMA * np.random.default_rng(5).normal(size=(SIZE, 1))
         data = observe(truth, 6)
         assert Patterns.find(data) is None and Patterns.find(data.T) is None
-        striped = data + offsets
-        found = Patterns.find(striped if axis == 'rows' else striped.T)
-        assert [stripes.axis for stripes in found.stripes] == [axis]
-        model = np.broadcast_to(found.model() if axis == 'rows' else found.model().T, truth.shape)
-        assert row_means(striped - model - truth) < row_means(striped - truth) / 5
-        assert found.stripes[0].amplitude == pytest.approx(0.5 * SIGMA, rel=0.1)
+        before, after = [], []
+        for seed in range(3):
+            offsets = 0.5 * SIGMA * np.random.default_rng(seed).normal(size=(SIZE, 1))
+            striped = data + offsets
+            found = Patterns.find(striped if axis == 'rows' else striped.T)
+            assert [stripes.axis for stripes in found.stripes] == [axis]
+            assert found.stripes[0].amplitude == pytest.approx(0.5 * SIGMA, rel=0.15)
+            model = np.broadcast_to(found.model() if axis == 'rows' else found.model().T, truth.shape)
+            before.append(row_means(striped - truth))
+            after.append(row_means(striped - model - truth))
+        assert np.sqrt(np.mean(np.square(after))) < np.sqrt(np.mean(np.square(before))) / 5
         if name in ('galaxy', 'trail', 'step'):
             # What is left of the offsets, or was taken off too much, in flux and in the width of a trail.
             left = offsets - model if name != 'trail' else -model

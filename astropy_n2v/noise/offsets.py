@@ -33,8 +33,8 @@ _OUTLIER, _BROAD, _EDGE = 5.0, 7.0, 2.5
 _WIDTHS = (0, 1, 2, 4)   # rows: of light along a row
 _MEDIAN = 61   # rows: of what it is compared with
 # Profiles across light along rows that are fitted: their number, their rows, how far they may be from a fit in units of
-# the offsets, and parameters.
-_MOST_FITTED, _WIDEST, _FITS, _PARAMETERS = 10, 80, 1.5, 5
+# the offsets, parameters, and rows of background on each side.
+_MOST_FITTED, _WIDEST, _FITS, _PARAMETERS, _BESIDE = 10, 80, 1.5, 5, 3
 _SCALES = 4   # of a pattern that repeats
 _FINE = 2   # scales that a pattern which repeats must be seen in, in which nebulosity hardly shows
 _ALIKE = 0.5   # what halves of an image must show of the pattern that all of it has
@@ -314,7 +314,7 @@ def _separate_light(profile, light, found):
 
     What is left by a fit of amplitude, centre, width, shape and background changes none of them.
     """
-    regions, n = label(light)
+    regions, n = label(binary_dilation(light, iterations=_BESIDE))   # with some background
     if n > _MOST_FITTED:
         return
     for region in find_objects(regions):
