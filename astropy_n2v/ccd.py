@@ -251,7 +251,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
             precision=result.precision, masked=np.mean(frame.mask[first] | ~np.isfinite(frame.values[first])),
             std=np.median(std[first][used]) if used.any() else None,
             n_rejected=result.n_rejected if reject_outliers else None, group=planes[0].group,
-            audit='off' if result.audit is None else result.audit.summary(), whitening=result.whitening)
+            audit='off' if result.audit is None else result.audit.summary(), whitening=result.whitening,
+            patterns=planes[0].patterns)
         if len(frame.planes()) > 1:
             history.append(f'astropy_n2v: cards N2V* are those of plane {first}'[:72])
     packed = frame.pack(mean, std, cards, history)
@@ -270,7 +271,7 @@ def _check_audit(audit):
     return audit
 
 
-def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, full_output, audit, rejected,
+def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, full_output, audit, rejected, strength,
                     **options):
     """Predictions of all planes in one, scaling of the first, and rms of its innovations."""
     from tqdm import tqdm
@@ -290,7 +291,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
 
             prediction, plane = _predict(
                 denoiser, plane, judged=None if judged is None else judged[n], full_output=full_output,
-                progress=progress, audit=audit != 'off', **options)
+                progress=progress, audit=audit != 'off', strength=strength, **options)
             planes[n] = plane
             report = prediction.audit.without_leak() if leaks and prediction.audit else prediction.audit
             found.append(_Judgement(report, _check_innovations(prediction, plane.data_noise, leaks)))
@@ -303,7 +304,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
                     worst = judgement.report
             if leaks:
                 plane.allow_for_leak(prediction)
-            plane.restore(prediction)
+            plane.restore(prediction, strength)
             first = first or prediction
             if together is not None:
                 for name in names:

@@ -21,8 +21,10 @@ from .noise import (
     FrameGroup,
     GroupNoise,
     NoiseModel,
+    Patterns,
     SetNoise,
     choose_hole,
+    find_patterns,
     noise_autocorrelation,
     resolve_noise,
     smoothed_noise,
@@ -76,6 +78,8 @@ class Plane:
         amplifier.
     group : GroupNoise or None
         The set of frames whose autocorrelation ``noise`` has; None if it is that of the plane itself.
+    patterns : Patterns or None
+        What was subtracted from all of the plane.
     """
 
     index: tuple
@@ -85,6 +89,7 @@ class Plane:
     data_noise: NoiseModel
     amplifiers: AmplifierScale = None
     view: tuple = WHOLE
+    patterns: Patterns = None
     group: GroupNoise = None
 
     def following(self, group):
@@ -154,10 +159,16 @@ class Plane:
         noise = replace(noise, sigma=float(np.sqrt(floor)), gain=1 / slope, zero_point=zero)
         return replace(self, noise=noise, data_noise=replace(noise, autocorrelation=self.data_noise.autocorrelation))
 
-    def restore(self, prediction):
-        """Bring a prediction back to the scale of the data."""
-        if self.amplifiers is None:
-            return
+    def restore(self, prediction, strength=1.0):
+        """Bring a prediction back to the scale of the data; less than the full strength with some of the patterns."""
+        if self.amplifiers is not None:
+            self._rescale(prediction)
+        if self.patterns is not None:
+            for rows, model, deviation in self.patterns.blocks(self.view):
+                prediction.mean[rows] += (1 - strength) * model
+                prediction.std[rows] = np.hypot(prediction.std[rows], strength * deviation)
+
+    def _rescale(self, prediction):
         for names, back in ((('mean', 'blind_mean'), self.amplifiers.backward),
                             (('std', 'blind_std', 'noise_std'), self.amplifiers.deviation_backward)):
             for name in names:
@@ -374,8 +385,12 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
         try:
             if bad.all():
                 raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
+            patterns = find_patterns(values, bad, frame.header)
+            if patterns is not None:
+                log.info('%staken off: %s', f'plane {i}: ' if i else '', patterns.describe())
+                values = patterns.remove(values)
             views = split_views(values, bad, frame.header, parameters, f'plane {i}: ' if i else '')
-            found = _find_parts(frame, i, views, bad, parameters, of_set)
+            found = _find_parts(frame, i, values, views, bad, parameters, patterns, of_set)
         except CannotDenoiseError as error:
             # A single image is what the call is about; one plane of many is not.
             if i == ():
@@ -389,28 +404,30 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     return planes, rejected
 
 
-def _find_parts(frame, index, views, bad, parameters, of_set):
+def _find_parts(frame, index, values, views, bad, parameters, patterns, of_set):
     """The parts of a plane, with their noise; a warning that is the same for several of them comes once."""
     if len(views) == 1:
-        return [_find_part(frame, index, views[0], bad, parameters, of_set)]
+        return [_find_part(frame, index, values, views[0], bad, parameters, patterns, of_set)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
-        parts = [_find_part(frame, index, view, bad, parameters, of_set) for view in views]
+        parts = [_find_part(frame, index, values, view, bad, parameters, patterns, of_set) for view in views]
     for message in {str(warning.message): warning.message for warning in caught}.values():
         warnings.warn(message, stacklevel=4)
     return parts
 
 
-def _find_part(frame, index, view, bad, parameters, of_set):
-    """Some pixels of a plane, with their noise."""
+def _find_part(frame, index, values, view, bad, parameters, patterns, of_set):
+    """Some pixels of a plane, without its patterns, with their noise."""
     shape = frame.shape[-2:]
     group = None if of_set is None else _group_of(frame, view, of_set)
-    values, bad = frame.values[index][view], bad[view]
+    values, bad = values[view], bad[view]
     noise = resolve_noise(values, bad, unit=frame.unit, header=frame.header,
                           set_gain=None if group is None else group.gain,
                           **{name: part_of(value, shape, view) for name, value in parameters.items()})
+    if patterns is not None and patterns.step and not np.any(noise.quantum):
+        noise = replace(noise, quantum=patterns.step)   # which does not show without them
     amplifiers = AmplifierScale.find(values, bad, noise)
-    plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view)
+    plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view, patterns)
     if amplifiers is not None:
         plane.values, plane.noise = amplifiers.forward(values), amplifiers.noise(noise)
     return plane.following(group)

@@ -98,7 +98,7 @@ def aperture_factor(mean, std, used):
 
 
 def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, precision='float32', masked=0.0,
-               std=None, n_rejected=None, group=None, audit='off', whitening=None):
+               std=None, n_rejected=None, group=None, audit='off', whitening=None, patterns=None):
     """
     Header cards and history lines that tell how a result was made.
 
@@ -132,6 +132,8 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         Summary of the audit.
     whitening : Whitening, optional
         The filter that made correlated noise white.
+    patterns : Patterns, optional
+        What was subtracted from the (first) plane.
 
     Returns
     -------
@@ -190,4 +192,6 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
                f'astropy_n2v: errors are correlated, do not sum variances{see}']
     if whitening is not None:
         history.append('astropy_n2v: innovations (N2VZRMS) and audit are of the whitened image')
+    if patterns is not None:
+        history += [f'astropy_n2v: taken off: {text}'[:_HISTORY] for text in patterns.describe().split('; ')]
     return cards, history

@@ -9,7 +9,7 @@ from ..exceptions import CannotDenoiseError
 from .blocks import valid_image
 from .correlation import correlation_of_differences
 
-__all__ = ['mosaic_contrast', 'stripe_fraction']
+__all__ = ['announces_mosaic', 'mosaic_contrast', 'stripe_fraction']
 
 # Lags along a stripe, in pixels: beyond any hole, beyond what a star or a cosmic ray spans.
 _LAGS = (16, 20, 25, 31, 38, 46)
@@ -17,6 +17,7 @@ _LAGS = (16, 20, 25, 31, 38, 46)
 _SCATTER = 0.8
 # Parts of a row of which any may be bright, and how far it is from others, in units of the median: 5 sigma.
 _SECTIONS, _EXTREME = 4, 7.4
+_MOSAIC_KEYWORDS = 'BAYERPAT', 'COLORTYP', 'CFAPAT', 'CFAIMAGE', 'XBAYROFF', 'BAYERIND'
 _MIN_MOSAIC = 1000   # pixels of each of the four kinds
 _MAX_MOSAIC = 60_000   # pixels in all
 
@@ -90,6 +91,28 @@ def _bright_rows(image):
         extreme = differences > _EXTREME * (np.median(known) if known.size else np.inf)
         found |= np.convolve(extreme, np.ones(5)) > 0
     return found
+
+
+def announces_mosaic(header):
+    """
+    Check if a header says that an image is a raw mosaic of colour filters.
+
+    Parameters
+    ----------
+    header : mapping
+        Header or other metadata.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from astropy_n2v.noise import announces_mosaic
+    >>> announces_mosaic({'BAYERPAT': 'RGGB'})
+    True
+    """
+    return any(str(header.get(keyword, '')).strip() not in ('', 'F', 'False', 'NONE') for keyword in _MOSAIC_KEYWORDS)
 
 
 def mosaic_contrast(data, mask=None, *, least=0.5):

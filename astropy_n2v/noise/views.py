@@ -13,7 +13,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from .model import NoiseModel
 from .phases import interpolation_period
 from .steps import amplifier_edges
-from .stripes import mosaic_contrast
+from .stripes import announces_mosaic, mosaic_contrast
 
 __all__ = ['WHOLE', 'part_of', 'pixels_of', 'split_views']
 
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 #: The view of all pixels.
 WHOLE = slice(None), slice(None)
 
-_MOSAIC_KEYWORDS = 'BAYERPAT', 'COLORTYP', 'CFAPAT', 'CFAIMAGE', 'XBAYROFF', 'BAYERIND'
 # By how much the levels of colours must differ, in units of the noise: with and without a header that announces them.
 _ANNOUNCED, _UNANNOUNCED = 0.1, 0.5
 _MIN_SIZE = 16   # pixels along each axis of a part
@@ -62,9 +61,7 @@ def split_views(image, mask, header, parameters, name=''):
     >>> split_views(image, np.zeros((128, 128), bool), {}, {})[1]
     (slice(0, None, 2), slice(1, None, 2))
     """
-    announced = any(str(header.get(keyword, '')).strip() not in ('', 'F', 'False', 'NONE')
-                    for keyword in _MOSAIC_KEYWORDS)
-    contrast = mosaic_contrast(image, mask, least=_ANNOUNCED if announced else _UNANNOUNCED)
+    contrast = mosaic_contrast(image, mask, least=_ANNOUNCED if announces_mosaic(header) else _UNANNOUNCED)
     if contrast and min(image.shape) >= 2 * _MIN_SIZE:
         log.info('%smosaic of colour filters: levels differ by %.1f times the noise, each is denoised by itself', name,
                  contrast)

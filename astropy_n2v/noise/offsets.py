@@ -1,0 +1,422 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Offsets that whole rows share, told from light: by all sections of a row alike, from row to row at random.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import (binary_dilation, binary_propagation, convolve1d, find_objects, gaussian_filter1d, label,
+                           median_filter, uniform_filter1d)
+from scipy.optimize import least_squares
+from scipy.stats import chi2
+
+__all__ = ['Offsets', 'find_offsets']
+
+# Sections of a row in pixels, at least, and their number at most: divisible by 16, so that quarters have quarters.
+_SECTION, _MOST_SECTIONS, _LEAST_SECTIONS = 16, 32, 4
+_MIN_ROWS = 32
+# Cubic B-spline, of which each scale takes the double of the last.
+_SPLINE = np.array([1, 4, 6, 4, 1]) / 16
+# The largest scale has a standard deviation of so many rows less than there are: beyond it, offsets of rows and the
+# background of the sky are not told apart. White offsets have 1.5 % of their variance there.
+_LARGEST = 13
+# Standard errors from which on offsets are beyond doubt. Chance has a part in 1e6 beyond 5.
+_CERTAIN = 5.0
+# Least share of the covariance of sections side by side that sections far apart must have.
+_FLAT = 0.5
+# Growth of the power density of stripes from one octave to the next, at most: that of 1/f noise. Of the sky it is more.
+_GROWTH = 2.0
+# Rows that stand out by so much, in robust standard deviations, are light along a row; several together scatter less
+# surely. As far as the last, rows beside them are, too.
+_OUTLIER, _BROAD, _EDGE = 5.0, 7.0, 2.5
+_WIDTHS = (0, 1, 2, 4)   # rows: of light along a row
+_MEDIAN = 61   # rows: of what it is compared with
+# Profiles across light along rows that are fitted: their number, their rows, how far they may be from a fit in units of
+# the offsets, parameters, and rows of background on each side.
+_MOST_FITTED, _WIDEST, _FITS, _PARAMETERS, _BESIDE = 10, 80, 1.5, 5, 3
+_SCALES = 4   # of a pattern that repeats
+_FINE = 2   # scales that a pattern which repeats must be seen in, in which nebulosity hardly shows
+_ALIKE = 0.5   # what halves of an image must show of the pattern that all of it has
+# Period, at most, and periods that a pattern must have at least.
+_LONGEST, _REPEATED = 16, 8
+_CHANCE = np.log(1e-7)   # that a period is none
+_LEAST_PERIODIC = 0.02   # amplitude in units of the noise
+
+
+@dataclass
+class Offsets:
+    """
+    Offsets of the rows of an image.
+
+    Parameters
+    ----------
+    values, error : `~numpy.ndarray`
+        Offset of each row and standard deviation of its error, of shape (rows,).
+    amplitude : float
+        Standard deviation of the offsets.
+    period : int
+        Number of rows after which they repeat; 0 if they do not.
+    """
+
+    values: np.ndarray
+    error: np.ndarray
+    amplitude: float
+    period: int = 0
+
+    @property
+    def expected(self):
+        """Rms of the errors."""
+        return float(np.sqrt(np.mean(self.error ** 2)))
+
+
+def section_edges(width):
+    """First columns of the sections that rows are divided into, and the end of the last."""
+    n = min(_MOST_SECTIONS, width // _SECTION)
+    n = n // 16 * 16 if n >= 16 else n // 4 * 4
+    return np.linspace(0, width, n + 1).astype(int)
+
+
+def _split(profiles, n_scales):
+    """Differences between scales of profiles along the first axis, that between the last scale and a cubic left out."""
+    bands = []
+    for scale in range(n_scales):
+        kernel = np.zeros(4 * 2 ** scale + 1)
+        kernel[::2 ** scale] = _SPLINE
+        smooth = convolve1d(profiles, kernel, axis=0, mode='reflect')
+        bands.append(profiles - smooth)
+        profiles = smooth
+    return bands
+
+
+def _white_norms(n_scales):
+    """Variances of white noise of unit variance in each of the bands of `_split`."""
+    line = np.zeros((16 * 2 ** n_scales + 1, 1))
+    line[len(line) // 2] = 1
+    return [float(np.sum(band ** 2)) for band in _split(line, n_scales)]
+
+
+def _filled(means, good):
+    """Section means with those of too few pixels replaced by the others of their row, or by neighbouring rows."""
+    usable = good.any(axis=1)
+    if not usable.any():
+        return np.zeros(means.shape)
+    means = np.where(good, means, np.nan)
+    levels = _nanmedian(means, 0)
+    levels = np.where(np.isfinite(levels), levels, np.nanmedian(levels))
+    means = means - levels
+    rows = np.full(len(means), np.nan)
+    rows[usable] = np.nanmedian(means[usable], axis=1)
+    at = np.arange(len(rows))
+    rows = np.interp(at, at[usable], rows[usable])
+    return np.where(good, means, rows[:, None])
+
+
+def _nanmedian(values, axis):
+    result = np.full(values.shape[1 - axis], np.nan)
+    some = np.isfinite(values).any(axis=axis)
+    result[some] = np.nanmedian(values[:, some] if axis == 0 else values[some], axis=axis)
+    return result
+
+
+def _cubic(profiles):
+    """What the sky may have in common along rows, but for single rows: no offsets, however much sections agree."""
+    x, typical = np.linspace(-1, 1, len(profiles)), np.median(profiles, axis=1)
+    used = np.ones(len(x), dtype=bool)
+    for _ in range(5):
+        rest = typical - np.polynomial.Legendre.fit(x[used], typical[used], 3, domain=[-1, 1])(x)
+        within = np.abs(rest) <= 4 * _robust(rest)
+        if np.count_nonzero(within) < 0.3 * len(x):   # rounded: most are alike
+            break
+        used = within
+    coefficients = np.polynomial.legendre.legfit(x[used], profiles[used], 3)
+    return np.polynomial.legendre.legval(x, coefficients).T
+
+
+def _around(values, inner, outer):
+    """
+    Means over windows of rows without their middle.
+
+    Weights from a value itself would favour what agrees with the others, and make independent sections agree.
+    """
+    if outer < 2 * inner:
+        return np.broadcast_to(values.mean(axis=0), values.shape)
+    wide, narrow = (uniform_filter1d(values, size, axis=0, mode='reflect') for size in (outer, inner))
+    return np.maximum(outer * wide - inner * narrow, 0) / (outer - inner)
+
+
+class _Common:
+    """
+    What the sections of a row have in common in one band of scales.
+
+    Parameters
+    ----------
+    band : `~numpy.ndarray`
+        Of shape (rows, sections).
+    good : `~numpy.ndarray` of bool
+        Where sections were measured.
+    reach : int
+        Rows over which the band is correlated.
+    """
+
+    def __init__(self, band, good, reach):
+        residual = band - np.median(band, axis=1, keepdims=True)
+        # Where a section has sources or nebulosity it scatters more, and counts less.
+        local = _around(residual ** 2, 4 * reach + 1, min(16 * reach + 1, len(band)))
+        typical = float(np.median(local)) or 1.0
+        self.weight = np.where(good, 1 / np.maximum(local / typical, 0.3), 0)
+        self.band, self.reach = band, reach
+        self.mean = self._mean(slice(None))[0]
+
+    def _mean(self, sections):
+        weight = self.weight[:, sections]
+        total = weight.sum(axis=1)
+        return (weight * self.band[:, sections]).sum(axis=1) / np.maximum(total, np.finfo(float).tiny), total
+
+    def mean_of(self, sections):
+        """The mean of some of the sections."""
+        return self._mean(sections)[0]
+
+    def average(self, profiles):
+        """Mean over sections of other profiles than those of the band, with its weights."""
+        total = self.weight.sum(axis=1)
+        return (self.weight * profiles).sum(axis=1) / np.maximum(total, np.finfo(float).tiny)
+
+    def variances(self, light):
+        """Variance that far sections share, its standard error, that of near ones, and that of the mean."""
+        n = self.band.shape[1]
+        quarters = [self._mean(slice(i * n // 4, (i + 1) * n // 4)) for i in range(4)]
+        far = self._covariance([(quarters[a], quarters[b]) for a, b in ((0, 2), (0, 3), (1, 3))], light)
+        near = self._covariance([(quarters[a], quarters[a + 1]) for a in range(3)], light)
+        total = np.mean(self.mean[~light] ** 2) if (~light).any() else 0.0
+        return far[0], far[1], near[0], float(total)
+
+    def _covariance(self, pairs, light):
+        weight = sum(a[1] * b[1] for a, b in pairs)[~light]
+        product = sum(a[0] * b[0] * a[1] * b[1] for a, b in pairs)[~light]
+        total = weight.sum()
+        if not total > 0:
+            return 0.0, np.inf
+        value = product.sum() / total
+        scatter = (product - value * weight) ** 2
+        return float(value), float(np.sqrt(self.reach * scatter.sum()) / total)
+
+
+def _robust(values):
+    """Standard deviation from the median of the absolute deviations."""
+    return float(np.median(np.abs(values - np.median(values)))) / 0.6745
+
+
+def _light_along(profile):
+    """Rows with light of their own, as of a trail or a spectrum along them: far from what the others have."""
+    light = np.zeros(len(profile), dtype=bool)
+    # A median, of which nothing spreads to rows beside the light.
+    profile = profile - median_filter(profile, _MEDIAN, mode='nearest')
+    for width in _WIDTHS:
+        smooth = gaussian_filter1d(_bridged(profile, light), width) if width else profile
+        scatter = _robust(smooth)
+        core = np.abs(smooth) > (_BROAD if width > 1 else _OUTLIER) * scatter
+        if not scatter > 0 or not core.any():
+            continue
+        # As far as it can be seen, and some more.
+        core = binary_propagation(core, mask=core | (np.abs(smooth) > _EDGE * scatter))
+        light |= binary_dilation(core, iterations=2 + width)
+    return light
+
+
+def _bridged(profiles, light):
+    """Profiles along the first axis with straight lines in place of some rows."""
+    if not light.any() or light.all():
+        return profiles
+    at = np.arange(len(light))
+    rows = [np.interp(at, at[~light], profile[~light]) for profile in np.atleast_2d(profiles.T)]
+    return np.reshape(np.transpose(rows), profiles.shape)
+
+
+def find_offsets(means, good, noise):
+    """
+    Find the offsets of rows from the means of their sections.
+
+    Parameters
+    ----------
+    means : `~numpy.ndarray`
+        Mean of each section of each row, of shape (rows, sections).
+    good : `~numpy.ndarray` of bool
+        Where they are of enough pixels.
+    noise : float
+        Of a pixel, in the unit of the means.
+
+    Returns
+    -------
+    Offsets or None
+        None where no offsets are beyond doubt.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise.offsets import find_offsets
+    >>> rng = np.random.default_rng(0)
+    >>> means = rng.normal(size=(256, 16)) / 4
+    >>> find_offsets(means, np.ones(means.shape, bool), 1.0) is None
+    True
+    >>> stripes = 0.5 * rng.normal(size=256)
+    >>> found = find_offsets(means + stripes[:, None], np.ones(means.shape, bool), 1.0)
+    >>> bool(np.std(found.values - stripes) < 0.12)
+    True
+    """
+    n_rows, n_sections = means.shape
+    if n_rows < _MIN_ROWS or n_sections < _LEAST_SECTIONS or good.mean() < 0.3:
+        return None
+    profiles = _filled(means, good)
+    n_scales = max(1, int(np.log2(np.sqrt(3) * n_rows / _LARGEST)))
+    period, pattern = _find_period(profiles, good, n_scales, noise)
+    profiles = profiles - pattern[:, None]
+    found = _find_random(profiles, good, n_scales)
+    if found is None:
+        if not period:
+            return None
+        found = Offsets(np.zeros(n_rows), np.full(n_rows, 0.0), 0.0)
+    if period:
+        chance = noise * np.sqrt(period / (good.mean() * n_rows * n_sections * _SECTION))
+        found = Offsets(found.values + pattern, np.hypot(found.error, chance),
+                        float(np.hypot(found.amplitude, np.std(pattern))), period)
+    return found
+
+
+def _find_random(profiles, good, n_scales):
+    """Offsets without a period, or None."""
+    profiles = profiles - _cubic(profiles)
+    finest = _common_bands(profiles, good, 1)[0]
+    light = _light_along(finest.average(profiles)) | ~good.any(axis=1)
+    if light.mean() > 0.5:
+        return None
+    # Without it, nothing of it remains in the rows beside it.
+    bridged = _bridged(profiles, light)
+    cubic = _cubic(bridged)
+    bridged = bridged - cubic
+    if not _is_certain(bridged, good, light):
+        return None
+    bands = _common_bands(bridged, good, n_scales)
+    found = _shrunk(bands, light, n_scales)
+    if light.any():
+        smooth = bands[0].average(bridged) - sum(band.mean for band in bands)
+        _separate_light(bands[0].average(profiles - cubic) - smooth, light & good.any(axis=1), found)
+    return found
+
+
+def _common_bands(profiles, good, n_scales):
+    return [_Common(band, good, 2 ** scale) for scale, band in enumerate(_split(profiles, n_scales))]
+
+
+def _separate_light(profile, light, found):
+    """
+    Set the offsets of rows with light of their own to what a smooth profile across the rows leaves, if it does fit.
+
+    What is left by a fit of amplitude, centre, width, shape and background changes none of them.
+    """
+    regions, n = label(binary_dilation(light, iterations=_BESIDE))   # with some background
+    if n > _MOST_FITTED:
+        return
+    for region in find_objects(regions):
+        values = profile[region]
+        if not 2 * _PARAMETERS < values.size <= _WIDEST:
+            continue
+        rest = values - _fit_moffat(values)
+        freedom = (values.size - _PARAMETERS) / values.size
+        if np.sqrt(np.mean(rest ** 2) / freedom) < _FITS * found.amplitude:
+            found.values[region] = rest
+            found.error[region] = np.hypot(np.median(found.error), found.amplitude * np.sqrt(1 - freedom))
+
+
+def _fit_moffat(values):
+    """A Moffat profile and a constant, by least squares."""
+    x = np.arange(values.size)
+    base = 0.5 * (values[0] + values[-1])
+    centre = int(np.argmax(np.abs(values - base)))
+    height = values[centre] - base
+    width = max(abs((values - base).sum() / height) / 2, 0.7)
+
+    def profile(p):
+        return p[0] + p[1] * height * (1 + ((x - p[2]) / p[3]) ** 2 * p[4]) ** (-1 / p[4])
+
+    bounds = [-np.inf, 0, -1, 0.3, 0.01], [np.inf, 3, values.size, values.size, 1]
+    start = [base, 1, centre, np.clip(width, 0.4, values.size - 1), 0.3]
+    fit = least_squares(lambda p: profile(p) - values, start, bounds=bounds, x_scale=[abs(height), 1, 1, 1, 0.3])
+    return profile(fit.x)
+
+
+def _find_period(profiles, good, n_scales, noise):
+    """Period of a pattern that repeats along the first axis, and the pattern; 0 and zeros if there is none."""
+    n = len(profiles)
+    none = 0, np.zeros(n)
+    bands = _common_bands(profiles, good, min(n_scales, _SCALES))
+    fine = bands[:_FINE]
+    mean = sum(band.mean for band in fine)
+    limit = 10 * _robust(mean)
+    mean = np.clip(mean, -limit, limit)
+    periods = np.arange(2, min(_LONGEST, n // _REPEATED) + 1)
+    power = np.array([np.sum(_folded(mean, period)[np.arange(n) % period] ** 2) / (period - 1) for period in periods])
+    # Half of the periods may be multiples of the one.
+    typical = np.quantile(power, 0.3)
+    if not typical > 0:
+        return none
+    # Sources spread over some rows, so that fewer phases are independent.
+    freedom = np.maximum((periods - 1) / 3, 1)
+    excess = (power - typical) * (periods - 1)
+    best = int(periods[np.argmax(excess >= 0.8 * excess.max())])
+    pattern = _folded(mean, best)
+    # The same above and below, left and right.
+    half, middle = n // 2 // best * best, profiles.shape[1] // 2
+    beside = [sum(band.mean_of(part) for band in fine) for part in (slice(middle), slice(middle, None))]
+    for pair in (mean[:half], mean[half:]), beside:
+        first, second = (_folded(np.clip(part, -limit, limit), best) for part in pair)
+        if np.sum(first * second) < _ALIKE * np.sum(pattern ** 2):
+            return none
+    if chi2.logsf(power[best - 2] / typical * freedom[best - 2], freedom[best - 2]) > _CHANCE:
+        return none
+    pattern = _folded(np.clip(sum(band.mean for band in bands), -limit, limit), best)
+    # With a constant, it is no offset of all rows.
+    pattern = pattern - pattern.mean()
+    return (best, pattern[np.arange(n) % best]) if np.std(pattern) > _LEAST_PERIODIC * noise else none
+
+
+def _folded(profile, period):
+    phase = np.arange(len(profile)) % period
+    return np.bincount(phase, profile) / np.bincount(phase)
+
+
+def _is_certain(profiles, good, light):
+    """Whether rows have offsets at the highest frequencies, of which sources have next to nothing."""
+    order = 4
+    middle = slice(order // 2, len(profiles) - order // 2)
+    differences = np.diff(profiles, order, axis=0) / np.sqrt(70)
+    near_light = binary_dilation(light, iterations=order // 2)[middle]
+    if near_light.all():
+        return False
+    # Neighbouring differences are correlated.
+    far, error, near, _ = _Common(differences, good[middle], 3).variances(near_light)
+    return far > _CERTAIN * error and far > _FLAT * near
+
+
+def _shrunk(bands, light, n_scales):
+    """Offsets from their bands, each as far as it is more than chance."""
+    norms = _white_norms(n_scales)
+    values, error, density = np.zeros(len(light)), 0.0, None
+    for band, norm in zip(bands, norms):
+        far, chance, near, total = band.variances(light)
+        shared = max(far, 0.0)
+        if density is not None:
+            # As on the scale before, unless it differs for certain: there are few independent rows.
+            expected = density * norm
+            chance = np.hypot(chance, expected * np.sqrt(2 * band.reach / len(light)))
+            alike = abs(far - expected) < 2 * chance
+            shared = expected if alike else min(shared, _GROWTH * expected) if far > _FLAT * near else 0.0
+        density = shared / norm
+        weight = min(shared / total, 1.0) if total > 0 else 0.0
+        values += weight * band.mean
+        error += shared * (1 - weight)
+    amplitude = np.sqrt(max(bands[0].variances(light)[0], 0) / norms[0])
+    # What they have on scales that are left to the sky.
+    coarse = amplitude ** 2 / (2 * np.sqrt(np.pi * (4 ** n_scales - 1) / 3))
+    deviation = np.where(light, amplitude, np.sqrt(error + coarse))
+    return Offsets(np.where(light, 0, values), deviation, float(amplitude))

@@ -1,0 +1,493 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Patterns of the read-out, which are longer than any blind spot: found on an image, and taken off.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import binary_dilation, gaussian_filter
+
+from .offsets import find_offsets, section_edges
+from .photons import photon_noise
+from .quantisation import find_steps
+from .stripes import announces_mosaic
+
+__all__ = ['Patterns', 'Stripes', 'find_patterns']
+
+_TILE = 32   # pixels: the background that sources are seen against is as smooth
+_BLUR = 1.5   # pixels: of which the point-spread function is no less by much
+_SOURCE, _SPREAD = 4.0, 3   # sigma of the blurred noise, and pixels around
+_LEAST_SKY = 0.25   # share of the pixels that must be left beside sources
+_PARTS = 1, 2, 4   # of a row, as many amplifiers may read it
+_ROUNDED = 0.5   # steps of the quantisation
+_CLIP = 6   # standard deviations of a residual
+_BLOCK = 256   # rows that are looked at together
+
+
+class _Rows:
+    """Rows of an image, or its columns, as float arrays with NaN where they do not count, without patterns found."""
+
+    def __init__(self, values, bad, axis, found=()):
+        self.values, self.bad = (values, bad) if axis == 'rows' else (values.T, bad.T)
+        self.shape, self._axis, self._found = self.values.shape, axis, found
+
+    def __getitem__(self, rows):
+        part = self.values[rows].astype(float)
+        part[self.bad[rows]] = np.nan
+        for stripes in self._found:
+            part -= stripes.model(rows, self._axis)
+        return part
+
+    def blocks(self, size=_BLOCK):
+        """Slices of rows, one after the other."""
+        return [slice(start, min(start + size, self.shape[0])) for start in range(0, self.shape[0], size)]
+
+
+def _pixel_noise(image):
+    """Noise of a pixel without what rows or columns share, from differences along both."""
+    step = max(1, image.shape[0] // 512)
+    differences = []
+    for start in range(0, image.shape[0] - 2, step):
+        three = image[start:start + 3]
+        line = three[0] - 2 * three[1] + three[2]
+        differences.append(np.abs(line[:-2] - 2 * line[1:-1] + line[2:]))
+    values = np.concatenate(differences) if differences else np.zeros(0)
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) / 0.6745 / 6 if values.size > 1000 else 0.0
+
+
+def _section_medians(image):
+    """Median of each section of each row, and where at least half of its pixels are valid."""
+    edges = section_edges(image.shape[1])
+    means, good = (np.zeros((image.shape[0], edges.size - 1), dtype=kind) for kind in (float, bool))
+    for rows in image.blocks():
+        block = image[rows]
+        for k, part in enumerate(zip(edges[:-1], edges[1:])):
+            section = block[:, slice(*part)]
+            count = np.isfinite(section).sum(axis=1)
+            good[rows, k] = 2 * count >= section.shape[1]
+            full = count == section.shape[1]
+            level = np.zeros(len(section))
+            level[full] = np.median(section[full], axis=1)
+            some = good[rows, k] & ~full
+            if some.any():
+                level[some] = np.nanmedian(section[some], axis=1)
+            means[rows, k] = level
+    return means, good
+
+
+def _tile_levels(image, offsets):
+    """Levels of the background in tiles."""
+    shape = [max(1, -(-n // _TILE)) for n in image.shape]
+    levels = np.full(shape, np.nan)
+    for y, rows in enumerate(image.blocks(_TILE)):
+        band = (image[rows] - offsets[rows])[::2, ::2]
+        for x in range(shape[1]):
+            tile = band[:, x * _TILE // 2:(x + 1) * _TILE // 2]
+            tile = tile[np.isfinite(tile)]
+            if tile.size >= _TILE:
+                levels[y, x] = np.median(tile)
+    missing = np.isnan(levels)
+    if missing.all():
+        return np.zeros(shape)
+    levels[missing] = np.median(levels[~missing])
+    return levels
+
+
+def _interpolated(levels, shape, rows):
+    """Levels of tiles at the pixels of some rows, bilinear."""
+    y, x = ((np.arange(n) + 0.5) / _TILE - 0.5 for n in shape)
+    y = np.clip(y[rows], 0, levels.shape[0] - 1)
+    x = np.clip(x, 0, levels.shape[1] - 1)
+    low = np.minimum(y.astype(int), max(levels.shape[0] - 2, 0))
+    high = np.minimum(low + 1, levels.shape[0] - 1)
+    lines = levels[low] + (y - low)[:, None] * (levels[high] - levels[low])
+    left = np.minimum(x.astype(int), max(levels.shape[1] - 2, 0))
+    right = np.minimum(left + 1, levels.shape[1] - 1)
+    return lines[:, left] + (x - left) * (lines[:, right] - lines[:, left])
+
+
+def _sky_means(image, offsets, noise):
+    """Mean of each section of each row, sources and the background along rows left out; and where they count."""
+    edges = section_edges(image.shape[1])
+    levels = _tile_levels(image, offsets)
+    means, counts = (np.zeros((image.shape[0], edges.size - 1)) for _ in range(2))
+    margin = int(4 * _BLUR) + _SPREAD + 1
+    unit = noise / (2 * np.sqrt(np.pi) * _BLUR)
+    for block in image.blocks():
+        rows = slice(max(block.start - margin, 0), min(block.stop + margin, image.shape[0]))
+        inner = slice(block.start - rows.start, block.stop - rows.start)
+        background = _interpolated(levels, image.shape, rows)
+        values = image[rows]
+        part = values - offsets[rows] - background
+        valid = np.isfinite(part)
+        blurred = np.abs(gaussian_filter(np.where(valid, part, 0), _BLUR, mode='nearest'))
+        limit = _SOURCE * unit
+        while True:
+            sky = valid & ~binary_dilation(blurred > limit, iterations=_SPREAD)
+            if np.count_nonzero(sky) >= _LEAST_SKY * np.count_nonzero(valid):
+                break
+            limit *= 2
+        sky = sky[inner]
+        # The background counts with the mean of all of a section, whichever pixels of it are left.
+        background = background[inner]
+        sums = np.add.reduceat(np.where(sky, values[inner] - background, 0), edges[:-1], axis=1)
+        counts[block] = np.add.reduceat(sky.astype(float), edges[:-1], axis=1)
+        means[block] = (sums / np.maximum(counts[block], 1)
+                        + np.add.reduceat(background, edges[:-1], axis=1) / np.diff(edges))
+    return means, counts >= 0.25 * np.diff(edges)
+
+
+@dataclass
+class Stripes:
+    """
+    Offsets that rows or columns share.
+
+    Parameters
+    ----------
+    axis : str
+        'rows' or 'columns'.
+    edges : tuple of int
+        First pixel along them of each part with offsets of its own, and the end.
+    offsets, error : `~numpy.ndarray`
+        Offsets and the standard deviation of their errors, of shape (rows or columns, parts), in data units.
+    amplitude : float
+        Standard deviation of the offsets in data units.
+    period : int
+        After which they repeat, in pixels; 0 if they do not.
+    """
+
+    axis: str
+    edges: tuple
+    offsets: np.ndarray
+    error: np.ndarray
+    amplitude: float
+    period: int = 0
+
+    def model(self, rows=slice(None), axis='rows', values=None):
+        """
+        Offsets of the pixels of some rows of the image.
+
+        Parameters
+        ----------
+        rows : slice, optional
+            Rows, or columns.
+        axis : str, optional
+            Which of both; the result has the columns along its first axis if it is 'columns'.
+        values : `~numpy.ndarray`, optional
+            Other values of the shape of the offsets.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Broadcasts to these rows.
+        """
+        values = self.offsets if values is None else values
+        if axis == self.axis:
+            return values[rows] if values.shape[1] == 1 else np.repeat(values[rows], np.diff(self.edges), axis=1)
+        return np.repeat(values, np.diff(self.edges), axis=1).T[rows] if values.shape[1] > 1 else values.T
+
+    def describe(self, noise):
+        """Say in words what was found, in units of the noise."""
+        period = f' that repeat after {self.period}' if self.period else ''
+        parts = f' in {len(self.edges) - 1} parts' if len(self.edges) > 2 else ''
+        return f'offsets of {self.axis}{parts}{period}, rms {self.amplitude / noise:.2g} sigma'
+
+
+class Patterns:
+    """
+    Patterns of the read-out in an image: offsets that rows or columns share.
+
+    Parameters
+    ----------
+    stripes : list of Stripes
+        Offsets of rows and of columns.
+    noise : float
+        Noise of a pixel of the sky without them, in data units.
+    shape : tuple of int
+        Shape of the image.
+    step : float, optional
+        Step that its data are quantised in; 0 if they are not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import Patterns
+    >>> rng = np.random.default_rng(0)
+    >>> image = rng.normal(size=(128, 128))
+    >>> Patterns.find(image) is None
+    True
+    >>> offsets = 0.5 * rng.normal(size=(128, 1))
+    >>> found = Patterns.find(image + offsets)
+    >>> found.stripes[0].axis
+    'rows'
+    >>> bool(np.std(found.remove(image + offsets) - image) < 0.2)
+    True
+    """
+
+    def __init__(self, stripes, noise, shape, step=0.0):
+        self.stripes, self.noise, self.shape, self.step = stripes, noise, shape, step
+
+    @classmethod
+    def find(cls, values, mask=None):
+        """
+        Find the patterns of an image that are beyond doubt.
+
+        Parameters
+        ----------
+        values : `~numpy.ndarray`
+            Data of shape (ny, nx).
+        mask : `~numpy.ndarray` of bool, optional
+            True where they do not count.
+
+        Returns
+        -------
+        Patterns or None
+            None if there are none.
+
+        Raises
+        ------
+        ValueError
+            If the image is not two-dimensional, or the mask is not of its shape.
+        """
+        values = np.asarray(values)
+        if values.ndim != 2:
+            raise ValueError(f'values must be two-dimensional, got {values.ndim} dimensions')
+        bad = ~np.isfinite(values)
+        if mask is not None:
+            if np.shape(mask) != values.shape:
+                raise ValueError(f'mask must have the shape of values, {values.shape}, got {np.shape(mask)}')
+            bad |= np.asarray(mask, dtype=bool)
+        return cls._of(values, bad, _find_stripes)
+
+    def refine(self, residual, mask=None):
+        """
+        Find the patterns again on data that hardly hold sources any more.
+
+        Parameters
+        ----------
+        residual : `~numpy.ndarray`
+            The data, patterns and all, minus a denoised image without them, of shape (ny, nx).
+        mask : `~numpy.ndarray` of bool, optional
+            True where they do not count.
+
+        Returns
+        -------
+        Patterns
+            Of the data; these, if nothing is found.
+        """
+        residual = np.asarray(residual)
+        bad = ~np.isfinite(residual) | (np.abs(residual - np.nanmedian(residual)) > _CLIP * self._spread())
+        if mask is not None:
+            bad |= np.asarray(mask, dtype=bool)
+        return self._of(residual, bad, _find_in_residual) or self
+
+    def _spread(self):
+        return np.sqrt(self.noise ** 2 + sum(stripes.amplitude ** 2 for stripes in self.stripes))
+
+    @classmethod
+    def _of(cls, values, bad, find):
+        noise = _pixel_noise(_Rows(values, bad, 'rows'))
+        if not noise > 0:
+            return None
+        stripes = []
+        for axis in 'rows', 'columns':
+            stripes += find(_Rows(values, bad, axis, tuple(stripes)), axis, noise)
+        return cls(stripes, noise, values.shape) if stripes else None
+
+    def model(self, rows=slice(None)):
+        """
+        Sum of the patterns at the pixels of some rows.
+
+        Parameters
+        ----------
+        rows : slice, optional
+            By default all.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            In data units; of a shape that broadcasts to that of these rows.
+        """
+        return sum(stripes.model(rows) for stripes in self.stripes)
+
+    def remove(self, values):
+        """
+        Subtract the patterns from an image.
+
+        Parameters
+        ----------
+        values : `~numpy.ndarray`
+            Data of shape (ny, nx).
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            A new array of the same type.
+        """
+        result = np.array(values)
+        for start in range(0, len(result), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            result[rows] -= self.model(rows).astype(result.dtype, copy=False)
+        return result
+
+    def deviation(self, rows=slice(None)):
+        """
+        Standard deviation of the error of `model`.
+
+        Parameters
+        ----------
+        rows : slice, optional
+            By default all.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            In data units; of a shape that broadcasts to that of these rows.
+        """
+        return np.sqrt(sum(stripes.model(rows, values=stripes.error) ** 2 for stripes in self.stripes))
+
+    def blocks(self, view):
+        """
+        The patterns in a part of the image, some rows at a time.
+
+        Parameters
+        ----------
+        view : tuple of slice
+            Rows and columns of the part.
+
+        Yields
+        ------
+        rows : slice
+            Rows of the part.
+        model, deviation : `~numpy.ndarray`
+            See `model` and `deviation`, of the shape of these rows.
+        """
+        at = np.arange(self.shape[0])[view[0]]
+        for start in range(0, at.size, _BLOCK):
+            rows = at[start:start + _BLOCK]
+            yield slice(start, start + rows.size), *(
+                np.broadcast_to(values, (rows.size, self.shape[1]))[:, view[1]]
+                for values in (self.model(rows), self.deviation(rows)))
+
+    def describe(self):
+        """
+        Say in words what was found.
+
+        Returns
+        -------
+        str
+            Patterns and their amplitudes in units of the noise.
+        """
+        return '; '.join(stripes.describe(self.noise) for stripes in self.stripes)
+
+
+def _find_in_residual(image, axis, noise):
+    means, counts = _plain_means(image)
+    return _as_stripes(_in_parts(means, counts, noise), axis, section_edges(image.shape[1]))
+
+
+def _plain_means(image):
+    """Mean of each section of each row, and where at least a quarter of its pixels are valid."""
+    edges = section_edges(image.shape[1])
+    means, counts = (np.zeros((image.shape[0], edges.size - 1)) for _ in range(2))
+    for rows in image.blocks():
+        block = image[rows]
+        valid = np.isfinite(block)
+        counts[rows] = np.add.reduceat(valid.astype(float), edges[:-1], axis=1)
+        means[rows] = np.add.reduceat(np.where(valid, block, 0), edges[:-1], axis=1) / np.maximum(counts[rows], 1)
+    return means, counts >= 0.25 * np.diff(edges)
+
+
+def _find_stripes(image, axis, noise):
+    """Offsets of rows; those of parts of the rows, as of amplifiers, if they have their own."""
+    means, good = _section_medians(image)
+    first = _in_parts(means, good, noise)
+    if not first:
+        return []
+    edges = section_edges(image.shape[1])
+    better, sky = _sky_means(image, sum(_spread(found, edges) for found in first), noise)
+    # Of rows that are full of light, the median is all there is.
+    bright = (sky.mean(axis=1) < 0.5) & good.any(axis=1)
+    better[bright], sky[bright] = means[bright], good[bright]
+    second = _in_parts(better, sky, noise)
+    chosen = second if second and _expected(second) < _expected(first) else first
+    return _as_stripes(chosen, axis, edges)
+
+
+def _as_stripes(found, axis, edges):
+    stripes = []
+    for parts in found:
+        offsets, error = (np.stack([getattr(part, name) for part in parts], axis=1) for name in ('values', 'error'))
+        periods = {part.period for part in parts}
+        stripes.append(Stripes(axis, tuple(edges[::(edges.size - 1) // len(parts)].tolist()), offsets, error,
+                               float(np.sqrt(np.mean([part.amplitude ** 2 for part in parts]))),
+                               periods.pop() if len(periods) == 1 else 0))
+    return stripes
+
+
+def _expected(stripes):
+    return np.sqrt(sum(np.mean([part.expected ** 2 for part in found]) for found in stripes))
+
+
+def _spread(found, edges):
+    """Offsets of parts of rows at all pixels."""
+    width = np.diff(edges[::(edges.size - 1) // len(found)])
+    return np.repeat(np.stack([part.values for part in found], axis=1), width, axis=1)
+
+
+def _in_parts(means, good, noise):
+    """What whole rows share, then what halves and quarters of them do: a list of lists of `Offsets`."""
+    result, means = [], means.copy()
+    for n in _PARTS:
+        if means.shape[1] % n:
+            continue
+        found = []
+        for part, counts in zip(np.split(means, n, axis=1), np.split(good, n, axis=1)):
+            found.append(find_offsets(part, counts, noise))
+            if found[-1] is None:
+                break
+        else:
+            result.append(found)
+            means -= np.repeat(np.stack([part.values for part in found], axis=1), means.shape[1] // n, axis=1)
+    return result
+
+
+def find_patterns(image, mask, header):
+    """
+    Find the patterns that are to be taken off an image before its noise is measured.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        Data of shape (ny, nx).
+    mask : `~numpy.ndarray` of bool
+        True where they do not count.
+    header : mapping
+        Header or other metadata.
+
+    Returns
+    -------
+    Patterns or None
+        None, too, for the colours of a mosaic, counted photons, and noise that is smaller than half a step of the
+        quantisation: what is removed must be no signal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import find_patterns
+    >>> rng = np.random.default_rng(0)
+    >>> image = rng.normal(size=(128, 128)) + np.arange(128) % 2
+    >>> find_patterns(image, np.zeros(image.shape, bool), {}).stripes[0].period
+    2
+    """
+    found = Patterns.find(image, mask)
+    if found is None or photon_noise(image, mask) is not None:
+        return None
+    even = {stripes.axis for stripes in found.stripes if stripes.period and stripes.period % 2 == 0}
+    if len(even) == 2 or even and announces_mosaic(header):
+        return None
+    steps = find_steps(image, mask)
+    found.step = 0.0 if steps is None else steps.step
+    return found if found.noise > _ROUNDED * found.step else None

@@ -1,0 +1,67 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Stripes of the read-out on simulated fields: ``python benchmarks/stripes.py``.
+
+Rows or columns get offsets of half the noise of the sky. How many times smaller the rms of the row means of the error is
+when they have been taken off, without a network; the relative error of the flux of a galaxy of 200 pixels, of a trail
+along a row and of a step between amplifiers, before and after; and in how many scenes without a pattern one is found.
+Writes ``results/stripes.csv``.
+"""
+
+import numpy as np
+
+from astropy_n2v.noise import Patterns
+from astropy_n2v.simulate import make_scene
+from common import parse, write_table
+
+__all__ = ['main']
+
+_AMPLITUDE = 0.5   # of the noise of the sky
+
+
+def _lights(size, rng):
+    """What shall not be taken for stripes, in units of the noise of the sky."""
+    y, x = np.indices((size, size))
+    row, column = rng.uniform(0.35 * size, 0.65 * size, 2)
+    return {'nothing': np.zeros((size, size)),
+            'galaxy': 100 * np.exp(-np.hypot(x - column, 1.4 * (y - row)) / (size / 21)),
+            'trail': 20 * np.exp(-0.5 * ((y - row) / 1.4) ** 2),
+            'gradient': 20 * (y / size + 0.3 * x / size + 0.5 * (y / size) ** 2),
+            'step': np.where(x < size // 2, 0.0, 5.0)}
+
+
+def _judge(truth, light, data, offsets, axis):
+    turned = (lambda image: image) if axis == 'rows' else np.transpose
+    false = Patterns.find(turned(data)) is not None
+    found = Patterns.find(turned(data + offsets))
+    model = 0 * data if found is None else np.broadcast_to(turned(found.model()), data.shape)
+    error = {'input': data + offsets - truth, 'result': data + offsets - model - truth}
+    rms = {f'row_means_{name}': np.std(values.mean(axis=1)) for name, values in error.items()}
+    size = np.sum(light ** 2) or np.inf
+    return {**rms, 'smaller': rms['row_means_input'] / rms['row_means_result'],
+            'flux_input': np.sum(offsets * light) / size, 'flux_result': np.sum((offsets - model) * light) / size,
+            'found_without': int(false)}
+
+
+def main(argv=None):
+    arguments = parse(__doc__, argv, n_seeds=4)
+    rows = []
+    for kind in arguments.kinds:
+        for seed in arguments.seeds:
+            rng = np.random.default_rng((seed, 2))
+            scene = make_scene(kind, (arguments.size, arguments.size), seed=seed)
+            sigma = np.sqrt(scene.sky + scene.readnoise ** 2)
+            for i, (name, light) in enumerate(_lights(arguments.size, rng).items()):
+                truth = scene.truth + sigma * light
+                data = rng.poisson(truth) + rng.normal(0, scene.readnoise, truth.shape)
+                offsets = _AMPLITUDE * sigma * rng.normal(size=(arguments.size, 1))
+                axis = ('rows', 'columns')[(i + seed) % 2]
+                rows.append({'field': kind, 'light': name, 'seed': seed, 'axis': axis,
+                             **_judge(truth, sigma * light, data, offsets, axis)})
+                print(*(f'{value:.3g}' if isinstance(value, float) else value for value in rows[-1].values()),
+                      flush=True)
+    write_table(rows, 'stripes')
+
+
+if __name__ == '__main__':
+    main()
