@@ -31,7 +31,7 @@ def make_light(name):
     """What is not to be taken for a pattern."""
     y, x = np.indices((SIZE, SIZE))
     return SIGMA * {'none': 0 * y,
-                    'galaxy': 40 * np.exp(-np.hypot(x - 240, 1.4 * (y - 270)) / 24),
+                    'galaxy': 65 * np.exp(-np.hypot(x - 240, 1.4 * (y - 270)) / 24),
                     'trail': 20 * np.exp(-0.5 * ((y - 200.3) / 1.4) ** 2),
                     'gradient': 20 * (y / SIZE + 0.3 * x / SIZE + 0.5 * (y / SIZE) ** 2),
                     'step': np.where(x < SIZE // 2, 0, 5)}[name]
@@ -97,11 +97,11 @@ class TestOffsets:
 
     def test_rows_and_columns(self, rng):
         data = rng.normal(size=(256, 200)).astype('f4')
-        striped = data + (0.5 * rng.normal(size=(256, 1)) + 0.5 * rng.normal(size=200)).astype('f4')
+        striped = data + (0.5 * rng.normal(size=(256, 1)) + rng.normal(size=200)).astype('f4')
         found = Patterns.find(striped)
         clean = found.remove(striped)
         assert [stripes.axis for stripes in found.stripes] == ['rows', 'columns'] and clean.dtype == np.float32
-        assert np.std(clean - data - np.mean(clean - data)) < 0.25
+        assert np.std(clean - data - np.mean(clean - data)) < 0.3
         assert 'offsets of rows, rms 0.' in found.describe()
 
     def test_masked_pixels(self, rng):
@@ -185,7 +185,7 @@ class TestDenoise:
         assert result.header['N2VSIGMA'] == pytest.approx(SIGMA, rel=0.05)
         np.testing.assert_array_equal(result.data[mask], data[mask])
         pull = ((result.data - truth) / result.uncertainty.array)[~mask]
-        assert 0.7 < np.sqrt(np.mean(pull ** 2)) < 1.2
+        assert 0.6 < np.sqrt(np.mean(pull ** 2)) < 1.2   # of few rows, the error of the offsets is rather overstated
 
     def test_strength(self, striped):
         _, data = striped
