@@ -2,9 +2,10 @@
 """
 Stripes of the read-out on simulated fields: ``python benchmarks/stripes.py``.
 
-Rows or columns get offsets of half the noise of the sky. How many times smaller the rms of the row means of the error is
-when they have been taken off, without a network; the relative error of the flux of a galaxy of 200 pixels, of a trail
-along a row and of a step between amplifiers, before and after; and in how many scenes without a pattern one is found.
+Rows or columns get offsets of half the noise of the sky. How many times smaller the rms of the row means of the error
+is when they have been taken off, without a network; the relative error of the flux of a galaxy of 200 pixels, of a
+trail along a row and of a step between amplifiers, before and after; and in how many scenes without a pattern one is
+found.
 Writes ``results/stripes.csv``.
 """
 
