@@ -31,7 +31,7 @@ def make_light(name):
     """What is not to be taken for a pattern."""
     y, x = np.indices((SIZE, SIZE))
     return SIGMA * {'none': 0 * y,
-                    'galaxy': 65 * np.exp(-np.hypot(x - 240, 1.4 * (y - 270)) / 24),
+                    'galaxy': 100 * np.exp(-np.hypot(x - 240, 1.4 * (y - 270)) / 24),
                     'trail': 20 * np.exp(-0.5 * ((y - 200.3) / 1.4) ** 2),
                     'gradient': 20 * (y / SIZE + 0.3 * x / SIZE + 0.5 * (y / SIZE) ** 2),
                     'step': np.where(x < SIZE // 2, 0, 5)}[name]
@@ -62,7 +62,7 @@ class TestOffsets:
         data = observe(truth, 6)
         assert Patterns.find(data) is None and Patterns.find(data.T) is None
         before, after = [], []
-        for seed in range(3):
+        for seed in range(2):
             offsets = 0.5 * SIGMA * np.random.default_rng(seed).normal(size=(SIZE, 1))
             striped = data + offsets
             found = Patterns.find(striped if axis == 'rows' else striped.T)
@@ -70,7 +70,11 @@ class TestOffsets:
             assert found.stripes[0].amplitude == pytest.approx(0.5 * SIGMA, rel=0.15)
             model = np.broadcast_to(found.model() if axis == 'rows' else found.model().T, truth.shape)
             before.append(row_means(striped - truth))
-            after.append(row_means(striped - model - truth))
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore', AstropyUserWarning)
+                result = denoise(striped if axis == 'rows' else striped.T, audit='warn')
+            result = result if axis == 'rows' else result.T
+            after.append(row_means(result - truth))
         assert np.sqrt(np.mean(np.square(after))) < np.sqrt(np.mean(np.square(before))) / 5
         if name in ('galaxy', 'trail', 'step'):
             # What is left of the offsets, or was taken off too much, in flux and in the width of a trail.

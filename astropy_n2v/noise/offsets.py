@@ -23,6 +23,8 @@ _SPLINE = np.array([1, 4, 6, 4, 1]) / 16
 _LARGEST = 13
 # Standard errors from which on offsets are beyond doubt. Chance has a part in 1e6 beyond 5.
 _CERTAIN = 5.0
+# And those of the offsets themselves, so that they are not of a few rows alone.
+_SEVERAL = 3.0
 # Least share of the covariance of sections side by side that sections far apart must have.
 _FLAT = 0.5
 # Growth of the power density of stripes from one octave to the next, at most: that of 1/f noise. Of the sky it is more.
@@ -190,6 +192,15 @@ class _Common:
         near = self._covariance([(quarters[a], quarters[a + 1]) for a in range(3)], light)
         total = np.mean(self.mean[~light] ** 2) if (~light).any() else 0.0
         return far[0], far[1], near[0], float(total)
+
+    def chance(self, light):
+        """Standard error of the variance that far sections share if they share none: from differences of sections."""
+        first, second, third, fourth = (self._mean(slice(i * n // 4, (i + 1) * n // 4))
+                                        for n in [self.band.shape[1]] for i in range(4))
+        weight = (first[1] * fourth[1])[~light]
+        product = ((first[0] - second[0]) * (third[0] - fourth[0]))[~light] / 2 * weight
+        total = weight.sum()
+        return float(np.sqrt(self.reach * np.sum(product ** 2)) / total) if total > 0 else np.inf
 
     def _covariance(self, pairs, light):
         weight = sum(a[1] * b[1] for a, b in pairs)[~light]
@@ -394,8 +405,9 @@ def _is_certain(profiles, good, light):
     if near_light.all():
         return False
     # Neighbouring differences are correlated.
-    far, error, near, _ = _Common(differences, good[middle], 3).variances(near_light)
-    return far > _CERTAIN * error and far > _FLAT * near
+    common = _Common(differences, good[middle], 3)
+    far, error, near, _ = common.variances(near_light)
+    return far > max(_CERTAIN * common.chance(near_light), _SEVERAL * error, _FLAT * near)
 
 
 def _shrunk(bands, light, n_scales):
