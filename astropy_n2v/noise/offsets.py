@@ -166,7 +166,7 @@ class _Common:
         # Where a section has sources or nebulosity it scatters more, and counts less.
         local = _around(residual ** 2, 4 * reach + 1, min(16 * reach + 1, len(band)))
         typical = float(np.median(local)) or 1.0
-        self.weight = np.where(good, 1 / np.maximum(local / typical, 0.3), 0)
+        self.weight = np.where(good, 1 / np.maximum(local / typical, 0.3) ** 2, 0)
         self.band, self.reach = band, reach
         self.mean = self._mean(slice(None))[0]
 
