@@ -228,6 +228,18 @@ known spectrum"; ours measures it on each frame. *Hole of 1* is ours with ``hole
                     _table(('noise', 'method', *header), pull_rows), _machine(table))
 
 
+def _stripes(folder):
+    return _plain(folder, 'stripes', 'Stripes', '''
+``python benchmarks/stripes.py``
+
+Rows or columns with offsets of half the noise of the sky. The rms of the row means of the error, in electrons: of the
+frame, after the offsets have been taken off, and of the result; how many times smaller it is; and the relative error of
+the flux of a galaxy, a trail along a row and a step between amplifiers that lie on the field, in frame and result.''',
+                  [('field', 'field'), ('light', 'with'), ('axis', 'offsets of'), ('row_means_input', 'frame'),
+                   ('row_means_taken_off', 'taken off'), ('row_means_result', 'result'), ('smaller', 'times smaller'),
+                   ('flux_input', 'flux, frame'), ('flux_result', 'flux, result')])
+
+
 def _rms(table, column, **where):
     squares = table[[column, *where]].copy()
     squares[column] = np.ma.filled(np.ma.asarray(squares[column], dtype=float), np.nan) ** 2
@@ -371,6 +383,7 @@ long it takes, the denoising included.''',
                [('test', 'test'), ('verdict', 'verdict'), ('value', 'value'), ('low', 'from'), ('high', 'to'),
                 ('unit', 'unit')]),
         _correlated(folder),
+        _stripes(folder),
         _exposures(folder),
         _plain(folder, 'exposures_stars', 'Faint stars of repeated exposures', '''
 ``python benchmarks/exposures.py``
