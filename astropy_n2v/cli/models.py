@@ -26,7 +26,7 @@ def command(ctx, name, as_json):
     \b
     Examples:
       astropy-n2v models
-      astropy-n2v models default-3x3
+      astropy-n2v models default
       astropy-n2v models --json
     """
     import json
