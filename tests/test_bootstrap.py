@@ -148,20 +148,24 @@ class TestWrongSpread:
                                                        judged=rng.random(data.shape) < 0.1, calibrate=False)
         assert 0.7 < rms((result.mean - scene.truth) / result.std) < 1.3
 
-    def test_correlated_noise_of_a_larger_hole(self, rng):
-        """It averages out less than white noise; the hole hides what neighbours share."""
+    @pytest.mark.parametrize('hole, shared', [((1, 1), 0.0), ((3, 3), 0.5)])
+    def test_a_larger_hole_is_for_correlated_noise(self, hole, shared, rng):
         noise = rng.normal(size=(129, 161))
         noise = (noise[1:, 1:] + noise[1:, :-1] + noise[:-1, 1:] + noise[:-1, :-1]) / 2
         around = np.pad(np.zeros((3, 3)), 1, constant_values=1 / 16)
+        seen = []
 
         def predict(image):
-            return convolve(image.values(), around, mode='wrap'), np.full(image.shape, 0.1)
+            seen.append(image.values())
+            return convolve(seen[-1], around, mode='wrap'), np.full(image.shape, 0.1)
 
         image = ScaledImage.prepare(100 + 5 * noise, NoiseModel(5.0))
         mean, spread = predict(image)
-        white, correlated = (np.median(bootstrap_spread(image, mean, spread, hole, predict))
-                             for hole in ((1, 1), (3, 3)))
-        assert correlated == pytest.approx(rms(mean), rel=0.15) and white < 0.75 * rms(mean)
+        found = np.median(bootstrap_spread(image, mean, spread, hole, predict))
+        drawn = seen[1] - mean
+        assert np.mean(drawn[:, 1:] * drawn[:, :-1]) / drawn.var() == pytest.approx(shared, abs=0.05)
+        if shared:
+            assert found == pytest.approx(rms(mean), rel=0.15)
 
     def test_transients_and_masked_pixels_do_not_count(self, rng):
         data = rng.poisson(100.0, (96, 96)).astype(float)
