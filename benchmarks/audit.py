@@ -95,9 +95,10 @@ def clean_case(seed, denoiser):
         # As the audit sees it: the photon noise follows the blind prediction.
         whitened = whitening.apply(image)
         white = whitened.white
-        image = whitened.with_signal(denoiser.predict(white.data, white.noise, ~white.valid, audit=False,
-                                                      full_output=True).blind_mean)
-    return kind, image, vars(denoiser.predict(image.data, image.noise, ~image.valid))
+        blind = denoiser.predict(white.data, white.noise, ~white.valid, audit=False).blind_mean
+        noise = whitened.with_signal(blind).noise
+        image = ScaledImage.prepare(white.data, noise, ~white.valid)
+    return kind, image, vars(denoiser.predict(image.data, noise, ~image.valid))
 
 
 def _audited(image, result):
