@@ -18,7 +18,6 @@ from .exceptions import AuditError
 from .frames import Frame, find_hole, find_planes, warn_of_patterns
 from .noise import SetNoise
 from .provenance import aperture_factor, provenance
-from .weights import largest_hole
 
 __all__ = ['denoise']
 
@@ -28,41 +27,34 @@ log = logging.getLogger(__name__)
 _ROUNDED = 0.5
 
 
-def _load_model(model, hole, needed, planes, seed, device, progress_bar, train_options, warned=False):
+def _load_model(model, hole, needed, planes, seed, device, progress_bar, train_options):
     """
-    The Denoiser for a model's name, and the pixels of each plane that may judge it (None: all).
+    The Denoiser for a model's name, the pixels of each plane that may judge it (None: all), and whether to whiten.
 
     ``hole`` is what the user asked for, ``needed`` what noise that is not whitened calls for.
     """
     from .denoiser import Denoiser
     judged = None
     whiten = hole is None
-    wanted = hole or ((1, 1) if whiten else needed)
-    if warned and model in ('default', 'adapt'):
-        # That no default model has such a hole is no news.
-        wanted = largest_hole(wanted)
-    if hole is not None and model in ('default', 'adapt'):
-        _check_shipped(hole)
     if isinstance(model, Denoiser):
         denoiser = model
     elif model in ('self', 'adapt'):
         from .training.train import train_on_frames
-        init = Denoiser.load('default', hole=wanted) if model == 'adapt' else None
+        init = Denoiser.load('default') if model == 'adapt' else None
+        if init is not None:
+            _check_hole(hole, init)
         frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
-        denoiser, judged = train_on_frames(frames, init=init, hole=init.hole if init else wanted, whiten=whiten,
-                                           seed=seed, device=device, progress_bar=progress_bar, **train_options)
+        denoiser, judged = train_on_frames(frames, init=init, hole=hole or (1, 1), whiten=whiten, seed=seed,
+                                           device=device, progress_bar=progress_bar, **train_options)
         denoiser.metadata['name'] = model
-    elif model == 'default':
-        denoiser = Denoiser.load('default', hole=wanted)
     elif isinstance(model, (str, os.PathLike)):
         denoiser = Denoiser.load(model)
     else:
         raise TypeError("model must be 'default', 'self', 'adapt', a path or a Denoiser, got "
                         f'{type(model).__name__}')
-    if hole is not None and model not in ('default', 'adapt') and denoiser.hole != hole:
-        raise ValueError(f'hole must be {denoiser.hole}, that of the model, or not be given, got {hole}')
+    _check_hole(hole, denoiser)
     whiten = whiten and denoiser.whitens
-    if hole is None and not whiten and model != 'default' and not _covers(denoiser.hole, needed):
+    if hole is None and not whiten and not _covers(denoiser.hole, needed):
         warnings.warn(f'the noise of neighbouring pixels is correlated and calls for a hole of {needed[0]}x{needed[1]}'
                       f' pixels; the model has {denoiser.hole[0]}x{denoiser.hole[1]} and will take part of the noise '
                       'for structure', AstropyUserWarning, stacklevel=4)
@@ -73,14 +65,12 @@ def _covers(hole, needed):
     return hole[0] >= needed[0] and hole[1] >= needed[1]
 
 
-def _check_shipped(hole):
-    """Check that a hole that the user chose is covered by a default model."""
-    from .weights import default_models
-    shipped = default_models()
-    if not any(height >= hole[0] and width >= hole[1] for height, width in shipped):
-        sizes = ', '.join(f'{height}x{width}' for height, width in sorted(shipped))
-        raise ValueError(f"hole must fit into that of a default model ({sizes}), got {hole[0]}x{hole[1]}; model='self' "
-                         'trains with any hole')
+def _check_hole(hole, denoiser):
+    """Check that a hole, if one was asked for, is that of a model."""
+    if hole not in (None, denoiser.hole):
+        given, known = (f'{height}x{width}' for height, width in (hole, denoiser.hole))
+        raise ValueError(f"hole must be {known}, that of the model, or not be given, got {given}; model='self' and "
+                         'train() train with any hole')
 
 
 def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=None, satlevel=None, hole=None,
@@ -101,10 +91,9 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         those. It is not modified. Pixels that hold no measurement count as masked: those that are
         not finite, fill values, regions of one constant value, overscan.
     model : str, path or Denoiser, optional
-        'default': the weights shipped with the package that fit the noise. 'self': train on this
-        very frame (minutes). 'adapt': fine-tune the default on it. Otherwise a shipped model by its
-        name, such as 'default-3x3', a file written by `Denoiser.save`, or a `Denoiser`. The default
-        is `astropy_n2v.conf.default_model`.
+        'default': the weights shipped with the package. 'self': train on this very frame
+        (minutes). 'adapt': fine-tune the default on it. Otherwise a file written by
+        `Denoiser.save`, or a `Denoiser`. The default is `astropy_n2v.conf.default_model`.
     mask : array_like of bool, optional
         True where the data do not count, in addition to the mask of ``data``.
     noise : NoiseModel, SetNoise, str or path-like, optional
@@ -121,9 +110,10 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         largest value of 8, 12, 14 or 16 bits, and other data where several pixels side by side
         share the maximum exactly.
     hole : int or tuple of int, optional
-        Odd height and width of the part around a pixel that the network does not see. By default a pixel; noise that
-        is correlated is whitened before, and where no filter can do that, the hole is as large as the autocorrelation
-        calls for. With a hole that is given, noise is not whitened.
+        Odd height and width of the part around a pixel that the network does not see: any with
+        'self', else that of the model, which is a pixel for 'default' and 'adapt'. By default that
+        of the model, and noise that is correlated is whitened before, if the model was trained so.
+        With a hole that is given, noise is not whitened.
     strength : float, optional
         From 0 (the data) to 1 (the posterior mean).
     fill_masked : bool, optional
@@ -230,9 +220,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
                       'is not what the noise model says', AstropyUserWarning, stacklevel=2)
     planes, rejected = find_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
     needed = find_hole(planes) if hole is None else hole
-    warned = warn_of_patterns(planes)
-    denoiser, judged, whiten = _load_model(model, hole, needed, planes, seed, device, progress_bar, train_options,
-                                           warned=warned)
+    warn_of_patterns(planes)
+    denoiser, judged, whiten = _load_model(model, hole, needed, planes, seed, device, progress_bar, train_options)
     leaks = not whiten and not _covers(denoiser.hole, needed)
     result, scaling, innovation_rms = _predict_planes(
         frame, planes, denoiser, judged, leaks=leaks, progress_bar=progress_bar, whiten=whiten, strength=strength,

@@ -472,7 +472,7 @@ class Denoiser:
             temporary.write_bytes(raw)
 
     @classmethod
-    def load(cls, path, *, hole=None):
+    def load(cls, path):
         """
         Read a model. Nothing in the file is ever executed.
 
@@ -480,11 +480,8 @@ class Denoiser:
         ----------
         path : str or path-like
             File that `save` wrote, or the name of a model that is shipped with the package:
-            'default', or one of those that ``astropy-n2v models`` lists, such as 'default-3x3'.
-            A file of such a name needs its directory, as in './default'.
-        hole : tuple of int, optional
-            For 'default': the hole that is needed. The smallest shipped one that covers it is
-            taken; by default that of one pixel.
+            'default', or one of those that ``astropy-n2v models`` lists. A file of such a name
+            needs its directory, as in './default'.
 
         Returns
         -------
@@ -502,11 +499,11 @@ class Denoiser:
         Examples
         --------
         >>> from astropy_n2v import Denoiser
-        >>> Denoiser.load('default-3x3').hole
-        (3, 3)
+        >>> Denoiser.load('default').hole
+        (1, 1)
         """
         name = os.fspath(path)
-        found = find_model(name, hole)
+        found = find_model(name)
         if found is None and not os.path.lexists(name):
             raise FileNotFoundError('model must be a file, or a model that is shipped with the package (default, '
                                     f'{", ".join(model_names())}), got {name!r}: there is no such file')

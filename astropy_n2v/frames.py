@@ -569,29 +569,24 @@ def warn_of_patterns(planes, name=''):
         Planes of a frame.
     name : str, optional
         What to call the frame, at the start of the warning.
-
-    Returns
-    -------
-    bool
-        True if there was a warning of smoothed noise, which no hole covers.
     """
     plane = planes[0]
     smoothed = smoothed_noise(plane.values, plane.mask)
-    warned = smoothed is not None and _warn_of_smoothing(smoothed, name)
+    if smoothed is not None:
+        _warn_of_smoothing(smoothed, name)
     try:
         shares = stripe_fraction(plane.values, plane.mask)
     except CannotDenoiseError:   # constant; what its noise is was given
-        return warned
+        return
     for what, share in zip(('rows', 'columns'), shares):
         if share:
             warnings.warn(f'{name}whole {what} share {100 * share:.1f} % of the variance of the noise: such stripes '
                           f'are longer than any hole and will be taken for structure. Subtract them before, for '
                           f'example the median of each of the {what}', AstropyUserWarning, stacklevel=3)
-    return warned
 
 
 def _warn_of_smoothing(smoothed, name):
-    """Warn, unless a hole hides what was smoothed; return whether there was a warning."""
+    """Warn, unless what was smoothed can be told from structure."""
     if not smoothed.certain:
         warnings.warn(f'{name}the image has no noise at the highest spatial frequencies, as if it had been smoothed '
                       'or resampled: correlated noise cannot be told from structure, and may be larger by far than '
@@ -600,4 +595,3 @@ def _warn_of_smoothing(smoothed, name):
         warnings.warn(f'{name}correlated noise: it is as of an image smoothed to a FWHM of {smoothed.fwhm:.1f} pixels. '
                       'Part of it cannot be told from sources of that size, and stays; the uncertainty allows for it',
                       AstropyUserWarning, stacklevel=4)
-    return not smoothed.certain or smoothed.fwhm > _MAX_SMOOTHED

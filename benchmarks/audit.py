@@ -19,6 +19,7 @@ from astropy_n2v import Denoiser, NoiseModel
 from astropy_n2v.audit import audit_result
 from astropy_n2v.scaled import ScaledImage
 from astropy_n2v.simulate import SCENE_KINDS, make_scene, random_observation
+from astropy_n2v.whitening import Whitening
 from common import parse, write_table
 
 __all__ = ['FAULTS', 'clean_case', 'main', 'plant', 'tail_limit']
@@ -45,7 +46,7 @@ FAULTS = {
 }
 
 
-def clean_case(seed, models):
+def clean_case(seed, denoiser):
     """
     Make a frame, and predict it with its true noise.
 
@@ -53,21 +54,21 @@ def clean_case(seed, models):
     ----------
     seed : int
         Also says what kind of a frame it is.
-    models : tuple of Denoiser
-        For white noise, and for correlated.
+    denoiser : Denoiser
+        The model.
 
     Returns
     -------
     kind : str
         One of `FRAMES`.
     image : ScaledImage
-        The frame.
+        The frame; whitened, where its noise is correlated.
     result : dict of `~numpy.ndarray`
-        Its prediction, with its calibration, and the hole of the model.
+        Its prediction, with its calibration.
     """
     rng = np.random.default_rng((seed, 2))
     kind, shape = FRAMES[seed % len(FRAMES)], SIZES[rng.integers(len(SIZES))]
-    mask, model = None, models[0]
+    mask = None
     if kind == 'scene':
         scene = make_scene(list(SCENE_KINDS)[rng.integers(len(SCENE_KINDS))], shape, seed=seed)
         data, noise = np.asarray(scene.observe(seed=(seed, 1)).data), scene.noise
@@ -76,10 +77,9 @@ def clean_case(seed, models):
         truth = scene.truth / scene.truth.mean() * 10 ** rng.uniform(-1, 1)
         data, noise = rng.poisson(truth).astype(float), NoiseModel(0.0, gain=1.0)
     else:
-        hole = 3 if kind == 'correlated' else 1
-        observation = random_observation((256, 256) if kind == 'masked' else shape, hole=hole, seed=seed)
+        observation = random_observation((256, 256) if kind == 'masked' else shape, correlated=kind == 'correlated',
+                                         seed=seed)
         data, noise, mask = observation.data, observation.noise, observation.mask
-        model = models[hole > 1]
         if kind == 'quantised':
             step = np.sqrt(np.median(noise.variance(observation.truth))) * rng.uniform(0.3, 1.5)
             data = np.round(data / step) * step
@@ -90,12 +90,19 @@ def clean_case(seed, models):
             outside[:57, :57] = False
             mask = outside if mask is None else mask | outside
     image = ScaledImage.prepare(np.asarray(data, dtype=float), noise, mask)
-    prediction = model.predict(data, noise, mask)
-    return kind, image, {**vars(prediction), 'hole': model.hole}
+    whitening = Whitening.find(noise.autocorrelation, np.count_nonzero(image.valid))
+    if whitening is not None:
+        # As the audit sees it: the photon noise follows the blind prediction.
+        whitened = whitening.apply(image)
+        white = whitened.white
+        blind = denoiser.predict(white.data, white.noise, ~white.valid, audit=False).blind_mean
+        noise = whitened.with_signal(blind).noise
+        image = ScaledImage.prepare(white.data, noise, ~white.valid)
+    return kind, image, vars(denoiser.predict(image.data, noise, ~image.valid))
 
 
 def _audited(image, result):
-    report, _ = audit_result(image, SimpleNamespace(**result), hole=result['hole'])
+    report, _ = audit_result(image, SimpleNamespace(**result))
     return report
 
 
@@ -221,11 +228,11 @@ def _summarise_checks(frames):
 
 def main(argv=None):
     arguments = parse(__doc__, argv, n_seeds=1000, size=0, flags={'clean': 'plant no faults'})
-    models = Denoiser.load('default'), Denoiser.load('default', hole=(3, 3))
+    denoiser = Denoiser.load('default')
     reports, found, by = [], defaultdict(list), defaultdict(Counter)
     worst = Counter()
     for seed in arguments.seeds:
-        kind, image, result = clean_case(seed, models)
+        kind, image, result = clean_case(seed, denoiser)
         report = _audited(image, result)
         reports.append(report)
         worst[report.worst] += 1

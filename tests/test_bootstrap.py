@@ -6,12 +6,14 @@ The spread of a network that learned from a single frame, and what it is made fr
 import numpy as np
 import pytest
 import torch
+from conftest import make_tiny_denoiser
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import convolve1d
+from scipy.ndimage import convolve, convolve1d
 
 from astropy_n2v import Denoiser, NoiseModel, noise_autocorrelation
-from astropy_n2v.bootstrap import SpreadCorrection, correlated_normal
+from astropy_n2v.bootstrap import SpreadCorrection, bootstrap_spread, correlated_normal
+from astropy_n2v.scaled import ScaledImage
 from astropy_n2v.scaling import middle_cutout
 from astropy_n2v.simulate import make_scene
 
@@ -140,10 +142,30 @@ class TestWrongSpread:
             noise = convolve1d(noise, [0.25, 0.5, 0.25], axis=axis, mode='wrap')
         sigma = np.sqrt(scene.noise.variance(scene.sky))
         data = scene.truth + sigma * noise / noise.std()
-        assert noise_autocorrelation(data)[4, 5] > 0.3
-        result = self.denoiser('default-3x3', 0.3).predict(data, NoiseModel(sigma), judged=rng.random(data.shape) < 0.1,
-                                                           calibrate=False)
+        correlation = noise_autocorrelation(data)
+        assert correlation[4, 5] > 0.3
+        result = self.denoiser('default', 0.3).predict(data, NoiseModel(sigma, autocorrelation=correlation),
+                                                       judged=rng.random(data.shape) < 0.1, calibrate=False)
         assert 0.7 < rms((result.mean - scene.truth) / result.std) < 1.3
+
+    @pytest.mark.parametrize('hole, shared', [((1, 1), 0.0), ((3, 3), 0.5)])
+    def test_a_larger_hole_is_for_correlated_noise(self, hole, shared, rng):
+        noise = rng.normal(size=(129, 161))
+        noise = (noise[1:, 1:] + noise[1:, :-1] + noise[:-1, 1:] + noise[:-1, :-1]) / 2
+        around = np.pad(np.zeros((3, 3)), 1, constant_values=1 / 16)
+        seen = []
+
+        def predict(image):
+            seen.append(image.values())
+            return convolve(seen[-1], around, mode='wrap'), np.full(image.shape, 0.1)
+
+        image = ScaledImage.prepare(100 + 5 * noise, NoiseModel(5.0))
+        mean, spread = predict(image)
+        found = np.median(bootstrap_spread(image, mean, spread, hole, predict))
+        drawn = seen[1] - mean
+        assert np.mean(drawn[:, 1:] * drawn[:, :-1]) / drawn.var() == pytest.approx(shared, abs=0.05)
+        if shared:
+            assert found == pytest.approx(rms(mean), rel=0.15)
 
     def test_transients_and_masked_pixels_do_not_count(self, rng):
         data = rng.poisson(100.0, (96, 96)).astype(float)
@@ -168,7 +190,7 @@ class TestWrongSpread:
     def test_nothing_to_measure_a_correlation_on(self, rng):
         data = np.full((32, 32), np.nan)
         data[7, 9] = 3.0
-        result = Denoiser.load('default-3x3').predict(data, NoiseModel(1.0), judged=np.isfinite(data))
+        result = make_tiny_denoiser((3, 3)).predict(data, NoiseModel(1.0), judged=np.isfinite(data))
         assert np.isfinite(result.std[7, 9])
 
     def test_extreme_pixel_breaks_nothing(self, rng):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from click.testing import CliRunner
+from conftest import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, __version__, weights
 from astropy_n2v.arguments import TRAINING_OPTIONS
@@ -203,13 +204,13 @@ def test_missing_model(run, frames, tmp_path):
 
 
 def test_shipped_model_by_name(run, frames, tmp_path):
-    assert run('denoise', frames[0], '-o', tmp_path, '--model', 'default-3x3').exit_code == 0
+    assert run('denoise', frames[0], '-o', tmp_path, '--model', 'default-1x1').exit_code == 0
     header = fits.getheader(tmp_path / 'a_n2v.fits')
-    assert (header['N2VMODEL'], header['N2VHOLE']) == ('default-3x3', '3x3')
-    assert Denoiser.load('default-3x3').sha256.startswith(header['N2VSHA'])
-    result = run('denoise', frames[0], '-o', tmp_path, '--model', 'default-7x7', '--overwrite')
+    assert (header['N2VMODEL'], header['N2VHOLE']) == ('default-1x1', '1x1')
+    assert Denoiser.load('default-1x1').sha256.startswith(header['N2VSHA'])
+    result = run('denoise', frames[0], '-o', tmp_path, '--model', 'default-3x3', '--overwrite')
     assert result.exit_code == 1
-    assert "(default, default-1x1, default-3x3, default-5x5), got 'default-7x7': there is no such file" in result.stderr
+    assert "(default, default-1x1), got 'default-3x3': there is no such file" in result.stderr
 
 
 def test_patterns_that_the_shell_left(run, frames, model, tmp_path):
@@ -412,38 +413,40 @@ class TestModels:
     def test_list(self, run):
         result = run('models')
         assert result.exit_code == 0 and result.stderr == ''
-        for name, path in zip(weights.model_names(), weights.default_models().values()):
-            assert f'{name}\n  The default model for ' in result.stdout
-            assert hashlib.sha256(path.read_bytes()).hexdigest() in result.stdout
-            assert f'{path.stat().st_size / 1e6:.2f} MB' in result.stdout
+        path = weights.find_model('default')
+        assert result.stdout.startswith('default-1x1\n  The default model')
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in result.stdout
+        assert f'{path.stat().st_size / 1e6:.2f} MB' in result.stdout
 
     def test_json(self, run):
         listed = json.loads(run('models', '--json').stdout)
-        assert [model['name'] for model in listed] == ['default-1x1', 'default-3x3', 'default-5x5']
-        assert [model['hole'] for model in listed] == [[1, 1], [3, 3], [5, 5]]
-        assert listed[1] == json.loads(run('models', 'default-3x3', '--json').stdout)
-        assert Denoiser.load(listed[1]['path']).sha256 == listed[1]['sha256']
+        assert [(model['name'], model['hole']) for model in listed] == [('default-1x1', [1, 1])]
+        assert listed[0] == json.loads(run('models', 'default-1x1', '--json').stdout)
+        assert Denoiser.load(listed[0]['path']).sha256 == listed[0]['sha256']
 
     def test_card(self, run):
-        path = weights.find_model('default-5x5')
-        assert run('models', 'default-5x5').stdout == path.with_suffix('.md').read_text()
+        path = weights.find_model('default-1x1')
+        assert run('models', 'default-1x1').stdout == path.with_suffix('.md').read_text()
         assert run('models', 'default').stdout == run('models', 'default-1x1').stdout
 
     def test_unknown_name(self, run):
-        result = run('models', 'default-7x7')
+        result = run('models', 'default-3x3')
         assert result.exit_code == 1
-        assert "NAME must be one of default, default-1x1, default-3x3, default-5x5, got 'default-7x7'" in result.stderr
+        assert "NAME must be one of default, default-1x1, got 'default-3x3'" in result.stderr
 
     def test_damaged(self, run, tmp_path, monkeypatch):
         directory = tmp_path / 'weights'
         shutil.copytree(weights.DIRECTORY, directory)
         monkeypatch.setattr(weights, 'DIRECTORY', directory)
-        (directory / 'default-3x3.safetensors').write_bytes(b'nothing')
-        for options in ([], ['--json'], ['default-3x3'], ['default-3x3', '--json']):
+        make_tiny_denoiser().save(directory / 'other.safetensors')
+        (directory / 'other.md').write_text('# other\n\nAnother model.\n')
+        weights.write_checksums()
+        (directory / 'default-1x1.safetensors').write_bytes(b'nothing')
+        for options in ([], ['--json'], ['default-1x1'], ['default-1x1', '--json']):
             result = run('models', *options)
             assert result.exit_code == 1
-            assert result.stderr.startswith('default-3x3: error: ') and 'install astropy_n2v again' in result.stderr
-        assert [model['name'] for model in json.loads(run('models', '--json').stdout)] == ['default-1x1', 'default-5x5']
+            assert result.stderr.startswith('default-1x1: error: ') and 'install astropy_n2v again' in result.stderr
+        assert [model['name'] for model in json.loads(run('models', '--json').stdout)] == ['other']
 
 
 def test_kinds_of_the_demo():

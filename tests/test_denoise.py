@@ -513,7 +513,8 @@ class TestErrors:
         (dict(satlevel=-1e5), ValueError, 'satlevel must be above the data, got -100000.0'),
         (dict(gain='two'), ValueError, "gain must be a number or an array of numbers, got 'two'"),
         (dict(gain=np.ones((3, 1, 1))), ValueError, r'gain must broadcast to the shape of the data, \(128, 160\)'),
-        (dict(hole=11), ValueError, r"hole must fit into that of a default model \(1x1, 3x3, .*\), got 11x11"),
+        (dict(hole=3), ValueError, "hole must be 1x1, that of the model, or not be given, got 3x3; model='self' and "),
+        (dict(hole=(1, 3), model='adapt'), ValueError, 'hole must be 1x1, that of the model, .* got 1x3'),
     ])
     def test_bad_arguments(self, ccd, kwargs, error, match):
         with pytest.raises(error, match=match):
@@ -541,8 +542,10 @@ class TestErrors:
             denoise(scene.observe(gain=2.0), gain=2 * u.adu / u.electron)
 
     def test_hole_of_another_model(self, ccd, tiny_denoiser):
-        with pytest.raises(ValueError, match=r'hole must be \(1, 1\), that of the model'):
-            denoise(ccd, tiny_denoiser, hole=3)
+        for own, other in ((1, 1), (3, 3)), ((3, 3), (1, 1)):
+            match = f'hole must be {own[0]}x{own[1]}, that of the model, .* got {other[0]}x{other[1]}'
+            with pytest.raises(ValueError, match=match):
+                denoise(ccd, make_tiny_denoiser(own), hole=other)
 
     def test_wrong_noise_is_said_once(self, rng):
         with pytest.warns(AstropyUserWarning) as caught:

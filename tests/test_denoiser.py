@@ -24,7 +24,6 @@ from astropy_n2v.calibration import Calibration, brightness_bins
 from astropy_n2v.denoiser import _keep_counts, _predict_orientations, _return_as_measured
 from astropy_n2v.modelfiles import serialize
 from astropy_n2v.scaled import ScaledImage
-from astropy_n2v.weights import default_models, find_default
 
 
 class TestFiles:
@@ -109,45 +108,52 @@ class TestShipped:
         return directory
 
     def test_there_is_what_is_promised(self):
-        models = default_models()
-        assert (1, 1) in models
-        assert sum(path.stat().st_size for path in models.values()) < 5e6
-        for hole, path in models.items():
-            assert Denoiser.load(path).hole == hole
-            assert path.with_suffix('.md').exists()
-        assert find_default((1, 1)) == models[1, 1]
+        assert weights.model_names() == [weights.DEFAULT] == ['default-1x1']
+        path = weights.find_model('default')
+        assert path == weights.find_model('default-1x1') and path.stat().st_size < 5e6
+        assert path.with_suffix('.md').exists()
 
     def test_checksums_are_those_of_the_files(self):
-        assert weights.read_checksums() == {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in default_models().values()}
+        path = weights.find_model('default')
+        assert weights.read_checksums() == {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
 
-    @pytest.mark.parametrize('name, hole', [('default', (1, 1)), ('default-1x1', (1, 1)), ('default-3x3', (3, 3))])
-    def test_names(self, name, hole):
+    @pytest.mark.parametrize('name', ['default', 'default-1x1'])
+    def test_names(self, name):
         denoiser = Denoiser.load(name)
-        assert denoiser.hole == hole
-        assert denoiser.sha256 == weights.read_checksums()[f'default-{hole[0]}x{hole[1]}.safetensors']
+        # Correlated noise is whitened, for which no hole but that of white noise is needed.
+        assert denoiser.hole == (1, 1) and denoiser.whitens
+        assert denoiser.sha256 == weights.read_checksums()['default-1x1.safetensors']
 
-    @pytest.mark.parametrize('name', ['default-7x7', 'nonsense', 'default-3x3.safetensors', ''])
+    @pytest.mark.parametrize('name', ['default-3x3', 'nonsense', 'default-1x1.safetensors', ''])
     def test_unknown_name(self, name):
-        with pytest.raises(FileNotFoundError, match=r'model must be .* \(default, default-1x1, default-3x3, '
-                                                    f"default-5x5\\), got '{name}': there is no such file"):
+        with pytest.raises(FileNotFoundError, match=r'model must be .* \(default, default-1x1\), got '
+                                                    f"'{name}': there is no such file"):
             Denoiser.load(name)
+
+    def test_missing(self, directory, tmp_path, monkeypatch, tiny_denoiser):
+        (directory / 'default-1x1.safetensors').unlink()
+        monkeypatch.chdir(tmp_path)
+        tiny_denoiser.save('default')   # is not taken for it
+        with pytest.raises(FileNotFoundError, match='default-1x1.safetensors'):
+            Denoiser.load('default')
 
     def test_a_file_of_the_same_name_needs_its_directory(self, tmp_path, monkeypatch, tiny_denoiser):
         monkeypatch.chdir(tmp_path)
-        tiny_denoiser.save('default-3x3')
-        assert Denoiser.load('default-3x3').sha256 != tiny_denoiser.sha256
-        assert Denoiser.load('./default-3x3').sha256 == tiny_denoiser.sha256
+        tiny_denoiser.save('default-1x1')
+        assert Denoiser.load('default-1x1').sha256 != tiny_denoiser.sha256
+        assert Denoiser.load('./default-1x1').sha256 == tiny_denoiser.sha256
 
     @pytest.mark.parametrize('name', ['default', 'default-1x1', None])
     def test_damaged(self, directory, name):
         path = directory / 'default-1x1.safetensors'
+        make_tiny_denoiser((3, 3)).save(directory / 'other.safetensors')
+        weights.write_checksums()
         raw = bytearray(path.read_bytes())
         raw[-3] ^= 1   # one bit of one weight: safetensors cannot notice
         path.write_bytes(raw)
         with pytest.raises(ValueError, match='its SHA-256 is [0-9a-f]{64} and not [0-9a-f]{64} as recorded .* install'):
             Denoiser.load(name or path)
-        assert Denoiser.load('default-3x3').hole == (3, 3)
+        assert Denoiser.load('other').hole == (3, 3)
         # Recorded, it is what is shipped.
         weights.write_checksums()
         assert Denoiser.load(name or path).hole == (1, 1)
@@ -158,10 +164,10 @@ class TestShipped:
             Denoiser.load('default-9x9')
 
     def test_description(self):
-        about = weights.describe_model(find_default((3, 3)))
-        network = Denoiser.load('default-3x3').network
+        about = weights.describe_model(weights.find_model('default'))
+        network = Denoiser.load('default').network
         assert about['parameters'] == sum(weight.numel() for weight in network.state_dict().values())
-        assert about['card'].startswith('# default-3x3') and about['summary'] in about['card'].replace('\n', ' ')
+        assert about['card'].startswith('# default-1x1') and about['summary'] in about['card'].replace('\n', ' ')
 
 
 class TestHalfPrecision:

@@ -473,7 +473,6 @@ class TestRandom:
     (lambda: add_bleed_trails(np.ones((3, 3)), 0), 'full_well must be positive, got 0'),
     (lambda: observe(np.ones((3, 3)), bleed=True), 'bleed needs satlevel'),
     (lambda: observe(np.ones((3, 3)), flagged='dust'), "flagged must be 'all' or of .*, got 'dust'"),
-    (lambda: random_observation((8, 8), hole=2), 'hole must be an odd number, got 2'),
     (lambda: observe(np.full((3, 3), -1.0)), 'truth must be finite and not negative, got values from -1'),
     (lambda: observe(np.ones((3, 3)), gain=0), 'gain must be positive, got 0'),
     (lambda: observe(np.ones((3, 3)), readnoise=-1), 'readnoise must not be negative, got -1'),

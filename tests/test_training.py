@@ -312,14 +312,14 @@ class TestPatches:
         assert np.mean(hits) > 0.5
 
 
-@pytest.mark.parametrize('hole', [1, 3])
-def test_recipe_trains_from_nothing_and_from_weights(hole, tmp_path, monkeypatch):
+@pytest.mark.parametrize('correlated', [0, 0.5])
+def test_recipe_trains_from_nothing_and_from_weights(correlated, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, 'SCENE_SIZE', 48)
     output = tmp_path / 'model.safetensors'
-    options = ['--hole', str(hole), '--patch-size', '32', '--batch-size', '2', '--pool', '2', '--threads', '1']
+    options = f'--correlated {correlated} --patch-size 32 --batch-size 2 --pool 2 --threads 1'.split()
     recipe.main([str(output), '--steps', '2', *options])
     first = Denoiser.load(output)
-    assert first.hole == (hole, hole)
+    assert first.hole == (1, 1) and first.whitens is bool(correlated)
     assert first.metadata['steps'] == 2
     second = tmp_path / 'second.safetensors'
     recipe.main([str(second), '--steps', '3', '--init', str(output), *options])
@@ -327,16 +327,23 @@ def test_recipe_trains_from_nothing_and_from_weights(hole, tmp_path, monkeypatch
 
 
 class TestRepeat:
-    """All shipped weights, from nothing."""
+    """The shipped weights, from nothing."""
 
     OPTIONS = '--patch-size 32 --batch-size 2 --pool 2 --renew-every 1000 --widths 6 8 --decoder-widths 6 --steps 2'
+
+    @pytest.fixture
+    def frame(self, scene, tmp_path):
+        """File of a frame to train on."""
+        path = tmp_path / 'frame.fits'
+        scene.observe(seed=3).write(path)
+        return path
 
     @pytest.fixture
     def stages(self, monkeypatch):
         """Two short stages, in this process; of those that the recipe was asked for, name and what it starts from."""
         monkeypatch.setattr(recipe, 'SCENE_SIZE', 48)
-        monkeypatch.setattr(repeat, 'STAGES', (('first', None, self.OPTIONS),
-                                               ('second', 'first', f'{self.OPTIONS} --hole 3')))
+        monkeypatch.setattr(repeat, 'STAGES', (('first', None, f'{self.OPTIONS} --correlated 0'),
+                                               ('second', 'first', self.OPTIONS)))
         trained = []
 
         def run(command, check):
@@ -351,9 +358,14 @@ class TestRepeat:
     def test_each_stage_starts_from_another(self, stages, tmp_path):
         repeat.main([str(tmp_path / 'all'), '--threads', '1'])
         first, second = (Denoiser.load(tmp_path / 'all' / f'{name}.safetensors') for name in ('first', 'second'))
-        assert first.hole == (1, 1) and second.hole == (3, 3)
+        assert second.whitens and not first.whitens
         assert first.sha256 != second.sha256
         assert stages == [('first', None), ('second', 'first')]
+
+    def test_last_stage_is_trained_on_real_frames(self, stages, frame, tmp_path):
+        repeat.main([str(tmp_path), '--threads', '1', '--real', str(frame), str(frame)])
+        on = [Denoiser.load(tmp_path / f'{name}.safetensors').metadata['trained_on'] for name in ('first', 'second')]
+        assert 'real' not in on[0] and on[1].endswith('and 2 real frames')
 
     def test_finished_stages_are_not_trained_again(self, stages, tmp_path):
         repeat.main([str(tmp_path), '--threads', '1', '--stages', 'first'])
@@ -363,23 +375,24 @@ class TestRepeat:
 
     def test_shipped_weights(self):
         made = [name for name, _, _ in repeat.STAGES]
-        assert {f'default-{hole}x{hole}' for hole in (1, 3, 5)} <= set(made)
+        assert made[-1] == shipped.DEFAULT
         for i, (name, start, training) in enumerate(repeat.STAGES):
             starts = {start} - {None} if training else set(start)
             assert starts <= set(made[:i])
             options = recipe._parse(['output', *(training or '').split()])
-            if name.startswith('default'):
-                shipped = Denoiser.load(name)
-                assert shipped.hole == (options.hole, options.hole)
-                assert shipped.network.config['widths'] == list(options.widths)
-                assert shipped.network.config['decoder_widths'] == list(options.decoder_widths)
+            # Whitened noise, and with it real frames, are for the last one.
+            assert training is None or (options.correlated > 0) is (name == shipped.DEFAULT)
+        model = Denoiser.load('default')
+        assert model.whitens
+        assert model.network.config['widths'] == list(options.widths)
+        assert model.network.config['decoder_widths'] == list(options.decoder_widths)
 
     def test_mean_of_stages(self, stages, tmp_path, monkeypatch):
         monkeypatch.setattr(repeat, 'STAGES', (*repeat.STAGES, ('mean', ('first', 'second'), None)))
         repeat.main([str(tmp_path), '--threads', '1'])
         first, second, mean = (Denoiser.load(tmp_path / f'{name}.safetensors') for name in ('first', 'second', 'mean'))
         torch.testing.assert_close(weights(mean), (weights(first) + weights(second)) / 2)
-        assert mean.metadata['mean_of'] == [first.sha256, second.sha256] and mean.hole == second.hole
+        assert mean.metadata['mean_of'] == [first.sha256, second.sha256] and mean.whitens is second.whitens
 
     @pytest.mark.parametrize('options, match', [('--stages third', "invalid choice: 'third'"),
                                                 ('--stages last', '--stages must include longest, which last starts'),
@@ -448,7 +461,7 @@ class TestRecipe:
         assert run('--steps 4 --minutes 5 --threads 2').metadata['steps'] == 4
 
     @pytest.mark.parametrize('change, match', [
-        ('--hole 3', 'hole 1 and not 3'), ('--seed 3', 'seed 20261 and not 3'),
+        ('--correlated 0.3', 'correlated 0.5 and not 0.3'), ('--seed 3', 'seed 20261 and not 3'),
         ('--widths 6 10', r'widths \[6, 8\] and not \[6, 10\]'),
         ('--decoder-widths 8', r'decoder_widths \[6\] and not \[8\]'), ('--patch-size 48', 'patch_size 32 and not 48'),
         ('--batch-size 3', 'batch_size 2 and not 3'), ('--learning-rate 1e-3', 'learning_rate 0.004 and not 0.001'),
@@ -554,6 +567,11 @@ class TestRecipe:
             recipe.main(arguments)
 
 
+def make_whitening_denoiser(hole=(1, 1)):
+    denoiser = make_tiny_denoiser(hole)
+    return Denoiser(denoiser.network, {**denoiser.metadata, 'whitened': True})
+
+
 class TestRelease:
     """How weights come to be shipped."""
 
@@ -565,20 +583,22 @@ class TestRelease:
         monkeypatch.setattr(shipped, 'DIRECTORY', directory)
         return directory
 
-    def test_model_is_shipped_in_half_precision(self, directory, tmp_path):
-        make_tiny_denoiser((3, 3)).save(tmp_path / 'trained.safetensors')
-        path = release.release(tmp_path / 'trained.safetensors')
-        assert path == directory / 'default-3x3.safetensors'
-        denoiser = Denoiser.load('default-3x3')
-        expected = weights(make_tiny_denoiser((3, 3)))
-        assert torch.equal(weights(denoiser), expected.half().float()) and denoiser.metadata['name'] == 'default-3x3'
-        assert shipped.describe_model(path)['dtype'] == 'float16'
-        # The others are as they were.
-        assert Denoiser.load('default').hole == (1, 1)
+    @pytest.fixture
+    def trained(self, tmp_path):
+        """File of a model that could be shipped."""
+        make_whitening_denoiser().save(tmp_path / 'trained.safetensors')
+        return tmp_path / 'trained.safetensors'
 
-    def test_command(self, directory, tmp_path, capsys):
-        make_tiny_denoiser().save(tmp_path / 'trained.safetensors')
-        release.main([str(tmp_path / 'trained.safetensors'), '--dtype', 'float32'])
+    def test_model_is_shipped_in_half_precision(self, directory, trained):
+        path = release.release(trained)
+        assert path == directory / 'default-1x1.safetensors'
+        denoiser = Denoiser.load('default')
+        expected = weights(make_tiny_denoiser())
+        assert torch.equal(weights(denoiser), expected.half().float()) and denoiser.metadata['name'] == 'default-1x1'
+        assert shipped.describe_model(path)['dtype'] == 'float16'
+
+    def test_command(self, directory, trained, capsys):
+        release.main([str(trained), '--dtype', 'float32'])
         assert torch.equal(weights(Denoiser.load('default')), weights(make_tiny_denoiser()))
         assert capsys.readouterr().out.splitlines()[1:] == (directory / 'SHA256SUMS').read_text().splitlines()
 
@@ -589,8 +609,18 @@ class TestRelease:
         release.main([])
         assert Denoiser.load('default').sha256 == tiny_denoiser.sha256
 
-    def test_no_model_without_a_card(self, directory, tmp_path):
-        make_tiny_denoiser((1, 3)).save(tmp_path / 'trained.safetensors')
-        with pytest.raises(FileNotFoundError, match='default-1x3.md must say what the model was trained on'):
+    def test_no_model_without_a_card(self, directory, trained):
+        (directory / 'default-1x1.md').unlink()
+        before = shipped.read_checksums()
+        with pytest.raises(FileNotFoundError, match='default-1x1.md must say what the model was trained on'):
+            release.release(trained)
+        release.main([])
+        assert shipped.read_checksums() == before
+
+    @pytest.mark.parametrize('model, found', [(make_tiny_denoiser, '1x1, trained on white noise'),
+                                              (lambda: make_whitening_denoiser((3, 3)), '3x3, trained on whitened')])
+    def test_no_model_that_the_default_cannot_be(self, directory, tmp_path, model, found):
+        model().save(tmp_path / 'trained.safetensors')
+        with pytest.raises(ValueError, match=f'hole of 1x1 pixels, trained on whitened noise, too, got .*: {found}'):
             release.release(tmp_path / 'trained.safetensors')
-        assert not (directory / 'default-1x3.safetensors').exists()
+        assert shipped.read_checksums()['default-1x1.safetensors'] == Denoiser.load('default').sha256

@@ -32,8 +32,8 @@ __all__ = ['command']
               help="Extension to denoise: its number, name, or name,version. May be repeated. By default SCI, or all "
                    "science images.")
 @click.option('--model', metavar='MODEL',
-              help="'default' (the shipped weights that fit the noise), 'self' (train on each image, minutes), 'adapt' "
-                   "(fine-tune the default on it), one that 'models' lists, or a file that 'train' wrote.")
+              help="'default' (the shipped weights), 'self' (train on each image, minutes), 'adapt' (fine-tune the "
+                   "default on it), or a file that 'train' wrote.")
 @click.option('--gain', multiple=True, type=click.FloatRange(min=0, min_open=True),
               help='Electrons per data unit. Repeat it to give one for each extension.')
 @click.option('--readnoise', multiple=True, type=click.FloatRange(min=0),
@@ -46,7 +46,8 @@ __all__ = ['command']
 @click.option('--satlevel', multiple=True, type=float,
               help='Data at or above it are saturated. Repeat it to give one for each extension.')
 @click.option('--hole', type=HoleType(),
-              help='What the network does not see around a pixel; by default it follows the correlation of the noise.')
+              help="What the network does not see around a pixel: any with 'self', else that of the model. By default "
+                   'correlated noise is whitened instead.')
 @click.option('--strength', type=click.FloatRange(0, 1), default=1.0, show_default=True,
               help='From 0 (the data) to 1 (the posterior mean).')
 @click.option('--reject-outliers', is_flag=True, default=None,

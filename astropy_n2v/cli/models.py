@@ -17,16 +17,16 @@ __all__ = ['command']
 @click.pass_context
 def command(ctx, name, as_json):
     """
-    List the models that come with the package, or print the card of one.
+    Name the model that comes with the package, or print its card.
 
-    Each has a NAME that goes with --model. The card says what the model was trained on, what it
-    reaches, and where it fails. Files are compared with what was shipped; if one differs, the
+    NAME, such as 'default', goes with --model. The card says what the model was trained on, what
+    it reaches, and where it fails. The file is compared with what was shipped; if it differs, the
     exit status is 1.
 
     \b
     Examples:
       astropy-n2v models
-      astropy-n2v models default-3x3
+      astropy-n2v models default
       astropy-n2v models --json
     """
     import json

@@ -33,13 +33,12 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
                    'science images.')
 @mask_options
 @click.option('--init', metavar='MODEL',
-              help="Model to start from: 'default' (the shipped weights for the hole given), one that 'models' lists, "
-                   "or a file.")
+              help="Model to start from: 'default' (the shipped weights) or a file.")
 @click.option('--gain', type=_POSITIVE, help='Electrons per data unit, for all images.')
 @click.option('--readnoise', type=click.FloatRange(min=0), help='Read noise in electrons, for all images.')
 @click.option('--satlevel', type=float, help='Data at or above it are saturated.')
 @click.option('--hole', type=HoleType(),
-              help='What the network does not see around a pixel; by default it follows the correlation of the noise.')
+              help='What the network does not see around a pixel; by default correlated noise is whitened instead.')
 @training_options
 @click.option('--device', help="'auto', 'cpu', 'cuda', ...")
 @click.option('--seed', type=int, help='Seed of weights and patches.')

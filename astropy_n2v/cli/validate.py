@@ -34,8 +34,7 @@ class _PairType(click.ParamType):
               help='Directory for report.html, report.json, tables and figures. Frames whose results are there are not '
                    'computed again.')
 @click.option('--model', metavar='MODEL',
-              help="'default' (the shipped weights that fit the noise), 'self', 'adapt', one that 'models' lists, or a "
-                   "file that 'train' wrote.")
+              help="'default' (the shipped weights), 'self', 'adapt', or a file that 'train' wrote.")
 @click.option('--truth', multiple=True, metavar='FILE', type=click.Path(),
               help='The noise-free image; repeat it to give one for each of the files.')
 @click.option('--reference', multiple=True, metavar='FILE',

@@ -39,8 +39,6 @@ RANDOM_FIELDS = {
     'disc': 0.025,        # of a planet, the Sun or the Moon, or a part of it
 }
 
-# Correlations of the noise below this are not counted: four neighbours foresee 1 % of the variance.
-_NOTICEABLE = 0.06
 _MAX_LAG = 6   # pixels
 _LAG_ERROR = 0.005   # with which the correlation of a lag is measured
 
@@ -234,7 +232,7 @@ def _random_flat(rng, scene, sigma):
     return flat, error, smooth
 
 
-def random_observation(shape=(256, 256), *, hole=1, correlated=False, seed=None):
+def random_observation(shape=(256, 256), *, correlated=False, seed=None):
     """
     Draw a scene and observe it with a detector drawn, too.
 
@@ -246,12 +244,9 @@ def random_observation(shape=(256, 256), *, hole=1, correlated=False, seed=None)
     ----------
     shape : tuple of int, optional
         Height and width in pixels.
-    hole : int, optional
-        1 for noise that is independent between pixels; 3, 5, ... for noise that is
-        correlated, but not noticeably beyond a square of ``hole`` pixels around each.
     correlated : bool, optional
-        Whether to correlate the noise in any way that detectors, resampling and drizzling do. Its
-        autocorrelation, as measured with some error, is that of ``noise``. For ``hole`` 1.
+        Whether to correlate the noise in any way that detectors, resampling and drizzling do, except
+        of data that are rounded. Its autocorrelation, as measured with some error, is that of ``noise``.
     seed : int or `~numpy.random.Generator`, optional
         Seed of everything.
 
@@ -259,11 +254,6 @@ def random_observation(shape=(256, 256), *, hole=1, correlated=False, seed=None)
     -------
     Observation
         Data, truth, noise model and masks.
-
-    Raises
-    ------
-    ValueError
-        If ``hole`` is not an odd number.
 
     Examples
     --------
@@ -273,18 +263,14 @@ def random_observation(shape=(256, 256), *, hole=1, correlated=False, seed=None)
     >>> bool(abs(observation.innovation[good].std() - 1) < 0.1)
     True
     """
-    if hole < 1 or hole % 2 == 0:
-        raise ValueError(f'hole must be an odd number, got {hole}')
     rng = np.random.default_rng(seed)
     scene = random_scene(shape, seed=rng)
     sigma = np.sqrt(np.median(scene.truth) + scene.readnoise ** 2)
     flat, error, smooth = _random_flat(rng, scene, sigma)
     truth = scene.truth * smooth
     options, flagged = _random_defects(rng, truth, sigma)
-    if hole > 1:
-        return _observe_correlated(scene, truth, hole, options, flagged, rng)
     if correlated and rng.uniform() < 0.5:
-        observation = _correlated_frame(rng, truth, scene.readnoise, 2, {**options, 'flagged': flagged})
+        observation = _correlated_frame(rng, truth, scene.readnoise, {**options, 'flagged': flagged})
         observation.kind = scene.kind
         return _with_autocorrelation(observation, rng)
     gain = _log_uniform(rng, 0.1, 10)
@@ -342,16 +328,15 @@ def _with_autocorrelation(observation, rng):
     return observation
 
 
-def _correlated_frame(rng, truth, readnoise, reach, options):
-    """One of the ways to correlated noise, that could reach as far as ``reach`` pixels."""
+def _correlated_frame(rng, truth, readnoise, options):
+    """One of the ways to correlated noise by which exposures are taken and processed."""
     draw = rng.uniform()
     if draw < 0.3:
-        low, high = 0.3, 0.55 if reach == 1 else 0.85
-        sigma = rng.uniform(low, high, 2) * ((0, 1) if rng.uniform() < 0.2 else (1, 1))
+        sigma = rng.uniform(0.3, 0.85, 2) * ((0, 1) if rng.uniform() < 0.2 else (1, 1))
         return observe_smoothed(truth, readnoise=readnoise, sigma=tuple(sigma), seed=rng, **options)
     if draw < 0.4 and readnoise ** 2 > 0.3 * np.median(truth):
-        return observe_correlated_readout(truth, readnoise=readnoise, length=rng.uniform(0.3, 0.4 + 0.3 * reach),
-                                          seed=rng, **options)
+        return observe_correlated_readout(truth, readnoise=readnoise, length=rng.uniform(0.3, 1.0), seed=rng,
+                                          **options)
     if draw < 0.75:
         kernel = str(rng.choice(['bilinear', 'cubic', 'lanczos3'], p=[0.45, 0.2, 0.35]))
         turned = rng.uniform() < 0.4
@@ -359,7 +344,7 @@ def _correlated_frame(rng, truth, readnoise, reach, options):
         return observe_resampled(truth, readnoise=readnoise, kernel=kernel, scale=scale, seed=rng,
                                  rotation=rng.normal(0, 0.02) if turned else 0.0,
                                  **_exposures(int(rng.integers(1, 3 if turned else 6)), scale, options))
-    scale = rng.uniform(0.7 if reach == 1 else 0.45, 1.0)
+    scale = rng.uniform(0.45, 1.0)
     return observe_drizzled(truth, readnoise=readnoise, pixfrac=rng.uniform(0.5, 1.0), seed=rng, scale=scale,
                             **_exposures(int(rng.integers(2, 9)), scale, options))
 
@@ -373,35 +358,3 @@ def _exposures(n, scale, options):
     if n > 2:
         shared['bad_columns'] = 0
     return {**options, **shared, 'n_exposures': n}
-
-
-def _reach(observation):
-    """Distance in pixels, along rows or columns, of the farthest pixels whose noise is correlated."""
-    z = np.where(observation.defects, 0, np.nan_to_num(observation.innovation))
-    z = np.clip(z, -5, 5)
-    norm = np.sum(z ** 2)
-    reach = 0
-    for dy in range(6):
-        for dx in range(-5, 6):
-            if max(dy, abs(dx)) > reach:
-                first = z[:z.shape[0] - dy, max(0, -dx):z.shape[1] - max(0, dx)]
-                if abs(np.sum(first * z[dy:, max(0, dx):z.shape[1] - max(0, -dx)])) > _NOTICEABLE * norm:
-                    reach = max(dy, abs(dx))
-    return reach
-
-
-def _observe_correlated(scene, truth, hole, options, flagged, rng):
-    for _ in range(8):
-        observation = _correlated_frame(rng, truth, scene.readnoise, hole // 2, {**options, 'flagged': flagged})
-        if _reach(observation) <= hole // 2:
-            break
-    else:
-        observation = observe_smoothed(truth, readnoise=scene.readnoise, sigma=0.45, flagged=flagged, seed=rng,
-                                       **options)
-    observation.kind = scene.kind
-    noise = observation.noise
-    if noise.sigma.ndim and rng.uniform() < 0.3:
-        # Who has no weight map knows the mean only.
-        observation.noise = NoiseModel(np.sqrt(np.mean(noise.sigma ** 2)), gain=1 / np.mean(1 / noise.gain),
-                                       source='simulated')
-    return observation

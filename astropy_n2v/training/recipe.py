@@ -24,12 +24,12 @@ from .processes import Processes, end_process
 __all__ = ['main', 'random_frame']
 
 SCENE_SIZE = 256
-#: Channels by level of the network that is shipped for white noise, full resolution first.
+#: Channels by level of the network that is shipped, full resolution first.
 WIDTHS = 16, 32, 64, 128, 192
 DECODER_WIDTHS = 16, 32, 64, 128
 
 
-def random_frame(rng, *, hole=1, correlated=0.0):
+def random_frame(rng, *, correlated=0.0):
     """
     Draw a noisy frame of a random scene.
 
@@ -37,11 +37,8 @@ def random_frame(rng, *, hole=1, correlated=0.0):
     ----------
     rng : `~numpy.random.Generator`
         Source of randomness.
-    hole : int, optional
-        Height and width of the square around a pixel beyond which its noise is not correlated;
-        above 1 the frame has been resampled, drizzled or the like.
     correlated : float, optional
-        Share of the frames whose noise is correlated and has been whitened, for a hole of one pixel.
+        Share of the frames whose noise is correlated, and is whitened.
 
     Returns
     -------
@@ -49,7 +46,7 @@ def random_frame(rng, *, hole=1, correlated=0.0):
         The frame with the noise model that holds for it.
     """
     correlate = rng.random() < correlated
-    observation = random_observation((SCENE_SIZE, SCENE_SIZE), hole=hole, correlated=correlate, seed=rng)
+    observation = random_observation((SCENE_SIZE, SCENE_SIZE), correlated=correlate, seed=rng)
     return TrainingFrame(observation.data, observation.noise, observation.mask, signal=observation.truth)
 
 
@@ -102,9 +99,8 @@ def _parse(arguments):
         description='Train the weights that are shipped with astropy_n2v. A checkpoint is resumed from only with the '
                     'options that it was made with, on the same kinds of scenes; --steps and --minutes may change.')
     parser.add_argument('output', help='file to write, .safetensors; OUTPUT.ckpt is what a run resumes from')
-    parser.add_argument('--hole', type=int, default=1, help='hole in pixels; above 1 the noise is correlated')
     parser.add_argument('--correlated', type=float, default=0.5, help='share of the frames with correlated noise, '
-                        'which is whitened; for a hole of 1')
+                        'which is whitened')
     parser.add_argument('--real', nargs='*', default=(), help='real frames to train on, too')
     parser.add_argument('--real-share', type=float, default=0.15, help='share of the patches from real frames')
     parser.add_argument('--init', help='weights to start from; those of a narrower network are widened')
@@ -153,7 +149,7 @@ def main(arguments=None):
 def _train(options, processes):
     from ..denoiser import Denoiser
     torch.manual_seed(options.seed)   # the same in all processes: it makes the weights
-    network = BlindSpotUNet(widths=options.widths, decoder_widths=options.decoder_widths, hole=2 * (options.hole,))
+    network = BlindSpotUNet(widths=options.widths, decoder_widths=options.decoder_widths)
     init = Denoiser.load(options.init) if options.init else None
     if init:
         wider = widen(init.network, widths=options.widths, decoder_widths=options.decoder_widths)
@@ -161,7 +157,7 @@ def _train(options, processes):
     network.to(processes.device)
     rank = processes.rank
     rng = np.random.default_rng((options.seed, 2, rank) if rank else options.seed)
-    sampler = _Stream(options.pool, options.renew_every, partial(random_frame, **_kind_of(options)), rng,
+    sampler = _Stream(options.pool, options.renew_every, partial(random_frame, correlated=options.correlated), rng,
                       real=real_frames(options.real), real_share=options.real_share,
                       patch_size=options.patch_size, batch_size=options.batch_size)
     trainer = Trainer(network, sampler, max_steps=options.steps,
@@ -173,7 +169,7 @@ def _train(options, processes):
     metadata = {'trained_on': 'simulated noisy frames, astropy_n2v.simulate.random_observation',
                 'steps': trainer.step, 'seconds': round(trainer.elapsed), 'seed': options.seed,
                 'held_out_likelihood': trainer.history[-1][1] if rank == 0 else None}
-    if options.hole == 1 and options.correlated:
+    if options.correlated:
         metadata['whitened'] = True
     if options.real:
         metadata['trained_on'] += f', and {len(options.real)} real frames'
@@ -182,14 +178,11 @@ def _train(options, processes):
     return Denoiser(network.cpu(), metadata=metadata)
 
 
-def _kind_of(options):
-    return {'hole': options.hole, 'correlated': options.correlated if options.hole == 1 else 0.0}
-
-
 def _make_judge(options):
     """The likelihood of frames that are never trained on."""
     from .train import held_out_likelihood
-    judged = [random_frame(np.random.default_rng((options.seed, 1, i)), **_kind_of(options)).planes for i in range(24)]
+    judged = [random_frame(np.random.default_rng((options.seed, 1, i)), correlated=options.correlated).planes
+              for i in range(24)]
     return lambda candidate: held_out_likelihood(candidate, judged, [planes[2] for planes in judged])
 
 

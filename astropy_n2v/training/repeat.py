@@ -1,11 +1,12 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-All shipped weights from nothing, with one command: ``python -m astropy_n2v.training.repeat FOLDER``.
+The shipped weights from nothing, with one command: ``python -m astropy_n2v.training.repeat FOLDER``.
 
 The stages are those that the shipped weights went through, the steps of several runs with the same options taken
-together. Their model cards say how long each run took, and where simulator and likelihood still changed on the way:
-weights of the same kind come out, not the same bits. A stage that is finished is not trained again, one that was
-interrupted resumes from its checkpoint.
+together. The model card says how long each run took, and where simulator and likelihood still changed on the way:
+weights of the same kind come out, not the same bits. The last stage alone trains on noise that is correlated and
+whitened, and on real frames, if there are any. A stage that is finished is not trained again, one that was interrupted
+resumes from its checkpoint.
 """
 
 import argparse
@@ -15,14 +16,16 @@ from pathlib import Path
 
 import torch
 
+from ..weights import DEFAULT
+
 __all__ = ['STAGES', 'average', 'main']
 
-_MIDDLE = '--widths 16 32 64 96 96 --decoder-widths 16 32 64 96 --no-focus --max-gain'
+_MIDDLE = '--correlated 0 --widths 16 32 64 96 96 --decoder-widths 16 32 64 96 --no-focus --max-gain'
 #: Name of the weights that a stage makes, of those it starts from, and the options of the recipe. Without options,
 #: they are the mean of several (Wortsman et al. 2022, arXiv:2203.05482).
 STAGES = (
-    ('narrow', None, '--widths 12 24 48 64 64 --decoder-widths 16 32 48 64 --steps 8300 --patch-size 96 '
-                     '--batch-size 8 --no-focus --max-gain 12'),
+    ('narrow', None, '--correlated 0 --widths 12 24 48 64 64 --decoder-widths 16 32 48 64 --steps 8300 '
+                     '--patch-size 96 --batch-size 8 --no-focus --max-gain 12'),
     ('wide', 'narrow', f'--steps 5300 --patch-size 128 --batch-size 5 --learning-rate 2e-3 --seed 20262 {_MIDDLE} 12'),
     ('longer', 'wide', f'--steps 5600 --patch-size 128 --batch-size 5 --learning-rate 7e-4 --seed 20266 {_MIDDLE} 12'),
     ('larger-patches', 'longer', f'--steps 7400 --learning-rate 1e-3 --seed 20270 {_MIDDLE} 12'),
@@ -30,17 +33,17 @@ STAGES = (
     ('longest', 'photons', f'--steps 11300 --learning-rate 1e-3 --seed 20311 {_MIDDLE} 12'),
     ('last', 'longest', f'--steps 4800 --learning-rate 8e-4 --seed 20321 {_MIDDLE} 60'),
     ('mean', ('longest', 'last'), None),
-    ('default-1x1', 'mean', '--steps 10541 --learning-rate 1e-3 --seed 20412'),
-    ('default-3x3', 'mean', f'--hole 3 --steps 6600 --learning-rate 1.2e-3 --seed 20273 {_MIDDLE} 12'),
-    ('default-5x5', 'default-3x3', f'--hole 5 --steps 2100 --learning-rate 1.2e-3 --seed 20275 {_MIDDLE} 12'),
+    ('white', 'mean', '--correlated 0 --steps 10541 --learning-rate 1e-3 --seed 20412'),
+    (DEFAULT, 'white', '--minutes 84 --learning-rate 8e-4 --seed 20602 --correlated 0.45 --real-share 0.1'),
 )
 
 
 def main(arguments=None):
     """Train all stages; see ``--help``."""
-    parser = argparse.ArgumentParser(description='Train all weights that are shipped with astropy_n2v, from nothing.')
+    parser = argparse.ArgumentParser(description='Train the weights that are shipped with astropy_n2v, from nothing.')
     parser.add_argument('folder', type=Path, help='where to write the weights of each stage, and checkpoints')
     parser.add_argument('--stages', nargs='+', choices=[name for name, _, _ in STAGES], help='only these')
+    parser.add_argument('--real', nargs='+', default=[], help='real frames that the last stage trains on, too')
     parser.add_argument('--processes', type=int, default=1, help='that train together under torchrun, one a GPU')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='of each process')
     options = parser.parse_args(arguments)
@@ -65,8 +68,9 @@ def main(arguments=None):
             average(starts).save(output)
             continue
         init = [option for path in starts for option in ('--init', str(path))]
+        real = ['--real', *options.real] if options.real and name == STAGES[-1][0] else []
         # A process of its own: one torchrun cannot set up its processes a second time.
-        subprocess.run([*command, 'astropy_n2v.training.recipe', str(output), *init, *training.split(),
+        subprocess.run([*command, 'astropy_n2v.training.recipe', str(output), *init, *training.split(), *real,
                         '--threads', str(options.threads)], check=True)
 
 

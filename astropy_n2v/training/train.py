@@ -52,7 +52,7 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         the package.
     hole : int or tuple of int, optional
         Odd height and width of the hole; noise is then not whitened. By default a pixel, and noise that is correlated
-        is whitened. With ``init`` its own.
+        is whitened. With ``init`` only its own.
     names : list of str, optional
         What to call the images in warnings; by default their positions.
     seed : int, optional
@@ -115,7 +115,7 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     if not planes:
         raise CannotDenoiseError('images must hold at least one that can be denoised, got none')
     if init is not None and not isinstance(init, Denoiser):
-        init = Denoiser.load(init, hole=hole)
+        init = Denoiser.load(init)
     whiten = hole is None and (init is None or init.whitens)
     if init is not None:
         hole = hole or init.hole

@@ -9,94 +9,18 @@ should be, in the format of ``sha256sum``; `write_checksums` writes it.
 import hashlib
 import json
 import math
-import warnings
 from pathlib import Path
 
-from astropy.utils.exceptions import AstropyUserWarning
+__all__ = ['DEFAULT', 'check_integrity', 'describe_model', 'find_model', 'model_names', 'read_checksums',
+           'write_checksums']
 
-__all__ = ['check_integrity', 'default_models', 'describe_model', 'find_default', 'find_model', 'largest_hole',
-           'model_names', 'read_checksums', 'write_checksums']
+#: Name of the default model. Noise that is correlated is whitened before it.
+DEFAULT = 'default-1x1'
 
 #: Where they lie.
 DIRECTORY = Path(__file__).parent
 _CHECKSUMS = 'SHA256SUMS'
 _DTYPES = {'F16': 'float16', 'F32': 'float32'}
-
-
-def default_models():
-    """
-    The default models that are shipped.
-
-    Returns
-    -------
-    dict
-        Paths by the hole (height, width) that the model has.
-
-    Examples
-    --------
-    >>> from astropy_n2v.weights import default_models
-    >>> (1, 1) in default_models()
-    True
-    """
-    models = {}
-    for path in sorted(DIRECTORY.glob('default-*.safetensors')):
-        height, width = path.stem.split('-')[1].split('x')
-        models[int(height), int(width)] = path
-    return models
-
-
-def find_default(hole):
-    """
-    Find the default model for a hole.
-
-    Parameters
-    ----------
-    hole : tuple of int
-        Height and width of the hole that is needed.
-
-    Returns
-    -------
-    `pathlib.Path`
-        The model with the smallest hole that covers it; if none does, that with the largest
-        hole, with a warning.
-    """
-    models = default_models()
-    if not models:
-        raise FileNotFoundError('no weights were shipped with this installation of astropy_n2v')
-    covering = [size for size in models if size[0] >= hole[0] and size[1] >= hole[1]]
-    if covering:
-        return models[min(covering, key=lambda size: size[0] * size[1])]
-    largest = largest_hole(hole)
-    warnings.warn(f'the noise calls for a hole of {hole[0]}x{hole[1]} pixels, but the largest hole of the default '
-                  f'models is {largest[0]}x{largest[1]}: correlated noise will be taken for structure. '
-                  "model='self' trains with any hole", AstropyUserWarning, stacklevel=2)
-    return models[largest]
-
-
-def largest_hole(hole):
-    """
-    Limit a hole to that of the largest default model if none covers it.
-
-    Parameters
-    ----------
-    hole : tuple of int
-        Height and width of the hole that is needed.
-
-    Returns
-    -------
-    tuple of int
-        The hole, or the largest that there is.
-
-    Examples
-    --------
-    >>> from astropy_n2v.weights import largest_hole
-    >>> largest_hole((1, 3)), largest_hole((9, 3))
-    ((1, 3), (5, 5))
-    """
-    sizes = default_models()
-    if not sizes or any(size[0] >= hole[0] and size[1] >= hole[1] for size in sizes):
-        return hole
-    return max(sizes, key=lambda size: size[0] * size[1])
 
 
 def model_names():
@@ -106,18 +30,18 @@ def model_names():
     Returns
     -------
     list of str
-        ``'default'``, which stands for whichever default model fits the noise, is not among them.
+        ``'default'``, which stands for `DEFAULT`, is not among them.
 
     Examples
     --------
     >>> from astropy_n2v.weights import model_names
-    >>> 'default-3x3' in model_names()
-    True
+    >>> model_names()
+    ['default-1x1']
     """
     return sorted(path.stem for path in DIRECTORY.glob('*.safetensors'))
 
 
-def find_model(name, hole=None):
+def find_model(name):
     """
     Find a shipped model by its name.
 
@@ -125,8 +49,6 @@ def find_model(name, hole=None):
     ----------
     name : str
         One of `model_names`, or 'default'.
-    hole : tuple of int, optional
-        For 'default': height and width of the hole that is needed; by default one pixel.
 
     Returns
     -------
@@ -141,9 +63,9 @@ def find_model(name, hole=None):
     >>> find_model('mycamera.safetensors') is None
     True
     """
-    if name == 'default':
-        return find_default(hole or (1, 1))
-    return DIRECTORY / f'{name}.safetensors' if name in model_names() else None
+    # The default is a shipped model even where it is missing: the error is to name the file.
+    name, known = (DEFAULT, True) if name == 'default' else (name, name in model_names())
+    return DIRECTORY / f'{name}.safetensors' if known else None
 
 
 def describe_model(path):
@@ -153,7 +75,7 @@ def describe_model(path):
     Parameters
     ----------
     path : `pathlib.Path`
-        From `find_model` or `default_models`.
+        From `find_model`.
 
     Returns
     -------
@@ -170,8 +92,8 @@ def describe_model(path):
     Examples
     --------
     >>> from astropy_n2v.weights import describe_model, find_model
-    >>> describe_model(find_model('default-3x3'))['hole']
-    [3, 3]
+    >>> describe_model(find_model('default'))['hole']
+    [1, 1]
     """
     raw = path.read_bytes()
     sha256 = check_integrity(path, raw)
