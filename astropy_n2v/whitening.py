@@ -168,9 +168,22 @@ class Whitening:
         return _compact(np.sqrt(np.maximum(1 - self._measured / self.power, 0)))
 
     @cached_property
+    def fill_errors(self):
+        """Variance of the noise around its local mean, and of the error of this mean for an unknown pixel."""
+        reach = len(self.correlation) // 2
+        delta = np.pad([[1.0]], reach)
+        line = gaussian_filter(delta, _FILL, mode='constant', truncate=3)
+        line[reach, reach] = 0
+        line /= line.sum()
+        common = np.sum(line * gaussian_filter(self.correlation, _FILL, mode='constant', truncate=3))
+        return float(max(1 - common, 0)), float(max(1 - 2 * np.sum(line * self.correlation) + common, 0))
+
+    @cached_property
     def smooth_share(self):
         """Variance of smooth errors after the way back over the variance before."""
-        weight = np.exp(-_frequencies() * _ERROR_WIDTH ** 2)
+        # Where a beam is broader than that, so are they.
+        width = max(_ERROR_WIDTH, np.sqrt(self.power[0, 0] / (4 * np.pi)))
+        weight = np.exp(-_frequencies() * width ** 2)
         return float(np.sum(self.power * weight) / np.sum(weight))
 
     @cached_property
@@ -221,18 +234,20 @@ def _filtered(values, kernel):
     return result
 
 
-def _fill(values, known):
-    """Fill what is not known with a local mean, in place, and return its variance: that of the values around."""
+def _fill(values, known, whitening):
+    """Fill unknown values with a local mean, in place, and return the variance of its error."""
     smooth, weight, square = (gaussian_filter(v, _FILL, mode='constant', truncate=3) for v in (
         np.where(known, values, 0), known.astype(np.float32), np.where(known, values, 0) ** 2))
     near = ~known & (weight > 1e-3)
-    mean = smooth[near] / weight[near]
+    mean, weight = smooth[near] / weight[near], weight[near]
     values[~known] = 0
     values[near] = mean
     variance = np.zeros(values.shape, dtype=np.float32)
     # Far from all that is known, the background and its noise.
     variance[~known] = 1
-    variance[near] = np.maximum(square[near] / weight[near] - mean ** 2, 0) + 1
+    scatter, error = whitening.fill_errors
+    structure = np.maximum(square[near] / weight - mean ** 2 - scatter, 0)
+    variance[near] = structure + error + (1 - error) * (1 - weight)
     return variance
 
 
@@ -280,7 +295,7 @@ class Whitened:
         alone |= single_pixel_outliers(image) | _noisier(image)
         known = np.pad(image.valid & ~alone, pad + reach)
         filled = np.pad(np.where(image.valid & ~alone, image.values(), 0).astype(np.float32), pad + reach)
-        variance = _fill(filled, known)
+        variance = _fill(filled, known, whitening)
         added = np.maximum(_filtered(variance, whitening.kernel ** 2), 0)
         lacking = whitening.lacking(added.shape)
         lacking *= np.sqrt(v0 + slope * np.maximum(-zero, 0))
