@@ -87,7 +87,7 @@ def _predict_tile(network, inputs, inner, dtype):
     return blind_moments(network.predict(inputs, inner, dtype))
 
 
-def _predict_orientations(network, inputs, inner, dtype):
+def _predict_orientations(network, inputs, inner, dtype=torch.float32):
     """The same as a mean over all orientations; their scatter adds to the spread."""
     means, log_spreads = [], []
     # The hole turns with the image, where it is no square.

@@ -319,11 +319,20 @@ def test_recipe_trains_from_nothing_and_from_weights(correlated, tmp_path, monke
     options = f'--correlated {correlated} --patch-size 32 --batch-size 2 --pool 2 --threads 1'.split()
     recipe.main([str(output), '--steps', '2', *options])
     first = Denoiser.load(output)
-    assert first.hole == (1, 1) and first.whitens is bool(correlated)
+    assert first.hole == (1, 1) and first.whitens
     assert first.metadata['steps'] == 2
     second = tmp_path / 'second.safetensors'
     recipe.main([str(second), '--steps', '3', '--init', str(output), *options])
     assert Denoiser.load(second).metadata['steps'] == 3
+
+
+def test_recipe_takes_real_frames(scene, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, 'SCENE_SIZE', 48)
+    path, output = tmp_path / 'frame.fits', tmp_path / 'model.safetensors'
+    scene.observe(seed=3).write(path)
+    recipe.main([str(output), '--steps', '1', '--real', str(path), str(path), '--real-share', '0.5',
+                 *'--patch-size 32 --batch-size 4 --pool 2 --threads 1 --widths 6 8 --decoder-widths 6'.split()])
+    assert Denoiser.load(output).metadata['trained_on'].endswith('and 2 real frames')
 
 
 class TestRepeat:
@@ -332,17 +341,10 @@ class TestRepeat:
     OPTIONS = '--patch-size 32 --batch-size 2 --pool 2 --renew-every 1000 --widths 6 8 --decoder-widths 6 --steps 2'
 
     @pytest.fixture
-    def frame(self, scene, tmp_path):
-        """File of a frame to train on."""
-        path = tmp_path / 'frame.fits'
-        scene.observe(seed=3).write(path)
-        return path
-
-    @pytest.fixture
     def stages(self, monkeypatch):
         """Two short stages, in this process; of those that the recipe was asked for, name and what it starts from."""
         monkeypatch.setattr(recipe, 'SCENE_SIZE', 48)
-        monkeypatch.setattr(repeat, 'STAGES', (('first', None, f'{self.OPTIONS} --correlated 0'),
+        monkeypatch.setattr(repeat, 'STAGES', (('first', None, self.OPTIONS),
                                                ('second', 'first', self.OPTIONS)))
         trained = []
 
@@ -358,14 +360,9 @@ class TestRepeat:
     def test_each_stage_starts_from_another(self, stages, tmp_path):
         repeat.main([str(tmp_path / 'all'), '--threads', '1'])
         first, second = (Denoiser.load(tmp_path / 'all' / f'{name}.safetensors') for name in ('first', 'second'))
-        assert second.whitens and not first.whitens
+        assert second.whitens and first.whitens
         assert first.sha256 != second.sha256
         assert stages == [('first', None), ('second', 'first')]
-
-    def test_last_stage_is_trained_on_real_frames(self, stages, frame, tmp_path):
-        repeat.main([str(tmp_path), '--threads', '1', '--real', str(frame), str(frame)])
-        on = [Denoiser.load(tmp_path / f'{name}.safetensors').metadata['trained_on'] for name in ('first', 'second')]
-        assert 'real' not in on[0] and on[1].endswith('and 2 real frames')
 
     def test_finished_stages_are_not_trained_again(self, stages, tmp_path):
         repeat.main([str(tmp_path), '--threads', '1', '--stages', 'first'])
@@ -380,8 +377,6 @@ class TestRepeat:
             starts = {start} - {None} if training else set(start)
             assert starts <= set(made[:i])
             options = recipe._parse(['output', *(training or '').split()])
-            # Whitened noise, and with it real frames, are for the last one.
-            assert training is None or (options.correlated > 0) is (name == shipped.DEFAULT)
         model = Denoiser.load('default')
         assert model.whitens
         assert model.network.config['widths'] == list(options.widths)
@@ -461,7 +456,7 @@ class TestRecipe:
         assert run('--steps 4 --minutes 5 --threads 2').metadata['steps'] == 4
 
     @pytest.mark.parametrize('change, match', [
-        ('--correlated 0.3', 'correlated 0.5 and not 0.3'), ('--seed 3', 'seed 20261 and not 3'),
+        ('--correlated 0.3', 'correlated 0.0 and not 0.3'), ('--seed 3', 'seed 20261 and not 3'),
         ('--widths 6 10', r'widths \[6, 8\] and not \[6, 10\]'),
         ('--decoder-widths 8', r'decoder_widths \[6\] and not \[8\]'), ('--patch-size 48', 'patch_size 32 and not 48'),
         ('--batch-size 3', 'batch_size 2 and not 3'), ('--learning-rate 1e-3', 'learning_rate 0.004 and not 0.001'),

@@ -23,20 +23,20 @@ __all__ = ['RANDOM_FIELDS', 'random_observation', 'random_scene']
 
 #: The fields that `random_scene` draws from, and how often.
 RANDOM_FIELDS = {
-    'survey': 0.19,       # galaxies and stars
+    'survey': 0.25,       # galaxies and stars
     'stars': 0.06,        # few stars
-    'sparse': 0.11,       # stars, galaxies or both, of which none is too faint to be seen
+    'sparse': 0.10,       # stars, galaxies or both, of which none is too faint to be seen
     'crowded': 0.11,      # many
     'globular': 0.04,
     'cluster': 0.06,      # of galaxies
     'galaxy': 0.05,       # a large one in the foreground of a survey field
-    'nebula': 0.11,       # power-law nebulosity and stars
-    'cirrus': 0.085,      # nebulosity below the noise, with few stars or none
+    'nebula': 0.12,       # power-law nebulosity and stars
+    'cirrus': 0.05,       # nebulosity below the noise, with few stars or none
     'filaments': 0.05,    # filaments, most in nebulosity
     'bright_nebula': 0.03,   # nebulosity of hundreds of sigma
-    'empty': 0.05,        # sky, or a few faint stars
-    'spectrum': 0.03,     # of a long slit
-    'disc': 0.025,        # of a planet, the Sun or the Moon, or a part of it
+    'empty': 0.04,        # sky, or a few faint stars
+    'spectrum': 0.025,    # of a long slit
+    'disc': 0.015,        # of a planet, the Sun or the Moon, or a part of it
 }
 
 _MAX_LAG = 6   # pixels
@@ -147,9 +147,8 @@ def random_scene(shape=(256, 256), *, seed=None):
     """
     Draw a scene from the whole range of seeing, sampling, density, sky and read noise.
 
-    Sky is log-uniform from 0.05 to 10\\ :sup:`4` electrons, in 4 % of the scenes from 10\\ :sup:`-4`
-    to 0.05, read noise from 0.5 to 20 electrons or none (half of the scenes with less than one
-    electron of sky, 15 % of the others), the width
+    Sky is log-uniform from 0.05 to 10\\ :sup:`4` electrons, read noise from 0.5 to 20 electrons
+    or none (half of the scenes with less than one electron of sky, 15 % of the others), the width
     of the point-spread function from 0.9 to 8 pixels; in most fields, luminosity functions reach far
     below the limit of detection. What the scene shows is drawn from `RANDOM_FIELDS`.
 
@@ -176,7 +175,7 @@ def random_scene(shape=(256, 256), *, seed=None):
     (48, 64)
     """
     rng = np.random.default_rng(seed)
-    sky = _log_uniform(rng, 1e-4, 0.05) if rng.uniform() < 0.04 else _log_uniform(rng, 0.05, 1e4)
+    sky = _log_uniform(rng, 0.05, 1e4)
     # Frames with less than one electron of sky are mostly taken by detectors that count photons.
     readnoise = 0.0 if rng.uniform() < (0.5 if sky < 1 else 0.15) else _log_uniform(rng, 0.5, 20)
     sigma = np.sqrt(sky + readnoise ** 2)
@@ -276,8 +275,7 @@ def random_observation(shape=(256, 256), *, correlated=False, seed=None):
     gain = _log_uniform(rng, 0.1, 10)
     if 'satlevel' in options:
         options['satlevel'] /= gain
-    # Steps of up to one and a half standard deviations; few are that coarse.
-    quantize = bool(rng.uniform() < 0.3 and sigma > 2 and gain < (1.5 if rng.uniform() < 0.3 else 0.7) * sigma)
+    quantize = bool(rng.uniform() < 0.3 and sigma > 2 and gain < 0.7 * sigma)
     data, masks = expose(truth, gain=gain, readnoise=scene.readnoise, flat=flat, quantize=quantize, seed=rng, **options)
     # The error of the flat field is taken at the level of the sky; rounding has a variance of 1/12.
     variance = (scene.readnoise ** 2 + (error * np.median(truth)) ** 2) / gain ** 2 + quantize / 12

@@ -45,7 +45,7 @@ def random_frame(rng, *, correlated=0.0):
     TrainingFrame
         The frame with the noise model that holds for it.
     """
-    correlate = rng.random() < correlated
+    correlate = correlated > 0 and rng.random() < correlated
     observation = random_observation((SCENE_SIZE, SCENE_SIZE), correlated=correlate, seed=rng)
     return TrainingFrame(observation.data, observation.noise, observation.mask, signal=observation.truth)
 
@@ -99,7 +99,7 @@ def _parse(arguments):
         description='Train the weights that are shipped with astropy_n2v. A checkpoint is resumed from only with the '
                     'options that it was made with, on the same kinds of scenes; --steps and --minutes may change.')
     parser.add_argument('output', help='file to write, .safetensors; OUTPUT.ckpt is what a run resumes from')
-    parser.add_argument('--correlated', type=float, default=0.5, help='share of the frames with correlated noise, '
+    parser.add_argument('--correlated', type=float, default=0.0, help='share of the frames with correlated noise, '
                         'which is whitened')
     parser.add_argument('--real', nargs='*', default=(), help='real frames to train on, too')
     parser.add_argument('--real-share', type=float, default=0.15, help='share of the patches from real frames')
@@ -169,8 +169,8 @@ def _train(options, processes):
     metadata = {'trained_on': 'simulated noisy frames, astropy_n2v.simulate.random_observation',
                 'steps': trainer.step, 'seconds': round(trainer.elapsed), 'seed': options.seed,
                 'held_out_likelihood': trainer.history[-1][1] if rank == 0 else None}
-    if options.correlated:
-        metadata['whitened'] = True
+    # White noise is what whitened noise is.
+    metadata['whitened'] = True
     if options.real:
         metadata['trained_on'] += f', and {len(options.real)} real frames'
     if processes.size > 1:

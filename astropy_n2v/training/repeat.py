@@ -4,9 +4,8 @@ The shipped weights from nothing, with one command: ``python -m astropy_n2v.trai
 
 The stages are those that the shipped weights went through, the steps of several runs with the same options taken
 together. The model card says how long each run took, and where simulator and likelihood still changed on the way:
-weights of the same kind come out, not the same bits. The last stage alone trains on noise that is correlated and
-whitened, and on real frames, if there are any. A stage that is finished is not trained again, one that was interrupted
-resumes from its checkpoint.
+weights of the same kind come out, not the same bits. A stage that is finished is not trained again,
+one that was interrupted resumes from its checkpoint.
 """
 
 import argparse
@@ -20,11 +19,11 @@ from ..weights import DEFAULT
 
 __all__ = ['STAGES', 'average', 'main']
 
-_MIDDLE = '--correlated 0 --widths 16 32 64 96 96 --decoder-widths 16 32 64 96 --no-focus --max-gain'
+_MIDDLE = '--widths 16 32 64 96 96 --decoder-widths 16 32 64 96 --no-focus --max-gain'
 #: Name of the weights that a stage makes, of those it starts from, and the options of the recipe. Without options,
 #: they are the mean of several (Wortsman et al. 2022, arXiv:2203.05482).
 STAGES = (
-    ('narrow', None, '--correlated 0 --widths 12 24 48 64 64 --decoder-widths 16 32 48 64 --steps 8300 '
+    ('narrow', None, '--widths 12 24 48 64 64 --decoder-widths 16 32 48 64 --steps 8300 '
                      '--patch-size 96 --batch-size 8 --no-focus --max-gain 12'),
     ('wide', 'narrow', f'--steps 5300 --patch-size 128 --batch-size 5 --learning-rate 2e-3 --seed 20262 {_MIDDLE} 12'),
     ('longer', 'wide', f'--steps 5600 --patch-size 128 --batch-size 5 --learning-rate 7e-4 --seed 20266 {_MIDDLE} 12'),
@@ -33,8 +32,7 @@ STAGES = (
     ('longest', 'photons', f'--steps 11300 --learning-rate 1e-3 --seed 20311 {_MIDDLE} 12'),
     ('last', 'longest', f'--steps 4800 --learning-rate 8e-4 --seed 20321 {_MIDDLE} 60'),
     ('mean', ('longest', 'last'), None),
-    ('white', 'mean', '--correlated 0 --steps 10541 --learning-rate 1e-3 --seed 20412'),
-    (DEFAULT, 'white', '--minutes 84 --learning-rate 8e-4 --seed 20602 --correlated 0.45 --real-share 0.1'),
+    (DEFAULT, 'mean', '--steps 10541 --learning-rate 1e-3 --seed 20412'),
 )
 
 
@@ -43,7 +41,6 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description='Train the weights that are shipped with astropy_n2v, from nothing.')
     parser.add_argument('folder', type=Path, help='where to write the weights of each stage, and checkpoints')
     parser.add_argument('--stages', nargs='+', choices=[name for name, _, _ in STAGES], help='only these')
-    parser.add_argument('--real', nargs='+', default=[], help='real frames that the last stage trains on, too')
     parser.add_argument('--processes', type=int, default=1, help='that train together under torchrun, one a GPU')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='of each process')
     options = parser.parse_args(arguments)
@@ -68,9 +65,8 @@ def main(arguments=None):
             average(starts).save(output)
             continue
         init = [option for path in starts for option in ('--init', str(path))]
-        real = ['--real', *options.real] if options.real and name == STAGES[-1][0] else []
         # A process of its own: one torchrun cannot set up its processes a second time.
-        subprocess.run([*command, 'astropy_n2v.training.recipe', str(output), *init, *training.split(), *real,
+        subprocess.run([*command, 'astropy_n2v.training.recipe', str(output), *init, *training.split(),
                         '--threads', str(options.threads)], check=True)
 
 
