@@ -398,7 +398,9 @@ class Denoiser:
         else:
             blind = blind[0], even_spread(image, *blind)
         calibration = fit_calibration(image, *blind, judged)
-        if judged is None and self.hole == (1, 1):
+        # Noise that was whitened shares with its neighbours what the autocorrelation was measured wrong by, which is as
+        # much as an empty sky lacks.
+        if judged is None and self.hole == (1, 1) and whitened is None:
             calibration = replace(calibration, empty=empty_factor(image, *blind, calibration))
 
         names = ('mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std')
