@@ -224,7 +224,7 @@ class Denoiser:
 
     @property
     def whitens(self):
-        """True if the model was trained on images whose noise had been made white, where it was correlated."""
+        """True if the model is to see whitened images: it was trained on white noise, or on noise made white."""
         return bool(self.metadata.get('whitened', False))
 
     @property
