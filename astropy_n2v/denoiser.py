@@ -33,6 +33,7 @@ from .whitening import Whitening
 __all__ = ['Denoiser', 'Prediction', 'select_device']
 
 _LEAST_LOCAL = 0.2   # units of the typical noise; least noise of a pixel that the network is shown
+_ROUNDED = 0.5   # steps of the quantisation: of less noise, the rounding errors of neighbours are alike
 _ROWS = 64   # rows of the image for which the posterior is computed at a time
 
 
@@ -370,8 +371,9 @@ class Denoiser:
 
     def _whiten(self, image):
         """The whitened image and the way back, or None where there is no reason."""
-        if image.scaling.few_photons:
-            return None
+        rounded = image.scaling.sky_noise < _ROUNDED * np.max(image.noise.quantum)
+        if image.scaling.few_photons or rounded:
+            return None   # their noise is of another kind
         whitening = Whitening.find(image.noise.autocorrelation, np.count_nonzero(image.valid))
         return None if whitening is None else whitening.apply(image)
 

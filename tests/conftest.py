@@ -40,6 +40,13 @@ def tiny_denoiser():
         yield make_tiny_denoiser()
 
 
+@pytest.fixture
+def float32():
+    """Predictions that do not change by more than float32 rounds: in bfloat16, an input rounds to this or that side."""
+    with conf.set_temp('precision', 'float32'):
+        yield
+
+
 @pytest.fixture(scope='session')
 def scene():
     """A small survey field."""

@@ -228,6 +228,7 @@ class TestContainers:
         np.testing.assert_allclose(np.median(prediction.noise_std, axis=(1, 2)), 20 / gain.ravel(), rtol=0.1)
 
 
+@pytest.mark.usefixtures('float32')
 class TestNumbers:
     @untrained
     @settings(max_examples=25, deadline=None)
