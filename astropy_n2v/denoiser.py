@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .audit import Auditor, AuditReport
+from .audit import Auditor, AuditReport, severity
 from .bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
 from .bounds import bound_prediction
 from .calibration import Calibration
@@ -33,6 +33,7 @@ from .whitening import Whitening
 __all__ = ['Denoiser', 'Prediction', 'select_device']
 
 _LEAST_LOCAL = 0.2   # units of the typical noise; least noise of a pixel that the network is shown
+_WHITE = np.pad([[1.0]], 2)   # autocorrelation of white noise
 _ROUNDED = 0.5   # steps of the quantisation: of less noise, the rounding errors of neighbours are alike
 _ROWS = 64   # rows of the image for which the posterior is computed at a time
 
@@ -134,6 +135,19 @@ def _return_as_measured(image, rows, part, returned):
     noise = own.noise.at(own.shape, *np.nonzero(returned))
     # A blind mean that is not finite says nothing of the photons.
     part['std'][returned] = np.sqrt(noise.variance(np.fmax(data, part['blind_mean'][returned])))
+
+
+def _is_doubtful(prediction):
+    """Check if innovations or the audit contradict a prediction."""
+    grave = prediction.audit is not None and prediction.audit.worst in ('warning', 'refusal')
+    return grave or prediction.calibration.contradicts_noise
+
+
+def _gravity(prediction):
+    """Order predictions by what speaks against them."""
+    audit = prediction.audit
+    found = (0, 0) if audit is None else (severity(audit), len(audit.findings))
+    return *found, abs(prediction.calibration.innovation_rms - 1)
 
 
 @dataclass
@@ -353,16 +367,15 @@ class Denoiser:
         if reject_outliers:
             rejected = single_pixel_outliers(image)
             image = image.without(rejected)
+        options = {'judged': judged, 'calibrate': calibrate, 'strength': strength, 'audit': audit,
+                   'tile_size': tile_size, 'device': device, 'progress': progress, 'full_output': full_output,
+                   'dtype': dtype}
         whitened = self._whiten(image) if (self.whitens if whiten is None else whiten) else None
-        if whitened is None:
-            result = self._posterior(image, judged=judged, calibrate=calibrate, strength=strength, audit=audit,
-                                     tile_size=tile_size, device=device, progress=progress, full_output=full_output,
-                                     dtype=dtype)
-        else:
-            white = self._posterior(whitened.white, whitened=whitened, judged=whitened.outside(judged),
-                                    calibrate=calibrate, strength=1.0, audit=audit, tile_size=tile_size, device=device,
-                                    progress=progress, full_output=True, dtype=np.float32)
-            result = whitened.prediction(white, strength=strength, full_output=full_output, dtype=dtype)
+        result = self._posterior(image, **options) if whitened is None else self._posterior_of(whitened, **options)
+        if whitened is not None and _is_doubtful(result):
+            # Structure that passes for correlated noise makes the filter a wrong one.
+            plain = self._posterior(image, **options)
+            result = min(result, plain, key=_gravity)
         if rejected is not None:
             result.n_rejected = int(np.count_nonzero(rejected))
             if full_output:
@@ -376,6 +389,12 @@ class Denoiser:
             return None   # their noise is of another kind
         whitening = Whitening.find(image.noise.autocorrelation, np.count_nonzero(image.valid))
         return None if whitening is None else whitening.apply(image)
+
+    def _posterior_of(self, whitened, *, judged, strength, full_output, dtype, **options):
+        """Predict a whitened image, and bring it back."""
+        white = self._posterior(whitened.white, whitened=whitened, judged=whitened.outside(judged), strength=1.0,
+                                full_output=True, dtype=np.float32, **options)
+        return whitened.prediction(white, strength=strength, full_output=full_output, dtype=dtype)
 
     def _posterior(self, image, *, whitened=None, judged, calibrate, strength, audit, tile_size, device, progress,
                    full_output, dtype):
@@ -428,7 +447,10 @@ class Denoiser:
             _keep_counts(image, result['mean'], result['std'], returned)
         report = None
         if auditor is not None:
-            report = auditor.report(calibration=calibration if calibrate else None, hole=self.hole)
+            # Of whitened noise, the autocorrelation is not known well enough to tell faint light from it.
+            correlation = None if whitened is None else _WHITE
+            report = auditor.report(calibration=calibration if calibrate else None, hole=self.hole,
+                                    correlation=correlation)
             result['std'] = report.enlarge(result['mean'], result['std'], keep=returned)
         return Prediction(**result, scaling=image.scaling, calibration=calibration, audit=report,
                           precision=str(options['dtype']).removeprefix('torch.'))

@@ -23,8 +23,8 @@ from .scaling import Scaling
 __all__ = ['Whitened', 'Whitening']
 
 # Least share of the variance of the noise that others foresee, the sum of the squared correlations, that is worth a
-# filter: as of 0.055 with each of the four nearest pixels. On exposures of M 13, of 0.009, the filter spread misreadings
-# of the detector by more than it gained.
+# filter: as of 0.055 with each of the four nearest pixels. On exposures of M 13, of 0.009, the filter spread
+# misreadings of the detector by more than it gained.
 _LEAST = 0.012
 # A lag counts from this many standard deviations of its measurement on white noise on, and from this correlation on;
 # two pixels away, where the lags in between do not count, from the second on.
@@ -158,6 +158,11 @@ class Whitening:
         """
         power = 0.5 * (self._measured + np.sqrt(self._measured ** 2 + 4 * _FLOOR ** 2))
         return power
+
+    @property
+    def is_broad(self):
+        """True for the noise of a beam, which was not measured lag by lag."""
+        return len(self.correlation) // 2 > _MAX_MEASURED
 
     @cached_property
     def kernel(self):

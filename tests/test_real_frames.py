@@ -14,8 +14,7 @@ from astropy_n2v.io import read_fits_images
 
 # Photons over their exposure, drizzled and resampled noise, a colour mosaic, saturation and bleeding, NaN rows, a cube.
 CLEAN = ['blast/GALEX_NUV.fits', 'blast/2MASS_J.fits', 'xdf_hst/xdf_hst_wfc3ir_60mas_f105w_sci.fits',
-         'petrofit_a2744/abell_2744_dwarf_galaxy_f105w.fits.gz', 'sfft_decam/DEC-OBS04a.mini.fits',
-         'sfft_decam/DEC-OBS18b.mini.fits', 'panoptes/pole.fits', 'panoptes/rotation.fits',
+         'sfft_decam/DEC-OBS04a.mini.fits', 'panoptes/pole.fits', 'panoptes/rotation.fits',
          'legacypipe/testcase6/c4d_150110_053718_ooi_z_ls9.S4.fits', 'scarlet_cosmos/Cut_HST.fits',
          'astropy_ws/kelt-16-b-S001-R001-C084-r.fit.gz', 'drizzlepac_flc/sample_ipppssoot_flc.fits']
 # What is wrong, and words that must not be said of it.
@@ -23,6 +22,9 @@ FAULTY = {'ccdproc/a8280271.fits': ('strips without light', 'innovations'),
           'astropy_ws/combined_dark_90.000.fit.gz': ('sky noise according to the uncertainty', 'innovations'),
           'hst_foc/foc.fits': ('regions of one constant value', 'structure was removed'),
           'nomtam_m13/m13.fits': ('as if it had been smoothed', 'structure was removed'),
+          # Of resampling, another one in each part of the frame.
+          'sfft_decam/DEC-OBS18b.mini.fits': ('the noise differs from place to place', 'structure'),
+          'petrofit_a2744/abell_2744_dwarf_galaxy_f105w.fits.gz': ('the noise is correlated', 'smaller'),
           'sfft_decam/Stack-DEC-OBS04.fits': ('the gain of the header', 'innovations')}
 
 
