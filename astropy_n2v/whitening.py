@@ -43,11 +43,13 @@ _MAX_REACH = 15   # pixels
 _CUT = 3e-3
 # Width of the Gaussian that fills masked pixels, in pixels; only the filter sees these values.
 _FILL = 1.0
-# Variance that unknown pixels in the reach of the filter may add to a pixel, in units of the noise. Beyond it counts as
-# masked.
-_MOST_ADDED = 8.0
+# Variance that unknown pixels in the reach of the filter may add to a pixel, in units of the noise; beyond, it comes
+# back as measured. With 8, the parts of stars beside masks were lowered by 7 standard deviations.
+_MOST_ADDED = 1.0
+# That of unknown pixels themselves, beyond which they become their local mean: there is a star in it.
+_STAR = 8.0
 # And from which on the measurement may be better than the result.
-_MUCH_ADDED = 0.5
+_MUCH_ADDED = 0.3
 # A pixel noisier than its surroundings by this factor is not seen by the filter, which would spread its noise.
 _NOISIER = 3.0
 # Standard deviation of a Gaussian that has the correlation of the errors of blind predictions, in pixels.
@@ -283,6 +285,8 @@ class Whitened:
         The noise that was added to the whitened image where it had none, of the same shape.
     added : `~numpy.ndarray`
         Variance that unknown pixels add, of the same shape.
+    unreliable : `~numpy.ndarray` of bool
+        True where that is too much, of the same shape: nothing is removed there.
     parameters : list of float or `~numpy.ndarray`
         Those of the noise before the filter; see `ScaledImage.noise_parameters`.
     alone : `~numpy.ndarray` of bool or None
@@ -295,6 +299,7 @@ class Whitened:
     filled: np.ndarray
     lacking: np.ndarray
     added: np.ndarray
+    unreliable: np.ndarray
     parameters: list
     alone: np.ndarray
 
@@ -316,9 +321,10 @@ class Whitened:
         noise = NoiseModel(np.sqrt(v0 + added).astype(np.float32), gain, whitening.peak_share * zero,
                            source=image.noise.source, relative_error=image.noise.relative_error)
         inner = (slice(reach, known.shape[0] - reach), slice(reach, known.shape[1] - reach))
-        white = ScaledImage(whitening.filter(filled) + lacking, known[inner] & (added <= _MOST_ADDED), noise,
-                            Scaling(0.0, 1.0))
-        return cls(whitening, image, white, filled[inner], lacking, added, parameters, alone if alone.any() else None)
+        unreliable = added > np.where(known[inner], _MOST_ADDED, _STAR)
+        white = ScaledImage(whitening.filter(filled) + lacking, known[inner] & ~unreliable, noise, Scaling(0.0, 1.0))
+        return cls(whitening, image, white, filled[inner], lacking, added, unreliable, parameters,
+                   alone if alone.any() else None)
 
     @property
     def pad(self):
@@ -385,9 +391,11 @@ class Whitened:
         std = std.astype(float)
         noise = np.sqrt(image.noise_variance(z))
         # Where the filter lacks too much around, the measurement itself is better.
-        better = image.valid & (std > noise) & (self.inside(self.added) > _MUCH_ADDED)
+        added, unreliable = self.inside(self.added), self.inside(self.unreliable)
+        better = image.valid & (unreliable | (std > noise) & (added > _MUCH_ADDED))
         if self.alone is not None:
             better |= self.alone & (noise < _NOISIER)
+        std = np.where(unreliable, np.maximum(std, np.sqrt(added)), std)
         # No result is worse than the measurement, which is part of it.
         std = np.where(better | image.valid & (std > noise), noise, std)
         std = np.where(image.valid, np.sqrt(std ** 2 + (1 - strength) ** 2 * np.maximum(noise ** 2 - std ** 2, 0)), std)
@@ -431,6 +439,8 @@ class Whitened:
         own[~self.white.valid] = 0
         # The noise that was added went into the posterior as far as the measurement did.
         removed = self.white.data - mean - (1 - own) * self.lacking
+        # Where a star is in part masked or beyond the edge no prediction knows of it, as it saw nothing around.
+        removed[self.unreliable] = 0
         result = self.inside(self.filled) - _filtered(removed, whitening.inverse)
         square = whitening.inverse ** 2
         square /= square.sum()

@@ -208,6 +208,23 @@ class TestResult:
         core = truth > 1000
         assert np.sqrt(np.mean(((result.mean - truth) / np.sqrt(truth))[core] ** 2)) < 1.05
 
+    def test_bright_stars_at_edges_and_masks(self, denoiser):
+        """Half of a star is beyond the edge, or in a mask: of that, no filter and no network know."""
+        y, x = np.indices(SHAPE)
+        truth = np.full(SHAPE, 400.0)
+        for b, a in ((0, 60), (100, 207), (191.4, 30), (1.5, 120), (60, 60), (120, 80), (3, 3)):
+            truth += 5000 * np.exp(-((y - b) ** 2 + (x - a) ** 2) / 2 / 1.4 ** 2)
+        mask = np.zeros(SHAPE, dtype=bool)
+        mask[60:64, 58:66] = mask[118:124, 80:90] = True
+        for kernel in KERNELS:
+            noise, rho = correlated(KERNELS[kernel])
+            data = truth + noise * np.sqrt(truth)
+            for model in NoiseModel(0.0, gain=1.0, autocorrelation=rho), NoiseModel(20.0, autocorrelation=rho):
+                result = denoiser.predict(data, model, mask)
+                error = (result.mean - truth)[~mask] / np.sqrt(truth[~mask])
+                assert np.abs(error).max() < 7
+                assert np.sqrt(np.mean(error[truth[~mask] > 1000] ** 2)) < 1.2
+
     def test_strength_and_tiles(self, denoiser):
         scene, data, sigma, noise = self.observed('survey', 64, 'bilinear')
         data, sigma = np.tile(data, (2, 2)), np.tile(sigma, (2, 2))
