@@ -34,6 +34,7 @@ __all__ = ['Denoiser', 'Prediction', 'select_device']
 
 _LEAST_LOCAL = 0.2   # units of the typical noise; least noise of a pixel that the network is shown
 _WHITE = np.pad([[1.0]], 2)   # autocorrelation of white noise
+_DOUBTFUL = 0.1   # by how much the rms of innovations may differ from 1 where noise was whitened
 _ROUNDED = 0.5   # steps of the quantisation: of less noise, the rounding errors of neighbours are alike
 _ROWS = 64   # rows of the image for which the posterior is computed at a time
 
@@ -140,7 +141,7 @@ def _return_as_measured(image, rows, part, returned):
 def _is_doubtful(prediction):
     """Check if innovations or the audit contradict a prediction."""
     grave = prediction.audit is not None and prediction.audit.worst in ('warning', 'refusal')
-    return grave or prediction.calibration.contradicts_noise
+    return grave or abs(prediction.calibration.innovation_rms - 1) > _DOUBTFUL
 
 
 def _gravity(prediction):

@@ -70,7 +70,7 @@ def looks_white(image, mask, noise):
         return False
     units, _ = _in_units_of(noise, image, mask)
     white = _try_estimate(units, ~np.isfinite(units), correlated=False)
-    return white is not None and 0.9 < float(white.variance(0.0)) < 1.2
+    return white is not None and 0.9 < float(white.variance(0.0)) < 1.1
 
 
 def _sky_ratio(image, mask, noise):
