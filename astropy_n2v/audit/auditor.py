@@ -152,7 +152,7 @@ class Auditor:
         levels, factors = enlargement(by_variance, by_innovation, sky, stated, corrections[0], scaling)
         report = AuditReport(checks, levels, factors, self.counts.n_returned)
         # With a larger hole, structure was taken for noise as often as not.
-        if white and self.image.noise.gain is None:
+        if tuple(hole) == (1, 1) and self.image.noise.gain is None:
             report = replace(report, growth=noise_growth(sample, calibration, scaling.scale))
         return report
 
