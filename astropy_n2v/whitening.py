@@ -26,9 +26,8 @@ __all__ = ['Whitened', 'Whitening']
 # filter: as of 0.055 with each of the four nearest pixels. On exposures of M 13, of 0.009, the filter spread
 # misreadings of the detector by more than it gained.
 _LEAST = 0.012
-# A lag counts from this many standard deviations of its measurement on white noise on, and from this correlation on;
-# two pixels away, where the lags in between do not count, from the second on.
-_SIGNIFICANT, _LEAST_LAG, _LEAST_ALONE = 3.0, 0.015, 0.05
+# A lag counts from this many standard deviations of its measurement on white noise on, and from this correlation on.
+_SIGNIFICANT, _LEAST_LAG = 3.0, 0.015
 # More lags than up to this one, in pixels, are not measured one by one but those of a model of the noise.
 _MAX_MEASURED = 8
 _LEAST_REACH = 4   # pixels, at which noise of detectors, resampling and drizzling is not correlated any more
@@ -137,8 +136,11 @@ class Whitening:
         counts = np.abs(correlation) > least
         # Noise that reaches far has no gaps in between; structure does.
         groups, _ = label(counts | (distance <= 1), structure=np.ones((3, 3)))
-        alone = (groups != groups[reach, reach]) & ((distance > 2) | (np.abs(correlation) < _LEAST_ALONE))
-        correlation[~counts | alone] = 0
+        correlation[~counts | (groups != groups[reach, reach])] = 0
+        # Where correlation grows with the distance it is that of pick-up, whose lines no short filter takes out.
+        for lags in (correlation, correlation.T):
+            if reach > 1 and abs(lags[reach + 2, reach]) > abs(lags[reach + 1, reach]):
+                lags[np.arange(len(lags)) != reach] = 0
         correlation[reach, reach] = 1
         return cls(correlation) if np.sum(correlation ** 2) > 1 + _LEAST else None
 
