@@ -178,7 +178,7 @@ class Prediction:
         Number of pixels whose measurement was replaced, with ``reject_outliers``.
     audit : `~astropy_n2v.audit.AuditReport` or None
         What the data say of the result.
-    whitening : `~astropy_n2v.whitening.Whitening` or None
+    whitening : Whitening or None
         The filter that made correlated noise white. If there was one, blind mean and spread, innovation and outlier
         are those of the whitened image.
     precision : {'float32', 'bfloat16'}

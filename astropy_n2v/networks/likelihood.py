@@ -11,7 +11,7 @@ built from the blind prediction and never from the noisy pixel: a variance that 
 the fluctuation of its own pixel biases fluxes low.
 
 What is known of the true value from its context is a Gaussian plus, with weight
-`BROAD_WEIGHT`, something much broader: a transient, a cosmic ray or a star that is
+``BROAD_WEIGHT``, something much broader: a transient, a cosmic ray or a star that is
 narrower than a pixel cannot be foreseen from its surroundings.
 """
 
@@ -241,7 +241,7 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, bright_weight=
     v0, slope, zero : tensor
         Parameters of the noise, broadcastable.
     bright_weight : float, optional
-        Weight of the broad component for pixels that are brighter than foreseen; for others it is `BROAD_WEIGHT`.
+        Weight of the broad component for pixels that are brighter than foreseen; for others it is 5e-5.
     strength : float, optional
         From 0 (the measurement) to 1 (the posterior): the foreseen part is this far from the
         measurement to its posterior mean, and its variance is that of such a combination.

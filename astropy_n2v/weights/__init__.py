@@ -30,7 +30,7 @@ def model_names():
     Returns
     -------
     list of str
-        ``'default'``, which stands for `DEFAULT`, is not among them.
+        ``'default'``, which stands for ``DEFAULT``, is not among them.
 
     Examples
     --------
