@@ -15,7 +15,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy_n2v import denoise
 from astropy_n2v.frames import Frame, find_planes, warn_of_patterns
 from astropy_n2v.noise import Patterns, find_patterns
-from astropy_n2v.simulate import make_scene, random_scene
+from astropy_n2v.simulate import make_scene, random as simulate_random, random_scene
 
 SIZE, SKY, READNOISE = 512, 200.0, 5.0
 SIGMA = np.sqrt(SKY + READNOISE ** 2)
@@ -107,6 +107,22 @@ class TestOffsets:
         assert [stripes.axis for stripes in found.stripes] == ['rows', 'columns'] and clean.dtype == np.float32
         assert np.std(clean - data - np.mean(clean - data)) < 0.3
         assert 'offsets of rows, rms 0.' in found.describe()
+
+    @pytest.mark.parametrize('width', [0.6, 1.0, 1.5])
+    def test_lines_of_the_night_sky_are_light(self, width):
+        """Of a long slit: whole columns share them."""
+        rng = np.random.default_rng(2)
+        x, spectrum = np.arange(512), np.zeros(512)
+        for height, centre in zip(rng.exponential(3, 150), rng.uniform(0, 512, 150)):
+            spectrum += height * np.exp(-0.5 * ((x - centre) / width) ** 2)
+        data = observe(np.broadcast_to(SKY + SIGMA * spectrum, (256, 512)), 3)
+        assert Patterns.find(data) is None and Patterns.find(data.T) is None
+
+    @pytest.mark.parametrize('seed', [95023, 95030, 95035, 95044])
+    def test_lines_that_repeat_by_chance_are_light(self, seed, monkeypatch):
+        monkeypatch.setattr(simulate_random, 'RANDOM_FIELDS', {'spectrum': 1.0})
+        observation = simulate_random.random_observation((200, 300), seed=seed)
+        assert Patterns.find(observation.data, observation.mask) is None
 
     def test_masked_pixels(self, rng):
         data = rng.normal(size=(256, 256)) + 0.5 * rng.normal(size=(256, 1))

@@ -29,6 +29,9 @@ _SEVERAL = 3.0
 _FLAT = 0.5
 # Growth of the power density of stripes from one octave to the next, at most: that of 1/f noise. Of the sky it is more.
 _GROWTH = 2.0
+# Beyond this growth between the two finest scales, by so many standard errors, it is light. Gaussian lines of a standard
+# deviation of 0.6 pixels grow by 4, those of one pixel by 50.
+_LIGHT, _SURELY = 3.0, 2.0
 # Rows that stand out by so much, in robust standard deviations, are light along a row; several together scatter less
 # surely. As far as the last, rows beside them are, too.
 _OUTLIER, _BROAD, _EDGE = 5.0, 7.0, 2.5
@@ -308,6 +311,8 @@ def _find_random(profiles, good, n_scales):
     if not _is_certain(bridged, good, light):
         return None
     bands = _common_bands(bridged, good, n_scales)
+    if _is_light(bands, light):
+        return None
     found = _shrunk(bands, light, n_scales)
     if light.any():
         smooth = bands[0].average(bridged) - sum(band.mean for band in bands)
@@ -380,7 +385,8 @@ def _find_period(profiles, good, n_scales, noise):
     half, middle = n // 2 // best * best, profiles.shape[1] // 2
     beside = [sum(band.mean_of(part) for band in fine) for part in (slice(middle), slice(middle, None))]
     for pair in (mean[:half], mean[half:]), beside:
-        first, second = (_folded(np.clip(part, -limit, limit), best) for part in pair)
+        # Medians over the repeats: a few bright lines of a spectrum are no pattern.
+        first, second = (_folded(part, best, np.median) for part in pair)
         if np.sum(first * second) < _ALIKE * np.sum(pattern ** 2):
             return none
     if chi2.logsf(power[best - 2] / typical * freedom[best - 2], freedom[best - 2]) > _CHANCE:
@@ -391,9 +397,9 @@ def _find_period(profiles, good, n_scales, noise):
     return (best, pattern[np.arange(n) % best]) if np.std(pattern) > _LEAST_PERIODIC * noise else none
 
 
-def _folded(profile, period):
-    phase = np.arange(len(profile)) % period
-    return np.bincount(phase, profile) / np.bincount(phase)
+def _folded(profile, period, average=np.mean):
+    """Average over the repeats of each phase."""
+    return np.array([average(profile[phase::period]) for phase in range(period)])
 
 
 def _is_certain(profiles, good, light):
@@ -408,6 +414,19 @@ def _is_certain(profiles, good, light):
     common = _Common(differences, good[middle], 3)
     far, error, near, _ = common.variances(near_light)
     return far > max(_CERTAIN * common.chance(near_light), _SEVERAL * error, _FLAT * near)
+
+
+def _is_light(bands, light):
+    """
+    Check if what rows share is light along them, as the lines of the night sky in a spectrum.
+
+    It has passed a point-spread function, and has far less power between neighbouring rows than between those two rows
+    apart. Offsets of the read-out have as much, 1/f noise no more than twice as much.
+    """
+    (fine, fine_error), (coarse, coarse_error) = (
+        (value / norm, error / norm) for band, norm in zip(bands, _white_norms(2))
+        for value, error, *_ in [band.variances(light)])
+    return coarse - _LIGHT * max(fine, 0) > _SURELY * np.hypot(coarse_error, _LIGHT * fine_error)
 
 
 def _shrunk(bands, light, n_scales):
