@@ -108,10 +108,10 @@ class TestOffsets:
         assert np.std(clean - data - np.mean(clean - data)) < 0.3
         assert 'offsets of rows, rms 0.' in found.describe()
 
-    @pytest.mark.parametrize('width', [0.6, 1.0, 1.5])
-    def test_lines_of_the_night_sky_are_light(self, width):
+    @pytest.mark.parametrize(('width', 'seed'), [(0.6, 2), (1.0, 1), (1.0, 5), (1.5, 6), (1.5, 7)])
+    def test_lines_of_the_night_sky_are_light(self, width, seed):
         """Of a long slit: whole columns share them."""
-        rng = np.random.default_rng(2)
+        rng = np.random.default_rng(seed)
         x, spectrum = np.arange(512), np.zeros(512)
         for height, centre in zip(rng.exponential(3, 150), rng.uniform(0, 512, 150)):
             spectrum += height * np.exp(-0.5 * ((x - centre) / width) ** 2)

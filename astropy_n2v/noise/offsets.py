@@ -4,6 +4,7 @@ Offsets that whole rows share, told from light: by all sections of a row alike, 
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from scipy.ndimage import (binary_dilation, binary_propagation, convolve1d, find_objects, gaussian_filter1d, label,
@@ -29,8 +30,8 @@ _SEVERAL = 3.0
 _FLAT = 0.5
 # Growth of the power density of stripes from one octave to the next, at most: that of 1/f noise. Of the sky it is more.
 _GROWTH = 2.0
-# Beyond this growth between the two finest scales, by so many standard errors, it is light. Gaussian lines of a standard
-# deviation of 0.6 pixels grow by 4, those of one pixel by 50.
+# Beyond this growth between the two finest scales, by so many standard errors, it is light. Gaussian lines of a
+# standard deviation of 0.6 pixels grow by 4, those of one pixel by 50.
 _LIGHT, _SURELY = 3.0, 2.0
 # Rows that stand out by so much, in robust standard deviations, are light along a row; several together scatter less
 # surely. As far as the last, rows beside them are, too.
@@ -42,7 +43,7 @@ _MEDIAN = 61   # rows: of what it is compared with
 _MOST_FITTED, _WIDEST, _FITS, _PARAMETERS, _BESIDE = 10, 80, 1.5, 5, 3
 _SCALES = 4   # of a pattern that repeats
 _FINE = 2   # scales that a pattern which repeats must be seen in, in which nebulosity hardly shows
-_ALIKE = 0.5   # what halves of an image must show of the pattern that all of it has
+_ALIKE = 0.5   # share of the pattern of an image that each part of it must show
 # Period, at most, and periods that a pattern must have at least.
 _LONGEST, _REPEATED = 16, 8
 _CHANCE = np.log(1e-7)   # that a period is none
@@ -381,13 +382,14 @@ def _find_period(profiles, good, n_scales, noise):
     excess = (power - typical) * (periods - 1)
     best = int(periods[np.argmax(excess >= 0.8 * excess.max())])
     pattern = _folded(mean, best)
-    # The same above and below, left and right.
-    half, middle = n // 2 // best * best, profiles.shape[1] // 2
+    # The same in each quarter from top to bottom, left and right.
+    quarter, middle = n // 4 // best * best, profiles.shape[1] // 2
+    quarters = [mean[i * quarter:(i + 1) * quarter] for i in range(4)]
     beside = [sum(band.mean_of(part) for band in fine) for part in (slice(middle), slice(middle, None))]
-    for pair in (mean[:half], mean[half:]), beside:
+    for parts in quarters, beside:
         # Medians over the repeats: a few bright lines of a spectrum are no pattern.
-        first, second = (_folded(part, best, np.median) for part in pair)
-        if np.sum(first * second) < _ALIKE * np.sum(pattern ** 2):
+        folded = [_folded(part, best, np.median) for part in parts]
+        if any(np.sum(a * b) < _ALIKE * np.sum(pattern ** 2) for a, b in combinations(folded, 2)):
             return none
     if chi2.logsf(power[best - 2] / typical * freedom[best - 2], freedom[best - 2]) > _CHANCE:
         return none
