@@ -17,14 +17,12 @@ from .config import conf
 from .exceptions import AuditError
 from .frames import Frame, find_hole, find_planes, warn_of_patterns
 from .noise import SetNoise
+from .noise.quantisation import ROUNDED
 from .provenance import aperture_factor, provenance
 
 __all__ = ['denoise']
 
 log = logging.getLogger(__name__)
-
-# Noise, in steps of the quantisation, below which there is a warning of rounding, which it is no smaller than.
-_ROUNDED = 0.5
 
 
 def _load_model(model, hole, needed, planes, seed, device, progress_bar, train_options):
@@ -380,7 +378,7 @@ def _check_innovations(prediction, noise, leaks):
     # Of few photons, the spread is stated for the fewest that the network knows.
     if not prediction.calibration.contradicts_noise or prediction.scaling.few_photons:
         return None
-    rounded = np.any(noise.quantum) and prediction.scaling.sky_noise < _ROUNDED * np.max(noise.quantum)
+    rounded = np.any(noise.quantum) and prediction.scaling.sky_noise < ROUNDED * np.max(noise.quantum)
     if rms < 1 and (leaks or rounded):   # warned of as such
         return ''
     size = 'smaller' if rms < 1 else 'larger'

@@ -4,6 +4,7 @@ A blind-spot network with what it takes to apply it to arrays: scale, tiles, pos
 """
 
 import hashlib
+import logging
 import os
 from dataclasses import dataclass, replace
 
@@ -28,14 +29,15 @@ from .scaled import ScaledImage
 from .scaling import Scaling
 from .tiling import Tiling
 from .weights import check_integrity, find_model, model_names
-from .whitening import Whitening
+from .whitening import Whitening, whiten_image
 
 __all__ = ['Denoiser', 'Prediction', 'select_device']
+
+log = logging.getLogger(__name__)
 
 _LEAST_LOCAL = 0.2   # units of the typical noise; least noise of a pixel that the network is shown
 _WHITE = np.pad([[1.0]], 2)   # autocorrelation of white noise
 _DOUBTFUL = 0.1   # by how much the rms of innovations may differ from 1 where noise was whitened
-_ROUNDED = 0.5   # steps of the quantisation: of less noise, the rounding errors of neighbours are alike
 _ROWS = 64   # rows of the image for which the posterior is computed at a time
 
 
@@ -371,25 +373,18 @@ class Denoiser:
         options = {'judged': judged, 'calibrate': calibrate, 'strength': strength, 'audit': audit,
                    'tile_size': tile_size, 'device': device, 'progress': progress, 'full_output': full_output,
                    'dtype': dtype}
-        whitened = self._whiten(image) if (self.whitens if whiten is None else whiten) else None
+        whitened = whiten_image(image) if (self.whitens if whiten is None else whiten) else None
         result = self._posterior(image, **options) if whitened is None else self._posterior_of(whitened, **options)
         if whitened is not None and _is_doubtful(result):
             # Structure that passes for correlated noise makes the filter a wrong one.
-            plain = self._posterior(image, **options)
-            result = min(result, plain, key=_gravity)
+            result = min(result, self._posterior(image, **options), key=_gravity)
+            if result.whitening is None:
+                log.info('the noise is not whitened: the data contradict the autocorrelation that was measured')
         if rejected is not None:
             result.n_rejected = int(np.count_nonzero(rejected))
             if full_output:
                 result.outlier[rejected] = 1
         return result
-
-    def _whiten(self, image):
-        """The whitened image and the way back, or None where there is no reason."""
-        rounded = image.scaling.sky_noise < _ROUNDED * np.max(image.noise.quantum)
-        if image.scaling.few_photons or rounded:
-            return None   # their noise is of another kind
-        whitening = Whitening.find(image.noise.autocorrelation, np.count_nonzero(image.valid))
-        return None if whitening is None else whitening.apply(image)
 
     def _posterior_of(self, whitened, *, judged, strength, full_output, dtype, **options):
         """Predict a whitened image, and bring it back."""

@@ -88,10 +88,11 @@ def _odds_in_class(size, beside, error, sharpest):
 
 def _candidates(part, first, start, stop):
     """Find extremes of some rows, with their excess, the mean one of the nearest pixels, and the noise of both."""
-    values = np.where(part.valid, part.values(), np.nan).astype(np.float32)
+    with np.errstate(over='ignore'):   # errors of junk
+        values = np.where(part.valid, part.values(), np.nan).astype(np.float32)
+        rough = np.sqrt(part.noise_variance(np.nan_to_num(np.minimum(values, 0)))).astype(np.float32)
     padded = np.pad(values, 1, constant_values=np.nan)
     nearest = np.stack([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]])
-    rough = np.sqrt(part.noise_variance(np.nan_to_num(np.minimum(values, 0)))).astype(np.float32)
     with np.errstate(invalid='ignore'):
         # All four must count: a masked neighbour may have been part of the event.
         highest, contrast = values > nearest.max(axis=0), np.abs(values - nearest.mean(axis=0)) / rough

@@ -16,11 +16,13 @@ from scipy.ndimage import gaussian_filter, label, median_filter
 from scipy.signal import oaconvolve
 
 from .noise import NoiseModel
+from .noise.correlation import check_lags
+from .noise.quantisation import ROUNDED
 from .outliers import single_pixel_outliers
 from .scaled import ScaledImage
 from .scaling import Scaling
 
-__all__ = ['Whitened', 'Whitening']
+__all__ = ['Whitened', 'Whitening', 'whiten_image']
 
 # Least share of the variance of the noise that others foresee, the sum of the squared correlations, that is worth a
 # filter: as of 0.055 with each of the four nearest pixels. On exposures of M 13, of 0.009, the filter spread
@@ -114,7 +116,8 @@ class Whitening:
         Parameters
         ----------
         correlation : array_like or None
-            From `~astropy_n2v.noise_autocorrelation`: an odd number of lags along each axis, 1 in the middle.
+            From `~astropy_n2v.noise_autocorrelation`: an odd number of lags along each axis, 1 in the middle. Lags of
+            more than 31 pixels do not count.
         n_pixels : int
             Number of pixels that it was measured on.
 
@@ -122,11 +125,19 @@ class Whitening:
         -------
         Whitening or None
             None if the noise does not differ from white noise significantly.
+
+        Raises
+        ------
+        ValueError
+            If ``correlation`` is not square with an odd number of lags.
         """
         if correlation is None:
             return None
-        correlation = np.array(correlation, dtype=float)
+        correlation = check_lags(correlation)
         reach = correlation.shape[0] // 2
+        if reach >= _GRID // 2:
+            inner = slice(reach - _GRID // 2 + 1, reach + _GRID // 2)
+            correlation, reach = correlation[inner, inner].copy(), _GRID // 2 - 1
         if _LEAST_REACH <= reach <= _MAX_MEASURED:
             # Common to all lags is structure, or too much of it that was subtracted.
             common = np.median(np.concatenate([correlation[0], correlation[-1], correlation[:, 0], correlation[:, -1]]))
@@ -160,8 +171,7 @@ class Whitening:
 
         It is positive, and smooth where it comes near to the floor, so that the kernel is short.
         """
-        power = 0.5 * (self._measured + np.sqrt(self._measured ** 2 + 4 * _FLOOR ** 2))
-        return power
+        return 0.5 * (self._measured + np.sqrt(self._measured ** 2 + 4 * _FLOOR ** 2))
 
     @property
     def is_broad(self):
@@ -223,21 +233,27 @@ class Whitening:
         white = np.random.default_rng(_SEED).normal(size=[n + 2 * reach for n in shape])
         return _filtered(white, self.complement)
 
-    def apply(self, image):
-        """
-        Whiten an image.
 
-        Parameters
-        ----------
-        image : ScaledImage
-            The image; its noise is that of the pixels as they are.
+def whiten_image(image):
+    """
+    Whiten an image where its noise is correlated, as far as is known.
 
-        Returns
-        -------
-        Whitened
-            The whitened image and the way back.
-        """
-        return Whitened.make(image, self)
+    Parameters
+    ----------
+    image : ScaledImage
+        The image; the autocorrelation is that of its noise.
+
+    Returns
+    -------
+    Whitened or None
+        The whitened image and the way back. None where the noise is white, or of another kind: of few photons, or of
+        less than half a step of the quantisation.
+    """
+    rounded = image.scaling.sky_noise < ROUNDED * np.max(image.noise.quantum)
+    if image.scaling.few_photons or rounded:
+        return None
+    whitening = Whitening.find(image.noise.autocorrelation, np.count_nonzero(image.valid))
+    return None if whitening is None else Whitened.make(image, whitening)
 
 
 def _filtered(values, kernel):
@@ -290,7 +306,7 @@ class Whitened:
     unreliable : `~numpy.ndarray` of bool
         True where that is too much, of the same shape: nothing is removed there.
     parameters : list of float or `~numpy.ndarray`
-        Those of the noise before the filter; see `ScaledImage.noise_parameters`.
+        Those of the noise before the filter; see `ScaledImage.noise_parameters`. Unknown pixels have that of the sky.
     alone : `~numpy.ndarray` of bool or None
         True for pixels that count but that the filter did not see.
     """
@@ -307,13 +323,31 @@ class Whitened:
 
     @classmethod
     def make(cls, image, whitening):
-        """Whiten an image; see `Whitening.apply`."""
+        """
+        Whiten an image.
+
+        Parameters
+        ----------
+        image : ScaledImage
+            The image; its noise is that of the pixels as they are.
+        whitening : Whitening
+            The filter.
+
+        Returns
+        -------
+        Whitened
+            The whitened image and the way back.
+        """
         pad = whitening.inverse.shape[0] // 2
         reach = whitening.kernel.shape[0] // 2
-        parameters = v0, slope, zero = [_edge(value, pad, image.shape) for value in image.noise_parameters()]
+        v0, slope, zero = (_edge(value, pad, image.shape) for value in image.noise_parameters())
         alone = image.valid & ~image.seen
         alone |= single_pixel_outliers(image) | _noisier(image)
         known = np.pad(image.valid & ~alone, pad + reach)
+        if np.ndim(v0):
+            # Junk errors of pixels that are not seen must not drown the digits of their neighbours.
+            v0 = np.where(known[reach:-reach, reach:-reach], v0, 1)
+        parameters = [v0, slope, zero]
         filled = np.pad(np.where(image.valid & ~alone, image.values(), 0).astype(np.float32), pad + reach)
         variance = _fill(filled, known, whitening)
         added = np.maximum(_filtered(variance, whitening.kernel ** 2), 0)
@@ -401,7 +435,8 @@ class Whitened:
         # No result is worse than the measurement, which is part of it.
         std = np.where(better | image.valid & (std > noise), noise, std)
         std = np.where(image.valid, np.sqrt(std ** 2 + (1 - strength) ** 2 * np.maximum(noise ** 2 - std ** 2, 0)), std)
-        mean = np.where(image.valid, np.where(better, image.data, image.data + strength * (mean - image.data)), mean)
+        data = np.where(image.valid, image.data, mean)
+        mean = np.where(better, data, data + strength * (mean - data))
         scale = image.scaling.scale
         result = {'mean': mean.astype(dtype), 'std': (std * scale).astype(dtype)}
         if full_output:
@@ -463,5 +498,5 @@ def _noisier(image):
     v0 = image.noise_parameters()[0]
     if np.ndim(v0) == 0:
         return np.zeros(image.shape, dtype=bool)
-    sigma = np.sqrt(np.broadcast_to(v0, image.shape)).astype(np.float32)
+    sigma = np.sqrt(np.broadcast_to(v0, image.shape))
     return sigma > _NOISIER * median_filter(sigma, 5, mode='nearest')

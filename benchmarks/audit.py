@@ -19,7 +19,7 @@ from astropy_n2v import Denoiser, NoiseModel
 from astropy_n2v.audit import audit_result
 from astropy_n2v.scaled import ScaledImage
 from astropy_n2v.simulate import SCENE_KINDS, make_scene, random_observation
-from astropy_n2v.whitening import Whitening
+from astropy_n2v.whitening import whiten_image
 from common import parse, write_table
 
 __all__ = ['FAULTS', 'clean_case', 'main', 'plant', 'tail_limit']
@@ -90,10 +90,9 @@ def clean_case(seed, denoiser):
             outside[:57, :57] = False
             mask = outside if mask is None else mask | outside
     image = ScaledImage.prepare(np.asarray(data, dtype=float), noise, mask)
-    whitening = Whitening.find(noise.autocorrelation, np.count_nonzero(image.valid))
-    if whitening is not None:
+    whitened = whiten_image(image)
+    if whitened is not None:
         # As the audit sees it: the photon noise follows the blind prediction.
-        whitened = whitening.apply(image)
         white = whitened.white
         blind = denoiser.predict(white.data, white.noise, ~white.valid, audit=False).blind_mean
         noise = whitened.with_signal(blind).noise

@@ -20,8 +20,8 @@ _MECHANISMS = ({'noise', 'removed variance', 'innovations'}, {'flux', 'flux in b
 # So many are in a message.
 _GRAVEST = 2
 _PART = ' ('   # of the image, after the name of a check
-# Variances that come out too small where the prediction has seen noise that neighbours share.
 _OF_BEAM = 'innovations', 'dark pixels', 'noise'   # checks that sources without their beam may fail
+# Variances that come out too small where the prediction has seen noise that neighbours share.
 _FOLLOWED = 'noise', 'innovations', 'removed variance'
 
 

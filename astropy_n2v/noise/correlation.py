@@ -283,6 +283,32 @@ def _undo_high_pass(covariance, sigma):
     return np.linalg.solve(matrix, covariance.ravel()).reshape(covariance.shape)
 
 
+def check_lags(correlation):
+    """
+    Check the shape of an autocorrelation.
+
+    Parameters
+    ----------
+    correlation : array_like
+        Lags along both axes, shape (2 n + 1, 2 n + 1).
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        A copy of it in double precision.
+
+    Raises
+    ------
+    ValueError
+        If it is not square with an odd number of lags.
+    """
+    correlation = np.array(correlation, dtype=float)
+    if correlation.ndim != 2 or correlation.shape[0] != correlation.shape[1] or correlation.shape[0] % 2 == 0:
+        raise ValueError('correlation must be a square array with an odd number of lags along each axis, got the shape '
+                         f'{correlation.shape}')
+    return correlation
+
+
 def choose_hole(correlation, *, threshold=_MIN_CORRELATION):
     """
     The smallest hole that hides the neighbours whose noise is correlated.
@@ -312,10 +338,7 @@ def choose_hole(correlation, *, threshold=_MIN_CORRELATION):
     >>> choose_hole(rho)
     (1, 3)
     """
-    correlation = np.asarray(correlation)
-    if correlation.ndim != 2 or correlation.shape[0] != correlation.shape[1] or correlation.shape[0] % 2 == 0:
-        raise ValueError('correlation must be a square array with an odd number of lags along each axis, got the shape '
-                         f'{correlation.shape}')
+    correlation = check_lags(correlation)
     centre = correlation.shape[0] // 2
     large = np.abs(correlation) >= threshold
     # Farther neighbours have a smaller say in the prediction.

@@ -15,15 +15,12 @@ from .blocks import block_means, occupied, valid_image
 from .correlation import choose_hole, short_autocorrelation
 from .model import NoiseModel
 from .photons import photon_noise
-from .quantisation import Steps, find_steps
+from .quantisation import ROUNDED, Steps, find_steps
 from .smoothing import SmoothedNoise, smoothed_noise
 from .transfer import star_slope
 
 __all__ = ['SkyNoise', 'allows_gain', 'estimate_noise', 'measure_sky']
 
-# Noise in steps of the quantisation below which neighbours are rounded alike. At 0.4, the rounding error that they
-# share is 0.01 steps; at 0.3, 0.04; at 0.2, 0.1 (Fourier series of the rounding error). With rounding, 0.5.
-_ROUNDED = 0.5
 # Relative error of the variance of the sky, of which there is enough.
 _LEAST_ERROR = 0.03
 # So many neighbouring pixels share the noise in the squares of a Laplacian of white noise.
@@ -297,7 +294,7 @@ def measure_sky(data, mask=None, *, correlated=True):
     excess = (scatter / sky_variance) ** 2 - chance * _SHARED / size ** 2 if sky_variance > 0 else 0.0
     relative_error = min(np.sqrt(max(excess, _LEAST_ERROR ** 2)), 1.0)
     response, correlation = _laplacian_response(image) if correlated else (1.0, None)
-    if steps is not None and sky_variance < (_ROUNDED * steps.step / scale) ** 2:
+    if steps is not None and sky_variance < (ROUNDED * steps.step / scale) ** 2:
         # Neighbours of one level are rounded alike: what they have in common a Laplacian does not see.
         sky_variance, response = max(sky_variance, (steps.step / scale) ** 2 / 12), 1.0
     elif not sky_variance > 0:

@@ -10,7 +10,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 
 from .offsets import find_offsets, section_edges
 from .photons import photon_noise
-from .quantisation import find_steps
+from .quantisation import ROUNDED, find_steps
 from .stripes import announces_mosaic
 
 __all__ = ['Patterns', 'Stripes', 'find_patterns']
@@ -20,7 +20,6 @@ _BLUR = 1.5   # pixels: of which the point-spread function is no less by much
 _SOURCE, _SPREAD = 4.0, 3   # sigma of the blurred noise, and pixels around
 _LEAST_SKY = 0.25   # share of the pixels that must be left beside sources
 _PARTS = 1, 2, 4   # of a row, as many amplifiers may read it
-_ROUNDED = 0.5   # steps of the quantisation
 _CLIP = 6   # standard deviations of a residual
 _BLOCK = 256   # rows that are looked at together
 
@@ -490,4 +489,4 @@ def find_patterns(image, mask, header):
         return None
     steps = find_steps(image, mask)
     found.step = 0.0 if steps is None else steps.step
-    return found if found.noise > _ROUNDED * found.step else None
+    return found if found.noise > ROUNDED * found.step else None

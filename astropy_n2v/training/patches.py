@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..scaled import ScaledImage
-from ..whitening import Whitening
+from ..whitening import whiten_image
 
 __all__ = ['PatchSampler', 'TrainingFrame', 'likelihood_noise', 'split_planes']
 
@@ -52,12 +52,9 @@ class TrainingFrame:
 
     def __init__(self, data, noise, mask=None, *, held_out=0.0, rng=None, signal=None, whiten=True):
         image = ScaledImage.prepare(data, noise, mask)
-        whitening, pad = None, 0
-        if whiten and not image.scaling.few_photons:
-            whitening = Whitening.find(noise.autocorrelation, np.count_nonzero(image.valid))
-        variance = 0.0
-        if whitening is not None:
-            whitened = whitening.apply(image)
+        pad, variance = 0, 0.0
+        whitened = whiten_image(image) if whiten else None
+        if whitened is not None:
             if signal is not None:
                 z = replace(image, data=signal, valid=np.ones(image.shape, dtype=bool)).values()
                 variance = whitened.variance(np.pad(z, whitened.pad, mode='edge'))
