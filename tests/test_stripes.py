@@ -136,13 +136,6 @@ class TestOffsets:
         usable = ~mask.all(axis=1)
         assert np.std((model - expected)[usable]) < 0.15 and np.abs(model[~usable]).max() == 0
 
-    def test_second_look(self, field):
-        offsets = 0.5 * SIGMA * np.random.default_rng(8).normal(size=(SIZE, 1))
-        data = observe(field, 9) + offsets
-        first = Patterns.find(data)
-        second = first.refine(data - field)
-        assert np.std(second.model() - offsets) <= np.std(first.model() - offsets)
-
     def test_bad_input(self):
         with pytest.raises(ValueError, match='values must be two-dimensional, got 3 dimensions'):
             Patterns.find(np.zeros((2, 64, 64)))

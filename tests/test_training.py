@@ -612,10 +612,10 @@ class TestRelease:
         release.main([])
         assert shipped.read_checksums() == before
 
-    @pytest.mark.parametrize('model, found', [(make_tiny_denoiser, '1x1, trained on white noise'),
-                                              (lambda: make_whitening_denoiser((3, 3)), '3x3, trained on whitened')])
+    @pytest.mark.parametrize('model, found', [(make_tiny_denoiser, '1x1, whitens False'),
+                                              (lambda: make_whitening_denoiser((3, 3)), '3x3, whitens True')])
     def test_no_model_that_the_default_cannot_be(self, directory, tmp_path, model, found):
         model().save(tmp_path / 'trained.safetensors')
-        with pytest.raises(ValueError, match=f'hole of 1x1 pixels, trained on whitened noise, too, got .*: {found}'):
+        with pytest.raises(ValueError, match=f'hole of 1x1 pixels that is to see whitened images, got .*: a hole of {found}'):
             release.release(tmp_path / 'trained.safetensors')
         assert shipped.read_checksums()['default-1x1.safetensors'] == Denoiser.load('default').sha256

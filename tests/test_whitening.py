@@ -10,7 +10,7 @@ from astropy.nddata import CCDData
 from astropy.utils.exceptions import AstropyUserWarning
 from conftest import make_tiny_denoiser
 from hypothesis import given, settings, strategies as st
-from scipy.ndimage import binary_dilation, convolve, gaussian_filter
+from scipy.ndimage import binary_dilation, convolve, convolve1d, gaussian_filter
 
 from astropy_n2v import Denoiser, NoiseModel, denoise
 from astropy_n2v.scaled import ScaledImage
@@ -295,6 +295,14 @@ class TestDenoise:
                 warnings.simplefilter('ignore', AstropyUserWarning)
                 header = denoise(ccd, model, hole=hole, audit='warn').header
             assert header['N2VHOLE'] == used and 'N2VRHOX' not in header
+
+    def test_few_photons_are_warned_of(self):
+        """Resampled counts are not whitened; the audit says so."""
+        counts = np.random.default_rng(4).poisson(0.02, SHAPE).astype(float)
+        data = convolve1d(convolve1d(counts, [0, 0.75, 0.25], axis=0), [0, 0.75, 0.25], axis=1)
+        with pytest.warns(AstropyUserWarning, match='the noise is correlated'):
+            header = denoise(CCDData(data, unit='adu'), noise=NoiseModel(0.0, gain=1.6), audit='warn').header
+        assert 'N2VRHOX' not in header
 
     def test_planes_and_masked_pixels(self):
         _, first = self.frame('rows')

@@ -20,7 +20,6 @@ _BLUR = 1.5   # pixels: of which the point-spread function is no less by much
 _SOURCE, _SPREAD = 4.0, 3   # sigma of the blurred noise, and pixels around
 _LEAST_SKY = 0.25   # share of the pixels that must be left beside sources
 _PARTS = 1, 2, 4   # of a row, as many amplifiers may read it
-_CLIP = 6   # standard deviations of a residual
 _BLOCK = 256   # rows that are looked at together
 
 
@@ -258,41 +257,12 @@ class Patterns:
             if np.shape(mask) != values.shape:
                 raise ValueError(f'mask must have the shape of values, {values.shape}, got {np.shape(mask)}')
             bad |= np.asarray(mask, dtype=bool)
-        return cls._of(values, bad, _find_stripes)
-
-    def refine(self, residual, mask=None):
-        """
-        Find the patterns again on data that hardly hold sources any more.
-
-        Parameters
-        ----------
-        residual : `~numpy.ndarray`
-            The data, patterns and all, minus a denoised image without them, of shape (ny, nx).
-        mask : `~numpy.ndarray` of bool, optional
-            True where they do not count.
-
-        Returns
-        -------
-        Patterns
-            Of the data; these, if nothing is found.
-        """
-        residual = np.asarray(residual)
-        bad = ~np.isfinite(residual) | (np.abs(residual - np.nanmedian(residual)) > _CLIP * self._spread())
-        if mask is not None:
-            bad |= np.asarray(mask, dtype=bool)
-        return self._of(residual, bad, _find_in_residual) or self
-
-    def _spread(self):
-        return np.sqrt(self.noise ** 2 + sum(stripes.amplitude ** 2 for stripes in self.stripes))
-
-    @classmethod
-    def _of(cls, values, bad, find):
         noise = _pixel_noise(_Rows(values, bad, 'rows'))
         if not noise > 0:
             return None
         stripes = []
         for axis in 'rows', 'columns':
-            stripes += find(_Rows(values, bad, axis, tuple(stripes)), axis, noise)
+            stripes += _find_stripes(_Rows(values, bad, axis, tuple(stripes)), axis, noise)
         return cls(stripes, noise, values.shape) if stripes else None
 
     def model(self, rows=slice(None)):
@@ -380,23 +350,6 @@ class Patterns:
             Patterns and their amplitudes in units of the noise.
         """
         return '; '.join(stripes.describe(self.noise) for stripes in self.stripes)
-
-
-def _find_in_residual(image, axis, noise):
-    means, counts = _plain_means(image)
-    return _as_stripes(_in_parts(means, counts, noise), axis, section_edges(image.shape[1]))
-
-
-def _plain_means(image):
-    """Mean of each section of each row, and where at least a quarter of its pixels are valid."""
-    edges = section_edges(image.shape[1])
-    means, counts = (np.zeros((image.shape[0], edges.size - 1)) for _ in range(2))
-    for rows in image.blocks():
-        block = image[rows]
-        valid = np.isfinite(block)
-        counts[rows] = np.add.reduceat(valid.astype(float), edges[:-1], axis=1)
-        means[rows] = np.add.reduceat(np.where(valid, block, 0), edges[:-1], axis=1) / np.maximum(counts[rows], 1)
-    return means, counts >= 0.25 * np.diff(edges)
 
 
 def _find_stripes(image, axis, noise):

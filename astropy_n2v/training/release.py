@@ -36,14 +36,13 @@ def release(path, *, dtype='float16'):
         If there is no such file, or the model has no card, which must say what it was trained on,
         what it reaches and where it fails.
     ValueError
-        If the file is no model, the model has a larger hole than one pixel or was not trained on
-        whitened noise, or a weight is beyond the range of ``dtype``.
+        If the file is no model, the model has a larger hole than one pixel or is not to see whitened
+        images, or a weight is beyond the range of ``dtype``.
     """
     denoiser = Denoiser.load(path)
     if denoiser.hole != (1, 1) or not denoiser.whitens:
-        trained = 'whitened' if denoiser.whitens else 'white'
-        raise ValueError(f'path must be that of a model with a hole of 1x1 pixels, trained on whitened noise, too, got '
-                         f'{path}: {denoiser.hole[0]}x{denoiser.hole[1]}, trained on {trained} noise')
+        raise ValueError(f'path must be that of a model with a hole of 1x1 pixels that is to see whitened images, got '
+                         f'{path}: a hole of {denoiser.hole[0]}x{denoiser.hole[1]}, whitens {denoiser.whitens}')
     card = weights.DIRECTORY / f'{weights.DEFAULT}.md'
     if not card.exists():
         raise FileNotFoundError(f'{card} must say what the model was trained on, what it reaches and where it fails: '
