@@ -121,7 +121,7 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
         that of a set is estimated if there are several files, and written to ``n2v-noise.json`` in ``output_dir``
         (``n2v-noise-2.json`` and so on, rather than to a file that exists, unless ``overwrite`` is true).
     per_frame : bool, optional
-        Whether the autocorrelation and the gain are measured on each image by itself.
+        If true, measure autocorrelation and gain on each image by itself.
     overwrite : bool, optional
         Whether to replace existing results. None of ``files`` is ever replaced.
     callback : callable, optional

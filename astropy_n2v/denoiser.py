@@ -328,8 +328,8 @@ class Denoiser:
             Whether to check the result against the data. Pixels that the noise does not explain are
             then returned as measured, and an uncertainty that is found to be too small is enlarged.
         whiten : bool, optional
-            Whether to whiten the noise where its autocorrelation, as ``noise`` has it, differs from that of white
-            noise. Blind mean, its spread, innovations and outliers are then those of the whitened image. By default
+            If true, whiten the noise where its autocorrelation, an attribute of ``noise``, is not 1 at lag 0 and 0
+            elsewhere. Blind mean, its spread, innovations and outliers are then those of the whitened image. By default
             if the model was trained on whitened images, see `whitens`.
         tile_size : int, optional
             Largest height and width of the parts in which a large image is processed; by

@@ -79,7 +79,7 @@ class Plane:
     group : GroupNoise or None
         The set of frames whose autocorrelation ``noise`` has; None if it is that of the plane itself.
     patterns : Patterns or None
-        What was subtracted from all of the plane.
+        Offsets that were subtracted from the whole plane.
     """
 
     index: tuple
@@ -536,7 +536,7 @@ def _autocorrelation_of_smoothed(smoothed):
         line = np.exp(-2 * np.log(2) * (np.arange(-_MAX_LAG, _MAX_LAG + 1) / smoothed.fwhm) ** 2)
         return line[:, None] * line[None, :]
     lags = smoothed.lags(LAGS)
-    # What is left at the largest lags is of structure.
+    # At the largest lags noise has no correlation, only structure does.
     structure = max(np.mean(lags[[0, -1]]) + np.mean(lags[:, [0, -1]]), 0) / 2
     return (lags - structure) / (1 - structure)
 

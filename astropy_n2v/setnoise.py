@@ -125,7 +125,7 @@ def _by_hash(files, ext):
 
 
 class _Group:
-    """What was measured on the frames of a group, for each kind of pixels."""
+    """Measurements on the frames of a group, for each kind of pixels."""
 
     def __init__(self, key):
         self.key = key
@@ -149,11 +149,11 @@ class _Group:
                 gains.append(float(np.median(measured)))
 
     def _has_measured_gain(self, noise):
-        """Whether a gain is from the image alone. In other units than adu, it differs from exposure to exposure."""
+        """Check if a gain is from the image alone. In other units than adu, it differs from exposure to exposure."""
         return noise.source == 'image' and noise.gain is not None and self.key.unit == 'adu'
 
     def noise(self):
-        """What they have in common."""
+        """Combine the measurements: one noise for each kind of pixels."""
         parts = self.parts or {'all': ([], [], [])}
         return [GroupNoise.of(self.key, pixels, *values) for pixels, values in parts.items()]
 

@@ -28,7 +28,7 @@ class FitsSource:
     path : str or path-like
         The file; it may be compressed as a whole or tile by tile.
     quiet : bool, optional
-        Whether nothing is to be logged about what had to be guessed.
+        If true, log nothing about guesses.
 
     Attributes
     ----------

@@ -126,7 +126,7 @@ def _nanmedian(values, axis):
 
 
 def _cubic(profiles):
-    """What the sky may have in common along rows, but for single rows: no offsets, however much sections agree."""
+    """Fit cubics along the columns, which the sky may follow: they are no offsets, however much sections agree."""
     x, typical = np.linspace(-1, 1, len(profiles)), np.median(profiles, axis=1)
     used = np.ones(len(x), dtype=bool)
     for _ in range(5):
@@ -153,7 +153,7 @@ def _around(values, inner, outer):
 
 class _Common:
     """
-    What the sections of a row have in common in one band of scales.
+    The signal that the sections of a row share in one band of scales.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ def _separate_light(profile, light, found):
     """
     Set the offsets of rows with light of their own to what a smooth profile across the rows leaves, if it does fit.
 
-    What is left by a fit of amplitude, centre, width, shape and background changes none of them.
+    The residual of a fit of amplitude, centre, width, shape and background changes none of these.
     """
     regions, n = label(binary_dilation(light, iterations=_BESIDE))   # with some background
     if n > _MOST_FITTED:
@@ -405,7 +405,7 @@ def _folded(profile, period, average=np.mean):
 
 
 def _is_certain(profiles, good, light):
-    """Whether rows have offsets at the highest frequencies, of which sources have next to nothing."""
+    """Check if rows have offsets at the highest frequencies, where sources have next to no power."""
     order = 4
     middle = slice(order // 2, len(profiles) - order // 2)
     differences = np.diff(profiles, order, axis=0) / np.sqrt(70)
@@ -449,7 +449,7 @@ def _shrunk(bands, light, n_scales):
         values += weight * band.mean
         error += shared * (1 - weight)
     amplitude = np.sqrt(max(bands[0].variances(light)[0], 0) / norms[0])
-    # What they have on scales that are left to the sky.
+    # The share of the offsets on scales that are left to the sky.
     coarse = amplitude ** 2 / (2 * np.sqrt(np.pi * (4 ** n_scales - 1) / 3))
     deviation = np.where(light, amplitude, np.sqrt(error + coarse))
     return Offsets(np.where(light, 0, values), deviation, float(amplitude))

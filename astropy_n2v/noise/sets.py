@@ -229,7 +229,7 @@ class GroupNoise:
         Returns
         -------
         GroupNoise
-            What they have in common.
+            Their noise.
         """
         correlation = scatter = gain = gain_scatter = None
         if correlations:
@@ -264,7 +264,7 @@ class GroupNoise:
     @property
     def agrees(self):
         """
-        Whether the frames have one autocorrelation: not if they were resampled differently.
+        True if the frames have one autocorrelation: not if they were resampled differently.
 
         They do not agree if they scatter by more than 0.05 at one or two pixels along an axis, and by more than
         four times as much as where hardly any noise is correlated: three or four pixels along both axes.

@@ -36,7 +36,7 @@ class TrainingFrame:
     signal : `~numpy.ndarray`, optional
         What the variance of the noise of a simulated image follows where it is whitened; by default the prediction.
     whiten : bool, optional
-        Whether to whiten the noise where its autocorrelation is not that of white noise.
+        If true, whiten the noise where it is correlated.
 
     Attributes
     ----------

@@ -143,7 +143,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
     hole : tuple of int, optional
         Height and width of the hole.
     whiten : bool, optional
-        Whether to whiten the noise where its autocorrelation is not that of white noise.
+        If true, whiten the noise where it is correlated.
     max_steps : int, optional
         Number of steps; by default 700, or 100 with ``init``.
     max_time : float, optional
