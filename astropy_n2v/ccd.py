@@ -283,7 +283,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
             report, beam = prediction.audit, prediction.whitening is not None and prediction.whitening.is_broad
             if report is not None:
                 report = report.without_leak() if leaks else report.without_beam() if beam else report
-            found.append(_Judgement(report, '' if beam else _check_innovations(prediction, plane.data_noise, leaks)))
+            found.append(_Judgement(report, _check_innovations(prediction, plane.data_noise, leaks)))
             if n + 1 == len(planes) or planes[n + 1].index != plane.index:
                 # All parts of a plane at once.
                 judgement, found = max(found, key=_Judgement.gravity), []

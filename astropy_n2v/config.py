@@ -17,7 +17,7 @@ class Conf(ConfigNamespace):
     device = ConfigItem('auto', "Device to compute on: 'auto', 'cpu', 'cuda' or 'cuda:N'.")
     precision = ConfigItem(
         ['auto', 'float32', 'bfloat16'],
-        "Numbers in which the network predicts: 'bfloat16', which is about twice as fast on processors that have it, "
+        "Numbers in which the network predicts: 'bfloat16', which is faster on processors that have it, "
         "'float32', or 'auto': bfloat16 where the processor has it.")
     tile_size = ConfigItem(1632, 'Height and width in pixels of the tiles in which large images are processed.')
     audit = ConfigItem(

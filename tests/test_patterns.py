@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import convolve, gaussian_filter, zoom
 
-from astropy_n2v import denoise, estimate_noise, noise_autocorrelation
+from astropy_n2v import NoiseModel, denoise, estimate_noise, noise_autocorrelation
 from astropy_n2v.frames import Frame, find_hole, find_planes
 from astropy_n2v.noise import amplifier_edges, choose_hole, interpolation_period, mosaic_contrast, smoothed_noise
 from astropy_n2v.noise.views import WHOLE, part_of, split_views
@@ -104,6 +104,13 @@ class TestSmoothed:
             assert 'calls for a hole' not in text
             gain, coverage = gain_and_coverage(result.data, result.uncertainty.array, data, truth)
             assert gain > {2.5: 3.0, 3.5: 1.6, 6: 1.1}[fwhm] and 0.9 < coverage < 1
+
+    @pytest.mark.parametrize('factor', [0.6, 1.6])
+    def test_wrong_noise_of_a_beam_is_warned_of(self, factor):
+        data, _ = make_beam_map(3.5, size=192)
+        with pytest.warns(AstropyUserWarning) as caught:
+            denoise(NDData(data), noise=NoiseModel(factor))
+        assert any('sky noise according to the given' in str(w.message) for w in caught)
 
     def test_structure_without_noise_is_warned_of(self, rng):
         """As of a photographic plate: what is noise cannot be said."""

@@ -20,7 +20,7 @@ _MECHANISMS = ({'noise', 'removed variance', 'innovations'}, {'flux', 'flux in b
 # So many are in a message.
 _GRAVEST = 2
 _PART = ' ('   # of the image, after the name of a check
-_OF_BEAM = 'innovations', 'dark pixels', 'noise'   # checks that sources without their beam may fail
+_OF_BEAM = 'innovations', 'dark pixels'   # checks that sources without their beam may fail
 # Variances that come out too small where the prediction has seen noise that neighbours share.
 _FOLLOWED = 'noise', 'innovations', 'removed variance'
 
@@ -170,7 +170,7 @@ class AuditReport:
 
     def without_beam(self):
         """
-        Drop findings of innovations and of dark pixels.
+        Drop findings of innovations by part of the image, and of dark pixels.
 
         Where the filter has taken the beam off noise, sources are sharper than any that the model has seen. They are
         returned as measured, and of the beam there is a warning.

@@ -386,8 +386,8 @@ class BlindSpotUNet(nn.Module):
         inner : tuple of slice, optional
             The rows and columns of the output that are wanted; by default all.
         dtype : `torch.dtype`, optional
-            In what the branches compute, but for their first block. ``torch.bfloat16`` takes half the time on
-            processors that have it. Each prediction changes by about 0.3 % of the flux, or less; these errors are
+            In what the branches compute, but for their first block. ``torch.bfloat16`` is faster on processors
+            that have it. Each prediction changes by about 0.3 % of the flux, or less; these errors are
             of either sign and average out. By default as ``x``, as everything else.
 
         Returns
