@@ -27,7 +27,6 @@ def filled():
     lambda: denoise(CCDData(image(), unit='adu'), gain=1.0, readnoise=30.0),
     lambda: denoise(np.stack([image(), np.full((64, 64), 3.0)])),
     lambda: denoise(filled()),
-    lambda: denoise(image(), satlevel=102.0),
     lambda: denoise(CCDData(image(), unit='adu', meta={'GAIN': 1e-4})),
     lambda: denoise(CCDData(image(), unit='adu', meta={'N2VVERS': '1'})),
     lambda: estimate_noise(filled()),
