@@ -5,11 +5,9 @@ Denoising of containers: what comes in comes out, with everything that it held.
 
 import logging
 import os
-import warnings
 from dataclasses import dataclass, fields
 
 import numpy as np
-from astropy.utils.exceptions import AstropyUserWarning
 
 from .arguments import check_integer, check_number, check_training_options, parse_hole
 from .audit import AuditReport, severity
@@ -19,6 +17,7 @@ from .frames import Frame, find_hole, find_planes, warn_of_patterns
 from .noise import SetNoise
 from .noise.quantisation import ROUNDED
 from .provenance import aperture_factor, provenance
+from .warn import warn_user
 
 __all__ = ['denoise']
 
@@ -53,9 +52,9 @@ def _load_model(model, hole, needed, planes, seed, device, progress_bar, train_o
     _check_hole(hole, denoiser)
     whiten = whiten and denoiser.whitens
     if hole is None and not whiten and not _covers(denoiser.hole, needed):
-        warnings.warn(f'the noise of neighbouring pixels is correlated and calls for a hole of {needed[0]}x{needed[1]}'
-                      f' pixels; the model has {denoiser.hole[0]}x{denoiser.hole[1]} and will take part of the noise '
-                      'for structure', AstropyUserWarning, stacklevel=4)
+        warn_user(f'the noise of neighbouring pixels is correlated and calls for a hole of {needed[0]}x{needed[1]}'
+                  f' pixels; the model has {denoiser.hole[0]}x{denoiser.hole[1]} and will take part of the noise '
+                  'for structure')
     return denoiser, judged, whiten
 
 
@@ -214,8 +213,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         noise = SetNoise.read(noise)
     frame = Frame(data, mask, satlevel)
     if 'N2VVERS' in frame.header:
-        warnings.warn('the data have been denoised before, according to the header: their noise is correlated and '
-                      'is not what the noise model says', AstropyUserWarning, stacklevel=2)
+        warn_user('the data have been denoised before, according to the header: their noise is correlated and '
+                  'is not what the noise model says')
     planes, rejected = find_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
     needed = find_hole(planes) if hole is None else hole
     warn_of_patterns(planes)
@@ -368,7 +367,7 @@ class _Judgement:
         if refused:
             text = f'returned as measured, as the data exclude the result: {text}'
         if text:
-            warnings.warn(f'{where}{text}', AstropyUserWarning, stacklevel=5)
+            warn_user(f'{where}{text}')
         return refused
 
 

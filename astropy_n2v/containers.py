@@ -7,19 +7,18 @@ All functions that are given an image go through `take_apart`, and those that ar
 """
 
 import logging
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 from astropy import units as u
 from astropy.nddata import NDData
-from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 
 from .deviations import Deviations
 from .nodata import constant_regions, fill_values
 from .overscan import overscan
 from .saturation import saturated_pixels
+from .warn import warn_user
 
 __all__ = ['CompleteMask', 'Measured', 'Parts', 'celestial_order', 'extend_mask', 'measured', 'merge_mask',
            'take_apart']
@@ -202,9 +201,9 @@ def _other_axes(data, ndim):
         if np.count_nonzero(axes) == 2:
             return [ndim - 1 - int(i) for i in np.flatnonzero(~axes)[::-1]]
         if np.count_nonzero(axes) > 2:
-            warnings.warn(f'the WCS does not say which two axes of the data, of shape {data.data.shape}, are those of '
-                          'an image: each of more depends on the position in the sky. The last two are taken; '
-                          'transpose the data if others are meant', AstropyUserWarning, stacklevel=5)
+            warn_user(f'the WCS does not say which two axes of the data, of shape {data.data.shape}, are those of '
+                      'an image: each of more depends on the position in the sky. The last two are taken; '
+                      'transpose the data if others are meant')
             return None
         # Without celestial axes: a spectrum or a time at each pixel of an image.
         other = matrix[[kind.startswith(('em.', 'spect.', 'time')) for kind in types]].any(axis=0)
@@ -250,7 +249,7 @@ class Measured:
     order: tuple | None = None
 
 
-def measured(data, mask=None, satlevel=None, *, name='data', check=None, stacklevel=2):
+def measured(data, mask=None, satlevel=None, *, name='data', check=None):
     """
     Take a measured image apart and find all the pixels that do not count.
 
@@ -269,8 +268,6 @@ def measured(data, mask=None, satlevel=None, *, name='data', check=None, stackle
         The parameter, for messages.
     check : callable, optional
         Function of the array and the unit that raises an error for data that cannot be used.
-    stacklevel : int, optional
-        Of warnings, counted from here.
 
     Returns
     -------
@@ -311,7 +308,7 @@ def measured(data, mask=None, satlevel=None, *, name='data', check=None, stackle
             satlevel = np.broadcast_to(satlevel, parts.values.shape, subok=True).transpose(order)
     if not isinstance(mask, CompleteMask):
         largest = np.iinfo(array.dtype).max if integer and not wide else None
-        _find(values, bad, parts, satlevel, largest, stacklevel + 1)
+        _find(values, bad, parts, satlevel, largest)
     junk, reason = deviations.find_junk(values, bad)
     if junk is not None:
         log.info('%d pixels count as masked: their stated errors are %s', np.count_nonzero(junk), reason)
@@ -319,14 +316,14 @@ def measured(data, mask=None, satlevel=None, *, name='data', check=None, stackle
     return Measured(values, bad.view(CompleteMask), dtype, parts.unit, parts.header, deviations, parts.mask, order)
 
 
-def _find(values, bad, parts, satlevel, largest, stacklevel):
+def _find(values, bad, parts, satlevel, largest):
     """Add to a mask what is not a measurement."""
     found = fill_values(values, bad)
     if found is not None:
         _warn(f'{np.count_nonzero(found)} values such as {values[found][0]:g}, far from all others',
-              'taken for fill values', stacklevel + 1)
+              'taken for fill values')
         bad |= found
-    found, reason = saturated_pixels(values, bad, parts.header, parts.unit, satlevel, largest, stacklevel + 1)
+    found, reason = saturated_pixels(values, bad, parts.header, parts.unit, satlevel, largest)
     if found is not None:
         log.info('%d pixels count as saturated: they %s', np.count_nonzero(found & ~bad), reason)
         bad |= found
@@ -343,15 +340,13 @@ def _find(values, bad, parts, satlevel, largest, stacklevel):
             bad[i] |= found
     if numbers['constant']:
         values_found = ', '.join(f'{value:g}' for value in sorted(constants)[:4])
-        _warn(f'{numbers["constant"]} pixels in regions of one constant value ({values_found})', 'no measurements',
-              stacklevel + 1)
+        _warn(f'{numbers["constant"]} pixels in regions of one constant value ({values_found})', 'no measurements')
     if numbers['overscan']:
-        _warn(f'{numbers["overscan"]} pixels in strips without light', 'taken for overscan', stacklevel + 1)
+        _warn(f'{numbers["overscan"]} pixels in strips without light', 'taken for overscan')
 
 
-def _warn(which, what, stacklevel):
-    warnings.warn(f'data has {which}: they are {what} and do not count', AstropyUserWarning,
-                  stacklevel=stacklevel)
+def _warn(which, what):
+    warn_user(f'data has {which}: they are {what} and do not count')
 
 
 def extend_mask(own, added):

@@ -3,15 +3,14 @@
 The standard deviation that an image states for each pixel, and the pixels for which it says nothing.
 """
 
-import warnings
 
 import numpy as np
 from astropy import units as u
 from astropy.nddata import InverseVariance, NDUncertainty, VarianceUncertainty
-from astropy.utils.exceptions import AstropyUserWarning
 from scipy.ndimage import uniform_filter
 
 from .scaling import subsample
+from .warn import warn_user
 
 __all__ = ['Deviations']
 
@@ -65,8 +64,8 @@ class Deviations:
         if uncertainty is None or uncertainty.array is None:
             return
         if not isinstance(uncertainty, NDUncertainty) or uncertainty.uncertainty_type == 'unknown':
-            warnings.warn(f'uncertainty of type {uncertainty.uncertainty_type!r} is not used: its meaning is not '
-                          'known', AstropyUserWarning, stacklevel=3)
+            warn_user(f'uncertainty of type {uncertainty.uncertainty_type!r} is not used: its meaning is not '
+                      'known')
             return
         if np.shape(uncertainty.array) != tuple(shape):
             raise ValueError(f'uncertainty must have the shape of the data, {tuple(shape)}, got '

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from astropy import units as u
 from astropy.nddata import NDData, StdDevUncertainty
-from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 
 from .containers import extend_mask, measured
@@ -34,6 +33,7 @@ from .noise.sources import looks_white
 from .noise.views import WHOLE, part_of, pixels_of, split_views
 from .provenance import record
 from .scaling import background_level
+from .warn import warn_user
 
 __all__ = ['LAGS', 'Frame', 'Plane', 'find_hole', 'find_planes', 'own_autocorrelation', 'warn_of_patterns']
 
@@ -117,8 +117,7 @@ class Plane:
             return self
         reason = None if own is None else group.contradiction(own, lambda: _autocorrelation_error(self))
         if reason is not None:
-            warnings.warn(f'the noise of this frame is not that of its set: {reason}. Its own is used',
-                          AstropyUserWarning, stacklevel=6)
+            warn_user(f'the noise of this frame is not that of its set: {reason}. Its own is used')
             return self
         log.info('the autocorrelation of the noise is that of a %s: %s', group.source, group.group.text)
         noise, data_noise = (replace(noise, autocorrelation=group.autocorrelation)
@@ -238,7 +237,7 @@ class Frame:
 
     def __init__(self, data, mask=None, satlevel=None):
         self.container = data
-        image = measured(data, mask, satlevel, check=_check_data, stacklevel=4)
+        image = measured(data, mask, satlevel, check=_check_data)
         self.values, self.mask, self.dtype, self.order = image.values, image.mask, image.dtype, image.order
         self.shape = self.values.shape
         self.unit, self.header, self.deviations = image.unit, image.header, image.deviations
@@ -395,7 +394,7 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
             # A single image is what the call is about; one plane of many is not.
             if i == ():
                 raise
-            warnings.warn(f'plane {i} passes through as it is: {error}', AstropyUserWarning, stacklevel=3)
+            warn_user(f'plane {i} passes through as it is: {error}')
             rejected.append(i)
             continue
         planes += found
@@ -412,7 +411,7 @@ def _find_parts(frame, index, values, views, bad, parameters, patterns, of_set):
         warnings.simplefilter('always')
         parts = [_find_part(frame, index, values, view, bad, parameters, patterns, of_set) for view in views]
     for message in {str(warning.message): warning.message for warning in caught}.values():
-        warnings.warn(message, stacklevel=4)
+        warn_user(message)
     return parts
 
 
@@ -438,8 +437,8 @@ def _group_of(frame, view, of_set):
     group = of_set.for_frame(frame.header, frame.unit, frame.shape[-2:], pixels_of(view))
     if group is None:
         known = FrameGroup.of(frame.header, frame.unit, frame.shape[-2:]).text
-        warnings.warn(f'{of_set.name or "noise"} has no frames of this group ({known}): the autocorrelation is that of '
-                      'the frame itself', AstropyUserWarning, stacklevel=6)
+        warn_user(f'{of_set.name or "noise"} has no frames of this group ({known}): the autocorrelation is that of '
+                  'the frame itself')
     return group
 
 
@@ -580,18 +579,17 @@ def warn_of_patterns(planes, name=''):
         return
     for what, share in zip(('rows', 'columns'), shares):
         if share:
-            warnings.warn(f'{name}whole {what} share {100 * share:.1f} % of the variance of the noise: such stripes '
-                          f'are longer than any hole and will be taken for structure. Subtract them before, for '
-                          f'example the median of each of the {what}', AstropyUserWarning, stacklevel=3)
+            warn_user(f'{name}whole {what} share {100 * share:.1f} % of the variance of the noise: such stripes '
+                      f'are longer than any hole and will be taken for structure. Subtract them before, for '
+                      f'example the median of each of the {what}')
 
 
 def _warn_of_smoothing(smoothed, name):
     """Warn, unless what was smoothed can be told from structure."""
     if not smoothed.certain:
-        warnings.warn(f'{name}the image has no noise at the highest spatial frequencies, as if it had been smoothed '
-                      'or resampled: correlated noise cannot be told from structure, and may be larger by far than '
-                      'what is assumed. Give noise', AstropyUserWarning, stacklevel=4)
+        warn_user(f'{name}the image has no noise at the highest spatial frequencies, as if it had been smoothed '
+                  'or resampled: correlated noise cannot be told from structure, and may be larger by far than '
+                  'what is assumed. Give noise')
     elif smoothed.fwhm > _MAX_SMOOTHED:
-        warnings.warn(f'{name}correlated noise: it is as of an image smoothed to a FWHM of {smoothed.fwhm:.1f} pixels. '
-                      'Part of it cannot be told from sources of that size, and stays; the uncertainty allows for it',
-                      AstropyUserWarning, stacklevel=4)
+        warn_user(f'{name}correlated noise: it is as of an image smoothed to a FWHM of {smoothed.fwhm:.1f} pixels. '
+                  'Part of it cannot be told from sources of that size, and stays; the uncertainty allows for it')

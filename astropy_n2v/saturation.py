@@ -3,15 +3,14 @@
 Find saturated pixels: by a level that is given or in the header, by the largest integer, by a pile-up at the maximum.
 """
 
-import warnings
 
 import numpy as np
 from astropy import units as u
-from astropy.utils.exceptions import AstropyUserWarning
 from scipy.ndimage import binary_dilation
 
 from .config import conf
 from .scaling import subsample
+from .warn import warn_user
 
 __all__ = ['saturated_pixels']
 
@@ -28,7 +27,7 @@ _FAR = 50
 _BRIGHT = 0.1    # how high the neighbours of a plateau are (75th percentile) between the median and the maximum
 
 
-def saturated_pixels(values, mask, header, unit, satlevel=None, largest=None, stacklevel=3):
+def saturated_pixels(values, mask, header, unit, satlevel=None, largest=None):
     """
     Find the saturated pixels of an image.
 
@@ -46,8 +45,6 @@ def saturated_pixels(values, mask, header, unit, satlevel=None, largest=None, st
         Data at or above it are saturated.
     largest : int, optional
         The largest value that the integers can have that the data came as.
-    stacklevel : int, optional
-        Of the warning, counted from here.
 
     Returns
     -------
@@ -79,7 +76,7 @@ def saturated_pixels(values, mask, header, unit, satlevel=None, largest=None, st
     if satlevel is None and unit in (None, u.dimensionless_unscaled, *ADU_LIKE):
         keyword, satlevel = header_value(header, conf.saturation_keywords)
     if satlevel is not None:
-        found = _above(values, mask, unit, satlevel, keyword, stacklevel + 1)
+        found = _above(values, mask, unit, satlevel, keyword)
         if found is not None:
             return found, f'are at or above {keyword or "satlevel"}'
         if keyword is None:
@@ -104,7 +101,7 @@ def _level(satlevel, unit, shape):
     return satlevel
 
 
-def _above(values, mask, unit, satlevel, keyword, stacklevel):
+def _above(values, mask, unit, satlevel, keyword):
     """Pixels at or above a level, or None if the level of the header cannot be meant or none is."""
     satlevel = _level(satlevel, unit, values.shape)
     with np.errstate(invalid='ignore'):
@@ -116,8 +113,7 @@ def _above(values, mask, unit, satlevel, keyword, stacklevel):
         raise ValueError(f'satlevel must be above the data, got {satlevel}, and there is no valid pixel below it')
     if share > _MAX_SATURATED:
         what = f'{keyword} = {satlevel:g} of the header is not used' if keyword else f'satlevel is {satlevel}'
-        warnings.warn(f'{what}: {100 * share:.0f} % of the pixels are at or above it', AstropyUserWarning,
-                      stacklevel=stacklevel)
+        warn_user(f'{what}: {100 * share:.0f} % of the pixels are at or above it')
         if keyword:
             return None
     return saturated if saturated.any() else None

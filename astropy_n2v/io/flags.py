@@ -5,14 +5,13 @@ Masks from the quality planes of FITS files.
 
 import logging
 import re
-import warnings
 from collections import Counter
 
 import numpy as np
 from astropy.io.fits import VerifyError
 from astropy.nddata.bitmask import interpret_bit_flags
-from astropy.utils.exceptions import AstropyUserWarning
 
+from ..warn import warn_user
 from .conventions import card_text
 
 __all__ = []
@@ -97,8 +96,7 @@ def _by_value(mask, label, good):
     share = mask.mean() if mask.size else 0
     log.info('%s: good is %s; %.2f %% of the pixels are bad', label, good, 100 * share)
     if share > _MOST:
-        warnings.warn(f'{label} masks {100 * share:.0f} % of the image: good is what is {good}', AstropyUserWarning,
-                      stacklevel=5)
+        warn_user(f'{label} masks {100 * share:.0f} % of the image: good is what is {good}')
     return mask
 
 
@@ -223,8 +221,8 @@ def _check_sense(mask, flags, data, label, share):
     many = most.mean()
     # If there is no other value, all may well be bad: that is an error later on.
     if common and _MOST < many < 1 and data is not None and _is_good(most, many, data):
-        warnings.warn(f'{label} is {common:g} in {100 * many:.1f} % of the image, which looks like data: these pixels '
-                      'are taken for good, all others for bad', AstropyUserWarning, stacklevel=5)
+        warn_user(f'{label} is {common:g} in {100 * many:.1f} % of the image, which looks like data: these pixels '
+                  'are taken for good, all others for bad')
         return ~most
     if flags.dtype.kind not in 'iu':
         reason = ''
@@ -233,8 +231,8 @@ def _check_sense(mask, flags, data, label, share):
                         for bit in range(8 * flags.dtype.itemsize - (flags.dtype.kind == 'i'))})
         reason = ', most by the bits ' + ', '.join(
             f'{bit} ({100 * n / mask.size:.0f} %)' for bit, n in bits.most_common(3) if n)
-    warnings.warn(f'{label} masks {100 * share:.0f} % of the image{reason}; if some of them are harmless, name them in '
-                  'ignore_bits; if it marks good pixels, give its inverse as mask', AstropyUserWarning, stacklevel=5)
+    warn_user(f'{label} masks {100 * share:.0f} % of the image{reason}; if some of them are harmless, name them in '
+              'ignore_bits; if it marks good pixels, give its inverse as mask')
     return mask
 
 

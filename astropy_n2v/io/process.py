@@ -14,6 +14,7 @@ from astropy.nddata import StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
 from ..exceptions import CannotDenoiseError
+from ..warn import warn_user
 from .cards import hide_cards, show_cards
 from .files import replacing
 from .headers import transfer_cards
@@ -115,7 +116,7 @@ def _naming(label):
     finally:
         for warning in caught:
             if issubclass(warning.category, AstropyUserWarning):
-                warnings.warn(f'{warning.message} [HDU {label}]', warning.category, stacklevel=4)
+                warn_user(f'{warning.message} [HDU {label}]', warning.category)
             else:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
@@ -266,7 +267,7 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
                     images.append(ImageResult(label, str(error), refusal_cards(error)))
                     if sum(bool(image.error) for image in images) == len(chosen):
                         raise
-                    warnings.warn(f'HDU {label} passes through as it is: {error}', AstropyUserWarning, stacklevel=2)
+                    warn_user(f'HDU {label} passes through as it is: {error}')
                     _pass_through(source, i, out, images[-1].cards if provenance else None)
                     continue
                 finally:

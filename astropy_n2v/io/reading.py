@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData, InverseVariance, NDUncertainty, StdDevUncertainty, VarianceUncertainty
-from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 
+from ..warn import warn_user
 from .conventions import KINDS, card_text, is_background_noise, meaning_of
 from .flags import read_mask
 from .given import broadcast, find_given
@@ -36,8 +36,8 @@ def _read_uncertainty(hdu, primary, unit, ndim):
         kind = 'std'
         log.info('%s: nothing says what kind of uncertainty it is; taken for standard deviations', label)
     if is_background_noise(hdu.name):
-        warnings.warn(f'{label} is by its name the noise of the background alone: that of bright sources is larger; '
-                      'give gain, or an uncertainty of all of the noise', AstropyUserWarning, stacklevel=4)
+        warn_user(f'{label} is by its name the noise of the background alone: that of bright sources is larger; '
+                  'give gain, or an uncertainty of all of the noise')
     return _UNCERTAINTIES[kind](_drop_axes(np.array(hdu.data), ndim), unit=own)
 
 
@@ -52,8 +52,8 @@ def _kind_and_unit(hdu, role, unit, label):
         return fitting[0], own   # nobody squares a unit by mistake
     if kind in fitting:
         return kind, own
-    warnings.warn(f'{label} has the unit {own}, which does not fit data in {unit}; it is taken to be in the unit of '
-                  'the data', AstropyUserWarning, stacklevel=5)
+    warn_user(f'{label} has the unit {own}, which does not fit data in {unit}; it is taken to be in the unit of '
+              'the data')
     return kind, None
 
 

@@ -19,7 +19,7 @@ def as_image(data, mask):
     if ndim != 2:
         raise ValueError(f'data must be two-dimensional, got {ndim} dimensions')
     if not isinstance(mask, CompleteMask):
-        image = measured(data, mask, stacklevel=5)
+        image = measured(data, mask)
         return image.values, image.mask
     # One of this package: it was taken apart before.
     values = take_apart(data).values

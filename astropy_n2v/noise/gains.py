@@ -6,12 +6,11 @@ The gain of a header, as far as the image allows to believe it.
 import logging
 import math
 import re
-import warnings
 
 import numpy as np
-from astropy.utils.exceptions import AstropyUserWarning
 
 from ..config import conf
+from ..warn import warn_user
 from .parameters import header_value
 
 __all__ = ['doubt_gain', 'header_gain', 'is_setting']
@@ -190,8 +189,7 @@ def _warn_unused(sky, card, reason):
     slope = 0.0 if sky is None else sky.measured_slope()
     instead = f'A gain of {1 / slope:.3g} is measured' if slope else \
         'The image does not show how its noise grows with the signal, and bright sources are noisier than assumed'
-    warnings.warn(f'the gain of the header ({card}) is not used: {reason}. {instead}; give gain if you know it',
-                  AstropyUserWarning, stacklevel=4)
+    warn_user(f'the gain of the header ({card}) is not used: {reason}. {instead}; give gain if you know it')
 
 
 def _of_average(sky, header, name, gain, readnoise):
@@ -201,9 +199,9 @@ def _of_average(sky, header, name, gain, readnoise):
         return name, gain, readnoise, 1
     slope = 0.0 if sky is None else float(sky.slope()[0])
     if slope and abs(math.log(1 / slope / gain)) < abs(math.log(1 / slope / (gain * n))):
-        warnings.warn(f'{counter} = {n:g} of the header is not used: the noise of bright parts calls for a gain of '
-                      f'{1 / slope:.3g}, nearer to {name} = {gain:g} than to {n:g} times as much. The exposures may '
-                      f'have been added, or {name} be that of their average', AstropyUserWarning, stacklevel=5)
+        warn_user(f'{counter} = {n:g} of the header is not used: the noise of bright parts calls for a gain of '
+                  f'{1 / slope:.3g}, nearer to {name} = {gain:g} than to {n:g} times as much. The exposures may '
+                  f'have been added, or {name} be that of their average')
         return name, gain, readnoise, 1
     readnoise = None if readnoise is None else readnoise * np.sqrt(n)
     return f'{name} x {counter}', gain * n, None if readnoise is None else float(readnoise), n

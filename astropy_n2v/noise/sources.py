@@ -4,17 +4,16 @@ Where the noise of a frame is known from: its user, its uncertainty, its header,
 """
 
 import logging
-import warnings
 from dataclasses import replace
 
 import numpy as np
 from astropy import units as u
-from astropy.utils.exceptions import AstropyUserWarning
 from scipy.ndimage import gaussian_filter
 
 from ..config import conf
 from ..exceptions import CannotDenoiseError
 from ..scaling import background_level, cutouts, subsample
+from ..warn import warn_user
 from .amplifiers import AmplifierScale, amplifier_labels, amplifier_regions
 from .estimation import estimate_noise, measure_sky
 from .gains import doubt_gain, header_gain
@@ -110,13 +109,13 @@ def _agrees(image, mask, noise, what):
     ratio, given = _sky_ratio(image, mask, noise)
     if ratio is None or _within(ratio, 1 + _AGREEMENT):
         return True
-    _warn_of(what, given, ratio, stacklevel=5)
+    _warn_of(what, given, ratio)
     return False
 
 
-def _warn_of(what, given, ratio, then='', stacklevel=4):
-    warnings.warn(f'the sky noise according to {what} is {given:.4g}, but {ratio * given:.4g} is measured on the image'
-                  f'{then}', AstropyUserWarning, stacklevel=stacklevel)
+def _warn_of(what, given, ratio, then=''):
+    warn_user(f'the sky noise according to {what} is {given:.4g}, but {ratio * given:.4g} is measured on the image'
+              f'{then}')
 
 
 def _is_that_of_photons(image, mask, noise, unit):
@@ -133,8 +132,7 @@ def _from_deviation(image, mask, deviation, unit):
     """Noise from the uncertainty of a frame; None, with a warning, if the image contradicts it."""
     model = noise_from_deviation(image, mask, deviation)
     if model is None:
-        warnings.warn('the uncertainty has hardly any finite, positive value: the noise is estimated from the image',
-                      AstropyUserWarning, stacklevel=4)
+        warn_user('the uncertainty has hardly any finite, positive value: the noise is estimated from the image')
         return None
     photons = photon_noise(image, mask)
     if photons is not None and _is_of_photons(image, mask, deviation, photons):
@@ -300,8 +298,8 @@ def _from_image(image, mask, header, unit, set_gain=None):
         if reason is None:
             source, gain = 'image, electrons', 1.0
         else:
-            warnings.warn(f'the data are not taken to be in {unit}: {reason}. The gain is measured on the image; give '
-                          'gain if you know it', AstropyUserWarning, stacklevel=4)
+            warn_user(f'the data are not taken to be in {unit}: {reason}. The gain is measured on the image; give '
+                      'gain if you know it')
     elif _counts(unit, header):
         name, gain, readnoise = header_gain(sky, header)
         if name is not None:
@@ -325,9 +323,8 @@ def _doubt_photons(photons, header, unit):
     gain = header_value(header, conf.gain_keywords)[1]
     if unit not in ADU_LIKE or gain is None or abs(step - 1) < 1e-3 or abs(step * gain - 1) < 0.1:
         return   # counts over an exposure, or over a gain, have any step
-    warnings.warn(f'the values are multiples of {step:.4g}, and one such step is taken for a photon. If they were '
-                  'rounded to it, what was smaller is lost, and the result and its uncertainty are wrong: give noise',
-                  AstropyUserWarning, stacklevel=5)
+    warn_user(f'the values are multiples of {step:.4g}, and one such step is taken for a photon. If they were '
+              'rounded to it, what was smaller is lost, and the result and its uncertainty are wrong: give noise')
 
 
 def _with_quantum(image, mask, model, unit):
@@ -342,13 +339,13 @@ def _with_quantum(image, mask, model, unit):
     level, bright = np.quantile(sample, [0.5, 0.999])
     noise, at_bright = (float(np.sqrt(np.median(model.variance(x)))) for x in (level, bright))
     if noise < _ROUNDED * steps.step:
-        warnings.warn(f'the data are quantised in steps of {steps.step:.4g}, and the noise is '
-                      f'{noise / steps.step:.2g} steps with rounding: neighbours are rounded alike, and the result may '
-                      'be wrong by up to half a step', AstropyUserWarning, stacklevel=4)
+        warn_user(f'the data are quantised in steps of {steps.step:.4g}, and the noise is '
+                  f'{noise / steps.step:.2g} steps with rounding: neighbours are rounded alike, and the result may '
+                  'be wrong by up to half a step')
     elif not steps.uniform and at_bright < _ROUNDED * steps.at(bright):
-        warnings.warn(f'the steps that the data are quantised in grow with the level, from {steps.step:.4g} to '
-                      f'{steps.at(bright):.4g}, where the noise is {at_bright:.4g}: bright neighbours are rounded '
-                      'alike, and the result may be wrong by up to half a step', AstropyUserWarning, stacklevel=4)
+        warn_user(f'the steps that the data are quantised in grow with the level, from {steps.step:.4g} to '
+                  f'{steps.at(bright):.4g}, where the noise is {at_bright:.4g}: bright neighbours are rounded '
+                  'alike, and the result may be wrong by up to half a step')
     return model if np.any(model.quantum) else replace(model, quantum=steps.step)
 
 
@@ -422,7 +419,6 @@ def _of_amplifier(image, mask, gain, readnoise, source, where=''):
         value = float(np.median(gain))
         reason = doubt_gain(sky, value, most=np.inf)
         if reason is not None:
-            warnings.warn(f'the given gain{where} ({value:g}) is used, but {reason}', AstropyUserWarning,
-                          stacklevel=6)
+            warn_user(f'the given gain{where} ({value:g}) is used, but {reason}')
         measured = sky.model(gain)
     return replace(measured, source=f'{source}, level measured')

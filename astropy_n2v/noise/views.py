@@ -4,12 +4,11 @@ Parts of an image that are images of their own: colours, phases of an interpolat
 """
 
 import logging
-import warnings
 from dataclasses import replace
 
 import numpy as np
-from astropy.utils.exceptions import AstropyUserWarning
 
+from ..warn import warn_user
 from .model import NoiseModel
 from .phases import interpolation_period
 from .steps import amplifier_edges
@@ -68,9 +67,9 @@ def split_views(image, mask, header, parameters, name=''):
         return _lattice(2)
     period = interpolation_period(image, mask)
     if period > 1 and min(image.shape) >= period * _MIN_SIZE:
-        warnings.warn(f'{name}interpolated noise: its size changes with a period of {period} pixels, as in a frame '
-                      'that was debayered or enlarged. Pixels of each phase are denoised by themselves; better denoise '
-                      'before interpolation', AstropyUserWarning, stacklevel=4)
+        warn_user(f'{name}interpolated noise: its size changes with a period of {period} pixels, as in a frame '
+                  'that was debayered or enlarged. Pixels of each phase are denoised by themselves; better denoise '
+                  'before interpolation')
         return _lattice(period)
     return _amplifiers(image, mask, parameters, name)
 
@@ -114,8 +113,8 @@ def _amplifiers(image, mask, parameters, name):
         return [WHOLE]
     text = ' and '.join(f'{what} {", ".join(map(str, where))}' for what, where in zip(('row', 'column'), edges)
                         if where)
-    warnings.warn(f'{name}level or noise has a step at {text}, as where two amplifiers meet: each part is denoised by '
-                  'itself. Give gain as an array if sources reach across', AstropyUserWarning, stacklevel=4)
+    warn_user(f'{name}level or noise has a step at {text}, as where two amplifiers meet: each part is denoised by '
+              'itself. Give gain as an array if sources reach across')
     bounds = [[0, *where, n] for where, n in zip(edges, image.shape)]
     rows, columns = ([slice(*pair) for pair in zip(axis[:-1], axis[1:])] for axis in bounds)
     return [(row, column) for row in rows for column in columns]

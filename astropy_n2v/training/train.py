@@ -5,11 +5,9 @@ Training on a user's own frames, without any clean reference.
 
 import json
 import logging
-import warnings
 
 import numpy as np
 import torch
-from astropy.utils.exceptions import AstropyUserWarning
 from tqdm import tqdm
 
 from ..arguments import check_integer, check_number, check_training_options, parse_hole
@@ -18,6 +16,7 @@ from ..exceptions import CannotDenoiseError
 from ..frames import Frame, find_hole, find_planes, warn_of_patterns
 from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs, own_random_state
 from ..scaling import middle_cutout
+from ..warn import warn_user
 from .checkpoints import training_identity
 from .loop import Trainer
 from .patches import PatchSampler, TrainingFrame, likelihood_noise, split_planes
@@ -104,8 +103,7 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         except CannotDenoiseError as error:
             if len(images) == 1:
                 raise
-            warnings.warn(f'{i if names is None else names[i]}: the image is left out: {error}', AstropyUserWarning,
-                          stacklevel=2)
+            warn_user(f'{i if names is None else names[i]}: the image is left out: {error}')
             continue
         used += 1
         warn_of_patterns(found, f'{i if names is None else names[i]}: ')
