@@ -420,7 +420,7 @@ class SetNoise:
         []
         """
         from ..version import __version__
-        date = datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%dT%H:%M:%S')
+        date = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%S')
         content = {'format': _FORMAT, 'version': _VERSION, 'written_by': f'astropy_n2v {__version__}', 'date': date,
                    'groups': [_as_json(group) for group in self.groups]}
         text = json.dumps(content, indent=1).replace('\n     ', ' ').replace('\n    ]', ']')
