@@ -18,10 +18,10 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 __all__ = ['Gradient']
 
-_DEGREE = 3
+_DEGREE = 3   # of the polynomial surface, in x and y together
 _CELLS = 8   # along each axis
 _SMALLEST = 16   # pixels along each axis of a cell
-_MAX_SAMPLE = 4_000_000
+_MAX_SAMPLE = 4_000_000   # most pixels that are read; of larger images, every n-th row and column
 _GROUP = 16   # pixels that are averaged where photons are few
 # The surface is believed where it varies by so many times the scatter of the cells around it: nebulae and large
 # galaxies, which no polynomial describes, are left to the network. On random scenes it gains from here on.

@@ -14,7 +14,7 @@ from .networks import BlindSpotUNet, own_random_state
 __all__ = ['DTYPES', 'parse', 'serialize']
 
 _FORMAT = 'astropy_n2v blind-spot model'
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 1   # of the files that are written, and the only one that is read
 #: What weights are stored in.
 DTYPES = {'float32': torch.float32, 'float16': torch.float16}
 

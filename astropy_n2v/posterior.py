@@ -17,7 +17,7 @@ from .scaling import coprime_step
 __all__ = ['calibrate', 'posterior', 'posterior_of_rows']
 
 _MAX_CALIBRATION = 1_000_000   # pixels
-_ITERATIONS = 4
+_ITERATIONS = 4   # of the share of unforeseeable pixels, each from the odds that the last one gives
 # Share of the pixels that may be unforeseeable from their surroundings, such as stars narrower than a pixel.
 _MAX_UNFORESEEABLE = 0.003
 

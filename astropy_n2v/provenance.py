@@ -148,7 +148,7 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         name = os.path.basename(os.fspath(model))
     # Cards take printable ASCII only.
     name, source = (''.join(c if ' ' <= c <= '~' else '?' for c in text)[:60] for text in (name, noise.source))
-    date = datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%dT%H:%M:%S')
+    date = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%S')
     cards = {
         'N2VVERS': (__version__, 'astropy_n2v version'),
         'N2VMODEL': (name, 'denoising model'),

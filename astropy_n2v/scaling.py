@@ -16,7 +16,7 @@ from .gradient import Gradient
 
 __all__ = ['Scaling', 'background_level', 'coprime_step', 'cutouts', 'middle_cutout', 'subsample']
 
-_MAX_SAMPLE = 1_000_000
+_MAX_SAMPLE = 1_000_000   # most pixels from which the level of the background is measured
 # What the variance of the noise along a gradient that is taken off may be, relative to that at the level.
 _GROWTH = 0.2, 9.0
 # Least light of the sky that the network was trained on, in electrons per pixel (`astropy_n2v.simulate.random_scene`).

@@ -25,7 +25,7 @@ extensions = [
     'sphinx_automodapi.smart_resolver',
     'matplotlib.sphinxext.plot_directive',
 ]
-exclude_patterns = ['_build', '_extra', 'Thumbs.db', '.DS_Store']
+exclude_patterns = ['_build', '_extra', '_generated', 'Thumbs.db', '.DS_Store']
 default_role = 'obj'
 nitpicky = True
 
@@ -80,9 +80,19 @@ for _url, _names in _EXTERNAL.items():
 # Names that the inventories lack even where they are reachable.
 nitpick_ignore_regex.append((r'py:.*', r'torch\.nn\.modules\..*'))
 
+_DOCS = Path(__file__).resolve().parent
+sys.path[:0] = [str(_DOCS), str(_DOCS.parent / 'tools')]
 
-_EXAMPLE = Path(__file__).parent / '_extra' / 'validation-example'
+# A picture and a table that follow the source.
+from constants import make_table, read_constants  # noqa: E402
+from make_architecture import draw  # noqa: E402
+
+_GENERATED = _DOCS / '_generated'
+_GENERATED.mkdir(exist_ok=True)
+draw(_GENERATED / 'architecture.png')
+(_GENERATED / 'constants.txt').write_text(make_table(read_constants(_DOCS.parent / 'astropy_n2v')), encoding='utf-8')
+
+_EXAMPLE = _DOCS / '_extra' / 'validation-example'
 if not (_EXAMPLE / 'summary.txt').exists():
-    sys.path.insert(0, str(Path(__file__).parent))
     from make_report import make_report
     make_report(_EXAMPLE)

@@ -13,8 +13,8 @@ from astropy_n2v.bounds import bound_prediction
 from astropy_n2v.scaled import ScaledImage
 
 
-def prepare(data, mask=None, noise=NoiseModel(1.0)):
-    return ScaledImage.prepare(np.asarray(data, dtype=float), noise, mask)
+def prepare(data, mask=None, noise=None):
+    return ScaledImage.prepare(np.asarray(data, dtype=float), noise or NoiseModel(1.0), mask)
 
 
 @settings(max_examples=30, deadline=None)

@@ -529,7 +529,7 @@ def test_constant_extension_passes_through(mef, tmp_path):
 
 def test_warnings_name_the_extension(mef, tmp_path):
     def complain(ccd, **kwargs):
-        warnings.warn(f'not good: {ccd.header["EXTVER"]}', AstropyUserWarning)
+        warnings.warn(f'not good: {ccd.header["EXTVER"]}', AstropyUserWarning, stacklevel=2)
         return halve(ccd)
 
     with pytest.warns(AstropyUserWarning) as caught:

@@ -41,7 +41,7 @@ def test_public_names(name):
 
 def test_unknown_name():
     with pytest.raises(AttributeError, match="no attribute 'denoize'"):
-        astropy_n2v.denoize
+        astropy_n2v.denoize  # noqa: B018
 
 
 @pytest.mark.parametrize('name', ['io', 'networks', 'simulate', 'training'])
@@ -103,10 +103,6 @@ def test_entry_point():
         pytest.skip('astropy-n2v is not installed')
     (point,) = points
     assert callable(point.load())
-
-
-def test_marked_as_typed():
-    assert importlib.resources.files('astropy_n2v').joinpath('py.typed').is_file()
 
 
 def test_weights_are_shipped_with_their_card():

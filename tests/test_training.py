@@ -373,7 +373,7 @@ class TestRepeat:
     def test_shipped_weights(self):
         made = [name for name, _, _ in repeat.STAGES]
         assert made[-1] == shipped.DEFAULT
-        for i, (name, start, training) in enumerate(repeat.STAGES):
+        for i, (_, start, training) in enumerate(repeat.STAGES):
             starts = {start} - {None} if training else set(start)
             assert starts <= set(made[:i])
             options = recipe._parse(['output', *(training or '').split()])

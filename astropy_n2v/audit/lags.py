@@ -9,6 +9,7 @@ from .findings import judge
 
 __all__ = ['check_sky', 'check_whiteness']
 
+# Distances (dy, dx) in pixels between the neighbours whose covariance is measured.
 _LAGS = (0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0)
 # Sky is source-free where the blind prediction is this certain, in units of the noise.
 _FORESEEN = 0.5

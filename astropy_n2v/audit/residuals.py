@@ -12,8 +12,8 @@ from .limits import BRIGHTNESS_BINS
 
 __all__ = ['Ratios', 'check_slopes', 'check_stated', 'check_variance', 'ratio', 'removed_share']
 
-_MIN_PIXELS = 100
-_MIN_STATED = 10
+_MIN_PIXELS = 100   # fewest pixels from which a ratio or a slope is measured
+_MIN_STATED = 10   # fewest pixels of a brightness bin in which the stated uncertainty is judged
 # Where the spread is many times the noise, the data come out, and nothing is removed that could be judged.
 _LARGEST_SPREAD = 3.0
 # Share of a single pixel in a slope.

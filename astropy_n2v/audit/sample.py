@@ -7,7 +7,7 @@ import numpy as np
 
 __all__ = ['COMMON', 'Sample', 'choose_cutouts']
 
-_MAX_PIXELS = 250_000
+_MAX_PIXELS = 250_000   # largest image that is judged whole; of larger ones, cut-outs are
 _SIZE = 128     # pixels; nine of them are fewer than that
 _LARGEST_KURTOSIS = 1.0   # one photon
 #: Errors of the blind prediction are alike in neighbouring pixels: of about so many.

@@ -7,6 +7,7 @@ import numpy as np
 
 __all__ = ['enlargement']
 
+# Largest factors by which a stated standard deviation is enlarged: at all, and where the noise is overstated.
 _LARGEST, _LARGEST_SMOOTH = 10.0, 2.0
 # Where the blind prediction has at least this share in the variance of innovations, an excess is its own.
 _LEAST_SHARE = 0.1

@@ -50,10 +50,8 @@ def open_decompressed(path):
     file = open(path, 'rb')
     start = file.read(6)
     file.seek(0)
-    for magic, module in _MAGIC.items():
-        if start.startswith(magic):
-            break
-    else:
+    module = next((module for magic, module in _MAGIC.items() if start.startswith(magic)), None)
+    if module is None:
         for magic, (way, program) in _OTHER_MAGIC.items():
             if start.startswith(magic):
                 file.close()

@@ -26,7 +26,7 @@ __all__ = ['FrameGroup', 'GroupNoise', 'SetNoise']
 log = logging.getLogger(__name__)
 
 _FORMAT = 'astropy_n2v noise of a set of frames'
-_VERSION = 1
+_VERSION = 1   # of the format of the files that are written, and the only one that is read
 # Cards that name a detector, a filter and the way in which a detector was read.
 _DETECTORS = ('DETECTOR', 'DETNAME', 'DETNAM', 'CCDNAME', 'CCDNUM', 'CCDCHIP', 'CCDID', 'CHIP', 'CHIPID', 'AMPNAME',
               'AMPID')
@@ -420,7 +420,7 @@ class SetNoise:
         []
         """
         from ..version import __version__
-        date = datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%dT%H:%M:%S')
+        date = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%S')
         content = {'format': _FORMAT, 'version': _VERSION, 'written_by': f'astropy_n2v {__version__}', 'date': date,
                    'groups': [_as_json(group) for group in self.groups]}
         text = json.dumps(content, indent=1).replace('\n     ', ' ').replace('\n    ]', ']')

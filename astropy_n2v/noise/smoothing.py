@@ -15,7 +15,7 @@ from .blocks import as_image, sample
 __all__ = ['SmoothedNoise', 'smoothed_noise']
 
 _BLOCK = 32   # pixels
-_MAX_BLOCKS = 128
+_MAX_BLOCKS = 128   # most blocks whose power spectra are averaged, spread over the image
 # Edges of the rings of spatial frequency, in cycles per pixel.
 _RINGS = (0.06, 0.1, 0.15, 0.2, 0.4, 0.5, 0.72)
 # A detector leaves as much noise between 0.4 and 0.5 cycles per pixel as above. Of 200 random scenes none had more

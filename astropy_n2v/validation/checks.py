@@ -140,7 +140,7 @@ def _flux(which):
             known = np.isfinite(values_of(tables['sources'], 'flux_true')).any()
             # Without a truth, the noise of the input has chosen which sources are faint.
             if known or which == 2:
-                rows = np.flatnonzero((values_of(table, 'snr_low')[1:] == low)) + 1
+                rows = np.flatnonzero(values_of(table, 'snr_low')[1:] == low) + 1
                 names = ('bias', 'bias_truth') if known else ('bias',)
                 found += [(*_row(table, i, name), 'Measured by forced photometry. ') for i in rows for name in names]
         if 'recovered_flux' in tables:

@@ -1,0 +1,204 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The structure of the package: which modules import which, how large functions are, and what constants say.
+
+Lists of exceptions may only shrink: an entry that is not needed any more fails, too.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+from constants import constants_of, make_table, read_constants
+from imports import find_circles, importable, read_imports, read_trees, unit
+
+PACKAGE = Path(__file__).resolve().parents[1] / 'astropy_n2v'
+
+# Parts of the package (folders, or modules directly below it) from the lowest to the highest: nothing imports a part
+# of a later line. Parts that are not named are free.
+LAYERS = (
+    ('config', 'exceptions', 'version', 'utils'),
+    ('io',),
+    ('noise',),
+    ('audit', 'networks', 'simulate', 'weights'),
+    ('training',),
+    ('validation',),
+    ('cli',),
+)
+
+# What works without torch. Inside a function, they may take what others do with it, but not torch itself.
+WITHOUT_TORCH = 'audit', 'io', 'noise', 'simulate', 'validation'
+
+# Groups of modules that need each other, but not while they are imported.
+LATE_CIRCLES = [
+    ['astropy_n2v.validation.page', 'astropy_n2v.validation.report'],
+]
+
+MAX_LINES = 60
+MAX_PARAMETERS = 12
+
+# Functions that users call: their parameters are the options that they have. Commands have one for each option.
+FRONT_DOORS = {'denoise', 'denoise_fits', 'inject_and_recover', 'train', 'validate'}
+
+LONG_FUNCTIONS = set()
+
+MANY_PARAMETERS = {
+    'astropy_n2v.denoiser.predict',
+    'astropy_n2v.provenance.provenance',
+    'astropy_n2v.simulate.detector.observe',
+    'astropy_n2v.training.loop.__init__',
+    'astropy_n2v.training.train.train_on_frames',
+    'astropy_n2v.validation.injection.inject_realisations',
+    'astropy_n2v.validation.sweep.sweep_thresholds',
+}
+
+
+@pytest.fixture(scope='module')
+def imports():
+    return read_imports(PACKAGE)
+
+
+def together(imports):
+    """Join the imports at the top of modules and those inside functions."""
+    return {name: found.early | found.late for name, found in imports.items()}
+
+
+def upward(imports, layers):
+    """List the pairs of modules in which the first imports the second from a higher layer."""
+    height = {part: i for i, layer in enumerate(layers) for part in layer}
+    pairs = [(name, other) for name, others in together(imports).items() for other in others if other in imports]
+    return sorted(pair for pair in pairs if all(unit(name) in height for name in pair)
+                  and height[unit(pair[0])] < height[unit(pair[1])])
+
+
+def functions():
+    """Yield the name, syntax tree and source of each function of the package."""
+    for module, tree in read_trees(PACKAGE).items():
+        path = PACKAGE.parent.joinpath(*module.split('.'))
+        path = path / '__init__.py' if path.is_dir() else path.with_suffix('.py')
+        lines = path.read_text(encoding='utf-8').splitlines()
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield f'{module}.{node.name}', node, lines
+
+
+def code_lines(node, lines):
+    """Count the lines of a function without docstring, comments and blank lines."""
+    used = set(range(node.lineno, node.end_lineno + 1))
+    if ast.get_docstring(node) is not None:
+        used -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return sum(1 for line in used if lines[line - 1].strip() and not lines[line - 1].strip().startswith('#'))
+
+
+def parameters(node):
+    """List the names of the parameters of a function but for self and cls."""
+    arguments = node.args
+    found = arguments.posonlyargs + arguments.args + arguments.kwonlyargs
+    found += [extra for extra in (arguments.vararg, arguments.kwarg) if extra]
+    return [argument.arg for argument in found if argument.arg not in ('self', 'cls')]
+
+
+def test_no_circle_while_modules_are_imported(imports):
+    assert find_circles({name: found.early for name, found in imports.items()}) == []
+
+
+def test_no_circle_inside_functions(imports):
+    assert find_circles(together(imports)) == LATE_CIRCLES
+
+
+def test_no_circle_of_packages_while_they_are_imported(imports):
+    edges = {unit(name): set() for name in imports}
+    for name, found in imports.items():
+        edges[unit(name)] |= {unit(other) for other in found.early if other in imports and unit(other) != unit(name)}
+    assert find_circles(edges) == []
+
+
+def test_nothing_imports_upwards(imports):
+    assert upward(imports, LAYERS) == []
+
+
+def test_parts_that_know_no_torch(imports):
+    for name, found in imports.items():
+        if unit(name) in WITHOUT_TORCH:
+            known = importable(name, imports) | found.late
+            assert not [other for other in known if other.split('.')[0] == 'torch'], name
+
+
+def test_functions_are_short():
+    assert {name for name, node, lines in functions() if code_lines(node, lines) > MAX_LINES} == LONG_FUNCTIONS
+
+
+def test_functions_have_few_parameters():
+    found = {name for name, node, _ in functions() if len(parameters(node)) > MAX_PARAMETERS
+             and node.name not in FRONT_DOORS and unit(name.rpartition('.')[0]) != 'cli'}
+    assert found == MANY_PARAMETERS
+
+
+def test_constants_are_explained():
+    constants = read_constants(PACKAGE)
+    assert len(constants) > 100
+    assert [f'{constant.module}.{constant.name}' for constant in constants if not constant.comment] == []
+
+
+@pytest.fixture
+def example(tmp_path):
+    """A package with a circle at the top of modules, and another one inside a function."""
+    files = {'__init__.py': '', 'a.py': 'from . import b\nimport torch.nn', 'b.py': 'from .a import something',
+             'sub/__init__.py': 'from .c import *', 'sub/c.py': 'def f():\n    from ..d import g\n',
+             'd.py': 'from package.sub import c\n'}
+    for name, text in files.items():
+        path = tmp_path / 'package' / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(text, encoding='utf-8')
+    return read_imports(tmp_path / 'package')
+
+
+def test_imports_are_read(example):
+    assert example['package.a'] == ({'package.b', 'torch.nn'}, set())
+    assert example['package.b'].early == {'package.a'}
+    assert example['package.sub'].early == {'package.sub.c'}
+    assert example['package.sub.c'] == (set(), {'package.d'})
+    assert example['package.d'].early == {'package.sub.c'}
+
+
+def test_circles_are_found(example):
+    early = [['package.a', 'package.b']]
+    assert find_circles({name: found.early for name, found in example.items()}) == early
+    assert find_circles(together(example)) == [*early, ['package.d', 'package.sub.c']]
+
+
+def test_what_is_imported_with_a_module(example):
+    assert importable('package.b', example) == {'package', 'package.a', 'package.b', 'torch.nn'}
+    assert importable('package.d', example) == {'package', 'package.d', 'package.sub', 'package.sub.c'}
+
+
+def test_imports_upwards_are_found(example):
+    pair = 'package.sub.c', 'package.d'
+    assert upward(example, (('sub',), ('d',))) == [pair]
+    assert upward(example, (('d',), ('sub',))) == [pair[::-1]]
+    assert upward(example, (('sub',), ('a',))) == []
+
+
+@pytest.mark.parametrize('source, expected', [
+    ('X = 1  # px', ('X', '1', 'px')),
+    ('# of the noise\n_LOW, _HIGH = 0.5, 2 ** 3', ('_LOW, _HIGH', '0.5, 2 ** 3', 'of the noise')),
+    ('#: Public, in pixels,\n#: on a side.\nX = -1', ('X', '-1', 'Public, in pixels, on a side.')),
+    ('# elsewhere\n\nX = 1', ('X', '1', '')),
+    ('X = (0, 1), (2, 0)', ('X', '(0, 1), (2, 0)', '')),
+])
+def test_constants_are_read(source, expected):
+    assert [constant[1:] for constant in constants_of(source, 'm')] == [expected]
+
+
+def test_comment_above_a_group_of_constants():
+    found = constants_of('# In pixels:\nW = 1  # height\nX = 2\nY = 3  # width\n\nZ = 3', 'm')
+    assert [constant.comment for constant in found] == ['In pixels: height', 'In pixels:', 'width', '']
+
+
+def test_other_values_are_no_constants():
+    assert constants_of("X = 'a'\nY = True\nZ = f(1)\nlower = 1\ndef f():\n    A = 1", 'm') == []
+
+
+def test_table_of_constants():
+    table = make_table(constants_of('X_Y = 1  # a*b of `c`', 'package.m'))
+    assert '   * - ``m``\n     - ``X_Y``\n     - ``1``\n     - a\\*b of \\`c\\`\n' in table
