@@ -3,7 +3,6 @@
 The standard deviation that an image states for each pixel, and the pixels for which it says nothing.
 """
 
-
 import numpy as np
 from astropy import units as u
 from astropy.nddata import InverseVariance, NDUncertainty, VarianceUncertainty

@@ -3,7 +3,6 @@
 Find saturated pixels: by a level that is given or in the header, by the largest integer, by a pile-up at the maximum.
 """
 
-
 import numpy as np
 from astropy import units as u
 from scipy.ndimage import binary_dilation

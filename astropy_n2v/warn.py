@@ -13,7 +13,7 @@ __all__ = ['warn_user']
 
 def warn_user(message, category=AstropyUserWarning):
     """
-    Warn, and name as the place the line outside of this package that called it.
+    Warn, and give as the place the line outside of this package from which it was called.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def warn_user(message, category=AstropyUserWarning):
     # Frames of other packages may lie in between, such as contextlib: the caller of the outermost frame counts.
     frame, depth, outermost = sys._getframe(), 1, 1
     while frame is not None:
-        if frame.f_globals.get('__name__', '').partition('.')[0] == package:
+        if str(frame.f_globals.get('__name__')).partition('.')[0] == package:
             outermost = depth
         frame, depth = frame.f_back, depth + 1
     warnings.warn(message, category, stacklevel=outermost + 1)

@@ -13,17 +13,14 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / 'tools'))
 
-from imports import read_imports, unit  # noqa: E402
+from imports import imports_of_parts, reachable, read_imports  # noqa: E402
 
 
 def parts_of(folder):
-    """Find out which parts of a package import which at the top of their modules."""
-    imports = read_imports(folder)
-    edges = {unit(name): set() for name in imports if name != folder.name}
-    for name, found in imports.items():
-        if unit(name) in edges:
-            edges[unit(name)] |= {unit(other) for other in found.early if other in imports} & edges.keys()
-    return {part: others - {part} for part, others in edges.items()}
+    """List the parts of a package that each part imports at the top of its modules."""
+    edges = imports_of_parts(read_imports(folder))
+    del edges[folder.name]   # the names that users see, of all parts
+    return {part: others - {folder.name} for part, others in edges.items()}
 
 
 def levels_of(edges):
@@ -42,10 +39,8 @@ def levels_of(edges):
 
 def direct(edges):
     """Leave out the imports of a part that another part, which it imports, imports, too."""
-    def reached(part):
-        return set().union(*({other} | reached(other) for other in edges[part]))
-
-    return {part: {other for other in others if not any(other in reached(between) for between in others)}
+    reached = {part: reachable(part, edges) for part in edges}
+    return {part: {other for other in others if not any(other in reached[between] for between in others)}
             for part, others in edges.items()}
 
 

@@ -29,6 +29,7 @@ def filled():
     lambda: denoise(filled()),
     lambda: denoise(CCDData(image(), unit='adu', meta={'GAIN': 1e-4})),
     lambda: denoise(CCDData(image(), unit='adu', meta={'N2VVERS': '1'})),
+    lambda: denoise(CCDData(image(), unit='adu', meta={'SATURATE': 90.0})),
     lambda: estimate_noise(filled()),
     lambda: resolve_noise(image(), np.zeros((64, 64), bool), noise=NoiseModel(20.0))])
 def test_warnings_name_the_line_of_the_caller(function):

@@ -12,7 +12,7 @@ import tokenize
 from collections import namedtuple
 from pathlib import Path
 
-from imports import read_trees, unit
+from imports import part_of, read_sources
 
 __all__ = ['Constant', 'constants_of', 'make_table', 'read_constants']
 
@@ -37,13 +37,8 @@ def read_constants(folder):
     list of Constant
         In the order of the modules and of their lines.
     """
-    constants = []
-    for name in read_trees(folder):
-        if unit(name) not in _LEFT_OUT:
-            path = folder.parent.joinpath(*name.split('.'))
-            path = path / '__init__.py' if path.is_dir() else path.with_suffix('.py')
-            constants += constants_of(path.read_text(encoding='utf-8'), name)
-    return constants
+    return [constant for name, source in read_sources(folder).items() if part_of(name) not in _LEFT_OUT
+            for constant in constants_of(source, name)]
 
 
 def constants_of(source, module):

@@ -8,15 +8,16 @@ The code is parsed, not run, so that imports inside functions count, too.
 import ast
 from collections import namedtuple
 
-__all__ = ['Imports', 'find_circles', 'importable', 'read_imports', 'read_trees', 'unit']
+__all__ = ['Imports', 'find_circles', 'importable', 'imports_of_parts', 'part_of', 'reachable', 'read_imports',
+           'read_sources']
 
 #: Modules that a module imports when it is imported itself, and later, inside functions.
 Imports = namedtuple('Imports', 'early late')
 
 
-def read_trees(folder):
+def read_sources(folder):
     """
-    Parse all modules of a package.
+    Read all modules of a package.
 
     Parameters
     ----------
@@ -25,15 +26,15 @@ def read_trees(folder):
 
     Returns
     -------
-    dict of str to ast.Module
-        Syntax trees by the full name of the module; a package has the name of its folder.
+    dict of str to str
+        Texts by the full name of the module; a package has the name of its folder.
     """
-    trees = {}
+    sources = {}
     for path in sorted(folder.rglob('*.py')):
         parts = path.relative_to(folder.parent).with_suffix('').parts
         name = '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
-        trees[name] = ast.parse(path.read_text(encoding='utf-8'), filename=str(path))
-    return trees
+        sources[name] = path.read_text(encoding='utf-8')
+    return sources
 
 
 def read_imports(folder):
@@ -50,13 +51,13 @@ def read_imports(folder):
     dict of str to Imports
         Full names of the imported modules, of this package and of others, by the full name of the importing module.
     """
-    trees = read_trees(folder)
-    return {name: Imports(*_imports(tree, name, folder.parent, trees))
-            for name, tree in trees.items()}
+    sources = read_sources(folder)
+    packages = {folder.name, *(name.rpartition('.')[0] for name in sources)}
+    return {name: Imports(*_imports(ast.parse(source), name, name in packages, sources))
+            for name, source in sources.items()}
 
 
-def _imports(tree, module, root, known):
-    is_package = (root.joinpath(*module.split('.')) / '__init__.py').exists()
+def _imports(tree, module, is_package, known):
     late = {id(node) for function in ast.walk(tree) if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
             for node in ast.walk(function)}
     found = set(), set()
@@ -80,7 +81,7 @@ def _source(node, module, is_package):
     return '.'.join(parts + ([node.module] if node.module else []))
 
 
-def unit(module):
+def part_of(module):
     """
     Name the part of the package that a module belongs to.
 
@@ -96,10 +97,30 @@ def unit(module):
 
     Examples
     --------
-    >>> unit('astropy_n2v.noise.model'), unit('astropy_n2v.config'), unit('astropy_n2v')
+    >>> part_of('astropy_n2v.noise.model'), part_of('astropy_n2v.config'), part_of('astropy_n2v')
     ('noise', 'config', 'astropy_n2v')
     """
     return module.split('.')[:2][-1]
+
+
+def imports_of_parts(imports):
+    """
+    Join the modules of each part of a package, with what they import when they are imported themselves.
+
+    Parameters
+    ----------
+    imports : dict of str to Imports
+        From `read_imports`.
+
+    Returns
+    -------
+    dict of str to set of str
+        Other parts of the package, by the importing part; see `part_of`.
+    """
+    edges = {part_of(name): set() for name in imports}
+    for name, found in imports.items():
+        edges[part_of(name)] |= {part_of(other) for other in found.early if other in imports} - {part_of(name)}
+    return edges
 
 
 def importable(module, imports):
@@ -118,15 +139,9 @@ def importable(module, imports):
     set of str
         Full names of modules, of this package and of others.
     """
-    seen, waiting = set(), [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
-            waiting += imports[name].early if name in imports else ()
-            # Python imports the packages that a module is in, too.
-            waiting += [name.rpartition('.')[0]] if name in imports and '.' in name else ()
-    return seen
+    # Python imports the packages that a module is in, too.
+    edges = {name: found.early | {name.rpartition('.')[0]} - {''} for name, found in imports.items()}
+    return {module} | reachable(module, edges)
 
 
 def find_circles(edges):
@@ -136,23 +151,38 @@ def find_circles(edges):
     Parameters
     ----------
     edges : dict of str to iterable of str
-        What each name depends on; names that are no keys are ignored.
+        Names that each name depends on; those that are no keys are ignored.
 
     Returns
     -------
     list of list of str
         Largest groups of two or more names, each of which can be reached from all others of its group.
     """
-    reached = {name: _reach(name, edges) for name in edges}
+    reached = {name: reachable(name, edges) & edges.keys() for name in edges}
     circles = {tuple(sorted(other for other in reached[name] if name in reached[other])) for name in edges}
     return sorted(list(circle) for circle in circles if len(circle) > 1)
 
 
-def _reach(start, edges):
+def reachable(start, edges):
+    """
+    List all names that a name depends on, directly or through others.
+
+    Parameters
+    ----------
+    start : str
+        One of the keys of ``edges``.
+    edges : dict of str to iterable of str
+        Names that each name depends on.
+
+    Returns
+    -------
+    set of str
+        Has ``start`` itself where that is in a circle.
+    """
     seen, waiting = set(), list(edges[start])
     while waiting:
         name = waiting.pop()
-        if name in edges and name not in seen:
+        if name not in seen:
             seen.add(name)
-            waiting += edges[name]
+            waiting += edges.get(name, ())
     return seen

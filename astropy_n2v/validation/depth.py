@@ -3,13 +3,11 @@
 Depth at equal false-detection rate.
 """
 
-import warnings
-
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
-from astropy.utils.exceptions import AstropyUserWarning
 
+from ..warn import warn_user
 from .completeness import _LOGIT90, check_fraction, logistic_fit
 from .sweep import PER_MEGAPIXEL
 
@@ -292,8 +290,8 @@ def _depth_table(samples, best, draws, at, recovery, meta):
         rate = n_false / recovery.false_area
         found = detected.sum()
         if not np.isfinite(m50):
-            warnings.warn(f'm50 of {sample.image!r} is not known: {found} of {detected.size} sources were found at '
-                          f'{threshold:.3g}', AstropyUserWarning, stacklevel=3)
+            warn_user(f'm50 of {sample.image!r} is not known: {found} of {detected.size} sources were found at '
+                      f'{threshold:.3g}')
         row = [sample.image, threshold, rate, found / (found + rate * recovery.area) if found else np.nan,
                detected.size, found, np.mean(sample.chance > threshold)]
         for value, drawn in ((m50, draws[:, k, 0]), (m90, draws[:, k, 1]),
