@@ -26,6 +26,7 @@ _MIN_TOTAL = 0.6   # that was enlarged by repetition all values have some
 # mean 25, which is where so few are rare, is empty once in 1e11.
 _OCCUPIED = 12
 _DISTINCT = 0.95   # share of distinct values in a sample of data that are not quantised
+_SAME_PHASE = 0.05   # of a step; how far the values of quantised data lie beside its multiples, at most
 _DENSE = 0.9       # mean share of other values in the 3x3 pixels around each of them
 _MIN_FULL = 32     # such blocks that there must be
 _MAX_LOW = 0.05    # share of blocks that may have fewer: sources that fade, or few photons, leave many of them
@@ -216,8 +217,14 @@ def constant_regions(values, mask):
         constants.append(float(value))
     lines = _constant_lines(values, mask if found is None else mask | found)
     if lines is not None:
-        constants += np.unique(values[lines]).astype(float).tolist()[:_MAX_VALUES]
+        others = np.unique(values[lines])[:_MAX_VALUES]
+        constants += others.astype(float).tolist()
         found = lines if found is None else found | lines
+        for value in others:
+            # A footprint that is turned a little leaves columns of which only a part is empty.
+            same = (values == value) & ~mask
+            if _is_foreign(values, mask, value, same):
+                found |= same
     return found, constants
 
 
@@ -255,7 +262,7 @@ def _is_foreign(values, mask, value, same):
     below = np.searchsorted(others, float(value)) / others.size
     if 0.01 < below < 0.99:
         # Else it may be where the data were clipped.
-        return steps.size > _DISTINCT * others.size
+        return steps.size > _DISTINCT * others.size or _is_between_steps(others, float(value))
     few = others.size // 1000   # dead or hot pixels
     low, median, high = np.percentile(others, (16, 50, 84))
     gap = float(value) - others[-1 - few] if below > 0.5 else others[few] - float(value)
@@ -265,6 +272,17 @@ def _is_foreign(values, mask, value, same):
     # Few photons are far from 0, too, but do not fill what is around them.
     others = np.isfinite(values) & ~same & ~mask
     return uniform_filter(others.astype(np.float32), 3)[others].mean() > _DENSE
+
+
+def _is_between_steps(others, value):
+    """Check that a value lies between the steps that all other values are on, so that it was not rounded with them."""
+    # Not across the value, which may be one of three levels.
+    steps = np.concatenate([np.diff(side) for side in np.split(others, [np.searchsorted(others, value)])])
+    steps = steps[steps > 0]
+    if not steps.size:
+        return False
+    phase = (others - value) / steps.min() % 1
+    return bool(np.ptp(phase) < _SAME_PHASE < phase.mean() < 1 - _SAME_PHASE)
 
 
 def _opened(pixels):

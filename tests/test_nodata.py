@@ -9,7 +9,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.utils.exceptions import AstropyUserWarning
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from astropy_n2v.containers import measured
@@ -50,6 +50,8 @@ class TestRegions:
     @settings(max_examples=25, deadline=None)
     @given(share=st.floats(0.02, 0.95), angle=st.floats(0, 1.5), value=st.sampled_from([0, -999, 12.5, 2e4]),
            quantised=st.booleans(), level=st.sampled_from([0, 200, 5000]), seed=st.integers(0, 10))
+    @example(share=0.0234375, angle=0.0078125, value=0, quantised=False, level=0, seed=0)   # columns in part
+    @example(share=0.03, angle=0.03, value=12.5, quantised=True, level=0, seed=0)   # between whole numbers
     def test_outside_of_a_footprint(self, share, angle, value, quantised, level, seed):
         assume(share > 0.1 or not (quantised and level == value == 0))   # thin wedges of what is a usual value
         image, outside = sky(np.random.default_rng(seed), level), footprint(share, angle)
