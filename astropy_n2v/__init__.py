@@ -9,7 +9,7 @@ so that importing the package is quick.
 import importlib
 
 from .config import conf
-from .forking import compute_after_fork
+from .utils.forking import compute_after_fork
 from .version import __version__
 
 __all__ = ['AuditError', 'CannotDenoiseError', 'Denoiser', 'NoiseModel', 'conf', 'denoise', 'detection_image',
@@ -23,10 +23,10 @@ _MODULES = {
     'CannotDenoiseError': '.exceptions',
     'Denoiser': '.denoiser',
     'NoiseModel': '.noise',
-    'denoise': '.ccd',
-    'detection_image': '.detection',
+    'denoise': '.denoising',
+    'detection_image': '.significance',
     'estimate_noise': '.noise',
-    'estimate_set_noise': '.setnoise',
+    'estimate_set_noise': '.batch.set_noise',
     'noise_autocorrelation': '.noise',
     'train': '.training.train',
 }

@@ -12,24 +12,24 @@ import numpy as np
 import torch
 
 from .audit import Auditor, AuditReport, severity
-from .bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
-from .bounds import bound_prediction
-from .calibration import Calibration
+from .inference.bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
+from .inference.bounds import bound_prediction
+from .inference.recalibration import Calibration
 from .config import conf
-from .emptiness import empty_factor
-from .evenness import even_spread
+from .inference.blank_sky import empty_factor
+from .inference.evenness import even_spread
 from .io.files import replacing
-from .modelfiles import parse, serialize
+from .weights.files import parse, serialize
 from .networks import BROAD_WEIGHT, blind_moments, network_inputs
 from .noise import estimate_noise
-from .outliers import single_pixel_outliers
-from .posterior import calibrate as fit_calibration, posterior_of_rows
-from .precision import select_dtype
-from .scaled import ScaledImage
-from .scaling import Scaling
-from .tiling import Tiling
+from .inference.outliers import single_pixel_outliers
+from .inference.posterior import calibrate as fit_calibration, posterior_of_rows
+from .networks.precision import select_dtype
+from .inference.normalization import ScaledImage
+from .inference.scaling import Scaling
+from .inference.tiling import Tiling
 from .weights import check_integrity, find_model, model_names
-from .whitening import Whitening, whiten_image
+from .inference.whitening import Whitening, whiten_image
 
 __all__ = ['Denoiser', 'Prediction', 'select_device']
 

@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from .scaling import cutouts
+from .inference.scaling import cutouts
 
 __all__ = ['aperture_factor', 'provenance', 'record']
 

@@ -17,9 +17,9 @@ from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import Denoiser, NoiseModel
 from astropy_n2v.audit import audit_result
-from astropy_n2v.scaled import ScaledImage
+from astropy_n2v.inference.normalization import ScaledImage
 from astropy_n2v.simulate import SCENE_KINDS, make_scene, random_observation
-from astropy_n2v.whitening import whiten_image
+from astropy_n2v.inference.whitening import whiten_image
 from common import parse, write_table
 
 __all__ = ['FAULTS', 'clean_case', 'main', 'plant', 'tail_limit']

@@ -3,7 +3,7 @@
 The stated uncertainty on skies without sources: ``python benchmarks/empty_sky.py``.
 
 Random scenes, of which the default model was trained on others, with and without the correction that
-`astropy_n2v.emptiness` makes. Writes ``results/empty_sky.csv``, a row for each frame on which it does anything; how
+`astropy_n2v.inference.blank_sky` makes. Writes ``results/empty_sky.csv``, a row for each frame on which it does anything; how
 many frames there were is in its first line.
 """
 

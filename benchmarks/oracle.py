@@ -20,9 +20,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from astropy_n2v import Denoiser
 from astropy_n2v.networks import blind_moments, network_inputs
-from astropy_n2v.scaling import Scaling
+from astropy_n2v.inference.scaling import Scaling
 from astropy_n2v.simulate import random_scene
-from astropy_n2v.precision import supports_bfloat16
+from astropy_n2v.networks.precision import supports_bfloat16
 from astropy_n2v.training.optimizer import Optimizer
 from astropy_n2v.training.patches import PatchSampler, TrainingFrame, split_planes
 from astropy_n2v.training.recipe import SCENE_SIZE

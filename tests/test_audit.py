@@ -17,9 +17,9 @@ from astropy_n2v import Denoiser, NoiseModel
 from astropy_n2v.audit import Auditor, AuditReport, Finding, audit_result, deviation, least_unexplained
 from astropy_n2v.audit.limits import LIMITS, of_many
 from astropy_n2v.audit.sample import choose_cutouts
-from astropy_n2v.calibration import Calibration
-from astropy_n2v.scaled import ScaledImage
-from astropy_n2v.scaling import Scaling
+from astropy_n2v.inference.recalibration import Calibration
+from astropy_n2v.inference.normalization import ScaledImage
+from astropy_n2v.inference.scaling import Scaling
 from astropy_n2v.simulate import make_scene
 from astropy_n2v.validation import residual_statistics
 

@@ -12,9 +12,9 @@ from astropy.io import fits
 from astropy.table import Table
 
 from astropy_n2v import CannotDenoiseError
-from astropy_n2v.batch import FileRecord, denoise_files, describe_error
-from astropy_n2v.io import ImageResult
-from astropy_n2v.summary import describe_images, summary_table, write_summary
+from astropy_n2v.batch import FileRecord, denoise_files
+from astropy_n2v.io import ImageResult, describe_error
+from astropy_n2v.batch.summary import describe_images, summary_table, write_summary
 
 pytestmark = pytest.mark.filterwarnings('ignore:the innovations have', 'ignore:the noise of neighbouring')
 
@@ -195,7 +195,7 @@ def test_audit_of_a_file_that_was_refused(frames, tmp_path, tiny_denoiser, monke
         error.report = Report()
         raise error
 
-    monkeypatch.setattr('astropy_n2v.ccd.denoise', refuse)
+    monkeypatch.setattr('astropy_n2v.denoising.denoise', refuse)
     records = denoise_files([frames[0], tmp_path / 'none.fits'], tmp_path / 'out', model=tiny_denoiser)
     table = summary_table(records)
     assert list(table['status']) == ['failed', 'failed'] and list(table['audit']) == ['refusal: flux', '']

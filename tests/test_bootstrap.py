@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import convolve, convolve1d
 
 from astropy_n2v import Denoiser, NoiseModel, noise_autocorrelation
-from astropy_n2v.bootstrap import SpreadCorrection, bootstrap_spread, correlated_normal
-from astropy_n2v.scaled import ScaledImage
-from astropy_n2v.scaling import middle_cutout
+from astropy_n2v.inference.bootstrap import SpreadCorrection, bootstrap_spread, correlated_normal
+from astropy_n2v.inference.normalization import ScaledImage
+from astropy_n2v.inference.scaling import middle_cutout
 from astropy_n2v.simulate import make_scene
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astropy_n2v import Denoiser, NoiseModel
-from astropy_n2v.bounds import bound_prediction
-from astropy_n2v.scaled import ScaledImage
+from astropy_n2v.inference.bounds import bound_prediction
+from astropy_n2v.inference.normalization import ScaledImage
 
 
 def prepare(data, mask=None, noise=None):

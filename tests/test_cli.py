@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from conftest import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, __version__, weights
-from astropy_n2v.arguments import TRAINING_OPTIONS
+from astropy_n2v.utils.checks import TRAINING_OPTIONS
 from astropy_n2v.cli import main
 from astropy_n2v.cli.common import expand_files, parse_bits
 from astropy_n2v.cli.demo import _KINDS
@@ -348,7 +348,7 @@ def test_options_reach_the_library(run, frames, tmp_path, monkeypatch):
         calls.append(options)
         raise ValueError('enough')
 
-    monkeypatch.setattr('astropy_n2v.batch.denoise_fits', denoise_fits)
+    monkeypatch.setattr('astropy_n2v.batch.files.denoise_fits', denoise_fits)
     run('denoise', frames[0], '-o', tmp_path, '--audit', 'warn', '--reject-outliers', '--uncertainty', 'e.fits[ERR]')
     run('denoise', frames[0], '-o', tmp_path)
     assert calls[0]['audit'] == 'warn' and calls[0]['reject_outliers'] is True

@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astropy_n2v import NoiseModel, denoise, detection_image, estimate_noise
-from astropy_n2v.containers import CompleteMask, celestial_order, extend_mask, measured, merge_mask, take_apart
-from astropy_n2v.deviations import Deviations
-from astropy_n2v.frames import Frame, find_planes
+from astropy_n2v.containers.parsing import CompleteMask, celestial_order, extend_mask, measured, merge_mask, take_apart
+from astropy_n2v.containers.deviations import Deviations
+from astropy_n2v.planes import Frame, find_planes
 from astropy_n2v.noise import noise_autocorrelation
 from astropy_n2v.noise.blocks import valid_image
-from astropy_n2v.validation.frames import frame_arrays
-from astropy_n2v.validation.inputs import as_image
-from astropy_n2v.validation.prepare import as_array
+from astropy_n2v.validation.measures.frames import frame_arrays
+from astropy_n2v.validation.measures.inputs import as_image
+from astropy_n2v.validation.report.report.arguments import as_array
 
 from conftest import make_tiny_denoiser
 

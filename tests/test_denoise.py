@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 from photutils.psf import CircularGaussianPRF, PSFPhotometry
 
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, estimate_noise, train
-from astropy_n2v.frames import Plane
+from astropy_n2v.planes import Plane
 from astropy_n2v.io import read_fits_images
 from astropy_n2v.provenance import provenance
 from astropy_n2v.simulate import make_scene

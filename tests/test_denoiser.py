@@ -20,10 +20,10 @@ import torch
 from conftest import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel, weights
-from astropy_n2v.calibration import Calibration, brightness_bins
+from astropy_n2v.inference.recalibration import Calibration, brightness_bins
 from astropy_n2v.denoiser import _keep_counts, _predict_orientations, _return_as_measured
-from astropy_n2v.modelfiles import serialize
-from astropy_n2v.scaled import ScaledImage
+from astropy_n2v.weights.files import serialize
+from astropy_n2v.inference.normalization import ScaledImage
 
 
 class TestFiles:
@@ -307,7 +307,7 @@ class TestPredict:
             sys.path[:] = {sys.path!r}
             import resource, numpy as np, torch, scipy.ndimage
             from astropy.nddata import CCDData, StdDevUncertainty
-            import astropy_n2v.ccd, astropy_n2v.denoiser
+            import astropy_n2v.denoising, astropy_n2v.denoiser
             from astropy_n2v import NoiseModel, denoise
             base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             image = np.random.default_rng(0).standard_normal((4096, 4096), dtype=np.float32)

@@ -9,9 +9,9 @@ from astropy.io import fits
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import Denoiser, NoiseModel
-from astropy_n2v.calibration import Calibration
-from astropy_n2v.emptiness import empty_factor, empty_share
-from astropy_n2v.scaled import ScaledImage
+from astropy_n2v.inference.recalibration import Calibration
+from astropy_n2v.inference.blank_sky import empty_factor, empty_share
+from astropy_n2v.inference.normalization import ScaledImage
 from astropy_n2v.simulate import make_scene
 
 SHAPE = 400, 420

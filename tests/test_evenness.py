@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from astropy_n2v import Denoiser, NoiseModel
-from astropy_n2v.evenness import even_spread
-from astropy_n2v.scaled import ScaledImage
+from astropy_n2v.inference.evenness import even_spread
+from astropy_n2v.inference.normalization import ScaledImage
 
 
 def clouds(beta, seed, shape=(144, 130), fwhm=2.5):

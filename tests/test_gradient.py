@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astropy_n2v import Denoiser, NoiseModel, denoise, estimate_noise
-from astropy_n2v.gradient import Gradient
-from astropy_n2v.scaling import Scaling
+from astropy_n2v.background import Gradient
+from astropy_n2v.inference.scaling import Scaling
 from astropy_n2v.simulate import make_nebula, make_scene
 
 SHAPE = 256, 288

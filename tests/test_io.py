@@ -17,9 +17,9 @@ from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, Variance
 from astropy.utils.exceptions import AstropyUserWarning
 
 from astropy_n2v import CannotDenoiseError
+from astropy_n2v.batch import denoise_fits
 from astropy_n2v.io import (
     companions,
-    denoise_fits,
     merge_headers,
     output_path,
     parse_unit,

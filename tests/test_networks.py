@@ -12,8 +12,8 @@ from astropy_n2v import NoiseModel
 from astropy_n2v.networks import blindspot
 from astropy_n2v.networks import (BlindSpotUNet, blind_moments, expected_photon_variance, negative_log_likelihood,
                                   network_inputs, posterior_moments, widen)
-from astropy_n2v.scaled import ScaledImage
-from astropy_n2v.scaling import Scaling
+from astropy_n2v.inference.normalization import ScaledImage
+from astropy_n2v.inference.scaling import Scaling
 
 HOLES = [(1, 1), (3, 3), (5, 5), (1, 3), (5, 1)]
 

@@ -12,11 +12,11 @@ from astropy.utils.exceptions import AstropyUserWarning
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from astropy_n2v.containers import measured
-from astropy_n2v.frames import Frame
-from astropy_n2v.nodata import constant_regions, fill_values, quantisation_step
-from astropy_n2v.overscan import overscan
-from astropy_n2v.saturation import saturated_pixels
+from astropy_n2v.containers.parsing import measured
+from astropy_n2v.planes import Frame
+from astropy_n2v.containers.nodata import constant_regions, fill_values, quantisation_step
+from astropy_n2v.containers.overscan import overscan
+from astropy_n2v.containers.saturation import saturated_pixels
 
 SHAPE = 160, 176
 Y, X = np.mgrid[:SHAPE[0], :SHAPE[1]]

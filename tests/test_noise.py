@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import NoiseModel, conf, estimate_noise, noise_autocorrelation
-from astropy_n2v.frames import Frame, find_hole, find_planes, warn_of_patterns
-from astropy_n2v.deviations import Deviations
+from astropy_n2v.planes import Frame, find_hole, find_planes, warn_of_patterns
+from astropy_n2v.containers.deviations import Deviations
 from astropy_n2v.noise import (
     choose_hole,
     gain_value,
@@ -27,7 +27,7 @@ from astropy_n2v.noise import (
     resolve_noise,
     stripe_fraction,
 )
-from astropy_n2v.scaling import clipped_mean
+from astropy_n2v.inference.scaling import clipped_mean
 from astropy_n2v.simulate import SCENE_KINDS, make_scene
 
 
@@ -461,7 +461,7 @@ class TestAutocorrelationOfTheModel:
 
     def test_is_not_measured_twice(self, smoothed, monkeypatch):
         planes = find_planes(Frame(smoothed))[0]
-        monkeypatch.setattr('astropy_n2v.frames.noise_autocorrelation', None)
+        monkeypatch.setattr('astropy_n2v.planes.noise_autocorrelation', None)
         assert min(find_hole(planes)) > 1
 
     @pytest.mark.filterwarnings('ignore::astropy.utils.exceptions.AstropyUserWarning')

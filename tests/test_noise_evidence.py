@@ -27,7 +27,7 @@ from astropy_n2v.noise import (
     photon_noise,
     resolve_noise,
 )
-from astropy_n2v.noise.sources import looks_white
+from astropy_n2v.noise.resolve import looks_white
 from astropy_n2v.noise.transfer import star_slope
 from astropy_n2v.simulate import SCENE_KINDS, make_scene
 

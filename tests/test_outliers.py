@@ -8,8 +8,8 @@ import pytest
 from scipy.special import erf
 
 from astropy_n2v import NoiseModel
-from astropy_n2v.outliers import single_pixel_outliers
-from astropy_n2v.scaled import ScaledImage
+from astropy_n2v.inference.outliers import single_pixel_outliers
+from astropy_n2v.inference.normalization import ScaledImage
 
 NOISE = NoiseModel(5.0, gain=1.0)
 

@@ -66,8 +66,9 @@ print(json.dumps([time.perf_counter() - start, [name for name in {HEAVY} if name
 
 def test_simulation_noise_and_validation_know_no_torch():
     code = """
-import astropy_n2v.audit, astropy_n2v.bootstrap, astropy_n2v.calibration, astropy_n2v.frames, astropy_n2v.noise
-import astropy_n2v.scaled
+import astropy_n2v.audit, astropy_n2v.inference.bootstrap, astropy_n2v.inference.recalibration
+import astropy_n2v.planes, astropy_n2v.noise
+import astropy_n2v.inference.normalization
 import astropy_n2v.simulate, astropy_n2v.validation
 print(json.dumps('torch' in sys.modules))
 """

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import convolve, gaussian_filter, zoom
 
 from astropy_n2v import NoiseModel, denoise, estimate_noise, noise_autocorrelation
-from astropy_n2v.frames import Frame, find_hole, find_planes
+from astropy_n2v.planes import Frame, find_hole, find_planes
 from astropy_n2v.noise import amplifier_edges, choose_hole, interpolation_period, mosaic_contrast, smoothed_noise
 from astropy_n2v.noise.views import WHOLE, part_of, split_views
 from astropy_n2v.simulate import random_scene

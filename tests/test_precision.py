@@ -10,8 +10,8 @@ from conftest import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel, conf, denoise, precision
 from astropy_n2v.networks.blindspot import _rounded
-from astropy_n2v.scaled import ScaledImage
-from astropy_n2v.scaling import Scaling
+from astropy_n2v.inference.normalization import ScaledImage
+from astropy_n2v.inference.scaling import Scaling
 from astropy_n2v.simulate import make_scene
 
 CPU = torch.device('cpu')

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from astropy_n2v.validation import REPORT_SCHEMA, VERDICTS, Check, Report, judge_interval
 from astropy_n2v.validation import figures as drawing
-from astropy_n2v.validation.report import describe_limits, format_number
+from astropy_n2v.validation.report.report.report import describe_limits, format_number
 
 META = {'denoiser': 'mine <b>', 'version': '1', 'created': '2026-01-01T00:00:00+00:00', 'seed': 3,
         'frames': [{'name': 'a & b', 'status': 'done', 'audit': 'warning: <noise>'},
@@ -162,7 +162,7 @@ def test_read_refuses_what_is_no_report(tmp_path):
     path.write_text('{"a": 1}')
     with pytest.raises(ValueError, match='not a validation report'):
         Report.read(tmp_path)
-    path.write_text('{"schema": "astropy_n2v.validation.report", "schema_version": "7.0"}')
+    path.write_text('{"schema": "astropy_n2v.validation.report.report", "schema_version": "7.0"}')
     with pytest.raises(ValueError, match='this version reads'):
         Report.read(tmp_path)
 
@@ -211,7 +211,7 @@ def test_page_is_one_small_file_for_light_and_dark(written):
 
 
 def test_page_without_failures():
-    from astropy_n2v.validation.page import render_page
+    from astropy_n2v.validation.report.report.page import render_page
     check = Check('a', 'A', 'Is it?', 'pass', value=1.0, interval=(0.9, 1.1))
     assert 'All tests that could be run passed.' in render_page(Report([check], {}, META), [])
     assert 'No test could be run.' in render_page(Report([Check('a', 'A', '?', 'not run')], {}, META), [])

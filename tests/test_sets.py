@@ -15,13 +15,13 @@ from astropy.utils.exceptions import AstropyUserWarning
 from click.testing import CliRunner
 
 from astropy_n2v import NoiseModel, denoise, estimate_set_noise
-from astropy_n2v.batch import denoise_files
+from astropy_n2v.batch.files import denoise_files
 from astropy_n2v.cli import main
-from astropy_n2v.frames import Frame, find_hole, find_planes
+from astropy_n2v.planes import Frame, find_hole, find_planes
 from astropy_n2v.io import read_fits_images
 from astropy_n2v.noise import FrameGroup, GroupNoise, SetNoise
 from astropy_n2v.simulate import make_scene
-from astropy_n2v.summary import summary_table
+from astropy_n2v.batch.summary import summary_table
 
 pytestmark = pytest.mark.filterwarnings('ignore:the innovations have', 'ignore:the noise of neighbouring')
 
@@ -279,9 +279,9 @@ def test_mosaics_are_measured_colour_by_colour(tmp_path, rng):
 def test_large_images_are_measured_in_their_middle(tmp_path, rng, monkeypatch):
     levels = np.tile([[100.0, 200.0], [200.0, 50.0]], (80, 90))
     fits.writeto(tmp_path / 'a.fits', rng.normal(levels, 5).astype('f4'), fits.Header({'BAYERPAT': 'RGGB'}))
-    monkeypatch.setattr('astropy_n2v.setnoise._LARGEST', 132)
+    monkeypatch.setattr('astropy_n2v.batch.set_noise._LARGEST', 132)
     shapes = []
-    monkeypatch.setattr('astropy_n2v.setnoise.own_autocorrelation',
+    monkeypatch.setattr('astropy_n2v.batch.set_noise.own_autocorrelation',
                         lambda plane: shapes.append((plane.values.shape, round(np.median(plane.values), -1))))
     assert len(estimate_set_noise([tmp_path / 'a.fits']).groups) == 4
     assert shapes == [((66, 66), 100), ((66, 66), 200), ((66, 66), 200), ((66, 66), 50)]

@@ -13,7 +13,7 @@ from astropy.nddata import CCDData
 from astropy.utils.exceptions import AstropyUserWarning
 
 from astropy_n2v import denoise
-from astropy_n2v.frames import Frame, find_planes, warn_of_patterns
+from astropy_n2v.planes import Frame, find_planes, warn_of_patterns
 from astropy_n2v.noise import Patterns, find_patterns
 from astropy_n2v.simulate import make_scene, random as simulate_random, random_scene
 

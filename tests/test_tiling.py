@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astropy_n2v import Denoiser, conf
-from astropy_n2v.tiling import Tiling
+from astropy_n2v.inference.tiling import Tiling
 
 
 @settings(max_examples=100, deadline=None)

@@ -23,7 +23,7 @@ from scipy.ndimage import binary_dilation
 
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
 from astropy_n2v import weights as shipped
-from astropy_n2v.arguments import TRAINING_OPTIONS
+from astropy_n2v.utils.checks import TRAINING_OPTIONS
 from astropy_n2v.networks import BlindSpotUNet
 from astropy_n2v.training import recipe, release, repeat
 from astropy_n2v.training.loop import Trainer

@@ -21,13 +21,13 @@ from photutils.psf import CircularGaussianPRF, ImagePSF
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v.cli import main
-from astropy_n2v.frames import Frame, find_planes
+from astropy_n2v.planes import Frame, find_planes
 from astropy_n2v.simulate import make_psf, make_scene
 from astropy_n2v.validation import Report, render_sources, validate
-from astropy_n2v.validation.checks import LIMITS, make_checks
-from astropy_n2v.validation.combine import average_tables
-from astropy_n2v.validation.frames import with_data
-from astropy_n2v.validation.store import FrameStore, fingerprint
+from astropy_n2v.validation.report.report.checks import LIMITS, make_checks
+from astropy_n2v.validation.report.report.combine import average_tables
+from astropy_n2v.validation.measures.frames import with_data
+from astropy_n2v.validation.report.report.cache import FrameStore, fingerprint
 
 QUICK = {'psf': PSF, 'noise': NOISE, 'n_resamples': 100}
 
@@ -666,7 +666,7 @@ def test_noise_is_what_denoise_uses(defect, rng):
 
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter('ignore', AstropyUserWarning)
-        patch.setattr('astropy_n2v.validation.judge.measure_frame', measure)
+        patch.setattr('astropy_n2v.validation.report.validate.measure_frame', measure)
         with pytest.raises(ValueError, match='enough'):
             validate(ccd, denoiser, psf=scene.psf, **options)
     task = judged[0]

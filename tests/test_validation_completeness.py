@@ -13,7 +13,7 @@ from astropy_n2v.validation import (PSF, draw_sources, fit_completeness, inject_
                                     injection_positions, make_noise_frame, matched_filter,
                                     matched_filter_completeness, matched_filter_depth, matched_filter_snr,
                                     measure_completeness)
-from astropy_n2v.validation.completeness import logistic_fit
+from astropy_n2v.validation.detection.maps.completeness import logistic_fit
 
 
 def _sources(rng, n=1000, m50=21.0, width=0.2):

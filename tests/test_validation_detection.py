@@ -185,7 +185,7 @@ def test_sweep_is_consistent(seed):
 
 def test_noise_detections_are_those_of_the_field():
     """The peaks of a smooth Gaussian field (Adler 1981), white or not."""
-    from astropy_n2v.validation.detection import _expected_peaks
+    from astropy_n2v.validation.detection.maps.maps import _expected_peaks
     counts = noise_detections(lambda ccd: ccd, PSF_STAMP, 2.0, thresholds=[3.0, 3.5], shape=(512, 512), n_frames=3,
                               seed=1)
     row = counts[(counts['image'] == 'matched filter') & (counts['threshold'] == 3.5)][0]

@@ -9,7 +9,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy_n2v import NoiseModel, denoise, estimate_noise
 from astropy_n2v.io.process import _naming
 from astropy_n2v.noise import resolve_noise
-from astropy_n2v.warn import warn_user
+from astropy_n2v.utils.warn import warn_user
 
 
 def image(seed=0):

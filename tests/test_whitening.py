@@ -13,9 +13,9 @@ from hypothesis import given, settings, strategies as st
 from scipy.ndimage import binary_dilation, convolve, convolve1d, gaussian_filter
 
 from astropy_n2v import Denoiser, NoiseModel, denoise
-from astropy_n2v.scaled import ScaledImage
+from astropy_n2v.inference.normalization import ScaledImage
 from astropy_n2v.simulate import make_scene
-from astropy_n2v.whitening import Whitening, whiten_image
+from astropy_n2v.inference.whitening import Whitening, whiten_image
 
 SHAPE = 192, 208
 KERNELS = {

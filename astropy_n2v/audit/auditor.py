@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..calibration import BROAD_WEIGHT
+from ..inference.recalibration import BROAD_WEIGHT
 from .findings import AuditReport
 from .flux import Totals, check_boxes
 from .growth import noise_growth
@@ -52,7 +52,7 @@ class Auditor:
     >>> import numpy as np
     >>> from astropy_n2v import Denoiser, NoiseModel
     >>> from astropy_n2v.audit import Auditor
-    >>> from astropy_n2v.scaled import ScaledImage
+    >>> from astropy_n2v.inference.normalization import ScaledImage
     >>> data = np.random.default_rng(0).normal(100.0, 5.0, (64, 64))
     >>> noise = NoiseModel(5.0)
     >>> result = Denoiser.load('default').predict(data, noise)

@@ -5,7 +5,7 @@ Growth of the noise with the signal, as innovations show it.
 
 import numpy as np
 
-from ..calibration import brightness_bins
+from ..inference.recalibration import brightness_bins
 
 __all__ = ['noise_growth']
 
@@ -25,7 +25,7 @@ def noise_growth(sample, calibration, scale):
     ----------
     sample : Sample
         Cut-outs.
-    calibration : `~astropy_n2v.calibration.Calibration` or None
+    calibration : `~astropy_n2v.inference.recalibration.Calibration` or None
         The correction of the blind prediction: it is undone, as it takes noise for an error of the prediction.
     scale : float
         The noise of the sky, in data units.

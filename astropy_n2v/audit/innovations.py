@@ -104,7 +104,7 @@ def check_calibration(calibration, sample, scale):
 
     Parameters
     ----------
-    calibration : `~astropy_n2v.calibration.Calibration` or None
+    calibration : `~astropy_n2v.inference.recalibration.Calibration` or None
         The correction.
     sample : Sample
         Cut-outs.

@@ -38,8 +38,8 @@ def command(ctx, output_dir, kind, size, seed, model, device, overwrite):
     import os
     from pathlib import Path
 
-    from ..batch import describe_error
-    from ..io import denoise_fits
+    from ..io.files import describe_error
+    from ..batch.fits import denoise_fits
     from ..simulate import make_scene
     directory = Path(output_dir)
     names = {name: directory / name for name in ('noisy.fits', 'truth.fits', 'denoised.fits', 'comparison.png')}

@@ -93,10 +93,11 @@ def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, noise, 
       astropy-n2v denoise *.fits -o denoised --mask badpixels.fits --summary denoised.ecsv
       astropy-n2v denoise night2/*.fits -o denoised --noise night1-noise.json
     """
-    from ..batch import denoise_files, describe_error
+    from ..batch.files import denoise_files
+    from ..io.files import describe_error
     from ..config import conf
     from ..io import replacing
-    from ..summary import describe_images, write_summary
+    from ..batch.summary import describe_images, write_summary
     training = given(**training)
     if training and (model or conf.default_model) not in ('self', 'adapt'):
         names = ', '.join(f'--{name.replace("_", "-")}' for name in training)

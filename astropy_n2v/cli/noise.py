@@ -41,9 +41,9 @@ def command(ctx, files, output, ext, satlevel, max_frames, mask, ignore_bits, ov
       astropy-n2v denoise night1/a*.fits -o denoised --noise noise.json
       astropy-n2v denoise night1/b*.fits -o denoised --noise noise.json
     """
-    from ..batch import describe_error
+    from ..io.files import describe_error
     from ..io import replacing
-    from ..setnoise import estimate_set_noise
+    from ..batch.set_noise import estimate_set_noise
     ignore_bits = parse_bits(ignore_bits)
     files = expand_files(files)
     paths = [chosen_extension(file, ext)[0] for file in files]

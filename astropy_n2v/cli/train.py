@@ -56,7 +56,7 @@ def command(ctx, files, output, ext, mask, ignore_bits, init, gain, readnoise, s
     Example:
       astropy-n2v train night1/*.fits -o mycamera.safetensors --init default
     """
-    from ..batch import describe_error
+    from ..io.files import describe_error
     from ..io import read_fits_images, replacing
     ignore_bits = parse_bits(ignore_bits)
     files = expand_files(files)

@@ -84,10 +84,10 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
       astropy-n2v validate night1/*.fits --inject 3 --report validation
       astropy-n2v validate exposures/*.fits --reference others --report validation
     """
-    from ..batch import describe_error
+    from ..io.files import describe_error
     from ..io import read_fits_images
     from ..validation import validate
-    from ..validation.prepare import read_image
+    from ..validation.report.arguments import read_image
     ignore_bits = parse_bits(ignore_bits)
     files = expand_files(files)
     with Reporter.of(ctx) as report:
@@ -166,7 +166,7 @@ def _make_denoiser(model, **options):
     import hashlib
     import os
 
-    from ..ccd import denoise
+    from ..denoising import denoise
     from ..config import conf
     from ..version import __version__
     model = model or conf.default_model

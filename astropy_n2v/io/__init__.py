@@ -3,7 +3,6 @@
 Images in files: reading them, and writing them back with all that is around them.
 """
 
-from .denoising import *  # noqa: F403
 from .files import *  # noqa: F403
 from .headers import *  # noqa: F403
 from .process import *  # noqa: F403

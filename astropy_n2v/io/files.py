@@ -14,7 +14,7 @@ import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['open_decompressed', 'output_path', 'replacing', 'split_extension']
+__all__ = ['describe_error', 'open_decompressed', 'output_path', 'replacing', 'split_extension']
 
 _MAGIC = {b'\x1f\x8b': gzip, b'BZh': bz2, b'\xfd7zXZ': lzma}
 _COMPRESSED_SUFFIXES = ('.gz', '.bz2', '.xz')
@@ -219,3 +219,36 @@ def _same_file(path, other):
         return os.path.samefile(path, other)
     except OSError:  # one of them does not exist
         return os.path.realpath(path) == os.path.realpath(other)
+
+
+def describe_error(error, path=''):
+    """
+    Say in one line what went wrong with a file.
+
+    Parameters
+    ----------
+    error : Exception
+        What was raised.
+    path : str or path-like, optional
+        The file; the line does not repeat its name at the start.
+
+    Returns
+    -------
+    str
+        The line.
+
+    Examples
+    --------
+    >>> from astropy_n2v.io import describe_error
+    >>> describe_error(ValueError('gain must be positive'))
+    'gain must be positive'
+    >>> describe_error(FileNotFoundError(2, 'No such file or directory', 'a.fits'), 'a.fits')
+    'No such file or directory'
+    """
+    if isinstance(error, OSError) and error.strerror and str(error.filename) == os.fspath(path):
+        return error.strerror
+    text = ' '.join(str(error).split()) or type(error).__name__
+    if path and text.startswith(os.fspath(path)):
+        text = text[len(os.fspath(path)):].lstrip(': ')
+    # Of an error that was not foreseen, the text alone may mean nothing.
+    return text if isinstance(error, (ValueError, OSError)) else f'{type(error).__name__}: {text}'

@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io.fits import VerifyError
 from astropy.nddata.bitmask import interpret_bit_flags
 
-from ..warn import warn_user
+from ..utils.warn import warn_user
 from .conventions import card_text
 
 __all__ = []

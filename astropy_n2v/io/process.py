@@ -14,7 +14,7 @@ from astropy.nddata import StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
 from ..exceptions import CannotDenoiseError
-from ..warn import warn_user
+from ..utils.warn import warn_user
 from .cards import hide_cards, show_cards
 from .files import replacing
 from .headers import transfer_cards

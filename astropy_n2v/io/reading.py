@@ -12,7 +12,7 @@ from astropy import units as u
 from astropy.nddata import CCDData, InverseVariance, NDUncertainty, StdDevUncertainty, VarianceUncertainty
 from astropy.wcs import WCS
 
-from ..warn import warn_user
+from ..utils.warn import warn_user
 from .conventions import KINDS, card_text, is_background_noise, meaning_of
 from .flags import read_mask
 from .given import broadcast, find_given

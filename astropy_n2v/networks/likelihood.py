@@ -20,7 +20,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from ..calibration import BROAD_WEIGHT
+from ..inference.recalibration import BROAD_WEIGHT
 
 __all__ = ['BROAD_WEIGHT', 'blind_moments', 'expected_photon_variance', 'negative_log_likelihood', 'network_inputs',
            'posterior_moments']

@@ -12,11 +12,11 @@ from .parameters import *  # noqa: F403
 from .patterns import *  # noqa: F403
 from .phases import *  # noqa: F403
 from .photons import *  # noqa: F403
-from .planes import *  # noqa: F403
+from .error_planes import *  # noqa: F403
 from .quantisation import *  # noqa: F403
 from .sets import *  # noqa: F403
 from .smoothing import *  # noqa: F403
-from .sources import *  # noqa: F403
+from .resolve import *  # noqa: F403
 from .steps import *  # noqa: F403
 from .stripes import *  # noqa: F403
 from .transfer import *  # noqa: F403

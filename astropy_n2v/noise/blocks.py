@@ -6,9 +6,9 @@ What the estimates of noise and of its autocorrelation share.
 import numpy as np
 from astropy.nddata import NDData
 
-from ..containers import CompleteMask, measured, take_apart
+from ..containers.parsing import CompleteMask, measured, take_apart
 from ..exceptions import CannotDenoiseError
-from ..scaling import cutouts, subsample
+from ..inference.scaling import cutouts, subsample
 
 __all__ = ['as_image', 'block_means', 'occupied', 'sample', 'valid_image']
 

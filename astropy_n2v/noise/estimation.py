@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from ..exceptions import CannotDenoiseError
-from ..scaling import background_level, subsample
+from ..inference.scaling import background_level, subsample
 from .blocks import block_means, occupied, valid_image
 from .correlation import choose_hole, short_autocorrelation
 from .model import NoiseModel

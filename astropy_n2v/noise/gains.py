@@ -10,7 +10,7 @@ import re
 import numpy as np
 
 from ..config import conf
-from ..warn import warn_user
+from ..utils.warn import warn_user
 from .parameters import header_value
 
 __all__ = ['doubt_gain', 'header_gain', 'is_setting']

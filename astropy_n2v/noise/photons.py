@@ -7,7 +7,7 @@ import numpy as np
 from astropy import units as u
 from scipy.ndimage import median_filter, uniform_filter
 
-from ..scaling import cutouts
+from ..inference.scaling import cutouts
 from .model import NoiseModel
 from .quantisation import find_steps
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..scaling import subsample
+from ..inference.scaling import subsample
 
 __all__ = ['ROUNDED', 'Steps', 'find_steps']
 

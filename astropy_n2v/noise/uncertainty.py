@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import median_filter
 
-from ..scaling import background_level, cutouts, subsample
+from ..inference.scaling import background_level, cutouts, subsample
 from .model import NoiseModel
 
 __all__ = ['noise_from_deviation']

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..warn import warn_user
+from ..utils.warn import warn_user
 from .model import NoiseModel
 from .phases import interpolation_period
 from .steps import amplifier_edges

@@ -9,7 +9,7 @@ from scipy.fft import fft2, next_fast_len
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
-from ..arguments import check_integer
+from ..utils.checks import check_integer
 
 __all__ = ['make_psf']
 

@@ -13,7 +13,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..networks import BROAD_WEIGHT, negative_log_likelihood, network_inputs
-from ..precision import supports_bfloat16
+from ..networks.precision import supports_bfloat16
 from .checkpoints import check_identity
 from .optimizer import Optimizer
 from .patches import likelihood_noise, split_planes

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..scaled import ScaledImage
-from ..whitening import whiten_image
+from ..inference.normalization import ScaledImage
+from ..inference.whitening import whiten_image
 
 __all__ = ['PatchSampler', 'TrainingFrame', 'likelihood_noise', 'split_planes']
 

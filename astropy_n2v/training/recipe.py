@@ -64,7 +64,7 @@ def real_frames(paths):
     list of TrainingFrame
         One for each plane that can be denoised.
     """
-    from ..frames import Frame, find_hole, find_planes
+    from ..planes import Frame, find_hole, find_planes
     from ..io import read_fits_images
     frames = []
     for path in paths:

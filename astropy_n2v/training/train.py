@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..arguments import check_integer, check_number, check_training_options, parse_hole
+from ..utils.checks import check_integer, check_number, check_training_options, parse_hole
 from ..denoiser import Denoiser, select_device
 from ..exceptions import CannotDenoiseError
-from ..frames import Frame, find_hole, find_planes, warn_of_patterns
+from ..planes import Frame, find_hole, find_planes, warn_of_patterns
 from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs, own_random_state
-from ..scaling import middle_cutout
-from ..warn import warn_user
+from ..inference.scaling import middle_cutout
+from ..utils.warn import warn_user
 from .checkpoints import training_identity
 from .loop import Trainer
 from .patches import PatchSampler, TrainingFrame, likelihood_noise, split_planes

@@ -8,4 +8,4 @@ from .flux import *  # noqa: F403
 from .images import *  # noqa: F403
 from .quality import *  # noqa: F403
 from .style import *  # noqa: F403
-from .together import *  # noqa: F403
+from .report import *  # noqa: F403

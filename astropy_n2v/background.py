@@ -1,0 +1,184 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The smooth part of a background: moonlight, twilight, vignetting.
+
+A network foresees a flat sky better than a slope, of which it has to find out everywhere how steep it is. So what a
+polynomial of the third degree explains of the background is taken off the image before, and put back afterwards.
+"""
+
+import itertools
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.modeling.fitting import FittingWithOutlierRemoval, LinearLSQFitter
+from astropy.modeling.models import Polynomial2D
+from astropy.stats import sigma_clip, sigma_clipped_stats
+from astropy.utils.exceptions import AstropyUserWarning
+
+__all__ = ['Gradient']
+
+_DEGREE = 3   # of the polynomial surface, in x and y together
+_CELLS = 8   # along each axis
+_SMALLEST = 16   # pixels along each axis of a cell
+_MAX_SAMPLE = 4_000_000   # most pixels that are read; of larger images, every n-th row and column
+_GROUP = 16   # pixels that are averaged where photons are few
+# The surface is believed where it varies by so many times the scatter of the cells around it: nebulae and large
+# galaxies, which no polynomial describes, are left to the network. On random scenes it gains from here on.
+_LEAST_SIGNIFICANCE = 10.0
+# Below this share of the noise (rms) a slope costs nothing.
+_LEAST_VARIATION = 0.1
+# A polynomial is not to be trusted beyond the centres of the outermost cells: by at most this share of its range.
+_EXTRAPOLATION = 0.5
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """
+    A smooth surface over an image.
+
+    Parameters
+    ----------
+    rows, columns : `~numpy.ndarray`
+        The surface is their product; shapes (ny, k) and (k, nx).
+    low, high : float
+        What its values are limited to.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.background import Gradient
+    >>> slope = np.add.outer(np.arange(256), np.zeros(256)) / 25
+    >>> gradient = Gradient.fit(np.random.default_rng(0).normal(slope, 1.0), None, 5.0, 1.0)
+    >>> bool(abs(5.0 + gradient.at(slice(0, 256), slice(0, 256)) - slope).max() < 0.2)
+    True
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    low: float = -np.inf
+    high: float = np.inf
+
+    def at(self, y, x):
+        """The values at the pixels [y, x] of the image, two slices or two arrays of indices."""
+        rows, columns = self.rows[y], self.columns[:, x]
+        values = rows @ columns if isinstance(y, slice) else np.einsum('ik,ki->i', rows, columns)
+        return np.clip(values, self.low, self.high)
+
+    @property
+    def range(self):
+        """The difference between its largest and its least value."""
+        # Smooth as it is, some hundred rows and columns tell, with those at the edges.
+        y, x = (np.unique(np.linspace(0, n - 1, 129).astype(int)) for n in (len(self.rows), self.columns.shape[1]))
+        return float(np.ptp(np.clip(self.rows[y] @ self.columns[:, x], self.low, self.high)))
+
+    @classmethod
+    def fit(cls, data, mask, level, scale):
+        """
+        Measure the gradient of an image.
+
+        Parameters
+        ----------
+        data : array_like
+            Image of shape (ny, nx); non-finite values are ignored.
+        mask : array_like of bool or None
+            True where the data are not to be used.
+        level, scale : float
+            The background and its noise, in the units of ``data``.
+
+        Returns
+        -------
+        Gradient or None
+            The background less the level; None where the image is too small, or its background flat or not smooth.
+        """
+        cells = _Cells(np.asarray(data), mask)
+        found = cells.fit(level)
+        if found is None:
+            return None
+        coefficients, surface, scatter = found
+        if not np.std(surface) > max(_LEAST_SIGNIFICANCE * scatter, _LEAST_VARIATION * scale):
+            return None
+        margin = _EXTRAPOLATION * np.ptp(surface)
+        limits = surface.min() - margin, surface.max() + margin
+        # Slopes and curvature within a cell move the clipped mean off the value at its centre: once more without them.
+        rest = cells.fit(level, cls._of(coefficients, np.shape(data)))
+        if rest is not None:
+            coefficients = coefficients + rest[0]
+        return cls._of(coefficients, np.shape(data), *limits)
+
+    @classmethod
+    def _of(cls, coefficients, shape, *limits):
+        """That of a polynomial of given coefficients, first by powers of y, then of x."""
+        rows, columns = (np.vander(_positions(n), _DEGREE + 1, increasing=True) for n in shape)
+        return cls(rows @ coefficients, columns.T, *limits)
+
+
+def _positions(n):
+    """From -1 to 1 along an axis of n pixels."""
+    return np.linspace(-1, 1, n)
+
+
+class _Cells:
+    """An image in cells, those of which half is valid; of a large image, a sample of its pixels."""
+
+    def __init__(self, data, mask):
+        # An odd step, which comes by even and odd rows and columns.
+        step = next(step for step in itertools.count(1, 2) if data.size <= _MAX_SAMPLE * step ** 2)
+        size = [-(-n // step) // _CELLS for n in data.shape]
+        self.n = 0
+        if min(size) * step < _SMALLEST:
+            return
+        self.part = tuple(slice(0, n * _CELLS * step, step) for n in size)
+        self.size = size
+        values = self._divide(data[self.part])
+        good = np.isfinite(values)
+        if mask is not None:
+            good &= ~self._divide(np.asarray(mask, dtype=bool)[self.part])
+        self.enough = 2 * np.count_nonzero(good, axis=1) >= good.shape[1]
+        self.n = np.count_nonzero(self.enough)
+        self.values = np.where(good, values, np.nan)[self.enough].astype(float)
+        _, counts = np.unique(self.values[np.isfinite(self.values)][::16], return_counts=True)
+        # Few photons are skewed, so that clipping single pixels would lower the mean: clip averages of pixels.
+        self.few_photons = counts.max(initial=0) > 0.12 * counts.sum()
+        centres = (_positions(n)[(np.arange(_CELLS) * m + (m - 1) / 2).astype(int) * step]
+                   for n, m in zip(data.shape, size))
+        self.y, self.x = (centre.ravel()[self.enough] for centre in np.meshgrid(*centres, indexing='ij'))
+
+    def _divide(self, image):
+        """From the sampled pixels to an array of shape (cells, pixels)."""
+        rows, columns = self.size
+        return image.reshape(_CELLS, rows, _CELLS, columns).swapaxes(1, 2).reshape(_CELLS ** 2, -1)
+
+    def means(self, level, gradient=None):
+        """Clipped means above what is known."""
+        # Without the level no precision is lost to a large pedestal.
+        values = self.values - level
+        if gradient is not None:
+            values -= self._divide(gradient.at(*self.part))[self.enough]
+        if self.few_photons:
+            groups = values[:, :values.shape[1] // _GROUP * _GROUP].reshape(self.n, -1, _GROUP)
+            values = np.ma.masked_invalid(groups).mean(axis=2).filled(np.nan)
+        return sigma_clipped_stats(values, np.isnan(values), axis=1, sigma=3, maxiters=10)[0]
+
+    def fit(self, level, gradient=None):
+        """Coefficients of the polynomial, its values at the cells, and their scatter; None where it is undetermined."""
+        if self.n < _CELLS ** 2 // 2:
+            return None
+        values = self.means(level, gradient)
+        # Sources make cells brighter.
+        fitter = FittingWithOutlierRemoval(LinearLSQFitter(), sigma_clip, niter=10, sigma_lower=5, sigma_upper=2.5,
+                                           stdfunc='mad_std')
+        with warnings.catch_warnings():
+            # Cells in few rows or columns do not determine all of it.
+            warnings.filterwarnings('error', 'The fit may be poorly conditioned', AstropyUserWarning)
+            try:
+                model, _ = fitter(Polynomial2D(_DEGREE), self.x, self.y, values)
+            except AstropyUserWarning:
+                return None
+        coefficients = np.zeros((_DEGREE + 1, _DEGREE + 1))
+        for name, value in zip(model.param_names, model.parameters):
+            x_power, y_power = map(int, name[1:].split('_'))
+            coefficients[y_power, x_power] = value
+        surface = model(self.x, self.y)
+        # The standard deviation of a normal distribution, from what 90 % are within: some cells hold bright sources.
+        return coefficients, surface, np.percentile(np.abs(values - surface), 90) / 1.645

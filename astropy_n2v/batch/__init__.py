@@ -1,0 +1,9 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Denoise FITS files: one, many, or all of a night, and keep books of it.
+"""
+
+from .files import *  # noqa: F403
+from .fits import *  # noqa: F403
+from .set_noise import *  # noqa: F403
+from .summary import *  # noqa: F403

@@ -1,0 +1,273 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The standard deviation that an image states for each pixel, and the pixels for which it says nothing.
+"""
+
+import numpy as np
+from astropy import units as u
+from astropy.nddata import InverseVariance, NDUncertainty, VarianceUncertainty
+from scipy.ndimage import uniform_filter
+
+from ..inference.scaling import subsample
+from ..utils.warn import warn_user
+
+__all__ = ['Deviations']
+
+_ROWS = 256   # rows of a plane that are in work at a time, so that temporary arrays stay small
+_LEAST = 0.01   # share of the pixels with a usable deviation below which there is no plane to speak of
+# In units of the typical deviation. Above the second a pixel has a weight of less than 1e-3; up to the first that is
+# believed of bright pixels, so many times their deviation above the others (photon noise), and where such pixels lie
+# together and their data scatter accordingly (mosaics of very different depth).
+_HUGE, _BIG = 1e5, 30.0
+_SIGNIFICANT = 5.0
+_TINY = 1e-6          # below it, a deviation stands for zero
+_TOGETHER = 0.6       # mean share of such pixels in the 3x3 pixels around them
+_SCATTER = 0.3, 3.0   # what robust scatter in units of the deviation agrees with it
+# A plane is broken where data fall below zero if so large a share of the pixels without a deviation does, and of the
+# pixels that dark has none; and if their median is so near, in typical deviations, to that of the data.
+_DARK, _NEAR = 0.9, 8.0
+
+
+class Deviations:
+    """
+    The standard deviation of each pixel, from an uncertainty of any kind, part by part.
+
+    Parameters
+    ----------
+    uncertainty : `~astropy.nddata.NDUncertainty` or None
+        Standard deviation, variance or inverse variance, with or without a unit.
+    shape : tuple of int
+        Shape of the data.
+    unit : `~astropy.units.Unit` or None
+        Unit of the data.
+
+    Raises
+    ------
+    ValueError
+        If the uncertainty does not have the shape of the data.
+    `~astropy.units.UnitsError`
+        If its unit does not fit that of the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.nddata import VarianceUncertainty
+    >>> from astropy_n2v.containers.deviations import Deviations
+    >>> deviations = Deviations(VarianceUncertainty(np.full((2, 3), 9.0)), (2, 3), None)
+    >>> deviations.at((0, slice(None))).tolist()
+    [3.0, 3.0, 3.0]
+    """
+
+    def __init__(self, uncertainty, shape, unit):
+        self.array = self.junk = None
+        if uncertainty is None or uncertainty.array is None:
+            return
+        if not isinstance(uncertainty, NDUncertainty) or uncertainty.uncertainty_type == 'unknown':
+            warn_user(f'uncertainty of type {uncertainty.uncertainty_type!r} is not used: its meaning is not '
+                      'known')
+            return
+        if np.shape(uncertainty.array) != tuple(shape):
+            raise ValueError(f'uncertainty must have the shape of the data, {tuple(shape)}, got '
+                             f'{np.shape(uncertainty.array)}')
+        self.array = np.asarray(uncertainty.array)
+        self.power = 1.0
+        if isinstance(uncertainty, InverseVariance):
+            self.power = -0.5
+        elif isinstance(uncertainty, VarianceUncertainty):
+            self.power = 0.5
+        self.factor = 1.0
+        if uncertainty.unit is not None and unit is not None:
+            try:
+                self.factor = (uncertainty.unit ** self.power).to(unit)
+            except u.UnitsError:
+                raise u.UnitsError(f'uncertainty must have a unit that fits data in {unit}, got '
+                                   f'{uncertainty.unit}') from None
+
+    def __bool__(self):
+        return self.array is not None
+
+    @property
+    def meaningless(self):
+        """Where the uncertainty says that the data mean nothing (zero inverse variance), or None."""
+        return self.array == 0 if self and self.power < 0 else None
+
+    def transpose(self, order):
+        """Bring the axes into the order of the data."""
+        if self:
+            self.array = self.array.transpose(order)
+
+    def find_junk(self, values, mask):
+        """
+        Find pixels whose stated deviation says that they carry no information.
+
+        It is infinite, zero, negative, not a number, or huge. Not so where a plane was made as the root of data that
+        noise has brought below zero: there it is not the pixels that are at fault. `plane` is NaN there afterwards.
+
+        Parameters
+        ----------
+        values : `~numpy.ndarray`
+            The data.
+        mask : `~numpy.ndarray` of bool
+            True where they do not count anyway; same shape.
+
+        Returns
+        -------
+        junk : `~numpy.ndarray` of bool or None
+            Same shape; None if there is none.
+        reason : str
+            How the deviations of these pixels look, for messages.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from astropy.nddata import StdDevUncertainty
+        >>> from astropy_n2v.containers.deviations import Deviations
+        >>> error = np.ones((8, 8))
+        >>> error[3, 4] = 1e30
+        >>> deviations = Deviations(StdDevUncertainty(error), (8, 8), None)
+        >>> junk, reason = deviations.find_junk(np.zeros((8, 8)), np.zeros((8, 8), bool))
+        >>> np.argwhere(junk).tolist(), reason
+        ([[3, 4]], 'larger than 30 times the typical one')
+        """
+        if not self:
+            return None, ''
+        typical = self._typical(mask)
+        if typical is None:   # a plane of zeros, say
+            self.junk = self.meaningless
+            return (self.junk, 'of zero inverse variance') if self.junk is not None else (None, '')
+        big, none = self._beyond(_BIG * typical), self._without(_TINY * typical)
+        reasons = []
+        if big.any():
+            big = self._unbelievable(values, mask, big, typical)
+            if big.any():
+                reasons.append(f'larger than {_BIG:g} times the typical one')
+        if none.any():
+            none &= ~self._is_root_of_negative(values, mask, none, typical)
+            if none.any():
+                reasons.append('zero, negative or not finite')
+        junk = big | none
+        self.junk = junk if junk.any() else None
+        return self.junk, ' or '.join(reasons)
+
+    def _typical(self, mask):
+        """The median of the deviations that are not huge, or None if there are hardly any."""
+        flat = subsample(self.array, 100_000)
+        values = Deviations.at(self._of(flat), slice(None))[~subsample(mask, 100_000)]
+        known = np.sort(values[np.isfinite(values)])
+        if known.size < max(1, _LEAST * values.size):
+            return None
+        # A twentieth of the way up, so that it is a good pixel even where bad ones are the majority.
+        return float(np.median(known[known <= _HUGE * known[known.size // 20]]))
+
+    def _of(self, array):
+        """Deviations of the same kind from another array."""
+        part = Deviations(None, (), None)
+        part.array, part.power, part.factor = array, self.power, self.factor
+        return part
+
+    def _beyond(self, limit):
+        """Where the deviation is above a limit, without an array of deviations."""
+        with np.errstate(over='ignore', invalid='ignore'):
+            native = self._native(limit)
+            return self.array > native if self.power > 0 else (self.array < native) & (self.array > 0)
+
+    def _without(self, limit):
+        """Where it is no positive number, infinite, or below a limit."""
+        with np.errstate(over='ignore', invalid='ignore'):
+            native = self._native(limit)
+            usable = self.array >= native if self.power > 0 else (self.array > 0) & (self.array <= native)
+        return ~(usable & np.isfinite(self.array))
+
+    def _native(self, deviation):
+        """Convert a deviation to what the array holds for it."""
+        return float(np.float64(deviation / self.factor) ** (1 / self.power))   # infinity in place of an error
+
+    def _unbelievable(self, values, mask, big, typical):
+        """Which of the pixels with big deviations do not scatter accordingly, or do not lie together."""
+        huge = self._beyond(_HUGE * typical)
+        rest = np.flatnonzero(big & ~huge & ~mask & np.isfinite(values))
+        if not rest.size:
+            return big
+        usual = values[~big & ~mask & np.isfinite(values)]
+        centre = float(np.median(subsample(usual, 100_000))) if usual.size else 0.0
+        pull = np.abs(values.ravel()[rest] - centre) / self.at(np.unravel_index(rest, values.shape))
+        # Not by ravel: where axes were reordered it is a copy.
+        big.flat[rest[pull > _SIGNIFICANT]] = False
+        rest, pull = rest[pull <= _SIGNIFICANT], pull[pull <= _SIGNIFICANT]
+        if rest.size < 64 or not _SCATTER[0] < np.median(pull) / 0.6745 < _SCATTER[1]:
+            return big
+        here = np.zeros(big.shape, dtype=bool)
+        here.ravel()[rest] = True
+        around = np.mean([uniform_filter(plane.astype(np.float32), 3)[plane].mean()
+                          for plane in here.reshape(-1, *here.shape[-2:]) if plane.any()])
+        return huge if around > _TOGETHER else big
+
+    def _is_root_of_negative(self, values, mask, none, typical):
+        """Where a plane has no value because the data are not positive, as noise is."""
+        with np.errstate(invalid='ignore'):
+            # An infinite or negative deviation is not the root of anything.
+            root = none & (np.isnan(self.array) | (self.array == 0)) & (values <= 0) if self.power > 0 else none & False
+        counts = np.isfinite(values) & ~mask
+        root &= counts
+        candidates, missing = np.count_nonzero(root), np.count_nonzero(none & counts)
+        if candidates < max(4, (1 - _DARK) * missing):
+            return root & False
+        middle = float(np.median(subsample(values[root], 100_000)))
+        below = counts & (values <= min(middle, 0))
+        known = subsample(values[counts & ~none], 100_000)
+        near = known.size and middle > np.median(known) - _NEAR * typical
+        return root if near and np.count_nonzero(below & none) > _DARK * np.count_nonzero(below) else root & False
+
+    def at(self, index):
+        """
+        Standard deviation of some pixels.
+
+        Parameters
+        ----------
+        index : tuple, slice or `~numpy.ndarray` of bool
+            Which part of the data.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Float64, in the unit of the data; NaN where it is not known.
+        """
+        values = self.array[index].astype(float)
+        with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+            values = self.factor * (values if self.power == 1 else values ** self.power)
+            values[~(np.isfinite(values) & (values > 0))] = np.nan
+        return values
+
+    def plane(self, index):
+        """
+        Standard deviation of a plane, in single precision.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Which plane.
+
+        Returns
+        -------
+        `~numpy.ndarray` or None
+            Shape (ny, nx), float32; NaN where it is not known or junk. None if there is no uncertainty. It must not
+            be changed: where the uncertainty is all of that already, it is shared.
+        """
+        if not self:
+            return None
+        own, junk = self.array[index], None if self.junk is None else self.junk[index]
+        if junk is not None and not junk.any():
+            junk = None
+        if junk is None and self.power == self.factor == 1 and own.dtype == np.float32 and own.dtype.isnative \
+                and np.isfinite(own).all() and own.min() > 0:
+            return own
+        height, width = own.shape
+        plane = np.empty((height, width), dtype=np.float32)
+        with np.errstate(over='ignore'):
+            for start in range(0, height, _ROWS):
+                plane[start:start + _ROWS] = self.at((*index, slice(start, start + _ROWS)))
+        # Of a scale that single precision does not reach.
+        plane[~(np.isfinite(plane) & (plane > 0))] = np.nan
+        if junk is not None:
+            plane[junk] = np.nan
+        return plane

@@ -1,0 +1,390 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Find the pixels of an image that hold no measurement: fill values and regions of one constant value.
+"""
+
+import numpy as np
+from scipy.ndimage import (binary_dilation, label, maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d,
+                           uniform_filter)
+
+from ..inference.scaling import subsample
+
+__all__ = ['constant_regions', 'fill_values', 'huge_values', 'quantisation_step']
+
+# Magnitudes this many times as large as others stand for no value. Rounding errors of a convolution may be smaller
+# than its peak by 1e17.
+_MAX_RANGE = 1e20
+_GAP = 1e10   # least ratio of fill values to the largest value of the data
+_SAMPLE = 100_000   # pixels
+_FEW = 0.01        # share of the sample of magnitudes that is enough to say that the larger ones are fill values
+_WINDOW = 4        # pixels: height and width of the smallest region that is looked for
+_STRIP = 256       # rows in work at a time, so that temporary arrays stay small
+_MAX_VALUES = 4    # constants that are looked at, the most frequent ones
+_MIN_SHARE = 0.05  # of all constant windows that one value must have, and that all must have together: in an image
+_MIN_TOTAL = 0.6   # that was enlarged by repetition all values have some
+# Pixels of other values that a block outside of a region must have for the region not to be chance: a block of
+# mean 25, which is where so few are rare, is empty once in 1e11.
+_OCCUPIED = 12
+_DISTINCT = 0.95   # share of distinct values in a sample of data that are not quantised
+_SAME_PHASE = 0.05   # of a step; how far the values of quantised data lie beside its multiples, at most
+_DENSE = 0.9       # mean share of other values in the 3x3 pixels around each of them
+_MIN_FULL = 32     # such blocks that there must be
+_MAX_LOW = 0.05    # share of blocks that may have fewer: sources that fade, or few photons, leave many of them
+_MAX_LOW_EDGE = 0.5   # or of the blocks beside a region that has a long edge: few others fit into thin corners
+_MAX_STRAY = 0.002  # share of pixels of other values within a region; noise or photons leave more
+# Distance from a region, in pixels, within which others have to be dense, and how dense in units of those farther away.
+_BAND, _FADING = 8, 0.4
+_PILE = 3          # pixels of exactly the lowest value that are fill values if it is far below all others
+_GAP_BELOW = 20    # how far, in widths of the lower half of the data (median less 1st percentile)
+
+
+def quantisation_step(values):
+    """
+    Measure the smallest difference between values of an image.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Data of any shape.
+
+    Returns
+    -------
+    float
+        In the unit of the data; 0 if all are equal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.containers.nodata import quantisation_step
+    >>> quantisation_step(np.array([[0, 16], [48, 16]]))
+    16.0
+    """
+    sample = subsample(values, 20_000).astype(float)
+    steps = np.diff(np.unique(sample[np.isfinite(sample)]))
+    return float(steps.min()) if steps.size else 0.0
+
+
+def fill_values(values, mask):
+    """
+    Find values that are far from all others, such as -1e30 or a repeated -32768.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Data of any shape.
+    mask : `~numpy.ndarray` of bool
+        True for pixels that are not looked at; same shape.
+
+    Returns
+    -------
+    `~numpy.ndarray` of bool or None
+        Same shape; None where there is no such value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.containers.nodata import fill_values
+    >>> image = np.full((8, 8), -1e30)   # even where they are the majority
+    >>> image[:3] = np.random.default_rng(1).normal(5, 1, (3, 8))
+    >>> int(fill_values(image, np.zeros(image.shape, bool)).sum())
+    40
+    """
+    found, ordered = _huge_values(values, mask)
+    if ordered is None:
+        return None
+    lowest = _lowest(values, mask | found, ordered)
+    if lowest is not None:
+        found |= values == lowest
+        found &= np.isfinite(values) & ~mask
+    return found if found.any() else None
+
+
+def huge_values(values, mask):
+    """
+    Find values that are larger than others by a factor that no data have.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Data of any shape.
+    mask : `~numpy.ndarray` of bool
+        True for pixels that are not looked at; same shape.
+
+    Returns
+    -------
+    `~numpy.ndarray` of bool or None
+        Same shape; None where there is no such value.
+    """
+    found, _ = _huge_values(values, mask)
+    return found if found is not None and found.any() else None
+
+
+def _huge_values(values, mask):
+    """Find huge values, and a sorted sample of the others."""
+    sample, bad = subsample(values, _SAMPLE), subsample(mask, _SAMPLE)
+    sample = sample[~bad & np.isfinite(sample)]
+    if not sample.size:
+        return None, None
+    limit = _huge(np.abs(sample[sample != 0]))
+    with np.errstate(over='ignore', invalid='ignore'):
+        # No array of magnitudes: few images have any.
+        found = (values > limit) | (values < -limit)
+        ordered = np.sort(sample[np.abs(sample) <= limit])
+    found &= np.isfinite(values) & ~mask
+    return found, ordered
+
+
+def _huge(magnitudes):
+    """The magnitude above which values are fill values."""
+    if not magnitudes.size:
+        return np.inf
+    magnitudes = magnitudes.astype(float)   # the sum of the two middle ones may overflow
+    typical = float(np.median(magnitudes))
+    with np.errstate(under='ignore'):
+        small = magnitudes[magnitudes < magnitudes.max() / _MAX_RANGE]
+    if small.size >= _FEW * magnitudes.size:
+        reference = float(np.median(small))
+        # Few different ones: the core of a noise-free model has as many as pixels.
+        if np.unique(magnitudes[magnitudes / _MAX_RANGE > reference]).size <= _MAX_VALUES:
+            typical = reference
+    limit = _MAX_RANGE * typical
+    beyond = magnitudes > limit
+    # The wings of a noise-free model fall below any share of its peak, but have all values in between.
+    if beyond.any() and magnitudes[beyond].min() < _GAP * magnitudes[~beyond].max(initial=0.0):
+        return np.inf
+    return limit
+
+
+def _lowest(values, mask, ordered):
+    """The lowest value if several pixels share it and a wide gap is above it, or None."""
+    if ordered.size < 64:
+        return None
+    lowest = np.min(values, where=np.isfinite(values) & ~mask, initial=ordered[0])
+    rest = ordered[np.searchsorted(ordered, lowest, side='right'):].astype(float)
+    if 2 * rest.size < ordered.size:
+        return None   # more than half of all: a region, or few photons
+    median = np.median(rest)
+    # Of few photons, half of the pixels have none, so that there is no lower half.
+    width = median - rest[rest.size // 100] or np.percentile(rest, 84) - median or np.ptp(rest)
+    if not (width > 0 and rest[0] - lowest > _GAP_BELOW * width):
+        return None
+    return lowest if np.count_nonzero((values == lowest) & ~mask) >= _PILE else None
+
+
+def constant_regions(values, mask):
+    """
+    Find regions of one constant value that chance does not make.
+
+    Zeros outside a footprint, chip gaps, missing blocks. The zeros of an image of few photons are data, and so are the
+    plateaus of coarsely quantised images: a region counts only where blocks of its size outside of it are well filled
+    with other values, and where its value is not one step from those beside it.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Data of shape (ny, nx).
+    mask : `~numpy.ndarray` of bool
+        True for pixels that are not looked at; same shape.
+
+    Returns
+    -------
+    regions : `~numpy.ndarray` of bool or None
+        Same shape; None where there is no region.
+    constants : list of float
+        Their values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.containers.nodata import constant_regions
+    >>> image = np.random.default_rng(1).normal(100, 5, (64, 64))
+    >>> image[:16, :16] = 0
+    >>> regions, constants = constant_regions(image, np.zeros(image.shape, bool))
+    >>> int(regions.sum()), constants
+    (256, [0.0])
+    """
+    found, constants = None, []
+    for value in _candidates(values, mask):
+        same = (values == value) & ~mask
+        region = same if _is_foreign(values, mask, value, same) else _unlikely(same, ~np.isfinite(values) | mask)
+        if region is None:
+            continue
+        if region is not same:
+            region = _grow(region, same)
+            if _is_plateau(values, region, value, mask):
+                continue
+        found = region if found is None else found | region
+        constants.append(float(value))
+    lines = _constant_lines(values, mask if found is None else mask | found)
+    if lines is not None:
+        others = np.unique(values[lines])[:_MAX_VALUES]
+        constants += others.astype(float).tolist()
+        found = lines if found is None else found | lines
+        for value in others:
+            # A footprint that is turned a little leaves columns of which only a part is empty.
+            same = (values == value) & ~mask
+            if _is_foreign(values, mask, value, same):
+                found |= same
+    return found, constants
+
+
+def _candidates(values, mask):
+    """Values of which a notable part of all constant 4x4 windows is."""
+    corners = []
+    size = _WINDOW - 1
+    for start in range(0, values.shape[0] - size, _STRIP):
+        part = values[start:start + _STRIP + size]
+        beside = part[:, 1:] == part[:, :-1]
+        if not beside.any():
+            continue
+        rows = beside[:, :-2] & beside[:, 1:-1] & beside[:, 2:]
+        below = (part[1:] == part[:-1])[:, :-size]
+        below &= rows[1:] & rows[:-1]
+        window = below[:-2] & below[1:-1] & below[2:]
+        window &= ~mask[start:start + window.shape[0], :window.shape[1]]
+        corners.append(part[:window.shape[0], :window.shape[1]][window])
+    corners = np.concatenate(corners) if corners else np.empty(0)
+    if not corners.size:
+        return []
+    found, counts = np.unique(corners, return_counts=True)
+    order = [i for i in np.argsort(counts)[::-1][:_MAX_VALUES] if counts[i] >= _MIN_SHARE * corners.size]
+    return [found[i] for i in order] if counts[order].sum() >= _MIN_TOTAL * corners.size else []
+
+
+def _is_foreign(values, mask, value, same):
+    """Check that chance does not make a value: it is far from all others, or among them, where no other one repeats."""
+    sample, bad = subsample(values, _SAMPLE), subsample(mask, _SAMPLE)
+    others = np.sort(sample[~bad & np.isfinite(sample) & (sample != value)]).astype(float)
+    if others.size < 100:
+        return False
+    steps = np.diff(others)
+    steps = steps[steps > 0]
+    below = np.searchsorted(others, float(value)) / others.size
+    if 0.01 < below < 0.99:
+        # Else it may be where the data were clipped.
+        return steps.size > _DISTINCT * others.size or _is_between_steps(others, float(value))
+    few = others.size // 1000   # dead or hot pixels
+    low, median, high = np.percentile(others, (16, 50, 84))
+    gap = float(value) - others[-1 - few] if below > 0.5 else others[few] - float(value)
+    width = high - median if below > 0.5 else median - low
+    if not (steps.size and width > 0 and gap > max(width, 4 * steps.min())):
+        return False
+    # Few photons are far from 0, too, but do not fill what is around them.
+    others = np.isfinite(values) & ~same & ~mask
+    return uniform_filter(others.astype(np.float32), 3)[others].mean() > _DENSE
+
+
+def _is_between_steps(others, value):
+    """Check that a value lies between the steps that all other values are on, so that it was not rounded with them."""
+    # Not across the value, which may be one of three levels.
+    steps = np.concatenate([np.diff(side) for side in np.split(others, [np.searchsorted(others, value)])])
+    steps = steps[steps > 0]
+    if not steps.size:
+        return False
+    phase = (others - value) / steps.min() % 1
+    return bool(np.ptp(phase) < _SAME_PHASE < phase.mean() < 1 - _SAME_PHASE)
+
+
+def _opened(pixels):
+    """Find the pixels that lie in windows of 4x4 that are all true."""
+    # Of an even size: the windows of the second filter must lie on the other side of a pixel.
+    for filter1d, origin in (minimum_filter1d, 0), (maximum_filter1d, -1):
+        for axis in (0, 1):
+            pixels = filter1d(pixels, _WINDOW, axis=axis, mode='constant', cval=0, origin=origin)
+    return pixels
+
+
+def _blocks(array, size):
+    """Sums over blocks."""
+    ny, nx = (n // size for n in array.shape)
+    return array[:ny * size, :nx * size].reshape(ny, size, nx, size).sum(axis=(1, 3), dtype=np.int32)
+
+
+def _unlikely(same, bad):
+    """Find pixels of one value in windows that others would have interrupted, had they been as usual there."""
+    empty, others, valid, unit = same.view(np.uint8), ~same & ~bad, ~bad, 1
+    while min(empty.shape) >= 2 * _WINDOW:
+        covered = _opened(empty)
+        if not covered.any():
+            return None
+        outside = _blocks(covered, _WINDOW) == 0
+        inside = minimum_filter(~outside, 3)
+        count, usable = _blocks(others, _WINDOW), _blocks(valid, _WINDOW)
+        outside &= 2 * usable >= (unit * _WINDOW) ** 2
+        low = outside & (count < _OCCUPIED * usable / (unit * _WINDOW) ** 2)
+        n_low, n_full = np.count_nonzero(low), np.count_nonzero(outside & ~low)
+        strays = count[inside].sum() > _MAX_STRAY * usable[inside].sum()
+        allowed = _MAX_LOW * min(n_full, np.count_nonzero(covered) / _WINDOW ** 2)
+        edge = np.count_nonzero(outside & maximum_filter(~outside, 3))
+        if edge < 0.5 * n_full:
+            allowed = max(allowed, _MAX_LOW_EDGE * edge)   # blocks that an edge cuts
+        if n_full >= _MIN_FULL and not strays and n_low <= allowed:
+            covered = covered.view(bool).repeat(unit, axis=0).repeat(unit, axis=1)
+            pad = [(0, n - m) for n, m in zip(same.shape, covered.shape)]
+            return np.pad(covered, pad, mode='edge') & same
+        others, valid = _blocks(others, 2), _blocks(valid, 2)
+        unit *= 2
+        empty = ((others == 0) & (valid == unit ** 2)).view(np.uint8)
+    return None
+
+
+def _is_plateau(values, region, value, mask):
+    """Check if others come close to a region in value (a band of a quantised image) or are few beside it."""
+    counts = ~mask & np.isfinite(values)
+    step = quantisation_step(values[counts] if mask.any() else values)
+    outside = counts & ~region
+    ring = binary_dilation(region) & outside
+
+    def near(part):
+        """Share of the pixels of another value that are one step away."""
+        part = subsample(values[part], _SAMPLE).astype(float) - float(value)
+        others = np.abs(part[part != 0])
+        return np.mean(others <= 1.5 * step) if others.size else 0.0
+
+    beside, elsewhere = near(ring), near(outside)
+    if beside <= 0.25:
+        return False
+    size = min(8, *values.shape)
+    n, others = _blocks(outside, size), _blocks(outside & (values != value), size)
+    n, others = n[2 * n > size ** 2], others[2 * n > size ** 2]
+    density = np.percentile(others / n, 90) if n.size else 0.0
+    # Photons that become fewer towards a region: it is where they end, not where they were cut off.
+    band = binary_dilation(region, iterations=_BAND) & outside
+    if np.count_nonzero(band & (values != value)) < _FADING * density * np.count_nonzero(band):
+        return True
+    # Of few photons that are not 0 most are 1, everywhere; but then most pixels are 0.
+    return beside > 2 * elsewhere or density > 0.9 and (elsewhere > 0.8 or beside > (1 + elsewhere) / 2)
+
+
+def _grow(region, same):
+    """A region with the pixels of its value that are connected with it, unless that value is everywhere."""
+    total, size = np.count_nonzero(same), np.count_nonzero(region)
+    outside = max(same.size - size, 1)
+    if total - size > max(0.1 * size, 0.05 * outside):
+        return binary_dilation(region, np.ones((3, 3), bool), iterations=2, mask=same)
+    parts, _ = label(same, np.ones((3, 3)))
+    wanted = np.zeros(parts.max() + 1, dtype=bool)
+    wanted[parts[region]] = True
+    wanted[0] = False
+    grown = wanted[parts]
+    # Where chance does not make the value at all, these are splinters of the region.
+    return same if total - np.count_nonzero(grown) < min(0.25 * size, 0.005 * outside) else grown
+
+
+def _constant_lines(values, mask):
+    """Rows and columns of one value: dead columns, edges that a shift left empty."""
+    found = None
+    for axis in (0, 1):
+        image, bad = (values, mask) if axis == 0 else (values.T, mask.T)
+        equal = np.count_nonzero((image[1:] == image[:-1]) & ~bad[1:], axis=0)
+        n = np.maximum(np.count_nonzero(~bad, axis=0), 1)
+        lines = np.flatnonzero((equal > 0.9 * n) & (n > max(16, image.shape[0] // 2)))
+        # In an image of few values all lines are like that.
+        if not lines.size or lines.size > 0.2 * image.shape[1] or np.median(equal / n) > 0.2:
+            continue
+        found = np.zeros(values.shape, dtype=bool) if found is None else found
+        for i in lines:
+            column = image[:, i][~bad[:, i]]
+            options, counts = np.unique(column, return_counts=True)
+            (found if axis == 0 else found.T)[:, i] |= (image[:, i] == options[counts.argmax()]) & ~bad[:, i]
+    return found

@@ -1,0 +1,165 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+How wrong the blind prediction of an empty sky is.
+
+Models learned that there are sources below the noise, as there are in most fields, and their spread allows for them. On
+a sky without any they are less wrong than they say. Innovations do not show it, as the variance of the prediction is a
+hundredth of that of the noise, but neighbouring pixels do: noise is not shared between them, the light of sources is.
+"""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, maximum_filter1d
+from scipy.stats import truncnorm
+
+__all__ = ['REACH', 'empty_factor', 'empty_share']
+
+#: How many pixels around one tell whether its sky is empty.
+REACH = 8
+# It is where the blind mean is below the first everywhere around, and less and less up to the second.
+_FAINT, _BRIGHT = 0.5, 1.0   # in units of the noise
+_SIGMA = 1.5   # pixels; how far neighbours go
+_RADIUS = 5
+_LAGS = np.hypot(*np.mgrid[-_RADIUS:_RADIUS + 1, -_RADIUS:_RADIUS + 1])
+_WEIGHTS = gaussian_filter((_LAGS == 0).astype(float), _SIGMA, mode='constant', radius=_RADIUS)
+_CENTRE = _WEIGHTS[_RADIUS, _RADIUS]
+_OTHERS = np.where(_LAGS == 0, 0, _WEIGHTS)
+# Variance of the light over its covariance between neighbours: the least, the usual and the most.
+_SHARPNESS = 1.2, 1.5, 10.0
+# Up to the first variance of the light, in units of that of the prediction, sky is empty; from the second on it is not.
+_EMPTY = 0.6, 0.9
+# Of the light of faint sources, so much is foreseen from their surroundings, give or take a part of it; and what is not
+# foreseen at all, in units of the variance of the prediction.
+_FORESEEN, _FORESEEN_ERROR, _UNFORESEEN = 0.35, 0.6, 0.15
+_LEAST_FACTOR = 0.1
+_MIN_PIXELS = 3000
+# Growth of the variance with the signal, in units of the sky noise, beyond which photons are so few (less than 0.45
+# electrons of sky) that the wings of sources pass for empty sky: there pulls of faint sources doubled to 4.
+_MAX_SLOPE = 1.5
+_ROWS = 128
+_MAX_PIXELS = 4_000_000
+
+
+def empty_share(mean):
+    """
+    How far each pixel is part of a sky without sources that can be seen.
+
+    Parameters
+    ----------
+    mean : `~numpy.ndarray`
+        Blind means in units of the noise of each pixel, shape (ny, nx).
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        From 0 to 1, of that shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.inference.blank_sky import empty_share
+    >>> mean = np.zeros((5, 40))
+    >>> mean[2, 3] = 20
+    >>> empty_share(mean)[2, [3, 11, 12]].tolist()
+    [0.0, 0.0, 1.0]
+    """
+    for axis in range(2):
+        mean = maximum_filter1d(mean, 2 * REACH + 1, axis=axis, mode='nearest')
+    return np.clip((_BRIGHT - mean) / (_BRIGHT - _FAINT), 0, 1)
+
+
+def empty_factor(image, mean, spread, calibration):
+    """
+    What the variance of the blind prediction is to be multiplied by on a sky without sources.
+
+    With y the data, whose noise is white, :math:`\\mu` the blind mean, which has not seen the noise of its pixel, and x
+    the truth, the mean square error of :math:`\\mu` is the mean of :math:`\\mu^2 - 2 \\mu y + x^2`; that of
+    :math:`x^2` follows from the covariance of y between neighbours. Only where it is small is it known well enough.
+
+    Parameters
+    ----------
+    image : ScaledImage
+        The image.
+    mean, spread : `~numpy.ndarray`
+        Its blind mean and spread, in units of the sky noise.
+    calibration : Calibration
+        What innovations said of them; its corrected means are judged, and its factor replaced.
+
+    Returns
+    -------
+    factor, weight : float
+        The factor, at most 1, and from 0 to 1 how sure it is that the sky is empty.
+    """
+    if np.median(image.noise_parameters()[1]) > _MAX_SLOPE:
+        return 1.0, 0.0
+    blocks = [slice(start, min(start + _ROWS, image.shape[0])) for start in range(0, image.shape[0], _ROWS)]
+    step = -(-image.data.size // _MAX_PIXELS)
+    parts = [_Sky(image.part(rows, slice(0, image.shape[1])), mean[rows], spread[rows], calibration)
+             for rows in blocks[::step]]
+    n = sum(np.count_nonzero(part.empty) for part in parts)
+    if n < _MIN_PIXELS:
+        return 1.0, 0.0
+
+    def average(values):
+        return sum(values(part)[part.empty].sum() for part in parts) / n
+
+    level, offset = average(lambda part: part.data), average(lambda part: part.mean)
+    pairs = sum(np.sum(part.empty * _around(part.empty.astype(float))) for part in parts)
+    above = [np.where(part.empty, part.data - level, 0) for part in parts]
+    covariance = sum(np.sum(values * _around(values)) for values in above) / pairs
+    scatter = average(lambda part: (part.data - level) ** 2)
+    if not scatter > 0:   # constant
+        return 1.0, 0.0
+    error = scatter * np.sqrt(2 * np.sum(_OTHERS ** 2) / np.sum(_OTHERS) / pairs)
+    variance = average(lambda part: part.variance)
+    own = average(lambda part: (part.mean - offset) ** 2)
+    common = average(lambda part: (part.mean - offset) * (part.data - level))
+    # At least what is foreseen of it.
+    least = common ** 2 / max(own, np.finfo(float).tiny)
+    light = max(_sharpness(parts) * _at_most(covariance, error, common, variance), least)
+    factor = np.clip((own - 2 * common + light) / variance, _LEAST_FACTOR, 1.0)
+    weight = np.interp(light / variance, _EMPTY, (1.0, 0.0))
+    return float(factor), float(weight)
+
+
+def _at_most(covariance, error, common, variance):
+    """
+    What a covariance is, plus its error.
+
+    It was measured with an error, is not negative, and goes with what is foreseen of it. An uncertainty had better be
+    too large than too small.
+    """
+    likely = max(common, 0) / _FORESEEN
+    spread = np.hypot(_FORESEEN_ERROR * likely, _UNFORESEEN * variance)
+    weight = spread ** 2 / (spread ** 2 + error ** 2)
+    middle, width = likely + weight * (covariance - likely), np.sqrt(weight) * error
+    possible = truncnorm(-middle / width, np.inf, loc=middle, scale=width)
+    return possible.mean() + possible.std()
+
+
+class _Sky:
+    """A part of an image and its prediction, in units of the noise, and where it is empty."""
+
+    def __init__(self, image, mean, spread, calibration):
+        mean = mean.astype(float)
+        noise_variance = image.noise_variance(mean)
+        mean, _ = calibration.apply(mean, spread, noise_variance)
+        deviation = np.sqrt(noise_variance)
+        self.data, self.mean, self.variance = image.values() / deviation, mean / deviation, (spread / deviation) ** 2
+        self.share = empty_share(self.mean)
+        # What could not be foreseen is no faint source.
+        self.empty = image.valid & (self.share > 0) & (np.abs(self.data - self.mean) < 5)
+
+
+def _around(values):
+    """Weighted sum of the neighbours of each pixel, without itself."""
+    return gaussian_filter(values, _SIGMA, mode='constant', radius=_RADIUS) - _CENTRE * values
+
+
+def _sharpness(parts):
+    """Variance over covariance of neighbours of the light of sources that are seen."""
+    least, usual, most = _SHARPNESS
+    sources = [np.where(part.share == 0, np.clip(part.mean, 0, 100), 0) for part in parts]
+    light = sum(np.sum(values ** 2) for values in sources)
+    shared = sum(np.sum(values * _around(values)) for values in sources) / np.sum(_OTHERS)
+    # Of single pixels neighbours share nothing.
+    return max(float(light / max(shared, light / most)), least) if light > 0 else usual

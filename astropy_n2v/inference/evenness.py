@@ -1,0 +1,109 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The stated spread of the blind prediction where faint structure fills the sky.
+
+The spread that a network states varies from pixel to pixel with the noise. On a sky of faint clouds, pixels with the
+smallest spread were wrong by 2 to 3 times as much as stated, those with the largest by no more, and the mean over the
+pixels around was right.
+"""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, zoom
+
+from .scaling import subsample
+
+__all__ = ['even_spread']
+
+# Spread in units of the noise below which a pixel is foreseen. Of 420 random scenes, the intervals of 95 % covered less
+# than 85 % in 13, in 2 with the mean over the pixels around.
+_FORESEEN = 0.5
+_RADIUS = 8.0   # pixels; standard deviation of the mean over pixels around
+_CELL = 4   # pixels
+# Scatter of the blind mean over the typical spread, where the latter is below so many units of the noise: below the
+# second, what is foreseen is flat; from the third on, there is structure. Random scenes with too small an uncertainty
+# had 0.8 to 5, empty fields and fields of stars 0.3 to 0.8.
+_SURE, _FLAT, _STRUCTURE = 0.25, 0.85, 1.1
+_ROWS = 64   # a multiple of the cell
+
+
+def even_spread(image, mean, spread):
+    """
+    Raise the spread of a blind prediction to its mean over the pixels around, where there is faint structure.
+
+    Parameters
+    ----------
+    image : ScaledImage
+        The image.
+    mean, spread : `~numpy.ndarray`
+        Its blind mean and spread in units of the sky noise, shape (ny, nx), float32.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        The spread, nowhere smaller than before; ``spread`` itself where the sky is flat.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v import NoiseModel
+    >>> from astropy_n2v.inference.evenness import even_spread
+    >>> from astropy_n2v.inference.normalization import ScaledImage
+    >>> rng = np.random.default_rng(0)
+    >>> clouds = np.sin(np.arange(64) / 5)[:, None] * np.ones(64)
+    >>> image = ScaledImage.prepare(rng.normal(clouds, 1.0), NoiseModel(1.0))
+    >>> spread = rng.uniform(0.02, 0.1, (64, 64)).astype(np.float32)
+    >>> float(spread.min().round(2)), float(even_spread(image, clouds, spread).min().round(2))
+    (0.02, 0.06)
+    """
+    weight = _structure(image, mean, spread)
+    if not weight:
+        return spread
+    shape = [-(-n // _CELL) for n in image.shape]
+    squares, counts = np.zeros(shape), np.zeros(shape)
+    for rows in _parts(image):
+        ratio, noise = _in_noise(image, mean, spread, rows)
+        foreseen = ratio < _FORESEEN
+        cells = slice(rows.start // _CELL, -(-rows.stop // _CELL))
+        squares[cells], counts[cells] = _cells(np.where(foreseen, ratio, 0) ** 2), _cells(foreseen)
+    squares, counts = (gaussian_filter(sums, _RADIUS / _CELL, mode='nearest') for sums in (squares, counts))
+    # Single precision: it is of the size of the image.
+    around = np.sqrt(weight * squares / np.maximum(counts, 1e-6)).astype(np.float32)
+    around = zoom(around, _CELL, order=1, mode='nearest', grid_mode=True)
+    result = spread.copy()
+    for rows in _parts(image):
+        ratio, noise = _in_noise(image, mean, spread, rows)
+        least = (around[rows, :image.shape[1]] * noise).astype(spread.dtype)
+        result[rows] = np.where(ratio < _FORESEEN, np.maximum(spread[rows], least), spread[rows])
+    return result
+
+
+def _structure(image, mean, spread):
+    """How sure it is that there is structure where pixels are foreseen: from 0 to 1."""
+    if image.scaling.gradient is not None:
+        return 1.0   # clouds that span the frame pass for a gradient, and leave their small parts
+    valid, mean, spread = (subsample(values) for values in (image.valid, mean, spread))
+    known = valid & (spread < _SURE)
+    if np.count_nonzero(known) < 100:
+        return 0.0
+    low, high = np.quantile(mean[known], [0.159, 0.841])
+    scatter = (high - low) / 2 / np.median(spread[known])
+    return float(np.clip((scatter - _FLAT) / (_STRUCTURE - _FLAT), 0, 1))
+
+
+def _parts(image):
+    ny = image.shape[0]
+    return [slice(start, min(start + _ROWS, ny)) for start in range(0, ny, _ROWS)]
+
+
+def _in_noise(image, mean, spread, rows):
+    """Spread of some rows in units of the noise of each pixel, and that noise."""
+    part = image.part(rows, slice(0, image.shape[1]))
+    noise = np.sqrt(part.noise_variance(mean[rows]))
+    return spread[rows] / noise, noise
+
+
+def _cells(values):
+    """Sums over cells; those at the edges may be smaller."""
+    padded = np.pad(values.astype(float), [(0, -n % _CELL) for n in values.shape])
+    ny, nx = (n // _CELL for n in padded.shape)
+    return padded.reshape(ny, _CELL, nx, _CELL).sum(axis=(1, 3))

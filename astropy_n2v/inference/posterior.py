@@ -1,0 +1,135 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+What a pixel is, given its surroundings and its own measurement.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.special import expit, logit
+
+from .recalibration import Calibration
+from .blank_sky import REACH
+from ..networks import BROAD_WEIGHT, expected_photon_variance, posterior_moments
+from .scaling import coprime_step
+
+__all__ = ['calibrate', 'posterior', 'posterior_of_rows']
+
+_MAX_CALIBRATION = 1_000_000   # pixels
+_ITERATIONS = 4   # of the share of unforeseeable pixels, each from the odds that the last one gives
+# Share of the pixels that may be unforeseeable from their surroundings, such as stars narrower than a pixel.
+_MAX_UNFORESEEABLE = 0.003
+
+
+def _tensors(shape, values):
+    return [torch.from_numpy(np.broadcast_to(value, shape).copy()) for value in values]
+
+
+def posterior(image, blind_mean, blind_spread, *, calibration=None, strength=1.0):
+    """
+    Combine the blind prediction of an image with its data.
+
+    Parameters
+    ----------
+    image : ScaledImage
+        The image.
+    blind_mean, blind_spread : `~numpy.ndarray`
+        Mean and spread of each pixel given its surroundings alone, in units of the sky noise.
+    calibration : Calibration, optional
+        Correction of the two; by default none.
+    strength : float, optional
+        From 0 (the data) to 1 (the posterior).
+
+    Returns
+    -------
+    dict of `~numpy.ndarray`
+        ``mean``, ``std``, ``blind_mean``, ``blind_std``, ``innovation``, ``outlier`` and ``noise_std`` as in
+        `Prediction`, in data units.
+    """
+    parameters = [np.asarray(value, dtype=float) for value in image.noise_parameters()]
+    mean, spread = blind_mean.astype(float), blind_spread.astype(float)
+    v0, slope, zero = parameters
+    photon = expected_photon_variance(*(torch.as_tensor(value) for value in (mean, spread, slope, zero))).numpy()
+    # Offsets are measured in units of the noise of typical pixels. Pixels of more than three times that do not count.
+    mean, spread = (calibration or Calibration.neutral()).apply(mean, spread, np.minimum(v0, 9) + photon)
+    tensors = _tensors(image.shape, (image.values(), image.valid, mean, spread, *parameters))
+    weight = BROAD_WEIGHT if calibration is None else calibration.unforeseeable
+    result, variance, innovation, outlier, noise_variance = (
+        values.numpy() for values in posterior_moments(*tensors, strength=strength, bright_weight=weight))
+    scale = image.scaling.scale
+    return {'mean': image.backward(result), 'std': np.sqrt(variance) * scale,
+            'blind_mean': image.backward(mean), 'blind_std': spread * scale, 'innovation': innovation,
+            'outlier': outlier, 'noise_std': np.sqrt(noise_variance) * scale}
+
+
+def posterior_of_rows(image, blind_mean, blind_spread, rows, **options):
+    """
+    The same for some rows of an image.
+
+    Parameters
+    ----------
+    image, blind_mean, blind_spread, **options
+        As for `posterior`.
+    rows : slice
+        The rows, with start and stop.
+
+    Returns
+    -------
+    dict of `~numpy.ndarray`
+        As of `posterior`, for these rows.
+    """
+    halo = slice(max(rows.start - REACH, 0), min(rows.stop + REACH, image.shape[0]))
+    part = posterior(image.part(halo, slice(0, image.shape[1])), blind_mean[halo], blind_spread[halo], **options)
+    inner = slice(rows.start - halo.start, rows.stop - halo.start)
+    return {name: values[inner] for name, values in part.items()}
+
+
+def calibrate(image, blind_mean, blind_spread, judged=None):
+    """
+    Compare the blind prediction with the data on a sample of pixels.
+
+    Parameters
+    ----------
+    image, blind_mean, blind_spread
+        As for `posterior`.
+    judged : array_like of bool, optional
+        True for pixels that may judge the spread; by default all.
+
+    Returns
+    -------
+    Calibration
+        What the innovations say.
+    """
+    valid = image.valid
+    index = np.arange(0, valid.size, coprime_step(np.count_nonzero(valid) // _MAX_CALIBRATION, valid.shape[1]))
+    index = index[valid.ravel()[index]]
+    if index.size == 0:
+        return Calibration.neutral()
+    pixels = np.unravel_index(index, valid.shape)
+    sample = image.part(*pixels)
+    y, mean, spread = sample.values(), blind_mean[pixels].astype(float), blind_spread[pixels].astype(float)
+    y_, *others = (values[None] for values in _tensors(y.shape, (y, mean, spread, *sample.noise_parameters())))
+    _, _, _, outlier, variance = posterior_moments(y_, torch.ones_like(y_, dtype=torch.bool), *others,
+                                                   suspect_neighbours=False)
+    weight, outlier = _unforeseeable(outlier[0].numpy(), y > mean)
+    calibration = Calibration.fit(y - mean, mean, spread, variance[0].numpy(), 1 - outlier,
+                                  judged=None if judged is None else np.asarray(judged)[pixels],
+                                  relative_error=image.noise.relative_error)
+    return replace(calibration, unforeseeable=weight)
+
+
+def _unforeseeable(outlier, bright):
+    """
+    The share of bright pixels that cannot be foreseen, and the probability of each pixel that it is one of them.
+
+    By the expectation-maximisation algorithm, from the probabilities at the prior share. Stars that are narrower than a
+    pixel are bright; pixels that are too dark do not make them more likely.
+    """
+    outlier = outlier.astype(float)
+    odds = logit(outlier[bright]) - logit(BROAD_WEIGHT)
+    share = BROAD_WEIGHT
+    for _ in range(_ITERATIONS if odds.size else 0):
+        share = min(max(float(outlier[bright].mean()), BROAD_WEIGHT), _MAX_UNFORESEEABLE)
+        outlier[bright] = expit(odds + logit(share))
+    return share, outlier

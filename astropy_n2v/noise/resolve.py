@@ -1,0 +1,424 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Where the noise of a frame is known from: its user, its uncertainty, its header, its pixels.
+"""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+from astropy import units as u
+from scipy.ndimage import gaussian_filter
+
+from ..config import conf
+from ..exceptions import CannotDenoiseError
+from ..inference.scaling import background_level, cutouts, subsample
+from ..utils.warn import warn_user
+from .amplifiers import AmplifierScale, amplifier_labels, amplifier_regions
+from .estimation import estimate_noise, measure_sky
+from .gains import doubt_gain, header_gain
+from .model import NoiseModel
+from .parameters import ADU_LIKE, gain_value, header_value, readnoise_value
+from .photons import PHOTONS, photon_noise
+from .error_planes import describes_depth, neighbour_correlation, scaled_noise
+from .quantisation import find_steps
+from .uncertainty import noise_from_deviation
+
+__all__ = ['resolve_noise']
+
+log = logging.getLogger(__name__)
+
+# Given and measured noise of the sky may differ by this fraction.
+_AGREEMENT = 0.2
+# Noise of the sky in electrons below which the median deviation is compared, since single photons are outliers of it.
+_FEW_ELECTRONS = 0.3
+# Beyond this factor, an uncertainty plane is not believed.
+_CONTRADICTION = 1.5
+# Correlation of nearest neighbours beyond which the measured noise may be sources. NICMOS in a crowded field: 0.5;
+# pattern noise of a read-out: 0.1.
+_CROWDED = 0.25
+# Noise in steps, rounding included, below which neighbours are rounded alike: without rounding it is 0.42.
+_ROUNDED = 0.51
+
+
+def _in_units_of(noise, image, mask):
+    """The sky-subtracted image in units of a given noise, which varies over it; some parts of a large one."""
+    part = cutouts(image.shape)
+    noise = noise.at(image.shape, *part)
+    image, mask = image[part], mask[part]
+    level = background_level(image, mask)
+    good = np.isfinite(image) & ~mask
+    local = gaussian_filter(np.where(good, image, level).astype(float), 8)
+    # On the sky the level is known better than that.
+    local = np.where(np.abs(local - level) > 0.5 * np.sqrt(noise.variance(level)), local, level)
+    sigma = np.sqrt(noise.variance(local))
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.where(good, (image - level) / sigma, np.nan), float(np.median(sigma))
+
+
+def looks_white(image, mask, noise):
+    """
+    Whether an image has the variance between neighbours that white noise of a given size has.
+
+    Structure that resembles correlated noise then need not be feared. False also where the noise
+    was measured on the image itself, which proves nothing, unless it is that of counted photons.
+    """
+    if noise.source.endswith(PHOTONS):
+        return True
+    if 'image' in noise.source or 'measured' in noise.source:
+        return False
+    units, _ = _in_units_of(noise, image, mask)
+    white = _try_estimate(units, ~np.isfinite(units), correlated=False)
+    return white is not None and 0.9 < float(white.variance(0.0)) < 1.1
+
+
+def _sky_ratio(image, mask, noise):
+    """Measured noise of the sky over what a model of it says, None if it cannot be measured; and the latter."""
+    amplifiers = AmplifierScale.find(image, mask, noise)
+    if amplifiers is not None:
+        image, noise = amplifiers.forward(image), amplifiers.noise(noise)
+    units, given = _in_units_of(noise, image, mask)
+    if noise.gain is not None and given * np.median(noise.gain) < _FEW_ELECTRONS:
+        # Single photons stand out of such noise, and are too few for the variance of blocks.
+        sample = subsample(np.where(mask, np.nan, image))
+        sample = sample[np.isfinite(sample)]
+        level = np.median(sample)
+        measured = float(np.median(np.abs(sample - level))) / 0.6745
+        # Photons so rare hardly show in it; but a model may call Poisson what is noise of the read-out.
+        choice = [float(np.median(noise.sigma)), float(np.sqrt(np.median(noise.variance(level))))]
+        choice = [(measured / given, given) for given in choice if given and measured]
+        return min(choice, key=lambda pair: abs(np.log(pair[0])), default=(None, given))
+    # Structure may pass for correlation: the one or the other has to agree. The quick one first.
+    ratio = None
+    for correlated in (False, True):
+        measured = _try_estimate(units, ~np.isfinite(units), correlated=correlated)
+        if measured is None:
+            return None, given
+        ratio = float(np.sqrt(measured.variance(0.0)))
+        if _within(ratio, 1 + _AGREEMENT):
+            break
+    return ratio, given
+
+
+def _within(ratio, factor):
+    return (ratio >= 1 / factor) & (ratio <= factor)
+
+
+def _agrees(image, mask, noise, what):
+    """Whether the measured noise of the sky agrees with a model of it; warn if not."""
+    ratio, given = _sky_ratio(image, mask, noise)
+    if ratio is None or _within(ratio, 1 + _AGREEMENT):
+        return True
+    _warn_of(what, given, ratio)
+    return False
+
+
+def _warn_of(what, given, ratio, then=''):
+    warn_user(f'the sky noise according to {what} is {given:.4g}, but {ratio * given:.4g} is measured on the image'
+              f'{then}')
+
+
+def _is_that_of_photons(image, mask, noise, unit):
+    """Whether a noise is that of the photons that an image counts: of few, blocks without any say nothing of it."""
+    photons = photon_noise(image, mask, unit)
+    if photons is None:
+        return False
+    good = np.isfinite(image) & ~mask
+    expected, stated = (np.mean(model.variance(image)[good]) for model in (photons, noise))
+    return bool(_within(np.sqrt(expected / stated), 1 + _AGREEMENT))
+
+
+def _from_deviation(image, mask, deviation, unit):
+    """Noise from the uncertainty of a frame; None, with a warning, if the image contradicts it."""
+    model = noise_from_deviation(image, mask, deviation)
+    if model is None:
+        warn_user('the uncertainty has hardly any finite, positive value: the noise is estimated from the image')
+        return None
+    photons = photon_noise(image, mask)
+    if photons is not None and _is_of_photons(image, mask, deviation, photons):
+        # Nothing is measured on the empty pixels of such an image, and its steps are no rounding.
+        return replace(photons, source=f'uncertainty, {PHOTONS}')
+    ratio, given = _sky_ratio(image, mask, model)
+    if ratio is None or _within(ratio, 1 + _AGREEMENT) or _is_that_of_photons(image, mask, model, unit):
+        return model
+    nearest, uncorrelated = neighbour_correlation(image, mask)
+    # Sources that fill a frame look like correlated noise: a noise that small cannot be refuted there.
+    if ratio > 1 and nearest > _CROWDED:
+        _warn_of('the uncertainty', given, ratio, ', where sources fill the image, or correlated noise does, which '
+                 'cannot be told from each other: the uncertainty is used as it is')
+        return model
+    if _within(ratio, _CONTRADICTION):
+        _warn_of('the uncertainty', given, ratio)
+        return model
+    if uncorrelated > 1 + _AGREEMENT and _within(ratio * uncorrelated, _CONTRADICTION):
+        _warn_of('the uncertainty', given, ratio, ', whose pixels are correlated: as weight maps of resampled images '
+                 'do, it states the noise that they would have if they were not, and is scaled')
+        return scaled_noise(model, ratio)
+    if describes_depth(image, mask, model):
+        _warn_of('the uncertainty', given, ratio, f': it is multiplied by {ratio:.3g}, since it varies over the image '
+                 'as the noise does')
+        return scaled_noise(model, ratio)
+    _warn_of('the uncertainty', given, ratio, ': it is not used, and the noise is measured. Call '
+             'ccdproc.create_deviation on the raw frames, without which their own noise is missing; the scatter of '
+             'exposures lacks the noise of the calibration frames that they share')
+    return None
+
+
+def _is_of_photons(image, mask, deviation, photons):
+    """Check if the variance that is stated for counted photons is their expected number."""
+    usable = np.isfinite(deviation) & np.isfinite(image) & ~mask
+    counts = np.sum((image[usable].astype(float) - photons.zero_point) * photons.gain)
+    if not counts > 0:
+        return False
+    ratio = np.sqrt(np.sum((deviation[usable].astype(float) * photons.gain) ** 2) / counts)
+    return bool(_within(ratio, 1 + _AGREEMENT + 2 / np.sqrt(counts)))
+
+
+def _try_measure(image, mask):
+    try:
+        return measure_sky(image, mask)
+    except ValueError as error:
+        log.debug('no noise estimate: %s', error)
+        return None
+
+
+def _try_estimate(image, mask, **kwargs):
+    try:
+        return estimate_noise(image, mask, **kwargs)
+    except ValueError as error:
+        log.debug('no noise estimate: %s', error)
+        return None
+
+
+def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviation=None, header=None, unit=None,
+                  set_gain=None):
+    """
+    Find the noise of a frame, from what is trusted most to what is trusted least.
+
+    In this order: ``noise``; ``gain`` and ``readnoise``; the uncertainty of the frame; the
+    image itself, with the gain of its header where the data are in adu or have no unit.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        Data of shape (ny, nx).
+    mask : `~numpy.ndarray` of bool
+        True where they do not count.
+    noise : NoiseModel, optional
+        Used as it is.
+    gain : float, array_like or `~astropy.units.Quantity`, optional
+        Electrons per data unit. Amplifiers with gains of their own get levels of their own.
+    readnoise : float, array_like or `~astropy.units.Quantity`, optional
+        In electrons.
+    deviation : `~numpy.ndarray`, optional
+        Standard deviation of each pixel, NaN where it is not known.
+    header : mapping, optional
+        Header or other metadata.
+    unit : `~astropy.units.Unit`, optional
+        Unit of the data.
+    set_gain : float, optional
+        Gain of a set of frames, in place of one that would be measured on the image.
+
+    Returns
+    -------
+    NoiseModel
+        Its ``source`` says where it comes from.
+
+    Raises
+    ------
+    TypeError
+        If ``noise`` is no NoiseModel.
+    ValueError
+        If a parameter is out of its range or does not broadcast to the image.
+    CannotDenoiseError
+        If the noise must be estimated from an image that is constant or too small.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy import units as u
+    >>> from astropy_n2v.noise import resolve_noise
+    >>> image = np.random.default_rng(0).normal(100, 5, (64, 64))
+    >>> noise = resolve_noise(image, np.zeros(image.shape, bool), header={'GAIN': 2.0}, unit=u.adu)
+    >>> noise.source
+    'image, header GAIN'
+    """
+    if noise is not None:
+        if not isinstance(noise, NoiseModel):
+            raise TypeError('noise must be a NoiseModel, a SetNoise or the path of its file, got '
+                            f'{type(noise).__name__}')
+        noise.check_shape(image.shape)
+        more = np.any(noise.sigma) or np.any(noise.zero_point) or np.size(noise.gain) > 1
+        if more or not _is_counted(image, mask, noise.gain):
+            _agrees(image, mask, noise, 'the given noise model')
+        # The correlation of another image would not be measured on this one.
+        noise = noise if noise.autocorrelation is None else replace(noise, autocorrelation=None)
+        return _with_quantum(image, mask, noise, unit)
+    header = {} if header is None else header
+    if gain is not None or readnoise is not None:
+        model = _from_given(image, mask, gain, readnoise, header, unit)
+    else:
+        model = None if deviation is None else _from_deviation(image, mask, deviation, unit)
+        if model is None:
+            model = _from_image(image, mask, header, unit, set_gain)
+    return _with_quantum(image, mask, model, unit)
+
+
+def _from_given(image, mask, gain, readnoise, header, unit):
+    """Noise from the gain and the read noise of the user."""
+    source = 'gain' if gain is not None else 'readnoise'
+    if gain is not None:
+        gain = gain_value(gain, unit)
+    elif unit in (u.electron, u.photon):
+        gain = np.asarray(1.0)
+    elif _counts(unit, header):
+        name, gain, _ = header_gain(_try_measure(image, mask), header)
+        if name is not None:
+            source, gain = f'{source}, header {name}', np.asarray(gain)
+    if readnoise is not None:
+        if gain is None:
+            raise ValueError(f'readnoise is in electrons and needs gain, which is neither given nor in the header, '
+                             f'got readnoise={readnoise}')
+        readnoise = readnoise_value(readnoise)
+    _check_shapes(image.shape, gain=gain, readnoise=readnoise)
+    return _from_gain(image, mask, gain, readnoise, source)
+
+
+def _from_image(image, mask, header, unit, set_gain=None):
+    """Noise from the image, with a gain from its unit, its header or its set where it agrees with that."""
+    photons = photon_noise(image, mask, unit)
+    if photons is not None:
+        log.info('the noise is that of counted photons, one of which has the value %g', 1 / photons.gain)
+        _doubt_photons(photons, header, unit)
+        return photons
+    sky = measure_sky(image, mask)
+    source, gain, readnoise = 'image', None, header_value(header, conf.readnoise_keywords)[1]
+    if unit in (u.electron, u.photon):
+        reason = doubt_gain(sky, 1.0, readnoise=readnoise, most=np.inf)
+        if reason is None:
+            source, gain = 'image, electrons', 1.0
+        else:
+            warn_user(f'the data are not taken to be in {unit}: {reason}. The gain is measured on the image; give '
+                      'gain if you know it')
+    elif _counts(unit, header):
+        name, gain, readnoise = header_gain(sky, header)
+        if name is not None:
+            source = f'image, header {name}'
+        elif unit == u.count:
+            source = 'image, not Poisson'
+            log.info('data in %s do not have the noise of counted photons: their gain is measured', unit)
+    if gain is None:
+        readnoise = None
+        if set_gain is not None and doubt_gain(sky, set_gain, most=np.inf) is None:
+            source, gain = f'{source}, gain of the set', set_gain
+    model = sky.model(gain, readnoise)
+    if readnoise is not None:
+        source = f'{source}, {header_value(header, conf.readnoise_keywords)[0]}'
+    return replace(model, source=source)
+
+
+def _doubt_photons(photons, header, unit):
+    """Warn if the values that pass for photons may as well have been rounded to coarse steps."""
+    step = 1 / float(photons.gain)
+    gain = header_value(header, conf.gain_keywords)[1]
+    if unit not in ADU_LIKE or gain is None or abs(step - 1) < 1e-3 or abs(step * gain - 1) < 0.1:
+        return   # counts over an exposure, or over a gain, have any step
+    warn_user(f'the values are multiples of {step:.4g}, and one such step is taken for a photon. If they were '
+              'rounded to it, what was smaller is lost, and the result and its uncertainty are wrong: give noise')
+
+
+def _with_quantum(image, mask, model, unit):
+    """A model that knows the step that the data are quantised in; warn if neighbours are rounded alike."""
+    if np.all(model.sigma == 0):
+        return model
+    steps = find_steps(image, mask)
+    if steps is None or _is_that_of_photons(image, mask, model, unit):
+        return model   # photons are no rounding
+    sample = subsample(image, 20_000)
+    sample = sample[~subsample(mask, 20_000) & np.isfinite(sample)]
+    level, bright = np.quantile(sample, [0.5, 0.999])
+    noise, at_bright = (float(np.sqrt(np.median(model.variance(x)))) for x in (level, bright))
+    if noise < _ROUNDED * steps.step:
+        warn_user(f'the data are quantised in steps of {steps.step:.4g}, and the noise is '
+                  f'{noise / steps.step:.2g} steps with rounding: neighbours are rounded alike, and the result may '
+                  'be wrong by up to half a step')
+    elif not steps.uniform and at_bright < _ROUNDED * steps.at(bright):
+        warn_user(f'the steps that the data are quantised in grow with the level, from {steps.step:.4g} to '
+                  f'{steps.at(bright):.4g}, where the noise is {at_bright:.4g}: bright neighbours are rounded '
+                  'alike, and the result may be wrong by up to half a step')
+    return model if np.any(model.quantum) else replace(model, quantum=steps.step)
+
+
+def _counts(unit, header):
+    """Whether data in some unit are what a converter counts."""
+    if unit == u.dimensionless_unscaled and str(header.get('BUNIT', '')).strip():
+        return False   # a unit that was not understood, but no count
+    return unit in (None, u.dimensionless_unscaled, *ADU_LIKE)
+
+
+def _check_shapes(shape, **parameters):
+    for name, value in parameters.items():
+        try:
+            np.broadcast_to(0 if value is None else value, shape)
+        except ValueError:
+            raise ValueError(f'{name} must broadcast to the shape of the data, {shape}, got an array of shape '
+                             f'{np.shape(value)}') from None
+
+
+def _is_counted(image, mask, gain):
+    """Whether an image has the noise of counted photons, one of which has the value 1 / gain above zero."""
+    photons = None if gain is None else photon_noise(image, mask, u.electron)
+    return photons is not None and photons.zero_point == 0 and bool(np.all(_within(photons.gain / gain, 1.01)))
+
+
+def _from_gain(image, mask, gain, readnoise, source):
+    """Noise from gain and read noise, as far as the image agrees; each amplifier for itself."""
+    if readnoise is not None and 'readnoise' not in source:
+        source = f'{source}+readnoise'
+    labels = amplifier_labels(gain, 0.0 if readnoise is None else readnoise)
+    if labels is None:
+        return _of_amplifier(image, mask, gain, readnoise, source)
+    gains, readnoises = (None if value is None else np.broadcast_to(value, image.shape)
+                         for value in (gain, readnoise))
+    models = []
+    for box, outside in amplifier_regions(labels, image.shape):
+        own_gain, own_readnoise = (None if values is None else values[box][~outside][0]
+                                   for values in (gains, readnoises))
+        where = f' in [{box[0].start}:{box[0].stop}, {box[1].start}:{box[1].stop}]'
+        try:
+            models.append(_of_amplifier(image[box], mask[box] | outside, own_gain, own_readnoise, source, where))
+        except CannotDenoiseError as error:
+            log.info('the noise%s cannot be measured: %s', where, error)
+            models.append(own_gain)
+    measured = [model for model in models if isinstance(model, NoiseModel)]
+    if not measured:
+        raise CannotDenoiseError('data has no part of one gain whose noise can be measured')
+    # A part of which nothing can be said has the read noise of the others.
+    electrons = np.median([model.sigma * model.gain for model in measured])
+    levels = np.median([model.zero_point * model.gain for model in measured])
+    rows = [(model.sigma, model.zero_point) if isinstance(model, NoiseModel) else (electrons / model, levels / model)
+            for model in models]
+    sigma, zero = np.array(rows, dtype=float).T
+    sources = {model.source for model in measured}
+    return NoiseModel(sigma[labels - 1], gain, zero[labels - 1], max(sources, key=len),
+                      relative_error=max(model.relative_error for model in measured))
+
+
+def _of_amplifier(image, mask, gain, readnoise, source, where=''):
+    """Noise of an image of one gain."""
+    if (readnoise is None or not np.any(readnoise)) and _is_counted(image, mask, gain):
+        return NoiseModel(0.0, gain, source=f'{source}, {PHOTONS}', relative_error=0.01)
+    if readnoise is not None:
+        formula = NoiseModel(readnoise / gain, gain, 0.0, source, relative_error=0.01)
+        # A pedestal, or a sky that was subtracted, makes any formula from the level wrong.
+        measured = _try_estimate(image, mask, gain=gain, readnoise=readnoise)
+        if measured is None or _agrees(image, mask, formula, f'gain and readnoise{where}'):
+            return formula
+    else:
+        sky = measure_sky(image, mask)
+        value = float(np.median(gain))
+        reason = doubt_gain(sky, value, most=np.inf)
+        if reason is not None:
+            warn_user(f'the given gain{where} ({value:g}) is used, but {reason}')
+        measured = sky.model(gain)
+    return replace(measured, source=f'{source}, level measured')

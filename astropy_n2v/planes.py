@@ -1,0 +1,595 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Frames: any kind of input taken apart, the noise of its planes found, and results packed again.
+"""
+
+import copy
+import logging
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from astropy import units as u
+from astropy.nddata import NDData, StdDevUncertainty
+from astropy.utils.masked import Masked
+
+from .containers.parsing import extend_mask, measured
+from .exceptions import CannotDenoiseError
+from .noise import (
+    AmplifierScale,
+    FrameGroup,
+    GroupNoise,
+    NoiseModel,
+    Patterns,
+    SetNoise,
+    choose_hole,
+    find_patterns,
+    noise_autocorrelation,
+    resolve_noise,
+    smoothed_noise,
+    stripe_fraction,
+)
+from .noise.resolve import looks_white
+from .noise.views import WHOLE, part_of, pixels_of, split_views
+from .provenance import record
+from .inference.scaling import background_level
+from .utils.warn import warn_user
+
+__all__ = ['LAGS', 'Frame', 'Plane', 'find_hole', 'find_planes', 'own_autocorrelation', 'warn_of_patterns']
+
+log = logging.getLogger(__name__)
+
+_SMALLEST = 8   # pixels
+# Share of the valid pixels whose right neighbour is valid, too, from which on an autocorrelation is measured: with half
+# of the pixels masked at random, white noise was taken for noise that is correlated over 7 pixels.
+_MIN_PAIRED = 0.6
+# Noise smoothed to this FWHM, in pixels, is hidden by a hole of 5x5: farther neighbours share a tenth of it.
+_MAX_SMOOTHED = 2.4
+#: Lag up to which an autocorrelation is measured, in pixels.
+LAGS = 4
+_MAX_LAG = 24   # pixels; of noise that was smoothed
+#: Autocorrelation of white noise.
+WHITE = np.pad([[1.0]], LAGS)
+WHITE.flags.writeable = False
+
+
+@dataclass
+class Plane:
+    """
+    A two-dimensional image with its noise, as a network is to see it.
+
+    Parameters
+    ----------
+    index : tuple of int
+        Which plane of the frame.
+    values : `~numpy.ndarray`
+        Data of shape (ny, nx).
+    noise : NoiseModel
+        Their noise.
+    mask : `~numpy.ndarray` of bool
+        True where they do not count.
+    data_noise : NoiseModel
+        The noise of the data as they came; that of ``values`` differs where these are on
+        another scale.
+    amplifiers : AmplifierScale or None
+        That scale.
+    view : tuple of slice
+        Which pixels of the plane: all of them, or those of one colour filter, one phase of an interpolation, one
+        amplifier.
+    group : GroupNoise or None
+        The set of frames whose autocorrelation ``noise`` has; None if it is that of the plane itself.
+    patterns : Patterns or None
+        Offsets that were subtracted from the whole plane.
+    """
+
+    index: tuple
+    values: np.ndarray
+    noise: NoiseModel
+    mask: np.ndarray
+    data_noise: NoiseModel
+    amplifiers: AmplifierScale = None
+    view: tuple = WHOLE
+    patterns: Patterns = None
+    group: GroupNoise = None
+
+    def following(self, group):
+        """
+        Take over the autocorrelation of a set of frames, unless the plane contradicts it, of which there is a warning.
+
+        Parameters
+        ----------
+        group : GroupNoise or None
+            The group of the frame.
+
+        Returns
+        -------
+        Plane
+            The plane itself if there is nothing to take over.
+        """
+        if group is None:
+            return self
+        if not group.agrees:
+            log.info('the autocorrelation of the noise is measured on the image: %s: %s', group.group.text, group.text)
+            return self
+        own = own_autocorrelation(self)
+        if own is not None and own.shape != group.autocorrelation.shape:
+            log.info('the autocorrelation of the noise is that of the image, which was smoothed')
+            return self
+        reason = None if own is None else group.contradiction(own, lambda: _autocorrelation_error(self))
+        if reason is not None:
+            warn_user(f'the noise of this frame is not that of its set: {reason}. Its own is used')
+            return self
+        log.info('the autocorrelation of the noise is that of a %s: %s', group.source, group.group.text)
+        noise, data_noise = (replace(noise, autocorrelation=group.autocorrelation)
+                             for noise in (self.noise, self.data_noise))
+        return replace(self, noise=noise, data_noise=data_noise, group=group)
+
+    @property
+    def pixels(self):
+        """Which pixels of a mosaic it has, as text: 'all' also for those of an amplifier."""
+        return pixels_of(self.view)
+
+    def with_growth(self, report):
+        """
+        Let the noise grow with the signal as an audit found it to, if it was measured on the image.
+
+        Blocks of the image show the noise of photons only where enough of them have a signal of their own and no
+        structure.
+
+        Parameters
+        ----------
+        report : AuditReport or None
+            The audit of a prediction.
+
+        Returns
+        -------
+        Plane or None
+            None if there is no reason.
+        """
+        noise = self.noise
+        if (report is None or report.growth is None or noise.source != 'image' or noise.gain is not None
+                or self.amplifiers is not None or np.ndim(noise.sigma)):
+            return None
+        variance, slope = report.growth
+        # Which part of the noise of the sky is of photons does not matter: it is as without.
+        floor = 0.1 * variance
+        level = background_level(self.values, self.mask)
+        zero = level - (variance - floor) / slope
+        noise = replace(noise, sigma=float(np.sqrt(floor)), gain=1 / slope, zero_point=zero)
+        return replace(self, noise=noise, data_noise=replace(noise, autocorrelation=self.data_noise.autocorrelation))
+
+    def restore(self, prediction, strength=1.0):
+        """Bring a prediction back to the scale of the data; less than the full strength with some of the patterns."""
+        if self.amplifiers is not None:
+            self._rescale(prediction)
+        if self.patterns is not None:
+            for rows, model, deviation in self.patterns.blocks(self.view):
+                prediction.mean[rows] += (1 - strength) * model
+                prediction.std[rows] = np.hypot(prediction.std[rows], strength * deviation)
+
+    def _rescale(self, prediction):
+        for names, back in ((('mean', 'blind_mean'), self.amplifiers.backward),
+                            (('std', 'blind_std', 'noise_std'), self.amplifiers.deviation_backward)):
+            for name in names:
+                values = getattr(prediction, name)
+                if values is not None:
+                    setattr(prediction, name, back(values))
+
+    def allow_for_leak(self, prediction):
+        """
+        Correct a prediction for the noise that neighbours outside of the hole shared with a pixel.
+
+        The blind prediction has followed so much of it as is missing in the innovations. Only the rest is
+        averaged away by combining the two, so that the measurement counts more, and the error is larger.
+        """
+        share = 1 - prediction.calibration.innovation_rms ** 2
+        if not share > 0:
+            return
+        variance = self.noise.variance(prediction.mean)
+        # Of the measurement, as it was combined; there may be no noise at all where no light is expected.
+        weight = np.ones(variance.shape)
+        np.divide(prediction.std ** 2, variance, out=weight, where=variance > 0)
+        weight = np.clip(weight, 0, 1)
+        shrunk = weight + (1 - weight) * (1 - share)
+        change = np.where(self.mask | ~np.isfinite(self.values), 0, self.values - prediction.mean)
+        dtype = prediction.mean.dtype
+        prediction.mean = (prediction.mean + weight * share / shrunk * change).astype(dtype)
+        prediction.std = np.sqrt(prediction.std ** 2 * (1 - share) / shrunk + share * variance).astype(dtype)
+
+
+class Frame:
+    """
+    The parts of any kind of input, and the way back to its kind.
+
+    Parameters
+    ----------
+    data : `~astropy.nddata.NDData`, `~astropy.units.Quantity`, array_like
+        Image of shape (ny, nx), or planes of shape (..., ny, nx).
+    mask : array_like of bool, optional
+        True where the data do not count.
+    satlevel : float or `~astropy.units.Quantity`, optional
+        Data at or above it do not count.
+
+    Attributes
+    ----------
+    values : `~numpy.ndarray`
+        The data, float32 or float64 of native byte order; shared with the input where it is that.
+    mask : `~astropy_n2v.containers.CompleteMask`
+        True where they do not count, but for values that are not finite; same shape.
+    dtype : type
+        Of the result.
+    order : tuple of int or None
+        In which the axes of the input are here, the celestial ones last; None if they are as they were.
+    unit, header : `~astropy.units.Unit` or None, mapping
+        Of the input.
+    deviations : Deviations
+        Its uncertainty.
+
+    Raises
+    ------
+    TypeError
+        If the data are not real numbers.
+    ValueError
+        If shapes do not fit or a number is out of its range.
+    CannotDenoiseError
+        If the data are empty or smaller than 8x8.
+    """
+
+    def __init__(self, data, mask=None, satlevel=None):
+        self.container = data
+        image = measured(data, mask, satlevel, check=_check_data)
+        self.values, self.mask, self.dtype, self.order = image.values, image.mask, image.dtype, image.order
+        self.shape = self.values.shape
+        self.unit, self.header, self.deviations = image.unit, image.header, image.deviations
+        if min(self.shape[-2:]) < _SMALLEST:
+            raise CannotDenoiseError(f'data must be at least {_SMALLEST}x{_SMALLEST} pixels along the two axes of an '
+                                     f'image, got {self.shape[-2:]}')
+
+    def planes(self):
+        """Indices of the two-dimensional planes."""
+        return list(np.ndindex(self.shape[:-2]))
+
+    def parameter(self, name, value, index):
+        """A parameter of the noise, one for all planes or of the shape of the data, for one plane."""
+        if isinstance(value, NoiseModel):
+            return replace(value, **{part: self.parameter(part, getattr(value, part), index)
+                                     for part in ('sigma', 'gain', 'zero_point', 'quantum')})
+        if value is None or np.ndim(value) <= 2:
+            return value
+        try:
+            # A view: of a Quantity, too.
+            value = np.broadcast_to(value, self._original_shape, subok=True)
+        except ValueError:
+            raise ValueError(f'{name} must broadcast to the shape of the data, {self._original_shape}, got an array '
+                             f'of shape {np.shape(value)}') from None
+        return (value if self.order is None else value.transpose(self.order))[index]
+
+    @property
+    def _original_shape(self):
+        return self.shape if self.order is None else tuple(self.shape[i] for i in np.argsort(self.order))
+
+    def original_order(self, array):
+        """
+        Bring an array to the order of axes of the input.
+
+        Parameters
+        ----------
+        array : `~numpy.ndarray` or None
+            Of the shape of `values`.
+
+        Returns
+        -------
+        `~numpy.ndarray` or None
+            The array itself if the order is the same.
+        """
+        if array is None or self.order is None:
+            return array
+        return np.ascontiguousarray(array.transpose(np.argsort(self.order)))
+
+    def pack(self, mean, std, cards, history):
+        """
+        Make a container of the kind that came in.
+
+        Parameters
+        ----------
+        mean, std : `~numpy.ndarray`
+            Result and standard deviation, of the shape of `values`.
+        cards, history : dict and list of str, or None
+            See `astropy_n2v.provenance.record`.
+
+        Returns
+        -------
+        object
+            Of the type of the input. Its mask has all pixels that came out as they went in because they do not count.
+        """
+        data, added = self.container, self.original_order(self._not_replaced(mean, std))
+        mean, std = self.original_order(mean), self.original_order(std)
+        if isinstance(data, np.ma.MaskedArray):
+            return np.ma.MaskedArray(mean, mask=extend_mask(np.ma.getmaskarray(data), added),
+                                     fill_value=data.fill_value)
+        if isinstance(data, u.Quantity):
+            mean = u.Quantity(mean, data.unit, dtype=mean.dtype, copy=False)
+        if isinstance(data, Masked):
+            return Masked(mean, mask=extend_mask(data.mask, added))
+        if not isinstance(data, NDData):
+            return mean
+        result = copy.copy(data)
+        # Deep copies of everything but the arrays that are replaced.
+        for name, value in vars(data).items():
+            if name not in ('_data', '_uncertainty', '_mask'):
+                setattr(result, name, copy.deepcopy(value))
+        result._data = mean
+        result._uncertainty = None
+        result.uncertainty = StdDevUncertainty(std)
+        result._mask = extend_mask(data.mask, added)
+        # These reserved keywords describe the array.
+        for keyword, extreme in ('DATAMIN', np.min), ('DATAMAX', np.max):
+            if keyword in result.meta:
+                # Cards cannot hold other numbers.
+                result.meta[keyword] = float(extreme(mean[np.isfinite(mean)]))
+        record(result.meta, cards, history)
+        return result
+
+    def _not_replaced(self, mean, std):
+        """Pixels that do not count and have not been filled, and those without a standard deviation."""
+        result = ~np.isfinite(std)
+        bad = np.asarray(self.mask) | ~np.isfinite(self.values)
+        result[bad] |= (mean[bad] == self.values[bad].astype(mean.dtype)) | ~np.isfinite(mean[bad])
+        return result
+
+
+def _check_data(values, unit):
+    if unit is not None and (not isinstance(unit, u.UnitBase) or u.dex in unit.decompose().bases):
+        raise u.UnitsError(f'data must be linear in flux, got the unit {unit}: magnitudes do not add up, and their '
+                           'noise is no sum of photon and read noise')
+    if values.ndim < 2:
+        raise ValueError(f'data must have at least two dimensions, got shape {values.shape}')
+    if values.size == 0:
+        raise CannotDenoiseError(f'data must not be empty, got shape {values.shape}')
+
+
+def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
+    """
+    The planes of a frame that can be denoised, with their noise.
+
+    Parameters
+    ----------
+    frame : Frame
+        The frame.
+    noise, gain, readnoise : optional
+        See `astropy_n2v.denoise`.
+    indices : list of tuple of int, optional
+        Which planes; by default all.
+
+    Returns
+    -------
+    planes : list of Plane
+        What can be denoised.
+    rejected : list of tuple of int
+        Indices of the planes that cannot; there is a warning for each.
+
+    Raises
+    ------
+    CannotDenoiseError
+        If no plane can be denoised.
+    """
+    planes, rejected = [], []
+    of_set = noise if isinstance(noise, SetNoise) else None
+    given = {'noise': noise if of_set is None else None, 'gain': gain, 'readnoise': readnoise}
+    for i in frame.planes() if indices is None else indices:
+        values, mask = frame.values[i], frame.mask[i]
+        bad = mask | ~np.isfinite(values)
+        parameters = {name: frame.parameter(name, value, i) for name, value in given.items()}
+        parameters['deviation'] = frame.deviations.plane(i)
+        try:
+            if bad.all():
+                raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
+            patterns = find_patterns(values, bad, frame.header)
+            if patterns is not None:
+                log.info('%staken off: %s', f'plane {i}: ' if i else '', patterns.describe())
+                values = patterns.remove(values)
+            views = split_views(values, bad, frame.header, parameters, f'plane {i}: ' if i else '')
+            found = _find_parts(frame, i, values, views, bad, parameters, patterns, of_set)
+        except CannotDenoiseError as error:
+            # A single image is what the call is about; one plane of many is not.
+            if i == ():
+                raise
+            warn_user(f'plane {i} passes through as it is: {error}')
+            rejected.append(i)
+            continue
+        planes += found
+    if not planes:
+        raise CannotDenoiseError('data has no plane that can be denoised: all are constant or masked')
+    return planes, rejected
+
+
+def _find_parts(frame, index, values, views, bad, parameters, patterns, of_set):
+    """The parts of a plane, with their noise; a warning that is the same for several of them comes once."""
+    if len(views) == 1:
+        return [_find_part(frame, index, values, views[0], bad, parameters, patterns, of_set)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        parts = [_find_part(frame, index, values, view, bad, parameters, patterns, of_set) for view in views]
+    for message in {str(warning.message): warning.message for warning in caught}.values():
+        warn_user(message)
+    return parts
+
+
+def _find_part(frame, index, values, view, bad, parameters, patterns, of_set):
+    """Some pixels of a plane, without its patterns, with their noise."""
+    shape = frame.shape[-2:]
+    group = None if of_set is None else _group_of(frame, view, of_set)
+    values, bad = values[view], bad[view]
+    noise = resolve_noise(values, bad, unit=frame.unit, header=frame.header,
+                          set_gain=None if group is None else group.gain,
+                          **{name: part_of(value, shape, view) for name, value in parameters.items()})
+    if patterns is not None and patterns.step and not np.any(noise.quantum):
+        noise = replace(noise, quantum=patterns.step)   # which does not show without them
+    amplifiers = AmplifierScale.find(values, bad, noise)
+    plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view, patterns)
+    if amplifiers is not None:
+        plane.values, plane.noise = amplifiers.forward(values), amplifiers.noise(noise)
+    return plane.following(group)
+
+
+def _group_of(frame, view, of_set):
+    """The noise of the group of a frame in a set; None, with a warning, if the set has no such group."""
+    group = of_set.for_frame(frame.header, frame.unit, frame.shape[-2:], pixels_of(view))
+    if group is None:
+        known = FrameGroup.of(frame.header, frame.unit, frame.shape[-2:]).text
+        warn_user(f'{of_set.name or "noise"} has no frames of this group ({known}): the autocorrelation is that of '
+                  'the frame itself')
+    return group
+
+
+def find_hole(planes):
+    """
+    The hole that the autocorrelation of the noise calls for, from at most three planes.
+
+    Parameters
+    ----------
+    planes : list of Plane
+        Planes of a frame. The autocorrelation of their noise is set where it was measured.
+
+    Returns
+    -------
+    tuple of int
+        Height and width.
+    """
+    chosen = sorted({plane.index for plane in planes})
+    chosen = chosen[::max(1, len(chosen) // 3)][:3]
+    # Parts of a plane may differ: the noise of some is interpolated along rows, of others along columns.
+    return tuple(np.max([_hole_of([plane for plane in planes if plane.view == view], chosen)
+                         for view in _unique(plane.view for plane in planes)], axis=0).tolist())
+
+
+def _unique(views):
+    """Different ones, in order; slices cannot be hashed."""
+    found = []
+    for view in views:
+        if view not in found:
+            found.append(view)
+    return found
+
+
+def _hole_of(planes, chosen):
+    """The hole that the median of the autocorrelations of some planes calls for; others take the median over."""
+    found = {plane.index: _autocorrelation_of(plane) for plane in planes if plane.index in chosen}
+    known = [correlation for correlation in found.values() if correlation is not None]
+    if not known:
+        return 1, 1
+    # Of noise that was smoothed there are more lags; most planes decide.
+    size = int(np.median([len(correlation) for correlation in known]))
+    median = np.median([correlation for correlation in known if len(correlation) == size] or known[:1], axis=0)
+    for plane in planes:
+        own = found.get(plane.index)
+        plane.noise = replace(plane.noise, autocorrelation=median if own is None else own)
+    return choose_hole(median)
+
+
+def _autocorrelation_of(plane):
+    """Autocorrelation of the noise of a plane: of its set of frames, or its own."""
+    return own_autocorrelation(plane) if plane.group is None else plane.group.autocorrelation
+
+
+def own_autocorrelation(plane):
+    """
+    Measure the autocorrelation of the noise on a plane, unless it was measured with the noise.
+
+    Parameters
+    ----------
+    plane : Plane
+        The plane.
+
+    Returns
+    -------
+    `~numpy.ndarray` or None
+        Shape (9, 9); larger for noise that was smoothed over more than that. That of white noise if the differences of
+        neighbours are those of white noise of the known size. None if there are too few pixels, or too few next to
+        each other.
+    """
+    mask = plane.mask | ~np.isfinite(plane.values)
+    valid = np.asarray(~mask)
+    n = np.count_nonzero(valid)
+    if n < (4000 if plane.view == WHOLE else 2000):
+        return None
+    if np.count_nonzero(valid[:, 1:] & valid[:, :-1]) < _MIN_PAIRED * n:
+        return None   # a mask that is scattered all over leaves too few neighbours to see structure apart from noise
+    if looks_white(plane.values, mask, plane.noise):
+        return WHITE
+    smoothed = smoothed_noise(plane.values, mask)
+    if smoothed is not None and smoothed.certain:
+        return _autocorrelation_of_smoothed(smoothed)
+    if plane.noise.autocorrelation is not None:   # measured with the noise, on this very plane
+        return plane.noise.autocorrelation
+    try:
+        return noise_autocorrelation(plane.values, mask)
+    except CannotDenoiseError:
+        return None
+
+
+def _autocorrelation_of_smoothed(smoothed):
+    """Autocorrelation of noise that was smoothed, at as many lags as it reaches."""
+    if smoothed.fwhm > _MAX_SMOOTHED:
+        # Of a Gaussian beam: errors of so many lags would be larger than the power at high frequencies.
+        line = np.exp(-2 * np.log(2) * (np.arange(-_MAX_LAG, _MAX_LAG + 1) / smoothed.fwhm) ** 2)
+        return line[:, None] * line[None, :]
+    lags = smoothed.lags(LAGS)
+    # At the largest lags noise has no correlation, only structure does.
+    structure = max(np.mean(lags[[0, -1]]) + np.mean(lags[:, [0, -1]]), 0) / 2
+    return (lags - structure) / (1 - structure)
+
+
+def _autocorrelation_error(plane):
+    """Standard errors of the autocorrelation of a plane, from the scatter of its quarters; shape (9, 9)."""
+    mask = plane.mask | ~np.isfinite(plane.values)
+    half = [n // 2 for n in plane.values.shape]
+    quarters = [(rows, columns) for rows in (slice(half[0]), slice(half[0], None))
+                for columns in (slice(half[1]), slice(half[1], None))]
+    found = []
+    for quarter in quarters:
+        try:
+            found.append(noise_autocorrelation(plane.values[quarter], np.asarray(mask[quarter])))
+        except CannotDenoiseError:
+            continue
+    # Of so few quarters, the scatter may be small by chance.
+    white = 1 / np.sqrt(np.count_nonzero(~np.asarray(mask)))
+    scatter = np.std(found, axis=0, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.ones(WHITE.shape)
+    return np.hypot(scatter, white)
+
+
+def warn_of_patterns(planes, name=''):
+    """
+    Warn if the first of some planes has stripes that no hole covers, or noise that was smoothed.
+
+    Parameters
+    ----------
+    planes : list of Plane
+        Planes of a frame.
+    name : str, optional
+        What to call the frame, at the start of the warning.
+    """
+    plane = planes[0]
+    smoothed = smoothed_noise(plane.values, plane.mask)
+    if smoothed is not None:
+        _warn_of_smoothing(smoothed, name)
+    try:
+        shares = stripe_fraction(plane.values, plane.mask)
+    except CannotDenoiseError:   # constant; what its noise is was given
+        return
+    for what, share in zip(('rows', 'columns'), shares):
+        if share:
+            warn_user(f'{name}whole {what} share {100 * share:.1f} % of the variance of the noise: such stripes '
+                      f'are longer than any hole and will be taken for structure. Subtract them before, for '
+                      f'example the median of each of the {what}')
+
+
+def _warn_of_smoothing(smoothed, name):
+    """Warn, unless what was smoothed can be told from structure."""
+    if not smoothed.certain:
+        warn_user(f'{name}the image has no noise at the highest spatial frequencies, as if it had been smoothed '
+                  'or resampled: correlated noise cannot be told from structure, and may be larger by far than '
+                  'what is assumed. Give noise')
+    elif smoothed.fwhm > _MAX_SMOOTHED:
+        warn_user(f'{name}correlated noise: it is as of an image smoothed to a FWHM of {smoothed.fwhm:.1f} pixels. '
+                  'Part of it cannot be told from sources of that size, and stays; the uncertainty allows for it')

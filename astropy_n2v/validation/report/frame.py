@@ -1,0 +1,415 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+All measures of one frame: tables, by name.
+"""
+
+import json
+import logging
+
+import numpy as np
+from astropy.table import Table
+from scipy.spatial import cKDTree
+
+from ...exceptions import CannotDenoiseError
+from ...noise import noise_autocorrelation
+from ..measures.background import sky_offset
+from ..detection.completeness import matched_filter_snr
+from ..measures.correlation import aperture_noise, autocorrelation
+from ..detection.maps import detection_maps, find_residual_sources, find_sources, matched_filter
+from ..measures.flux import compare_fluxes, compare_growth, compare_total_flux
+from ..measures.inputs import brightness_in_sigma, smoothed, stated_sigma
+from ..measures.images import image_metrics, noise_reduction_by_brightness
+from ..injection.recovery import inject_and_recover
+from ..measures.residuals import residual_correlation, residual_statistics, residual_whiteness
+from ..measures.shapes import compare_shapes
+from ..detection.thresholds import sweep_thresholds
+from .task import BRIGHT_SNR, UNCERTAINTY_BINS, Measures, thresholds_of
+from ..measures.uncertainty import judge_uncertainty
+
+__all__ = ['measure_frame']
+
+log = logging.getLogger(__name__)
+
+_OWN_SNR = 50   # sources of the frame itself: so bright that their selection does not bias their flux
+_MAX_SOURCES = 3000
+_MAX_PULLS = 4000
+_CUTOUT = 220   # pixels
+_MAX_LAG = 4   # pixels; for the correlation of noise
+
+
+def measure_frame(task, tick=lambda n: None):
+    """
+    Make all measures that a frame and what is known of it allow.
+
+    Parameters
+    ----------
+    task : FrameTask
+        The frame.
+    tick : callable, optional
+        Called with the number of denoisings of injected frames that have been done since the last call.
+
+    Returns
+    -------
+    Measures
+        Tables, and why others are missing.
+    """
+    measures = Measures(images=_cutouts(task))
+    groups = {'container': _container, 'background': _background, 'residual': _residual, 'truth': _against_truth,
+              'sources': _sources, 'stars': _residual_stars, 'sweep': _sweep,
+              'injection': lambda task, measures: _injection(task, measures, tick)}
+    for name, group in groups.items():
+        try:
+            measures.tables.update(group(task, measures) or {})
+        except ValueError as error:   # of one group; what the others need may be there
+            measures.reasons[name] = str(error)
+            log.info('%s: %s', name, error)
+    return measures
+
+
+def _container(task, measures):
+    """What a result must have kept of the frame."""
+    frame, result = task.frame, task.result
+    masked = np.zeros(frame.shape, bool) if frame.mask is None else np.asarray(frame.mask, dtype=bool)
+    lost = []
+    if result.unit != frame.unit:
+        lost.append(f'unit ({frame.unit} became {result.unit})')
+    if (frame.wcs is None) != (getattr(result, 'wcs', None) is None):
+        lost.append('WCS')
+    if masked.any() and (result.mask is None or not np.asarray(result.mask, dtype=bool)[masked].all()):
+        lost.append('mask')
+    if (np.isfinite(frame.data) & ~masked & ~np.isfinite(result.data)).any():
+        lost.append('pixels, which are not finite any more')
+    return {'container': Table({'lost': [', '.join(lost)], 'n_lost': [len(lost)]})}
+
+
+def _background(task, measures):
+    """Level, apertures and correlation of the sky."""
+    known = {'mask': task.mask, 'truth': task.truth}
+    exact = known if task.kind == 'truth' else {'mask': task.mask}   # the noise of a reference is not the result's
+    cells = sky_offset(task.frame, task.result, select=task.sky, noise=task.noise, mask=task.mask)
+    after = aperture_noise(task.result, select=task.sky, **exact, **task.common)
+    before = aperture_noise(task.frame, select=task.sky, **exact, **task.common)
+    after['sigma_before'] = np.interp(after['area'], before['area'], before['sigma'])
+    return {'sky_cells': cells, 'aperture_noise': after,
+            'output_autocorrelation': autocorrelation(task.result, select=task.sky, max_lag=5, **exact),
+            'noise_autocorrelation': _noise_autocorrelation(task, exact)}
+
+
+def _noise_autocorrelation(task, exact):
+    """Autocorrelation of the noise of the frame; where the truth is not known, of its finest structure."""
+    table = autocorrelation(task.frame, select=task.sky, max_lag=_MAX_LAG, **exact)
+    if 'truth' in exact:
+        return table
+    try:
+        known = noise_autocorrelation(np.asarray(task.frame.data, dtype=float), task.mask, max_lag=_MAX_LAG)
+    except CannotDenoiseError as error:
+        log.info('the noise is taken to be correlated as the sky is: %s', error)
+        return table
+    # Of the sky itself, what is left of its background would count, too.
+    for row in table:
+        row['correlation'] = known[_MAX_LAG + int(row['dy']), _MAX_LAG + int(row['dx'])]
+    return table
+
+
+def _residual(task, measures):
+    """What was taken away."""
+    brightness = task.truth   # by default that of the result
+    known = {'brightness': brightness, 'noise': task.noise, 'mask': task.mask}
+    tables = {'residual_statistics': residual_statistics(task.frame, task.result, **known, **task.common),
+              'residual_correlation': residual_correlation(task.frame, task.result, **known, **task.common)}
+    if task.truth is None:
+        _allow_for_own_noise(task, tables['residual_correlation'])
+    change = (np.asarray(task.frame.data, dtype=float) - task.result.data)[~task.mask]
+    if np.std(change) > 1e-3 * task.sky_sigma:
+        tables['residual_autocorrelation'] = residual_whiteness(
+            task.frame, task.result, noise=task.noise, select=task.sky, mask=task.mask, max_lag=_MAX_LAG)
+    else:
+        measures.reasons['whiteness'] = 'nothing was taken away'
+    return tables
+
+
+def _allow_for_own_noise(task, table):
+    """
+    Widen the interval of the share of the signal in the residual by what noise of the result can do.
+
+    Where the result itself says how bright pixels are, the noise that it kept is in both. For independent errors of
+    variance v the share is lowered by v over the mean square signal; for a posterior mean, whose error goes with the
+    noise of the frame (Efron 2011, JASA 106, 1602, on Tweedie's formula), it is raised by as much.
+    """
+    result = np.asarray(task.result.data, dtype=float)
+    good = ~task.mask
+    sigma2 = np.broadcast_to(task.noise.variance(np.where(good, result, 0)), result.shape)[good]
+    sigma = stated_sigma(task.result)
+    if sigma is None:
+        sky = result[task.sky & good]
+        sigma = np.full(result.shape, np.std(sky) if sky.size else 0.0)
+    signal = result[good] - np.median(result[task.sky & good] if (task.sky & good).any() else result[good])
+    reach = float(np.nanmean(sigma[good] ** 2 / sigma2) / max(np.mean(signal ** 2 / sigma2), 1e-12))
+    rows = np.asarray(table['measure']) == 'share'
+    for end, shift in ('low', -reach), ('high', reach):
+        table[f'value_{end}'] = np.asarray(table[f'value_{end}']) + np.where(rows, shift, 0)
+
+
+def _against_truth(task, measures):
+    """Errors of pixels, and their stated uncertainty."""
+    if task.truth is None:
+        raise ValueError('this needs a truth or a reference')
+    frame, result, truth = task.frame, task.result, task.truth
+    tables = {'image_metrics': image_metrics(frame, result, truth, noise=task.noise, mask=task.mask)}
+    if task.kind == 'truth' or task.truth_std is not None:
+        bins = noise_reduction_by_brightness(frame, result, truth, noise=task.noise, mask=task.mask, **task.common)
+        tables['noise_by_brightness'] = bins
+    else:
+        measures.reasons['noise_by_brightness'] = 'the noise of the reference is not known'
+    sigma = stated_sigma(result)
+    if sigma is None:
+        measures.reasons['uncertainty'] = 'the result states no uncertainty'
+    elif task.kind == 'reference' and task.truth_std is None:
+        measures.reasons['uncertainty'] = 'the noise of the reference is not known'
+    else:
+        tables['uncertainty'] = judge_uncertainty(result, truth, truth_std=task.truth_std, sigma=task.sky_sigma,
+                                                  bins=UNCERTAINTY_BINS, mask=task.mask, **task.common)
+        tables['pulls'] = _pulls(task, sigma)
+    return tables
+
+
+def _pulls(task, sigma):
+    """A sample of the pulls of pixels, for the figure."""
+    total = sigma ** 2 if task.truth_std is None else sigma ** 2 + task.truth_std ** 2
+    with np.errstate(invalid='ignore', divide='ignore'):
+        pulls = (np.asarray(task.result.data, dtype=float) - task.truth) / np.sqrt(total)
+    values = np.where(task.mask, np.nan, np.asarray(task.result.data, dtype=float))
+    # Brightness and bins as they are judged.
+    brightness, _ = brightness_in_sigma(np.where(task.mask, np.nan, smoothed(values)),
+                                        np.full(values.shape, task.sky_sigma))
+    edges = UNCERTAINTY_BINS
+    rng = np.random.default_rng(task.seed)
+    kinds, values = [], []
+    for kind, select in ('sky', brightness < edges[1]), ('sources', brightness >= edges[-2]):
+        found = pulls[select & np.isfinite(pulls) & ~task.mask]
+        found = rng.choice(found, min(found.size, _MAX_PULLS), replace=False) if found.size else found
+        kinds += [kind] * found.size
+        values.append(found)
+    return Table({'kind': np.array(kinds, dtype='U7'), 'pull': np.concatenate(values)})
+
+
+def _need_psf(task):
+    """Raise ValueError without a PSF."""
+    if task.psf is None:
+        raise ValueError('the point-spread function is not known: no star was found to measure it on; give psf')
+
+
+def _sources_of_guide(task, threshold):
+    """Columns and rows of what stands out of truth, reference or result."""
+    _need_psf(task)
+    # In a reference with noise of its own, sources have to stand out of that.
+    sigma = None if task.kind == 'reference' else task.sky_sigma
+    # A truth without sources has no noise that a background could be measured by.
+    level = float(np.median(task.guide[~task.mask])) if np.ptp(task.guide[task.sky]) == 0 else None
+    significance = matched_filter(task.guide, task.psf, sigma=sigma, background=level, mask=task.mask)
+    found = find_sources(significance, threshold, fwhm=task.psf.fwhm, mask=task.mask)
+    return tuple(np.asarray(getattr(found[name], 'value', found[name]), float) for name in 'xy')
+
+
+def find_positions(task):
+    """
+    Positions of sources that were not chosen on the noise of the frame.
+
+    Parameters
+    ----------
+    task : FrameTask
+        The frame.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        Columns x and y: those of the catalog, or what is found on truth, reference or result, away from the edges.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if task.catalog is not None:
+        x, y = np.asarray(task.catalog['x']), np.asarray(task.catalog['y'])
+    else:
+        threshold = {'truth': 3.0, 'reference': 5.0, None: _OWN_SNR}[task.kind]
+        x, y = _sources_of_guide(task, threshold)
+        if not x.size:
+            raise ValueError(f'no source found on the {task.kind or "result"} above {threshold:g} sigma'
+                             + ('' if task.kind else '; give a truth, a reference or a catalog, or inject sources'))
+    margin = 2 if task.psf is None else 2 * task.psf.fwhm
+    inside = (np.minimum(x, y) > margin) & (x < task.frame.shape[1] - 1 - margin) \
+        & (y < task.frame.shape[0] - 1 - margin)
+    x, y = x[inside][:_MAX_SOURCES], y[inside][:_MAX_SOURCES]
+    if not x.size:
+        raise ValueError('no source of the catalog lies on the frame, away from its edge' if task.catalog is not None
+                         else 'no source found that is not at the edge of the frame')
+    return Table({'x': x, 'y': y})
+
+
+def _isolated(positions, distance):
+    """Which positions have no other within a distance; all, if hardly any is alone."""
+    points = np.stack([positions['x'], positions['y']], axis=1)
+    if len(points) < 2:
+        return np.ones(len(points), dtype=bool)
+    alone = cKDTree(points).query(points, k=2)[0][:, 1] > distance
+    return alone if alone.sum() >= 10 else np.ones(len(points), dtype=bool)
+
+
+def _sources(task, measures):
+    """Photometry, growth and shapes of sources at given positions."""
+    positions = find_positions(task)
+    fwhm = 3.0 if task.psf is None else task.psf.fwhm
+    radius = task.options['radius'] or max(fwhm, 1.5)
+    annulus = (max(3 * fwhm, radius + 2), max(5 * fwhm, radius + 5))
+    known = {'truth': task.truth, 'mask': task.mask}
+    sources = compare_fluxes(task.frame, task.result, positions, radius=radius, annulus=annulus, noise=task.noise,
+                             **known)
+    tables = {'sources': sources, 'total_flux': compare_total_flux(task.frame, task.result, noise=task.noise, **known)}
+    snr = np.nan_to_num(np.asarray(sources['snr'], dtype=float))
+    bright = (snr > BRIGHT_SNR) & _isolated(positions, 2.5 * fwhm)
+    if not bright.any():
+        measures.reasons['bright'] = f'no source with a signal-to-noise ratio above {BRIGHT_SNR}'
+        return tables
+    growth = _growth(task, positions[bright], fwhm * np.array([0.5, 0.75, 1.0, 1.5, 2.0]), annulus)
+    return {**tables, 'growth': growth,
+            'shapes': compare_shapes(task.frame, task.result, positions[bright], fwhm=fwhm, snr=snr[bright],
+                                     noise=task.noise, **known)}
+
+
+def _growth(task, positions, radii, annulus):
+    """Flux within apertures of growing radius over what it should be."""
+    # One of several radii is judged.
+    common = {**task.common, 'confidence': 1 - (1 - task.options['confidence']) / radii.size}
+    known = {'truth': task.truth, 'annulus': annulus, 'mask': task.mask}
+    tables = [compare_growth(task.frame, task.result, positions, radii, **known, **common)]
+    if task.kind == 'truth':
+        tables.append(compare_growth(task.truth, task.result, positions, radii, **known, **common))
+    for table in tables:
+        # The change of the flux within a radius, over that flux and not over all of it.
+        expected = np.asarray(table['growth_before' if task.truth is None else 'growth_true'], dtype=float)
+        for end in ('', '_low', '_high'):
+            table[f'ratio{end}'] = 1 + np.asarray(table[f'change{end}'], dtype=float) / expected
+        table['rank'] = np.arange(len(table))   # radii follow the PSF of each frame
+    # Both estimate the same: with the noise of the frame, or with that of the result.
+    width = [float(np.mean(np.asarray(table['change_high']) - table['change_low'])) for table in tables]
+    return tables[int(np.argmin(width))]
+
+
+def _residual_stars(task, measures):
+    """Stars in result minus frame."""
+    _need_psf(task)
+    threshold = 5.0
+    significance = matched_filter(task.frame, task.psf, sigma=task.sky_sigma, mask=task.mask)[task.sky]
+    # Where neighbouring pixels share noise, the filter does not suppress it as much.
+    correlated = max(1.0, 1.4826 * float(np.median(np.abs(significance - np.median(significance)))))
+    if correlated < 1.15:
+        correlated = 1.0   # unresolved sources also widen it
+    found = find_residual_sources(task.frame, task.result, task.psf, threshold=threshold * correlated,
+                                  sigma=task.noise, mask=task.mask)
+    kinds = np.asarray(found['kind'])
+    expected = find_residual_sources(task.frame, task.frame, task.psf, threshold=threshold, sigma=task.noise,
+                                     mask=task.mask).meta['expected']
+    return {'residual_stars': Table({'invented': [int(np.sum(kinds == 'invented'))],
+                                     'removed': [int(np.sum(kinds == 'removed'))],
+                                     'expected': [expected / 2], 'area': [found.meta['area']],
+                                     'threshold': [threshold * correlated]})}
+
+
+def _extra_maps(task):
+    """The map that is made to detect on, if there is one."""
+    make = task.options['detection_image']
+    if isinstance(make, str):
+        if stated_sigma(task.result) is None:
+            return None
+        from ...significance import detection_image as make
+    if make is None:
+        return None
+
+    def draw(noisy, denoised):
+        image = make(denoised, task.psf.stamp)
+        return np.asarray(getattr(image, 'data', image), dtype=float)
+    return {'detection image': draw}
+
+
+def _sweep(task, measures):
+    """Detections against the threshold, judged by truth or reference."""
+    if task.truth is None:
+        raise ValueError('this needs a truth or a reference')
+    _need_psf(task)
+    positions = find_positions(task)
+    # Real sources that are too faint or too near to the edge to be asked for are not falsely found either.
+    faint = np.stack(_sources_of_guide(task, {'truth': 1.5, 'reference': 3.0}[task.kind]), axis=1)
+    maps = detection_maps(task.frame, task.result, task.psf, sigma=task.sky_sigma, mask=task.mask,
+                          extra=_extra_maps(task))
+    sweeps = []
+    for name, image in maps.items():
+        sweep = sweep_thresholds(image, thresholds_of(name, task.options['thresholds']), truth=positions, ignore=faint,
+                                 radius=task.psf.fwhm, fwhm=task.psf.fwhm, mask=task.mask,
+                                 confidence=task.options['confidence'])
+        sweep['image'] = np.full(len(sweep), name, dtype='U32')
+        sweep['area'] = sweep.meta['area']
+        sweeps.append(sweep)
+    from astropy.table import vstack
+    return {'sweep': vstack(sweeps, metadata_conflicts='silent')}
+
+
+def _injection(task, measures, tick):
+    """Injected sources, found and lost."""
+    if not task.options['inject']:
+        raise ValueError('this needs injected sources')
+    _need_psf(task)
+    done = [0]
+
+    def progress(number, total):
+        tick(number - done[0])
+        done[0] = number
+    recovery = _recover(task, progress)
+    injected, false = recovery.injected, recovery.false
+    injected['snr'] = matched_filter_snr(np.asarray(getattr(injected['flux'], 'value', injected['flux']), float),
+                                         task.psf, task.sky_sigma)
+    meta = injected.meta
+    for table in injected, false:
+        table.rename_column('frame', 'realisation')
+    return {'injected': injected, 'false': false,
+            'searched': Table({'area': [recovery.area], 'false_area': [recovery.false_area],
+                               'radius': [meta['radius']], 'fwhm': [meta['fwhm']], 'zeropoint': [meta['zeropoint']],
+                               'blank': [false.meta['blank']], 'floor': [json.dumps(meta['floor'])]})}
+
+
+def _recover(task, progress):
+    """Inject and recover as many sources as asked for, or as fit."""
+    options = task.options
+    number = options['n_sources']
+    while True:
+        try:
+            return inject_and_recover(
+                task.frame, task.denoiser, task.psf, n_realisations=options['inject'], n_sources=number,
+                magnitudes=options['magnitudes'], galaxies=options['galaxies'], noise=task.noise, sigma=task.sky_sigma,
+                mask=task.mask, extra=_extra_maps(task), progress=progress, seed=task.seed)
+        except ValueError as error:
+            number = int(0.7 * number)
+            if number < 5 or not str(error).startswith('n must be at most'):
+                raise
+
+
+def _cutouts(task):
+    """A part of the frame with something to see: around the brightest part of the guide."""
+    ny, nx = task.frame.shape
+    guide = np.where(task.mask, np.nan, task.guide)
+    step = max(1, _CUTOUT // 4)
+    best, corner = -np.inf, (0, 0)
+    top = np.nanpercentile(guide, 99.5)
+    for y in range(0, max(ny - _CUTOUT, 0) + 1, step):
+        for x in range(0, max(nx - _CUTOUT, 0) + 1, step):
+            part = guide[y:y + _CUTOUT, x:x + _CUTOUT]
+            score = np.nansum(np.minimum(part, top)) / part.size
+            if score > best:
+                best, corner = score, (y, x)
+    part = tuple(slice(start, start + _CUTOUT) for start in corner)
+    images = {'before': task.frame.data, 'after': task.result.data, 'truth': task.truth}
+    images = {name: np.array(image[part], dtype=np.float32) for name, image in images.items() if image is not None}
+    for image in images.values():
+        image[task.mask[part]] = np.nan
+    return {**images, 'sigma': task.sky_sigma}

@@ -1,0 +1,129 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Models as files: weights as safetensors, everything else as JSON in its header; nothing is executed.
+"""
+
+import json
+
+import safetensors
+import safetensors.torch
+import torch
+
+from ..networks import BlindSpotUNet, own_random_state
+
+__all__ = ['DTYPES', 'parse', 'serialize']
+
+_FORMAT = 'astropy_n2v blind-spot model'
+_FORMAT_VERSION = 1   # of the files that are written, and the only one that is read
+#: What weights are stored in.
+DTYPES = {'float32': torch.float32, 'float16': torch.float16}
+
+
+def serialize(network, metadata, dtype='float32'):
+    """
+    The content of a file that holds a model.
+
+    Parameters
+    ----------
+    network : BlindSpotUNet
+        The network.
+    metadata : dict
+        What is known about it; must be representable as JSON.
+    dtype : {'float32', 'float16'}, optional
+        How to store the weights.
+
+    Returns
+    -------
+    bytes
+        The content.
+
+    Raises
+    ------
+    ValueError
+        If there is no such ``dtype``, or a weight is beyond its range.
+
+    See Also
+    --------
+    parse : the way back.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f'dtype must be {" or ".join(map(repr, DTYPES))}, got {dtype!r}')
+    content = {'format': _FORMAT, 'version': _FORMAT_VERSION, 'architecture': 'BlindSpotUNet',
+               'network': network.config, 'hole': list(network.hole), 'metadata': metadata}
+    weights = {name: _cast(name, tensor.detach().cpu().contiguous(), dtype)
+               for name, tensor in network.state_dict().items()}
+    return safetensors.torch.save(weights, metadata={'astropy_n2v': json.dumps(content, sort_keys=True)})
+
+
+def _cast(name, tensor, dtype):
+    """A weight as it is to be stored."""
+    cast = tensor.to(DTYPES[dtype])
+    lost = torch.isfinite(tensor) & ~torch.isfinite(cast)
+    if lost.any():
+        raise ValueError(f"dtype must be 'float32' for these weights, got {dtype!r}: {name} has the value "
+                         f'{float(tensor[lost][0]):.4g}, {dtype} holds {torch.finfo(cast.dtype).max:.4g} at most')
+    return cast
+
+
+def parse(raw, name):
+    """
+    The model in the content of a file.
+
+    Parameters
+    ----------
+    raw : bytes
+        The content.
+    name : str or path-like
+        What to call the file in errors.
+
+    Returns
+    -------
+    network : BlindSpotUNet
+        The network; its weights are float32, whatever they were stored in.
+    metadata : dict
+        What is known about it.
+    dtype : str
+        What its weights were stored in.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated, is no model of this package, or holds another architecture.
+
+    Examples
+    --------
+    >>> from astropy_n2v.weights.files import parse, serialize
+    >>> from astropy_n2v.networks import BlindSpotUNet
+    >>> raw = serialize(BlindSpotUNet(widths=(4, 8), decoder_widths=(4,)), {'camera': 'mine'}, 'float16')
+    >>> _, metadata, dtype = parse(raw, 'mine.safetensors')
+    >>> metadata, dtype
+    ({'camera': 'mine'}, 'float16')
+    """
+    try:
+        weights = safetensors.torch.load(raw)
+        size = int.from_bytes(raw[:8], 'little')
+        header = json.loads(raw[8:8 + size])
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise ValueError(f'{name} is not a safetensors file, or it is truncated: {error}') from error
+    try:
+        content = json.loads(header['__metadata__']['astropy_n2v'])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{name} was not written by astropy_n2v') from error
+    if not isinstance(content, dict) or not isinstance(content.get('metadata', {}), dict):
+        raise ValueError(f'{name} was not written by astropy_n2v')
+    if content.get('format') != _FORMAT or content.get('architecture') != 'BlindSpotUNet':
+        raise ValueError(f'{name} holds the architecture {content.get("architecture")!r}, expected \'BlindSpotUNet\'')
+    if content.get('version') != _FORMAT_VERSION:
+        raise ValueError(f'{name} has format version {content.get("version")!r}, this version of astropy_n2v reads '
+                         f'{_FORMAT_VERSION}')
+    try:
+        hole = tuple(content['hole'])
+        if len(hole) != 2 or not all(isinstance(n, int) and n % 2 == 1 and n > 0 for n in hole):
+            raise ValueError(f'hole {hole}')
+        with own_random_state():   # of weights that are replaced
+            network = BlindSpotUNet(**content['network'], hole=hole)
+        network.load_state_dict(weights, strict=True)
+    except (RuntimeError, TypeError, KeyError, ValueError) as error:
+        raise ValueError(f'{name} holds weights that do not fit its architecture: {error}') from error
+    half = all(tensor.dtype == torch.float16 for tensor in weights.values())
+    return network, content.get('metadata') or {}, 'float16' if half else 'float32'
