@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The smooth part of a background: moonlight, twilight, vignetting.
+The background of an image: its level, and its smooth part (moonlight, twilight, vignetting).
 
 A network foresees a flat sky better than a slope, of which it has to find out everywhere how steep it is. So what a
 polynomial of the third degree explains of the background is taken off the image before, and put back afterwards.
@@ -16,12 +16,16 @@ from astropy.modeling.models import Polynomial2D
 from astropy.stats import sigma_clip, sigma_clipped_stats
 from astropy.utils.exceptions import AstropyUserWarning
 
-__all__ = ['Gradient']
+from .exceptions import CannotDenoiseError
+from .utils.sampling import coprime_step
+
+__all__ = ['Gradient', 'background_level', 'clipped_mean']
 
 _DEGREE = 3   # of the polynomial surface, in x and y together
 _CELLS = 8   # along each axis
 _SMALLEST = 16   # pixels along each axis of a cell
-_MAX_SAMPLE = 4_000_000   # most pixels that are read; of larger images, every n-th row and column
+_MAX_LEVEL_SAMPLE = 1_000_000   # most pixels from which the level is measured
+_MAX_SAMPLE = 4_000_000   # most pixels that a surface is fitted to; of larger images, every n-th row and column
 _GROUP = 16   # pixels that are averaged where photons are few
 # The surface is believed where it varies by so many times the scatter of the cells around it: nebulae and large
 # galaxies, which no polynomial describes, are left to the network. On random scenes it gains from here on.
@@ -182,3 +186,88 @@ class _Cells:
         surface = model(self.x, self.y)
         # The standard deviation of a normal distribution, from what 90 % are within: some cells hold bright sources.
         return coefficients, surface, np.percentile(np.abs(values - surface), 90) / 1.645
+
+
+def background_level(data, mask=None):
+    """
+    The level of the background: the mean after clipping sources.
+
+    Unlike the median it does not lock in to an integer where counts are few.
+
+    Parameters
+    ----------
+    data : array_like
+        Image of any shape and unit-less values; non-finite values are ignored.
+    mask : array_like of bool, optional
+        True where the data are not to be used.
+
+    Returns
+    -------
+    float
+        The level, in the units of ``data``.
+
+    Raises
+    ------
+    CannotDenoiseError
+        If no pixel is left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.background import background_level
+    >>> float(background_level(np.array([[1.0, 3.0], [2.0, np.nan]])))
+    2.0
+    """
+    data = np.asarray(data)
+    good = np.isfinite(data)
+    if mask is not None:
+        good &= ~np.asarray(mask, dtype=bool)
+    step = coprime_step(data.size // _MAX_LEVEL_SAMPLE, data.shape[-1] if data.ndim else 1)
+    values = data.ravel()[::step][good.ravel()[::step]].astype(float)
+    if values.size == 0:
+        raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
+    # The median first, so that no precision is lost to a large pedestal or to the scale.
+    reference = np.median(values)
+    values = values - reference
+    _, counts = np.unique(values[:100_000], return_counts=True)
+    if values.size >= 1024 and counts.max() > 0.12 * counts.sum():
+        # Few photons are skewed, so that clipping single pixels would lower the mean: clip averages of pixels.
+        values = values[:values.size // 64 * 64].reshape(-1, 64).mean(axis=1)
+    return reference + clipped_mean(values, 3)
+
+
+def clipped_mean(values, sigma, iterations=10):
+    """
+    Average values without the extreme ones, which are left out again and again.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Finite values.
+    sigma : float
+        Values farther from the median than this many standard deviations are left out.
+    iterations : int, optional
+        The largest number of times.
+
+    Returns
+    -------
+    float
+        As `astropy.stats.SigmaClip` and a mean have it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.background import clipped_mean
+    >>> float(clipped_mean(np.append(np.arange(9.0), 1000), 2.5))
+    4.0
+    """
+    # In order, the median is known, and the values that are left are neighbours.
+    values = np.sort(values, axis=None)
+    for _ in range(iterations):
+        middle = (values[(values.size - 1) // 2] + values[values.size // 2]) / 2
+        reach = sigma * values.std()
+        kept = values[np.searchsorted(values, middle - reach):np.searchsorted(values, middle + reach, side='right')]
+        if kept.size == values.size:
+            break
+        values = kept
+    return values.mean()

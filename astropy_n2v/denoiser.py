@@ -20,13 +20,14 @@ from .inference.blank_sky import empty_factor
 from .inference.evenness import even_spread
 from .io.files import replacing
 from .weights.files import parse, serialize
-from .networks import BROAD_WEIGHT, blind_moments, network_inputs
+from .noise.model import BROAD_WEIGHT
+from .networks import blind_moments, network_inputs
 from .noise import estimate_noise
 from .inference.outliers import single_pixel_outliers
 from .inference.posterior import calibrate as fit_calibration, posterior_of_rows
 from .networks.precision import select_dtype
-from .inference.normalization import ScaledImage
-from .inference.scaling import Scaling
+from .inference.normalization import NormalizedImage
+from .inference.normalization import Normalization
 from .inference.tiling import Tiling
 from .weights import check_integrity, find_model, model_names
 from .inference.whitening import Whitening, whiten_image
@@ -172,7 +173,7 @@ class Prediction:
         cosmic rays, hot pixels.
     noise_std : `~numpy.ndarray` or None
         Standard deviation of the noise that was assumed.
-    scaling : Scaling
+    scaling : Normalization
         Background and sky noise that were used.
     calibration : Calibration
         What the innovations said.
@@ -194,7 +195,7 @@ class Prediction:
     innovation: np.ndarray = None
     outlier: np.ndarray = None
     noise_std: np.ndarray = None
-    scaling: Scaling = None
+    scaling: Normalization = None
     calibration: Calibration = None
     n_rejected: int = 0
     audit: AuditReport = None
@@ -365,7 +366,7 @@ class Denoiser:
         if noise is None:
             noise = estimate_noise(data, mask)
         noise.check_shape(data.shape)
-        image = ScaledImage.prepare(data, noise, mask)
+        image = NormalizedImage.prepare(data, noise, mask)
         rejected = None
         if reject_outliers:
             rejected = single_pixel_outliers(image)

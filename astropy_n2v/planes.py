@@ -32,7 +32,7 @@ from .noise import (
 from .noise.resolve import looks_white
 from .noise.views import WHOLE, part_of, pixels_of, split_views
 from .provenance import record
-from .inference.scaling import background_level
+from .background import background_level
 from .utils.warn import warn_user
 
 __all__ = ['LAGS', 'Frame', 'Plane', 'find_hole', 'find_planes', 'own_autocorrelation', 'warn_of_patterns']

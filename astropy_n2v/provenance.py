@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from .inference.scaling import cutouts
+from .utils.sampling import cutouts
 
 __all__ = ['aperture_factor', 'provenance', 'record']
 
@@ -110,7 +110,7 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         What was used.
     noise : NoiseModel
         The noise of the (first) plane.
-    scaling : Scaling
+    scaling : Normalization
         Level, gradient and noise of its background, in data units.
     innovation_rms : float
         Rms of its normalised innovations.

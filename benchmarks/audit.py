@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import Denoiser, NoiseModel
 from astropy_n2v.audit import audit_result
-from astropy_n2v.inference.normalization import ScaledImage
+from astropy_n2v.inference.normalization import NormalizedImage
 from astropy_n2v.simulate import SCENE_KINDS, make_scene, random_observation
 from astropy_n2v.inference.whitening import whiten_image
 from common import parse, write_table
@@ -61,7 +61,7 @@ def clean_case(seed, denoiser):
     -------
     kind : str
         One of `FRAMES`.
-    image : ScaledImage
+    image : NormalizedImage
         The frame; whitened, where its noise is correlated.
     result : dict of `~numpy.ndarray`
         Its prediction, with its calibration.
@@ -89,14 +89,14 @@ def clean_case(seed, denoiser):
             outside = np.ones(data.shape, dtype=bool)
             outside[:57, :57] = False
             mask = outside if mask is None else mask | outside
-    image = ScaledImage.prepare(np.asarray(data, dtype=float), noise, mask)
+    image = NormalizedImage.prepare(np.asarray(data, dtype=float), noise, mask)
     whitened = whiten_image(image)
     if whitened is not None:
         # As the audit sees it: the photon noise follows the blind prediction.
         white = whitened.white
         blind = denoiser.predict(white.data, white.noise, ~white.valid, audit=False).blind_mean
         noise = whitened.with_signal(blind).noise
-        image = ScaledImage.prepare(white.data, noise, ~white.valid)
+        image = NormalizedImage.prepare(white.data, noise, ~white.valid)
     return kind, image, vars(denoiser.predict(image.data, noise, ~image.valid))
 
 
@@ -121,7 +121,7 @@ def plant(name, image, result, rng):
     ----------
     name : str
         One of `FAULTS`.
-    image : ScaledImage
+    image : NormalizedImage
         The frame.
     result : dict
         Its prediction.

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from astropy_n2v import Denoiser
 from astropy_n2v.networks import blind_moments, network_inputs
-from astropy_n2v.inference.scaling import Scaling
+from astropy_n2v.inference.normalization import Normalization
 from astropy_n2v.simulate import random_scene
 from astropy_n2v.networks.precision import supports_bfloat16
 from astropy_n2v.training.optimizer import Optimizer
@@ -78,7 +78,7 @@ class Oracle(nn.Module):
 def clean_frame(scene, data):
     """Planes of a frame as the recipe trains on, and as a seventh the truth in the same units."""
     frame = TrainingFrame(data, scene.noise)
-    scaling = Scaling.from_image(data, scene.noise, ~np.isfinite(data)).at(*(slice(0, n) for n in data.shape))
+    scaling = Normalization.from_image(data, scene.noise, ~np.isfinite(data)).at(*(slice(0, n) for n in data.shape))
     truth = torch.from_numpy(scaling.forward(scene.truth).astype(np.float32))
     frame.planes = torch.cat([frame.planes, truth[None]])
     return frame, scaling

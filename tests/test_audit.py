@@ -18,8 +18,8 @@ from astropy_n2v.audit import Auditor, AuditReport, Finding, audit_result, devia
 from astropy_n2v.audit.limits import LIMITS, of_many
 from astropy_n2v.audit.sample import choose_cutouts
 from astropy_n2v.inference.recalibration import Calibration
-from astropy_n2v.inference.normalization import ScaledImage
-from astropy_n2v.inference.scaling import Scaling
+from astropy_n2v.inference.normalization import NormalizedImage
+from astropy_n2v.inference.normalization import Normalization
 from astropy_n2v.simulate import make_scene
 from astropy_n2v.validation import residual_statistics
 
@@ -56,7 +56,7 @@ class Result:
         self.sigma = np.sqrt(np.broadcast_to(self.noise.variance(self.blind), shape))
         self.data = self.truth + actual_noise * (self.noise.sample(self.truth, seed=rng) - self.truth)
         self.valid = np.ones(shape, dtype=bool) if valid is None else valid
-        self.image = ScaledImage(self.data, self.valid, self.noise, Scaling(level, float(np.median(sigma))))
+        self.image = NormalizedImage(self.data, self.valid, self.noise, Normalization(level, float(np.median(sigma))))
         self.combine()
 
     def combine(self):
@@ -99,7 +99,7 @@ class TestClean:
         scene = make_scene(kind, (96, 96), seed=3)
         data = np.asarray(scene.observe(seed=4).data)
         prediction = Denoiser.load('default').predict(data, scene.noise)
-        report, returned = audit_result(ScaledImage.prepare(data, scene.noise), prediction)
+        report, returned = audit_result(NormalizedImage.prepare(data, scene.noise), prediction)
         assert report.summary() == 'ok' and not returned.any()
 
     def test_variance_is_that_of_the_validation(self):

@@ -13,8 +13,8 @@ from scipy.ndimage import convolve, convolve1d
 
 from astropy_n2v import Denoiser, NoiseModel, noise_autocorrelation
 from astropy_n2v.inference.bootstrap import SpreadCorrection, bootstrap_spread, correlated_normal
-from astropy_n2v.inference.normalization import ScaledImage
-from astropy_n2v.inference.scaling import middle_cutout
+from astropy_n2v.inference.normalization import NormalizedImage
+from astropy_n2v.utils.sampling import middle_cutout
 from astropy_n2v.simulate import make_scene
 
 
@@ -159,7 +159,7 @@ class TestWrongSpread:
             seen.append(image.values())
             return convolve(seen[-1], around, mode='wrap'), np.full(image.shape, 0.1)
 
-        image = ScaledImage.prepare(100 + 5 * noise, NoiseModel(5.0))
+        image = NormalizedImage.prepare(100 + 5 * noise, NoiseModel(5.0))
         mean, spread = predict(image)
         found = np.median(bootstrap_spread(image, mean, spread, hole, predict))
         drawn = seen[1] - mean

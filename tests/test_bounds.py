@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from astropy_n2v import Denoiser, NoiseModel
 from astropy_n2v.inference.bounds import bound_prediction
-from astropy_n2v.inference.normalization import ScaledImage
+from astropy_n2v.inference.normalization import NormalizedImage
 
 
 def prepare(data, mask=None, noise=None):
-    return ScaledImage.prepare(np.asarray(data, dtype=float), noise or NoiseModel(1.0), mask)
+    return NormalizedImage.prepare(np.asarray(data, dtype=float), noise or NoiseModel(1.0), mask)
 
 
 @settings(max_examples=30, deadline=None)

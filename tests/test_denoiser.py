@@ -20,10 +20,11 @@ import torch
 from conftest import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel, weights
-from astropy_n2v.inference.recalibration import Calibration, brightness_bins
+from astropy_n2v.inference.recalibration import Calibration
+from astropy_n2v.utils.sampling import brightness_bins
 from astropy_n2v.denoiser import _keep_counts, _predict_orientations, _return_as_measured
 from astropy_n2v.weights.files import serialize
-from astropy_n2v.inference.normalization import ScaledImage
+from astropy_n2v.inference.normalization import NormalizedImage
 
 
 class TestFiles:
@@ -273,7 +274,7 @@ class TestPredict:
 
     def test_sum_of_few_photons(self, rng):
         data = rng.poisson(0.02, (100, 40)).astype('f4')
-        image = ScaledImage.prepare(data, NoiseModel(0.0, gain=1.0))
+        image = NormalizedImage.prepare(data, NoiseModel(0.0, gain=1.0))
         mean, std = np.full(data.shape, 0.01, dtype='f4'), rng.uniform(0.05, 0.1, data.shape).astype('f4')
         returned = np.zeros(data.shape, dtype=bool)
         returned[70, 30], mean[70, 30], std[70, 30] = True, 3, 2
@@ -281,7 +282,7 @@ class TestPredict:
         assert mean.sum() == pytest.approx(data.sum(), rel=1e-4) and mean[70, 30] == 3
 
     def test_pixels_that_are_returned_have_their_noise(self):
-        image = ScaledImage.prepare(np.full((8, 8), 16.0), NoiseModel(3.0, gain=1.0))
+        image = NormalizedImage.prepare(np.full((8, 8), 16.0), NoiseModel(3.0, gain=1.0))
         part = {'mean': np.full((8, 8), np.nan), 'std': np.full((8, 8), np.nan), 'blind_mean': np.full((8, 8), np.nan)}
         _return_as_measured(image, slice(0, 8), part, np.ones((8, 8), dtype=bool))
         assert (part['mean'] == 16).all() and (part['std'] == 5).all()

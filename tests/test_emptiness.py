@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from astropy_n2v import Denoiser, NoiseModel
 from astropy_n2v.inference.recalibration import Calibration
 from astropy_n2v.inference.blank_sky import empty_factor, empty_share
-from astropy_n2v.inference.normalization import ScaledImage
+from astropy_n2v.inference.normalization import NormalizedImage
 from astropy_n2v.simulate import make_scene
 
 SHAPE = 400, 420
@@ -31,7 +31,7 @@ def sky(light, seed=0, fwhm=2.5):
 
 
 def factor_of(data, mean, spread=0.1):
-    image = ScaledImage.prepare(data, NoiseModel(1.0))
+    image = NormalizedImage.prepare(data, NoiseModel(1.0))
     return empty_factor(image, image.scaling.forward(mean), np.full(data.shape, spread), Calibration.neutral())
 
 

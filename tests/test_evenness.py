@@ -8,7 +8,7 @@ import pytest
 
 from astropy_n2v import Denoiser, NoiseModel
 from astropy_n2v.inference.evenness import even_spread
-from astropy_n2v.inference.normalization import ScaledImage
+from astropy_n2v.inference.normalization import NormalizedImage
 
 
 def clouds(beta, seed, shape=(144, 130), fwhm=2.5):
@@ -38,12 +38,12 @@ def spread(rng):
 
 
 def test_flat_sky_keeps_its_spread(rng, spread):
-    image = ScaledImage.prepare(rng.normal(size=spread.shape), NoiseModel(1.0))
+    image = NormalizedImage.prepare(rng.normal(size=spread.shape), NoiseModel(1.0))
     assert even_spread(image, rng.normal(0, 0.02, spread.shape), spread) is spread
 
 
 def test_spread_is_raised_to_that_of_the_pixels_around(rng, spread):
-    image = ScaledImage.prepare(rng.normal(size=spread.shape), NoiseModel(1.0))
+    image = NormalizedImage.prepare(rng.normal(size=spread.shape), NoiseModel(1.0))
     mean = rng.normal(0, 0.3, spread.shape)
     spread[40:, :30] = 0.2
     spread[10, 10] = 3.0   # not foreseen at all
@@ -58,7 +58,7 @@ def test_spread_is_raised_to_that_of_the_pixels_around(rng, spread):
 def test_noise_that_varies(rng, spread):
     """Of a mosaic: in units of the noise of each pixel."""
     sigma = np.where(np.arange(spread.shape[1]) < 33, 1.0, 3.0) * np.ones(spread.shape)
-    image = ScaledImage.prepare(rng.normal(size=spread.shape) * sigma, NoiseModel(sigma))
+    image = NormalizedImage.prepare(rng.normal(size=spread.shape) * sigma, NoiseModel(sigma))
     mean = (rng.normal(0, 0.3, spread.shape) * sigma).astype(np.float32)
     result = even_spread(image, mean, (spread * sigma).astype(np.float32)) / sigma
     np.testing.assert_allclose(result.min(), np.sqrt(np.mean(spread ** 2)), rtol=0.25)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from astropy_n2v import Denoiser, NoiseModel, denoise, estimate_noise
 from astropy_n2v.background import Gradient
-from astropy_n2v.inference.scaling import Scaling
+from astropy_n2v.inference.normalization import Normalization
 from astropy_n2v.simulate import make_nebula, make_scene
 
 SHAPE = 256, 288
@@ -118,7 +118,7 @@ class TestFit:
 class TestScaling:
     def test_parts(self):
         data = 500.0 + slope(300.0) + np.random.default_rng(0).normal(0, 10.0, SHAPE)
-        scaling = Scaling.from_image(data, NoiseModel(10.0))
+        scaling = Normalization.from_image(data, NoiseModel(10.0))
         rest = scaling.at(*whole()).forward(data)
         assert abs(rest.mean()) < 0.05 and rest.std() == pytest.approx(1, abs=0.02)
         np.testing.assert_allclose(scaling.at(*whole()).backward(rest), data)
@@ -132,7 +132,7 @@ class TestScaling:
     def test_is_left_where_photons_become_few(self, sky, taken):
         rng = np.random.default_rng(0)
         level = sky + slope(4 * np.sqrt(sky))
-        scaling = Scaling.from_image(rng.poisson(np.maximum(level, 0.05)).astype(float), NoiseModel(0.0, gain=1.0))
+        scaling = Normalization.from_image(rng.poisson(np.maximum(level, 0.05)).astype(float), NoiseModel(0.0, gain=1.0))
         assert (scaling.gradient is not None) == taken
 
     def test_pixels_without_noise_do_not_matter(self):
@@ -140,7 +140,7 @@ class TestScaling:
         sigma[:, ::5] = 0
         sigma[0] = 0
         data = slope(30) + np.random.default_rng(0).normal(size=SHAPE)
-        assert Scaling.from_image(data, NoiseModel(sigma)).gradient is not None
+        assert Normalization.from_image(data, NoiseModel(sigma)).gradient is not None
 
     def test_masked_parts_do_not_matter(self):
         """Neither a slope into the dark that is masked nor what a polynomial makes of it."""
@@ -148,8 +148,8 @@ class TestScaling:
         mask = level < 40
         data = np.random.default_rng(0).poisson(level).astype(float)
         noise = NoiseModel(0.0, gain=1.0)
-        assert Scaling.from_image(data, noise, mask).gradient is not None
-        assert Scaling.from_image(data, noise).gradient is None
+        assert Normalization.from_image(data, noise, mask).gradient is not None
+        assert Normalization.from_image(data, noise).gradient is None
 
 
 class TestDenoise:

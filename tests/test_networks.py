@@ -12,8 +12,8 @@ from astropy_n2v import NoiseModel
 from astropy_n2v.networks import blindspot
 from astropy_n2v.networks import (BlindSpotUNet, blind_moments, expected_photon_variance, negative_log_likelihood,
                                   network_inputs, posterior_moments, widen)
-from astropy_n2v.inference.normalization import ScaledImage
-from astropy_n2v.inference.scaling import Scaling
+from astropy_n2v.inference.normalization import NormalizedImage
+from astropy_n2v.inference.normalization import Normalization
 
 HOLES = [(1, 1), (3, 3), (5, 5), (1, 3), (5, 1)]
 
@@ -42,7 +42,7 @@ def test_whole_prediction_does_not_see_its_own_pixel(hole, pixel, rng):
     data = rng.normal(100, 5, (50, 67))
     valid = np.ones(data.shape, dtype=bool)
     valid[20, 20] = valid[22:26, 19:21] = False
-    image = ScaledImage(data, valid, NoiseModel(5.0), Scaling(100.0, 5.0))
+    image = NormalizedImage(data, valid, NoiseModel(5.0), Normalization(100.0, 5.0))
 
     def predict(values):
         return denoiser._predict_blind(image.observed(values), tile_size=512, device=torch.device('cpu'))

@@ -27,7 +27,7 @@ from astropy_n2v.noise import (
     resolve_noise,
     stripe_fraction,
 )
-from astropy_n2v.inference.scaling import clipped_mean
+from astropy_n2v.background import clipped_mean
 from astropy_n2v.simulate import SCENE_KINDS, make_scene
 
 

@@ -9,7 +9,7 @@ from scipy.special import erf
 
 from astropy_n2v import NoiseModel
 from astropy_n2v.inference.outliers import single_pixel_outliers
-from astropy_n2v.inference.normalization import ScaledImage
+from astropy_n2v.inference.normalization import NormalizedImage
 
 NOISE = NoiseModel(5.0, gain=1.0)
 
@@ -27,7 +27,7 @@ def field(fwhm, rng, n=150, shape=(256, 256)):
 
 
 def find(data, mask=None):
-    return single_pixel_outliers(ScaledImage.prepare(data, NOISE, mask))
+    return single_pixel_outliers(NormalizedImage.prepare(data, NOISE, mask))
 
 
 @pytest.mark.parametrize('fwhm', [1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 2.5])

@@ -10,8 +10,8 @@ from conftest import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel, conf, denoise, precision
 from astropy_n2v.networks.blindspot import _rounded
-from astropy_n2v.inference.normalization import ScaledImage
-from astropy_n2v.inference.scaling import Scaling
+from astropy_n2v.inference.normalization import NormalizedImage
+from astropy_n2v.inference.normalization import Normalization
 from astropy_n2v.simulate import make_scene
 
 CPU = torch.device('cpu')
@@ -89,7 +89,7 @@ def test_rounded_kernels_keep_their_response_to_smooth_images():
 def test_prediction_in_bfloat16_does_not_see_its_own_pixel(hole, rng):
     denoiser, pixel = make_tiny_denoiser(hole), (30, 41)
     data = rng.normal(100, 5, (50, 67))
-    image = ScaledImage(data, np.ones(data.shape, dtype=bool), NoiseModel(5.0), Scaling(100.0, 5.0))
+    image = NormalizedImage(data, np.ones(data.shape, dtype=bool), NoiseModel(5.0), Normalization(100.0, 5.0))
     changed = data.copy()
     changed[pixel] += 300
     first, second = (denoiser._predict_blind(image.observed(values), tile_size=512, device=CPU, dtype=torch.bfloat16)

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.ndimage import binary_dilation, convolve, convolve1d, gaussian_filter
 
 from astropy_n2v import Denoiser, NoiseModel, denoise
-from astropy_n2v.inference.normalization import ScaledImage
+from astropy_n2v.inference.normalization import NormalizedImage
 from astropy_n2v.simulate import make_scene
 from astropy_n2v.inference.whitening import Whitening, whiten_image
 
@@ -129,7 +129,7 @@ class TestFilter:
     def test_the_data_come_back_where_nothing_is_removed(self):
         noise, rho = correlated(KERNELS['rows'])
         data = 1000 + 50 * noise
-        image = ScaledImage.prepare(data, NoiseModel(50.0, autocorrelation=rho))
+        image = NormalizedImage.prepare(data, NoiseModel(50.0, autocorrelation=rho))
         whitened = whiten_image(image)
         white = whitened.white
         # As of a measurement that says all.

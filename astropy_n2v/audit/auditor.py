@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..inference.recalibration import BROAD_WEIGHT
+from ..noise.model import BROAD_WEIGHT
 from .findings import AuditReport
 from .flux import Totals, check_boxes
 from .growth import noise_growth
@@ -37,7 +37,7 @@ class Auditor:
 
     Parameters
     ----------
-    image : ScaledImage
+    image : NormalizedImage
         The data, where they count, their noise and the level of the background.
     strength : float, optional
         As given to `~astropy_n2v.denoise`.
@@ -52,11 +52,11 @@ class Auditor:
     >>> import numpy as np
     >>> from astropy_n2v import Denoiser, NoiseModel
     >>> from astropy_n2v.audit import Auditor
-    >>> from astropy_n2v.inference.normalization import ScaledImage
+    >>> from astropy_n2v.inference.normalization import NormalizedImage
     >>> data = np.random.default_rng(0).normal(100.0, 5.0, (64, 64))
     >>> noise = NoiseModel(5.0)
     >>> result = Denoiser.load('default').predict(data, noise)
-    >>> auditor = Auditor(ScaledImage.prepare(data, noise))
+    >>> auditor = Auditor(NormalizedImage.prepare(data, noise))
     >>> returned = auditor.rows(slice(0, 64), vars(result))
     >>> auditor.report().summary()
     'ok'
@@ -169,7 +169,7 @@ def audit_result(image, prediction, *, strength=1.0, judged=None, **options):
 
     Parameters
     ----------
-    image : ScaledImage
+    image : NormalizedImage
         The data, where they count, their noise and the level of the background.
     prediction : `~astropy_n2v.denoiser.Prediction`
         The result, with all its arrays.

@@ -5,7 +5,7 @@ Growth of the noise with the signal, as innovations show it.
 
 import numpy as np
 
-from ..inference.recalibration import brightness_bins
+from ..utils.sampling import brightness_bins
 
 __all__ = ['noise_growth']
 

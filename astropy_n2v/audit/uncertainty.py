@@ -26,7 +26,7 @@ def enlargement(by_variance, by_innovation, sky, stated, noise, scaling):
         Checks by brightness, and by everything else.
     sky, stated, noise : Finding
         Checks of the uncertainty on the sky, of its consistency, and of the noise.
-    scaling : `~astropy_n2v.inference.scaling.Scaling`
+    scaling : `~astropy_n2v.inference.normalization.Normalization`
         Level and noise of the background.
 
     Returns

@@ -8,7 +8,7 @@ from astropy import units as u
 from astropy.nddata import InverseVariance, NDUncertainty, VarianceUncertainty
 from scipy.ndimage import uniform_filter
 
-from ..inference.scaling import subsample
+from ..utils.sampling import subsample
 from ..utils.warn import warn_user
 
 __all__ = ['Deviations']

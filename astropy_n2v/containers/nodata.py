@@ -7,7 +7,7 @@ import numpy as np
 from scipy.ndimage import (binary_dilation, label, maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d,
                            uniform_filter)
 
-from ..inference.scaling import subsample
+from ..utils.sampling import subsample
 
 __all__ = ['constant_regions', 'fill_values', 'huge_values', 'quantisation_step']
 

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from ..inference.scaling import subsample
+from ..utils.sampling import subsample
 
 __all__ = ['overscan']
 

@@ -8,7 +8,7 @@ from astropy import units as u
 from scipy.ndimage import binary_dilation
 
 from ..config import conf
-from ..inference.scaling import subsample
+from ..utils.sampling import subsample
 from ..utils.warn import warn_user
 
 __all__ = ['saturated_pixels']

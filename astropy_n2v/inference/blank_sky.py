@@ -77,7 +77,7 @@ def empty_factor(image, mean, spread, calibration):
 
     Parameters
     ----------
-    image : ScaledImage
+    image : NormalizedImage
         The image.
     mean, spread : `~numpy.ndarray`
         Its blind mean and spread, in units of the sky noise.

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from .recalibration import brightness_bins
+from ..utils.sampling import brightness_bins
 from ..exceptions import CannotDenoiseError
 from ..noise import noise_autocorrelation
-from .scaling import middle_cutout
+from ..utils.sampling import middle_cutout
 
 __all__ = ['BOOTSTRAP_SIZE', 'SpreadCorrection', 'bootstrap_spread', 'correlated_normal']
 
@@ -162,14 +162,14 @@ def bootstrap_spread(image, mean, spread, hole, predict):
 
     Parameters
     ----------
-    image : ScaledImage
+    image : NormalizedImage
         The image.
     mean, spread : `~numpy.ndarray`
         Its blind mean and spread, in units of the sky noise.
     hole : tuple of int
         That of the network: above 1 the noise is drawn with its measured autocorrelation.
     predict : callable
-        It takes a ScaledImage and returns its blind mean and spread.
+        It takes a NormalizedImage and returns its blind mean and spread.
 
     Returns
     -------

@@ -28,7 +28,7 @@ def bound_prediction(image, mean, spread):
 
     Parameters
     ----------
-    image : ScaledImage
+    image : NormalizedImage
         The image.
     mean, spread : `~numpy.ndarray`
         Its blind mean and spread in units of the sky noise, shape (ny, nx), float32; they are changed.
@@ -43,9 +43,9 @@ def bound_prediction(image, mean, spread):
     >>> import numpy as np
     >>> from astropy_n2v import NoiseModel
     >>> from astropy_n2v.inference.bounds import bound_prediction
-    >>> from astropy_n2v.inference.normalization import ScaledImage
+    >>> from astropy_n2v.inference.normalization import NormalizedImage
     >>> data = np.random.default_rng(0).normal(100.0, 5.0, (64, 64))
-    >>> image = ScaledImage.prepare(data, NoiseModel(5.0))
+    >>> image = NormalizedImage.prepare(data, NoiseModel(5.0))
     >>> mean, spread = np.zeros((2, 64, 64), dtype=np.float32)
     >>> mean[20, 30] = 1e6
     >>> bound_prediction(image, mean, spread)

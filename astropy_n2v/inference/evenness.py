@@ -10,7 +10,7 @@ pixels around was right.
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
-from .scaling import subsample
+from ..utils.sampling import subsample
 
 __all__ = ['even_spread']
 
@@ -32,7 +32,7 @@ def even_spread(image, mean, spread):
 
     Parameters
     ----------
-    image : ScaledImage
+    image : NormalizedImage
         The image.
     mean, spread : `~numpy.ndarray`
         Its blind mean and spread in units of the sky noise, shape (ny, nx), float32.
@@ -47,10 +47,10 @@ def even_spread(image, mean, spread):
     >>> import numpy as np
     >>> from astropy_n2v import NoiseModel
     >>> from astropy_n2v.inference.evenness import even_spread
-    >>> from astropy_n2v.inference.normalization import ScaledImage
+    >>> from astropy_n2v.inference.normalization import NormalizedImage
     >>> rng = np.random.default_rng(0)
     >>> clouds = np.sin(np.arange(64) / 5)[:, None] * np.ones(64)
-    >>> image = ScaledImage.prepare(rng.normal(clouds, 1.0), NoiseModel(1.0))
+    >>> image = NormalizedImage.prepare(rng.normal(clouds, 1.0), NoiseModel(1.0))
     >>> spread = rng.uniform(0.02, 0.1, (64, 64)).astype(np.float32)
     >>> float(spread.min().round(2)), float(even_spread(image, clouds, spread).min().round(2))
     (0.02, 0.06)

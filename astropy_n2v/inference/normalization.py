@@ -1,17 +1,21 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-An image in units of its sky noise, with what is known of it.
+The map between an image and units of its sky noise above its background, and an image in these units.
+
+In units of the sky noise above the background all frames look alike. Nothing is clipped, and the way back is exact.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from ..background import Gradient, background_level
 from ..noise import NoiseModel
-from .scaling import Scaling
+from ..utils.sampling import cutouts, subsample
 
-__all__ = ['ScaledImage']
+__all__ = ['NormalizedImage', 'Normalization']
 
 # Without read noise there is none where no light is expected; errors in units of it are to be finite.
 _LEAST_VARIANCE = 1e-3
@@ -21,10 +25,129 @@ _ROWS = 256
 _MAX_NOISE = 4.0
 # A prediction from fewer visible pixels than this share of 17x17 is made again on the scale of the noisier ones.
 _SUPPORT, _SUPPORT_SIZE = 0.6, 17
+# What the variance of the noise along a gradient that is taken off may be, relative to that at the level.
+_GROWTH = 0.2, 9.0
+# Least light of the sky that the network was trained on, in electrons per pixel (`astropy_n2v.simulate.random_scene`).
+_LEAST_SKY = 0.05
+
+
+def _known_scale(level, scale, noise):
+    """Level and scale that a network knows: of a sky with fewer photons than in its training, those of the least."""
+    if noise.gain is None:
+        return level, scale
+    electron = 1 / float(np.median(subsample(noise.gain)))
+    least = math.sqrt(_LEAST_SKY) * electron
+    if scale >= least:
+        return level, scale
+    return max(level, float(np.median(subsample(noise.zero_point))) + _LEAST_SKY * electron), least
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """
+    The affine map between an image and units of its sky noise above its background.
+
+    Parameters
+    ----------
+    level : float or `~numpy.ndarray`
+        The background, in data units; an array is that of each pixel.
+    scale : float
+        The sky noise, in data units.
+    gradient : `~astropy_n2v.background.Gradient`, optional
+        What is to be added to the level, of an image whose background slopes.
+    sky, sky_noise : float, optional
+        The measured background and its noise, in data units; by default ``level`` and ``scale``. They differ where
+        photons are so few that the network has seen nothing of the kind: there the scale is that of a sky of 0.05
+        electrons, at which the network sees zeros and single events as it knows them.
+
+    Examples
+    --------
+    >>> from astropy_n2v.inference.normalization import Normalization
+    >>> Normalization(100.0, 5.0).forward(110.0)
+    2.0
+    """
+
+    level: float
+    scale: float
+    gradient: Gradient = None
+    sky: float = None
+    sky_noise: float = None
+
+    def __post_init__(self):
+        for name, own in (('sky', self.level), ('sky_noise', self.scale)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, own)
+
+    @classmethod
+    def from_image(cls, data, noise, mask=None):
+        """Measure level and gradient of an image whose noise is known, and take the noise at that level."""
+        level = background_level(data, mask)
+        part = cutouts(data.shape)
+        sample = noise.at(data.shape, *part)
+        variance = sample.variance(level)
+        dark = not np.any(variance > 0)
+        if dark:
+            # Not even a photon on the sky: the noise of the average pixel.
+            valid = np.isfinite(data[part]) if mask is None else np.isfinite(data[part]) & ~mask[part]
+            variance = np.mean(sample.variance(np.where(valid, data[part], level))[valid])
+        good = np.isfinite(variance) & (variance > 0)
+        if not good.any():
+            raise ValueError('noise must have a positive variance at the level of the background, got none')
+        scale = np.median(subsample(variance[good]))
+        level, scale = float(level), float(np.sqrt(scale))
+        gradient = Gradient.fit(data, mask, level, scale)
+        if gradient is not None:
+            part = tuple(slice(0, n, 15) for n in data.shape)
+            sample = noise.at(data.shape, *part)
+            before, after = np.broadcast_arrays(sample.variance(level), sample.variance(level + gradient.at(*part)))
+            counts = np.isfinite(data[part]) & (np.maximum(before, after) > 0)
+            if mask is not None:
+                counts &= ~np.asarray(mask, dtype=bool)[part]
+            # Where photons become few, the network would take the low noise for a property of the detector.
+            before, after = before[counts], after[counts]
+            if np.any(after < _GROWTH[0] * before) or np.any(after > _GROWTH[1] * before):
+                gradient = None
+        return cls(*_known_scale(level, 0.0 if dark else scale, noise), gradient, level, scale)
+
+    def at(self, y, x):
+        """The same for the pixels [y, x] of the image, two slices or two arrays of indices."""
+        if self.gradient is not None:
+            return replace(self, level=self.level + self.gradient.at(y, x), gradient=None)
+        return self if np.ndim(self.level) == 0 else replace(self, level=self.level[y, x])
+
+    @property
+    def few_photons(self):
+        """True where the scale is not that of the image, as photons are fewer than in the training of the network."""
+        return self.scale != self.sky_noise
+
+    def forward(self, data):
+        """From data units to units of the sky noise."""
+        return (data - self.level) / self.scale
+
+    def backward(self, z):
+        """From units of the sky noise to data units."""
+        return z * self.scale + self.level
+
+    def noise_parameters(self, noise):
+        """
+        The parameters ``v0, slope, zero`` of a noise model in units of the sky noise.
+
+        Parameters
+        ----------
+        noise : `~astropy_n2v.NoiseModel`
+            Noise in data units.
+
+        Returns
+        -------
+        v0, slope, zero : float or `~numpy.ndarray`
+            So that the variance at z is ``v0 + slope * max(z - zero, 0)``.
+        """
+        return ((noise.sigma / self.scale) ** 2, noise.slope / self.scale,
+                (noise.zero_point - self.level) / self.scale)
 
 
 @dataclass(frozen=True, eq=False)
-class ScaledImage:
+class NormalizedImage:
     """
     An image, which of its pixels count, its noise and its scale.
 
@@ -36,7 +159,7 @@ class ScaledImage:
         True where they count, of the same shape.
     noise : `~astropy_n2v.NoiseModel`
         Their noise, in data units.
-    scaling : Scaling
+    scaling : Normalization
         From data units to units of the sky noise above the background.
     seen : `~numpy.ndarray` of bool, optional
         True where the network may see them; by default as ``valid``.
@@ -45,8 +168,8 @@ class ScaledImage:
     --------
     >>> import numpy as np
     >>> from astropy_n2v import NoiseModel
-    >>> from astropy_n2v.inference.normalization import ScaledImage
-    >>> image = ScaledImage.prepare(np.random.default_rng(0).normal(100.0, 5.0, (64, 64)), NoiseModel(5.0))
+    >>> from astropy_n2v.inference.normalization import NormalizedImage
+    >>> image = NormalizedImage.prepare(np.random.default_rng(0).normal(100.0, 5.0, (64, 64)), NoiseModel(5.0))
     >>> round(float(image.values().std()), 1), image.part(slice(0, 8), slice(0, 16)).data.shape
     (1.0, (8, 16))
     """
@@ -54,7 +177,7 @@ class ScaledImage:
     data: np.ndarray
     valid: np.ndarray
     noise: NoiseModel
-    scaling: Scaling
+    scaling: Normalization
     seen: np.ndarray = None
 
     def __post_init__(self):
@@ -77,7 +200,7 @@ class ScaledImage:
 
         Returns
         -------
-        ScaledImage
+        NormalizedImage
             The image.
 
         Raises
@@ -91,7 +214,7 @@ class ScaledImage:
         bad = noise.unusable(data.shape)
         if bad is not None:
             valid &= ~bad
-        image = cls(data, valid, noise, Scaling.from_image(data, noise, ~valid))
+        image = cls(data, valid, noise, Normalization.from_image(data, noise, ~valid))
         return image.on_scale(image.scaling.scale)
 
     def on_scale(self, scale):
@@ -105,7 +228,7 @@ class ScaledImage:
 
         Returns
         -------
-        ScaledImage
+        NormalizedImage
             The image with another ``scaling`` and ``seen``.
         """
         scaling = replace(self.scaling, scale=scale)
@@ -152,7 +275,7 @@ class ScaledImage:
 
     def part(self, y, x):
         """The pixels [y, x], two slices or two arrays of indices."""
-        return ScaledImage(self.data[y, x], self.valid[y, x], self.noise.at(self.shape, y, x), self.scaling.at(y, x),
+        return NormalizedImage(self.data[y, x], self.valid[y, x], self.noise.at(self.shape, y, x), self.scaling.at(y, x),
                            self.seen[y, x])
 
     def without(self, rejected):
@@ -170,7 +293,7 @@ class ScaledImage:
             return np.where(self.valid, scaling.forward(np.where(self.valid, self.data, 0).astype(float)), 0)
 
     def noise_parameters(self):
-        """The parameters ``v0, slope, zero`` of the noise in units of the sky noise; see `Scaling.noise_parameters`."""
+        """The parameters ``v0, slope, zero`` of the noise in units of the sky noise; see `Normalization.noise_parameters`."""
         return self._scaling.noise_parameters(self.noise)
 
     def backward(self, z):

@@ -35,7 +35,7 @@ def single_pixel_outliers(image):
 
     Parameters
     ----------
-    image : ScaledImage
+    image : NormalizedImage
         The image.
 
     Returns
@@ -48,10 +48,10 @@ def single_pixel_outliers(image):
     >>> import numpy as np
     >>> from astropy_n2v import NoiseModel
     >>> from astropy_n2v.inference.outliers import single_pixel_outliers
-    >>> from astropy_n2v.inference.normalization import ScaledImage
+    >>> from astropy_n2v.inference.normalization import NormalizedImage
     >>> data = np.random.default_rng(0).normal(100.0, 5.0, (64, 64))
     >>> data[20, 30], data[40, 40] = 300, -100
-    >>> np.argwhere(single_pixel_outliers(ScaledImage.prepare(data, NoiseModel(5.0)))).tolist()
+    >>> np.argwhere(single_pixel_outliers(NormalizedImage.prepare(data, NoiseModel(5.0)))).tolist()
     [[20, 30], [40, 40]]
     """
     ny, nx = image.shape

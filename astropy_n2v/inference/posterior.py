@@ -11,8 +11,9 @@ from scipy.special import expit, logit
 
 from .recalibration import Calibration
 from .blank_sky import REACH
-from ..networks import BROAD_WEIGHT, expected_photon_variance, posterior_moments
-from .scaling import coprime_step
+from ..noise.model import BROAD_WEIGHT
+from ..networks import expected_photon_variance, posterior_moments
+from ..utils.sampling import coprime_step
 
 __all__ = ['calibrate', 'posterior', 'posterior_of_rows']
 
@@ -32,7 +33,7 @@ def posterior(image, blind_mean, blind_spread, *, calibration=None, strength=1.0
 
     Parameters
     ----------
-    image : ScaledImage
+    image : NormalizedImage
         The image.
     blind_mean, blind_spread : `~numpy.ndarray`
         Mean and spread of each pixel given its surroundings alone, in units of the sky noise.

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..noise.model import BROAD_WEIGHT
+from ..utils.sampling import brightness_bins
 from .blank_sky import empty_share
 
-__all__ = ['BROAD_WEIGHT', 'Calibration', 'brightness_bins']
+__all__ = ['Calibration']
 
-#: Prior probability that a pixel's value is not foreseeable from its context: at five sigma of surprise this is as
-#: likely as not.
-BROAD_WEIGHT = 5e-5
-_MIN_PER_BIN = 200
 # Sky: where the spread adds less than this share to the noise. There its correction is bounded,
 # since a small error of the noise feigns a large one of the spread.
 _SKY_SHARE = 0.1
@@ -33,50 +31,6 @@ _MAX_SKY_ERROR = 0.3
 _NOISE_LIMIT, _PER_SHARE = 0.1, 0.5
 # Relative error by which the variance of the noise may be larger than estimated, where it may be smaller by more.
 _LARGEST_EXCESS = 0.03
-
-
-def brightness_bins(mean):
-    """
-    Divide pixels into bins of brightness, each with enough of them for statistics.
-
-    The bins overlap: a pixel counts to the two whose middles it is between, the more the closer it is. So
-    nothing depends on which side of an edge a rounding error puts a pixel.
-
-    Parameters
-    ----------
-    mean : `~numpy.ndarray`
-        Blind means, shape (n,).
-
-    Returns
-    -------
-    list of tuple
-        Of each bin, faint ones first, the blind mean in its middle, the indices of its pixels and their
-        weights, up to 1. Empty where pixels are too few.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astropy_n2v.inference.recalibration import brightness_bins
-    >>> [(float(middle), round(weight.sum())) for middle, _, weight in brightness_bins(np.arange(20000.0))][-4:]
-    [(18500.0, 875), (19250.0, 562), (19625.0, 312), (19875.0, 250)]
-    """
-    n = mean.size
-    if n < _MIN_PER_BIN:
-        return []
-    order = np.argsort(mean)
-    # Twentieths, the brightest again and again in halves: bright pixels are few.
-    tail = 0.05 * 0.5 ** np.arange(1, 30)
-    edges = np.concatenate([np.arange(0, 0.96, max(0.05, _MIN_PER_BIN / n)), 1 - tail])
-    edges = np.unique(np.append(edges[n * (1 - edges) >= _MIN_PER_BIN], 1.0))
-    middles = n * (edges[:-1] + edges[1:]) / 2
-    bins = []
-    for i, middle in enumerate(middles):
-        first = 0 if i == 0 else int(middles[i - 1])
-        stop = n if i == len(middles) - 1 else int(middles[i + 1]) + 1
-        # The first and the last bin keep all that is beyond their middles.
-        own = np.interp(np.arange(first, stop), middles, np.arange(len(middles)) == i)
-        bins.append((mean[order[int(middle)]], order[first:stop], own))
-    return bins
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,8 +19,8 @@ from ..noise import NoiseModel
 from ..noise.correlation import check_lags
 from ..noise.quantisation import ROUNDED
 from .outliers import single_pixel_outliers
-from .normalization import ScaledImage
-from .scaling import Scaling
+from .normalization import NormalizedImage
+from .normalization import Normalization
 
 __all__ = ['Whitened', 'Whitening', 'whiten_image']
 
@@ -240,7 +240,7 @@ def whiten_image(image):
 
     Parameters
     ----------
-    image : ScaledImage
+    image : NormalizedImage
         The image; the autocorrelation is that of its noise.
 
     Returns
@@ -293,9 +293,9 @@ class Whitened:
     ----------
     whitening : Whitening
         The filter.
-    image : ScaledImage
+    image : NormalizedImage
         The image as it is.
-    white : ScaledImage
+    white : NormalizedImage
         The whitened one, in units of the sky noise, larger by ``pad`` pixels on each side. Its noise is white.
     filled : `~numpy.ndarray`
         The image in units of the sky noise that was filtered, with all pixels filled, of the same shape.
@@ -306,14 +306,14 @@ class Whitened:
     unreliable : `~numpy.ndarray` of bool
         True where that is too much, of the same shape: nothing is removed there.
     parameters : list of float or `~numpy.ndarray`
-        Those of the noise before the filter; see `ScaledImage.noise_parameters`. Unknown pixels have that of the sky.
+        Those of the noise before the filter; see `NormalizedImage.noise_parameters`. Unknown pixels have that of the sky.
     alone : `~numpy.ndarray` of bool or None
         True for pixels that count but that the filter did not see.
     """
 
     whitening: Whitening
-    image: ScaledImage
-    white: ScaledImage
+    image: NormalizedImage
+    white: NormalizedImage
     filled: np.ndarray
     lacking: np.ndarray
     added: np.ndarray
@@ -328,7 +328,7 @@ class Whitened:
 
         Parameters
         ----------
-        image : ScaledImage
+        image : NormalizedImage
             The image; its noise is that of the pixels as they are.
         whitening : Whitening
             The filter.
@@ -358,7 +358,7 @@ class Whitened:
                            source=image.noise.source, relative_error=image.noise.relative_error)
         inner = (slice(reach, known.shape[0] - reach), slice(reach, known.shape[1] - reach))
         unreliable = added > np.where(known[inner], _MOST_ADDED, _STAR)
-        white = ScaledImage(whitening.filter(filled) + lacking, known[inner] & ~unreliable, noise, Scaling(0.0, 1.0))
+        white = NormalizedImage(whitening.filter(filled) + lacking, known[inner] & ~unreliable, noise, Normalization(0.0, 1.0))
         return cls(whitening, image, white, filled[inner], lacking, added, unreliable, parameters,
                    alone if alone.any() else None)
 
@@ -383,7 +383,7 @@ class Whitened:
 
         Returns
         -------
-        ScaledImage
+        NormalizedImage
             The whitened image, with the noise of each pixel.
         """
         if self.white.noise.gain is None:

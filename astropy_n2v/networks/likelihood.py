@@ -20,9 +20,9 @@ import math
 import torch
 from torch.nn import functional as F
 
-from ..inference.recalibration import BROAD_WEIGHT
+from ..noise.model import BROAD_WEIGHT
 
-__all__ = ['BROAD_WEIGHT', 'blind_moments', 'expected_photon_variance', 'negative_log_likelihood', 'network_inputs',
+__all__ = ['blind_moments', 'expected_photon_variance', 'negative_log_likelihood', 'network_inputs',
            'posterior_moments']
 
 # Scale of the broad component, in units of the total spread. Its Cauchy profile is still

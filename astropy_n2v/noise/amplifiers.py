@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import find_objects, label
 
 from ..exceptions import CannotDenoiseError
-from ..inference.scaling import background_level
+from ..background import background_level
 
 __all__ = ['AmplifierScale', 'amplifier_labels', 'amplifier_regions']
 

@@ -8,7 +8,7 @@ from astropy.nddata import NDData
 
 from ..containers.parsing import CompleteMask, measured, take_apart
 from ..exceptions import CannotDenoiseError
-from ..inference.scaling import cutouts, subsample
+from ..utils.sampling import cutouts, subsample
 
 __all__ = ['as_image', 'block_means', 'occupied', 'sample', 'valid_image']
 

@@ -7,9 +7,9 @@ import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from ..exceptions import CannotDenoiseError
-from ..inference.scaling import cutouts
+from ..utils.sampling import cutouts
 from .blocks import block_means, occupied, valid_image
-from ..inference.scaling import clipped_mean
+from ..background import clipped_mean
 from .smoothing import smoothed_noise
 
 __all__ = ['choose_hole', 'noise_autocorrelation']

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..exceptions import CannotDenoiseError
-from ..inference.scaling import background_level, cutouts
+from ..background import background_level
+from ..utils.sampling import cutouts
 from .correlation import choose_hole, noise_autocorrelation
 from .estimation import measure_sky
 

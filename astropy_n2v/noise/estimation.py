@@ -10,7 +10,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 from ..exceptions import CannotDenoiseError
-from ..inference.scaling import background_level, subsample
+from ..background import background_level
+from ..utils.sampling import subsample
 from .blocks import block_means, occupied, valid_image
 from .correlation import choose_hole, short_autocorrelation
 from .model import NoiseModel

@@ -11,6 +11,10 @@ from astropy import units as u
 
 __all__ = ['NoiseModel']
 
+#: Prior probability that a pixel's value is not foreseeable from its context: at five sigma of surprise this is as
+#: likely as not.
+BROAD_WEIGHT = 5e-5
+
 
 def _as_float(value):
     """A float array; single precision, as of whole planes, stays what it is."""

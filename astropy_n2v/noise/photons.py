@@ -7,7 +7,7 @@ import numpy as np
 from astropy import units as u
 from scipy.ndimage import median_filter, uniform_filter
 
-from ..inference.scaling import cutouts
+from ..utils.sampling import cutouts
 from .model import NoiseModel
 from .quantisation import find_steps
 

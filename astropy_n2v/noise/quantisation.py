@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..inference.scaling import subsample
+from ..utils.sampling import subsample
 
 __all__ = ['ROUNDED', 'Steps', 'find_steps']
 

@@ -12,7 +12,8 @@ from scipy.ndimage import gaussian_filter
 
 from ..config import conf
 from ..exceptions import CannotDenoiseError
-from ..inference.scaling import background_level, cutouts, subsample
+from ..background import background_level
+from ..utils.sampling import cutouts, subsample
 from ..utils.warn import warn_user
 from .amplifiers import AmplifierScale, amplifier_labels, amplifier_regions
 from .estimation import estimate_noise, measure_sky

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.fft import next_fast_len
 from scipy.ndimage import binary_dilation, gaussian_filter, zoom
 
-from ..inference.scaling import coprime_step
+from ..utils.sampling import coprime_step
 from .blocks import as_image, sample
 
 __all__ = ['SmoothedNoise', 'smoothed_noise']

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import median_filter
 
-from ..inference.scaling import background_level, cutouts, subsample
+from ..background import background_level
+from ..utils.sampling import cutouts, subsample
 from .model import NoiseModel
 
 __all__ = ['noise_from_deviation']

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..inference.normalization import ScaledImage
+from ..inference.normalization import NormalizedImage
 from ..inference.whitening import whiten_image
 
 __all__ = ['PatchSampler', 'TrainingFrame', 'likelihood_noise', 'split_planes']
@@ -51,7 +51,7 @@ class TrainingFrame:
     """
 
     def __init__(self, data, noise, mask=None, *, held_out=0.0, rng=None, signal=None, whiten=True):
-        image = ScaledImage.prepare(data, noise, mask)
+        image = NormalizedImage.prepare(data, noise, mask)
         pad, variance = 0, 0.0
         whitened = whiten_image(image) if whiten else None
         if whitened is not None:

@@ -15,7 +15,7 @@ from ..denoiser import Denoiser, select_device
 from ..exceptions import CannotDenoiseError
 from ..planes import Frame, find_hole, find_planes, warn_of_patterns
 from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs, own_random_state
-from ..inference.scaling import middle_cutout
+from ..utils.sampling import middle_cutout
 from ..utils.warn import warn_user
 from .checkpoints import training_identity
 from .loop import Trainer

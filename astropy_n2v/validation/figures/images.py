@@ -5,7 +5,7 @@ Figures. Matplotlib is imported when one is drawn.
 
 import numpy as np
 
-from ...inference.scaling import background_level
+from ...background import background_level
 
 __all__ = ['draw_comparison']
 

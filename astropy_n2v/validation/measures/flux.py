@@ -7,7 +7,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.stats import rankdata
 
-from ...inference.scaling import background_level
+from ...background import background_level
 from .inputs import SNR_BINS, as_floats, as_images, check_bins, noise_sigma, stated_sigma
 from .photometry import FluxOperator, fluxes_in_circles
 from .statistics import bootstrap_interval

@@ -7,7 +7,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.ndimage import binary_erosion
 
-from ...inference.scaling import background_level
+from ...background import background_level
 from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma
 from .tables import estimate_rows, set_units
 

@@ -12,7 +12,7 @@ from ...containers.parsing import merge_mask, take_apart
 from ...containers.deviations import Deviations
 from ...containers.nodata import huge_values
 from ...noise import NoiseModel, estimate_noise
-from ...inference.scaling import background_level
+from ...background import background_level
 
 __all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels',
            'brightness_in_sigma', 'check_bins', 'image_array', 'noise_sigma',

@@ -10,7 +10,7 @@ from astropy.table import Table
 from scipy.stats import rankdata
 
 from ...audit import removed_share
-from ...inference.scaling import background_level
+from ...background import background_level
 from .correlation import correlate
 from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma, stated_sigma
 from .statistics import bootstrap_interval

@@ -1,0 +1,184 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Samples of the pixels of an image: some that stand for all of them, and bins of brightness.
+"""
+
+import math
+
+import numpy as np
+
+__all__ = ['brightness_bins', 'coprime_step', 'cutouts', 'middle_cutout', 'subsample']
+
+_MAX_SAMPLE = 1_000_000   # most pixels of a sample
+_MIN_PER_BIN = 200
+
+
+def subsample(values, size=_MAX_SAMPLE):
+    """
+    Every n-th element of an array, at most ``size`` of them, from all its columns.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Any shape.
+    size : int, optional
+        The largest number of elements.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        One-dimensional.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.utils.sampling import subsample
+    >>> subsample(np.arange(10), 5).tolist()
+    [0, 3, 6, 9]
+    """
+    values = np.asarray(values)
+    step = coprime_step(-(-values.size // size), values.shape[-1] if values.ndim else 1)
+    return values.ravel()[::step]
+
+
+def coprime_step(step, width):
+    """
+    A step through a flattened image that comes by all of its columns.
+
+    Parameters
+    ----------
+    step : int
+        The smallest step wanted; values below 1 count as 1.
+    width : int
+        Number of columns.
+
+    Returns
+    -------
+    int
+        The smallest step from there on that has no divisor in common with ``width``.
+
+    Examples
+    --------
+    >>> from astropy_n2v.utils.sampling import coprime_step
+    >>> coprime_step(16, 4000)
+    17
+    """
+    step = max(1, int(step))
+    while step > 1 and math.gcd(step, int(width)) > 1:
+        step += 1
+    return step
+
+
+def cutouts(shape, size=448):
+    """
+    Index of nine cut-outs, evenly spread over an image, that stand for all of it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the image.
+    size : int, optional
+        Height and width of a cut-out in pixels.
+
+    Returns
+    -------
+    tuple
+        To index the image with: the cut-outs side by side, or all of an image that is not
+        larger than they are together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.utils.sampling import cutouts
+    >>> image = np.zeros((4096, 1000), dtype='f4')
+    >>> image[cutouts(image.shape)].shape
+    (1344, 1000)
+    """
+    axes = []
+    for n in shape:
+        starts = np.linspace(0, n - size, 3).astype(int)
+        axes.append(np.arange(n) if n <= 3 * size else np.concatenate([np.arange(i, i + size) for i in starts]))
+    if all(axis.size == n for axis, n in zip(axes, shape)):
+        return slice(None), slice(None)
+    return np.ix_(*axes)
+
+
+def middle_cutout(counts, size):
+    """
+    Index of a cut-out around the middle of the pixels that count.
+
+    The middle of the image itself may be masked.
+
+    Parameters
+    ----------
+    counts : array_like of bool
+        True for the pixels that count, shape (ny, nx); for one at least.
+    size : int
+        Height and width of the cut-out in pixels; less where the image is smaller.
+
+    Returns
+    -------
+    tuple of slice
+        Rows and columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.utils.sampling import middle_cutout
+    >>> counts = np.zeros((100, 200), dtype=bool)
+    >>> counts[60:90] = True
+    >>> middle_cutout(counts, 20)
+    (slice(64, 84, None), slice(90, 110, None))
+    """
+    counts = np.asarray(counts)
+    # The row with as many above as below, and the middle one in it.
+    in_rows = np.cumsum(np.count_nonzero(counts, axis=1))
+    row = np.searchsorted(in_rows, in_rows[-1] / 2)
+    in_row = np.flatnonzero(counts[row])
+    middle = row, in_row[len(in_row) // 2]
+    starts = [min(max(0, int(m) - size // 2), max(0, n - size)) for m, n in zip(middle, counts.shape)]
+    return tuple(slice(start, min(start + size, n)) for start, n in zip(starts, counts.shape))
+
+
+def brightness_bins(mean):
+    """
+    Divide pixels into bins of brightness, each with enough of them for statistics.
+
+    The bins overlap: a pixel counts to the two whose middles it is between, the more the closer it is. So
+    nothing depends on which side of an edge a rounding error puts a pixel.
+
+    Parameters
+    ----------
+    mean : `~numpy.ndarray`
+        Blind means, shape (n,).
+
+    Returns
+    -------
+    list of tuple
+        Of each bin, faint ones first, the blind mean in its middle, the indices of its pixels and their
+        weights, up to 1. Empty where pixels are too few.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.utils.sampling import brightness_bins
+    >>> [(float(middle), round(weight.sum())) for middle, _, weight in brightness_bins(np.arange(20000.0))][-4:]
+    [(18500.0, 875), (19250.0, 562), (19625.0, 312), (19875.0, 250)]
+    """
+    n = mean.size
+    if n < _MIN_PER_BIN:
+        return []
+    order = np.argsort(mean)
+    # Twentieths, the brightest again and again in halves: bright pixels are few.
+    tail = 0.05 * 0.5 ** np.arange(1, 30)
+    edges = np.concatenate([np.arange(0, 0.96, max(0.05, _MIN_PER_BIN / n)), 1 - tail])
+    edges = np.unique(np.append(edges[n * (1 - edges) >= _MIN_PER_BIN], 1.0))
+    middles = n * (edges[:-1] + edges[1:]) / 2
+    bins = []
+    for i, middle in enumerate(middles):
+        first = 0 if i == 0 else int(middles[i - 1])
+        stop = n if i == len(middles) - 1 else int(middles[i + 1]) + 1
+        # The first and the last bin keep all that is beyond their middles.
+        own = np.interp(np.arange(first, stop), middles, np.arange(len(middles)) == i)
+        bins.append((mean[order[int(middle)]], order[first:stop], own))
+    return bins
