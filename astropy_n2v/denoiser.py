@@ -12,25 +12,25 @@ import numpy as np
 import torch
 
 from .audit import Auditor, AuditReport, severity
-from .inference.bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
-from .inference.bounds import bound_prediction
-from .inference.recalibration import Calibration
 from .config import conf
 from .inference.blank_sky import empty_factor
+from .inference.bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
+from .inference.bounds import bound_prediction
 from .inference.evenness import even_spread
-from .io.files import replacing
-from .weights.files import parse, serialize
-from .noise.model import BROAD_WEIGHT
-from .networks import blind_moments, network_inputs
-from .noise import estimate_noise
+from .inference.normalization import Normalization, NormalizedImage
 from .inference.outliers import single_pixel_outliers
-from .inference.posterior import calibrate as fit_calibration, posterior_of_rows
-from .networks.precision import select_dtype
-from .inference.normalization import NormalizedImage
-from .inference.normalization import Normalization
+from .inference.posterior import calibrate as fit_calibration
+from .inference.posterior import posterior_of_rows
+from .inference.recalibration import Calibration
 from .inference.tiling import Tiling
-from .weights import check_integrity, find_model, model_names
 from .inference.whitening import Whitening, whiten_image
+from .networks import blind_moments, network_inputs
+from .networks.precision import select_dtype
+from .noise import estimate_noise
+from .noise.model import BROAD_WEIGHT
+from .utils.files import atomic_write
+from .weights import check_integrity, find_model, model_names
+from .weights.files import parse, serialize
 
 __all__ = ['Denoiser', 'Prediction', 'select_device']
 
@@ -491,7 +491,7 @@ class Denoiser:
         """
         # Before the file is made: weights may be beyond the range.
         raw = serialize(self.network, self.metadata, self._dtype if dtype is None else dtype)
-        with replacing(path, overwrite=overwrite) as temporary:
+        with atomic_write(path, overwrite=overwrite) as temporary:
             temporary.write_bytes(raw)
 
     @classmethod

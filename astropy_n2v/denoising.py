@@ -9,14 +9,15 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from .utils.checks import check_integer, check_number, check_training_options, parse_hole
 from .audit import AuditReport, severity
 from .config import conf
+from .containers.container import Frame
 from .exceptions import AuditError
-from .planes import Frame, find_hole, find_planes, warn_of_patterns
 from .noise import SetNoise
 from .noise.quantisation import ROUNDED
+from .planes import find_hole, find_planes, warn_of_patterns
 from .provenance import aperture_factor, provenance
+from .utils.checks import check_integer, check_number, check_training_options, parse_hole
 from .utils.warn import warn_user
 
 __all__ = ['denoise']

@@ -1,19 +1,15 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Frames: any kind of input taken apart, the noise of its planes found, and results packed again.
+The planes of a container: their noise, the blind spot that it calls for, and the warnings that it deserves.
 """
 
-import copy
 import logging
 import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-from astropy import units as u
-from astropy.nddata import NDData, StdDevUncertainty
-from astropy.utils.masked import Masked
 
-from .containers.parsing import extend_mask, measured
+from .background import background_level
 from .exceptions import CannotDenoiseError
 from .noise import (
     AmplifierScale,
@@ -31,15 +27,12 @@ from .noise import (
 )
 from .noise.resolve import looks_white
 from .noise.views import WHOLE, part_of, pixels_of, split_views
-from .provenance import record
-from .background import background_level
 from .utils.warn import warn_user
 
-__all__ = ['LAGS', 'Frame', 'Plane', 'find_hole', 'find_planes', 'own_autocorrelation', 'warn_of_patterns']
+__all__ = ['LAGS', 'Plane', 'find_hole', 'find_planes', 'own_autocorrelation', 'warn_of_patterns']
 
 log = logging.getLogger(__name__)
 
-_SMALLEST = 8   # pixels
 # Share of the valid pixels whose right neighbour is valid, too, from which on an autocorrelation is measured: with half
 # of the pixels masked at random, white noise was taken for noise that is correlated over 7 pixels.
 _MIN_PAIRED = 0.6
@@ -197,157 +190,6 @@ class Plane:
         prediction.std = np.sqrt(prediction.std ** 2 * (1 - share) / shrunk + share * variance).astype(dtype)
 
 
-class Frame:
-    """
-    The parts of any kind of input, and the way back to its kind.
-
-    Parameters
-    ----------
-    data : `~astropy.nddata.NDData`, `~astropy.units.Quantity`, array_like
-        Image of shape (ny, nx), or planes of shape (..., ny, nx).
-    mask : array_like of bool, optional
-        True where the data do not count.
-    satlevel : float or `~astropy.units.Quantity`, optional
-        Data at or above it do not count.
-
-    Attributes
-    ----------
-    values : `~numpy.ndarray`
-        The data, float32 or float64 of native byte order; shared with the input where it is that.
-    mask : `~astropy_n2v.containers.CompleteMask`
-        True where they do not count, but for values that are not finite; same shape.
-    dtype : type
-        Of the result.
-    order : tuple of int or None
-        In which the axes of the input are here, the celestial ones last; None if they are as they were.
-    unit, header : `~astropy.units.Unit` or None, mapping
-        Of the input.
-    deviations : Deviations
-        Its uncertainty.
-
-    Raises
-    ------
-    TypeError
-        If the data are not real numbers.
-    ValueError
-        If shapes do not fit or a number is out of its range.
-    CannotDenoiseError
-        If the data are empty or smaller than 8x8.
-    """
-
-    def __init__(self, data, mask=None, satlevel=None):
-        self.container = data
-        image = measured(data, mask, satlevel, check=_check_data)
-        self.values, self.mask, self.dtype, self.order = image.values, image.mask, image.dtype, image.order
-        self.shape = self.values.shape
-        self.unit, self.header, self.deviations = image.unit, image.header, image.deviations
-        if min(self.shape[-2:]) < _SMALLEST:
-            raise CannotDenoiseError(f'data must be at least {_SMALLEST}x{_SMALLEST} pixels along the two axes of an '
-                                     f'image, got {self.shape[-2:]}')
-
-    def planes(self):
-        """Indices of the two-dimensional planes."""
-        return list(np.ndindex(self.shape[:-2]))
-
-    def parameter(self, name, value, index):
-        """A parameter of the noise, one for all planes or of the shape of the data, for one plane."""
-        if isinstance(value, NoiseModel):
-            return replace(value, **{part: self.parameter(part, getattr(value, part), index)
-                                     for part in ('sigma', 'gain', 'zero_point', 'quantum')})
-        if value is None or np.ndim(value) <= 2:
-            return value
-        try:
-            # A view: of a Quantity, too.
-            value = np.broadcast_to(value, self._original_shape, subok=True)
-        except ValueError:
-            raise ValueError(f'{name} must broadcast to the shape of the data, {self._original_shape}, got an array '
-                             f'of shape {np.shape(value)}') from None
-        return (value if self.order is None else value.transpose(self.order))[index]
-
-    @property
-    def _original_shape(self):
-        return self.shape if self.order is None else tuple(self.shape[i] for i in np.argsort(self.order))
-
-    def original_order(self, array):
-        """
-        Bring an array to the order of axes of the input.
-
-        Parameters
-        ----------
-        array : `~numpy.ndarray` or None
-            Of the shape of `values`.
-
-        Returns
-        -------
-        `~numpy.ndarray` or None
-            The array itself if the order is the same.
-        """
-        if array is None or self.order is None:
-            return array
-        return np.ascontiguousarray(array.transpose(np.argsort(self.order)))
-
-    def pack(self, mean, std, cards, history):
-        """
-        Make a container of the kind that came in.
-
-        Parameters
-        ----------
-        mean, std : `~numpy.ndarray`
-            Result and standard deviation, of the shape of `values`.
-        cards, history : dict and list of str, or None
-            See `astropy_n2v.provenance.record`.
-
-        Returns
-        -------
-        object
-            Of the type of the input. Its mask has all pixels that came out as they went in because they do not count.
-        """
-        data, added = self.container, self.original_order(self._not_replaced(mean, std))
-        mean, std = self.original_order(mean), self.original_order(std)
-        if isinstance(data, np.ma.MaskedArray):
-            return np.ma.MaskedArray(mean, mask=extend_mask(np.ma.getmaskarray(data), added),
-                                     fill_value=data.fill_value)
-        if isinstance(data, u.Quantity):
-            mean = u.Quantity(mean, data.unit, dtype=mean.dtype, copy=False)
-        if isinstance(data, Masked):
-            return Masked(mean, mask=extend_mask(data.mask, added))
-        if not isinstance(data, NDData):
-            return mean
-        result = copy.copy(data)
-        # Deep copies of everything but the arrays that are replaced.
-        for name, value in vars(data).items():
-            if name not in ('_data', '_uncertainty', '_mask'):
-                setattr(result, name, copy.deepcopy(value))
-        result._data = mean
-        result._uncertainty = None
-        result.uncertainty = StdDevUncertainty(std)
-        result._mask = extend_mask(data.mask, added)
-        # These reserved keywords describe the array.
-        for keyword, extreme in ('DATAMIN', np.min), ('DATAMAX', np.max):
-            if keyword in result.meta:
-                # Cards cannot hold other numbers.
-                result.meta[keyword] = float(extreme(mean[np.isfinite(mean)]))
-        record(result.meta, cards, history)
-        return result
-
-    def _not_replaced(self, mean, std):
-        """Pixels that do not count and have not been filled, and those without a standard deviation."""
-        result = ~np.isfinite(std)
-        bad = np.asarray(self.mask) | ~np.isfinite(self.values)
-        result[bad] |= (mean[bad] == self.values[bad].astype(mean.dtype)) | ~np.isfinite(mean[bad])
-        return result
-
-
-def _check_data(values, unit):
-    if unit is not None and (not isinstance(unit, u.UnitBase) or u.dex in unit.decompose().bases):
-        raise u.UnitsError(f'data must be linear in flux, got the unit {unit}: magnitudes do not add up, and their '
-                           'noise is no sum of photon and read noise')
-    if values.ndim < 2:
-        raise ValueError(f'data must have at least two dimensions, got shape {values.shape}')
-    if values.size == 0:
-        raise CannotDenoiseError(f'data must not be empty, got shape {values.shape}')
-
-
 def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     """
     The planes of a frame that can be denoised, with their noise.
@@ -379,7 +221,7 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     for i in frame.planes() if indices is None else indices:
         values, mask = frame.values[i], frame.mask[i]
         bad = mask | ~np.isfinite(values)
-        parameters = {name: frame.parameter(name, value, i) for name, value in given.items()}
+        parameters = {name: _of_plane(frame, name, value, i) for name, value in given.items()}
         parameters['deviation'] = frame.deviations.plane(i)
         try:
             if bad.all():
@@ -401,6 +243,13 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     if not planes:
         raise CannotDenoiseError('data has no plane that can be denoised: all are constant or masked')
     return planes, rejected
+
+
+def _of_plane(frame, name, value, index):
+    """A parameter of the noise, or all of a noise model, of one plane of a frame."""
+    if isinstance(value, NoiseModel):
+        return value.map(lambda part, values: frame.parameter(part, values, index))
+    return frame.parameter(name, value, index)
 
 
 def _find_parts(frame, index, values, views, bad, parameters, patterns, of_set):

@@ -8,58 +8,14 @@ import os
 
 import numpy as np
 
+from .containers.cards import CARD_LENGTH
 from .utils.sampling import cutouts
 
-__all__ = ['aperture_factor', 'provenance', 'record']
+__all__ = ['aperture_factor', 'provenance']
 
-_HISTORY = 72   # characters in a card
 # Of a gain that no header has.
 _ORIGINS = {'image': ', estimated from the image', 'image, gain of the set': ', estimated from the set'}
 _APERTURE = 5   # pixels; side of the square in which summed errors are compared
-
-
-def record(meta, cards, history):
-    """
-    Write provenance to a header or to a plain dictionary.
-
-    Parameters
-    ----------
-    meta : `~astropy.io.fits.Header` or dict
-        Is changed.
-    cards : dict or None
-        Value and comment for each keyword; without any, those of an earlier result go all the same.
-    history : list of str or None
-        Lines of history.
-    """
-    for keyword in [name for name in meta if str(name).startswith('N2V')]:
-        del meta[keyword]   # of an earlier result
-    if not cards:
-        return
-    if hasattr(meta, 'add_history'):
-        for keyword, (value, comment) in cards.items():
-            meta[keyword] = (value, comment)
-        for line in history:
-            meta.add_history(line)
-        return
-    for keyword, (value, _) in cards.items():
-        meta[keyword] = value
-    _extend_history(meta, history)
-
-
-def _extend_history(meta, history):
-    """Add lines to the history of a dictionary so that what can save it still can."""
-    # Under the name that it has there already, and of the kind that it has.
-    key = next((name for name in meta if str(name).upper() == 'HISTORY'), 'HISTORY')
-    earlier = meta.get(key, '')
-    if not isinstance(earlier, str):
-        meta[key] = [*map(str, earlier), *history]
-    elif '\n' in earlier:   # as sunpy has it
-        meta[key] = '\n'.join([earlier, *history])
-    else:
-        # One string without line breaks is what both `astropy.nddata.CCDData` and sunpy can write; FITS splits it into
-        # cards of 72 characters.
-        lines = [earlier, *history] if earlier else history
-        meta[key] = ''.join(line.ljust(-(-len(line) // _HISTORY) * _HISTORY) for line in lines).rstrip()
 
 
 def aperture_factor(mean, std, used):
@@ -193,5 +149,5 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
     if whitening is not None:
         history.append('astropy_n2v: innovations (N2VZRMS) and audit are of the whitened image')
     if patterns is not None:
-        history += [f'astropy_n2v: taken off: {text}'[:_HISTORY] for text in patterns.describe().split('; ')]
+        history += [f'astropy_n2v: taken off: {text}'[:CARD_LENGTH] for text in patterns.describe().split('; ')]
     return cards, history

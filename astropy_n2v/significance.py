@@ -10,8 +10,8 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, percentile_fi
 from scipy.signal import fftconvolve
 from scipy.special import erf
 
-from .containers.parsing import merge_mask, take_apart
 from .containers.nodata import huge_values
+from .containers.parsing import merge_mask, take_apart
 
 __all__ = ['detection_image']
 

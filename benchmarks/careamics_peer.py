@@ -19,8 +19,8 @@ if not torch.cuda.is_available():
     for _name in 'nms', 'qnms':
         _OPERATORS.define(f'{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
 
-from careamics import CAREamist   # noqa: E402
-from careamics.config import create_advanced_n2v_config   # noqa: E402
+from careamics import CAREamist  # noqa: E402
+from careamics.config import create_advanced_n2v_config  # noqa: E402
 
 
 def main():

@@ -16,11 +16,10 @@ from dataclasses import replace
 
 import numpy as np
 from astropy.nddata import CCDData
-from scipy.ndimage import convolve1d
-
 from common import make_frame, parse, stored_rows, write_table
 from peers import CORRELATED, run_method
 from quality import BINS, classes, judge_uncertainty
+from scipy.ndimage import convolve1d
 
 __all__ = ['FILTERS', 'KINDS', 'correlate', 'correlated_noise', 'linear_limit', 'main', 'noise_power']
 

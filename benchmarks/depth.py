@@ -4,12 +4,11 @@ How deep a map of significance is: matching, purity, completeness and their pair
 """
 
 import numpy as np
+from common import psf_fwhm
 from scipy.ndimage import gaussian_filter, maximum_filter, median_filter
 from scipy.optimize import minimize
 from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
-
-from common import psf_fwhm
 
 __all__ = ['Detections', 'bootstrap_depth', 'depth', 'find_peaks', 'logistic_half', 'match_peaks', 'matched_filter',
            'threshold_at']

@@ -9,13 +9,13 @@ frame that is; and ``results/false_detections.csv``: peaks per megapixel of pure
 
 import numpy as np
 from astropy.nddata import CCDData, StdDevUncertainty
+from common import Frame, make_frame, parse, psf_fwhm, write_table
+from depth import Detections, bootstrap_depth, depth, find_peaks, matched_filter
+from peers import run_method
 from scipy.ndimage import shift
 
 from astropy_n2v import NoiseModel, detection_image
 from astropy_n2v.simulate import make_psf
-from common import Frame, make_frame, parse, psf_fwhm, write_table
-from depth import Detections, bootstrap_depth, depth, find_peaks, matched_filter
-from peers import run_method
 
 __all__ = ['MAPS', 'main', 'noise_frame', 'significance']
 

@@ -3,17 +3,17 @@
 The stated uncertainty on skies without sources: ``python benchmarks/empty_sky.py``.
 
 Random scenes, of which the default model was trained on others, with and without the correction that
-`astropy_n2v.inference.blank_sky` makes. Writes ``results/empty_sky.csv``, a row for each frame on which it does anything; how
-many frames there were is in its first line.
+`astropy_n2v.inference.blank_sky` makes. Writes ``results/empty_sky.csv``, a row for each frame on which it does
+anything; how many frames there were is in its first line.
 """
 
 from unittest import mock
 
 import numpy as np
+from common import parse, write_table
 
 from astropy_n2v import Denoiser
 from astropy_n2v.simulate import random_observation
-from common import parse, write_table
 
 __all__ = ['main']
 

@@ -29,11 +29,11 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.utils.exceptions import AstropyUserWarning
+from common import Frame, stored_rows, use_threads, write_table
+from peers import run_method
 from scipy.ndimage import gaussian_filter, maximum_filter, shift, zoom
 
 from astropy_n2v import denoise, estimate_noise
-from common import Frame, stored_rows, use_threads, write_table
-from peers import run_method
 
 __all__ = ['FIELDS', 'METHODS', 'Series', 'align', 'block_products', 'cut_outs', 'faint_stars', 'interval', 'main',
            'make_rows', 'match_level', 'mean_interval', 'measure', 'profile', 'read_arcsat', 'read_decam', 'read_m13']

@@ -18,12 +18,12 @@ import warnings
 import numpy as np
 import torch
 from astropy.utils.exceptions import AstropyUserWarning
-
-from astropy_n2v import CannotDenoiseError, denoise
-from astropy_n2v.simulate import random_scene
 from common import write_table
 from fuzz_defects import DEFECTS, draw_names
 from fuzz_frames import Shot, expose, know
+
+from astropy_n2v import CannotDenoiseError, denoise
+from astropy_n2v.simulate import random_scene
 
 __all__ = ['examine', 'judge', 'main', 'make_case', 'summarise']
 

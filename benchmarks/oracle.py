@@ -15,23 +15,23 @@ import time
 
 import numpy as np
 import torch
+from common import FIRST_SEED, KINDS, make_frame, use_threads, write_table
+from peers import denoise_ours
+from quality import judge
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from astropy_n2v import Denoiser
-from astropy_n2v.networks import blind_moments, network_inputs
 from astropy_n2v.inference.normalization import Normalization
-from astropy_n2v.simulate import random_scene
+from astropy_n2v.networks import blind_moments, network_inputs
 from astropy_n2v.networks.precision import supports_bfloat16
+from astropy_n2v.simulate import random_scene
 from astropy_n2v.training.optimizer import Optimizer
 from astropy_n2v.training.patches import PatchSampler, TrainingFrame, split_planes
-from astropy_n2v.training.recipe import SCENE_SIZE
-from common import FIRST_SEED, KINDS, make_frame, use_threads, write_table
-from peers import denoise_ours
-from quality import judge
 
 __all__ = ['Oracle', 'Stream', 'clean_frame', 'main', 'restore', 'train']
 
+SCENE_SIZE = 256   # pixels on a side; as in tools/train_shipped.py
 _EPS = 1e-4   # variance in units of that of the sky below which nothing more is to be gained
 
 

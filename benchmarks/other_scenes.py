@@ -13,15 +13,15 @@ import argparse
 
 import numpy as np
 from astropy.modeling.models import Sersic2D
+from common import Frame, use_threads, write_table
+from peers import run_method
 from photutils.datasets import make_100gaussians_image, make_model_image, make_model_params
 from photutils.psf import AiryDiskPSF, CircularGaussianPRF, MoffatPSF
+from quality import judge
+from real_scenes import METHODS, NOISE
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v.simulate import Scene, make_psf
-from common import Frame, use_threads, write_table
-from peers import run_method
-from quality import judge
-from real_scenes import METHODS, NOISE
 
 __all__ = ['SCENES', 'main', 'observe']
 

@@ -8,7 +8,6 @@ A test sees to it that the page says what the tables say.
 from pathlib import Path
 
 import numpy as np
-
 from common import KINDS, RESULTS, read_table
 
 __all__ = ['main', 'make_page']

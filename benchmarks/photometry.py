@@ -9,13 +9,13 @@ measures the latter of ``model='self'``, trained on the frame that they are plan
 """
 
 import numpy as np
+from common import Frame, make_frame, parse, psf_fwhm, write_table
+from peers import run_method
 from photutils.aperture import CircularAperture, aperture_photometry
 from scipy.ndimage import maximum_filter
 from scipy.spatial import cKDTree
 
 from astropy_n2v.simulate import make_psf
-from common import Frame, make_frame, parse, psf_fwhm, write_table
-from peers import run_method
 
 __all__ = ['SNR_BINS', 'aperture_sums', 'isolated_stars', 'kept', 'main', 'plant', 'summarise']
 

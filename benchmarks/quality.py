@@ -9,11 +9,11 @@ measures the mean of flat Poisson frames, and writes ``results/flat.csv``.
 """
 
 import numpy as np
+from common import make_frame, parse, write_table
+from peers import CORRELATED, METHODS, TRAINED, run_method
 
 from astropy_n2v import NoiseModel, denoise
 from astropy_n2v.validation import mean_offset, noise_reduction
-from common import make_frame, parse, write_table
-from peers import CORRELATED, METHODS, TRAINED, run_method
 
 __all__ = ['BINS', 'classes', 'flat_frames', 'judge', 'judge_uncertainty', 'main']
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from scipy.ndimage import gaussian_filter
-
-from astropy_n2v.simulate import Scene, make_psf
 from common import Frame, use_threads, write_table
 from peers import run_method
 from quality import judge
+from scipy.ndimage import gaussian_filter
+
+from astropy_n2v.simulate import Scene, make_psf
 
 __all__ = ['IMAGES', 'main', 'make_scene', 'observe']
 

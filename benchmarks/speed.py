@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-
 from common import Frame, make_frame, measured, use_threads, write_table
 from peers import METHODS
 

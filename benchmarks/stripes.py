@@ -13,11 +13,11 @@ import warnings
 
 import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
+from common import parse, write_table
 
 from astropy_n2v import denoise
 from astropy_n2v.noise import Patterns
 from astropy_n2v.simulate import make_scene
-from common import parse, write_table
 
 __all__ = ['main']
 

@@ -7,10 +7,10 @@ A survey field of 2048x2048 pixels with ten injections of 200 sources, its truth
 """
 
 import numpy as np
+from common import make_frame, measured, parse, write_table
 
 from astropy_n2v import denoise
 from astropy_n2v.validation import validate
-from common import make_frame, measured, parse, write_table
 
 __all__ = ['main']
 

@@ -17,7 +17,7 @@ from imports import imports_of_parts, reachable, read_imports  # noqa: E402
 
 
 def parts_of(folder):
-    """List the parts of a package that each part imports at the top of its modules."""
+    """List the parts of a package that each part imports."""
     edges = imports_of_parts(read_imports(folder))
     del edges[folder.name]   # the names that users see, of all parts
     return {part: others - {folder.name} for part, others in edges.items()}
@@ -62,8 +62,11 @@ def draw(path):
                   bbox={'boxstyle': 'round', 'facecolor': '#cfe2f3' if is_folder else 'white', 'edgecolor': '0.3'})
     for part, others in direct(edges).items():
         for other in others:
+            # Around the parts between.
+            bend = 0.2 if levels[part] - levels[other] > 1 else 0
             axes.annotate('', place[other], place[part], zorder=1,
-                          arrowprops={'arrowstyle': '->', 'color': '0.6', 'shrinkA': 9, 'shrinkB': 9})
+                          arrowprops={'arrowstyle': '->', 'color': '0.6', 'shrinkA': 9, 'shrinkB': 9,
+                                      'connectionstyle': f'arc3,rad={bend}'})
     figure.savefig(path, dpi=120)
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from models import make_tiny_denoiser
 
-from astropy_n2v import Denoiser, conf
-from astropy_n2v.networks import BlindSpotUNet
+from astropy_n2v import conf
 from astropy_n2v.simulate import make_scene
 
 
@@ -22,15 +21,6 @@ def data_path():
     if not path:
         pytest.skip('real images are needed: set ASTROPY_N2V_TEST_DATA to their directory')
     return Path(path)
-
-
-def make_tiny_denoiser(hole=(1, 1), seed=0):
-    """An untrained model of few weights, whose predictions depend on the data."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = BlindSpotUNet(widths=(6, 8, 8), decoder_widths=(6, 8), head_width=16, hole=hole)
-        torch.nn.init.normal_(network.head[-1].weight, std=0.05)
-    return Denoiser(network, {'name': 'tiny'})
 
 
 @pytest.fixture

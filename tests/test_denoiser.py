@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import make_tiny_denoiser
+from models import make_tiny_denoiser
 
-from astropy_n2v import Denoiser, NoiseModel, weights
+from astropy_n2v import Denoiser, NoiseModel
+from astropy_n2v.denoiser import _keep_counts, _predict_orientations, _return_as_measured
+from astropy_n2v.inference.normalization import NormalizedImage
 from astropy_n2v.inference.recalibration import Calibration
 from astropy_n2v.utils.sampling import brightness_bins
-from astropy_n2v.denoiser import _keep_counts, _predict_orientations, _return_as_measured
+from astropy_n2v.weights import shipped as weights
 from astropy_n2v.weights.files import serialize
-from astropy_n2v.inference.normalization import NormalizedImage
 
 
 class TestFiles:

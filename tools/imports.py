@@ -105,7 +105,7 @@ def part_of(module):
 
 def imports_of_parts(imports):
     """
-    Join the modules of each part of a package, with what they import when they are imported themselves.
+    Join the modules of each part of a package, with all that they import, inside functions, too.
 
     Parameters
     ----------
@@ -119,7 +119,8 @@ def imports_of_parts(imports):
     """
     edges = {part_of(name): set() for name in imports}
     for name, found in imports.items():
-        edges[part_of(name)] |= {part_of(other) for other in found.early if other in imports} - {part_of(name)}
+        others = {part_of(other) for other in found.early | found.late if other in imports}
+        edges[part_of(name)] |= others - {part_of(name)}
     return edges
 
 

@@ -3,7 +3,7 @@
 Denoising of FITS files.
 """
 
-from ..provenance import record
+from ..containers.cards import write_cards
 from ..io.process import own_cards, process_fits
 
 __all__ = ['denoise_fits']
@@ -78,7 +78,7 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
         cards.append(own_cards(result.meta))
         if not add_keyword:
             result.meta = ccd.meta.copy()
-            record(result.meta, None, None)
+            write_cards(result.meta, None, None)
         return result, {name: (getattr(prediction, field), *described)
                         for field, (name, *described) in _EXTRAS.items() if full_output}
 

@@ -10,8 +10,7 @@ import warnings
 
 import numpy as np
 
-from ..utils.checks import check_integer
-from ..planes import LAGS, Frame, find_planes, own_autocorrelation
+from ..containers.container import Frame
 from ..io.files import split_extension
 from ..io.headers import merge_headers, parse_unit
 from ..io.process import values_per_image
@@ -20,6 +19,8 @@ from ..io.select import science_hdus
 from ..io.source import FitsSource
 from ..noise import FrameGroup, GroupNoise, SetNoise
 from ..noise.sets import same_size
+from ..planes import LAGS, find_planes, own_autocorrelation
+from ..utils.checks import check_integer
 
 __all__ = ['estimate_set_noise']
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from astropy.table import Table
 
-from ..io.files import replacing
+from ..utils.files import atomic_write
 
 __all__ = ['describe_images', 'summary_table', 'write_summary']
 
@@ -111,7 +111,7 @@ def write_summary(records, path, *, overwrite=False, inputs=()):
     ValueError
         If it is one of the inputs.
     """
-    with replacing(path, overwrite=overwrite, inputs=inputs) as temporary:
+    with atomic_write(path, overwrite=overwrite, inputs=inputs) as temporary:
         summary_table(records).write(temporary, format='ascii.ecsv', overwrite=True)
 
 

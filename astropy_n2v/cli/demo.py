@@ -38,8 +38,8 @@ def command(ctx, output_dir, kind, size, seed, model, device, overwrite):
     import os
     from pathlib import Path
 
-    from ..io.files import describe_error
     from ..batch.fits import denoise_fits
+    from ..io.files import describe_error
     from ..simulate import make_scene
     directory = Path(output_dir)
     names = {name: directory / name for name in ('noisy.fits', 'truth.fits', 'denoised.fits', 'comparison.png')}
@@ -72,12 +72,12 @@ def _write_observation(scene, seed, names, overwrite):
     import numpy as np
     from astropy.io import fits
 
-    from ..io import replacing
+    from ..utils.files import atomic_write
     # Not the generator of the scene: its noise must not repeat the draws of the sources.
     noisy = scene.observe(seed=np.random.default_rng((seed, 1)))
-    with replacing(names['noisy.fits'], overwrite=overwrite) as temporary:
+    with atomic_write(names['noisy.fits'], overwrite=overwrite) as temporary:
         noisy.write(temporary, format='fits', overwrite=True)
-    with replacing(names['truth.fits'], overwrite=overwrite) as temporary:
+    with atomic_write(names['truth.fits'], overwrite=overwrite) as temporary:
         fits.writeto(temporary, scene.truth.astype(np.float32), fits.Header({'BUNIT': 'electron'}), overwrite=True)
 
 
@@ -86,7 +86,7 @@ def _judge(scene, names, overwrite):
     import numpy as np
     from astropy.io import fits
 
-    from ..io import replacing
+    from ..utils.files import atomic_write
     from ..validation import mean_offset, noise_reduction
     from ..validation.figures import draw_comparison
     noisy, result = (fits.getdata(names[name]) for name in ('noisy.fits', 'denoised.fits'))
@@ -94,7 +94,7 @@ def _judge(scene, names, overwrite):
     truth = scene.truth
     sigma = np.sqrt(scene.noise.variance(truth))
     sky_sigma = float(np.sqrt(scene.noise.variance(scene.sky)))
-    with replacing(names['comparison.png'], overwrite=overwrite) as temporary:
+    with atomic_write(names['comparison.png'], overwrite=overwrite) as temporary:
         figure = draw_comparison(noisy, result, truth, sigma=sky_sigma, residual=True)
         figure.savefig(temporary, format='png', dpi=100)
     signal = (truth - scene.sky) / sky_sigma

@@ -94,10 +94,10 @@ def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, noise, 
       astropy-n2v denoise night2/*.fits -o denoised --noise night1-noise.json
     """
     from ..batch.files import denoise_files
-    from ..io.files import describe_error
-    from ..config import conf
-    from ..io import replacing
     from ..batch.summary import describe_images, write_summary
+    from ..config import conf
+    from ..io.files import describe_error
+    from ..utils.files import atomic_write
     training = given(**training)
     if training and (model or conf.default_model) not in ('self', 'adapt'):
         names = ', '.join(f'--{name.replace("_", "-")}' for name in training)
@@ -126,7 +126,8 @@ def command(ctx, files, output_dir, suffix, ext, model, gain, readnoise, noise, 
 
         try:
             # Before the work, and not after it.
-            with nullcontext() if summary is None else replacing(summary, overwrite=overwrite, inputs=paths) as table:
+            writing = nullcontext() if summary is None else atomic_write(summary, overwrite=overwrite, inputs=paths)
+            with writing as table:
                 if len(files) > 1 and noise is None and not per_frame:
                     report.say('measuring the noise that the frames have in common')
                 records = denoise_files(

@@ -41,9 +41,9 @@ def command(ctx, files, output, ext, satlevel, max_frames, mask, ignore_bits, ov
       astropy-n2v denoise night1/a*.fits -o denoised --noise noise.json
       astropy-n2v denoise night1/b*.fits -o denoised --noise noise.json
     """
-    from ..io.files import describe_error
-    from ..io import replacing
     from ..batch.set_noise import estimate_set_noise
+    from ..io.files import describe_error
+    from ..utils.files import atomic_write
     ignore_bits = parse_bits(ignore_bits)
     files = expand_files(files)
     paths = [chosen_extension(file, ext)[0] for file in files]
@@ -55,7 +55,7 @@ def command(ctx, files, output, ext, satlevel, max_frames, mask, ignore_bits, ov
 
         try:
             # Before the work, and not after it.
-            with replacing(output, overwrite=overwrite, inputs=paths) as temporary:
+            with atomic_write(output, overwrite=overwrite, inputs=paths) as temporary:
                 noise = estimate_set_noise(files, ext=list(ext) or None, ignore_bits=ignore_bits, mask=mask,
                                            satlevel=satlevel, max_frames=max_frames, on_error=show)
                 if not any(group.n_frames for group in noise.groups):

@@ -56,8 +56,9 @@ def command(ctx, files, output, ext, mask, ignore_bits, init, gain, readnoise, s
     Example:
       astropy-n2v train night1/*.fits -o mycamera.safetensors --init default
     """
+    from ..io import read_fits_images
     from ..io.files import describe_error
-    from ..io import read_fits_images, replacing
+    from ..utils.files import atomic_write
     ignore_bits = parse_bits(ignore_bits)
     files = expand_files(files)
     paths = [chosen_extension(file, ext)[0] for file in files]
@@ -65,7 +66,7 @@ def command(ctx, files, output, ext, mask, ignore_bits, init, gain, readnoise, s
     with Reporter.of(ctx) as report:
         try:
             # Entered first: a model that cannot be written is not worth hours of training.
-            with replacing(output, overwrite=overwrite, inputs=paths) as temporary:
+            with atomic_write(output, overwrite=overwrite, inputs=paths) as temporary:
                 images, names = [], []
                 for file in files:
                     report.begin(file)

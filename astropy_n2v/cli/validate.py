@@ -84,8 +84,8 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
       astropy-n2v validate night1/*.fits --inject 3 --report validation
       astropy-n2v validate exposures/*.fits --reference others --report validation
     """
-    from ..io.files import describe_error
     from ..io import read_fits_images
+    from ..io.files import describe_error
     from ..validation import validate
     from ..validation.report.arguments import read_image
     ignore_bits = parse_bits(ignore_bits)
@@ -166,8 +166,8 @@ def _make_denoiser(model, **options):
     import hashlib
     import os
 
-    from ..denoising import denoise
     from ..config import conf
+    from ..denoising import denoise
     from ..version import __version__
     model = model or conf.default_model
     name = f'denoise, model {os.path.basename(model)}'

@@ -4,8 +4,15 @@ Find the pixels of an image that hold no measurement: fill values and regions of
 """
 
 import numpy as np
-from scipy.ndimage import (binary_dilation, label, maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d,
-                           uniform_filter)
+from scipy.ndimage import (
+    binary_dilation,
+    label,
+    maximum_filter,
+    maximum_filter1d,
+    minimum_filter,
+    minimum_filter1d,
+    uniform_filter,
+)
 
 from ..utils.sampling import subsample
 

@@ -14,11 +14,11 @@ from astropy import units as u
 from astropy.nddata import NDData
 from astropy.utils.masked import Masked
 
+from ..utils.warn import warn_user
 from .deviations import Deviations
 from .nodata import constant_regions, fill_values
 from .overscan import overscan
 from .saturation import saturated_pixels
-from ..utils.warn import warn_user
 
 __all__ = ['CompleteMask', 'Measured', 'Parts', 'celestial_order', 'extend_mask', 'measured', 'merge_mask',
            'take_apart']

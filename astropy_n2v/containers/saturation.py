@@ -8,8 +8,10 @@ from astropy import units as u
 from scipy.ndimage import binary_dilation
 
 from ..config import conf
+from ..io.headers import ADU_LIKE, header_value
 from ..utils.sampling import subsample
 from ..utils.warn import warn_user
+from .nodata import quantisation_step
 
 __all__ = ['saturated_pixels']
 
@@ -70,7 +72,6 @@ def saturated_pixels(values, mask, header, unit, satlevel=None, largest=None):
     >>> int(saturated.sum()), reason
     (16, 'pile up at the maximum, 9000')
     """
-    from ..noise.parameters import ADU_LIKE, header_value
     keyword = None
     if satlevel is None and unit in (None, u.dimensionless_unscaled, *ADU_LIKE):
         keyword, satlevel = header_value(header, conf.saturation_keywords)
@@ -138,7 +139,6 @@ def _piled_up(values, mask, largest):
 
 def _is_pile(values, mask, maximum, clipped, count):
     """Check if pixels of the maximum are more than expected, side by side, and far above the others."""
-    from .nodata import quantisation_step
     sample = subsample(values, 100_000)
     sample = sample[~subsample(mask, 100_000) & np.isfinite(sample)].astype(float)
     low, median = np.percentile(sample, (16, 50))

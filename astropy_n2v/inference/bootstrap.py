@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from ..utils.sampling import brightness_bins
 from ..exceptions import CannotDenoiseError
 from ..noise import noise_autocorrelation
-from ..utils.sampling import middle_cutout
+from ..utils.sampling import brightness_bins, middle_cutout
 
 __all__ = ['BOOTSTRAP_SIZE', 'SpreadCorrection', 'bootstrap_spread', 'correlated_normal']
 
@@ -182,7 +181,7 @@ def bootstrap_spread(image, mean, spread, hole, predict):
     lets noise through; the result with the spread that is found is smoother, as it lacks what is too faint to be
     seen. So that is observed, too, and both together decide.
     """
-    from .posterior import posterior   # needs torch
+    from .posterior import posterior  # needs torch
     cutout = middle_cutout(image.valid, BOOTSTRAP_SIZE)
     part, part_mean, part_spread = image.part(*cutout), mean[cutout], spread[cutout]
     rng = np.random.default_rng(0)

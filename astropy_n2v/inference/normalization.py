@@ -275,8 +275,8 @@ class NormalizedImage:
 
     def part(self, y, x):
         """The pixels [y, x], two slices or two arrays of indices."""
-        return NormalizedImage(self.data[y, x], self.valid[y, x], self.noise.at(self.shape, y, x), self.scaling.at(y, x),
-                           self.seen[y, x])
+        return NormalizedImage(self.data[y, x], self.valid[y, x], self.noise.at(self.shape, y, x),
+                               self.scaling.at(y, x), self.seen[y, x])
 
     def without(self, rejected):
         """Take out pixels whose measurement is not to count."""
@@ -293,7 +293,7 @@ class NormalizedImage:
             return np.where(self.valid, scaling.forward(np.where(self.valid, self.data, 0).astype(float)), 0)
 
     def noise_parameters(self):
-        """The parameters ``v0, slope, zero`` of the noise in units of the sky noise; see `Normalization.noise_parameters`."""
+        """``v0, slope, zero`` of the noise in units of the sky noise; see `Normalization.noise_parameters`."""
         return self._scaling.noise_parameters(self.noise)
 
     def backward(self, z):

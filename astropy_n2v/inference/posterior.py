@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from scipy.special import expit, logit
 
-from .recalibration import Calibration
-from .blank_sky import REACH
-from ..noise.model import BROAD_WEIGHT
 from ..networks import expected_photon_variance, posterior_moments
+from ..noise.model import BROAD_WEIGHT
 from ..utils.sampling import coprime_step
+from .blank_sky import REACH
+from .recalibration import Calibration
 
 __all__ = ['calibrate', 'posterior', 'posterior_of_rows']
 

@@ -18,9 +18,8 @@ from scipy.signal import oaconvolve
 from ..noise import NoiseModel
 from ..noise.correlation import check_lags
 from ..noise.quantisation import ROUNDED
+from .normalization import Normalization, NormalizedImage
 from .outliers import single_pixel_outliers
-from .normalization import NormalizedImage
-from .normalization import Normalization
 
 __all__ = ['Whitened', 'Whitening', 'whiten_image']
 
@@ -306,7 +305,8 @@ class Whitened:
     unreliable : `~numpy.ndarray` of bool
         True where that is too much, of the same shape: nothing is removed there.
     parameters : list of float or `~numpy.ndarray`
-        Those of the noise before the filter; see `NormalizedImage.noise_parameters`. Unknown pixels have that of the sky.
+        Those of the noise before the filter; see `NormalizedImage.noise_parameters`. Unknown pixels have that of the
+        sky.
     alone : `~numpy.ndarray` of bool or None
         True for pixels that count but that the filter did not see.
     """
@@ -358,7 +358,8 @@ class Whitened:
                            source=image.noise.source, relative_error=image.noise.relative_error)
         inner = (slice(reach, known.shape[0] - reach), slice(reach, known.shape[1] - reach))
         unreliable = added > np.where(known[inner], _MOST_ADDED, _STAR)
-        white = NormalizedImage(whitening.filter(filled) + lacking, known[inner] & ~unreliable, noise, Normalization(0.0, 1.0))
+        white = NormalizedImage(whitening.filter(filled) + lacking, known[inner] & ~unreliable, noise,
+                                Normalization(0.0, 1.0))
         return cls(whitening, image, white, filled[inner], lacking, added, unreliable, parameters,
                    alone if alone.any() else None)
 

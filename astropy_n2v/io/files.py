@@ -9,12 +9,10 @@ import io
 import lzma
 import os
 import re
-import secrets
 import zlib
-from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['describe_error', 'open_decompressed', 'output_path', 'replacing', 'split_extension']
+__all__ = ['describe_error', 'open_decompressed', 'output_path', 'split_extension']
 
 _MAGIC = {b'\x1f\x8b': gzip, b'BZh': bz2, b'\xfd7zXZ': lzma}
 _COMPRESSED_SUFFIXES = ('.gz', '.bz2', '.xz')
@@ -142,83 +140,6 @@ def output_path(path, directory, suffix='_n2v'):
             break
     stem, extension = os.path.splitext(name)
     return Path(directory) / f'{stem}{suffix}{extension}{ending}'
-
-
-@contextmanager
-def replacing(path, *, overwrite=False, inputs=()):
-    """
-    Write a file under a temporary name, and give it its own when it is complete.
-
-    The temporary file is made on entry, so that a directory that cannot be written to is
-    noticed before any work is done.
-
-    Parameters
-    ----------
-    path : str or path-like
-        File to be written.
-    overwrite : bool, optional
-        Whether an existing file may be replaced.
-    inputs : iterable of path, optional
-        Files that must not be replaced in any case.
-
-    Yields
-    ------
-    `pathlib.Path`
-        Name to write to, in the same directory. It is renamed if the block ends without an
-        exception, else removed.
-
-    Raises
-    ------
-    FileExistsError
-        If the file exists and ``overwrite`` is false.
-    ValueError
-        If the file is one of the inputs.
-    OSError
-        If the directory cannot be written to.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from astropy_n2v.io import replacing
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     with replacing(Path(directory) / 'a.txt') as temporary:
-    ...         _ = temporary.write_text('complete')
-    ...     [file.name for file in Path(directory).iterdir()]
-    ['a.txt']
-    """
-    path = Path(path)
-    for other in inputs:
-        if _same_file(path, other):
-            raise ValueError(f'output would overwrite its input {os.fspath(other)}: choose another directory or suffix')
-    _refuse_existing(path, overwrite)
-    # Random: of two writers of one file, and of one that was killed, each has its own.
-    temporary = path.with_name(f'.{path.stem}.{secrets.token_hex(4)}.part{path.suffix}')
-    try:
-        # Not tempfile.mkstemp: its files are readable by their owner alone, and stay so.
-        open(temporary, 'xb').close()
-    except OSError as error:
-        raise type(error)(f'cannot write to the directory {path.parent}: {error.strerror or error}') from error
-    try:
-        yield temporary
-        _refuse_existing(path, overwrite)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _refuse_existing(path, overwrite):
-    if path.is_dir():
-        raise IsADirectoryError(f'{path} is a directory, expected the name of a file')
-    if not overwrite and os.path.lexists(path):
-        raise FileExistsError(f'{path} exists: use overwrite (--overwrite) to replace it')
-
-
-def _same_file(path, other):
-    try:
-        return os.path.samefile(path, other)
-    except OSError:  # one of them does not exist
-        return os.path.realpath(path) == os.path.realpath(other)
 
 
 def describe_error(error, path=''):

@@ -6,10 +6,14 @@ Headers and units of FITS images as they are in the wild.
 import re
 import warnings
 
+import numpy as np
 from astropy import units as u
 from astropy.io import fits
 
-__all__ = ['merge_headers', 'parse_unit', 'transfer_cards']
+__all__ = ['ADU_LIKE', 'header_value', 'merge_headers', 'parse_unit', 'transfer_cards']
+
+#: Units of what an analogue-to-digital converter counts.
+ADU_LIKE = (u.adu, u.count, u.DN)
 
 # What observatories write and the FITS standard does not know, as patterns and their meaning.
 _SPELLINGS = [
@@ -192,3 +196,42 @@ def transfer_cards(before, after, header):
             known = len(before[keyword]) if keyword in before else 0
             for line in list(after[keyword])[known:]:
                 header.add_history(line) if keyword == 'HISTORY' else header.add_comment(line)
+
+
+def header_value(header, keywords):
+    """
+    The first usable positive number among some header cards.
+
+    Parameters
+    ----------
+    header : mapping
+        FITS header or dictionary.
+    keywords : list of str
+        Keywords in order of preference.
+
+    Returns
+    -------
+    keyword : str or None
+        The card that was used.
+    value : float or None
+        Its value; a number at the start of a string is accepted.
+
+    Examples
+    --------
+    >>> from astropy_n2v.io.headers import header_value
+    >>> header_value({'GAIN': '1.9 e-/ADU'}, ['EGAIN', 'GAIN'])
+    ('GAIN', 1.9)
+    """
+    for keyword in keywords:
+        if keyword not in header:
+            continue
+        try:
+            text = str(header[keyword])
+        except fits.VerifyError:   # a card that is none
+            continue
+        match = re.match(r'\s*([-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?)', text)
+        if match:
+            value = float(match.group(1).lower().replace('d', 'e'))
+            if np.isfinite(value) and value > 0:
+                return keyword, value
+    return None, None

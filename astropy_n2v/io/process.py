@@ -14,9 +14,9 @@ from astropy.nddata import StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
 from ..exceptions import CannotDenoiseError
+from ..utils.files import atomic_write
 from ..utils.warn import warn_user
 from .cards import hide_cards, show_cards
-from .files import replacing
 from .headers import transfer_cards
 from .reading import read_image
 from .select import companions, hdu_label, science_hdus
@@ -244,7 +244,7 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
     output = Path(output)
     images = []
     given = {} if uncertainty is None else {'uncertainty': uncertainty}
-    with replacing(output, overwrite=overwrite, inputs=[path, *protect]) as temporary, FitsSource(path) as source:
+    with atomic_write(output, overwrite=overwrite, inputs=[path, *protect]) as temporary, FitsSource(path) as source:
         chosen = science_hdus(source.hdus, ext)
         keywords = dict(zip(chosen, values_per_image(per_image or {}, chosen)))
         # Before the data are read, which takes the scaling out of a header.

@@ -5,4 +5,3 @@ Networks and the likelihood that they are trained with.
 
 from .blindspot import *  # noqa: F403
 from .likelihood import *  # noqa: F403
-from .widening import *  # noqa: F403

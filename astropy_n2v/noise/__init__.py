@@ -5,6 +5,7 @@ The noise of an image: what is known of it, and what the image itself tells.
 
 from .amplifiers import *  # noqa: F403
 from .correlation import *  # noqa: F403
+from .error_planes import *  # noqa: F403
 from .estimation import *  # noqa: F403
 from .gains import *  # noqa: F403
 from .model import *  # noqa: F403
@@ -12,11 +13,10 @@ from .parameters import *  # noqa: F403
 from .patterns import *  # noqa: F403
 from .phases import *  # noqa: F403
 from .photons import *  # noqa: F403
-from .error_planes import *  # noqa: F403
 from .quantisation import *  # noqa: F403
+from .resolve import *  # noqa: F403
 from .sets import *  # noqa: F403
 from .smoothing import *  # noqa: F403
-from .resolve import *  # noqa: F403
 from .steps import *  # noqa: F403
 from .stripes import *  # noqa: F403
 from .transfer import *  # noqa: F403

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import find_objects, label
 
-from ..exceptions import CannotDenoiseError
 from ..background import background_level
+from ..exceptions import CannotDenoiseError
 
 __all__ = ['AmplifierScale', 'amplifier_labels', 'amplifier_regions']
 

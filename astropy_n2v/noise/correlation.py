@@ -6,10 +6,10 @@ Autocorrelation of the noise, and the hole that it calls for.
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from ..background import clipped_mean
 from ..exceptions import CannotDenoiseError
 from ..utils.sampling import cutouts
 from .blocks import block_means, occupied, valid_image
-from ..background import clipped_mean
 from .smoothing import smoothed_noise
 
 __all__ = ['choose_hole', 'noise_autocorrelation']

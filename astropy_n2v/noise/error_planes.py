@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..exceptions import CannotDenoiseError
 from ..background import background_level
+from ..exceptions import CannotDenoiseError
 from ..utils.sampling import cutouts
 from .correlation import choose_hole, noise_autocorrelation
 from .estimation import measure_sky

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from ..exceptions import CannotDenoiseError
 from ..background import background_level
+from ..exceptions import CannotDenoiseError
 from ..utils.sampling import subsample
 from .blocks import block_means, occupied, valid_image
 from .correlation import choose_hole, short_autocorrelation

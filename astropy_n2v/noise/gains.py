@@ -10,8 +10,8 @@ import re
 import numpy as np
 
 from ..config import conf
+from ..io.headers import header_value
 from ..utils.warn import warn_user
-from .parameters import header_value
 
 __all__ = ['doubt_gain', 'header_gain', 'is_setting']
 

@@ -14,6 +14,8 @@ __all__ = ['NoiseModel']
 #: Prior probability that a pixel's value is not foreseeable from its context: at five sigma of surprise this is as
 #: likely as not.
 BROAD_WEIGHT = 5e-5
+# Parameters that may differ from pixel to pixel.
+_OF_PIXELS = 'sigma', 'gain', 'zero_point', 'quantum'
 
 
 def _as_float(value):
@@ -243,9 +245,13 @@ class NoiseModel:
             return np.broadcast_to(value, shape)[y, x].astype(float, copy=False)
         # A copy, since a part alone may have no noise at all.
         view = copy.copy(self)
-        for name in ('sigma', 'gain', 'zero_point', 'quantum'):
+        for name in _OF_PIXELS:
             object.__setattr__(view, name, part(getattr(self, name)))
         return view
+
+    def map(self, function):
+        """The model with ``function(name, value)`` in place of each parameter that may differ from pixel to pixel."""
+        return replace(self, **{name: function(name, getattr(self, name)) for name in _OF_PIXELS})
 
     def unusable(self, shape):
         """Where there is no noise at all, at any level; None if nowhere."""

@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.ndimage import (binary_dilation, binary_propagation, convolve1d, find_objects, gaussian_filter1d, label,
-                           median_filter, uniform_filter1d)
+from scipy.ndimage import (
+    binary_dilation,
+    binary_propagation,
+    convolve1d,
+    find_objects,
+    gaussian_filter1d,
+    label,
+    median_filter,
+    uniform_filter1d,
+)
 from scipy.optimize import least_squares
 from scipy.stats import chi2
 

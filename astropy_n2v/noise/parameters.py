@@ -3,55 +3,12 @@
 Gain and read noise as users and headers give them.
 """
 
-import re
-
 import numpy as np
 from astropy import units as u
-from astropy.io import fits
 
-__all__ = ['ADU_LIKE', 'gain_value', 'header_value', 'readnoise_value']
+from ..io.headers import ADU_LIKE
 
-#: Units of what an analogue-to-digital converter counts.
-ADU_LIKE = (u.adu, u.count, u.DN)
-
-
-def header_value(header, keywords):
-    """
-    The first usable positive number among some header cards.
-
-    Parameters
-    ----------
-    header : mapping
-        FITS header or dictionary.
-    keywords : list of str
-        Keywords in order of preference.
-
-    Returns
-    -------
-    keyword : str or None
-        The card that was used.
-    value : float or None
-        Its value; a number at the start of a string is accepted.
-
-    Examples
-    --------
-    >>> from astropy_n2v.noise import header_value
-    >>> header_value({'GAIN': '1.9 e-/ADU'}, ['EGAIN', 'GAIN'])
-    ('GAIN', 1.9)
-    """
-    for keyword in keywords:
-        if keyword not in header:
-            continue
-        try:
-            text = str(header[keyword])
-        except fits.VerifyError:   # a card that is none
-            continue
-        match = re.match(r'\s*([-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?)', text)
-        if match:
-            value = float(match.group(1).lower().replace('d', 'e'))
-            if np.isfinite(value) and value > 0:
-                return keyword, value
-    return None, None
+__all__ = ['gain_value', 'readnoise_value']
 
 
 def _numbers(name, value, *, zero=False):

@@ -10,18 +10,19 @@ import numpy as np
 from astropy import units as u
 from scipy.ndimage import gaussian_filter
 
+from ..background import background_level
 from ..config import conf
 from ..exceptions import CannotDenoiseError
-from ..background import background_level
+from ..io.headers import ADU_LIKE, header_value
 from ..utils.sampling import cutouts, subsample
 from ..utils.warn import warn_user
 from .amplifiers import AmplifierScale, amplifier_labels, amplifier_regions
+from .error_planes import describes_depth, neighbour_correlation, scaled_noise
 from .estimation import estimate_noise, measure_sky
 from .gains import doubt_gain, header_gain
 from .model import NoiseModel
-from .parameters import ADU_LIKE, gain_value, header_value, readnoise_value
+from .parameters import gain_value, readnoise_value
 from .photons import PHOTONS, photon_noise
-from .error_planes import describes_depth, neighbour_correlation, scaled_noise
 from .quantisation import find_steps
 from .uncertainty import noise_from_deviation
 

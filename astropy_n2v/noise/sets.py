@@ -17,9 +17,9 @@ from astropy.io import fits
 
 from ..config import conf
 from ..io.conventions import meaning_of_name
-from ..io.files import replacing
+from ..io.headers import ADU_LIKE, header_value
+from ..utils.files import atomic_write
 from .gains import is_setting
-from .parameters import ADU_LIKE, header_value
 
 __all__ = ['FrameGroup', 'GroupNoise', 'SetNoise']
 
@@ -424,7 +424,7 @@ class SetNoise:
         content = {'format': _FORMAT, 'version': _VERSION, 'written_by': f'astropy_n2v {__version__}', 'date': date,
                    'groups': [_as_json(group) for group in self.groups]}
         text = json.dumps(content, indent=1).replace('\n     ', ' ').replace('\n    ]', ']')
-        with replacing(path, overwrite=overwrite) as temporary:
+        with atomic_write(path, overwrite=overwrite) as temporary:
             with open(temporary, 'w', encoding='utf-8') as file:
                 file.write(text + '\n')
 

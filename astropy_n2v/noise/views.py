@@ -4,7 +4,6 @@ Parts of an image that are images of their own: colours, phases of an interpolat
 """
 
 import logging
-from dataclasses import replace
 
 import numpy as np
 
@@ -146,8 +145,7 @@ def part_of(value, shape, view):
     array([[2., 3.]])
     """
     if isinstance(value, NoiseModel) and view != WHOLE:
-        return replace(value, **{part: part_of(getattr(value, part), shape, view)
-                                 for part in ('sigma', 'gain', 'zero_point', 'quantum')})
+        return value.map(lambda _, values: part_of(values, shape, view))
     if value is None or np.ndim(value) == 0 or view == WHOLE:
         return value
     try:

@@ -14,8 +14,7 @@ from .detector import DEFECTS, combine_masks, expose, make_flat
 from .extended import _log_uniform, make_disc, make_spectrum, make_trails
 from .nebulae import make_filaments, make_gradient, make_nebula
 from .observations import Observation
-from .populations import (add_cluster, add_galaxies, add_globular, add_large_galaxy, add_luminous_stars,
-                          add_stars)
+from .populations import add_cluster, add_galaxies, add_globular, add_large_galaxy, add_luminous_stars, add_stars
 from .resampling import observe_correlated_readout, observe_drizzled, observe_resampled, observe_smoothed
 from .scenes import Scene
 

@@ -12,9 +12,9 @@ import time
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..noise.model import BROAD_WEIGHT
 from ..networks import negative_log_likelihood, network_inputs
 from ..networks.precision import supports_bfloat16
+from ..noise.model import BROAD_WEIGHT
 from .checkpoints import check_identity
 from .optimizer import Optimizer
 from .patches import likelihood_noise, split_planes

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Several processes that train one network: ``torchrun --nproc-per-node N -m astropy_n2v.training.recipe``.
+Several processes that train one network: ``torchrun --nproc-per-node N tools/train_shipped.py``.
 """
 
 import gc

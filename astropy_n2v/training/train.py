@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..utils.checks import check_integer, check_number, check_training_options, parse_hole
+from ..containers.container import Frame
 from ..denoiser import Denoiser, select_device
 from ..exceptions import CannotDenoiseError
-from ..planes import Frame, find_hole, find_planes, warn_of_patterns
 from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs, own_random_state
+from ..planes import find_hole, find_planes, warn_of_patterns
+from ..utils.checks import check_integer, check_number, check_training_options, parse_hole
 from ..utils.sampling import middle_cutout
 from ..utils.warn import warn_user
 from .checkpoints import training_identity

@@ -10,7 +10,7 @@ import numpy as np
 __all__ = ['brightness_bins', 'coprime_step', 'cutouts', 'middle_cutout', 'subsample']
 
 _MAX_SAMPLE = 1_000_000   # most pixels of a sample
-_MIN_PER_BIN = 200
+_MIN_PER_BIN = 200   # pixels of a bin of brightness, at least
 
 
 def subsample(values, size=_MAX_SAMPLE):

@@ -163,7 +163,7 @@ def write_checksums():
     """
     Record what the shipped models are: for those who replace them.
 
-    ``python -m astropy_n2v.training.release`` does it.
+    ``python tools/release_weights.py`` does it.
 
     Returns
     -------

@@ -9,10 +9,10 @@ from astropy.table import Table
 from scipy.signal import fftconvolve
 
 from ...noise import NoiseModel
-from .completeness import check_fraction
-from .maps import StarFilter, find_sources, maps_of
 from ..measures.frames import run_denoiser, sky_of
 from ..measures.psf import PSF
+from .completeness import check_fraction
+from .maps import StarFilter, find_sources, maps_of
 from .thresholds import check_thresholds, poisson_rate
 
 __all__ = ['make_noise_frame', 'noise_detections']

@@ -10,10 +10,10 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 from scipy.stats import norm
 
-from .completeness import check_fraction, wilson_interval
-from .maps import find_sources
 from ..measures.frames import frame_arrays
 from ..measures.inputs import position_array
+from .completeness import check_fraction, wilson_interval
+from .maps import find_sources
 from .matching import match_sources
 
 __all__ = ['best_f1', 'combine_sweeps', 'sweep_thresholds']

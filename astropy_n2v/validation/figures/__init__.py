@@ -7,5 +7,5 @@ from .detection import *  # noqa: F403
 from .flux import *  # noqa: F403
 from .images import *  # noqa: F403
 from .quality import *  # noqa: F403
-from .style import *  # noqa: F403
 from .report import *  # noqa: F403
+from .style import *  # noqa: F403

@@ -13,9 +13,9 @@ from astropy.table import Table, vstack
 from ..detection.completeness import check_fraction, matched_filter_depth, measure_completeness
 from ..detection.maps import check_threshold
 from ..measures.frames import run_denoiser
-from .sources import inject_realisations
 from ..measures.psf import PSF
 from .search import Search, blank_frames, check_blank, false_table
+from .sources import inject_realisations
 
 __all__ = ['Recovery', 'bin_recovery', 'inject_and_recover']
 

@@ -10,10 +10,10 @@ from astropy.nddata import CCDData, InverseVariance, VarianceUncertainty
 from scipy.signal import fftconvolve
 
 from ...noise.resolve import gain_value
-from .catalogue import draw_sources, injection_positions
 from ..measures.frames import frame_arrays, with_data
 from ..measures.inputs import as_floats, position_array
 from ..measures.psf import PSF
+from .catalogue import draw_sources, injection_positions
 
 __all__ = ['inject_realisations', 'inject_sources', 'render_sources']
 

@@ -8,11 +8,11 @@ from astropy import units as u
 from scipy.ndimage import gaussian_filter
 
 from ...audit.limits import BRIGHTNESS_BINS
-from ...containers.parsing import merge_mask, take_apart
+from ...background import background_level
 from ...containers.deviations import Deviations
 from ...containers.nodata import huge_values
+from ...containers.parsing import merge_mask, take_apart
 from ...noise import NoiseModel, estimate_noise
-from ...background import background_level
 
 __all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels',
            'brightness_in_sigma', 'check_bins', 'image_array', 'noise_sigma',

@@ -5,8 +5,16 @@ Whether the stated uncertainty of a result is right.
 
 import numpy as np
 
-from .inputs import (BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma, smoothed,
-                     stated_sigma)
+from .inputs import (
+    BRIGHTNESS_BINS,
+    as_images,
+    block_labels,
+    brightness_in_sigma,
+    check_bins,
+    noise_sigma,
+    smoothed,
+    stated_sigma,
+)
 from .tables import estimate_rows
 
 __all__ = ['judge_uncertainty', 'judge_uncertainty_by_halves']

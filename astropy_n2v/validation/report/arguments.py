@@ -13,7 +13,7 @@ from astropy import units as u
 from astropy.nddata import CCDData, NDData
 
 from ...containers.parsing import take_apart
-from ...io.files import replacing
+from ...utils.files import atomic_write
 from ..measures.inputs import as_image
 from ..measures.psf import PSF, measure_psf
 
@@ -64,7 +64,7 @@ def try_directory(directory):
     except OSError as error:
         raise type(error)(f'cannot make the directory {os.fspath(directory)}: {error.strerror}') from error
     try:
-        with replacing(Path(directory) / 'report.html', overwrite=True):
+        with atomic_write(Path(directory) / 'report.html', overwrite=True):
             raise _Stop
     except _Stop:
         pass

@@ -19,7 +19,7 @@ from astropy.modeling import Model
 from astropy.nddata import NDData, NDUncertainty
 from astropy.table import Table
 
-from ...io.files import replacing
+from ...utils.files import atomic_write
 from .report import table_from_dict, table_to_dict
 from .task import Measures
 
@@ -167,10 +167,10 @@ class FrameStore:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / f'{key}.json'
-        with replacing(path.with_suffix('.npz'), overwrite=True) as temporary:
+        with atomic_write(path.with_suffix('.npz'), overwrite=True) as temporary:
             np.savez_compressed(temporary, **measures.images)
         content = {'format': _FORMAT, 'key': key, 'reasons': measures.reasons,
                    'tables': {name: table_to_dict(table) for name, table in measures.tables.items()}}
         # Last: where it is, the rest is.
-        with replacing(path, overwrite=True) as temporary:
+        with atomic_write(path, overwrite=True) as temporary:
             temporary.write_text(json.dumps(content, allow_nan=False), encoding='utf-8')

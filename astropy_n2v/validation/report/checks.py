@@ -9,8 +9,8 @@ from numbers import Real
 import numpy as np
 from scipy.stats import chi2, norm
 
-from .combine import FLUX_BINS, values_of
 from ..injection.recovery import MAPS_BEFORE
+from .combine import FLUX_BINS, values_of
 from .report import Check, judge_interval
 from .texts import TEXTS
 

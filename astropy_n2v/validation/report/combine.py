@@ -12,11 +12,11 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from ..detection.completeness import measure_completeness
 from ..detection.depth import compare_depth
-from ..measures.flux import flux_bias, flux_correlation
+from ..detection.thresholds import combine_sweeps
 from ..injection.recovery import MAPS_BEFORE, Recovery
+from ..measures.flux import flux_bias, flux_correlation
 from ..measures.shapes import shape_change
 from ..measures.statistics import bootstrap_interval
-from ..detection.thresholds import combine_sweeps
 from .task import BRIGHT_SNR, thresholds_of
 
 __all__ = ['FLUX_BINS', 'average_tables', 'combine_frames']

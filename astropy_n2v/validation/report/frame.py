@@ -12,19 +12,19 @@ from scipy.spatial import cKDTree
 
 from ...exceptions import CannotDenoiseError
 from ...noise import noise_autocorrelation
-from ..measures.background import sky_offset
 from ..detection.completeness import matched_filter_snr
-from ..measures.correlation import aperture_noise, autocorrelation
 from ..detection.maps import detection_maps, find_residual_sources, find_sources, matched_filter
-from ..measures.flux import compare_fluxes, compare_growth, compare_total_flux
-from ..measures.inputs import brightness_in_sigma, smoothed, stated_sigma
-from ..measures.images import image_metrics, noise_reduction_by_brightness
+from ..detection.thresholds import sweep_thresholds
 from ..injection.recovery import inject_and_recover
+from ..measures.background import sky_offset
+from ..measures.correlation import aperture_noise, autocorrelation
+from ..measures.flux import compare_fluxes, compare_growth, compare_total_flux
+from ..measures.images import image_metrics, noise_reduction_by_brightness
+from ..measures.inputs import brightness_in_sigma, smoothed, stated_sigma
 from ..measures.residuals import residual_correlation, residual_statistics, residual_whiteness
 from ..measures.shapes import compare_shapes
-from ..detection.thresholds import sweep_thresholds
-from .task import BRIGHT_SNR, UNCERTAINTY_BINS, Measures, thresholds_of
 from ..measures.uncertainty import judge_uncertainty
+from .task import BRIGHT_SNR, UNCERTAINTY_BINS, Measures, thresholds_of
 
 __all__ = ['measure_frame']
 

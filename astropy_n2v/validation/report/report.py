@@ -13,7 +13,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
-from ...io.files import replacing
+from ...utils.files import atomic_write
 from .schema import SCHEMA_NAME, SCHEMA_VERSION
 
 __all__ = ['VERDICTS', 'Check', 'Report', 'judge_interval']
@@ -268,10 +268,10 @@ class Report:
         for part in ('tables', 'figures'):
             os.makedirs(directory / part, exist_ok=True)
         for name, table in tables.items():
-            with replacing(directory / name, overwrite=overwrite) as temporary:
+            with atomic_write(directory / name, overwrite=overwrite) as temporary:
                 table.write(temporary, format='ascii.ecsv', overwrite=True)
         for name, content in contents.items():
-            with replacing(directory / name, overwrite=overwrite) as temporary:
+            with atomic_write(directory / name, overwrite=overwrite) as temporary:
                 if isinstance(content, bytes):
                     temporary.write_bytes(content)
                 else:

@@ -5,12 +5,12 @@ Several exposures of one field, each judged by the others.
 
 import numpy as np
 
-from .combine import average_tables, values_of
 from ..measures.inputs import smoothed
-from .arguments import as_array
 from ..measures.reference import fit_scale
-from .task import UNCERTAINTY_BINS
 from ..measures.uncertainty import judge_uncertainty_by_halves
+from .arguments import as_array
+from .combine import average_tables, values_of
+from .task import UNCERTAINTY_BINS
 
 __all__ = []
 

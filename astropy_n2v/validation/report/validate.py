@@ -14,22 +14,34 @@ from astropy.nddata import CCDData
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
+from ...containers.container import Frame
+from ...planes import find_planes
 from ...utils.checks import check_integer
-from ...planes import Frame, find_planes
 from ...version import __version__
-from .checks import make_checks
-from .combine import combine_frames
 from ..measures.exposures import judge_exposures
 from ..measures.frames import run_denoiser
 from ..measures.inputs import position_array, stated_sigma
-from .frame import measure_frame
-from .arguments import (NoPSF, as_array, check_options, find_psf, given_psf, is_path, one_each, read_frames, read_image,
-                      same_grid, try_directory)
 from ..measures.reference import align_reference, fit_scale
+from .arguments import (
+    NoPSF,
+    as_array,
+    check_options,
+    find_psf,
+    given_psf,
+    is_path,
+    one_each,
+    read_frames,
+    read_image,
+    same_grid,
+    try_directory,
+)
+from .cache import FrameStore, fingerprint
+from .checks import make_checks
+from .combine import combine_frames
+from .frame import measure_frame
 from .remarks import count_injected, describe_frame, option_text, write_advice, write_notes
 from .report import Report
 from .series import average_exposures, judge_uncertainty_by_others
-from .cache import FrameStore, fingerprint
 from .task import FrameTask
 
 __all__ = ['DEFAULT_THRESHOLDS', 'validate']
