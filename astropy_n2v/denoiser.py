@@ -13,15 +13,14 @@ import torch
 
 from .audit import Auditor, AuditReport, severity
 from .config import conf
-from .inference.blank_sky import empty_factor
+from .inference.blank_sky import variance_factor
 from .inference.bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
 from .inference.bounds import bound_prediction
 from .inference.evenness import even_spread
 from .inference.normalization import Normalization, NormalizedImage
 from .inference.outliers import single_pixel_outliers
-from .inference.posterior import calibrate as fit_calibration
-from .inference.posterior import posterior_of_rows
-from .inference.recalibration import Calibration
+from .inference.posterior import posterior_of_rows, recalibrate
+from .inference.recalibration import Recalibration
 from .inference.tiling import Tiling
 from .inference.whitening import Whitening, whiten_image
 from .networks import blind_moments, network_inputs
@@ -144,14 +143,14 @@ def _return_as_measured(image, rows, part, returned):
 def _is_doubtful(prediction):
     """Check if innovations or the audit contradict a prediction."""
     grave = prediction.audit is not None and prediction.audit.worst in ('warning', 'refusal')
-    return grave or abs(prediction.calibration.innovation_rms - 1) > _DOUBTFUL
+    return grave or abs(prediction.recalibration.innovation_rms - 1) > _DOUBTFUL
 
 
 def _gravity(prediction):
     """Order predictions by what speaks against them."""
     audit = prediction.audit
     found = (0, 0) if audit is None else (severity(audit), len(audit.findings))
-    return *found, abs(prediction.calibration.innovation_rms - 1)
+    return *found, abs(prediction.recalibration.innovation_rms - 1)
 
 
 @dataclass
@@ -175,7 +174,7 @@ class Prediction:
         Standard deviation of the noise that was assumed.
     scaling : Normalization
         Background and sky noise that were used.
-    calibration : Calibration
+    recalibration : Recalibration
         What the innovations said.
     n_rejected : int
         Number of pixels whose measurement was replaced, with ``reject_outliers``.
@@ -196,7 +195,7 @@ class Prediction:
     outlier: np.ndarray = None
     noise_std: np.ndarray = None
     scaling: Normalization = None
-    calibration: Calibration = None
+    recalibration: Recalibration = None
     n_rejected: int = 0
     audit: AuditReport = None
     whitening: Whitening = None
@@ -299,7 +298,7 @@ class Denoiser:
                 progress((i + 1) / len(tiling))
         return mean, spread
 
-    def predict(self, data, noise=None, mask=None, *, judged=None, calibrate=True, strength=1.0,
+    def predict(self, data, noise=None, mask=None, *, held_out=None, calibrate=True, strength=1.0,
                 reject_outliers=False, audit=True, whiten=None, tile_size=None, device=None, progress=None,
                 full_output=True):
         """
@@ -313,7 +312,7 @@ class Denoiser:
             Its noise, in data units; by default it is estimated from the image.
         mask : array_like of bool, optional
             True where the data do not count: there the posterior is the blind prediction.
-        judged : array_like of bool, optional
+        held_out : array_like of bool, optional
             True for pixels that may judge the prediction: those that the model was not trained
             on, where it was trained on this very image. By default all. Of a model that was trained
             on nothing else, the prediction is then a mean over all orientations of the image, and
@@ -371,7 +370,7 @@ class Denoiser:
         if reject_outliers:
             rejected = single_pixel_outliers(image)
             image = image.without(rejected)
-        options = {'judged': judged, 'calibrate': calibrate, 'strength': strength, 'audit': audit,
+        options = {'held_out': held_out, 'calibrate': calibrate, 'strength': strength, 'audit': audit,
                    'tile_size': tile_size, 'device': device, 'progress': progress, 'full_output': full_output,
                    'dtype': dtype}
         whitened = whiten_image(image) if (self.whitens if whiten is None else whiten) else None
@@ -387,17 +386,17 @@ class Denoiser:
                 result.outlier[rejected] = 1
         return result
 
-    def _posterior_of(self, whitened, *, judged, strength, full_output, dtype, **options):
+    def _posterior_of(self, whitened, *, held_out, strength, full_output, dtype, **options):
         """Predict a whitened image, and bring it back."""
-        white = self._posterior(whitened.white, whitened=whitened, judged=whitened.outside(judged), strength=1.0,
+        white = self._posterior(whitened.white, whitened=whitened, held_out=whitened.outside(held_out), strength=1.0,
                                 full_output=True, dtype=np.float32, **options)
         return whitened.prediction(white, strength=strength, full_output=full_output, dtype=dtype)
 
-    def _posterior(self, image, *, whitened=None, judged, calibrate, strength, audit, tile_size, device, progress,
+    def _posterior(self, image, *, whitened=None, held_out, calibrate, strength, audit, tile_size, device, progress,
                    full_output, dtype):
         """Predict an image and combine the prediction with the data."""
         # A network that has seen nothing but this image scatters, from orientation to orientation and pixel to pixel.
-        scatters = judged is not None and 'init_sha256' not in self.metadata
+        scatters = held_out is not None and 'init_sha256' not in self.metadata
         device = select_device(device)
         options = {'tile_size': conf.tile_size if tile_size is None else tile_size, 'device': device,
                    'dtype': select_dtype(device),
@@ -415,22 +414,22 @@ class Denoiser:
                 progress(1.0)
         else:
             blind = blind[0], even_spread(image, *blind)
-        calibration = fit_calibration(image, *blind, judged)
+        recalibration = recalibrate(image, *blind, held_out)
         # Noise that was whitened shares with its neighbours what the autocorrelation was measured wrong by, which is as
         # much as an empty sky lacks.
-        if judged is None and self.hole == (1, 1) and whitened is None:
-            calibration = replace(calibration, empty=empty_factor(image, *blind, calibration))
+        if held_out is None and self.hole == (1, 1) and whitened is None:
+            recalibration = replace(recalibration, blank_sky=variance_factor(image, *blind, recalibration))
 
         names = ('mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std')
         result = {name: np.empty(image.shape, dtype=dtype) for name in (names if full_output else names[:2])}
-        unforeseeable = calibration.unforeseeable if calibrate else BROAD_WEIGHT
+        outlier_share = recalibration.outlier_share if calibrate else BROAD_WEIGHT
         auditor = None
         if audit:
-            auditor = Auditor(image, strength=strength, judged=judged, unforeseeable=unforeseeable)
+            auditor = Auditor(image, strength=strength, held_out=held_out, outlier_share=outlier_share)
         returned = np.zeros(image.shape, dtype=bool)
         for start in range(0, image.shape[0], _ROWS):
             rows = slice(start, min(start + _ROWS, image.shape[0]))
-            part = posterior_of_rows(image, *blind, rows, calibration=calibration if calibrate else None,
+            part = posterior_of_rows(image, *blind, rows, recalibration=recalibration if calibrate else None,
                                      strength=strength)
             if auditor is not None:
                 returned[rows] = auditor.rows(rows, part)
@@ -446,10 +445,10 @@ class Denoiser:
         if auditor is not None:
             # Of whitened noise, the autocorrelation is not known well enough to tell faint light from it.
             correlation = None if whitened is None else _WHITE
-            report = auditor.report(calibration=calibration if calibrate else None, hole=self.hole,
+            report = auditor.report(recalibration=recalibration if calibrate else None, hole=self.hole,
                                     correlation=correlation)
             result['std'] = report.enlarge(result['mean'], result['std'], keep=returned)
-        return Prediction(**result, scaling=image.scaling, calibration=calibration, audit=report,
+        return Prediction(**result, scaling=image.scaling, recalibration=recalibration, audit=report,
                           precision=str(options['dtype']).removeprefix('torch.'))
 
     def save(self, path, *, overwrite=False, dtype=None):

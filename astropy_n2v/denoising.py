@@ -11,7 +11,7 @@ import numpy as np
 
 from .audit import AuditReport, severity
 from .config import conf
-from .containers.container import Frame
+from .containers.container import Container
 from .exceptions import AuditError
 from .noise import SetNoise
 from .noise.quantisation import ROUNDED
@@ -32,7 +32,7 @@ def _load_model(model, hole, needed, planes, seed, device, progress_bar, train_o
     ``hole`` is what the user asked for, ``needed`` what noise that is not whitened calls for.
     """
     from .denoiser import Denoiser
-    judged = None
+    held_out = None
     whiten = hole is None
     if isinstance(model, Denoiser):
         denoiser = model
@@ -42,7 +42,7 @@ def _load_model(model, hole, needed, planes, seed, device, progress_bar, train_o
         if init is not None:
             _check_hole(hole, init)
         frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
-        denoiser, judged = train_on_frames(frames, init=init, hole=hole or (1, 1), whiten=whiten, seed=seed,
+        denoiser, held_out = train_on_frames(frames, init=init, hole=hole or (1, 1), whiten=whiten, seed=seed,
                                            device=device, progress_bar=progress_bar, **train_options)
         denoiser.metadata['name'] = model
     elif isinstance(model, (str, os.PathLike)):
@@ -56,7 +56,7 @@ def _load_model(model, hole, needed, planes, seed, device, progress_bar, train_o
         warn_user(f'the noise of neighbouring pixels is correlated and calls for a hole of {needed[0]}x{needed[1]}'
                   f' pixels; the model has {denoiser.hole[0]}x{denoiser.hole[1]} and will take part of the noise '
                   'for structure')
-    return denoiser, judged, whiten
+    return denoiser, held_out, whiten
 
 
 def _covers(hole, needed):
@@ -212,17 +212,17 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
                         f'model={model!r}')
     if isinstance(noise, (str, os.PathLike)):
         noise = SetNoise.read(noise)
-    frame = Frame(data, mask, satlevel)
+    frame = Container(data, mask, satlevel)
     if 'N2VVERS' in frame.header:
         warn_user('the data have been denoised before, according to the header: their noise is correlated and '
                   'is not what the noise model says')
     planes, rejected = find_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
     needed = find_hole(planes) if hole is None else hole
     warn_of_patterns(planes)
-    denoiser, judged, whiten = _load_model(model, hole, needed, planes, seed, device, progress_bar, train_options)
+    denoiser, held_out, whiten = _load_model(model, hole, needed, planes, seed, device, progress_bar, train_options)
     leaks = not whiten and not _covers(denoiser.hole, needed)
     result, scaling, innovation_rms = _predict_planes(
-        frame, planes, denoiser, judged, leaks=leaks, progress_bar=progress_bar, whiten=whiten, strength=strength,
+        frame, planes, denoiser, held_out, leaks=leaks, progress_bar=progress_bar, whiten=whiten, strength=strength,
         audit=audit, rejected=rejected, reject_outliers=reject_outliers, tile_size=tile_size, device=device,
         full_output=full_output)
     mean, std = result.mean, result.std
@@ -258,13 +258,13 @@ def _check_audit(audit):
     return audit
 
 
-def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, full_output, audit, rejected, strength,
+def _predict_planes(frame, planes, denoiser, held_out, *, leaks, progress_bar, full_output, audit, rejected, strength,
                     **options):
     """Predictions of all planes in one, scaling of the first, and rms of its innovations."""
     from tqdm import tqdm
 
     from .denoiser import Prediction
-    others = 'scaling', 'calibration', 'n_rejected', 'audit', 'whitening', 'precision'
+    others = 'scaling', 'recalibration', 'n_rejected', 'audit', 'whitening', 'precision'
     names = [field.name for field in fields(Prediction) if field.name not in others]
     names = names if full_output else names[:2]
     together = None
@@ -277,7 +277,7 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
                 bar.update(n + fraction - bar.n)
 
             prediction, plane = _predict(
-                denoiser, plane, judged=None if judged is None else judged[n], full_output=full_output,
+                denoiser, plane, held_out=None if held_out is None else held_out[n], full_output=full_output,
                 progress=progress, audit=audit != 'off', strength=strength, **options)
             planes[n] = plane
             report, beam = prediction.audit, prediction.whitening is not None and prediction.whitening.is_broad
@@ -301,12 +301,12 @@ def _predict_planes(frame, planes, denoiser, judged, *, leaks, progress_bar, ful
                     setattr(prediction, name, None)
             n_rejected += prediction.n_rejected
     result = first if together is None else together
-    result.scaling, result.calibration = scaling, calibration = first.scaling, first.calibration
+    result.scaling, result.recalibration = scaling, recalibration = first.scaling, first.recalibration
     result.whitening, result.precision = first.whitening, first.precision
     result.n_rejected, result.audit = n_rejected, worst
     for name in names:
         setattr(result, name, getattr(result, name).astype(frame.dtype, copy=False))
-    return result, scaling, calibration.innovation_rms
+    return result, scaling, recalibration.innovation_rms
 
 
 def _predict(denoiser, plane, **options):
@@ -374,9 +374,9 @@ class _Judgement:
 
 def _check_innovations(prediction, noise, leaks):
     """Say in words that the noise model is wrong if the innovations do; '' if what they say is to be ignored."""
-    rms = prediction.calibration.innovation_rms
+    rms = prediction.recalibration.innovation_rms
     # Of few photons, the spread is stated for the fewest that the network knows.
-    if not prediction.calibration.contradicts_noise or prediction.scaling.few_photons:
+    if not prediction.recalibration.contradicts_noise or prediction.scaling.few_photons:
         return None
     rounded = np.any(noise.quantum) and prediction.scaling.sky_noise < ROUNDED * np.max(noise.quantum)
     if rms < 1 and (leaks or rounded):   # warned of as such

@@ -175,7 +175,7 @@ class Plane:
         The blind prediction has followed so much of it as is missing in the innovations. Only the rest is
         averaged away by combining the two, so that the measurement counts more, and the error is larger.
         """
-        share = 1 - prediction.calibration.innovation_rms ** 2
+        share = 1 - prediction.recalibration.innovation_rms ** 2
         if not share > 0:
             return
         variance = self.noise.variance(prediction.mean)
@@ -196,7 +196,7 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
 
     Parameters
     ----------
-    frame : Frame
+    frame : Container
         The frame.
     noise, gain, readnoise : optional
         See `astropy_n2v.denoise`.

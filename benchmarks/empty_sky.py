@@ -27,7 +27,7 @@ def _judge(denoiser, observation):
     noise = np.sqrt(np.broadcast_to(observation.noise.variance(observation.truth), counts.shape)[counts])
     measures = {'rms_pull': np.sqrt(np.mean(pull ** 2)), 'coverage_95': np.mean(np.abs(pull) < 1.96),
                 'error': np.sqrt(np.mean((error / noise) ** 2))}
-    return measures, result.calibration.empty
+    return measures, result.recalibration.blank_sky
 
 
 def main(argv=None):
@@ -38,7 +38,7 @@ def main(argv=None):
         after, (factor, weight) = _judge(denoiser, observation)
         if weight == 0:
             continue
-        with mock.patch('astropy_n2v.denoiser.empty_factor', return_value=(1.0, 0.0)):
+        with mock.patch('astropy_n2v.denoiser.variance_factor', return_value=(1.0, 0.0)):
             before, _ = _judge(denoiser, observation)
         rows.append({'seed': seed, 'field': observation.kind, 'factor': factor, 'weight': weight,
                      **{f'{name}_before': value for name, value in before.items()},

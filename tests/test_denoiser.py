@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Denoiser: saving, loading, predicting; the calibration.
+Denoiser: saving, loading, predicting; the recalibration.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from models import make_tiny_denoiser
 from astropy_n2v import Denoiser, NoiseModel
 from astropy_n2v.denoiser import _keep_counts, _predict_orientations, _return_as_measured
 from astropy_n2v.inference.normalization import NormalizedImage
-from astropy_n2v.inference.recalibration import Calibration
+from astropy_n2v.inference.recalibration import Recalibration
 from astropy_n2v.utils.sampling import brightness_bins
 from astropy_n2v.weights import shipped as weights
 from astropy_n2v.weights.files import serialize
@@ -295,7 +295,7 @@ class TestPredict:
 
     def test_progress_counts_the_bootstrap(self, tiny_denoiser, rng):
         data, fractions = rng.normal(0, 1, (150, 150)), []
-        tiny_denoiser.predict(data, NoiseModel(1.0), judged=rng.random(data.shape) < 0.1, progress=fractions.append)
+        tiny_denoiser.predict(data, NoiseModel(1.0), held_out=rng.random(data.shape) < 0.1, progress=fractions.append)
         # A model that was trained on these data alone predicts three times.
         assert fractions == pytest.approx([1 / 3, 1])
 
@@ -330,15 +330,15 @@ class TestCalibration:
 
     def test_right_prediction_is_left_alone(self, rng):
         arguments = self.simulate(rng)
-        calibration = Calibration.fit(*arguments)
-        mean, spread = calibration.apply(*arguments[1:4])
+        recalibration = Recalibration.fit(*arguments)
+        mean, spread = recalibration.apply(*arguments[1:4])
         assert np.abs(mean - arguments[1]).max() < 0.05
         assert np.abs(spread - 0.7).max() < 0.05
-        assert calibration.innovation_rms == pytest.approx(1, abs=0.01)
+        assert recalibration.innovation_rms == pytest.approx(1, abs=0.01)
 
     def test_offset_and_spread_are_found(self, rng):
         arguments = self.simulate(rng, offset=0.3, factor=2.0)
-        mean, spread = Calibration.fit(*arguments).apply(*arguments[1:4])
+        mean, spread = Recalibration.fit(*arguments).apply(*arguments[1:4])
         assert np.mean(arguments[0] + arguments[1] - mean) == pytest.approx(0, abs=0.02)
         assert np.median(spread) == pytest.approx(0.7 * np.sqrt(2), rel=0.03)
 
@@ -351,7 +351,7 @@ class TestCalibration:
         difference[last], difference[first] = 5.0, -5.0
         moved = mean.copy()
         moved[last], moved[first] = mean[first], mean[last]
-        before, after = (Calibration.fit(difference, values, *others).offset for values in (mean, moved))
+        before, after = (Recalibration.fit(difference, values, *others).offset for values in (mean, moved))
         assert np.abs(after - before).max() < 1e-3
 
     @pytest.mark.parametrize('n', [200, 250, 399, 1000, 4000, 33333])
@@ -366,7 +366,7 @@ class TestCalibration:
 
     def test_few_pixels_change_nothing(self, rng):
         arguments = [values[:50] for values in self.simulate(rng, offset=1.0)]
-        mean, spread = Calibration.fit(*arguments).apply(*arguments[1:4])
+        mean, spread = Recalibration.fit(*arguments).apply(*arguments[1:4])
         np.testing.assert_array_equal(mean, arguments[1])
         np.testing.assert_array_equal(spread, arguments[2])
 
@@ -376,7 +376,7 @@ class TestCalibration:
         mean, noise, weight = rng.uniform(-0.3, 0.3, spread.size), np.ones(spread.size), np.ones(spread.size)
         for factor in 0.4, 1.0, 2.0:
             difference = rng.normal(0, np.sqrt(1.02 + factor * spread ** 2))
-            fitted = Calibration.fit(difference, mean, spread, noise, weight, relative_error=0.03).factor
+            fitted = Recalibration.fit(difference, mean, spread, noise, weight, relative_error=0.03).factor
             # Known to a tenth, it is drawn a fifth of the way to 1.
             np.testing.assert_allclose(fitted, 1 + 0.8 * (factor - 1), atol=0.2)
 
@@ -386,16 +386,16 @@ class TestCalibration:
         """Where the spread of the prediction is most of what innovations are, it may be what is wrong."""
         n = 20_000
         noise, spread = np.full(n, 1 - share), np.full(n, np.sqrt(share))
-        fitted = Calibration.fit(rng.normal(0, ratio, n), rng.uniform(0, 10, n), spread, noise, np.ones(n))
+        fitted = Recalibration.fit(rng.normal(0, ratio, n), rng.uniform(0, 10, n), spread, noise, np.ones(n))
         assert fitted.share == pytest.approx(share) and fitted.innovation_rms == pytest.approx(ratio, rel=0.02)
         assert fitted.contradicts_noise == wrong
-        assert not Calibration.neutral().contradicts_noise
+        assert not Recalibration.neutral().contradicts_noise
 
     def test_noise_that_is_overstated_does_not_take_the_spread_away(self, rng):
         """Where all pixels are as uncertain as each other, a spread of nearly zero explains innovations as well."""
         mean, spread, ones = rng.uniform(-5, 5, 30_000), np.full(30_000, 0.45), np.ones(30_000)
         difference = rng.normal(0, np.sqrt(0.6 + spread ** 2))
-        fitted = Calibration.fit(difference, mean, spread, ones, ones, relative_error=0.1).factor
+        fitted = Recalibration.fit(difference, mean, spread, ones, ones, relative_error=0.1).factor
         assert fitted.min() > 0.5
 
 

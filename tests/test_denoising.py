@@ -295,7 +295,7 @@ class TestNumbers:
         data = np.full((8, 8), 2.0)
         plane = Plane((), data, NoiseModel(0.0, gain=1.0), np.zeros(data.shape, bool), None)
         prediction = SimpleNamespace(mean=np.zeros((8, 8)), std=np.zeros((8, 8)),
-                                     calibration=SimpleNamespace(innovation_rms=0.8))
+                                     recalibration=SimpleNamespace(innovation_rms=0.8))
         plane.allow_for_leak(prediction)
         assert np.isfinite(prediction.mean).all() and np.isfinite(prediction.std).all()
 
@@ -565,7 +565,7 @@ class TestErrors:
             result = denoise(fits.getdata(data_path / 'blast' / 'WISE_W1.fits'), full_output=True)[1]
         text = ' '.join(str(w.message) for w in caught)
         assert 'correlated noise' in text and 'smaller' not in text
-        assert result.audit.summary() == 'ok' and result.calibration.innovation_rms > 0.85
+        assert result.audit.summary() == 'ok' and result.recalibration.innovation_rms > 0.85
 
     def test_stars_that_fill_a_frame_do_not_judge_its_noise(self, data_path):
         with pytest.warns(AstropyUserWarning) as caught:

@@ -17,7 +17,7 @@ import torch
 from widening import widen
 
 from astropy_n2v import Denoiser
-from astropy_n2v.containers.container import Frame
+from astropy_n2v.containers.container import Container
 from astropy_n2v.io import read_fits_images
 from astropy_n2v.networks import BlindSpotUNet
 from astropy_n2v.planes import find_hole, find_planes
@@ -72,7 +72,7 @@ def real_frames(paths):
     """
     frames = []
     for path in paths:
-        planes = [plane for ccd in read_fits_images(path) for plane in find_planes(Frame(ccd))[0]]
+        planes = [plane for ccd in read_fits_images(path) for plane in find_planes(Container(ccd))[0]]
         find_hole(planes)
         frames += [TrainingFrame(plane.values, plane.noise, plane.mask) for plane in planes]
     return frames

@@ -41,9 +41,9 @@ class Auditor:
         The data, where they count, their noise and the level of the background.
     strength : float, optional
         As given to `~astropy_n2v.denoise`.
-    judged : `~numpy.ndarray` of bool, optional
+    held_out : `~numpy.ndarray` of bool, optional
         True for pixels that the model was not trained on; by default all.
-    unforeseeable : float, optional
+    outlier_share : float, optional
         The share of the pixels brighter than foreseen that were taken to be unforeseeable from their surroundings.
         Those that judge are the same for any share.
 
@@ -62,12 +62,12 @@ class Auditor:
     'ok'
     """
 
-    def __init__(self, image, *, strength=1.0, judged=None, unforeseeable=BROAD_WEIGHT):
-        self.image, self.strength, self.judged = image, strength, judged
+    def __init__(self, image, *, strength=1.0, held_out=None, outlier_share=BROAD_WEIGHT):
+        self.image, self.strength, self.held_out = image, strength, held_out
         self.n_valid = int(np.count_nonzero(image.valid))
         self.limit = least_unexplained(self.n_valid)
         self.sample = Sample(image.valid)
-        self.bright_foreseeable = _at_share(_FORESEEABLE, unforeseeable)
+        self.bright_foreseeable = _at_share(_FORESEEABLE, outlier_share)
         self.totals, self.counts, self.n_dark = Totals(), PixelCounts(self.limit), 0
 
     def rows(self, rows, part, exempt=None):
@@ -112,19 +112,19 @@ class Auditor:
             if image.noise.gain is not None:
                 photon = np.square(noise_std, dtype=float) - np.square(image.noise.sigma, dtype=float)
                 third = image.noise.slope * np.maximum(photon, 0)
-            judged = used if self.judged is None else used & np.asarray(self.judged)[rows]
+            held_out = used if self.held_out is None else used & np.asarray(self.held_out)[rows]
             self.sample.fill(rows, removed=removed, signal=signal, noise=noise_std,
                              third=np.broadcast_to(third, used.shape), spread=part['blind_std'], std=part['std'],
-                             z=np.where(used, part['innovation'], 0), valid=valid, used=used, judged=judged)
+                             z=np.where(used, part['innovation'], 0), valid=valid, used=used, held_out=held_out)
         return returned
 
-    def report(self, *, calibration=None, hole=(1, 1), correlation=None):
+    def report(self, *, recalibration=None, hole=(1, 1), correlation=None):
         """
         Conclude, once all rows have been looked at.
 
         Parameters
         ----------
-        calibration : Calibration, optional
+        recalibration : Recalibration, optional
             How the blind prediction was corrected.
         hole : tuple of int, optional
             Height and width of the hole of the model.
@@ -138,14 +138,14 @@ class Auditor:
             All checks, and by how much the uncertainty is to be enlarged.
         """
         with np.errstate(invalid='ignore', divide='ignore', over='ignore'):
-            return self._report(calibration, hole, correlation)
+            return self._report(recalibration, hole, correlation)
 
-    def _report(self, calibration, hole, correlation):
+    def _report(self, recalibration, hole, correlation):
         sample, strength, scaling = self.sample, self.strength, self.image.scaling
         white = tuple(hole) == (1, 1) and correlation is None
         by_variance, by_innovation = check_variance(sample, strength), check_innovations(sample)
         sky, stated = check_sky(sample, white), check_stated(sample, strength)
-        corrections = check_calibration(calibration, sample, scaling.scale)
+        corrections = check_calibration(recalibration, sample, scaling.scale)
         checks = (*self.counts.checks(self.image), check_dark(self.n_dark, self.counts.n), *self.totals.checks(sample),
                   *check_boxes(sample, strength), *by_variance.checks, *check_slopes(sample),
                   *check_whiteness(sample, white, correlation), *by_innovation.checks, sky, stated, *corrections)
@@ -153,7 +153,7 @@ class Auditor:
         report = AuditReport(checks, levels, factors, self.counts.n_returned)
         # With a larger hole, structure was taken for noise as often as not.
         if tuple(hole) == (1, 1) and self.image.noise.gain is None:
-            report = replace(report, growth=noise_growth(sample, calibration, scaling.scale))
+            report = replace(report, growth=noise_growth(sample, recalibration, scaling.scale))
         return report
 
 
@@ -163,7 +163,7 @@ def _at_share(probability, share):
     return odds / (1 + odds)
 
 
-def audit_result(image, prediction, *, strength=1.0, judged=None, **options):
+def audit_result(image, prediction, *, strength=1.0, held_out=None, **options):
     """
     Check a whole result against the data that it was made of.
 
@@ -173,7 +173,7 @@ def audit_result(image, prediction, *, strength=1.0, judged=None, **options):
         The data, where they count, their noise and the level of the background.
     prediction : `~astropy_n2v.denoiser.Prediction`
         The result, with all its arrays.
-    strength, judged : optional
+    strength, held_out : optional
         As for `Auditor`.
     **options
         ``hole`` and ``correlation``, as for `Auditor.report`.
@@ -194,10 +194,10 @@ def audit_result(image, prediction, *, strength=1.0, judged=None, **options):
     missing = [name for name in names if getattr(prediction, name) is None]
     if missing:
         raise ValueError(f'prediction must have all its arrays, got one without {", ".join(missing)}')
-    share = BROAD_WEIGHT if prediction.calibration is None else prediction.calibration.unforeseeable
-    auditor = Auditor(image, strength=strength, judged=judged, unforeseeable=share)
+    share = BROAD_WEIGHT if prediction.recalibration is None else prediction.recalibration.outlier_share
+    auditor = Auditor(image, strength=strength, held_out=held_out, outlier_share=share)
     returned = np.zeros(image.shape, dtype=bool)
     for start in range(0, image.shape[0], _ROWS):
         rows = slice(start, min(start + _ROWS, image.shape[0]))
         returned[rows] = auditor.rows(rows, {name: getattr(prediction, name)[rows] for name in names})
-    return auditor.report(calibration=prediction.calibration, **options), returned
+    return auditor.report(recalibration=prediction.recalibration, **options), returned

@@ -17,7 +17,7 @@ _CERTAIN, _LEAST_RATIO = 8.0, 1.3
 _LARGEST = 5.0
 
 
-def noise_growth(sample, calibration, scale):
+def noise_growth(sample, recalibration, scale):
     """
     Fit the variance of the noise as a linear function of the signal.
 
@@ -25,7 +25,7 @@ def noise_growth(sample, calibration, scale):
     ----------
     sample : Sample
         Cut-outs.
-    calibration : `~astropy_n2v.inference.recalibration.Calibration` or None
+    recalibration : `~astropy_n2v.inference.recalibration.Recalibration` or None
         The correction of the blind prediction: it is undone, as it takes noise for an error of the prediction.
     scale : float
         The noise of the sky, in data units.
@@ -36,11 +36,11 @@ def noise_growth(sample, calibration, scale):
         Variance where the blind mean is that of the background, in squared data units, and its growth with the signal,
         in data units; None where no growth is certain.
     """
-    signal, spread, noise, z = (values[sample.judged].astype(float) / unit for values, unit in
+    signal, spread, noise, z = (values[sample.held_out].astype(float) / unit for values, unit in
                                 ((sample.signal, scale), (sample.spread, scale), (sample.noise, scale), (sample.z, 1)))
     squares, prior = z ** 2 * (spread ** 2 + noise ** 2), spread ** 2
-    if calibration is not None:
-        prior = prior / np.interp(np.arcsinh(signal), np.arcsinh(calibration.mean), calibration.factor)
+    if recalibration is not None:
+        prior = prior / np.interp(np.arcsinh(signal), np.arcsinh(recalibration.mean), recalibration.factor)
     mostly_noise = prior < _LARGEST_SHARE / (1 - _LARGEST_SHARE) * noise ** 2
     signal, squares, prior = (values[mostly_noise] for values in (signal, squares, prior))
     rows = []

@@ -39,20 +39,20 @@ def check_innovations(sample):
         A check for each class.
     """
     squares = np.minimum(sample.z ** 2, _LARGEST ** 2)
-    judged, chance = sample.judged & sample.counted, sample.chance()
-    checks, rows = [_check_blocks(squares, judged, chance)], []
+    held_out, chance = sample.held_out & sample.counted, sample.chance()
+    checks, rows = [_check_blocks(squares, held_out, chance)], []
     noise = np.maximum(sample.noise, np.finfo('f4').tiny)
     gradient = np.zeros(sample.shape, dtype=np.float32)
     gradient[:, 1:-1] = (sample.signal[:, 2:] - sample.signal[:, :-2]) / 2
     across = np.zeros_like(gradient)
     across[:, :, 1:-1] = (sample.signal[:, :, 2:] - sample.signal[:, :, :-2]) / 2
     gradient = np.hypot(gradient, across) / noise
-    classes = {f'gradient {low:g} to {high:g}': judged & (gradient >= low) & (gradient < high)
+    classes = {f'gradient {low:g} to {high:g}': held_out & (gradient >= low) & (gradient < high)
                for low, high in zip(_GRADIENTS[:-1], _GRADIENTS[1:])}
     bad = ~sample.valid
     if bad.any():
         near, far = maximum_filter(bad, (1, 3, 3)), maximum_filter(bad, (1, 9, 9))
-        classes |= {'next to masked pixels': judged & near, 'near masked pixels': judged & far & ~near}
+        classes |= {'next to masked pixels': held_out & near, 'near masked pixels': held_out & far & ~near}
     for name, select in classes.items():
         value, error = ratio(squares[select], np.ones(np.count_nonzero(select)), chance[select])
         rms = np.sqrt(value)
@@ -73,17 +73,17 @@ def _in_words(name):
     return name if low_high == name else f'where the image changes by {low_high} sigma from pixel to pixel'
 
 
-def _check_blocks(squares, judged, chance):
+def _check_blocks(squares, held_out, chance):
     """Find the block whose innovations are furthest from unit variance."""
-    n, ny, nx = judged.shape
+    n, ny, nx = held_out.shape
     height, width = min(_BLOCK, ny), min(_BLOCK, nx)
     cut = (slice(None), slice(ny // height * height), slice(nx // width * width))
 
     def blocks(values):
         return values[cut].reshape(n, ny // height, height, nx // width, width).sum(axis=(2, 4), dtype=float)
 
-    counts, sums = blocks(judged), blocks(np.where(judged, squares, 0))
-    fourth, chance = blocks(np.where(judged, squares ** 2, 0)), blocks(np.where(judged, chance, 0))
+    counts, sums = blocks(held_out), blocks(np.where(held_out, squares, 0))
+    fourth, chance = blocks(np.where(held_out, squares ** 2, 0)), blocks(np.where(held_out, chance, 0))
     enough = counts > max(height * width / 4, 100)
     if not enough.any():
         return judge('innovations (blocks)', np.nan, 1, np.nan)
@@ -98,13 +98,13 @@ def _check_blocks(squares, judged, chance):
                          'the noise differs from place to place. Give it as the uncertainty of the data')
 
 
-def check_calibration(calibration, sample, scale):
+def check_calibration(recalibration, sample, scale):
     """
     Check that the blind prediction was not corrected by much.
 
     Parameters
     ----------
-    calibration : `~astropy_n2v.inference.recalibration.Calibration` or None
+    recalibration : `~astropy_n2v.inference.recalibration.Recalibration` or None
         The correction.
     sample : Sample
         Cut-outs.
@@ -117,30 +117,30 @@ def check_calibration(calibration, sample, scale):
         Checks of the noise, of the correction of the spread, and of the mean.
     """
     names = 'noise', 'correction (spread)', 'correction (mean)'
-    select = sample.judged & sample.counted
+    select = sample.held_out & sample.counted
     signal, spread, noise = (values[select][::_STRIDE].astype(float)
                              for values in (sample.signal, sample.spread, sample.noise))
-    if calibration is None or not np.isfinite(calibration.innovation_rms) or signal.size < _LEAST_SAMPLE:
+    if recalibration is None or not np.isfinite(recalibration.innovation_rms) or signal.size < _LEAST_SAMPLE:
         return [judge(name, np.nan, 1, np.nan) for name in names]
-    factor, offset = (np.interp(np.arcsinh(signal / scale), np.arcsinh(calibration.mean), values)
-                      for values in (calibration.factor, calibration.offset))
+    factor, offset = (np.interp(np.arcsinh(signal / scale), np.arcsinh(recalibration.mean), values)
+                      for values in (recalibration.factor, recalibration.offset))
     prior = spread ** 2 / np.maximum(factor, np.finfo(float).tiny)
     share = np.median(prior / (prior + noise ** 2))
     # For the typical pixel: of few bright ones, the correction is not known as well.
     factor, offset = np.sqrt(np.median(factor)), np.median(offset)
-    return [_check_noise(names[0], calibration, share, np.count_nonzero(select)),
+    return [_check_noise(names[0], recalibration, share, np.count_nonzero(select)),
             judge(names[1], max(factor, 1 / factor), 1, np.inf if factor != 1 else 0.0, consequence='note',
                   message=f'the spread of the blind prediction had to be corrected by a factor of {factor:.2g}'),
             judge(names[2], offset, 0, np.inf if offset else 0.0, consequence='note',
                   message=f'the blind prediction had to be corrected by {offset:+.2g} of the spread of innovations')]
 
 
-def _check_noise(name, calibration, share, n):
+def _check_noise(name, recalibration, share, n):
     """Check the rms of innovations before any correction, where they are noise, mostly."""
     if share > _NOISE_SHARE:
         return judge(name, np.nan, 1, np.nan)
-    rms = calibration.innovation_rms
+    rms = recalibration.innovation_rms
     size = 'larger' if rms > 1 else 'smaller'
-    return judge(name, rms, 1, (rms ** 2 - 1) * np.sqrt(n / 2) * calibration.contradicts_noise,
+    return judge(name, rms, 1, (rms ** 2 - 1) * np.sqrt(n / 2) * recalibration.contradicts_noise,
                  message=f'the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the noise '
                          f'model says; noise {rms:.2f} times as large would agree with the image')

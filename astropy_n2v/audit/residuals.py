@@ -114,7 +114,7 @@ def check_variance(sample, strength):
     Ratios
         A check for each bin.
     """
-    select = sample.judged & sample.counted & (sample.spread < _LARGEST_SPREAD * sample.noise)
+    select = sample.held_out & sample.counted & (sample.spread < _LARGEST_SPREAD * sample.noise)
     noise = sample.noise[select].astype(float)
     signal = sample.signal[select] / noise
     observed = (sample.removed[select] / noise) ** 2
@@ -189,7 +189,7 @@ def check_slopes(sample):
     total = np.maximum(np.hypot(sample.noise, sample.spread), np.finfo('f4').tiny).astype(float)
     signal = sample.signal / total
     found = []
-    for name, select in (('sky', sample.judged & (np.abs(signal) < 2)), ('sources', sample.judged & (signal > 5))):
+    for name, select in (('sky', sample.held_out & (np.abs(signal) < 2)), ('sources', sample.held_out & (signal > 5))):
         # Where the prediction says little, what is wrong with it does not get into the result.
         weight = (sample.noise[select] / total[select]) ** 2
         value, significance = _slope(weight * sample.z[select], weight * signal[select])

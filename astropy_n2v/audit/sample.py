@@ -63,7 +63,7 @@ class Sample:
     removed, signal, noise, third, spread, std, z : `~numpy.ndarray`
         Data minus result, blind mean above the background, standard deviation and third moment of the noise, standard
         deviations of blind prediction and result, and innovation: shape (number of cut-outs, height, width).
-    valid, used, judged : `~numpy.ndarray` of bool
+    valid, used, held_out : `~numpy.ndarray` of bool
         Where the data count; where, besides, they were foreseeable; where, besides, they may judge the prediction.
     """
 
@@ -73,7 +73,7 @@ class Sample:
         for name in _NAMES:
             # Single precision is enough for numbers in units of the noise, and fast.
             setattr(self, name, np.zeros(shape, dtype=np.float32))
-        self.valid, self.used, self.judged = (np.zeros(shape, dtype=bool) for _ in range(3))
+        self.valid, self.used, self.held_out = (np.zeros(shape, dtype=bool) for _ in range(3))
         self.shape, self._kurtosis, self._growth = shape, None, None
 
     def meets(self, rows):

@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from ..containers.container import Frame
+from ..containers.container import Container
 from ..io.files import split_extension
 from ..io.headers import merge_headers, parse_unit
 from ..io.process import values_per_image
@@ -179,7 +179,7 @@ def _measure_file(source, ext, reading, satlevel, groups, max_frames):
         group.tried += 1
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            frame = Frame(_middle(read_image(source, i, **reading)), **own)
+            frame = Container(_middle(read_image(source, i, **reading)), **own)
             indices = frame.planes()
             planes, _ = find_planes(frame, indices=indices[::max(1, len(indices) // _MOST_PLANES)][:_MOST_PLANES])
             group.add(os.path.basename(source.path), planes)

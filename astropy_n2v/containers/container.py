@@ -14,12 +14,12 @@ from ..exceptions import CannotDenoiseError
 from .cards import write_cards
 from .parsing import extend_mask, measured
 
-__all__ = ['Frame']
+__all__ = ['Container']
 
 _SMALLEST = 8   # pixels
 
 
-class Frame:
+class Container:
     """
     The parts of any kind of input, and the way back to its kind.
 

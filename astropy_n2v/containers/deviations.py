@@ -87,7 +87,7 @@ class Deviations:
         return self.array is not None
 
     @property
-    def meaningless(self):
+    def zero_weight(self):
         """Where the uncertainty says that the data mean nothing (zero inverse variance), or None."""
         return self.array == 0 if self and self.power < 0 else None
 
@@ -133,7 +133,7 @@ class Deviations:
             return None, ''
         typical = self._typical(mask)
         if typical is None:   # a plane of zeros, say
-            self.junk = self.meaningless
+            self.junk = self.zero_weight
             return (self.junk, 'of zero inverse variance') if self.junk is not None else (None, '')
         big, none = self._beyond(_BIG * typical), self._without(_TINY * typical)
         reasons = []

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, maximum_filter1d
 from scipy.stats import truncnorm
 
-__all__ = ['REACH', 'empty_factor', 'empty_share']
+__all__ = ['REACH', 'variance_factor', 'blank_fraction']
 
 #: How many pixels around one tell whether its sky is empty.
 REACH = 8
@@ -39,7 +39,7 @@ _ROWS = 128
 _MAX_PIXELS = 4_000_000
 
 
-def empty_share(mean):
+def blank_fraction(mean):
     """
     How far each pixel is part of a sky without sources that can be seen.
 
@@ -56,10 +56,10 @@ def empty_share(mean):
     Examples
     --------
     >>> import numpy as np
-    >>> from astropy_n2v.inference.blank_sky import empty_share
+    >>> from astropy_n2v.inference.blank_sky import blank_fraction
     >>> mean = np.zeros((5, 40))
     >>> mean[2, 3] = 20
-    >>> empty_share(mean)[2, [3, 11, 12]].tolist()
+    >>> blank_fraction(mean)[2, [3, 11, 12]].tolist()
     [0.0, 0.0, 1.0]
     """
     for axis in range(2):
@@ -67,7 +67,7 @@ def empty_share(mean):
     return np.clip((_BRIGHT - mean) / (_BRIGHT - _FAINT), 0, 1)
 
 
-def empty_factor(image, mean, spread, calibration):
+def variance_factor(image, mean, spread, recalibration):
     """
     What the variance of the blind prediction is to be multiplied by on a sky without sources.
 
@@ -81,7 +81,7 @@ def empty_factor(image, mean, spread, calibration):
         The image.
     mean, spread : `~numpy.ndarray`
         Its blind mean and spread, in units of the sky noise.
-    calibration : Calibration
+    recalibration : Recalibration
         What innovations said of them; its corrected means are judged, and its factor replaced.
 
     Returns
@@ -93,7 +93,7 @@ def empty_factor(image, mean, spread, calibration):
         return 1.0, 0.0
     blocks = [slice(start, min(start + _ROWS, image.shape[0])) for start in range(0, image.shape[0], _ROWS)]
     step = -(-image.data.size // _MAX_PIXELS)
-    parts = [_Sky(image.part(rows, slice(0, image.shape[1])), mean[rows], spread[rows], calibration)
+    parts = [_Sky(image.part(rows, slice(0, image.shape[1])), mean[rows], spread[rows], recalibration)
              for rows in blocks[::step]]
     n = sum(np.count_nonzero(part.empty) for part in parts)
     if n < _MIN_PIXELS:
@@ -139,13 +139,13 @@ def _at_most(covariance, error, common, variance):
 class _Sky:
     """A part of an image and its prediction, in units of the noise, and where it is empty."""
 
-    def __init__(self, image, mean, spread, calibration):
+    def __init__(self, image, mean, spread, recalibration):
         mean = mean.astype(float)
         noise_variance = image.noise_variance(mean)
-        mean, _ = calibration.apply(mean, spread, noise_variance)
+        mean, _ = recalibration.apply(mean, spread, noise_variance)
         deviation = np.sqrt(noise_variance)
         self.data, self.mean, self.variance = image.values() / deviation, mean / deviation, (spread / deviation) ** 2
-        self.share = empty_share(self.mean)
+        self.share = blank_fraction(self.mean)
         # What could not be foreseen is no faint source.
         self.empty = image.valid & (self.share > 0) & (np.abs(self.data - self.mean) < 5)
 

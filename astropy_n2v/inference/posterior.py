@@ -13,9 +13,9 @@ from ..networks import expected_photon_variance, posterior_moments
 from ..noise.model import BROAD_WEIGHT
 from ..utils.sampling import coprime_step
 from .blank_sky import REACH
-from .recalibration import Calibration
+from .recalibration import Recalibration
 
-__all__ = ['calibrate', 'posterior', 'posterior_of_rows']
+__all__ = ['recalibrate', 'posterior', 'posterior_of_rows']
 
 _MAX_CALIBRATION = 1_000_000   # pixels
 _ITERATIONS = 4   # of the share of unforeseeable pixels, each from the odds that the last one gives
@@ -27,7 +27,7 @@ def _tensors(shape, values):
     return [torch.from_numpy(np.broadcast_to(value, shape).copy()) for value in values]
 
 
-def posterior(image, blind_mean, blind_spread, *, calibration=None, strength=1.0):
+def posterior(image, blind_mean, blind_spread, *, recalibration=None, strength=1.0):
     """
     Combine the blind prediction of an image with its data.
 
@@ -37,7 +37,7 @@ def posterior(image, blind_mean, blind_spread, *, calibration=None, strength=1.0
         The image.
     blind_mean, blind_spread : `~numpy.ndarray`
         Mean and spread of each pixel given its surroundings alone, in units of the sky noise.
-    calibration : Calibration, optional
+    recalibration : Recalibration, optional
         Correction of the two; by default none.
     strength : float, optional
         From 0 (the data) to 1 (the posterior).
@@ -53,9 +53,9 @@ def posterior(image, blind_mean, blind_spread, *, calibration=None, strength=1.0
     v0, slope, zero = parameters
     photon = expected_photon_variance(*(torch.as_tensor(value) for value in (mean, spread, slope, zero))).numpy()
     # Offsets are measured in units of the noise of typical pixels. Pixels of more than three times that do not count.
-    mean, spread = (calibration or Calibration.neutral()).apply(mean, spread, np.minimum(v0, 9) + photon)
+    mean, spread = (recalibration or Recalibration.neutral()).apply(mean, spread, np.minimum(v0, 9) + photon)
     tensors = _tensors(image.shape, (image.values(), image.valid, mean, spread, *parameters))
-    weight = BROAD_WEIGHT if calibration is None else calibration.unforeseeable
+    weight = BROAD_WEIGHT if recalibration is None else recalibration.outlier_share
     result, variance, innovation, outlier, noise_variance = (
         values.numpy() for values in posterior_moments(*tensors, strength=strength, bright_weight=weight))
     scale = image.scaling.scale
@@ -86,7 +86,7 @@ def posterior_of_rows(image, blind_mean, blind_spread, rows, **options):
     return {name: values[inner] for name, values in part.items()}
 
 
-def calibrate(image, blind_mean, blind_spread, judged=None):
+def recalibrate(image, blind_mean, blind_spread, held_out=None):
     """
     Compare the blind prediction with the data on a sample of pixels.
 
@@ -94,19 +94,19 @@ def calibrate(image, blind_mean, blind_spread, judged=None):
     ----------
     image, blind_mean, blind_spread
         As for `posterior`.
-    judged : array_like of bool, optional
+    held_out : array_like of bool, optional
         True for pixels that may judge the spread; by default all.
 
     Returns
     -------
-    Calibration
+    Recalibration
         What the innovations say.
     """
     valid = image.valid
     index = np.arange(0, valid.size, coprime_step(np.count_nonzero(valid) // _MAX_CALIBRATION, valid.shape[1]))
     index = index[valid.ravel()[index]]
     if index.size == 0:
-        return Calibration.neutral()
+        return Recalibration.neutral()
     pixels = np.unravel_index(index, valid.shape)
     sample = image.part(*pixels)
     y, mean, spread = sample.values(), blind_mean[pixels].astype(float), blind_spread[pixels].astype(float)
@@ -114,10 +114,10 @@ def calibrate(image, blind_mean, blind_spread, judged=None):
     _, _, _, outlier, variance = posterior_moments(y_, torch.ones_like(y_, dtype=torch.bool), *others,
                                                    suspect_neighbours=False)
     weight, outlier = _unforeseeable(outlier[0].numpy(), y > mean)
-    calibration = Calibration.fit(y - mean, mean, spread, variance[0].numpy(), 1 - outlier,
-                                  judged=None if judged is None else np.asarray(judged)[pixels],
+    recalibration = Recalibration.fit(y - mean, mean, spread, variance[0].numpy(), 1 - outlier,
+                                  held_out=None if held_out is None else np.asarray(held_out)[pixels],
                                   relative_error=image.noise.relative_error)
-    return replace(calibration, unforeseeable=weight)
+    return replace(recalibration, outlier_share=weight)
 
 
 def _unforeseeable(outlier, bright):

@@ -14,9 +14,9 @@ import numpy as np
 
 from ..noise.model import BROAD_WEIGHT
 from ..utils.sampling import brightness_bins
-from .blank_sky import empty_share
+from .blank_sky import blank_fraction
 
-__all__ = ['Calibration']
+__all__ = ['Recalibration']
 
 # Sky: where the spread adds less than this share to the noise. There its correction is bounded,
 # since a small error of the noise feigns a large one of the spread.
@@ -34,7 +34,7 @@ _LARGEST_EXCESS = 0.03
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class Recalibration:
     """
     Corrections of the blind mean and of the blind spread as functions of the blind mean.
 
@@ -48,12 +48,12 @@ class Calibration:
         What to multiply the variance of the blind spread by.
     innovation_rms : float
         Rms of the normalised innovations of the typical pixel, before any correction.
-    empty : tuple of float, optional
+    blank_sky : tuple of float, optional
         What to multiply it by instead on a sky without sources, and how far; see
-        `~astropy_n2v.inference.blank_sky.empty_factor`.
+        `~astropy_n2v.inference.blank_sky.variance_factor`.
     share : float, optional
         The share of the blind spread in the variance of the innovation of the typical pixel, before any correction.
-    unforeseeable : float, optional
+    outlier_share : float, optional
         The share of the pixels brighter than foreseen whose value cannot be foreseen from their surroundings.
     """
 
@@ -61,9 +61,9 @@ class Calibration:
     offset: np.ndarray
     factor: np.ndarray
     innovation_rms: float
-    empty: tuple = (1.0, 0.0)
+    blank_sky: tuple = (1.0, 0.0)
     share: float = 0.0
-    unforeseeable: float = BROAD_WEIGHT
+    outlier_share: float = BROAD_WEIGHT
 
     @property
     def contradicts_noise(self):
@@ -72,11 +72,11 @@ class Calibration:
 
     @classmethod
     def neutral(cls):
-        """The calibration that changes nothing."""
+        """The recalibration that changes nothing."""
         return cls(np.zeros(1), np.zeros(1), np.ones(1), np.nan)
 
     @classmethod
-    def fit(cls, difference, mean, spread, noise_variance, weight, *, judged=None, relative_error=0.003):
+    def fit(cls, difference, mean, spread, noise_variance, weight, *, held_out=None, relative_error=0.003):
         """
         Learn the corrections.
 
@@ -90,7 +90,7 @@ class Calibration:
             Variance of the noise that is expected of blind mean and spread.
         weight : `~numpy.ndarray`
             Probability that the pixel is none of the outliers.
-        judged : `~numpy.ndarray` of bool, optional
+        held_out : `~numpy.ndarray` of bool, optional
             Pixels that the prediction was not trained on; the spread is corrected by them alone.
             By default all.
         relative_error : float, optional
@@ -98,7 +98,7 @@ class Calibration:
 
         Returns
         -------
-        Calibration
+        Recalibration
             Corrections, each shrunk by its own uncertainty (James & Stein 1961), that of the sky
             towards what it is on frames of all kinds, so that few pixels correct little.
         """
@@ -106,13 +106,13 @@ class Calibration:
                 if (counts := weight[part] * own).sum() > 20]
         if not bins:
             return cls.neutral()
-        judged = np.ones(mean.size, dtype=bool) if judged is None else judged
+        held_out = np.ones(mean.size, dtype=bool) if held_out is None else held_out
         prior = spread ** 2
         values = difference, prior, noise_variance, weight
         # What all pixels have in common is known best; a part deviates only as far as is certain.
         # Offsets: the mean of all is kept as it is. Spreads: the sky, where little can be told, as one.
         common = np.average(difference / np.sqrt(prior + noise_variance), weights=weight)
-        sky = judged & (prior < _SKY_SHARE * noise_variance)
+        sky = held_out & (prior < _SKY_SHARE * noise_variance)
         factor = 1.0
         share = prior[sky] / (prior + noise_variance)[sky]
         if np.sum(weight[sky] * share ** 2) / 2 > 1 / _MAX_SKY_ERROR ** 2:
@@ -126,7 +126,7 @@ class Calibration:
             offset = np.average(z, weights=counts)
             scatter = np.sqrt(np.average((z - offset) ** 2, weights=counts))
             offset = common + _shrink(offset - common, scatter / np.sqrt(counts.sum()))
-            own_judged = judged[part]
+            own_judged = held_out[part]
             part_values = [v[own_judged] for v in part_values]
             if part_values[3].sum() < 20:
                 rows.append((middle, offset, 1.0, np.nan))
@@ -194,9 +194,9 @@ class Calibration:
         position, nodes = np.arcsinh(mean), np.arcsinh(self.mean)
         corrected = mean + np.interp(position, nodes, self.offset) * np.sqrt(spread ** 2 + noise_variance)
         factor = np.interp(position, nodes, self.factor)
-        own, weight = self.empty
+        own, weight = self.blank_sky
         if weight > 0:
-            share = weight * empty_share(mean / np.sqrt(np.maximum(noise_variance, np.finfo(float).tiny)))
+            share = weight * blank_fraction(mean / np.sqrt(np.maximum(noise_variance, np.finfo(float).tiny)))
             factor = own ** share * factor ** (1 - share)
         return corrected, spread * np.sqrt(factor)
 

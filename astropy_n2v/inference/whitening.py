@@ -398,9 +398,9 @@ class Whitened:
         v0, slope, zero = self.parameters
         return v0 + self.added + slope * np.maximum(signal - zero, 0)
 
-    def outside(self, judged):
+    def outside(self, held_out):
         """Pixels that judge the prediction, of the larger image; None is all."""
-        return None if judged is None else np.pad(judged, self.pad)
+        return None if held_out is None else np.pad(held_out, self.pad)
 
     def prediction(self, white, *, strength, full_output, dtype):
         """

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-__all__ = ['BlindSpotUNet', 'HalfPlaneConv2d', 'own_random_state']
+__all__ = ['BlindSpotUNet', 'HalfPlaneConv2d', 'isolated_rng']
 
 _RANDOM = threading.Lock()
 
@@ -30,7 +30,7 @@ _TALL = 48
 
 
 @contextmanager
-def own_random_state(seed=0):
+def isolated_rng(seed=0):
     """
     Make new networks of torch's random numbers that do not depend on others, nor change them.
 

@@ -46,7 +46,7 @@ class TrainingFrame:
         somewhat larger.
     held_out : tensor
         Weight of each pixel in the judgement, of that shape.
-    judged : `~numpy.ndarray` of bool
+    held_out_pixels : `~numpy.ndarray` of bool
         The pixels of the image that are held out.
     """
 
@@ -60,14 +60,14 @@ class TrainingFrame:
                 variance = whitened.variance(np.pad(z, whitened.pad, mode='edge'))
             image, pad = whitened.white, whitened.pad
         z, seen, (v0, slope, zero) = image.values(), image.seen, image.noise_parameters()
-        judged = np.zeros(seen.shape, dtype=bool)
+        held_out_pixels = np.zeros(seen.shape, dtype=bool)
         if held_out:
-            judged = seen & (rng.random(seen.shape) < held_out)
-        planes = [z, seen, seen & ~judged, v0, slope, zero, variance]
+            held_out_pixels = seen & (rng.random(seen.shape) < held_out)
+        planes = [z, seen, seen & ~held_out_pixels, v0, slope, zero, variance]
         self.planes = torch.from_numpy(np.stack([np.broadcast_to(plane, z.shape).astype(np.float32)
                                                  for plane in planes]))
-        self.judged = judged[pad:judged.shape[0] - pad, pad:judged.shape[1] - pad]
-        self.held_out = torch.from_numpy(judged.astype(np.float32))
+        self.held_out_pixels = held_out_pixels[pad:held_out_pixels.shape[0] - pad, pad:held_out_pixels.shape[1] - pad]
+        self.held_out = torch.from_numpy(held_out_pixels.astype(np.float32))
         self.n_valid = int(seen.sum())
 
 

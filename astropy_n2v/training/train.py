@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..containers.container import Frame
+from ..containers.container import Container
 from ..denoiser import Denoiser, select_device
 from ..exceptions import CannotDenoiseError
-from ..networks import BlindSpotUNet, negative_log_likelihood, network_inputs, own_random_state
+from ..networks import BlindSpotUNet, isolated_rng, negative_log_likelihood, network_inputs
 from ..planes import find_hole, find_planes, warn_of_patterns
 from ..utils.checks import check_integer, check_number, check_training_options, parse_hole
 from ..utils.sampling import middle_cutout
@@ -100,7 +100,7 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     planes, used = [], 0
     for i, image in enumerate(images):
         try:
-            found, _ = find_planes(Frame(image, mask, satlevel), noise=noise, gain=gain, readnoise=readnoise)
+            found, _ = find_planes(Container(image, mask, satlevel), noise=noise, gain=gain, readnoise=readnoise)
         except CannotDenoiseError as error:
             if len(images) == 1:
                 raise
@@ -176,7 +176,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
     -------
     denoiser : Denoiser
         The trained model.
-    judged : list of `~numpy.ndarray` of bool
+    held_out_pixels : list of `~numpy.ndarray` of bool
         The pixels of each frame that were held out.
 
     Raises
@@ -227,7 +227,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
         metadata['init_sha256'] = init.sha256
     if whiten:
         metadata['whitened'] = True
-    return Denoiser(network.cpu(), metadata), [frame.judged for frame in prepared]
+    return Denoiser(network.cpu(), metadata), [frame.held_out_pixels for frame in prepared]
 
 
 def _make_network(init, hole, seed, options):
@@ -236,11 +236,11 @@ def _make_network(init, hole, seed, options):
             raise ValueError(f'hole must be {init.hole}, that of init, got {hole}')
         if options:
             raise ValueError(f'network_options must be those of init, which is trained on, got {options}')
-        with own_random_state(seed):
+        with isolated_rng(seed):
             network = BlindSpotUNet(**init.network.config, hole=init.hole)
         network.load_state_dict(init.network.state_dict())
         return network
-    with own_random_state(seed):
+    with isolated_rng(seed):
         return BlindSpotUNet(hole=hole, **(options or {}))
 
 

@@ -9,7 +9,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from ..networks import BlindSpotUNet, own_random_state
+from ..networks import BlindSpotUNet, isolated_rng
 
 __all__ = ['DTYPES', 'parse', 'serialize']
 
@@ -120,7 +120,7 @@ def parse(raw, name):
         hole = tuple(content['hole'])
         if len(hole) != 2 or not all(isinstance(n, int) and n % 2 == 1 and n > 0 for n in hole):
             raise ValueError(f'hole {hole}')
-        with own_random_state():   # of weights that are replaced
+        with isolated_rng():   # of weights that are replaced
             network = BlindSpotUNet(**content['network'], hole=hole)
         network.load_state_dict(weights, strict=True)
     except (RuntimeError, TypeError, KeyError, ValueError) as error:

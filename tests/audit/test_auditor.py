@@ -18,7 +18,7 @@ from astropy_n2v.audit import Auditor, AuditReport, Finding, audit_result, devia
 from astropy_n2v.audit.limits import LIMITS, of_many
 from astropy_n2v.audit.sample import choose_cutouts
 from astropy_n2v.inference.normalization import Normalization, NormalizedImage
-from astropy_n2v.inference.recalibration import Calibration
+from astropy_n2v.inference.recalibration import Recalibration
 from astropy_n2v.simulate import make_scene
 from astropy_n2v.validation import residual_statistics
 
@@ -73,8 +73,8 @@ class Result:
         return {'mean': self.mean, 'std': self.std, 'blind_mean': self.blind, 'blind_std': self.spread,
                 'innovation': self.innovation, 'outlier': np.zeros(self.mean.shape), 'noise_std': self.sigma}
 
-    def audit(self, calibration=None, **options):
-        prediction = SimpleNamespace(**self.part, calibration=calibration)
+    def audit(self, recalibration=None, **options):
+        prediction = SimpleNamespace(**self.part, recalibration=recalibration)
         return audit_result(self.image, prediction, strength=self.strength, **options)
 
     def names(self, **options):
@@ -143,13 +143,13 @@ class TestClean:
         result.mean[dark], result.std[dark] = result.data[dark], result.sigma[dark]
         result.innovation[dark] = -8
         part = result.part | {'outlier': dark.astype(float)}
-        report, _ = audit_result(result.image, SimpleNamespace(**part, calibration=None))
+        report, _ = audit_result(result.image, SimpleNamespace(**part, recalibration=None))
         assert [finding.name for finding in report.findings] == expected
         assert report.worst == ('note' if expected else 'ok')
         assert 'reject_outliers' in report.message() or not expected
         # Bright ones are stars and cosmic rays.
         part['innovation'] = np.where(dark, 8, part['innovation'])
-        assert audit_result(result.image, SimpleNamespace(**part, calibration=None))[0].findings == ()
+        assert audit_result(result.image, SimpleNamespace(**part, recalibration=None))[0].findings == ()
 
     def test_rows_and_whole_agree(self):
         result = Result((150, 130))
@@ -323,12 +323,12 @@ class TestVariance:
 
     def test_only_judged_pixels_judge(self):
         """Those that a model was trained on agree with it better than they should."""
-        judged = np.random.default_rng(2).uniform(size=SHAPE) < 0.2
+        held_out = np.random.default_rng(2).uniform(size=SHAPE) < 0.2
         result = Result()
-        result.data = np.where(judged, result.data, result.blind + 0.7 * (result.data - result.blind))
+        result.data = np.where(held_out, result.data, result.blind + 0.7 * (result.data - result.blind))
         result.image = result.image.observed(result.data)
         assert any('removed variance' in name for name in result.combine().names())
-        assert not any('variance' in name or 'innovations' in name for name in result.names(judged=judged))
+        assert not any('variance' in name or 'innovations' in name for name in result.names(held_out=held_out))
 
 
 class TestPrediction:
@@ -373,21 +373,21 @@ class TestPrediction:
     @pytest.mark.parametrize('factor, offset, name', [
         (9.0, 0.0, 'correction (spread)'), (0.1, 0.0, 'correction (spread)'), (1.0, -0.8, 'correction (mean)')])
     def test_correction(self, factor, offset, name):
-        calibration = Calibration(np.array([-1.0, 100.0]), np.full(2, offset), np.full(2, factor), 1.0)
-        report, _ = Result().audit(calibration)
+        recalibration = Recalibration(np.array([-1.0, 100.0]), np.full(2, offset), np.full(2, factor), 1.0)
+        report, _ = Result().audit(recalibration)
         assert [finding.name for finding in report.findings] == [name] and report.worst == 'note'
-        small = Calibration(np.array([-1.0, 100.0]), np.full(2, offset / 4), np.full(2, factor ** 0.3), 1.0)
+        small = Recalibration(np.array([-1.0, 100.0]), np.full(2, offset / 4), np.full(2, factor ** 0.3), 1.0)
         assert Result().audit(small)[0].worst == 'ok'
 
     @pytest.mark.parametrize('rms, word', [(1.3, 'larger'), (0.8, 'smaller')])
     def test_noise_before_correction(self, rms, word):
         """A correction may have hidden that the noise is wrong."""
-        calibration = Calibration(np.array([-1.0, 100.0]), np.zeros(2), np.ones(2), rms)
-        report, _ = Result().audit(calibration)
+        recalibration = Recalibration(np.array([-1.0, 100.0]), np.zeros(2), np.ones(2), rms)
+        report, _ = Result().audit(recalibration)
         assert [finding.name for finding in report.findings] == ['noise']
         assert f'noise is {word}' in report.message() and report.factor == max(rms, 1)
         # Where innovations are no noise, they do not judge it.
-        assert Result(spread=0.6).audit(calibration)[0].summary() == 'ok'
+        assert Result(spread=0.6).audit(recalibration)[0].summary() == 'ok'
 
 
 class TestGrowth:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from models import make_tiny_denoiser
 
 from astropy_n2v import NoiseModel, denoise, detection_image, estimate_noise
-from astropy_n2v.containers.container import Frame
+from astropy_n2v.containers.container import Container
 from astropy_n2v.containers.deviations import Deviations
 from astropy_n2v.containers.parsing import CompleteMask, celestial_order, extend_mask, measured, merge_mask, take_apart
 from astropy_n2v.noise import noise_autocorrelation
@@ -62,7 +62,7 @@ KINDS = ['Masked', 'Masked Quantity', 'MaskedArray', 'big-endian MaskedArray', '
 
 def masked_numbers(image):
     """Numbers of pixels that each of the ways into the package leaves out."""
-    frame = Frame(image)
+    frame = Container(image)
     return {
         'denoise, train': np.count_nonzero(frame.mask | ~np.isfinite(frame.values)),
         'estimate_noise': np.count_nonzero(np.isnan(valid_image(image, None))),
@@ -82,7 +82,7 @@ def test_all_functions_agree_about_all_containers(kind, seed, rows):
     assert set(masked_numbers(image).values()) == {mask.sum()}, masked_numbers(image)
     expected = estimate_noise(np.where(mask, np.nan, data))
     assert float(estimate_noise(image).sigma) == pytest.approx(float(expected.sigma), rel=1e-6)
-    plane = find_planes(Frame(image))[0][0]
+    plane = find_planes(Container(image))[0][0]
     assert float(plane.data_noise.sigma) == pytest.approx(float(expected.sigma), rel=1e-6)
     np.testing.assert_allclose(noise_autocorrelation(image), noise_autocorrelation(np.where(mask, np.nan, data)))
 
@@ -213,7 +213,7 @@ class TestMaskOfTheResult:
 
 class TestStatedErrors:
     def found(self, data, uncertainty, **options):
-        frame = Frame(CCDData(data, unit='adu', uncertainty=uncertainty, **options))
+        frame = Container(CCDData(data, unit='adu', uncertainty=uncertainty, **options))
         return np.asarray(frame.mask), frame
 
     @pytest.mark.parametrize('junk', [np.inf, np.nan, 0, -1, 1e4, 1e10, 1e20, 1e30, 3e38])
@@ -228,7 +228,7 @@ class TestStatedErrors:
             mask, frame = self.found(data, kind(error))
         np.testing.assert_array_equal(mask, bad)
         assert f'{bad.sum()} pixels count as masked: their stated errors are' in caplog.text
-        expected = find_planes(Frame(CCDData(data, unit='adu', mask=bad, uncertainty=kind(
+        expected = find_planes(Container(CCDData(data, unit='adu', mask=bad, uncertainty=kind(
             np.where(bad, np.median(error[~bad]), error)))))[0][0]
         noise = find_planes(frame)[0][0].noise
         np.testing.assert_allclose(noise.sigma, expected.noise.sigma, rtol=1e-5)
@@ -340,7 +340,7 @@ class TestCubes:
         np.testing.assert_array_equal(np.moveaxis(result.mask, -1, 0), mask | np.isnan(planes))
         # Parameters that vary are in the order of the data, too; a mask may be that of an image.
         gain = np.ones(last.shape) * [1, 2, 3]
-        frame = Frame(cube, mask=np.eye(20, 24) > 0)
+        frame = Container(cube, mask=np.eye(20, 24) > 0)
         np.testing.assert_array_equal(frame.parameter('gain', gain, (1,)), np.full((20, 24), 2.0))
         assert frame.mask[:, 4, 4].all()
 

@@ -12,7 +12,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from astropy_n2v.containers.container import Frame
+from astropy_n2v.containers.container import Container
 from astropy_n2v.containers.nodata import constant_regions, fill_values, quantisation_step
 from astropy_n2v.containers.overscan import overscan
 from astropy_n2v.containers.parsing import measured
@@ -120,7 +120,7 @@ class TestRegions:
         cube = np.stack([sky(rng) for _ in range(3)])
         cube[:, :30] = 0
         with pytest.warns(AstropyUserWarning) as caught:
-            frame = Frame(cube)
+            frame = Container(cube)
         assert len(caught) == 1
         assert f'{3 * 30 * SHAPE[1]} pixels in regions of one constant value (0)' in str(caught[0].message)
         assert frame.mask[:, :30].all() and not frame.mask[:, 30:].any()

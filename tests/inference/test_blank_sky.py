@@ -9,9 +9,9 @@ from astropy.io import fits
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import Denoiser, NoiseModel
-from astropy_n2v.inference.blank_sky import empty_factor, empty_share
+from astropy_n2v.inference.blank_sky import blank_fraction, variance_factor
 from astropy_n2v.inference.normalization import NormalizedImage
-from astropy_n2v.inference.recalibration import Calibration
+from astropy_n2v.inference.recalibration import Recalibration
 from astropy_n2v.simulate import make_scene
 
 SHAPE = 400, 420
@@ -32,7 +32,7 @@ def sky(light, seed=0, fwhm=2.5):
 
 def factor_of(data, mean, spread=0.1):
     image = NormalizedImage.prepare(data, NoiseModel(1.0))
-    return empty_factor(image, image.scaling.forward(mean), np.full(data.shape, spread), Calibration.neutral())
+    return variance_factor(image, image.scaling.forward(mean), np.full(data.shape, spread), Recalibration.neutral())
 
 
 class TestFactor:
@@ -88,17 +88,17 @@ class TestShare:
     def test_of_sources_and_their_surroundings(self):
         mean = np.zeros((60, 60))
         mean[30, 30], mean[5, 50] = 5.0, 0.75
-        share = empty_share(mean)
+        share = blank_fraction(mean)
         assert share[30, 38] == 0 and share[30, 39] == 1 and share[5, 50] == share[10, 45] == 0.5
 
     def test_calibration_follows_it(self):
         mean = np.zeros((40, 60))
         mean[20, 5] = 10
         ones = np.ones(mean.shape)
-        calibration = Calibration(np.zeros(1), np.zeros(1), np.full(1, 4.0), 1.0, empty=(0.25, 1.0))
-        _, spread = calibration.apply(mean, ones, ones)
+        recalibration = Recalibration(np.zeros(1), np.zeros(1), np.full(1, 4.0), 1.0, blank_sky=(0.25, 1.0))
+        _, spread = recalibration.apply(mean, ones, ones)
         assert spread[20, 50] == 0.5 and spread[20, 5] == 2
-        half = Calibration(np.zeros(1), np.zeros(1), np.full(1, 4.0), 1.0, empty=(0.25, 0.5))
+        half = Recalibration(np.zeros(1), np.zeros(1), np.full(1, 4.0), 1.0, blank_sky=(0.25, 0.5))
         np.testing.assert_allclose(half.apply(mean, ones, ones)[1][20, 50], 1.0)
 
 
@@ -106,7 +106,7 @@ class TestDenoiser:
     def test_empty_frame(self, default):
         data = np.random.default_rng(3).normal(100, 5, (512, 512))
         result = default.predict(data, NoiseModel(5.0))
-        factor, weight = result.calibration.empty
+        factor, weight = result.recalibration.blank_sky
         assert weight > 0.9 and factor < 0.7
         with_spread = default.predict(data, NoiseModel(5.0), calibrate=False)
         assert np.median(result.std) < 0.85 * np.median(with_spread.std)
@@ -116,7 +116,7 @@ class TestDenoiser:
     def test_fields_with_faint_sources(self, default, kind):
         scene = make_scene(kind, (384, 384), seed=2)
         result = default.predict(scene.observe(seed=3).data, scene.noise)
-        assert result.calibration.empty[1] < 0.2
+        assert result.recalibration.blank_sky[1] < 0.2
 
     def test_tiled_equals_untiled(self, default):
         data = np.random.default_rng(3).normal(100, 5, (400, 700))
@@ -126,10 +126,10 @@ class TestDenoiser:
 
     def test_not_on_what_the_model_was_trained_on(self, default):
         data = np.random.default_rng(3).normal(100, 5, (256, 256))
-        judged = np.random.default_rng(0).random(data.shape) < 0.05
+        held_out = np.random.default_rng(0).random(data.shape) < 0.05
         denoiser = Denoiser(default.network, {'init_sha256': 'x'})
-        assert denoiser.predict(data, NoiseModel(5.0), judged=judged).calibration.empty == (1.0, 0.0)
+        assert denoiser.predict(data, NoiseModel(5.0), held_out=held_out).recalibration.blank_sky == (1.0, 0.0)
 
     def test_real_frames_are_not_empty(self, default, data_path):
         data = fits.getdata(data_path / 'blast' / 'SDSS_r.fits').astype(float)
-        assert default.predict(data).calibration.empty[1] == 0
+        assert default.predict(data).recalibration.blank_sky[1] == 0

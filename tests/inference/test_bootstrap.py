@@ -128,10 +128,10 @@ class TestWrongSpread:
     @pytest.mark.parametrize('factor', [0.3, 3.0])
     def test_white_noise(self, factor):
         scene = make_scene('survey', (128, 160), seed=4)
-        data, judged = scene.observe(seed=5).data, np.random.default_rng(6).random((128, 160)) < 0.1
+        data, held_out = scene.observe(seed=5).data, np.random.default_rng(6).random((128, 160)) < 0.1
         denoiser = self.denoiser('default', factor)
         pull = [rms((result.mean - scene.truth) / result.std) for result in (
-            denoiser.predict(data, scene.noise, judged=kept, calibrate=False) for kept in (None, judged))]
+            denoiser.predict(data, scene.noise, held_out=kept, calibrate=False) for kept in (None, held_out))]
         assert not 0.6 < pull[0] < 1.6
         assert 0.75 < pull[1] < 1.3
 
@@ -145,7 +145,7 @@ class TestWrongSpread:
         correlation = noise_autocorrelation(data)
         assert correlation[4, 5] > 0.3
         result = self.denoiser('default', 0.3).predict(data, NoiseModel(sigma, autocorrelation=correlation),
-                                                       judged=rng.random(data.shape) < 0.1, calibrate=False)
+                                                       held_out=rng.random(data.shape) < 0.1, calibrate=False)
         assert 0.7 < rms((result.mean - scene.truth) / result.std) < 1.3
 
     @pytest.mark.parametrize('hole, shared', [((1, 1), 0.0), ((3, 3), 0.5)])
@@ -171,9 +171,9 @@ class TestWrongSpread:
         data = rng.poisson(100.0, (96, 96)).astype(float)
         spoilt = data.copy()
         spoilt[20, 30], spoilt[50:60, 40:50] = 5e3, np.nan
-        noise, judged = NoiseModel(1.0, gain=1.0), rng.random((96, 96)) < 0.1
+        noise, held_out = NoiseModel(1.0, gain=1.0), rng.random((96, 96)) < 0.1
         denoiser = self.denoiser('default', 3.0)
-        stds = [denoiser.predict(image, noise, judged=judged).std for image in (data, spoilt)]
+        stds = [denoiser.predict(image, noise, held_out=held_out).std for image in (data, spoilt)]
         far = np.ones(data.shape, dtype=bool)
         far[10:30, 20:40] = far[45:65, 35:55] = False
         assert np.median(stds[1][far]) == pytest.approx(np.median(stds[0][far]), rel=0.25)
@@ -184,18 +184,18 @@ class TestWrongSpread:
         truth = np.full((64, 64), 0.02)
         truth[30:33, 30:33] += 20
         result = Denoiser.load('default').predict(rng.poisson(truth).astype(float), NoiseModel(0.0, gain=1.0),
-                                                  judged=rng.random(truth.shape) < 0.1)
+                                                  held_out=rng.random(truth.shape) < 0.1)
         assert np.isfinite(result.mean).all() and np.isfinite(result.std).all()
 
     def test_nothing_to_measure_a_correlation_on(self, rng):
         data = np.full((32, 32), np.nan)
         data[7, 9] = 3.0
-        result = make_tiny_denoiser((3, 3)).predict(data, NoiseModel(1.0), judged=np.isfinite(data))
+        result = make_tiny_denoiser((3, 3)).predict(data, NoiseModel(1.0), held_out=np.isfinite(data))
         assert np.isfinite(result.std[7, 9])
 
     def test_extreme_pixel_breaks_nothing(self, rng):
         data = rng.poisson(100.0, (64, 64)).astype(float)
         data[30, 30] = 1e30
         result = self.denoiser('default', 3.0).predict(data, NoiseModel(1.0, gain=1.0),
-                                                       judged=rng.random(data.shape) < 0.1)
+                                                       held_out=rng.random(data.shape) < 0.1)
         assert np.isfinite(result.std).all() and result.mean[30, 30] == pytest.approx(1e30)

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import NoiseModel, conf, estimate_noise, noise_autocorrelation
 from astropy_n2v.background import clipped_mean
-from astropy_n2v.containers.container import Frame
+from astropy_n2v.containers.container import Container
 from astropy_n2v.containers.deviations import Deviations
 from astropy_n2v.io.headers import header_value
 from astropy_n2v.noise import choose_hole, gain_value, noise_from_deviation, resolve_noise, stripe_fraction
@@ -243,7 +243,7 @@ class TestStripes:
         assert found[axis] == pytest.approx(0.09 / 1.09, rel=0.35) and found[1 - axis] == 0
 
     def test_warning_of_what_is_not_taken_off(self, rng):
-        plane = find_planes(Frame(rng.normal(size=(256, 256))))[0][0]
+        plane = find_planes(Container(rng.normal(size=(256, 256))))[0][0]
         plane.values = plane.values + 0.3 * rng.normal(size=(256, 1))
         with pytest.warns(AstropyUserWarning, match='whole rows share .* longer than any hole'):
             warn_of_patterns([plane])
@@ -369,14 +369,14 @@ class TestSources:
         array = np.full((4, 4), values)
         deviations = Deviations(cls(array * (1e3 ** power), unit=u.mJy ** power), (4, 4), u.Jy)
         np.testing.assert_allclose(deviations.at((slice(1, 3), 2)), [3, 3], rtol=1e-12)
-        assert deviations.plane(()).dtype == np.float32 and deviations.meaningless is None or power < 0
+        assert deviations.plane(()).dtype == np.float32 and deviations.zero_weight is None or power < 0
 
     def test_zero_inverse_variance_is_masked(self):
         with warnings.catch_warnings():
             warnings.simplefilter('error')
             deviations = Deviations(InverseVariance(np.array([[0.0, 1.0]])), (1, 2), None)
             deviation = deviations.plane(())
-        assert deviations.meaningless.tolist() == [[True, False]] and np.isnan(deviation[0, 0])
+        assert deviations.zero_weight.tolist() == [[True, False]] and np.isnan(deviation[0, 0])
 
     def test_uncertainty_of_another_shape_or_unit(self):
         with pytest.raises(ValueError, match='uncertainty must have the shape of the data'):
@@ -450,12 +450,12 @@ class TestAutocorrelationOfTheModel:
         return gaussian_filter(rng.normal(size=(160, 160)), 0.6)
 
     def test_is_the_measured_one(self, smoothed):
-        plane, = find_planes(Frame(smoothed))[0]
+        plane, = find_planes(Container(smoothed))[0]
         np.testing.assert_allclose(plane.noise.autocorrelation, noise_autocorrelation(smoothed), atol=1e-9)
         assert min(find_hole([plane])) > 1
 
     def test_is_not_measured_twice(self, smoothed, monkeypatch):
-        planes = find_planes(Frame(smoothed))[0]
+        planes = find_planes(Container(smoothed))[0]
         monkeypatch.setattr('astropy_n2v.planes.noise_autocorrelation', None)
         assert min(find_hole(planes)) > 1
 
@@ -465,7 +465,7 @@ class TestAutocorrelationOfTheModel:
         for image, other, wide in ((white, smoothed, False), (smoothed, white, True)):
             given_noise = estimate_noise(other)
             assert given_noise.autocorrelation is not None
-            planes = find_planes(Frame(image), noise=given_noise)[0]
+            planes = find_planes(Container(image), noise=given_noise)[0]
             assert planes[0].noise.autocorrelation is None
             assert (max(find_hole(planes)) > 1) == wide
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import convolve, gaussian_filter, zoom
 
 from astropy_n2v import NoiseModel, denoise, estimate_noise, noise_autocorrelation
-from astropy_n2v.containers.container import Frame
+from astropy_n2v.containers.container import Container
 from astropy_n2v.noise import amplifier_edges, choose_hole, interpolation_period, mosaic_contrast, smoothed_noise
 from astropy_n2v.noise.views import WHOLE, part_of, split_views
 from astropy_n2v.planes import find_hole, find_planes
@@ -227,7 +227,7 @@ class TestMosaic:
         _, data = make_sky(128)
         data[::2, 1::2] += 300
         gain = np.full(data.shape, 1.0)
-        planes, _ = find_planes(Frame(data), gain=gain)
+        planes, _ = find_planes(Container(data), gain=gain)
         assert [plane.values.shape for plane in planes] == [(64, 64)] * 4
         assert find_hole(planes) == (1, 1)
         np.testing.assert_array_equal(part_of(np.arange(128.0), data.shape, planes[1].view)[0],

@@ -18,7 +18,7 @@ from astropy_n2v import NoiseModel, denoise, estimate_set_noise
 from astropy_n2v.batch.files import denoise_files
 from astropy_n2v.batch.summary import summary_table
 from astropy_n2v.cli import main
-from astropy_n2v.containers.container import Frame
+from astropy_n2v.containers.container import Container
 from astropy_n2v.io import read_fits_images
 from astropy_n2v.noise import FrameGroup, GroupNoise, SetNoise
 from astropy_n2v.planes import find_hole, find_planes
@@ -293,14 +293,14 @@ def test_frames_that_differ_have_no_autocorrelation_in_common(tmp_path, rng):
     noise = estimate_set_noise(files)
     (group,) = noise.groups
     assert not group.agrees and 'do not agree' in group.text
-    planes, _ = find_planes(Frame(read_fits_images(files[-1])[0]), noise=noise)
+    planes, _ = find_planes(Container(read_fits_images(files[-1])[0]), noise=noise)
     assert planes[0].group is None and find_hole(planes) == (1, 1)
 
 
 # Used
 
 def planes_of(data, noise, unit=u.adu, **cards):
-    return find_planes(Frame(CCDData(data, unit=unit, meta={**CARDS, **cards})), noise=noise)[0]
+    return find_planes(Container(CCDData(data, unit=unit, meta={**CARDS, **cards})), noise=noise)[0]
 
 
 def test_autocorrelation_is_that_of_the_set_and_the_level_that_of_the_frame(rng):
@@ -350,7 +350,7 @@ def test_gain_of_the_set(rng):
     noise = SetNoise([GroupNoise(FrameGroup.of(header), correlation(), gain=5.0, n_frames=3)])
     (plane,) = planes_of(data, noise, GAIN=8.0)
     assert plane.noise.source == 'image, header GAIN' and float(plane.noise.gain) == 8.0
-    frame = Frame(CCDData(data, unit=u.adu, meta=CARDS))
+    frame = Container(CCDData(data, unit=u.adu, meta=CARDS))
     assert float(find_planes(frame, noise=set_of(gain=8.0), gain=4.0)[0][0].noise.gain) == 4.0
     assert planes_of(data, set_of(gain=1e6))[0].noise.source == 'image'
 
@@ -473,7 +473,7 @@ def test_real_frames_of_one_night(data_path, tmp_path):
     noise = estimate_set_noise(files)
     (group,) = noise.groups
     assert group.n_frames == 6 and group.agrees and group.group.instrument == 'Orion SSDSI'
-    planes = [find_planes(Frame(read_fits_images(path)[0]), noise=noise)[0] for path in files]
+    planes = [find_planes(Container(read_fits_images(path)[0]), noise=noise)[0] for path in files]
     assert len({find_hole(found) for found in planes}) == 1
     levels = [float(found[0].noise.sigma) for found in planes]
     assert len(set(levels)) == 6

@@ -13,7 +13,7 @@ from astropy.nddata import CCDData
 from astropy.utils.exceptions import AstropyUserWarning
 
 from astropy_n2v import denoise
-from astropy_n2v.containers.container import Frame
+from astropy_n2v.containers.container import Container
 from astropy_n2v.noise import Patterns, find_patterns
 from astropy_n2v.planes import find_planes, warn_of_patterns
 from astropy_n2v.simulate import make_scene, random_scene
@@ -210,7 +210,7 @@ class TestDenoise:
 
     def test_planes(self, striped):
         _, data = striped
-        plane, = find_planes(Frame(np.round(data)), gain=1.0)[0]
+        plane, = find_planes(Container(np.round(data)), gain=1.0)[0]
         assert plane.noise.quantum == 1 and plane.patterns.stripes[0].axis == 'rows'
         with warnings.catch_warnings():
             warnings.simplefilter('error', AstropyUserWarning)

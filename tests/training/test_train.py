@@ -78,7 +78,8 @@ def test_frame_with_correlated_noise(rng):
     given = NoiseModel(5.0, autocorrelation=correlation)
     frame = TrainingFrame(data, given, held_out=0.1, rng=rng)
     pad = (frame.planes.shape[1] - 128) // 2
-    assert pad > 0 and frame.judged.shape == (128, 128) and frame.judged.mean() == pytest.approx(0.1, abs=0.03)
+    assert pad > 0 and frame.held_out_pixels.shape == (128, 128)
+    assert frame.held_out_pixels.mean() == pytest.approx(0.1, abs=0.03)
     planes = {name: values[0, 0].numpy() for name, values in split_planes(frame.planes[None]).items()}
     inner = slice(pad + 8, -pad - 8)
     z = planes['z'][inner, inner]

@@ -14,7 +14,7 @@ from astropy.nddata import CCDData
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
-from ...containers.container import Frame
+from ...containers.container import Container
 from ...planes import find_planes
 from ...utils.checks import check_integer
 from ...version import __version__
@@ -277,7 +277,7 @@ class _Run:
 
     def _measured(self, frame):
         """A frame with a mask of all pixels that `astropy_n2v.denoise` does not use, and the noise that it uses."""
-        parsed = Frame(frame, satlevel=self.satlevel)
+        parsed = Container(frame, satlevel=self.satlevel)
         planes, _ = find_planes(parsed, **self.noise)
         if frame.mask is not None or parsed.mask.any():
             frame = copy.copy(frame)

@@ -21,7 +21,7 @@ from photutils.psf import CircularGaussianPRF, ImagePSF
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v.cli import main
-from astropy_n2v.containers.container import Frame
+from astropy_n2v.containers.container import Container
 from astropy_n2v.planes import find_planes
 from astropy_n2v.simulate import make_psf, make_scene
 from astropy_n2v.validation import Report, render_sources, validate
@@ -657,7 +657,7 @@ def test_noise_is_what_denoise_uses(defect, rng):
     used, judged = [], []
 
     def denoiser(frame):
-        planes, _ = find_planes(Frame(frame, **options))
+        planes, _ = find_planes(Container(frame, **options))
         used.append(planes[0].data_noise)
         return with_data(frame, frame.data + 0.0)
 
