@@ -22,7 +22,8 @@ from scipy.ndimage import convolve1d, gaussian_filter, median_filter
 from scipy.signal import fftconvolve
 from scipy.special import gammaln
 
-from common import measured, psf_fwhm
+from astropy_n2v.validation import psf_fwhm
+from common import measured
 
 __all__ = ['CORRELATED', 'METHODS', 'TRAINED', 'Anscombe', 'denoise_ours', 'run_method', 'starlet']
 
