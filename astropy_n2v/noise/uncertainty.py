@@ -11,9 +11,11 @@ from scipy.ndimage import median_filter
 from ..background import background_level
 from ..utils.sampling import cutouts, subsample
 from .model import NoiseModel
+from .origin import Origin
 
 __all__ = ['noise_from_deviation']
 
+_REBUILT = Origin('uncertainty', details=('Poisson term rebuilt',))
 # A smooth plane is that of photons if the data are a linear function of its variance within their noise: least
 # significance, least ratio of high to low variance, and how far the mean square of the residuals may be from 1.
 _CERTAIN, _LEAST_RATIO, _CHI_SQUARED = 20.0, 1.2, (0.85, 1.2)
@@ -62,9 +64,9 @@ def noise_from_deviation(image, mask, deviation):
         if not known.all():
             deviation = np.where(known, deviation, deviation.dtype.type(typical))
         return _of_smooth(image, deviation, usable, typical) \
-            or NoiseModel(deviation, source='uncertainty', relative_error=0.02)
+            or NoiseModel(deviation, origin=Origin('uncertainty'), relative_error=0.02)
     return NoiseModel(_static_part(image, deviation, usable, slope, zero, typical), gain=1 / slope, zero_point=zero,
-                      source='uncertainty, Poisson term rebuilt', relative_error=0.02)
+                      origin=_REBUILT, relative_error=0.02)
 
 
 def _of_smooth(image, deviation, usable, typical):
@@ -103,7 +105,7 @@ def _of_smooth(image, deviation, usable, typical):
     floor = 0.1 * low
     zero = (start + gain * floor) * typical + middle
     noise = NoiseModel(np.sqrt(floor) * typical, gain=gain / typical, zero_point=zero,
-                       source='uncertainty, Poisson term rebuilt', relative_error=0.02)
+                       origin=_REBUILT, relative_error=0.02)
     own = _not_of_photons(image, deviation, noise, np.sqrt(low) * typical)
     return replace(noise, sigma=np.where(own, deviation, noise.sigma).astype(np.float32)) if own.any() else noise
 
