@@ -28,6 +28,7 @@ from .networks.precision import select_dtype
 from .noise import estimate_noise
 from .noise.model import BROAD_WEIGHT
 from .utils.files import atomic_write
+from .utils.sampling import row_blocks
 from .weights import check_integrity, find_model, model_names
 from .weights.files import parse, serialize
 
@@ -111,7 +112,7 @@ def _keep_counts(image, mean, std, returned):
     def weight(rows):
         return np.where(image.valid[rows] & ~returned[rows], np.square(std[rows], dtype=float), 0)
 
-    parts = [slice(start, start + _ROWS) for start in range(0, len(mean), _ROWS)]
+    parts = row_blocks(len(mean), _ROWS)
     missing = sum(np.sum(values[rows][image.valid[rows]], dtype=float) * sign
                   for rows in parts for values, sign in ((image.data, 1), (mean, -1)))
     variance = sum(weight(rows).sum() for rows in parts)
@@ -427,8 +428,7 @@ class Denoiser:
         if audit:
             auditor = Auditor(image, strength=strength, held_out=held_out, outlier_share=outlier_share)
         returned = np.zeros(image.shape, dtype=bool)
-        for start in range(0, image.shape[0], _ROWS):
-            rows = slice(start, min(start + _ROWS, image.shape[0]))
+        for rows in row_blocks(image.shape[0], _ROWS):
             part = posterior_of_rows(image, *blind, rows, recalibration=recalibration if calibrate else None,
                                      strength=strength)
             if auditor is not None:

@@ -14,6 +14,7 @@ from .exceptions import CannotDenoiseError
 from .noise import (
     AmplifierScale,
     FrameGroup,
+    GainFrom,
     GroupNoise,
     NoiseModel,
     Patterns,
@@ -140,8 +141,8 @@ class Plane:
             None if there is no reason.
         """
         noise = self.noise
-        if (report is None or report.growth is None or noise.source != 'image' or noise.gain is not None
-                or self.amplifiers is not None or np.ndim(noise.sigma)):
+        if (report is None or report.growth is None or noise.origin.gain is not GainFrom.IMAGE
+                or noise.gain is not None or self.amplifiers is not None or np.ndim(noise.sigma)):
             return None
         variance, slope = report.growth
         # Which part of the noise of the sky is of photons does not matter: it is as without.

@@ -9,12 +9,13 @@ import os
 import numpy as np
 
 from .containers.cards import CARD_LENGTH
+from .noise import GainFrom
 from .utils.sampling import cutouts
 
 __all__ = ['aperture_factor', 'provenance']
 
 # Of a gain that no header has.
-_ORIGINS = {'image': ', estimated from the image', 'image, gain of the set': ', estimated from the set'}
+_ORIGINS = {GainFrom.IMAGE: ', estimated from the image', GainFrom.SET: ', estimated from the set'}
 _APERTURE = 5   # pixels; side of the square in which summed errors are compared
 
 
@@ -124,7 +125,7 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
     if scaling.gradient is not None:
         cards['N2VGRAD'] = (scaling.gradient.range, '[data unit] range of a gradient added to N2VSKY')
     if noise.gain is not None:
-        origin = _ORIGINS.get(noise.source, '')
+        origin = _ORIGINS.get(noise.origin.gain, '')
         cards['N2VGAIN'] = (float(np.median(noise.gain)), f'[electron/data unit] gain{origin}')
     if whitening is not None:
         y, x = (n // 2 for n in whitening.correlation.shape)

@@ -57,7 +57,6 @@ MANY_PARAMETERS = {
     'astropy_n2v.provenance.provenance',
     'astropy_n2v.simulate.detector.observe',
     'astropy_n2v.training.loop.__init__',
-    'astropy_n2v.training.train.train_on_frames',
     'astropy_n2v.validation.injection.sources.inject_realisations',
     'astropy_n2v.validation.detection.thresholds.sweep_thresholds',
 }

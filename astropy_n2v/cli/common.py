@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 import click
 
+from ..utils.checks import TRAINING_OPTIONS
+
 __all__ = ['HoleType', 'Reporter', 'chosen_extension', 'expand_files', 'given', 'mask_options', 'one_or_list',
            'parse_bits', 'training_options', 'verbosity_options']
 
@@ -80,28 +82,16 @@ def given(**options):
     return {name: value for name, value in options.items() if value is not None}
 
 
-_POSITIVE = click.FloatRange(min=0, min_open=True)
-
-_TRAINING_OPTIONS = [
-    click.option('--max-steps', type=click.IntRange(min=1), help='Number of training steps.'),
-    click.option('--max-time', type=_POSITIVE, help='Seconds after which training ends.'),
-    click.option('--patch-size', type=click.IntRange(min=1), help='Height and width of training patches in pixels.'),
-    click.option('--batch-size', type=click.IntRange(min=1), help='Patches in a training step.'),
-    click.option('--learning-rate', type=_POSITIVE, help='Peak learning rate.'),
-    click.option('--patience', type=click.IntRange(min=1),
-                 help='Stop training after that many judgements without improvement.'),
-    click.option('--min-delta', type=click.FloatRange(min=0), help='What counts as improvement of the likelihood.'),
-    click.option('--held-out', type=click.FloatRange(0, 1, min_open=True, max_open=True),
-                 help='Fraction of the pixels that judge, and are not trained on.'),
-    click.option('--checkpoint', type=click.Path(), metavar='FILE',
-                 help='File to save the state of the training to, and to resume from.'),
-]
-
-
 def training_options(function):
     """Add the options of training: those of the library's TRAINING_OPTIONS that make sense here."""
-    for option in reversed(_TRAINING_OPTIONS):
-        function = option(function)
+    for name, option in reversed(TRAINING_OPTIONS.items()):
+        if option.help is None:
+            continue
+        kind, metavar = {
+            int: (click.IntRange(min=option.low), None), str: (click.Path(), 'FILE'),
+            float: (click.FloatRange(option.low, option.high, min_open=not option.closed,
+                                     max_open=option.high is not None), None)}[option.kind]
+        function = click.option(f'--{name.replace("_", "-")}', type=kind, metavar=metavar, help=option.help)(function)
     return function
 
 

@@ -10,7 +10,7 @@ pixels around was right.
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
-from ..utils.sampling import subsample
+from ..utils.sampling import row_blocks, subsample
 
 __all__ = ['even_spread']
 
@@ -91,8 +91,7 @@ def _structure(image, mean, spread):
 
 
 def _parts(image):
-    ny = image.shape[0]
-    return [slice(start, min(start + _ROWS, ny)) for start in range(0, ny, _ROWS)]
+    return row_blocks(image.shape[0], _ROWS)
 
 
 def _in_noise(image, mean, spread, rows):

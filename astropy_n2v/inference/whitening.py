@@ -18,6 +18,7 @@ from scipy.signal import oaconvolve
 from ..noise import NoiseModel
 from ..noise.correlation import check_lags
 from ..noise.quantisation import ROUNDED
+from ..utils.sampling import row_blocks
 from .normalization import Normalization, NormalizedImage
 from .outliers import single_pixel_outliers
 
@@ -60,7 +61,6 @@ _ERROR_WIDTH = 1.5
 _MORE_SURE = 0.35
 # FWHM of the source whose peak decides how much of the signal the filter leaves, in pixels.
 _SOURCE_FWHM = 2.5
-_ROWS = 256
 
 
 def _frequencies():
@@ -260,9 +260,9 @@ def _filtered(values, kernel):
     reach = kernel.shape[0] // 2
     ny, nx = (n - 2 * reach for n in values.shape)
     result = np.empty((ny, nx), dtype=np.float32)
-    for start in range(0, ny, _ROWS):
-        stop = min(start + _ROWS, ny)
-        result[start:stop] = oaconvolve(values[start:stop + 2 * reach].astype(float), kernel, mode='valid')
+    for rows in row_blocks(ny):
+        wide = slice(rows.start, rows.stop + 2 * reach)
+        result[rows] = oaconvolve(values[wide].astype(float), kernel, mode='valid')
     return result
 
 
@@ -355,7 +355,7 @@ class Whitened:
         lacking *= np.sqrt(v0 + slope * np.maximum(-zero, 0))
         gain = whitening.peak_share / slope if np.any(slope > 0) else None
         noise = NoiseModel(np.sqrt(v0 + added).astype(np.float32), gain, whitening.peak_share * zero,
-                           source=image.noise.source, relative_error=image.noise.relative_error)
+                           origin=image.noise.origin, relative_error=image.noise.relative_error)
         inner = (slice(reach, known.shape[0] - reach), slice(reach, known.shape[1] - reach))
         unreliable = added > np.where(known[inner], _MOST_ADDED, _STAR)
         white = NormalizedImage(whitening.filter(filled) + lacking, known[inner] & ~unreliable, noise,

@@ -9,6 +9,7 @@ from .error_planes import *  # noqa: F403
 from .estimation import *  # noqa: F403
 from .gains import *  # noqa: F403
 from .model import *  # noqa: F403
+from .origin import *  # noqa: F403
 from .parameters import *  # noqa: F403
 from .patterns import *  # noqa: F403
 from .phases import *  # noqa: F403

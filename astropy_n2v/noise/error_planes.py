@@ -12,6 +12,7 @@ from ..exceptions import CannotDenoiseError
 from ..utils.sampling import cutouts
 from .correlation import choose_hole, noise_autocorrelation
 from .estimation import measure_sky
+from .origin import SizeFrom
 
 __all__ = ['describes_depth', 'neighbour_correlation', 'scaled_noise']
 
@@ -142,4 +143,5 @@ def scaled_noise(noise, factor):
     NoiseModel(sigma=6, gain=None, zero_point=0, source='uncertainty x 3, measured')
     """
     gain = None if noise.gain is None else noise.gain / factor ** 2
-    return replace(noise, sigma=noise.sigma * factor, gain=gain, source=f'{noise.source} x {factor:.3g}, measured')
+    origin = replace(noise.origin, name=f'{noise.source} x {factor:.3g}', details=('measured',), size=SizeFrom.IMAGE)
+    return replace(noise, sigma=noise.sigma * factor, gain=gain).of_origin(origin)

@@ -15,6 +15,7 @@ from ..utils.sampling import subsample
 from .blocks import block_means, occupied, valid_image
 from .correlation import choose_hole, short_autocorrelation
 from .model import NoiseModel
+from .origin import Origin, SizeFrom
 from .photons import photon_noise
 from .quantisation import ROUNDED, Steps, find_steps
 from .smoothing import SmoothedNoise, smoothed_noise
@@ -22,6 +23,8 @@ from .transfer import star_slope
 
 __all__ = ['SkyNoise', 'allows_gain', 'estimate_noise', 'measure_sky']
 
+# Of a model that a user passes on, the gain is to stay as it is.
+_MEASURED = Origin('measured', SizeFrom.IMAGE)
 # Relative error of the variance of the sky, of which there is enough.
 _LEAST_ERROR = 0.03
 # So many neighbouring pixels share the noise in the squares of a Laplacian of white noise.
@@ -224,7 +227,7 @@ class SkyNoise:
             zero = self.sky_level - np.where(slope > 0, (sky_variance - floor) / slope, 0)
         if gain is None and slope > 0:
             gain = 1 / (slope * self.scale)
-        return NoiseModel(np.sqrt(floor) * self.scale, gain, zero * self.scale + self.background, source='measured',
+        return NoiseModel(np.sqrt(floor) * self.scale, gain, zero * self.scale + self.background, origin=_MEASURED,
                           relative_error=self.relative_error, quantum=0.0 if self.steps is None else self.steps.step,
                           autocorrelation=self.autocorrelation)
 
@@ -375,13 +378,13 @@ def _of_smoothed(smoothed, sky, gain, readnoise):
     """The noise of a smoothed image, given its size on the sky."""
     sigma = smoothed.sigma
     if gain is None:
-        return NoiseModel(sigma, source='measured', relative_error=0.05)
+        return NoiseModel(sigma, origin=_MEASURED, relative_error=0.05)
     # Smoothing averages the photons of so many pixels.
     n = max(1.0, 4 * np.pi * (smoothed.fwhm / 2.355) ** 2)
     gain = np.asarray(gain, dtype=float) * n
     floor = 0.1 * sigma ** 2 if readnoise is None else np.square(readnoise, dtype=float) * n / gain ** 2
     floor = np.minimum(floor, sigma ** 2)
-    return NoiseModel(np.sqrt(floor), gain, sky - (sigma ** 2 - floor) * gain, source='measured', relative_error=0.05)
+    return NoiseModel(np.sqrt(floor), gain, sky - (sigma ** 2 - floor) * gain, origin=_MEASURED, relative_error=0.05)
 
 
 def allows_gain(data, mask, gain):

@@ -9,11 +9,12 @@ from scipy.ndimage import median_filter, uniform_filter
 
 from ..utils.sampling import cutouts
 from .model import NoiseModel
+from .origin import Origin, SizeFrom
 from .quantisation import find_steps
 
 __all__ = ['PHOTONS', 'dispersion', 'photon_noise']
 
-#: End of the source of a noise model of counted photons.
+#: Detail of the origin of a noise model of counted photons.
 PHOTONS = 'photon counts'
 # Units that say what was counted; many observatories write the first for adu.
 _COUNTING = u.count, u.photon, u.electron
@@ -184,7 +185,8 @@ def photon_noise(image, mask, unit=None):
             return None
     if not _is_poisson(counts, valid, unit in _COUNTING):
         return None
-    return NoiseModel(0.0, 1 / step, zero, f'image, {PHOTONS}', relative_error=0.01)
+    origin = Origin('image', SizeFrom.PHOTONS, details=(PHOTONS,))
+    return NoiseModel(0.0, 1 / step, zero, origin=origin, relative_error=0.01)
 
 
 def _is_poisson(counts, valid, counting):

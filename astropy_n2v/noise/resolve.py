@@ -5,6 +5,7 @@ Where the noise of a frame is known from: its user, its uncertainty, its header,
 
 import logging
 from dataclasses import replace
+from operator import attrgetter
 
 import numpy as np
 from astropy import units as u
@@ -21,6 +22,7 @@ from .error_planes import describes_depth, neighbour_correlation, scaled_noise
 from .estimation import estimate_noise, measure_sky
 from .gains import doubt_gain, header_gain
 from .model import NoiseModel
+from .origin import GainFrom, Origin, SizeFrom
 from .parameters import gain_value, readnoise_value
 from .photons import PHOTONS, photon_noise
 from .quantisation import find_steps
@@ -65,10 +67,8 @@ def looks_white(image, mask, noise):
     Structure that resembles correlated noise then need not be feared. False also where the noise
     was measured on the image itself, which proves nothing, unless it is that of counted photons.
     """
-    if noise.source.endswith(PHOTONS):
-        return True
-    if 'image' in noise.source or 'measured' in noise.source:
-        return False
+    if noise.origin.size is not SizeFrom.STATEMENT:
+        return noise.origin.size is SizeFrom.PHOTONS
     units, _ = _in_units_of(noise, image, mask)
     white = _try_estimate(units, ~np.isfinite(units), correlated=False)
     return white is not None and 0.9 < float(white.variance(0.0)) < 1.1
@@ -139,7 +139,7 @@ def _from_deviation(image, mask, deviation, unit):
     photons = photon_noise(image, mask)
     if photons is not None and _is_of_photons(image, mask, deviation, photons):
         # Nothing is measured on the empty pixels of such an image, and its steps are no rounding.
-        return replace(photons, source=f'uncertainty, {PHOTONS}')
+        return photons.of_origin(replace(photons.origin, name='uncertainty'))
     ratio, given = _sky_ratio(image, mask, model)
     if ratio is None or _within(ratio, 1 + _AGREEMENT) or _is_that_of_photons(image, mask, model, unit):
         return model
@@ -268,7 +268,8 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
 
 def _from_given(image, mask, gain, readnoise, header, unit):
     """Noise from the gain and the read noise of the user."""
-    source = 'gain' if gain is not None else 'readnoise'
+    given = {'gain': gain, 'readnoise': readnoise}
+    origin = Origin('+'.join(name for name, value in given.items() if value is not None))
     if gain is not None:
         gain = gain_value(gain, unit)
     elif unit in (u.electron, u.photon):
@@ -276,14 +277,14 @@ def _from_given(image, mask, gain, readnoise, header, unit):
     elif _counts(unit, header):
         name, gain, _ = header_gain(_try_measure(image, mask), header)
         if name is not None:
-            source, gain = f'{source}, header {name}', np.asarray(gain)
+            origin, gain = origin.but(f'header {name}'), np.asarray(gain)
     if readnoise is not None:
         if gain is None:
             raise ValueError(f'readnoise is in electrons and needs gain, which is neither given nor in the header, '
                              f'got readnoise={readnoise}')
         readnoise = readnoise_value(readnoise)
     _check_shapes(image.shape, gain=gain, readnoise=readnoise)
-    return _from_gain(image, mask, gain, readnoise, source)
+    return _from_gain(image, mask, gain, readnoise, origin)
 
 
 def _from_image(image, mask, header, unit, set_gain=None):
@@ -294,29 +295,30 @@ def _from_image(image, mask, header, unit, set_gain=None):
         _doubt_photons(photons, header, unit)
         return photons
     sky = measure_sky(image, mask)
-    source, gain, readnoise = 'image', None, header_value(header, conf.readnoise_keywords)[1]
+    origin, gain = Origin('image', SizeFrom.IMAGE, GainFrom.IMAGE), None
+    card, readnoise = header_value(header, conf.readnoise_keywords)
     if unit in (u.electron, u.photon):
         reason = doubt_gain(sky, 1.0, readnoise=readnoise, most=np.inf)
         if reason is None:
-            source, gain = 'image, electrons', 1.0
+            origin, gain = origin.but('electrons', gain=GainFrom.STATEMENT), 1.0
         else:
             warn_user(f'the data are not taken to be in {unit}: {reason}. The gain is measured on the image; give '
                       'gain if you know it')
     elif _counts(unit, header):
         name, gain, readnoise = header_gain(sky, header)
         if name is not None:
-            source = f'image, header {name}'
+            origin = origin.but(f'header {name}', gain=GainFrom.STATEMENT)
         elif unit == u.count:
-            source = 'image, not Poisson'
+            origin = origin.but('not Poisson', gain=GainFrom.COUNTS)
             log.info('data in %s do not have the noise of counted photons: their gain is measured', unit)
     if gain is None:
         readnoise = None
         if set_gain is not None and doubt_gain(sky, set_gain, most=np.inf) is None:
-            source, gain = f'{source}, gain of the set', set_gain
+            origin, gain = origin.but('gain of the set', gain=GainFrom.SET), set_gain
     model = sky.model(gain, readnoise)
     if readnoise is not None:
-        source = f'{source}, {header_value(header, conf.readnoise_keywords)[0]}'
-    return replace(model, source=source)
+        origin = origin.but(card)
+    return model.of_origin(origin)
 
 
 def _doubt_photons(photons, header, unit):
@@ -373,13 +375,11 @@ def _is_counted(image, mask, gain):
     return photons is not None and photons.zero_point == 0 and bool(np.all(_within(photons.gain / gain, 1.01)))
 
 
-def _from_gain(image, mask, gain, readnoise, source):
+def _from_gain(image, mask, gain, readnoise, origin):
     """Noise from gain and read noise, as far as the image agrees; each amplifier for itself."""
-    if readnoise is not None and 'readnoise' not in source:
-        source = f'{source}+readnoise'
     labels = amplifier_labels(gain, 0.0 if readnoise is None else readnoise)
     if labels is None:
-        return _of_amplifier(image, mask, gain, readnoise, source)
+        return _of_amplifier(image, mask, gain, readnoise, origin)
     gains, readnoises = (None if value is None else np.broadcast_to(value, image.shape)
                          for value in (gain, readnoise))
     models = []
@@ -388,7 +388,7 @@ def _from_gain(image, mask, gain, readnoise, source):
                                    for values in (gains, readnoises))
         where = f' in [{box[0].start}:{box[0].stop}, {box[1].start}:{box[1].stop}]'
         try:
-            models.append(_of_amplifier(image[box], mask[box] | outside, own_gain, own_readnoise, source, where))
+            models.append(_of_amplifier(image[box], mask[box] | outside, own_gain, own_readnoise, origin, where))
         except CannotDenoiseError as error:
             log.info('the noise%s cannot be measured: %s', where, error)
             models.append(own_gain)
@@ -401,17 +401,17 @@ def _from_gain(image, mask, gain, readnoise, source):
     rows = [(model.sigma, model.zero_point) if isinstance(model, NoiseModel) else (electrons / model, levels / model)
             for model in models]
     sigma, zero = np.array(rows, dtype=float).T
-    sources = {model.source for model in measured}
-    return NoiseModel(sigma[labels - 1], gain, zero[labels - 1], max(sources, key=len),
+    return NoiseModel(sigma[labels - 1], gain, zero[labels - 1],
+                      origin=max((model.origin for model in measured), key=attrgetter('size')),
                       relative_error=max(model.relative_error for model in measured))
 
 
-def _of_amplifier(image, mask, gain, readnoise, source, where=''):
+def _of_amplifier(image, mask, gain, readnoise, origin, where=''):
     """Noise of an image of one gain."""
     if (readnoise is None or not np.any(readnoise)) and _is_counted(image, mask, gain):
-        return NoiseModel(0.0, gain, source=f'{source}, {PHOTONS}', relative_error=0.01)
+        return NoiseModel(0.0, gain, origin=origin.but(PHOTONS, size=SizeFrom.PHOTONS), relative_error=0.01)
     if readnoise is not None:
-        formula = NoiseModel(readnoise / gain, gain, 0.0, source, relative_error=0.01)
+        formula = NoiseModel(readnoise / gain, gain, 0.0, origin=origin, relative_error=0.01)
         # A pedestal, or a sky that was subtracted, makes any formula from the level wrong.
         measured = _try_estimate(image, mask, gain=gain, readnoise=readnoise)
         if measured is None or _agrees(image, mask, formula, f'gain and readnoise{where}'):
@@ -423,4 +423,4 @@ def _of_amplifier(image, mask, gain, readnoise, source, where=''):
         if reason is not None:
             warn_user(f'the given gain{where} ({value:g}) is used, but {reason}')
         measured = sky.model(gain)
-    return replace(measured, source=f'{source}, level measured')
+    return measured.of_origin(origin.but('level measured', size=SizeFrom.IMAGE))

@@ -15,7 +15,7 @@ from ..denoiser import Denoiser, select_device
 from ..exceptions import CannotDenoiseError
 from ..networks import BlindSpotUNet, isolated_rng, negative_log_likelihood, network_inputs
 from ..planes import find_hole, find_planes, warn_of_patterns
-from ..utils.checks import check_integer, check_number, check_training_options, parse_hole
+from ..utils.checks import check_integer, check_training_options, parse_hole
 from ..utils.sampling import middle_cutout
 from ..utils.warn import warn_user
 from .checkpoints import training_identity
@@ -80,6 +80,10 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     TypeError
         If there is no such option.
 
+    See Also
+    --------
+    astropy_n2v.training.train.train_on_frames : The options, and their defaults.
+
     Examples
     --------
     >>> from astropy_n2v import train
@@ -126,9 +130,8 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     return denoiser
 
 
-def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=None, max_time=None, patch_size=96,
-                    batch_size=8, learning_rate=None, patience=8, min_delta=1e-4, held_out=0.1, seed=None, device=None,
-                    progress_bar=False, checkpoint=None, network_options=None):
+def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, device=None, progress_bar=False,
+                    **options):
     """
     Train on frames whose noise is known.
 
@@ -143,21 +146,6 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
         Height and width of the hole.
     whiten : bool, optional
         If true, whiten the noise where it is correlated.
-    max_steps : int, optional
-        Number of steps; by default 700, or 100 with ``init``.
-    max_time : float, optional
-        Seconds after which training ends. Where time is what ends it, weights are not
-        repeatable.
-    patch_size, batch_size : int, optional
-        Height and width of patches, and their number in a step.
-    learning_rate : float, optional
-        Peak learning rate; by default 4e-3, or 3e-4 with ``init``.
-    patience : int or None, optional
-        Stop after that many judgements without improvement, of 20 in a training or 5 with ``init``.
-    min_delta : float, optional
-        What counts as improvement of the held-out negative log-likelihood.
-    held_out : float, optional
-        Fraction of the pixels that judge and are not trained on.
     seed : int, optional
         Seed of weights and patches; by default 0. On one machine the same seed gives the same
         weights, up to rounding errors if several threads train at once.
@@ -165,6 +153,21 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
         By default `astropy_n2v.conf.device`.
     progress_bar : bool, optional
         Whether to show a progress bar on stderr.
+    max_steps : int, optional
+        Number of steps; by default 700, or 100 with ``init``.
+    max_time : float, optional
+        Seconds after which training ends. Where time is what ends it, weights are not
+        repeatable.
+    patch_size, batch_size : int, optional
+        Height and width of patches, by default 96 pixels, and their number in a step, by default 8.
+    learning_rate : float, optional
+        Peak learning rate; by default 4e-3, or 3e-4 with ``init``.
+    patience : int or None, optional
+        Stop after that many judgements without improvement, by default 8, of 20 in a training or 5 with ``init``.
+    min_delta : float, optional
+        Improvement of the held-out negative log-likelihood that counts as such; by default 1e-4.
+    held_out : float, optional
+        Fraction of the pixels that judge and are not trained on; by default 0.1.
     checkpoint : path, optional
         File to save the state of the training to, and to resume from where it exists. It must be
         of the same data and options; budget (``max_steps``, ``max_time``) and stopping
@@ -181,21 +184,20 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
 
     Raises
     ------
+    TypeError
+        If there is no such option.
     ValueError
         If an option is out of its range, or ``checkpoint`` is damaged or of another training.
     """
-    held_out = check_number('held_out', held_out, 'between 0 and 1', lambda value: 0 < value < 1)
-    max_steps, batch_size, patience, patch_size = (check_integer(name, value, 1) for name, value in (
-        ('max_steps', max_steps), ('batch_size', batch_size), ('patience', patience), ('patch_size', patch_size)))
-    max_time, learning_rate = (check_number(name, value, 'positive', lambda value: value > 0)
-                               for name, value in (('max_time', max_time), ('learning_rate', learning_rate)))
-    min_delta = check_number('min_delta', min_delta, 'a number from 0 on', lambda value: value >= 0)
+    options = check_training_options(options)
+    held_out, patch_size, batch_size, checkpoint = (options[name] for name in (
+        'held_out', 'patch_size', 'batch_size', 'checkpoint'))
     seed = check_integer('seed', seed, 0) or 0
     rng = np.random.default_rng(seed)
     prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng, whiten=whiten) for frame in frames]
     if not any(bool(frame.held_out.any()) for frame in prepared):
         raise ValueError(f'held_out must leave some pixels to judge by, got {held_out}, which is none of them')
-    network = _make_network(init, hole, seed, network_options)
+    network = _make_network(init, hole, seed, options['network_options'])
     network.to(select_device(device))
     # A frame smaller than a patch is seen whole, with a border.
     size = min(patch_size, max(max(frame.planes.shape[1:]) for frame in prepared))
@@ -203,7 +205,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
     if patch_size < network.alignment:
         raise ValueError(f'patch_size must be at least {network.alignment} pixels, got {patch_size}')
     kind = 'scratch' if init is None else 'init'
-    max_steps = max_steps or _STEPS[kind]
+    max_steps = options['max_steps'] or _STEPS[kind]
     with tqdm(total=100, disable=not progress_bar, desc='training', unit='%',
               bar_format='{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]') as bar:
         def progress(fraction, judgement):
@@ -212,10 +214,10 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
                 bar.set_postfix_str(f'held-out NLL {judgement:.4f}')
 
         trainer = Trainer(
-            network, PatchSampler(prepared, size, batch_size, rng), max_steps=max_steps, max_time=max_time,
-            learning_rate=learning_rate or (4e-3 if init is None else 3e-4), patience=patience, min_delta=min_delta,
-            judge=lambda candidate: _judge(candidate, prepared), judge_every=max(max_steps // _JUDGEMENTS[kind], 1),
-            warm_start=init is not None, progress=progress)
+            network, PatchSampler(prepared, size, batch_size, rng), max_steps=max_steps, max_time=options['max_time'],
+            learning_rate=options['learning_rate'] or (4e-3 if init is None else 3e-4), patience=options['patience'],
+            min_delta=options['min_delta'], judge=lambda candidate: _judge(candidate, prepared),
+            judge_every=max(max_steps // _JUDGEMENTS[kind], 1), warm_start=init is not None, progress=progress)
         identity = None if checkpoint is None else training_identity(
             frames, hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
             batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed, whiten=whiten,

@@ -6,6 +6,7 @@ What a report says besides its verdicts: about the frames, and what to do.
 import numpy as np
 from astropy.table import Table
 
+from ...noise import GainFrom
 from .combine import values_of
 
 __all__ = []
@@ -21,6 +22,7 @@ def describe_frame(task):
     dark = change > _DARK * np.sqrt(task.noise.variance(result))
     row = {'ny': task.frame.shape[0], 'nx': task.frame.shape[1], 'sky_sigma': task.sky_sigma,
            'fwhm': np.nan if task.psf is None else task.psf.fwhm, 'noise_source': str(task.noise.source or ''),
+           'gain_known': task.noise.origin.gain is not GainFrom.IMAGE,
            'masked': float(task.mask.mean()), 'dark': float(dark.sum() / max((~task.mask).sum(), 1)),
            'audit': str(task.result.meta.get('N2VAUDIT', '')),
            'dark_level': float(change[dark & task.sky].sum() / (task.sky_sigma * max(task.sky.sum(), 1)))}
@@ -38,7 +40,7 @@ def count_injected(tables):
 def write_notes(tables):
     """What keeps tests from being right."""
     notes = []
-    if 'frames' in tables and (values_of(tables['frames'], 'noise_source') == 'image').any():
+    if 'frames' in tables and not values_of(tables['frames'], 'gain_known').all():
         notes.append('The photon noise of sources is not known where a frame states no gain: tests of bright pixels '
                      'may fail for that alone. Give noise, gain or an uncertainty.')
     if 'frames' in tables:
