@@ -247,7 +247,8 @@ def test_saturated_stars_do_not_ruin_training(scene):
 
 def test_options_have_one_list():
     names = set(inspect.signature(train_on_frames).parameters)
-    assert names - {'frames', 'init', 'hole', 'whiten', 'seed', 'device', 'progress_bar'} == set(TRAINING_OPTIONS)
+    others = {'frames', 'init', 'hole', 'whiten', 'seed', 'device', 'progress_bar', 'name'}
+    assert names - others == set(TRAINING_OPTIONS)
 
 
 @pytest.mark.parametrize('kwargs, match', [
