@@ -153,21 +153,28 @@ class Plane:
         return replace(self, noise=noise, data_noise=replace(noise, autocorrelation=self.data_noise.autocorrelation))
 
     def restore(self, prediction, strength=1.0):
-        """Bring a prediction back to the scale of the data; less than the full strength with some of the patterns."""
+        """
+        Bring a prediction back to the scale of the data; less than the full strength with some of the patterns.
+
+        Parameters
+        ----------
+        prediction : Prediction
+            Of this plane. Its arrays may be changed.
+        strength : float, optional
+            From 0 (the data) to 1 (the posterior).
+
+        Returns
+        -------
+        Prediction
+            On the scale of the data.
+        """
         if self.amplifiers is not None:
-            self._rescale(prediction)
+            prediction = prediction.rescale(self.amplifiers.backward, self.amplifiers.deviation_backward)
         if self.patterns is not None:
             for rows, model, deviation in self.patterns.blocks(self.view):
                 prediction.mean[rows] += (1 - strength) * model
                 prediction.std[rows] = np.hypot(prediction.std[rows], strength * deviation)
-
-    def _rescale(self, prediction):
-        for names, back in ((('mean', 'blind_mean'), self.amplifiers.backward),
-                            (('std', 'blind_std', 'noise_std'), self.amplifiers.deviation_backward)):
-            for name in names:
-                values = getattr(prediction, name)
-                if values is not None:
-                    setattr(prediction, name, back(values))
+        return prediction
 
     def allow_for_leak(self, prediction):
         """
@@ -175,10 +182,20 @@ class Plane:
 
         The blind prediction has followed so much of it as is missing in the innovations. Only the rest is
         averaged away by combining the two, so that the measurement counts more, and the error is larger.
+
+        Parameters
+        ----------
+        prediction : Prediction
+            Of this plane.
+
+        Returns
+        -------
+        Prediction
+            With another mean and standard deviation; ``prediction`` itself if nothing is missing.
         """
         share = 1 - prediction.recalibration.innovation_rms ** 2
         if not share > 0:
-            return
+            return prediction
         variance = self.noise.variance(prediction.mean)
         # Of the measurement, as it was combined; there may be no noise at all where no light is expected.
         weight = np.ones(variance.shape)
@@ -187,8 +204,9 @@ class Plane:
         shrunk = weight + (1 - weight) * (1 - share)
         change = np.where(self.mask | ~np.isfinite(self.values), 0, self.values - prediction.mean)
         dtype = prediction.mean.dtype
-        prediction.mean = (prediction.mean + weight * share / shrunk * change).astype(dtype)
-        prediction.std = np.sqrt(prediction.std ** 2 * (1 - share) / shrunk + share * variance).astype(dtype)
+        return replace(
+            prediction, mean=(prediction.mean + weight * share / shrunk * change).astype(dtype),
+            std=np.sqrt(prediction.std ** 2 * (1 - share) / shrunk + share * variance).astype(dtype))
 
 
 def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):

@@ -23,7 +23,7 @@ LAYERS = (
     ('noise',),
     ('audit', 'networks', 'planes', 'provenance', 'significance', 'simulate'),
     ('inference', 'weights'),
-    ('denoiser',),
+    ('denoiser', 'assembly'),
     ('training',),
     ('denoising',),
     ('batch',),
@@ -54,7 +54,6 @@ LONG_FUNCTIONS = set()
 
 MANY_PARAMETERS = {
     'astropy_n2v.denoiser.predict',
-    'astropy_n2v.provenance.provenance',
     'astropy_n2v.simulate.detector.observe',
     'astropy_n2v.training.loop.__init__',
     'astropy_n2v.validation.injection.sources.inject_realisations',

@@ -141,9 +141,7 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
     files = [path for path, _ in sources]
     if isinstance(model, (str, os.PathLike)) and model not in _NAMED_MODELS:
         from ..denoiser import Denoiser
-        name = os.path.basename(os.fspath(model))
         model = Denoiser.load(model)   # once, and not for each image
-        model.metadata['name'] = name
     try:
         os.makedirs(output_dir, exist_ok=True)
     except OSError as error:

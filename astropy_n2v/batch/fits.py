@@ -4,18 +4,10 @@ Denoising of FITS files.
 """
 
 from ..containers.cards import write_cards
+from ..inference.prediction import PLANES
 from ..io.process import own_cards, process_fits
 
 __all__ = ['denoise_fits']
-
-# Extensions for what denoise(..., full_output=True) adds, whether they have the unit of the data, and what they are.
-_EXTRAS = {
-    'blind_mean': ('BLIND', True, 'Mean of each pixel given its surroundings alone'),
-    'blind_std': ('SPREAD', True, 'Standard deviation of each pixel given its surroundings alone'),
-    'innovation': ('INNOVATION', False, 'Data minus BLIND in units of the deviation to be expected'),
-    'outlier': ('OUTLIER', False, 'Probability that the pixel could not be foreseen'),
-    'noise_std': ('NOISE', True, 'Standard deviation of the noise that was assumed'),
-}
 
 
 def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satlevel=None, full_output=False,
@@ -79,8 +71,9 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
         if not add_keyword:
             result.meta = ccd.meta.copy()
             write_cards(result.meta, None, None)
-        return result, {name: (getattr(prediction, field), *described)
-                        for field, (name, *described) in _EXTRAS.items() if full_output}
+        planes = prediction.planes if full_output else {}
+        return result, {PLANES[name].extension: (values, PLANES[name].kind.has_unit, PLANES[name].text)
+                        for name, values in planes.items() if PLANES[name].extension}
 
     done = process_fits(path, output, function, ext=ext, ignore_bits=ignore_bits, mask=mask, uncertainty=uncertainty,
                         overwrite=overwrite, protect=protect, provenance=add_keyword,

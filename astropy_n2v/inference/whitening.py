@@ -441,13 +441,12 @@ class Whitened:
         scale = image.scaling.scale
         result = {'mean': mean.astype(dtype), 'std': (std * scale).astype(dtype)}
         if full_output:
-            result.update({name: self.inside(getattr(white, name)).astype(dtype) for name in ('innovation', 'outlier')})
-            result['blind_mean'] = image.backward(self.inside(white.blind_mean).astype(float)).astype(dtype)
-            result['blind_std'] = (self.inside(white.blind_std) * scale).astype(dtype)
-            result['noise_std'] = (noise * scale).astype(dtype)
-        names = ('mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std')
-        return replace(white, **{name: result.get(name) for name in names}, scaling=image.scaling,
-                       whitening=self.whitening, audit=self._in_data_units(white.audit))
+            seen = replace(white, mean=None, std=None, noise_std=None).map(self.inside).rescale(
+                lambda values: image.backward(values.astype(float)), lambda values: values * scale)
+            result = {**seen.map(lambda values: values.astype(dtype)).planes, **result,
+                      'noise_std': (noise * scale).astype(dtype)}
+        return replace(white.without_planes(), **result, scaling=image.scaling, whitening=self.whitening,
+                       audit=self._in_data_units(white.audit))
 
     def _in_data_units(self, report):
         """The growth of the noise with the signal that an audit found, for the image as it is."""

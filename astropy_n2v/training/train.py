@@ -11,8 +11,9 @@ import torch
 from tqdm import tqdm
 
 from ..containers.container import Container
-from ..denoiser import Denoiser, select_device
+from ..denoiser import Denoiser, SelfTrained, select_device
 from ..exceptions import CannotDenoiseError
+from ..inference.held_out import HeldOut
 from ..networks import BlindSpotUNet, isolated_rng, negative_log_likelihood, network_inputs
 from ..planes import find_hole, find_planes, warn_of_patterns
 from ..utils.checks import check_integer, check_training_options, parse_hole
@@ -69,7 +70,9 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     Returns
     -------
     Denoiser
-        The trained model; its metadata tell how.
+        The trained model; its metadata say how. Of a single image it is a `~astropy_n2v.denoiser.SelfTrained`, or with
+        ``init`` a model that knows the pixels held out: it denoises this very image as `astropy_n2v.denoise` does with
+        ``model='self'``, or ``'adapt'``, of the same seed and options.
 
     Raises
     ------
@@ -124,14 +127,15 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         hole = hole or init.hole
     hole = hole or (1, 1)
     frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
-    denoiser, _ = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
-                                  progress_bar=progress_bar, **options)
+    denoiser = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
+                               progress_bar=progress_bar, **options)
     denoiser.metadata['images'] = used
-    return denoiser
+    # A network that learned from many images scatters little, and any pixel can judge it.
+    return denoiser if used == 1 else Denoiser(denoiser.network, denoiser.metadata)
 
 
 def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, device=None, progress_bar=False,
-                    **options):
+                    name=None, **options):
     """
     Train on frames whose noise is known.
 
@@ -153,6 +157,8 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         By default `astropy_n2v.conf.device`.
     progress_bar : bool, optional
         Whether to show a progress bar on stderr.
+    name : str, optional
+        What to call the model; by default 'trained', or 'adapted' with ``init``.
     max_steps : int, optional
         Number of steps; by default 700, or 100 with ``init``.
     max_time : float, optional
@@ -177,10 +183,9 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
 
     Returns
     -------
-    denoiser : Denoiser
-        The trained model.
-    held_out_pixels : list of `~numpy.ndarray` of bool
-        The pixels of each frame that were held out.
+    Denoiser
+        The trained model, with the pixels of the frames that were held out; without ``init``
+        a `~astropy_n2v.denoiser.SelfTrained`.
 
     Raises
     ------
@@ -223,13 +228,14 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
             batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed, whiten=whiten,
             network=json.dumps(network.config, sort_keys=True))
         trainer.run(checkpoint=checkpoint, identity=identity)
-    metadata = {'name': 'trained' if init is None else 'adapted', 'frames': len(frames), 'seed': seed,
+    metadata = {'name': name or ('trained' if init is None else 'adapted'), 'frames': len(frames), 'seed': seed,
                 'steps': trainer.step, 'held_out_likelihood': trainer.best}
     if init is not None:
         metadata['init_sha256'] = init.sha256
     if whiten:
         metadata['whitened'] = True
-    return Denoiser(network.cpu(), metadata), [frame.held_out_pixels for frame in prepared]
+    held_out = HeldOut.of((data, frame.held_out_pixels) for (data, *_), frame in zip(frames, prepared))
+    return (SelfTrained if init is None else Denoiser)(network.cpu(), metadata, held_out=held_out)
 
 
 def _make_network(init, hole, seed, options):
