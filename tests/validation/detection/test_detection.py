@@ -308,8 +308,8 @@ def test_type_errors():
         run_denoiser(3, NOISE)
     with pytest.raises(TypeError, match='denoiser must return CCDData, got ndarray'):
         run_denoiser(lambda ccd: ccd.data, NOISE)
-    with pytest.raises(TypeError, match='psf must be a PSF, an array or a model of astropy.modeling, got float'):
-        matched_filter(NOISE, 3.0)
+    with pytest.raises(TypeError, match='psf must be a FWHM in pixels, an image, a PSF or a model .* got str'):
+        matched_filter(NOISE, '3.0')
 
 
 def test_sweeps_that_differ():

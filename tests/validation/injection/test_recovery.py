@@ -9,7 +9,6 @@ from astropy import units as u
 from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
-from photutils.psf import GaussianPRF, ImagePSF
 from scipy.ndimage import gaussian_filter, label, shift
 from scipy.spatial.distance import pdist
 
@@ -81,22 +80,6 @@ def move(ccd):
 
 
 class TestPSF:
-    def test_kinds_agree(self):
-        fine = make_psf(3.0, half_size=12, oversampling=3, kind='gaussian')
-        given = [PSF.from_any(make_psf(3.0, half_size=12, kind='gaussian')),
-                 PSF.from_any(ImagePSF(fine, flux=7, x_0=4, y_0=2, oversampling=3), size=25),
-                 PSF.from_any(GaussianPRF(flux=3, x_fwhm=2.94, y_fwhm=2.94), size=25)]
-        for psf in given:
-            assert psf.fwhm == pytest.approx(3.0, abs=0.1) and psf.stamp.sum() == pytest.approx(1)
-            np.testing.assert_allclose(psf.stamp, given[0].stamp, atol=0.03 * given[0].stamp.max())
-        assert PSF.from_any(given[0]) is given[0]
-
-    def test_sub_pixel_flux_is_conserved(self):
-        psf = PSF.from_any(make_psf(2.5, half_size=15))
-        y, x = np.mgrid[-14:15, -14:15]
-        for dx, dy in ((0.5, 0.5), (0.2, -0.4)):
-            assert psf.at(x - dx, y - dy).sum() == pytest.approx(1, abs=0.005)
-
     def test_measured_among_galaxies(self):
         scene = make_scene('survey', (400, 400), seed=4)
         psf = measure_psf(scene.observe(seed=4))

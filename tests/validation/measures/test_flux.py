@@ -261,7 +261,7 @@ def test_psf_fwhm():
     ({'positions': Table({'a': [1]})}, "positions must have the columns x and y, got \\['a'\\]"),
     ({'truth': np.ones((5, 5))}, 'truth must have the shape of before, .*got \\(5, 5\\)'),
     ({'psf': make_psf(90, half_size=200)}, 'psf must not be larger than the image, .*got \\(401, 401\\)'),
-    ({'psf': np.zeros((5, 5))}, 'psf must be a finite image with a positive sum'),
+    ({'psf': np.zeros((5, 5))}, 'psf must be finite with a positive sum'),
     ({'psf': None}, 'radius or psf must be given'),
     ({'psf': None, 'method': 'psf'}, "psf must be given for method 'psf'"),
     ({'radius': -1}, 'radius must be a positive number of pixels, got -1'),
