@@ -22,12 +22,13 @@ LAYERS = (
     ('background', 'containers'),
     ('noise',),
     ('audit', 'networks', 'planes', 'provenance', 'significance', 'simulate'),
-    ('inference', 'weights'),
+    ('inference', 'visualization', 'weights'),
     ('denoiser', 'assembly'),
     ('training',),
     ('denoising',),
     ('batch',),
     ('validation',),
+    ('sources',),
     ('cli',),
 )
 

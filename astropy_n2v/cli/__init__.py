@@ -17,6 +17,7 @@ __all__ = ['main']
 _COMMANDS = {
     'demo': 'Denoise a simulated observation and show how much it gains.',
     'denoise': 'Denoise FITS files.',
+    'detect': 'Find the sources of FITS files, and measure them.',
     'models': 'Name the model that comes with the package.',
     'noise': 'Measure the noise that FITS files have in common.',
     'train': 'Train a model on FITS files.',
