@@ -44,6 +44,9 @@ _MAX_REACH = 15   # pixels
 _CUT = 3e-3
 # Width of the Gaussian that fills masked pixels, in pixels; only the filter sees these values.
 _FILL = 1.0
+# Standard deviations from which on the scatter of the pixels around unknown ones is more than their noise: once in
+# 30000. Noise that passed for a star came back as measured at the edges of frames, where it was detected as one.
+_CERTAIN = 4.0
 # Variance that unknown pixels in the reach of the filter may add to a pixel, in units of the noise; beyond, it comes
 # back as measured. With 8, the parts of stars beside masks were lowered by 7 standard deviations.
 _MOST_ADDED = 1.0
@@ -266,10 +269,11 @@ def _filtered(values, kernel):
     return result
 
 
-def _fill(values, known, whitening):
+def _fill(values, known, whitening, noise_variance):
     """Fill unknown values with a local mean, in place, and return the variance of its error."""
+    seen = known.astype(np.float32)
     smooth, weight, square = (gaussian_filter(v, _FILL, mode='constant', truncate=3) for v in (
-        np.where(known, values, 0), known.astype(np.float32), np.where(known, values, 0) ** 2))
+        np.where(known, values, 0), seen, np.where(known, values, 0) ** 2))
     near = ~known & (weight > 1e-3)
     mean, weight = smooth[near] / weight[near], weight[near]
     values[~known] = 0
@@ -278,9 +282,19 @@ def _fill(values, known, whitening):
     # Far from all that is known, the background and its noise.
     variance[~known] = 1
     scatter, error = whitening.fill_errors
-    structure = np.maximum(square[near] / weight - mean ** 2 - scatter, 0)
-    variance[near] = structure + error + (1 - error) * (1 - weight)
+    noise = noise_variance(mean, near)
+    # The weights squared are a Gaussian, too.
+    squared = gaussian_filter(seen, _FILL / np.sqrt(2), mode='constant', truncate=4)[near] / (4 * np.pi * _FILL ** 2)
+    freedom = weight ** 2 / (squared * np.sum(whitening.correlation ** 2))
+    structure = np.maximum(square[near] / weight - mean ** 2 - scatter * noise * _chance(freedom), 0)
+    variance[near] = structure + noise * (error + (1 - error) * (1 - weight))
     return variance
+
+
+def _chance(freedom):
+    """Factor by which a variance of so many degrees of freedom exceeds the true one by chance (Wilson & Hilferty)."""
+    spread = np.sqrt(2 / (9 * freedom))
+    return (1 - spread ** 2 + _CERTAIN * spread) ** 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,7 +363,7 @@ class Whitened:
             v0 = np.where(known[reach:-reach, reach:-reach], v0, 1)
         parameters = [v0, slope, zero]
         filled = np.pad(np.where(image.valid & ~alone, image.values(), 0).astype(np.float32), pad + reach)
-        variance = _fill(filled, known, whitening)
+        variance = _fill(filled, known, whitening, lambda signal, where: 1.0)
         added = np.maximum(_filtered(variance, whitening.kernel ** 2), 0)
         lacking = whitening.lacking(added.shape)
         lacking *= np.sqrt(v0 + slope * np.maximum(-zero, 0))
@@ -474,6 +488,7 @@ class Whitened:
         # Where the measurement says all, errors are independent; where the surroundings do, they are smooth.
         own = np.clip(np.square(std / noise_std), 0, 1)
         own[~self.white.valid] = 0
+        own[self.unreliable] = 1
         # The noise that was added went into the posterior as far as the measurement did.
         removed = self.white.data - mean - (1 - own) * self.lacking
         # Where a star is in part masked or beyond the edge no prediction knows of it, as it saw nothing around.
