@@ -12,7 +12,7 @@ __all__ = ['denoise_fits']
 
 def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satlevel=None, full_output=False,
                  add_keyword=True, ext=None, ignore_bits=0, mask=None, uncertainty=None, overwrite=False, protect=(),
-                 **kwargs):
+                 complete=None, **kwargs):
     """
     Denoise the science images of a FITS file; everything else in it stays as it was.
 
@@ -30,7 +30,7 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
         `~astropy_n2v.denoiser.Prediction`.
     add_keyword : bool, optional
         Whether to write to the headers how the result was made.
-    ext, ignore_bits, mask, uncertainty, overwrite, protect : optional
+    ext, ignore_bits, mask, uncertainty, overwrite, protect, complete : optional
         See `~astropy_n2v.io.process_fits`.
     **kwargs
         Other keywords of `astropy_n2v.denoise`, for all images.
@@ -75,9 +75,14 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
         return result, {PLANES[name].extension: (values, PLANES[name].kind.has_unit, PLANES[name].text)
                         for name, values in planes.items() if PLANES[name].extension}
 
+    def with_cards(result):
+        """Add the cards, also of results that were not to say how they were made."""
+        found = iter(cards)
+        return result._replace(images=[image if image.error else image._replace(cards=next(found))
+                                       for image in result.images])
+
+    finish = None if complete is None else lambda temporary, result: complete(temporary, with_cards(result))
     done = process_fits(path, output, function, ext=ext, ignore_bits=ignore_bits, mask=mask, uncertainty=uncertainty,
-                        overwrite=overwrite, protect=protect, provenance=add_keyword,
+                        overwrite=overwrite, protect=protect, provenance=add_keyword, complete=finish,
                         per_image={'gain': gain, 'readnoise': readnoise, 'satlevel': satlevel})
-    # Also of results that were not to say how they were made.
-    found = iter(cards)
-    return done._replace(images=[image if image.error else image._replace(cards=next(found)) for image in done.images])
+    return with_cards(done)

@@ -3,7 +3,6 @@
 What the commands share: kinds of options, and what is said where.
 """
 
-import glob
 import logging
 import os
 import re
@@ -44,12 +43,17 @@ def expand_files(patterns):
     Parameters
     ----------
     patterns : iterable of str
-        Names of files, or patterns with ``*``, ``?`` and ``[]``, which an extension in brackets may follow.
+        See `~astropy_n2v.batch.find_inputs`.
 
     Returns
     -------
     list of str
         Names; a pattern that fits nothing stays, and will be reported as a file that is missing.
+
+    Raises
+    ------
+    click.UsageError
+        If there is no FITS file in a folder.
 
     Examples
     --------
@@ -57,19 +61,11 @@ def expand_files(patterns):
     >>> expand_files(['a.fits', 'nothing-like-this-*.fits'])
     ['a.fits', 'nothing-like-this-*.fits']
     """
-    from ..io import split_extension
-    files = []
-    for pattern in patterns:
-        path, ext = split_extension(pattern)
-        if os.path.lexists(path) or not glob.has_magic(pattern):
-            files.append(pattern)
-            continue
-        # The brackets may be part of the pattern, or hold the extension of all files that fit it.
-        found = sorted(glob.glob(pattern))
-        if not found and ext is not None and glob.has_magic(path):
-            found = [f'{name}[{ext}]' for name in sorted(glob.glob(path))]
-        files += found or [pattern]
-    return files
+    from ..batch.inputs import find_inputs
+    try:
+        return [file.path for file in find_inputs(patterns)]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def one_or_list(values):

@@ -173,7 +173,7 @@ def _mask_to_add(mask, known):
 
 
 def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, uncertainty=None, overwrite=False,
-                 protect=(), provenance=True, per_image=None):
+                 protect=(), provenance=True, per_image=None, complete=None):
     """
     Replace the science images of a FITS file by what a function makes of them.
 
@@ -199,6 +199,9 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
     per_image : dict, optional
         Keywords for ``function``: values that are lists or tuples have one entry for each
         image, all others are the same for all.
+    complete : callable, optional
+        Called with the temporary file when it is complete, and the result, before the file has its name. What it raises
+        keeps it from having one.
 
     Returns
     -------
@@ -278,8 +281,11 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
                 images.append(ImageResult(label, '', own_cards(result.meta)))
                 del result, extras, known
             extensions.copy(out)
-    return FitsResult(output, [image.hdu for image in images if not image.error],
-                      [image.hdu for image in images if image.error], images)
+        result = FitsResult(output, [image.hdu for image in images if not image.error],
+                            [image.hdu for image in images if image.error], images)
+        if complete is not None:
+            complete(temporary, result)
+    return result
 
 
 def refusal_cards(error):
