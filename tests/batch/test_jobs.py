@@ -63,10 +63,10 @@ def test_several_processes(frames, tmp_path, model, caplog):
 
 def test_executors(frames, tmp_path, tiny_denoiser, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    alone = denoise_files(frames, 'alone', model=tiny_denoiser)
+    alone = denoise_files(frames, 'alone', model=tiny_denoiser, per_frame=True)
     with conf.set_temp('audit', 'off'), ProcessPoolExecutor(2, get_context('spawn')) as executor:
         records = denoise_files([os.path.relpath(path) for path in frames], 'out', model=tiny_denoiser,
-                                executor=executor, noise='alone/n2v-noise.json')
+                                executor=executor, per_frame=True)
     assert [record.error for record in records] == [''] * 4 and same_data(alone, records)
     assert str(records[0].output) == 'out/a_n2v.fits'
 
