@@ -16,7 +16,7 @@ from .inference.normalization import NormalizedImage
 from .inference.outliers import single_pixel_outliers
 from .inference.pipeline import infer, infer_whitened
 from .inference.prediction import Prediction
-from .inference.whitening import whiten_image
+from .inference.whitened import whiten_image
 from .networks.precision import select_dtype
 from .noise import estimate_noise
 from .utils.files import atomic_write

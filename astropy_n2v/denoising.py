@@ -146,6 +146,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     >>> clean.unit, clean.uncertainty.uncertainty_type
     (Unit("electron"), 'std')
     """
+    from .training.models import choose_model
     model = conf.default_model if model is None else model
     hole = parse_hole(hole)
     check_number('strength', strength, 'between 0 and 1', lambda value: 0 <= value <= 1)
@@ -165,7 +166,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     planes, rejected = find_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
     needed = find_hole(planes) if hole is None else hole
     warn_of_patterns(planes)
-    denoiser = _choose_model(model, hole, planes, seed=seed, device=device, progress_bar=progress_bar, **train_options)
+    denoiser = choose_model(model, hole, planes, seed=seed, device=device, progress_bar=progress_bar, **train_options)
     whiten = hole is None and denoiser.whitens
     leaks = not whiten and not _covers(denoiser.hole, needed)
     if leaks:
@@ -193,38 +194,6 @@ def _check_audit(audit):
     return audit
 
 
-def _choose_model(model, hole, planes, **options):
-    """
-    Load a model by its name, or train it on planes.
-
-    ``hole`` is what the user asked for, and ``options`` are those of the training.
-    """
-    from .denoiser import Denoiser
-    if isinstance(model, Denoiser):
-        denoiser = model
-    elif model in ('self', 'adapt'):
-        from .training.train import train_on_frames
-        init = Denoiser.load('default') if model == 'adapt' else None
-        if init is not None:
-            _check_hole(hole, init)
-        frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
-        denoiser = train_on_frames(frames, init=init, hole=hole or (1, 1), whiten=hole is None, name=model, **options)
-    elif isinstance(model, (str, os.PathLike)):
-        denoiser = Denoiser.load(model)
-    else:
-        raise TypeError("model must be 'default', 'self', 'adapt', a path or a Denoiser, got "
-                        f'{type(model).__name__}')
-    _check_hole(hole, denoiser)
-    return denoiser
-
-
 def _covers(hole, needed):
+    """Check if a hole is as large as noise that is not whitened calls for."""
     return hole[0] >= needed[0] and hole[1] >= needed[1]
-
-
-def _check_hole(hole, denoiser):
-    """Check that a hole, if one was asked for, is that of a model."""
-    if hole not in (None, denoiser.hole):
-        given, known = (f'{height}x{width}' for height, width in (hole, denoiser.hole))
-        raise ValueError(f"hole must be {known}, that of the model, or not be given, got {given}; model='self' and "
-                         'train() train with any hole')
