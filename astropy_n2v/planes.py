@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .background import background_level
 from .exceptions import CannotDenoiseError
 from .noise import (
     AmplifierScale,
@@ -19,14 +18,13 @@ from .noise import (
     NoiseModel,
     Patterns,
     SetNoise,
+    SkySample,
     choose_hole,
     find_patterns,
     noise_autocorrelation,
-    resolve_noise,
-    smoothed_noise,
     stripe_fraction,
 )
-from .noise.resolve import looks_white
+from .noise.resolve import looks_white, resolve_sky
 from .noise.views import WHOLE, part_of, pixels_of, split_views
 from .utils.warn import warn_user
 
@@ -74,6 +72,8 @@ class Plane:
         The set of frames whose autocorrelation ``noise`` has; None if it is that of the plane itself.
     patterns : Patterns or None
         Offsets that were subtracted from the whole plane.
+    sample : SkySample or None
+        What was measured of the sky before; see ``sky``.
     """
 
     index: tuple
@@ -85,6 +85,14 @@ class Plane:
     view: tuple = WHOLE
     patterns: Patterns = None
     group: GroupNoise = None
+    sample: SkySample = None
+
+    @property
+    def sky(self):
+        """What was measured of the sky of the values, a `~astropy_n2v.noise.SkySample`."""
+        if self.sample is None or self.sample.values is not self.values:
+            self.sample = SkySample(self.values, self.mask | ~np.isfinite(self.values))
+        return self.sample
 
     def following(self, group):
         """
@@ -147,8 +155,7 @@ class Plane:
         variance, slope = report.growth
         # Which part of the noise of the sky is of photons does not matter: it is as without.
         floor = 0.1 * variance
-        level = background_level(self.values, self.mask)
-        zero = level - (variance - floor) / slope
+        zero = self.sky.level - (variance - floor) / slope
         noise = replace(noise, sigma=float(np.sqrt(floor)), gain=1 / slope, zero_point=zero)
         return replace(self, noise=noise, data_noise=replace(noise, autocorrelation=self.data_noise.autocorrelation))
 
@@ -288,13 +295,14 @@ def _find_part(frame, index, values, view, bad, parameters, patterns, of_set):
     shape = frame.shape[-2:]
     group = None if of_set is None else _group_of(frame, view, of_set)
     values, bad = values[view], bad[view]
-    noise = resolve_noise(values, bad, unit=frame.unit, header=frame.header,
-                          set_gain=None if group is None else group.gain,
-                          **{name: part_of(value, shape, view) for name, value in parameters.items()})
+    sky = SkySample(values, bad)
+    noise = resolve_sky(sky, unit=frame.unit, header=frame.header,
+                        set_gain=None if group is None else group.gain,
+                        **{name: part_of(value, shape, view) for name, value in parameters.items()})
     if patterns is not None and patterns.step and not np.any(noise.quantum):
         noise = replace(noise, quantum=patterns.step)   # which does not show without them
     amplifiers = AmplifierScale.find(values, bad, noise)
-    plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view, patterns)
+    plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view, patterns, sample=sky)
     if amplifiers is not None:
         plane.values, plane.noise = amplifiers.forward(values), amplifiers.noise(noise)
     return plane.following(group)
@@ -376,22 +384,21 @@ def own_autocorrelation(plane):
         neighbours are those of white noise of the known size. None if there are too few pixels, or too few next to
         each other.
     """
-    mask = plane.mask | ~np.isfinite(plane.values)
-    valid = np.asarray(~mask)
+    valid = np.asarray(~plane.sky.mask)
     n = np.count_nonzero(valid)
     if n < (4000 if plane.view == WHOLE else 2000):
         return None
     if np.count_nonzero(valid[:, 1:] & valid[:, :-1]) < _MIN_PAIRED * n:
         return None   # a mask that is scattered all over leaves too few neighbours to see structure apart from noise
-    if looks_white(plane.values, mask, plane.noise):
+    if looks_white(plane.sky, plane.noise):
         return WHITE
-    smoothed = smoothed_noise(plane.values, mask)
+    smoothed = plane.sky.smoothed
     if smoothed is not None and smoothed.certain:
         return _autocorrelation_of_smoothed(smoothed)
     if plane.noise.autocorrelation is not None:   # measured with the noise, on this very plane
         return plane.noise.autocorrelation
     try:
-        return noise_autocorrelation(plane.values, mask)
+        return plane.sky.autocorrelation
     except CannotDenoiseError:
         return None
 
@@ -438,7 +445,7 @@ def warn_of_patterns(planes, name=''):
         What to call the frame, at the start of the warning.
     """
     plane = planes[0]
-    smoothed = smoothed_noise(plane.values, plane.mask)
+    smoothed = plane.sky.smoothed
     if smoothed is not None:
         _warn_of_smoothing(smoothed, name)
     try:

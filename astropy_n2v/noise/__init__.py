@@ -17,6 +17,7 @@ from .photons import *  # noqa: F403
 from .quantisation import *  # noqa: F403
 from .resolve import *  # noqa: F403
 from .sets import *  # noqa: F403
+from .sky import *  # noqa: F403
 from .smoothing import *  # noqa: F403
 from .steps import *  # noqa: F403
 from .stripes import *  # noqa: F403

@@ -109,9 +109,14 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     True
     """
     image = valid_image(data, mask)
+    return autocorrelation_of(image, lambda: smoothed_noise(image), max_lag)
+
+
+def autocorrelation_of(image, find_smoothed, max_lag):
+    """Measure the autocorrelation of the noise of an image with NaN, given a way to find noise that was smoothed."""
     if not np.nanstd(image) > 0:
         raise CannotDenoiseError('data is constant: its noise has no autocorrelation')
-    smoothed = smoothed_noise(image)
+    smoothed = find_smoothed()
     if smoothed is not None and smoothed.certain:
         # Farther than what follows can see.
         return smoothed.lags(max_lag)

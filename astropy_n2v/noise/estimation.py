@@ -9,16 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from ..background import background_level
 from ..exceptions import CannotDenoiseError
 from ..utils.sampling import subsample
-from .blocks import block_means, occupied, valid_image
+from .blocks import block_means, occupied
 from .correlation import choose_hole, short_autocorrelation
 from .model import NoiseModel
 from .origin import Origin, SizeFrom
-from .photons import photon_noise
-from .quantisation import ROUNDED, Steps, find_steps
-from .smoothing import SmoothedNoise, smoothed_noise
+from .quantisation import ROUNDED, Steps
+from .sky import SkySample
+from .smoothing import SmoothedNoise
 from .transfer import star_slope
 
 __all__ = ['SkyNoise', 'allows_gain', 'estimate_noise', 'measure_sky']
@@ -273,7 +272,13 @@ def measure_sky(data, mask=None, *, correlated=True):
     >>> bool(abs(sky.deviation / 5 - 1) < 0.03), sky.allows(1.0)
     (True, True)
     """
-    image = valid_image(data, mask)
+    return sky_noise(SkySample.of(data, mask), correlated=correlated)
+
+
+def sky_noise(sample, *, correlated=True):
+    """Measure the noise of the sky of a SkySample; see `measure_sky`."""
+    sample = sample.cutouts()
+    image = sample.image()
     if min(image.shape) < 8:
         raise CannotDenoiseError(f'data must be at least 8x8 pixels to estimate its noise, got {image.shape}')
     low, high = np.nanmin(image), np.nanmax(image)
@@ -282,11 +287,10 @@ def measure_sky(data, mask=None, *, correlated=True):
                                  'readnoise')
     # Units in which squares neither overflow nor vanish; the spread of a constant part is no matter.
     scale = np.nanstd(image)
-    background = background_level(image)
-    steps = find_steps(image, ~np.isfinite(image))
-    if steps is not None and photon_noise(image, ~np.isfinite(image)) is not None:
-        steps = None   # of photons: they are no rounding
-    smoothed = smoothed_noise(image) if correlated else None
+    background = sample.level
+    # Steps of photons are no rounding.
+    steps = sample.steps if sample.steps is not None and sample.photons() is None else None
+    smoothed = sample.smoothed if correlated else None
     image = (image - background) / scale
     level, variance, size, chance = _block_variances(image)
     if variance.size == 0 or not variance.max() > 0:

@@ -12,12 +12,12 @@ from .model import NoiseModel
 from .origin import Origin, SizeFrom
 from .quantisation import find_steps
 
-__all__ = ['PHOTONS', 'dispersion', 'photon_noise']
+__all__ = ['COUNTING', 'PHOTONS', 'dispersion', 'photon_noise']
 
 #: Detail of the origin of a noise model of counted photons.
 PHOTONS = 'photon counts'
-# Units that say what was counted; many observatories write the first for adu.
-_COUNTING = u.count, u.photon, u.electron
+#: Units that say what was counted; many observatories write the first for adu.
+COUNTING = u.count, u.photon, u.electron
 # Photons a pixel up to which small integers of any unit may be photons.
 _FEW = 10.0
 # Standard errors, and fraction, by which the dispersion may differ from one: below, where nothing
@@ -180,10 +180,10 @@ def photon_noise(image, mask, unit=None):
         return None
     counts, step, zero = found
     # Many photons a pixel are believed of whole numbers whose unit says so.
-    if not (unit in _COUNTING and step == 1 and not zero):
+    if not (unit in COUNTING and step == 1 and not zero):
         if np.median(counts[valid]) > _FEW or not (counts[valid] == 0).any():
             return None
-    if not _is_poisson(counts, valid, unit in _COUNTING):
+    if not _is_poisson(counts, valid, unit in COUNTING):
         return None
     origin = Origin('image', SizeFrom.PHOTONS, details=(PHOTONS,))
     return NoiseModel(0.0, 1 / step, zero, origin=origin, relative_error=0.01)

@@ -13,7 +13,7 @@ from astropy.nddata import CCDData
 
 from astropy_n2v import NoiseModel, denoise, estimate_noise
 from astropy_n2v.containers.container import Container
-from astropy_n2v.noise import GainFrom, Origin, SizeFrom, noise_from_deviation, resolve_noise, scaled_noise
+from astropy_n2v.noise import GainFrom, Origin, SizeFrom, SkySample, noise_from_deviation, resolve_noise, scaled_noise
 from astropy_n2v.noise.resolve import looks_white
 from astropy_n2v.planes import find_planes
 
@@ -33,7 +33,7 @@ def no_mask(image):
 @pytest.mark.parametrize('right', [True, False])
 def test_words_of_a_user_do_not_say_if_noise_is_white(image, source, right):
     noise = NoiseModel(5.0 if right else 8.0, source=source)
-    assert looks_white(image, no_mask(image), noise) is right
+    assert looks_white(SkySample(image, no_mask(image)), noise) is right
 
 
 @pytest.mark.parametrize('source', NAMES)
@@ -94,8 +94,8 @@ def test_size_of_amplifiers_is_that_which_is_known_least(image):
 def test_scaled_uncertainty_counts_as_measured(image):
     noise = scaled_noise(noise_from_deviation(image, no_mask(image), np.full(image.shape, 2.0)), 2.5)
     assert noise.source == 'uncertainty x 2.5, measured' and noise.origin.size is SizeFrom.IMAGE
-    assert not looks_white(image, no_mask(image), noise)
+    assert not looks_white(SkySample(image, no_mask(image)), noise)
 
 
 def test_estimate_that_is_given_proves_nothing(image):
-    assert not looks_white(image, no_mask(image), estimate_noise(image))
+    assert not looks_white(SkySample(image, no_mask(image)), estimate_noise(image))
