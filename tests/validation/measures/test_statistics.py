@@ -40,7 +40,7 @@ def test_bootstrap_coverage(statistic, true, n, confidence):
 @pytest.mark.parametrize('statistic', ['mean', 'median', 'rms', 'scatter'])
 def test_bootstrap_of_many_groups(statistic, monkeypatch):
     """Of more groups than are resampled one by one."""
-    from astropy_n2v.validation import statistics
+    from astropy_n2v.validation.measures import statistics
     monkeypatch.setattr(statistics, '_MAX_GROUPS', 150)
     true = 0 if statistic in ('mean', 'median') else 1
     rate, _ = coverage(statistic, true, n=400, confidence=0.95, grouped=True, trials=150)
