@@ -9,6 +9,7 @@ import numpy as np
 
 from .containers.cards import CARD_LENGTH
 from .noise import GainFrom
+from .utils.blocks import sum_blocks
 from .utils.sampling import cutouts
 
 __all__ = ['aperture_factor', 'provenance']
@@ -38,15 +39,9 @@ def aperture_factor(mean, std, used):
     """
     part = cutouts(mean.shape)
     mean, std, used = mean[part], std[part], used[part]
-    ny, nx = (n // _APERTURE for n in mean.shape)
-    cut = (slice(ny * _APERTURE), slice(nx * _APERTURE))
-
-    def blocks(values):
-        return values[cut].reshape(ny, _APERTURE, nx, _APERTURE)
-
-    complete = blocks(used).all(axis=(1, 3))
-    sums = np.where(complete, blocks(np.where(used, mean, 0)).sum(axis=(1, 3), dtype=float), np.nan)
-    quoted = np.sqrt(np.where(complete, blocks(np.where(used, std, 0).astype(float) ** 2).sum(axis=(1, 3)), np.nan))
+    sums, count = sum_blocks(mean, used, _APERTURE)
+    sums[count < _APERTURE ** 2] = np.nan
+    quoted = np.sqrt(sum_blocks(np.square(std, dtype=float), used, _APERTURE)[0])
     # Neighbouring apertures share the background; their difference has twice the variance.
     difference = np.abs(np.diff(sums, axis=1)) / np.hypot(quoted[:, 1:], quoted[:, :-1])
     difference = difference[np.isfinite(difference)]

@@ -10,6 +10,7 @@ pixels around was right.
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
+from ..utils.blocks import as_blocks
 from ..utils.sampling import row_blocks, subsample
 
 __all__ = ['even_spread']
@@ -103,6 +104,4 @@ def _in_noise(image, mean, spread, rows):
 
 def _cells(values):
     """Sums over cells; those at the edges may be smaller."""
-    padded = np.pad(values.astype(float), [(0, -n % _CELL) for n in values.shape])
-    ny, nx = (n // _CELL for n in padded.shape)
-    return padded.reshape(ny, _CELL, nx, _CELL).sum(axis=(1, 3))
+    return as_blocks(values.astype(float), _CELL, pad=True).sum(axis=(-3, -1))

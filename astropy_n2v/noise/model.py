@@ -275,8 +275,8 @@ class NoiseModel:
         return replace(self, zero_point=self.zero_point + constant)
 
     def __mul__(self, factor):
-        """The noise of the data multiplied by a positive factor."""
-        if not factor > 0:
+        """The noise of the data multiplied by a positive factor, or by one for each pixel."""
+        if not np.all(np.asarray(factor) > 0):
             raise ValueError(f'a noise model can be multiplied by positive factors only, got {factor}')
         gain = None if self.gain is None else self.gain / factor
         return replace(self, sigma=self.sigma * factor, gain=gain, zero_point=self.zero_point * factor,

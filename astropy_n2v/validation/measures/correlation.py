@@ -8,7 +8,8 @@ from astropy.table import Table
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.stats import chi2 as chi2_distribution
 
-from .background import cell_sums, choose_sky, smooth_good
+from ...utils.blocks import sum_blocks
+from .background import choose_sky, smooth_good
 from .inputs import as_images, block_labels, noise_sigma, stated_sigma
 from .statistics import bootstrap_interval, robust_scatter
 from .tables import estimate_columns, set_units
@@ -93,7 +94,7 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
     one = robust_scatter(deviation[good])
     rows = []
     for size in sorted(sizes):
-        sums, count = cell_sums(deviation, good, size)
+        sums, count = sum_blocks(deviation, good, size, pad=True)
         whole = count == size ** 2
         if whole.sum() < _MIN_APERTURES:
             continue
@@ -104,7 +105,7 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
         row = {'size': size, 'area': size ** 2, 'n': int(whole.sum()), **estimate_columns('sigma', estimate),
                'sigma_white': one * size}
         quoted = np.full(whole.sum(), np.nan) if stated is None \
-            else np.sqrt(cell_sums(np.square(stated), good, size)[0][whole])
+            else np.sqrt(sum_blocks(np.square(stated), good, size, pad=True)[0][whole])
         factor = bootstrap_interval(sums[whole] / quoted, 'scatter', groups=labels, confidence=confidence,
                                     n_resamples=n_resamples, seed=rng)
         row.update(factor=row['sigma'] / row['sigma_white'], quoted=float(np.median(quoted)),

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.nddata import CCDData, NDData
 from astropy.wcs.utils import proj_plane_pixel_area
 
+from ...utils.blocks import as_blocks
 from .inputs import as_image, as_images, block_labels
 from .statistics import bootstrap_interval, robust_scatter
 
@@ -133,12 +134,6 @@ def align_reference(reference, frame, *, pixel_values='flux', method='exact', mi
                    meta={'pixel_values': pixel_values, 'method': method, 'area_ratio': float(factor)})
 
 
-def _cell_means(image):
-    """Means over square cells."""
-    ny, nx = (n // _CELL for n in image.shape)
-    return image[:ny * _CELL, :nx * _CELL].reshape(ny, _CELL, nx, _CELL).mean(axis=(1, 3))
-
-
 def _surroundings(cells):
     """Mean of the eight cells around each; NaN at the border and next to invalid ones."""
     result = np.full(cells.shape, np.nan)
@@ -192,8 +187,8 @@ def fit_scale(reference, frame, *, second=None, fit_slope=True, mask=None):
     (x, y, z), _ = as_images(mask, reference=reference, frame=frame, second=second)
     if min(x.shape) < 3 * _CELL:
         raise ValueError(f'reference must be at least {3 * _CELL} pixels wide, got {x.shape}')
-    x, y = _cell_means(x), _cell_means(y)
-    z = _surroundings(x) if z is None else _cell_means(z)
+    x, y, z = (None if image is None else as_blocks(image, _CELL).mean(axis=(-3, -1)) for image in (x, y, z))
+    z = _surroundings(x) if z is None else z
     good = np.isfinite(x) & np.isfinite(y) & np.isfinite(z)
     if good.sum() < 16:
         raise ValueError(f'reference and frame must share at least 16 cells of {_CELL}x{_CELL} valid pixels, got '
