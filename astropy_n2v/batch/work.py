@@ -99,10 +99,11 @@ class Work:
         return self._denoiser
 
     def apply_settings(self):
-        """Take over the settings of the process that made this, if it was another one."""
+        """Take over the settings of the process that made this, if it was another one, and draw no bars there."""
         if self.process != (socket.gethostname(), os.getpid()):
             for name, value in self.settings.items():
                 setattr(conf, name, value)
+            self.options = {**self.options, 'progress_bar': False}   # those of several would overwrite each other
 
     def fingerprint(self, ext):
         """Hashes of all that results depend on, but for their input."""

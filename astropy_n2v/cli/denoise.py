@@ -3,7 +3,7 @@
 ``astropy-n2v denoise``.
 """
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
@@ -39,6 +39,9 @@ __all__ = ['command']
                    'Grid Engine or LSF.')
 @click.option('--jobs', type=click.IntRange(min=1), default=1, show_default=True,
               help='Files that are denoised at the same time, each in a process of its own; they share the cores.')
+@click.option('--scheduler', metavar='ADDRESS',
+              help="Run on Dask distributed: the address of a scheduler, or 'local' for --jobs workers on this "
+                   'machine.')
 @click.option('--skip-existing', is_flag=True,
               help='Pass over files whose results are there and current by the journal: input, model, options and '
                    'noise of the set are the same.')
@@ -92,8 +95,8 @@ __all__ = ['command']
 @click.option('--no-keyword', is_flag=True, help='Write nothing to the headers about how the results were made.')
 @verbosity_options
 @click.pass_context
-def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, skip_existing, journal, suffix, ext,
-            model, gain, readnoise, noise, per_frame, satlevel, hole, strength, reject_outliers, fill_masked, mask,
+def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, scheduler, skip_existing, journal, suffix,
+            ext, model, gain, readnoise, noise, per_frame, satlevel, hole, strength, reject_outliers, fill_masked, mask,
             ignore_bits, uncertainty, audit, full_output, tile_size, device, seed, overwrite, summary, no_keyword,
             **training):
     """
@@ -140,21 +143,21 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, ski
         try:
             # Before the work, and not after it.
             writing = nullcontext() if summary is None else atomic_write(summary, overwrite=overwrite, inputs=paths)
-            with writing as table:
+            with writing as table, _open_cluster(scheduler, jobs, report) as executor:
                 if len(files) > 1 and noise is None and not per_frame and not (skip_existing or shard):
                     report.say('measuring the noise that the frames have in common')
                 records = denoise_files(
                     files, output_dir, suffix=suffix, model=model, noise=noise, per_frame=per_frame,
-                    overwrite=overwrite, skip_existing=skip_existing, shard=shard, n_jobs=jobs, journal=journal,
-                    callback=Progress(report, total), ext=list(ext) or None, ignore_bits=ignore_bits, mask=mask,
-                    uncertainty=uncertainty, gain=one_or_list(gain), readnoise=one_or_list(readnoise),
-                    satlevel=one_or_list(satlevel), hole=hole, strength=strength, fill_masked=fill_masked,
-                    full_output=full_output, tile_size=tile_size, device=device, seed=seed,
-                    progress_bar=report.progress_bar, add_keyword=not no_keyword,
+                    overwrite=overwrite, skip_existing=skip_existing, shard=shard, journal=journal,
+                    n_jobs=1 if executor else jobs, executor=executor, callback=Progress(report, total),
+                    ext=list(ext) or None, ignore_bits=ignore_bits, mask=mask, uncertainty=uncertainty,
+                    gain=one_or_list(gain), readnoise=one_or_list(readnoise), satlevel=one_or_list(satlevel), hole=hole,
+                    strength=strength, fill_masked=fill_masked, full_output=full_output, tile_size=tile_size,
+                    device=device, seed=seed, progress_bar=report.progress_bar, add_keyword=not no_keyword,
                     **given(audit=audit, reject_outliers=reject_outliers), **training)
                 if summary is not None:
                     write_summary(records, table, overwrite=True)
-        except (OSError, ValueError) as error:
+        except (ImportError, OSError, ValueError) as error:
             raise click.ClickException(describe_error(error)) from error
         done, skipped = (sum(record.status == status for record in records) for status in ('done', 'skipped'))
         if len(records) > 1:
@@ -162,6 +165,19 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, ski
             report.result(f'{done} of {len(records)} files denoised{current}')
     if done + skipped < len(records):
         ctx.exit(1)
+
+
+@contextmanager
+def _open_cluster(scheduler, jobs, report):
+    """Open the cluster that --scheduler names, and say where its dashboard is; None without one."""
+    if scheduler is None:
+        yield None
+        return
+    from ..batch.cluster import open_cluster
+    with open_cluster(scheduler, jobs) as (executor, link):
+        if link:
+            report.say(f'dashboard: {link}')
+        yield executor
 
 
 class Progress:

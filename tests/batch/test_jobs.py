@@ -77,6 +77,26 @@ def test_executor_of_threads(frames, tmp_path, tiny_denoiser):
     assert [record.status for record in records] == ['done', 'done']
 
 
+def test_dask(frames, tmp_path, model):
+    pytest.importorskip('distributed')
+    from astropy_n2v.batch import open_cluster
+    alone = denoise_files(frames, tmp_path / 'alone', model=model, per_frame=True)
+    with open_cluster('local', 2) as (executor, link):
+        records = denoise_files(frames, tmp_path / 'out', model=model, executor=executor, per_frame=True,
+                                journal=tmp_path / 'j')
+    assert [record.error for record in records] == [''] * 4 and same_data(alone, records)
+    assert os.getpid() not in {entry['pid'] for entry in read_journal(tmp_path / 'j')}
+
+
+def test_no_scheduler_at_an_address(frames, tmp_path):
+    pytest.importorskip('distributed')
+    from click.testing import CliRunner
+
+    from astropy_n2v.cli import main
+    result = CliRunner().invoke(main, ['denoise', str(frames[0]), '-o', str(tmp_path), '--scheduler', 'nonsense://x'])
+    assert result.exit_code == 1 and 'nonsense' in result.stderr
+
+
 def test_two_files_with_one_result(frames, tmp_path, model):
     (tmp_path / 'other').mkdir()
     other = tmp_path / 'other' / 'a.fits'

@@ -63,7 +63,7 @@ def test_help_lists_the_commands(run):
                  '--reject-outliers', '--audit', '--uncertainty', '--summary', '--fill-masked', '--tile-size',
                  '--device', '--seed', '--ignore-bits', '--overwrite', '--no-keyword', '--mask', '--full-output',
                  '--noise', '--per-frame', '--journal', '--skip-existing', '--shard', '--files-from', '--catalog',
-                 '--where', '--jobs',
+                 '--where', '--jobs', '--scheduler',
                  *(f'--{name.replace("_", "-")}' for name, option in TRAINING_OPTIONS.items() if option.help)]),
     ('train', ['--init', '--hole', '--max-steps', '--max-time', '--patience', '--min-delta', '--held-out', '--seed',
                '--batch-size', '--patch-size', '--learning-rate', '--checkpoint', '--overwrite', '--mask',
