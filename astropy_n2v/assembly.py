@@ -78,7 +78,8 @@ def predict_planes(frame, planes, denoiser, *, leaks=False, strength=1.0, audit=
                 if _agrees_better(again, prediction):
                     prediction, plane = again, grown
             used.append(plane)
-            judgements.add(plane, prediction, leaks, planes[n + 1:])
+            is_last = n + 1 == len(planes) or planes[n + 1].index != plane.index   # part of its plane
+            judgements.add(plane, prediction, leaks, is_last)
             if leaks:
                 prediction = plane.allow_for_leak(prediction)
             prediction = plane.restore(prediction, strength)
@@ -187,15 +188,14 @@ class _Judgements:
         self.audit, self.worst, self.refused = audit, None, []
         self._parts = []   # of the plane at hand
 
-    def add(self, plane, prediction, leaks, following):
-        """Judge a prediction; ``following`` are the planes that come next."""
+    def add(self, plane, prediction, leaks, is_last):
+        """Judge the prediction of a part of a plane, and with the last one all parts at once."""
         report, beam = prediction.audit, prediction.whitening is not None and prediction.whitening.is_broad
         if report is not None:
             report = report.without_leak() if leaks else report.without_beam() if beam else report
         self._parts.append(_Judgement(report, _check_innovations(prediction, plane.data_noise, leaks)))
-        if any(other.index == plane.index for other in following[:1]):
+        if not is_last:
             return
-        # All parts of a plane at once.
         judgement, self._parts = max(self._parts, key=_Judgement.gravity), []
         if judgement.conclude(plane.index, self.audit):
             self.refused.append(plane.index)

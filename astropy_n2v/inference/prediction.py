@@ -8,8 +8,10 @@ from enum import Enum
 
 import numpy as np
 
+from ..audit import AuditReport
 from .normalization import Normalization
 from .recalibration import Recalibration
+from .whitening import Whitening
 
 __all__ = ['PLANES', 'PlaneKind', 'PredictedPlane', 'Prediction']
 
@@ -103,8 +105,8 @@ class Prediction:
     scaling: Normalization = None
     recalibration: Recalibration = None
     n_rejected: int = 0
-    audit: object = None
-    whitening: object = None
+    audit: AuditReport = None
+    whitening: Whitening = None
     precision: str = 'float32'
 
     @staticmethod
