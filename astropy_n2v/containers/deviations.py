@@ -8,6 +8,7 @@ from astropy import units as u
 from astropy.nddata import InverseVariance, NDUncertainty, VarianceUncertainty
 from scipy.ndimage import uniform_filter
 
+from ..utils.robust import MEDIAN_ABSOLUTE
 from ..utils.sampling import row_blocks, subsample
 from ..utils.warn import warn_user
 
@@ -193,7 +194,7 @@ class Deviations:
         # Not by ravel: where axes were reordered it is a copy.
         big.flat[rest[pull > _SIGNIFICANT]] = False
         rest, pull = rest[pull <= _SIGNIFICANT], pull[pull <= _SIGNIFICANT]
-        if rest.size < 64 or not _SCATTER[0] < np.median(pull) / 0.6745 < _SCATTER[1]:
+        if rest.size < 64 or not _SCATTER[0] < np.median(pull) / MEDIAN_ABSOLUTE < _SCATTER[1]:
             return big
         here = np.zeros(big.shape, dtype=bool)
         here.ravel()[rest] = True

@@ -8,6 +8,8 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 
 from ..background import clipped_mean
 from ..exceptions import CannotDenoiseError
+from ..utils.blocks import as_blocks
+from ..utils.robust import MEDIAN_ABSOLUTE
 from ..utils.sampling import cutouts
 from .blocks import block_means, occupied, valid_image
 from .smoothing import smoothed_noise
@@ -186,7 +188,7 @@ def correlation_of_differences(image, lags, orders=_ORDERS):
         for _ in range(order):
             # In between scaled, so that binomial coefficients do not grow without bound.
             differences = 0.5 * np.diff(differences, axis=0)
-        spread = np.nanmedian(np.abs(differences)) / 0.6745 if np.isfinite(differences).any() else 0.0
+        spread = np.nanmedian(np.abs(differences)) / MEDIAN_ABSOLUTE if np.isfinite(differences).any() else 0.0
         if not spread > 0:
             return None
         differences = np.where(np.abs(differences) < 5 * spread, differences, np.nan)
@@ -265,9 +267,7 @@ def _typical_product(values, good, lag_y, lag_x):
 
 def _block_products(first, second, size):
     """Sums of the products of two images over blocks of a height and width."""
-    ny, nx = (n // length for n, length in zip(first.shape, size))
-    blocks = [image[:ny * size[0], :nx * size[1]].reshape(ny, size[0], nx, size[1]) for image in (first, second)]
-    return np.einsum('iajb,iajb->ij', *blocks)
+    return np.einsum('iajb,iajb->ij', *(as_blocks(image, size) for image in (first, second)))
 
 
 def _undo_high_pass(covariance, sigma):

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from ..exceptions import CannotDenoiseError
+from ..utils.robust import MEDIAN_SQUARE
 from ..utils.sampling import subsample
 from .blocks import block_means, occupied
 from .correlation import choose_hole, short_autocorrelation
@@ -67,7 +68,7 @@ def _reject_outliers(squares, size=16, threshold=25.0):
     blocks = padded.reshape(ny, size, nx, size)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)  # blocks without a valid pixel
-        typical = np.nanmedian(blocks, axis=(1, 3), keepdims=True) / 0.455
+        typical = np.nanmedian(blocks, axis=(1, 3), keepdims=True) / MEDIAN_SQUARE
     # Where most responses are zero, the others are no outliers.
     outlier = (blocks > threshold * typical) & (typical > 0)
     return np.where(outlier, np.nan, blocks).reshape(padded.shape)[:squares.shape[0], :squares.shape[1]]

@@ -7,6 +7,7 @@ import numpy as np
 from astropy import units as u
 from scipy.ndimage import median_filter, uniform_filter
 
+from ..utils.blocks import as_blocks
 from ..utils.sampling import cutouts
 from .model import NoiseModel
 from .origin import Origin, SizeFrom
@@ -103,10 +104,9 @@ def _terms(y, x, shape, degree=4):
 def _block_minimum(image, positive):
     """Faintest pixel with light of each block, large enough to hold about ten, at each such pixel."""
     size = int(np.clip(np.sqrt(10 / np.mean(positive)), 32, max(min(image.shape) // 2, 32)))
-    ny, nx = (max(n // size, 1) for n in image.shape)
-    height, width = min(size, image.shape[0]), min(size, image.shape[1])
-    blocks = np.where(positive, image, np.inf)[:ny * height, :nx * width].reshape(ny, height, nx, width)
-    one = blocks.min(axis=(1, 3))
+    height, width = (min(size, n) for n in image.shape)
+    one = as_blocks(np.where(positive, image, np.inf), (height, width)).min(axis=(-3, -1))
+    ny, nx = one.shape
     one = np.where(np.isfinite(one), one, np.median(one[np.isfinite(one)]))
     one = median_filter(one, 3, mode='nearest')
     y, x = np.nonzero(positive)

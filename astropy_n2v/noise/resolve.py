@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from ..config import conf
 from ..exceptions import CannotDenoiseError
 from ..io.headers import ADU_LIKE, header_value
+from ..utils.robust import robust_std
 from ..utils.sampling import cutouts, subsample
 from ..utils.warn import warn_user
 from .amplifiers import AmplifierScale, amplifier_labels, amplifier_regions
@@ -144,7 +145,7 @@ def _ratio_of_few_electrons(sky, noise, given):
     sample = subsample(np.where(sky.mask, np.nan, sky.values))
     sample = sample[np.isfinite(sample)]
     level = np.median(sample)
-    measured = float(np.median(np.abs(sample - level))) / 0.6745
+    measured = robust_std(sample)
     # Photons so rare hardly show in it; but a model may call Poisson what is noise of the read-out.
     choice = [float(np.median(noise.sigma)), float(np.sqrt(np.median(noise.variance(level))))]
     choice = [(measured / given, given) for given in choice if given and measured]

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.fft import next_fast_len
 from scipy.ndimage import binary_dilation, gaussian_filter, zoom
 
+from ..utils.blocks import as_blocks
 from ..utils.sampling import coprime_step
 from .blocks import as_image, sample
 
@@ -175,8 +176,7 @@ def _background(image, good, fwhm):
     padding = [(0, -n % step) for n in image.shape]
     weight = np.pad(good.astype(float), padding)
     values = np.pad(np.where(good, image, 0), padding)
-    ny, nx = (n // step for n in weight.shape)
-    weight, values = (array.reshape(ny, step, nx, step).mean(axis=(1, 3)) for array in (weight, values))
+    weight, values = (as_blocks(array, step).mean(axis=(-3, -1)) for array in (weight, values))
     weight, values = (gaussian_filter(array, _REACH * fwhm / step, mode='nearest') for array in (weight, values))
     coarse = values / np.maximum(weight, 1e-3)
     if step > 1:

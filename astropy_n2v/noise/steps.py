@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 
+from ..utils.robust import MEDIAN_ABSOLUTE, robust_std
 from .blocks import as_image, sample
 
 __all__ = ['amplifier_edges']
@@ -89,7 +90,7 @@ def _find_edge(image, middle, slack, wide, noise_alone):
     """The column within a slack of the middle where a step is; None if there is none."""
     # Of fourth order, in which structure hardly shows.
     differences = np.abs(np.diff(image, 4, axis=0))
-    noise = _median(differences, 0) / 0.6745 / np.sqrt(70)
+    noise = _median(differences, 0) / MEDIAN_ABSOLUTE / np.sqrt(70)
     # A column of constant values, or with hardly any.
     if not np.isfinite(noise).all() or not (noise > 0).all():
         return None
@@ -123,7 +124,7 @@ def _is_step(image, column, across, noise):
     if typical == 0:
         return False
     rows = image.shape[0] / _SECTIONS
-    scatter = max(np.median(np.abs(step - typical)) / 0.6745, 1.8 * noise / np.sqrt(rows * _NEAR))
+    scatter = max(robust_std(step), 1.8 * noise / np.sqrt(rows * _NEAR))
     alike = np.abs(step - typical) < max(0.5 * abs(typical), 3 * scatter)
     beside = max(abs(np.median(left)), abs(np.median(right)))
     least = max(_MIN_STEP * noise, _CERTAIN * scatter / np.sqrt(_SECTIONS), 4 * beside)
