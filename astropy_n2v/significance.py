@@ -7,11 +7,11 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from scipy.ndimage import distance_transform_edt, gaussian_filter, percentile_filter
-from scipy.signal import fftconvolve
 
 from .containers.nodata import huge_values
 from .containers.parsing import merge_mask, take_apart
 from .utils.psf import PSF
+from .utils.star_fit import StarFit
 
 __all__ = ['detection_image']
 
@@ -35,25 +35,16 @@ def _star_and_aperture(psf):
     return star / star.sum(), aperture[cut].astype(float)
 
 
-def _correlate(image, kernel):
-    return fftconvolve(image, kernel[::-1, ::-1], mode='same')
-
-
 def _fit_stars(data, good, star, aperture):
     """
     Flux of a star with a constant background at each pixel, in units of its error at unit deviation.
 
     Returns the ratio and the part of the information that is left.
     """
-    weight = good.astype(float)
-    data = np.where(good, data - np.median(data[good]), 0)
-    n = np.maximum(_correlate(weight, aperture), 1e-3)
-    light = _correlate(weight, star)
-    information = _correlate(weight, star ** 2) - light ** 2 / n
+    fit = StarFit(star, good.astype(float), aperture)
+    numerator = fit.numerator(np.where(good, data - np.median(data[good]), 0))
     full = (star ** 2).sum() - star.sum() ** 2 / aperture.sum()
-    left = information / full
-    numerator = _correlate(data, star) - light * _correlate(data, aperture) / n
-    return numerator / np.sqrt(np.maximum(information, _LEAST * full)), left
+    return numerator / np.sqrt(np.maximum(fit.information, _LEAST * full)), fit.information / full
 
 
 def _sky_deviation(std, good, fwhm):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import click
 
-from ..utils.checks import TRAINING_OPTIONS
+from ..utils.checks import MAX_HOLE, TRAINING_OPTIONS, parse_hole
 
 __all__ = ['HoleType', 'Reporter', 'chosen_extension', 'expand_files', 'given', 'mask_options', 'one_or_list',
            'parse_bits', 'training_options', 'verbosity_options']
@@ -28,12 +28,11 @@ class HoleType(click.ParamType):
         if isinstance(value, tuple):
             return value
         match = re.fullmatch(r'\s*(\d+)(?:\s*[xX,]\s*(\d+))?\s*', str(value))
-        if match:
-            height = int(match.group(1))
-            pair = height, int(match.group(2) or height)
-            if all(size % 2 == 1 and size <= 31 for size in pair):
-                return pair
-        self.fail(f'{value!r} must be an odd number of pixels up to 31, or height and width such as 1x3', param, ctx)
+        try:
+            return parse_hole([int(size) for size in match.groups(match.group(1))] if match else ())
+        except ValueError:
+            self.fail(f'{value!r} must be an odd number of pixels up to {MAX_HOLE}, or height and width such as 1x3',
+                      param, ctx)
 
 
 def expand_files(patterns):

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ['TRAINING_OPTIONS', 'TrainingOption', 'check_integer', 'check_number', 'check_training_options',
-           'parse_hole']
+__all__ = ['MAX_HOLE', 'TRAINING_OPTIONS', 'TrainingOption', 'check_integer', 'check_number',
+           'check_training_options', 'parse_hole']
+
+#: Largest height and width of a hole, in pixels.
+MAX_HOLE = 31
 
 
 def check_integer(name, value, minimum):
@@ -190,7 +193,8 @@ def parse_hole(hole):
     if hole is None:
         return None
     pair = (hole, hole) if np.ndim(hole) == 0 else tuple(hole)
-    if len(pair) != 2 or not all(isinstance(size, (int, np.integer)) and size % 2 == 1 and 1 <= size <= 31
+    if len(pair) != 2 or not all(isinstance(size, (int, np.integer)) and size % 2 == 1 and 1 <= size <= MAX_HOLE
                                  for size in pair):
-        raise ValueError(f'hole must be an odd number of pixels from 1 to 31, or a pair of them, got {hole!r}')
+        raise ValueError(f'hole must be an odd number of pixels from 1 to {MAX_HOLE}, or a pair of them, got '
+                         f'{hole!r}')
     return int(pair[0]), int(pair[1])

@@ -415,7 +415,7 @@ def test_reference_that_does_not_overlap(small):
     ({'psf': -1}, ValueError, 'psf must be .* a positive FWHM in pixels, got -1'),
     ({'psf': np.nan}, ValueError, 'psf must be .* a positive FWHM in pixels, got nan'),
     ({'psf': 200.0}, ValueError, r'psf must not be larger than the frame, \(240, 240\), got a FWHM of 200 pixels'),
-    ({'psf': 'star.fits'}, TypeError, 'psf must be a PSF, an array or a model'),
+    ({'psf': 'star.fits'}, TypeError, 'psf must be a FWHM in pixels, an image, a PSF or a model'),
     ({'catalog': Table({'ra': [1.0]})}, ValueError, r"catalog must have the columns x and y, got \['ra'\]"),
     ({'catalog': np.array([[np.nan, 1]])}, ValueError, 'catalog must be finite, got 1 positions that are not'),
     ({'magnitudes': (-6, -12)}, ValueError, r'magnitudes must be the brightest and the faintest.* got \(-6, -12\)'),
