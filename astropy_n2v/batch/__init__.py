@@ -4,6 +4,7 @@ Denoise FITS files: one, many, or all of a night, and keep books of it.
 """
 
 from .cluster import *  # noqa: F403
+from .cosmic_rays import *  # noqa: F403
 from .files import *  # noqa: F403
 from .fits import *  # noqa: F403
 from .inputs import *  # noqa: F403

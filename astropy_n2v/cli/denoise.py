@@ -75,6 +75,8 @@ __all__ = ['command']
               help='Replace single pixels, dark or bright, that no star can have made, by the prediction from their '
                    'surroundings.')
 @click.option('--fill-masked', is_flag=True, help='Fill masked pixels with the prediction from their surroundings.')
+@click.option('--cosmic-rays', is_flag=True, default=None,
+              help='Mask cosmic rays first, as L.A.Cosmic finds them.')
 @mask_options
 @click.option('--uncertainty', metavar='UNCERTAINTY',
               help='An uncertainty in place of the one of the files: a FITS file, FILE[EXT], or the name or number of '
@@ -85,6 +87,14 @@ __all__ = ['command']
 @click.option('--full-output', is_flag=True,
               help='Append BLIND and SPREAD (mean and deviation of each pixel given its surroundings alone), '
                    'INNOVATION, OUTLIER and NOISE extensions, too.')
+@click.option('--flag-outliers', is_flag=True, default=None,
+              help='Append N2VDQ, whose bits are 1: did not count, 2: outlier, 4: masked by --cosmic-rays.')
+@click.option('--replace-uncertainty', is_flag=True, default=None,
+              help='Write the uncertainty of the result in place of that of the file (ERR, ...), in its kind and unit. '
+                   'By default both are there.')
+@click.option('--quantize', type=click.FloatRange(min=0, min_open=True),
+              help='Compress images that are compressed tile by tile with loss: steps into which their noise is '
+                   'divided, such as 16. By default nothing is lost.')
 @click.option('--tile-size', type=click.IntRange(min=1), help='Height and width of tiles in pixels.')
 @click.option('--device', help="'auto', 'cpu', 'cuda', ...")
 @click.option('--seed', type=int, help="Seed of training, for the models 'self' and 'adapt'.")
@@ -98,7 +108,7 @@ __all__ = ['command']
 def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, scheduler, skip_existing, journal, suffix,
             ext, model, gain, readnoise, noise, per_frame, satlevel, hole, strength, reject_outliers, fill_masked, mask,
             ignore_bits, uncertainty, audit, full_output, tile_size, device, seed, overwrite, summary, no_keyword,
-            **training):
+            cosmic_rays, flag_outliers, replace_uncertainty, quantize, **training):
     """
     Denoise FITS files.
 
@@ -154,7 +164,9 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, sch
                     gain=one_or_list(gain), readnoise=one_or_list(readnoise), satlevel=one_or_list(satlevel), hole=hole,
                     strength=strength, fill_masked=fill_masked, full_output=full_output, tile_size=tile_size,
                     device=device, seed=seed, progress_bar=report.progress_bar, add_keyword=not no_keyword,
-                    **given(audit=audit, reject_outliers=reject_outliers), **training)
+                    **given(audit=audit, reject_outliers=reject_outliers, cosmic_rays=cosmic_rays,
+                            flag_outliers=flag_outliers, replace_uncertainty=replace_uncertainty, quantize=quantize),
+                    **training)
                 if summary is not None:
                     write_summary(records, table, overwrite=True)
         except (ImportError, OSError, ValueError) as error:
