@@ -49,7 +49,7 @@ MAX_LINES = 60
 MAX_PARAMETERS = 12
 
 # Functions that users call: their parameters are the options that they have. Commands have one for each option.
-FRONT_DOORS = {'denoise', 'denoise_files', 'denoise_fits', 'inject_and_recover', 'train', 'validate'}
+FRONT_DOORS = {'analyze_files', 'denoise', 'denoise_files', 'denoise_fits', 'inject_and_recover', 'train', 'validate'}
 
 LONG_FUNCTIONS = set()
 

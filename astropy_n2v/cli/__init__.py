@@ -15,6 +15,7 @@ __all__ = ['main']
 
 # Name and one-line help of the commands, so that --help need not import them.
 _COMMANDS = {
+    'analyze': 'Compare FITS files with their denoised images.',
     'demo': 'Denoise a simulated observation and show how much it gains.',
     'denoise': 'Denoise FITS files.',
     'detect': 'Find the sources of FITS files, and measure them.',

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 from astropy import units as u
-from astropy.nddata import NDData
+from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.table import Table
 from scipy.ndimage import distance_transform_edt
 from scipy.signal import fftconvolve
@@ -18,12 +18,13 @@ from ..significance import detection_image
 from ..utils.checks import check_integer
 from ..utils.warn import warn_user
 from ..version import __version__
-from .false import expected_false, false_scores, threshold_at_share
+from .false import expected_false, false_scores, hollow_scores, threshold_at_share
 from .repeats import RepeatedFrames
 
-__all__ = ['detect']
+__all__ = ['compare_detections', 'detect']
 
-_FLOOR = 3.0         # significance from which on peaks are looked at
+# Significance from which on peaks are looked at, on results and on frames as measured.
+_FLOOR, _INPUT_FLOOR = 3.0, 2.0
 _AREA = 1_000_000    # pixels of repetitions that are enough for a threshold ...
 _MOST_FRAMES = 8     # ... and the most frames for that, of small ones
 _FWHM = 3.0          # pixels; of frames that show no star to measure it on
@@ -91,8 +92,10 @@ def detect(original, clean=None, *, false_rate=0.05, psf=None, denoiser=None, n_
     -----
     The exposure is repeated: scenes that the result and its uncertainty allow, with noise drawn from the noise model
     and the autocorrelation of the frame, are denoised in turn (see `~astropy_n2v.sources.RepeatedFrames`). What is
-    found there where the frame has nothing is false: peaks of noise, clumps of stars too faint to be found, knots of
-    nebulosity, outskirts of sources. A negative of the result would not do: its hollows are not like its peaks.
+    found there where the frame has nothing is false: peaks of noise, clumps of stars too faint to be found, outskirts
+    of sources. Knots of nebulosity are real light but no stars; how many pass for stars is inferred from the hollows
+    between them. Filaments as sharp as the point-spread function remain in the table. For the noise, the negative of
+    the result would not do: its hollows are not like its peaks.
 
     Examples
     --------
@@ -103,7 +106,6 @@ def detect(original, clean=None, *, false_rate=0.05, psf=None, denoiser=None, n_
     >>> sources.colnames
     ['id', 'x', 'y', 'flux', 'flux_err', 'snr', 'significance', 'false_share', 'flag']
     """
-    from ..validation import find_sources
     if not (np.isscalar(false_rate) and 0 < false_rate < 1):
         raise ValueError(f'false_rate must be between 0 and 1, got {false_rate}')
     check_integer('n_frames', n_frames, 1)
@@ -111,45 +113,114 @@ def detect(original, clean=None, *, false_rate=0.05, psf=None, denoiser=None, n_
         if not isinstance(value, NDData) and (name == 'original' or value is not None):
             raise TypeError(f'{name} must be CCDData, got {type(value).__name__}')
     clean = (denoiser or _denoise)(original) if clean is None else clean
-    psf = _point_spread(psf, original)
-    frames = RepeatedFrames(original, clean, psf.stamp)
-
-    # Of a maximum on the edge, nothing says that it is one.
-    left_out = np.pad(frames.mask[1:-1, 1:-1], 1, constant_values=True)
-
-    def search(image):
-        significance = detection_image(image, psf.stamp)
-        return find_sources(significance.data, _FLOOR, mask=significance.mask | left_out)
-
-    found = search(clean)
-    n_frames = n_frames or int(np.clip(-(-_AREA // frames.scene.size), 1, _MOST_FRAMES))
-    false = _repeat(frames, found, psf, denoiser or partial(_denoise, audit='warn'), search, n_frames,
-                    seed) if len(found) else []
-    threshold, shares = threshold_at_share(
-        found['score'], lambda values: expected_false(values, false, n_frames), false_rate)
+    search = _Search(original, clean, psf)
+    found = search.on_result(clean)
+    n_frames = n_frames or search.enough_frames()
+    false = search.repeat(found, denoiser, n_frames, seed)[0] if len(found) else []
+    expected = partial(expected_false, false=false, n_frames=n_frames, hollows=search.hollows(clean, found))
+    threshold, shares = threshold_at_share(found['score'], expected, false_rate)
     keep = np.asarray(found['score']) >= threshold
-    table = _measure(original, found[keep], frames, psf)
+    table = _measure(original, found[keep], search.frames, search.psf)
     table['significance'], table['false_share'] = np.asarray(found['score'])[keep], shares[keep]
     table['flag'] = table.columns.pop('flag')
     table.meta = {'threshold': threshold, 'false_rate': float(false_rate), 'n_frames': n_frames,
-                  'fwhm': float(psf.fwhm), 'version': __version__}
+                  'fwhm': float(search.psf.fwhm), 'version': __version__}
     return table
+
+
+def compare_detections(original, clean, *, false_rate=0.05, psf=None, denoiser=None, n_frames=None, seed=0):
+    """
+    Count the sources found on a frame and on its denoised image, at the same expected share of false ones.
+
+    Parameters
+    ----------
+    original, clean, false_rate, psf, denoiser, n_frames, seed
+        As for `astropy_n2v.detect`.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        A row for the ``image`` 'input' and one for 'result': ``n``, the number of entries; ``n_false``, how many of
+        these are expected to be false; ``threshold``, of the significance of a star above its local background, on the
+        input in units of the noise, on the result as of `astropy_n2v.detection_image`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `astropy_n2v.detect`.
+
+    Examples
+    --------
+    >>> from astropy_n2v import denoise
+    >>> from astropy_n2v.simulate import make_scene
+    >>> from astropy_n2v.sources import compare_detections
+    >>> ccd = make_scene('survey', (96, 96), seed=1).observe(seed=2)
+    >>> compare_detections(ccd, denoise(ccd), psf=3.2, n_frames=1)['image'].tolist()
+    ['input', 'result']
+    """
+    search = _Search(original, clean, psf)
+    known = search.on_result(clean)
+    lists = search.on_input(original), known
+    n_frames = n_frames or search.enough_frames()
+    false = search.repeat(known, denoiser, n_frames, seed)[::-1]
+    rows, hollows = [], search.hollows(clean, known)
+    for name, found, scores in zip(('input', 'result'), lists, false):
+        # Of frames as measured, the hollows of nebulosity are not seen for the noise.
+        expected = partial(expected_false, false=scores, n_frames=n_frames, hollows=hollows if name == 'result' else ())
+        threshold, _ = threshold_at_share(found['score'], expected, false_rate)
+        n = int(np.sum(np.asarray(found['score']) >= threshold))
+        rows.append((name, n, float(expected(threshold)) if n else 0.0, threshold))
+    return Table(rows=rows, names=('image', 'n', 'n_false', 'threshold'))
+
+
+class _Search:
+    """How sources of one frame are looked for: on its result, on the frame itself, and on repetitions of both."""
+
+    def __init__(self, original, clean, psf):
+        self.psf = _point_spread(psf, original)
+        self.frames = RepeatedFrames(original, clean, self.psf.stamp)
+        # Of a maximum on the edge, nothing says that it is one.
+        self.mask = np.pad(self.frames.mask[1:-1, 1:-1], 1, constant_values=True)
+
+    def enough_frames(self):
+        """Number of repetitions for a threshold."""
+        return int(np.clip(-(-_AREA // self.frames.scene.size), 1, _MOST_FRAMES))
+
+    def on_result(self, image):
+        """Sources of a denoised image."""
+        return self._peaks(image, _FLOOR)
+
+    def on_input(self, frame):
+        """Sources of a frame that is not denoised: the map is that of the matched filter above the local background."""
+        sigma = StdDevUncertainty(self.frames.sigma, copy=False)
+        return self._peaks(CCDData(np.asarray(frame.data, dtype=float), unit='', uncertainty=sigma), _INPUT_FLOOR)
+
+    def hollows(self, clean, found):
+        """Depths of the hollows between the knots of a nebula, on a denoised image."""
+        return hollow_scores(self._peaks(clean, _FLOOR, sign=-1), found, self.psf.fwhm)
+
+    def _peaks(self, image, floor, sign=1):
+        from ..validation import find_sources
+        significance = detection_image(image, self.psf.stamp)
+        return find_sources(sign * significance.data, floor, mask=significance.mask | self.mask)
+
+    def repeat(self, found, denoiser, n_frames, seed):
+        """Scores of what is false in repetitions of the exposure, on their results and on themselves."""
+        denoiser = denoiser or partial(_denoise, audit='warn')
+        rng, scores = np.random.default_rng(seed), ([], [])
+        for _ in range(n_frames):
+            frame = self.frames.draw(rng)
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')   # they came when the frame was denoised
+                repeated = self.on_result(denoiser(frame)), self.on_input(frame)
+            for sources, part in zip(repeated, scores):
+                part.append(false_scores(sources, found, self.psf.fwhm))
+        return [np.concatenate(part) for part in scores]
 
 
 def _denoise(frame, **options):
     from ..denoising import denoise
     return denoise(frame, **options)
-
-
-def _repeat(frames, found, psf, denoiser, search, n_frames, seed):
-    """Scores of what is false in repetitions of the exposure."""
-    rng, scores = np.random.default_rng(seed), []
-    for _ in range(n_frames):
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')   # they came when the frame was denoised
-            repeated = denoiser(frames.draw(rng))
-        scores.append(false_scores(search(repeated), found, psf.fwhm))
-    return np.concatenate(scores)
 
 
 def _point_spread(psf, frame):
