@@ -13,11 +13,10 @@ from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
 from ...utils.psf import psf_model
-from .inputs import as_image, as_images, as_positions, noise_sigma
-from .statistics import bootstrap_interval
-from .tables import estimate_columns, set_units
+from .inputs import as_image, as_positions, noise_sigma
+from .tables import set_units
 
-__all__ = ['FluxOperator', 'forced_photometry', 'growth_curve', 'psf_fwhm']
+__all__ = ['FluxOperator', 'forced_photometry', 'psf_fwhm']
 
 
 def psf_fwhm(psf):
@@ -294,58 +293,6 @@ def forced_photometry(data, positions, *, method='aperture', radius=None, psf=No
                    'flag': operator.flag},
                   meta={'method': method, 'radius': operator.radius, 'annulus': operator.annulus})
     return set_units(table, unit, ('flux', 'flux_err', 'background', 'background_err'))
-
-
-def growth_curve(data, positions, radii, *, annulus='auto', mask=None, confidence=0.6827, n_resamples=1000,
-                 seed=None):
-    """
-    Flux within circles of growing radius, of the median source.
-
-    Parameters
-    ----------
-    data : `~astropy.nddata.CCDData` or array_like
-        Image of shape (ny, nx).
-    positions : `~astropy.table.Table` or array_like
-        As for `forced_photometry`: isolated, bright sources.
-    radii : array_like
-        Increasing radii in pixels.
-    annulus : tuple of float, 'auto' or None, optional
-        As for `forced_photometry`, around the largest radius.
-    mask : array_like of bool, optional
-        True where pixels do not count.
-    confidence, n_resamples, seed : optional
-        As in `bootstrap_interval`.
-
-    Returns
-    -------
-    `~astropy.table.Table`
-        For each radius: radius, growth (flux over that within the largest radius) with growth_err,
-        growth_low, growth_high, n.
-
-    Raises
-    ------
-    ValueError
-        If there are no positions or radii do not increase.
-
-    Examples
-    --------
-    >>> from astropy_n2v.simulate import make_psf
-    >>> from astropy_n2v.validation import growth_curve
-    >>> curve = growth_curve(make_psf(3.0, half_size=30), [(30, 30)], [1, 3, 9])
-    >>> curve['growth'].round(2).tolist()
-    [0.18, 0.76, 1.0]
-    """
-    (values,), _ = as_images(mask, data=data)
-    fluxes = fluxes_in_circles([values], positions, radii, annulus)[0]
-    rng = np.random.default_rng(seed)
-    rows = []
-    for radius, flux in zip(radii, fluxes):
-        with np.errstate(divide='ignore', invalid='ignore'):
-            share = flux / fluxes[-1]
-        estimate = bootstrap_interval(share, 'median', confidence=confidence, n_resamples=n_resamples, seed=rng)
-        rows.append({'radius': float(radius), **estimate_columns('growth', estimate), 'n': estimate.n})
-    table = Table(rows=rows, meta={'confidence': confidence})
-    return set_units(table, 'pix', ['radius'])
 
 
 def fluxes_in_circles(images, positions, radii, annulus):

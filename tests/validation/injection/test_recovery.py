@@ -17,7 +17,7 @@ from astropy_n2v.simulate import make_psf, make_scene
 from astropy_n2v.validation import (
     PSF,
     Recovery,
-    bin_recovery,
+    bootstrap_interval,
     compare_depth,
     draw_sources,
     find_residual_sources,
@@ -28,6 +28,7 @@ from astropy_n2v.validation import (
     make_noise_frame,
     matched_filter,
     matched_filter_depth,
+    measure_completeness,
     measure_psf,
     noise_detections,
     render_sources,
@@ -305,13 +306,14 @@ class TestFaults:
     def test_shift(self, recoveries):
         offsets = {}
         for name in ('identity', 'move'):
-            table = bin_recovery(recoveries[name], 'denoised', threshold=20, bins=1)
-            offsets[name] = table[0]
-            assert abs(table['dy'][0]) < 3.5 * table['dy_err'][0]
+            rows = recoveries[name].injected
+            rows = rows[(rows['image'] == 'denoised') & (rows['score'] > 20)]
+            offsets[name] = {axis: bootstrap_interval(rows[axis], 'mean', seed=1) for axis in ('dx', 'dy')}
+            assert not offsets[name]['dy'].differs(0, n_sigma=3.5)
         # The same sources and the same noise: they differ by the shift alone.
-        assert abs(offsets['identity']['dx']) < 3.5 * offsets['identity']['dx_err']
-        assert offsets['move']['dx'] - offsets['identity']['dx'] == pytest.approx(0.1, abs=0.03)
-        assert offsets['move']['dx'] > 4 * offsets['move']['dx_err']
+        assert not offsets['identity']['dx'].differs(0, n_sigma=3.5)
+        assert offsets['move']['dx'].value - offsets['identity']['dx'].value == pytest.approx(0.1, abs=0.03)
+        assert offsets['move']['dx'].significance() > 4
 
 
 class TestRecovery:
@@ -331,8 +333,9 @@ class TestRecovery:
         assert recovery.false_area == pytest.approx(1.5 * recovery.area)
         bright = (rows['image'] == 'matched filter') & (rows['mag'] < np.percentile(rows['mag'], 20))
         assert np.median(rows['flux_found'][bright] / rows['flux'][bright]) == pytest.approx(1, abs=0.05)
-        table = bin_recovery(recovery, 'matched filter', threshold=5, bins=4)
-        assert table['n'].sum() == 100 and table['dx'].unit == u.pix and table['mag'].unit == u.mag
+        filtered = rows[rows['image'] == 'matched filter']
+        table = measure_completeness(filtered['mag'], filtered['score'] > 5, bins=4)
+        assert table['n'].sum() == 100 and rows['dx'].unit == u.pix and rows['mag'].unit == u.mag
         assert table['completeness'][0] > table['completeness'][-1]
 
     def test_same_seed_same_result(self, sky):
@@ -424,10 +427,6 @@ class TestRecovery:
                                  ({'reference': 'hst'}, "reference must be one of 'raw', .* got 'hst'")):
             with pytest.raises(ValueError, match=message):
                 compare_depth(recovery, **options)
-        with pytest.raises(ValueError, match="image must be one of 'raw', .* got 'x'"):
-            bin_recovery(recovery, 'x', threshold=5)
-        with pytest.raises(ValueError, match='threshold must be a positive number, got 0'):
-            bin_recovery(recovery, 'raw', threshold=0)
         with pytest.raises(ValueError, match='recoveries must hold at least one'):
             Recovery.stack([])
         none = _recover(sky, identity, blank=None, n_realisations=1, n_sources=30)

@@ -162,7 +162,7 @@ def test_read_refuses_what_is_no_report(tmp_path):
     path.write_text('{"a": 1}')
     with pytest.raises(ValueError, match='not a validation report'):
         Report.read(tmp_path)
-    path.write_text('{"schema": "astropy_n2v.validation.report.report", "schema_version": "7.0"}')
+    path.write_text('{"schema": "astropy_n2v.validation.report", "schema_version": "7.0"}')
     with pytest.raises(ValueError, match='this version reads'):
         Report.read(tmp_path)
 
