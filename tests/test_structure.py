@@ -24,6 +24,7 @@ LAYERS = (
     ('audit', 'networks', 'planes', 'provenance', 'significance', 'simulate'),
     ('inference', 'visualization', 'weights'),
     ('denoiser', 'assembly'),
+    ('collections',),
     ('training',),
     ('denoising',),
     ('batch',),
@@ -38,7 +39,7 @@ VALIDATION = (('measures',), ('detection',), ('injection',), ('figures',), ('rep
 MAX_LOOSE = 12   # modules beside the folders at the top of the package
 
 # Parts that are imported without torch. Their functions may call other parts that need it, but import no torch.
-WITHOUT_TORCH = 'audit', 'containers', 'io', 'noise', 'simulate', 'validation'
+WITHOUT_TORCH = 'audit', 'collections', 'containers', 'io', 'noise', 'simulate', 'validation'
 
 # Groups of modules that need each other, but not while they are imported.
 LATE_CIRCLES = [
@@ -49,7 +50,8 @@ MAX_LINES = 60
 MAX_PARAMETERS = 12
 
 # Functions that users call: their parameters are the options that they have. Commands have one for each option.
-FRONT_DOORS = {'analyze_files', 'denoise', 'denoise_files', 'denoise_fits', 'inject_and_recover', 'train', 'validate'}
+FRONT_DOORS = {'analyze_files', 'denoise', 'denoise_files', 'denoise_fits', 'inject_and_recover', 'train',
+               'train_collection', 'validate'}
 
 LONG_FUNCTIONS = set()
 

@@ -120,18 +120,66 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
             find_hole(found)
     if not planes:
         raise CannotDenoiseError('images must hold at least one that can be denoised, got none')
-    if init is not None and not isinstance(init, Denoiser):
-        init = Denoiser.load(init)
-    whiten = hole is None and (init is None or init.whitens)
-    if init is not None:
-        hole = hole or init.hole
-    hole = hole or (1, 1)
+    init, hole, whiten = find_start(init, hole)
     frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
     denoiser = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
                                progress_bar=progress_bar, **options)
     denoiser.metadata['images'] = used
     # A network that learned from many images scatters little, and any pixel can judge it.
     return denoiser if used == 1 else Denoiser(denoiser.network, denoiser.metadata)
+
+
+def find_start(init, hole):
+    """
+    Find the weights to start from, the hole, and whether noise is whitened.
+
+    Parameters
+    ----------
+    init : str, path, Denoiser or None
+        As for `train`.
+    hole : tuple of int or None
+        Height and width, if they are given.
+
+    Returns
+    -------
+    init : Denoiser or None
+        The weights.
+    hole : tuple of int
+        Height and width.
+    whiten : bool
+        True if neither ``hole`` nor ``init`` say otherwise.
+    """
+    if init is not None and not isinstance(init, Denoiser):
+        init = Denoiser.load(init)
+    whiten = hole is None and (init is None or init.whitens)
+    return init, hole or (init.hole if init is not None else (1, 1)), whiten
+
+
+class _Frames:
+    """Frames to train on that are all in memory."""
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def __len__(self):
+        return len(self.frames)
+
+    def prepare(self, held_out, rng, whiten):
+        """The frames that judge."""
+        self.prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng, whiten=whiten) for frame in self.frames]
+        return self.prepared
+
+    def sampler(self, size, batch_size, rng):
+        """The source of patches."""
+        return PatchSampler(self.prepared, size, batch_size, rng)
+
+    def identity(self, **options):
+        """Data and options that a checkpoint belongs to."""
+        return training_identity(self.frames, **options)
+
+    def held_out(self):
+        """The pixels that were not trained on, of each frame."""
+        return HeldOut.of((data, frame.held_out_pixels) for (data, *_), frame in zip(self.frames, self.prepared))
 
 
 def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, device=None, progress_bar=False,
@@ -141,8 +189,8 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
 
     Parameters
     ----------
-    frames : list of tuple
-        Image (2-D array), its `~astropy_n2v.NoiseModel`, and its mask or None.
+    frames : list of tuple, or `~astropy_n2v.training.collection.CollectionFrames`
+        Image (2-D array), its `~astropy_n2v.NoiseModel`, and its mask or None; or a source of frames.
     init : Denoiser, optional
         Model whose weights to start from. The result is never worse than it on the pixels held
         out.
@@ -199,7 +247,8 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         'held_out', 'patch_size', 'batch_size', 'checkpoint'))
     seed = check_integer('seed', seed, 0) or 0
     rng = np.random.default_rng(seed)
-    prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng, whiten=whiten) for frame in frames]
+    source = _Frames(frames) if isinstance(frames, list) else frames
+    prepared = source.prepare(held_out, rng, whiten)
     if not any(bool(frame.held_out.any()) for frame in prepared):
         raise ValueError(f'held_out must leave some pixels to judge by, got {held_out}, which is none of them')
     network = _make_network(init, hole, seed, options['network_options'])
@@ -219,23 +268,24 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
                 bar.set_postfix_str(f'held-out NLL {judgement:.4f}')
 
         trainer = Trainer(
-            network, PatchSampler(prepared, size, batch_size, rng), max_steps=max_steps, max_time=options['max_time'],
+            network, source.sampler(size, batch_size, rng), max_steps=max_steps, max_time=options['max_time'],
             learning_rate=options['learning_rate'] or (4e-3 if init is None else 3e-4), patience=options['patience'],
             min_delta=options['min_delta'], judge=lambda candidate: _judge(candidate, prepared),
             judge_every=max(max_steps // _JUDGEMENTS[kind], 1), warm_start=init is not None, progress=progress)
-        identity = None if checkpoint is None else training_identity(
-            frames, hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
+        identity = None if checkpoint is None else source.identity(
+            hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
             batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed, whiten=whiten,
             network=json.dumps(network.config, sort_keys=True))
         trainer.run(checkpoint=checkpoint, identity=identity)
-    metadata = {'name': name or ('trained' if init is None else 'adapted'), 'frames': len(frames), 'seed': seed,
+    metadata = {'name': name or ('trained' if init is None else 'adapted'), 'frames': len(source), 'seed': seed,
                 'steps': trainer.step, 'held_out_likelihood': trainer.best}
     if init is not None:
         metadata['init_sha256'] = init.sha256
     if whiten:
         metadata['whitened'] = True
-    held_out = HeldOut.of((data, frame.held_out_pixels) for (data, *_), frame in zip(frames, prepared))
-    return (SelfTrained if init is None else Denoiser)(network.cpu(), metadata, held_out=held_out)
+    held_out = source.held_out()
+    kind = SelfTrained if init is None and held_out is not None else Denoiser
+    return kind(network.cpu(), metadata, held_out=held_out)
 
 
 def _make_network(init, hole, seed, options):
