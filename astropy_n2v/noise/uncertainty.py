@@ -19,7 +19,7 @@ _REBUILT = Origin('uncertainty', details=('Poisson term rebuilt',))
 # A smooth plane is that of photons if the data are a linear function of its variance within their noise: least
 # significance, least ratio of high to low variance, and how far the mean square of the residuals may be from 1.
 _CERTAIN, _LEAST_RATIO, _CHI_SQUARED = 20.0, 1.2, (0.85, 1.2)
-_OUTLIER = 5.0   # residual, in units of the stated noise, beyond which a pixel is left out of the fit
+_OUTLIER = 5.0   # in units of the stated noise
 _ROWS = 256   # rows of a plane that are in work at a time, so that temporary arrays stay small
 
 
