@@ -23,7 +23,7 @@ from .utils.sampling import coprime_step
 __all__ = ['Gradient', 'background_level', 'clipped_mean']
 
 _DEGREE = 3   # of the polynomial surface, in x and y together
-_CELLS = 8   # along each axis
+_CELLS = 8   # cells along each axis, of each of which the level is measured
 _SMALLEST = 16   # pixels along each axis of a cell
 _MAX_LEVEL_SAMPLE = 1_000_000   # most pixels from which the level is measured
 _MAX_SAMPLE = 4_000_000   # most pixels that a surface is fitted to; of larger images, every n-th row and column
@@ -37,9 +37,10 @@ _COMMONEST = 0.12
 # The surface is believed where it varies by so many times the scatter of the cells around it: nebulae and large
 # galaxies, which no polynomial describes, are left to the network. On random scenes it gains from here on.
 _LEAST_SIGNIFICANCE = 10.0
-# Below this share of the noise (rms) a slope costs nothing.
+# Rms of the surface, in units of the noise of the sky, below which a slope costs nothing.
 _LEAST_VARIATION = 0.1
-# A polynomial is not to be trusted beyond the centres of the outermost cells: by at most this share of its range.
+# Share of the range of the surface at the centres of the cells by which it may go beyond that range elsewhere: a
+# polynomial is not to be trusted beyond the outermost centres.
 _EXTRAPOLATION = 0.5
 
 

@@ -15,7 +15,7 @@ __all__ = ['AmplifierScale', 'amplifier_labels', 'amplifier_regions']
 
 # More different gains than this are no amplifiers, but a map that varies from pixel to pixel.
 _MAX_AMPLIFIERS = 64
-_FEW = 1.0   # electrons a pixel on the sky
+_FEW = 1.0   # electrons in a pixel of sky below which single photons are counted
 
 
 def amplifier_labels(*parameters):

@@ -19,10 +19,11 @@ __all__ = ['choose_hole', 'noise_autocorrelation']
 # Neighbouring pixels whose noise has at least this correlation are to be hidden together. At 0.05,
 # four neighbours let 1 % of the noise variance be foreseen.
 _MIN_CORRELATION = 0.06
-_MAX_HOLE = 9
+_MAX_HOLE = 9   # pixels: height and width of a hole, at most
 # Orders of differences in which structure has vanished; the lower one where a mask leaves too little for the other.
 _ORDERS = (8, 4)
-# Share of a correlation that they must see, too. Noise has somewhat less at high frequencies where it is oversampled.
+# Share of a correlation that differences of high order must show, too. Noise has somewhat less at high frequencies
+# where it is oversampled.
 _CONFIRMED = 0.6
 # Where the quarter of an image with the least structure shows less than this share of the correlation of the half with
 # the most, and structure differs by the second factor, the correlation is that of structure. Of 30 frames resampled
@@ -32,7 +33,8 @@ _QUIET_SHARE, _UNEVEN = 0.7, 1.5
 _MIN_STRUCTURE = 0.015
 # Pixels along each axis of nine parts of a large image, on which a lag is measured to 0.003.
 _CUTOUT = 128
-_QUIET_BLOCK, _LEAST_BLOCKS = 16, 32   # pixels, and number
+# Height and width, in pixels, of the blocks that are sorted by their structure, and their number, at least.
+_QUIET_BLOCK, _LEAST_BLOCKS = 16, 32
 
 
 def _sky_residual(image, sigma):

@@ -25,9 +25,10 @@ __all__ = ['SkyNoise', 'allows_gain', 'estimate_noise', 'measure_sky']
 
 # Of a model that a user passes on, the gain is to stay as it is.
 _MEASURED = Origin('measured', SizeFrom.IMAGE)
-# Relative error of the variance of the sky, of which there is enough.
+# Relative error of the variance of the sky, at least: it has enough pixels for the statistical error to be less.
 _LEAST_ERROR = 0.03
-# So many neighbouring pixels share the noise in the squares of a Laplacian of white noise.
+# Number of pixels that share the noise in the squares of a Laplacian of white noise: the sum of the squares of the
+# autocorrelation of its kernel.
 _SHARED = (35 / 18) ** 2
 
 

@@ -26,7 +26,7 @@ __all__ = ['Offsets', 'find_offsets']
 
 # Sections of a row in pixels, at least, and their number at most: divisible by 16, so that quarters have quarters.
 _SECTION, _MOST_SECTIONS, _LEAST_SECTIONS = 16, 32, 4
-_MIN_ROWS = 32
+_MIN_ROWS = 32   # fewest rows of an image whose offsets are looked for
 # Cubic B-spline, of which each scale takes the double of the last.
 _SPLINE = np.array([1, 4, 6, 4, 1]) / 16
 # The largest scale has a standard deviation of so many rows less than there are: beyond it, offsets of rows and the

@@ -25,7 +25,7 @@ _FEW = 10.0
 # but another origin makes it so, and above, where faint sources do.
 _ERRORS, _BELOW, _ABOVE = 4.0, 0.05, 0.1
 # Where most pixels are empty, pairs of photons are from sources rather than from the sky.
-_ABOVE_IF_EMPTY = 0.6
+_ABOVE_IF_EMPTY = 0.6   # fraction by which the dispersion may exceed one
 # Share of empty pixels beyond which integers are photons as long as nothing contradicts.
 _EMPTY = 0.9
 

@@ -33,14 +33,15 @@ __all__ = ['resolve_noise']
 
 log = logging.getLogger(__name__)
 
-# Given and measured noise of the sky may differ by this fraction.
+# Fraction by which a stated and the measured standard deviation of the sky may differ.
 _AGREEMENT = 0.2
 # Noise of the sky in electrons below which the median deviation is compared, since single photons are outliers of it.
 _FEW_ELECTRONS = 0.3
-# Beyond this factor, an uncertainty plane is not believed.
+# Factor between the standard deviation of the sky that an uncertainty states and the measured one, beyond which it is
+# not believed.
 _CONTRADICTION = 1.5
-# Correlation of nearest neighbours beyond which the measured noise may be sources. NICMOS in a crowded field: 0.5;
-# pattern noise of a read-out: 0.1.
+# Mean correlation of a pixel with its four nearest neighbours beyond which the measured noise may be sources. NICMOS in
+# a crowded field: 0.5; pattern noise of a read-out: 0.1.
 _CROWDED = 0.25
 # Noise in steps, rounding included, below which neighbours are rounded alike: without rounding it is 0.42.
 _ROUNDED = 0.51

@@ -15,7 +15,7 @@ __all__ = ['amplifier_edges']
 # Detectors are divided into halves or quarters, within some pixels that a trim leaves.
 _PARTS = (0.25, 0.5, 0.75)
 _SLACK = 0.01   # of the number of columns
-_MIN_SIZE = 64   # pixels
+_MIN_SIZE = 64   # pixels: an image that is divided has so many rows and columns, at least
 _NEAR = 6   # columns on each side that are compared in level
 # Columns on each side that are compared in noise; fewer in small images.
 _WIDE, _WIDE_SMALL = 32, 16
@@ -24,7 +24,7 @@ _SECTIONS = 16   # along the edge, each of which must show the step
 _NOISE_SECTIONS = 8   # the same for the noise, which fewer pixels do not show
 # Least step in units of the noise, and least change of the noise.
 _MIN_STEP, _MIN_CHANGE = 0.3, 0.15
-_CERTAIN = 8.0   # standard errors
+_CERTAIN = 8.0   # standard errors of a step, at least
 
 
 def amplifier_edges(data, mask=None):
