@@ -177,9 +177,7 @@ def _make_denoiser(model, **options):
         model = Denoiser.load(model)   # once, and not for each frame
         identity += model.sha256
     elif model != 'self':
-        from importlib.resources import files
-        for weights in sorted(files('astropy_n2v.weights').iterdir(), key=lambda path: path.name):
-            if weights.name.endswith('.safetensors'):
-                identity += hashlib.sha256(weights.read_bytes()).hexdigest()
+        from ..weights import read_checksums
+        identity += str(sorted(read_checksums().items()))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
     return (lambda ccd: denoise(ccd, model, **options)), f'{name} ({digest})'

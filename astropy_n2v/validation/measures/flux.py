@@ -90,7 +90,8 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
                    'snr': (flux_before if origin == 'before' else true) / err_before, 'flag': operator.flag},
                   meta={'method': method, 'radius': operator.radius, 'annulus': operator.annulus, 'snr_from': origin})
     set_units(table, 'pix', 'xy')
-    return set_units(table, unit, [name for name in table.colnames if name.startswith('flux_')])
+    return set_units(table, unit, ('flux_before', 'flux_before_err', 'flux_after', 'flux_after_err', 'flux_true',
+                                   'flux_true_err'))
 
 
 def _columns(sources, *names):
@@ -142,7 +143,7 @@ def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, se
     bins = check_bins(bins, SNR_BINS)
     before, err_before, after, err_after, true, err_true, snr = _columns(
         sources, 'flux_before', 'flux_before_err', 'flux_after', 'flux_after_err', 'flux_true', 'flux_true_err', 'snr')
-    scale = before if sources.meta.get('snr_from') == 'before' else true
+    scale = np.where(np.isfinite(true), true, before)
     with np.errstate(divide='ignore', invalid='ignore'):
         values = {'bias': (after - before) / scale, 'bias_sigma': (after - before) / err_before,
                   'truth': (after - true) / true,

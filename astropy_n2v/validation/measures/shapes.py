@@ -231,4 +231,5 @@ def shape_change(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000,
                           np.asarray(sources['snr'], dtype=float)[fitted], bins, measures, prefix='snr', centre='snr',
                           confidence=confidence, n_resamples=n_resamples, seed=seed)
     table.meta.update(sources.meta)
-    return set_units(table, 'pix', [name for name in table.colnames if 'dx' in name or 'dy' in name])
+    return set_units(table, 'pix', [f'{name}{end}' for name in measures if name != 'fwhm_ratio'
+                                    for end in ('', '_err', '_low', '_high')])
