@@ -32,7 +32,7 @@ class Conf(ConfigNamespace):
     ncombine_keywords = ConfigItem(
         ['NCOMBINE', 'NCOMB', 'NSTACK', 'STACKCNT'],
         'Header keywords that may hold the number of exposures of which the data are the average; the gain of the '
-        'header is taken to be that of one of them.', cfgtype='list')
+        'header is taken to be of one of them.', cfgtype='list')
     saturation_keywords = ConfigItem(
         ['SATURATE', 'SATLEVEL', 'SATURATA'],
         'Header keywords that may hold the level, in data units, at which pixels saturate.', cfgtype='list')

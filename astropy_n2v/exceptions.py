@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Exceptions of the package that callers may want to tell from others.
+Exceptions of the package that callers may want to handle apart from others.
 """
 
 __all__ = ['AuditError', 'CannotDenoiseError']
@@ -35,7 +35,7 @@ class AuditError(CannotDenoiseError):
     Parameters
     ----------
     message : str
-        What was found.
+        The finding.
     report : `~astropy_n2v.audit.AuditReport`, optional
         All checks.
 

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the benchmarks share: observations with known truth, timing, memory, tables.
+Share observations with known truth, options, timing, memory and tables among the benchmarks.
 """
 
 import argparse
@@ -14,13 +14,12 @@ import numpy as np
 from astropy.io import ascii as ascii_table
 from astropy.nddata import CCDData
 from astropy.table import Table
-from scipy.ndimage import zoom
 
 from astropy_n2v import NoiseModel
 from astropy_n2v.simulate import make_scene
 
-__all__ = ['FIRST_SEED', 'KINDS', 'RESULTS', 'Frame', 'machine', 'make_frame', 'measured', 'parse', 'psf_fwhm',
-           'read_table', 'stored_rows', 'use_threads', 'write_table']
+__all__ = ['FIRST_SEED', 'KINDS', 'RESULTS', 'Frame', 'Recorder', 'machine', 'make_frame', 'make_frames', 'measured',
+           'parse', 'read_table', 'real_images', 'say', 'stored_rows', 'use_threads', 'write_table']
 
 RESULTS = Path(__file__).parent / 'results'
 KINDS = 'survey', 'crowded', 'nebula', 'low_counts', 'sky_limited'
@@ -45,6 +44,8 @@ class Frame:
         What was observed; methods do not look at it.
     power : `~numpy.ndarray`, optional
         Power spectrum of the noise at the frequencies of `numpy.fft.fft2`, mean 1; only for a method that says so.
+    truth_std : float, optional
+        Standard deviation of the noise that is left in the truth.
     """
 
     ccd: CCDData
@@ -52,6 +53,7 @@ class Frame:
     psf: np.ndarray
     scene: object = field(default=None, repr=False)
     power: np.ndarray = field(default=None, repr=False)
+    truth_std: float = None
 
     @property
     def data(self):
@@ -96,13 +98,11 @@ def make_frame(kind, seed, size=512):
     return Frame(scene.observe(seed=(seed, 1)), scene.noise, scene.psf, scene)
 
 
-def psf_fwhm(psf):
-    """Diameter of the circle with the area in which a stamp is above half of its maximum."""
-    half = min(12, psf.shape[0] // 2)
-    centre = psf.shape[0] // 2
-    fine = zoom(psf[centre - half:centre + half + 1, centre - half:centre + half + 1], 8, order=3,
-                mode='nearest', grid_mode=True)
-    return 2 * np.sqrt((fine > fine.max() / 2).sum() / np.pi) / 8
+def make_frames(arguments):
+    """Observe a scene of each kind and seed that `parse` returned; yield kind, seed and frame."""
+    for kind in arguments.kinds:
+        for seed in arguments.seeds:
+            yield kind, seed, make_frame(kind, seed, arguments.size)
 
 
 def _reset_peak():
@@ -143,7 +143,7 @@ def _processor():
 
 
 def machine():
-    """What a table was measured on, in words."""
+    """Describe the machine and the weights that a table is measured with."""
     import torch
 
     from astropy_n2v import Denoiser
@@ -178,14 +178,14 @@ def write_table(rows, name, note=None):
 
 
 def read_table(name, folder=RESULTS):
-    """A table of ``results/``, or None if it has not been measured."""
+    """Read a table of ``results/``; None if it has not been measured."""
     path = Path(folder) / f'{name}.csv'
     return ascii_table.read(path, format='csv', comment='#') if path.exists() else None
 
 
 def stored_rows(name, rows, keys):
     """
-    The rows of a table in ``results/`` with some of them replaced, so that one method can be measured anew.
+    Read the rows of a table in ``results/`` and replace some of them, so that one method can be measured anew.
 
     Parameters
     ----------
@@ -206,43 +206,99 @@ def stored_rows(name, rows, keys):
     return list({tuple(row[key] for key in keys): row for row in (*stored, *rows)}.values())
 
 
-def parse(description, argv=None, *, n_seeds, size=512, kinds=KINDS, first_seed=FIRST_SEED, flags=()):
+class Recorder:
     """
-    Parse the options that the benchmarks on simulated scenes share.
+    Rows of a table, printed as they come and written to ``results/`` each time.
+
+    Parameters
+    ----------
+    name, note : str, optional
+        As for `write_table`.
+    keys : sequence of str, optional
+        Columns by which the rows of an earlier run are known, which stay unless they are measured anew; by default
+        none stays.
+    finish : callable, optional
+        Function that completes all rows before they are written.
+    """
+
+    def __init__(self, name, note=None, keys=None, finish=list):
+        self.name, self.note, self.keys, self.finish, self.rows = name, note, keys, finish, []
+
+    def add(self, **row):
+        """Print a row, and write the table with it."""
+        say(row)
+        self.rows.append(row)
+        rows = stored_rows(self.name, self.rows, self.keys) if self.keys else self.rows
+        write_table(self.finish(rows), self.name, self.note)
+
+
+def say(row):
+    """Print a row, with the names of its real numbers."""
+    print(*(f'{name} {value:.3g}' if isinstance(value, float) else value for name, value in row.items()), flush=True)
+
+
+def parse(description, argv=None, *, n_seeds=None, size=None, kinds=KINDS, first_seed=FIRST_SEED, methods=None,
+          choices=None, flags=None, options=None):
+    """
+    Parse the options of a benchmark.
 
     Parameters
     ----------
     description : str
-        What the benchmark does.
+        Description of the benchmark.
     argv : list of str, optional
         Arguments; by default those of the command line.
-    n_seeds, size : int
-        Default number of scenes of each kind, and their height and width.
+    n_seeds : int, optional
+        Default number of scenes of each kind; without it the benchmark has no simulated kinds.
+    size : int, optional
+        Default height and width of the images in pixels; without it they cannot be chosen.
     kinds : sequence of str, optional
         Default kinds.
     first_seed : int, optional
         Default seed of the first scene of each kind.
+    methods : sequence of str, optional
+        Default methods.
+    choices : dict, optional
+        Further options that take several values, by default all: name and values.
     flags : dict, optional
         Further options without a value: name and help.
+    options : dict, optional
+        Further options: name and keywords of `argparse.ArgumentParser.add_argument`.
 
     Returns
     -------
     `argparse.Namespace`
-        With ``kinds``, ``seeds``, ``size``, ``methods`` and ``threads``, and the flags.
+        The options, and ``seeds`` of the scenes of each kind.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('--kinds', nargs='+', default=list(kinds), choices=KINDS)
-    parser.add_argument('--first-seed', type=int, default=first_seed)
-    parser.add_argument('--n-seeds', type=int, default=n_seeds, help='scenes of each kind')
-    parser.add_argument('--size', type=int, default=size, help='height and width of the scenes')
-    parser.add_argument('--methods', nargs='+', help='methods to measure')
+    options = dict(options or {})
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--methods', nargs='+', default=methods, help='methods to measure')
     parser.add_argument('--threads', type=int, default=2, help='cores and threads, the same for all methods')
-    for name, text in dict(flags).items():
+    if n_seeds is not None:
+        parser.add_argument('--kinds', nargs='+', default=list(kinds), choices=KINDS)
+        options['first-seed'] = {'type': int, 'default': first_seed}
+        options['n-seeds'] = {'type': int, 'default': n_seeds, 'help': 'scenes of each kind'}
+    if size is not None:
+        options['size'] = {'type': int, 'default': size, 'help': 'height and width in pixels'}
+    for name, values in (choices or {}).items():
+        parser.add_argument(f'--{name}', nargs='+', default=list(values), choices=values)
+    for name, text in (flags or {}).items():
         parser.add_argument(f'--{name}', action='store_true', help=text)
+    for name, keywords in options.items():
+        parser.add_argument(f'--{name}', **keywords)
     arguments = parser.parse_args(argv)
-    arguments.seeds = range(arguments.first_seed, arguments.first_seed + arguments.n_seeds)
+    if n_seeds is not None:
+        arguments.seeds = range(arguments.first_seed, arguments.first_seed + arguments.n_seeds)
     use_threads(arguments.threads)
     return arguments
+
+
+def real_images():
+    """Return the folder of real images; without one the benchmark ends."""
+    folder = os.environ.get('ASTROPY_N2V_TEST_DATA')
+    if not folder:
+        raise SystemExit('ASTROPY_N2V_TEST_DATA must name the directory of real images')
+    return Path(folder)
 
 
 def use_threads(n):

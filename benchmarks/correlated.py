@@ -16,9 +16,9 @@ from dataclasses import replace
 
 import numpy as np
 from astropy.nddata import CCDData
-from common import make_frame, parse, stored_rows, write_table
+from common import Recorder, make_frames, parse
 from peers import CORRELATED, run_method
-from quality import BINS, classes, judge_uncertainty
+from quality import BINS, classes, judge_pulls
 from scipy.ndimage import convolve1d
 
 __all__ = ['FILTERS', 'KINDS', 'correlate', 'correlated_noise', 'linear_limit', 'main', 'noise_power']
@@ -91,7 +91,7 @@ def noise_power(kind, shape):
 
 
 def correlate(frame, kind, seed):
-    """The scene of a frame observed with correlated noise of the same variance."""
+    """Observe the scene of a frame with correlated noise of the same variance."""
     data = frame.truth + frame.sigma * correlated_noise(kind, frame.truth.shape, seed)
     return replace(frame, ccd=CCDData(data.astype(np.float32), unit=frame.ccd.unit),
                    power=noise_power(kind, data.shape))
@@ -123,25 +123,25 @@ def linear_limit(frame):
 
 
 def _errors(frame, image):
-    """The rms errors in units of the noise of each pixel, by class of pixel."""
+    """Measure the rms errors in units of the noise of each pixel, by class of pixel."""
     residual = (image - frame.truth) / frame.sigma
     return {name: np.sqrt(np.mean(residual[select] ** 2)) if select.any() else np.nan
             for name, select in classes(frame).items()}
 
 
 def _pulls(frame, image, std):
-    """The rms pull of all pixels and by the brightness of the result, NaN where no uncertainty or too few pixels."""
-    pulls = {'pull': np.nan, 'pull_below_1': np.nan, **{f'pull_{edge:g}': np.nan for edge in BINS[1:-1]}}
+    """Measure the rms pull of all pixels and by the brightness of the result; NaN without uncertainty or pixels."""
+    names = {-np.inf: 'pull_below_1', **{edge: f'pull_{edge:g}' for edge in BINS[1:-1]}}
+    pulls = {'pull': np.nan, **dict.fromkeys(names.values(), np.nan)}
     if std is not None:
-        pulls['pull'] = np.sqrt(np.mean(((image - frame.truth) / std) ** 2))
-        for row in judge_uncertainty(frame, image, std):
-            edge = row['from_sigma']
-            pulls[f'pull_{edge:g}' if np.isfinite(edge) else 'pull_below_1'] = row['rms_pull']
+        first, *bins = judge_pulls(frame, image, std)
+        pulls['pull'] = float(first['rms_pull'])
+        pulls |= {names[row['brightness_low']]: float(row['rms_pull']) for row in bins}
     return pulls
 
 
 def _add_ratios(rows):
-    """Rows with the errors over those of ours on white noise of the same scene."""
+    """Divide the errors of rows by those of ours on white noise of the same scene."""
     white = {(row['kind'], row['seed']): row for row in rows if (row['noise'], row['method']) == ('white', 'ours')}
     for row in rows:
         reference = white.get((row['kind'], row['seed']), {})
@@ -151,25 +151,19 @@ def _add_ratios(rows):
 
 
 def main(argv=None):
-    arguments = parse(__doc__, argv, n_seeds=2, kinds=KINDS, first_seed=FIRST_SEED)
-    keys = 'kind', 'seed', 'noise', 'method'
-    rows = []
-    for kind in arguments.kinds:
-        for seed in arguments.seeds:
-            white = make_frame(kind, seed, arguments.size)
-            for noise in FILTERS:
-                frame = correlate(white, noise, seed)
-                limit = linear_limit(frame)
-                for method in arguments.methods or METHODS:
-                    result = run_method(method, frame)
-                    errors = _errors(frame, result['image'])
-                    rows.append({'kind': kind, 'seed': seed, 'noise': noise, 'method': method,
-                                 **{f'error_{name}': error for name, error in errors.items()}, 'limit': limit,
-                                 **_pulls(frame, result['image'], result['std'])})
-                    table = _add_ratios(stored_rows('correlated', rows, keys) if arguments.methods else rows)
-                    write_table(table, 'correlated', f'{arguments.size}x{arguments.size} pixels')
-                    print(kind, seed, noise, method,
-                          *(f'{key} {rows[-1][key]:.3g}' for key in list(rows[-1])[len(keys):]), flush=True)
+    arguments = parse(__doc__, argv, n_seeds=2, size=512, kinds=KINDS, first_seed=FIRST_SEED)
+    keys = ('kind', 'seed', 'noise', 'method') if arguments.methods else None
+    table = Recorder('correlated', f'{arguments.size}x{arguments.size} pixels', keys, _add_ratios)
+    for kind, seed, white in make_frames(arguments):
+        for noise in FILTERS:
+            frame = correlate(white, noise, seed)
+            limit = linear_limit(frame)
+            for method in arguments.methods or METHODS:
+                result = run_method(method, frame)
+                errors = _errors(frame, result['image'])
+                table.add(kind=kind, seed=seed, noise=noise, method=method,
+                          **{f'error_{name}': error for name, error in errors.items()}, limit=limit,
+                          **_pulls(frame, result['image'], result['std']))
 
 
 if __name__ == '__main__':

@@ -10,24 +10,24 @@ anything; how many frames there were is in its first line.
 from unittest import mock
 
 import numpy as np
-from common import parse, write_table
+from common import parse, say, write_table
 
 from astropy_n2v import Denoiser
 from astropy_n2v.simulate import random_observation
+from astropy_n2v.validation import judge_uncertainty, mean_squared_error
 
 __all__ = ['main']
 
 
-def _judge(denoiser, observation):
-    """Rms pull, coverage, and rms error in units of the noise; and what was corrected."""
+def _judge(denoiser, observation, when):
+    """Measure the rms pull, the coverage, and the rms error in units of the noise; and return the correction."""
     result = denoiser.predict(observation.data, observation.noise, observation.mask)
-    counts = np.isfinite(result.innovation)
-    error = (result.mean - observation.truth)[counts]
-    pull = error / result.std[counts]
-    noise = np.sqrt(np.broadcast_to(observation.noise.variance(observation.truth), counts.shape)[counts])
-    measures = {'rms_pull': np.sqrt(np.mean(pull ** 2)), 'coverage_95': np.mean(np.abs(pull) < 1.96),
-                'error': np.sqrt(np.mean((error / noise) ** 2))}
-    return measures, result.recalibration.blank_sky
+    truth = np.where(np.isfinite(result.innovation), observation.truth, np.nan)
+    sigma = np.sqrt(observation.noise.variance(observation.truth))
+    pulls = judge_uncertainty(result.mean, truth, uncertainty=result.std, n_resamples=100)[0]
+    error = np.sqrt(mean_squared_error(result.mean / sigma, truth / sigma))
+    return {f'rms_pull_{when}': float(pulls['rms_pull']), f'coverage_95_{when}': float(pulls['coverage95']),
+            f'error_{when}': error}, result.recalibration.blank_sky
 
 
 def main(argv=None):
@@ -35,16 +35,13 @@ def main(argv=None):
     denoiser, rows = Denoiser.load('default'), []
     for seed in arguments.seeds:
         observation = random_observation((arguments.size, arguments.size), seed=seed)
-        after, (factor, weight) = _judge(denoiser, observation)
+        after, (factor, weight) = _judge(denoiser, observation, 'after')
         if weight == 0:
             continue
         with mock.patch('astropy_n2v.denoiser.variance_factor', return_value=(1.0, 0.0)):
-            before, _ = _judge(denoiser, observation)
-        rows.append({'seed': seed, 'field': observation.kind, 'factor': factor, 'weight': weight,
-                     **{f'{name}_before': value for name, value in before.items()},
-                     **{f'{name}_after': value for name, value in after.items()}})
-        print(*(f'{name} {value:.3g}' if isinstance(value, float) else value for name, value in rows[-1].items()),
-              flush=True)
+            before, _ = _judge(denoiser, observation, 'before')
+        rows.append({'seed': seed, 'field': observation.kind, 'factor': factor, 'weight': weight, **before, **after})
+        say(rows[-1])
     for end in 'before', 'after':
         scatter = np.sqrt(np.mean([np.log(row[f'rms_pull_{end}']) ** 2 for row in rows])) if rows else np.nan
         print(f'{end}: rms of the logarithm of the rms pull {scatter:.2f}')

@@ -17,11 +17,8 @@ ASTROPY_N2V_TEST_DATA. With ``--methods`` or ``--fields`` other rows stay as the
 is not measured along is left empty.
 """
 
-import argparse
-import os
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import ccdproc
 import numpy as np
@@ -29,11 +26,12 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.utils.exceptions import AstropyUserWarning
-from common import Frame, stored_rows, use_threads, write_table
+from common import Frame, parse, real_images, say, stored_rows, write_table
 from peers import run_method
 from scipy.ndimage import gaussian_filter, maximum_filter, shift, zoom
 
 from astropy_n2v import denoise, estimate_noise
+from astropy_n2v.validation import robust_scatter
 
 __all__ = ['FIELDS', 'METHODS', 'Series', 'align', 'block_products', 'cut_outs', 'faint_stars', 'interval', 'main',
            'make_rows', 'match_level', 'mean_interval', 'measure', 'profile', 'read_arcsat', 'read_decam', 'read_m13']
@@ -257,7 +255,7 @@ def faint_stars(image, other, sigma, spread=1.0):
         Row and column of each, shape (n, 2).
     """
     smooth = gaussian_filter(image, spread)
-    noise = 1.4826 * np.median(np.abs(smooth - np.median(smooth)))
+    noise = robust_scatter(smooth)
     inner = np.zeros(image.shape, dtype=bool)
     inner[_HALF:-_HALF, _HALF:-_HALF] = True
     alone = (smooth == maximum_filter(smooth, 2 * _HALF + 1)) & inner
@@ -445,14 +443,10 @@ FIELDS = {
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--fields', nargs='+', choices=FIELDS, help='fields to measure; rows of others stay')
-    parser.add_argument('--methods', nargs='+', help='methods to measure; rows of others stay')
-    parser.add_argument('--png', help='file for a figure of the averaged faint stars')
-    arguments = parser.parse_args(argv)
-    use_threads(arguments.threads)
-    folder = Path(os.environ['ASTROPY_N2V_TEST_DATA'])
+    arguments = parse(__doc__, argv, options={
+        'fields': {'nargs': '+', 'choices': FIELDS, 'help': 'fields to measure; rows of others stay'},
+        'png': {'help': 'file for a figure of the averaged faint stars'}})
+    folder = real_images()
     fields = arguments.fields or list(FIELDS)
     rows, star_rows, sums, stars = [], [], [], {}
     for field in fields:
@@ -473,7 +467,7 @@ def main(argv=None):
                         'each exposure against two halves of the others')
         for row in rows + star_rows:
             if row['field'] in (field, _MEAN):
-                print(*row.values(), flush=True)
+                say(row)
     if arguments.png:
         _draw(stars, arguments.png)
 

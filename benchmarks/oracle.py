@@ -8,14 +8,13 @@ neighbours, and it is trained on to come near the truth of the scenes that the r
 on fields that neither has seen, and the share of the oracle's gain that is reached without clean targets.
 """
 
-import argparse
 import math
 import os
 import time
 
 import numpy as np
 import torch
-from common import FIRST_SEED, KINDS, make_frame, use_threads, write_table
+from common import Recorder, make_frames, parse
 from peers import denoise_ours
 from quality import judge
 from torch import nn
@@ -159,7 +158,7 @@ def train(oracle, stream, minutes, checkpoint=None, learning_rate=7e-4):
 
 
 def restore(oracle, frame):
-    """What the oracle makes of an observation, in its unit."""
+    """Apply the oracle to an observation, in its unit."""
     planes, scaling = clean_frame(frame.scene, frame.data)
     planes = planes.planes
     step = oracle.network.alignment
@@ -171,33 +170,22 @@ def restore(oracle, frame):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--minutes', type=float, default=60.0, help='of training in all, earlier runs included')
-    parser.add_argument('--checkpoint', default='oracle.ckpt')
-    parser.add_argument('--n-seeds', type=int, default=2)
-    parser.add_argument('--size', type=int, default=512)
-    parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--seed', type=int, default=20999)
-    arguments = parser.parse_args(argv)
-    use_threads(arguments.threads)
+    arguments = parse(__doc__, argv, n_seeds=2, size=512, options={
+        'minutes': {'type': float, 'default': 60.0, 'help': 'of training in all, earlier runs included'},
+        'checkpoint': {'default': 'oracle.ckpt'}, 'seed': {'type': int, 'default': 20999, 'help': 'of the training'}})
     torch.manual_seed(arguments.seed)
     oracle = Oracle(Denoiser.load('default').network)
     stream = Stream(np.random.default_rng(arguments.seed))
     oracle, steps, seconds = train(oracle, stream, arguments.minutes, arguments.checkpoint)
-    rows = []
-    for kind in KINDS:
-        for seed in range(FIRST_SEED, FIRST_SEED + arguments.n_seeds):
-            frame = make_frame(kind, seed, arguments.size)
-            ours, best = (judge(frame, image) for image in (denoise_ours(frame)[0], restore(oracle, frame)))
-            row = {'kind': kind, 'seed': seed}
-            for name in 'nr', 'nr_faint', 'nr_bright':
-                row |= {f'{name}_ours': ours[name], f'{name}_oracle': best[name],
-                        f'{name}_share': ours[name] / best[name]}
-            # The share of the noise's mean square error that is removed.
-            row['removed_share'] = (1 - ours['nr'] ** -2) / (1 - best['nr'] ** -2)
-            rows.append(row)
-            print(*(f'{value:.4g}' if isinstance(value, float) else value for value in row.values()), flush=True)
-    write_table(rows, 'oracle', f'{steps} steps in {seconds / 60:.0f} minutes')
+    table = Recorder('oracle', f'{steps} steps in {seconds / 60:.0f} minutes')
+    for kind, seed, frame in make_frames(arguments):
+        ours, best = (judge(frame, image) for image in (denoise_ours(frame)[0], restore(oracle, frame)))
+        row = {'kind': kind, 'seed': seed}
+        for name in 'nr', 'nr_faint', 'nr_bright':
+            row |= {f'{name}_ours': ours[name], f'{name}_oracle': best[name],
+                    f'{name}_share': ours[name] / best[name]}
+        # The share of the noise's mean square error that is removed.
+        table.add(**row, removed_share=(1 - ours['nr'] ** -2) / (1 - best['nr'] ** -2))
 
 
 if __name__ == '__main__':

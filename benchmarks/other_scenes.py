@@ -9,15 +9,12 @@ as it is to the real images of ``real_scenes.py``: on a bright and on a dark sky
 Writes ``results/other_scenes.csv``.
 """
 
-import argparse
-
 import numpy as np
 from astropy.modeling.models import Sersic2D
-from common import Frame, use_threads, write_table
-from peers import run_method
+from common import Frame, Recorder, parse
 from photutils.datasets import make_100gaussians_image, make_model_image, make_model_params
 from photutils.psf import AiryDiskPSF, CircularGaussianPRF, MoffatPSF
-from quality import judge
+from quality import compare
 from real_scenes import METHODS, NOISE
 from scipy.ndimage import gaussian_filter
 
@@ -97,7 +94,7 @@ SCENES = {
 
 
 def observe(name, noise):
-    """A scene, observed with the noise of a sky."""
+    """Observe a scene with the noise of a sky."""
     sky, readnoise = NOISE[noise]
     truth = np.maximum(sky + SCENES[name]() * np.sqrt(sky + readnoise ** 2), 0)
     scene = Scene(truth, sky, readnoise, make_psf(2.5), None, 'other')
@@ -105,22 +102,9 @@ def observe(name, noise):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--scenes', nargs='+', default=list(SCENES), choices=SCENES)
-    parser.add_argument('--methods', nargs='+', default=METHODS)
-    parser.add_argument('--threads', type=int, default=2)
-    arguments = parser.parse_args(argv)
-    use_threads(arguments.threads)
-    rows = []
-    for name in arguments.scenes:
-        for noise in NOISE:
-            frame = observe(name, noise)
-            for method in arguments.methods:
-                result = run_method(method, frame)
-                rows.append({'image': name, 'noise': noise, 'method': method,
-                             **judge(frame, result['image'], result['std'])})
-                print(name, noise, method, *(f'{key} {rows[-1][key]:.3g}' for key in list(rows[-1])[3:]), flush=True)
-                write_table(rows, 'other_scenes')
+    arguments = parse(__doc__, argv, methods=METHODS, choices={'scenes': SCENES})
+    compare((({'image': name, 'noise': noise}, observe(name, noise)) for name in arguments.scenes for noise in NOISE),
+            arguments.methods, Recorder('other_scenes'))
 
 
 if __name__ == '__main__':

@@ -18,10 +18,12 @@ from unittest.mock import patch
 
 import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
-from common import measured, psf_fwhm
+from common import measured
 from scipy.ndimage import convolve1d, gaussian_filter, median_filter
 from scipy.signal import fftconvolve
 from scipy.special import gammaln
+
+from astropy_n2v.validation import psf_fwhm
 
 __all__ = ['CORRELATED', 'METHODS', 'TRAINED', 'Anscombe', 'denoise_ours', 'run_method', 'starlet']
 

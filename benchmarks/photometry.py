@@ -1,97 +1,80 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What denoising does to fluxes: ``python benchmarks/photometry.py``.
+Fluxes before and after denoising: ``python benchmarks/photometry.py``.
 
 Writes ``results/photometry.csv``: bias and scatter of aperture fluxes of stars by signal-to-noise ratio; and
-``results/unforeseen.csv``: what is left of single-pixel transients and of stars narrower than two pixels. ``--trained``
-measures the latter of ``model='self'``, trained on the frame that they are planted in (minutes each), and writes
-``results/unforeseen_trained.csv``.
+``results/unforeseen.csv``: the share that is kept of single-pixel transients and of stars narrower than two pixels.
+``--trained`` measures the latter of ``model='self'``, trained on the frame that they are planted in (minutes each), and
+writes ``results/unforeseen_trained.csv``.
 """
 
 import numpy as np
-from common import Frame, make_frame, parse, psf_fwhm, write_table
+from astropy.table import vstack
+from common import Frame, make_frame, make_frames, parse, write_table
 from peers import run_method
-from photutils.aperture import CircularAperture, aperture_photometry
 from scipy.ndimage import maximum_filter
 from scipy.spatial import cKDTree
 
 from astropy_n2v.simulate import make_psf
+from astropy_n2v.validation import bootstrap_interval, compare_fluxes, flux_bias, psf_fwhm, robust_scatter
 
-__all__ = ['SNR_BINS', 'aperture_sums', 'isolated_stars', 'kept', 'main', 'plant', 'summarise']
+__all__ = ['SNR_BINS', 'isolated_stars', 'kept', 'main', 'measure', 'plant', 'summarise']
 
-SNR_BINS = (5, 10), (10, 30), (30, np.inf)
+SNR_BINS = 5, 10, 30, np.inf
 METHODS = 'ours', 'wavelet sym4', 'bm3d'
 NARROW = 0.9, 1.2, 1.6   # FWHM in pixels
 _HALF = 3                # half size of the box of a planted object
 
 
-def aperture_sums(image, x, y, radius):
-    """Sums of an image over circles."""
-    table = aperture_photometry(image, CircularAperture(np.column_stack([x, y]), r=radius))
-    return np.asarray(table['aperture_sum'], dtype=float)
-
-
 def isolated_stars(frame):
-    """
-    Stars that the rest of the catalogue leaves alone: less than a fifth of their flux within 2.5 FWHM.
-
-    Parameters
-    ----------
-    frame : Frame
-        The observation.
-
-    Returns
-    -------
-    x, y, flux, snr : `~numpy.ndarray`
-        Position, true flux within an aperture of radius FWHM, and its ratio to the noise in it.
-    """
-    catalog, fwhm = frame.scene.catalog, psf_fwhm(frame.psf)
-    x, y, flux = (np.asarray(catalog[name], dtype=float) for name in ('x', 'y', 'flux'))
-    near = cKDTree(np.column_stack([x, y])).query_ball_point(np.column_stack([x, y]), 2.5 * fwhm)
+    """Select the stars that the rest of the catalogue leaves alone: less than a fifth of their flux in 2.5 FWHM."""
+    catalog = frame.scene.catalog
+    xy, flux = np.column_stack([catalog['x'], catalog['y']]), np.asarray(catalog['flux'], dtype=float)
+    near = cKDTree(xy).query_ball_point(xy, 2.5 * psf_fwhm(frame.psf))
     others = np.array([flux[indices].sum() for indices in near]) - flux
-    height, width = frame.data.shape
-    edge = 3 * fwhm
-    good = ((np.asarray(catalog['kind']) == 'star') & (others < 0.2 * flux) & (x > edge) & (y > edge)
-            & (x < width - edge) & (y < height - edge))
-    centre = frame.psf.shape[0] // 2
-    inside = aperture_sums(frame.psf / frame.psf.sum(), [centre], [centre], fwhm)[0]
-    x, y, flux = x[good], y[good], flux[good] * inside
-    if not len(x):
-        return x, y, flux, flux
-    return x, y, flux, flux / np.sqrt(aperture_sums(frame.sigma ** 2, x, y, fwhm))
+    return catalog[(catalog['kind'] == 'star') & (others < 0.2 * flux)]
 
 
-def _spread(values):
-    return 1.4826 * np.median(np.abs(values - np.median(values, axis=-1, keepdims=True)), axis=-1)
+def measure(frame, image):
+    """Measure the fluxes of isolated stars before and after, from `astropy_n2v.validation.compare_fluxes`."""
+    # With the rest of the catalogue as positions, rings would be chosen on the truth, and seem too bright afterwards.
+    fluxes = compare_fluxes(frame.data, image, isolated_stars(frame), truth=frame.truth, psf=frame.psf,
+                            noise=frame.sigma)
+    return fluxes[fluxes['flag'] == 0]
 
 
-def summarise(true, truth, noisy, result, n_bootstrap=300):
+def _ratio_of_scatter(after, before, axis=-1):
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return robust_scatter(after, axis) / robust_scatter(before, axis)
+
+
+def summarise(fluxes):
     """
-    Bias and scatter of a set of stars, with bootstrap errors.
+    Summarise the bias and the scatter of fluxes by signal-to-noise ratio.
 
     Parameters
     ----------
-    true : `~numpy.ndarray`
-        True fluxes in the aperture.
-    truth, noisy, result : `~numpy.ndarray`
-        Aperture sums in the noise-free image, in the noisy frame and in the result.
-    n_bootstrap : int, optional
-        Number of draws.
+    fluxes : `~astropy.table.Table`
+        From `measure`.
 
     Returns
     -------
-    dict
-        ``bias``, the median of (result - noisy) / true, and ``scatter``, the ratio of the robust scatter of (result -
-        truth) / true to that of (noisy - truth) / true; each with its error.
+    list of dict
+        For each bin of ten stars at least, ``bias``, the median of (after - before) / true, and ``scatter``, the ratio
+        of the robust scatter of (after - true) / error of before to that of (before - true) / error of before; each
+        with its error.
     """
-    draws = np.random.default_rng(1).integers(0, len(true), (n_bootstrap, len(true)))
-    difference, before, after = (result - noisy) / true, (noisy - truth) / true, (result - truth) / true
-    with np.errstate(divide='ignore', invalid='ignore'):
-        ratios = _spread(after[draws]) / _spread(before[draws])
-    return {'stars': len(true), 'bias': np.median(difference),
-            'bias_error': np.median(difference[draws], axis=1).std(),
-            'scatter': _spread(after) / _spread(before),
-            'scatter_error': ratios[np.isfinite(ratios)].std()}
+    rows = []
+    for row in flux_bias(fluxes, bins=SNR_BINS, seed=1)[1:]:
+        part = fluxes[(fluxes['snr'] >= row['snr_low']) & (fluxes['snr'] < row['snr_high'])]
+        if len(part) >= 10:
+            after, before = (np.asarray((part[f'flux_{name}'] - part['flux_true']) / part['flux_before_err'])
+                             for name in ('after', 'before'))
+            scatter = bootstrap_interval((after, before), _ratio_of_scatter, seed=1)
+            rows.append({'snr_from': row['snr_low'], 'snr_to': row['snr_high'], 'stars': len(part),
+                         'bias': row['bias'], 'bias_error': row['bias_err'], 'scatter': scatter.value,
+                         'scatter_error': scatter.error})
+    return rows
 
 
 def _stamp(kind, rng):
@@ -154,34 +137,22 @@ def plant(frame, kinds, rng, n=30):
 
 
 def kept(image, truth, added, places, half):
-    """Share of the planted flux of each object that an image has above the truth without it."""
+    """Measure the share of the planted flux of each object that an image has above the truth without it."""
     def cut(values, box):
         return values[box][_HALF - half:_HALF + half + 1, _HALF - half:_HALF + half + 1].sum()
     return np.array([cut(image - truth, box) / cut(added, box) for box in places])
 
 
 def _fluxes(arguments, methods):
-    rows = []
     pooled = {}
-    for kind in arguments.kinds:
-        for seed in arguments.seeds:
-            frame = make_frame(kind, seed, arguments.size)
-            x, y, true, snr = isolated_stars(frame)
-            if not len(x):
-                continue
-            radius = psf_fwhm(frame.psf)
-            truth, noisy = (aperture_sums(image, x, y, radius) for image in (frame.truth, frame.data))
-            for name in methods:
-                result = aperture_sums(run_method(name, frame)['image'], x, y, radius)
-                for group in (kind, 'all'):
-                    pooled.setdefault((group, name), []).append((snr, true, truth, noisy, result))
-    for (kind, name), parts in sorted(pooled.items(), key=lambda item: item[0][0] == 'all'):
-        snr, *sums = (np.concatenate(values) for values in zip(*parts))
-        for low, high in SNR_BINS:
-            chosen = (snr >= low) & (snr < high)
-            if chosen.sum() >= 10:
-                rows.append({'kind': kind, 'method': name, 'snr_from': low, 'snr_to': high,
-                             **summarise(*(values[chosen] for values in sums))})
+    for kind, _, frame in make_frames(arguments):
+        for name in methods:
+            fluxes = measure(frame, run_method(name, frame)['image'])
+            for group in (kind, 'all'):
+                pooled.setdefault((group, name), []).append(fluxes)
+    rows = [{'kind': kind, 'method': name, **row}
+            for (kind, name), parts in sorted(pooled.items(), key=lambda item: item[0][0] == 'all')
+            for row in summarise(vstack(parts, metadata_conflicts='silent'))]
     write_table(rows, 'photometry', f'{arguments.size}x{arguments.size} pixels, {len(arguments.seeds)} of each kind')
 
 
@@ -209,7 +180,8 @@ def _unforeseen(arguments, methods, table, together=False):
 
 
 def main(argv=None):
-    arguments = parse(__doc__, argv, n_seeds=8, flags={'trained': "measure model='self' on what cannot be foreseen"})
+    arguments = parse(__doc__, argv, n_seeds=8, size=512,
+                      flags={'trained': "measure model='self' on transients and narrow stars"})
     if arguments.trained:
         _unforeseen(arguments, arguments.methods or ['ours, self'], 'unforeseen_trained', together=True)
         return

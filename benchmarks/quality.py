@@ -2,34 +2,58 @@
 """
 Quality on simulated fields whose truth is known, against the peers: ``python benchmarks/quality.py``.
 
-Writes ``results/quality.csv``, a row for each field and method, and ``results/uncertainty.csv``: what the
-stated uncertainty of our result is worth, by the brightness of the result. ``--trained`` measures ``model='self'``
+Writes ``results/quality.csv``, a row for each field and method, and ``results/uncertainty.csv``: the errors of our
+result in units of its stated uncertainty, by the brightness of the result. ``--trained`` measures ``model='self'``
 and the peers that are trained on each frame (minutes each), and writes ``results/quality_trained.csv``. ``--flat``
 measures the mean of flat Poisson frames, and writes ``results/flat.csv``.
 """
 
 import numpy as np
-from common import make_frame, parse, write_table
+from common import Recorder, make_frames, parse, write_table
 from peers import CORRELATED, METHODS, TRAINED, run_method
 
 from astropy_n2v import NoiseModel, denoise
-from astropy_n2v.validation import mean_offset, noise_reduction
+from astropy_n2v.validation import judge_uncertainty, mean_offset, noise_reduction
 
-__all__ = ['BINS', 'classes', 'flat_frames', 'judge', 'judge_uncertainty', 'main']
+__all__ = ['BINS', 'classes', 'compare', 'flat_frames', 'judge', 'judge_pulls', 'main']
 
 #: Edges of the bins of brightness, in sigma of the sky above the sky.
 BINS = -np.inf, 1, 3, 10, 30, 100, np.inf
 #: Mean counts of the flat frames.
 FLAT_COUNTS = 0.05, 0.2, 1, 5, 50
+_FEWEST = 100   # pixels of a bin
+_PULLS = {'rms_pull': 'rms_pull', 'coverage_68': 'coverage68', 'coverage_95': 'coverage95'}
 
 
 def classes(frame):
-    """Pixels by their true signal: all, faint (1-10 sigma of the sky above the sky) and bright ones (> 30)."""
+    """Select pixels by their true signal: all, faint (1-10 sigma of the sky above the sky) and bright (> 30)."""
     signal = (frame.truth - frame.scene.sky) / frame.sky_sigma
     return {'all': np.isfinite(signal), 'faint': (signal > 1) & (signal < 10), 'bright': signal > 30}
 
 
-def judge(frame, image, std=None):
+def judge_pulls(frame, image, std):
+    """
+    Measure errors in units of the stated uncertainty, by the brightness of the result.
+
+    Parameters
+    ----------
+    frame : Frame
+        The observation.
+    image, std : `~numpy.ndarray`
+        The result and its stated uncertainty.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        From `astropy_n2v.validation.judge_uncertainty`: a row for all pixels, then one for each bin of enough pixels.
+    """
+    pulls = judge_uncertainty(image, frame.truth, uncertainty=std, truth_std=frame.truth_std, sigma=frame.sky_sigma,
+                              brightness=image, bins=BINS, n_resamples=100, seed=1)
+    columns = ['brightness_low', 'brightness_high', 'n', 'mean_pull', 'rms_pull', 'rms_pull_err', *_PULLS.values()]
+    return pulls[list(dict.fromkeys(columns))][pulls['n'] >= _FEWEST]
+
+
+def judge(frame, image, pulls=None):
     """
     Compare a result with the truth.
 
@@ -37,8 +61,10 @@ def judge(frame, image, std=None):
     ----------
     frame : Frame
         The observation.
-    image, std : `~numpy.ndarray`
-        The result and its stated uncertainty, if there is one.
+    image : `~numpy.ndarray`
+        The result.
+    pulls : `~astropy.table.Table`, optional
+        From `judge_pulls`, if an uncertainty is stated.
 
     Returns
     -------
@@ -50,36 +76,42 @@ def judge(frame, image, std=None):
     nr = {name: noise_reduction(frame.data, image, truth, sigma, select=select)
           for name, select in classes(frame).items()}
     sky = np.abs(image - np.median(image)) < frame.sky_sigma
-    row = {'nr': nr['all'], 'nr_faint': nr['faint'], 'nr_bright': nr['bright'],
-           'offset': mean_offset(image, truth, sigma), 'sky_offset': mean_offset(image, truth, sigma, select=sky)}
-    pull = np.full(1, np.nan) if std is None else (image - truth) / std
-    return {**row, 'rms_pull': np.sqrt(np.mean(pull ** 2)), 'coverage_68': _covered(pull, 1.0),
-            'coverage_95': _covered(pull, 1.96)}
+    return {'nr': nr['all'], 'nr_faint': nr['faint'], 'nr_bright': nr['bright'],
+            'offset': mean_offset(image, truth, sigma), 'sky_offset': mean_offset(image, truth, sigma, select=sky),
+            **{name: np.nan if pulls is None else float(pulls[column][0]) for name, column in _PULLS.items()}}
 
 
-def _covered(pull, width):
-    return np.mean(np.abs(pull) < width) if np.isfinite(pull).all() else np.nan
+def compare(frames, methods, recorder):
+    """
+    Apply methods to frames, and record how good their results are.
 
+    Parameters
+    ----------
+    frames : iterable of tuple
+        Columns that name a frame, as a dict, and the frame.
+    methods : sequence of str
+        Names in ``peers.METHODS``.
+    recorder : Recorder
+        Takes the rows.
 
-def judge_uncertainty(frame, image, std):
-    """Rows of pull, coverage and noise reduction by the brightness of the result; bins of 100 pixels at least."""
-    signal = (image - frame.scene.sky) / frame.sky_sigma
-    rows = []
-    for low, high in zip(BINS[:-1], BINS[1:]):
-        select = (signal >= low) & (signal < high)
-        if select.sum() < 100:
-            continue
-        pull = ((image - frame.truth) / std)[select]
-        rows.append({'from_sigma': low, 'to_sigma': high, 'pixels': int(select.sum()),
-                     'nr': noise_reduction(frame.data, image, frame.truth, frame.sigma, select=select),
-                     'offset': mean_offset(image, frame.truth, frame.sigma, select=select),
-                     'rms_pull': np.sqrt(np.mean(pull ** 2)), 'coverage_68': _covered(pull, 1.0),
-                     'coverage_95': _covered(pull, 1.96)})
-    return rows
+    Returns
+    -------
+    list of dict
+        Rows of `judge_pulls`, one for each bin and frame, of the methods that state an uncertainty.
+    """
+    bins = []
+    for labels, frame in frames:
+        for name in methods:
+            result = run_method(name, frame)
+            pulls = None if result['std'] is None else judge_pulls(frame, result['image'], result['std'])
+            recorder.add(**labels, method=name, **judge(frame, result['image'], pulls), seconds=result['seconds'],
+                         peak_mb=result['memory'])
+            bins += [] if pulls is None else [{**labels, **dict(zip(pulls.colnames, row))} for row in pulls[1:]]
+    return bins
 
 
 def flat_frames(size, seed):
-    """Rows of the ratio of the mean of flat Poisson frames after to that before, by their counts."""
+    """Measure the ratio of the mean of flat Poisson frames after to that before, a row for each mean count."""
     rows = []
     for i, counts in enumerate(FLAT_COUNTS):
         data = np.random.default_rng((seed, i)).poisson(counts, (size, size)).astype(np.float32)
@@ -89,28 +121,17 @@ def flat_frames(size, seed):
 
 
 def main(argv=None):
-    arguments = parse(__doc__, argv, n_seeds=4, flags={'trained': 'measure what is trained on each frame',
-                                                       'flat': 'measure flat Poisson frames instead of scenes'})
+    arguments = parse(__doc__, argv, n_seeds=4, size=512, flags={
+        'trained': 'measure what is trained on each frame', 'flat': 'measure flat Poisson frames instead of scenes'})
     special = *TRAINED, *CORRELATED
     methods = ('bm3d', *TRAINED) if arguments.trained else [name for name in METHODS if name not in special]
     note = f'{arguments.size}x{arguments.size} pixels'
     if arguments.flat:
         write_table(flat_frames(arguments.size, arguments.first_seed), 'flat', note)
         return
-    rows, bins = [], []
-    for kind in arguments.kinds:
-        for seed in arguments.seeds:
-            frame = make_frame(kind, seed, arguments.size)
-            for name in arguments.methods or methods:
-                result = run_method(name, frame)
-                rows.append({'kind': kind, 'seed': seed, 'method': name,
-                             **judge(frame, result['image'], result['std']), 'seconds': result['seconds'],
-                             'peak_mb': result['memory']})
-                if result['std'] is not None:
-                    bins += [{'kind': kind, 'seed': seed, **row}
-                             for row in judge_uncertainty(frame, result['image'], result['std'])]
-                print(kind, seed, name, *(f'{key} {rows[-1][key]:.3g}' for key in list(rows[-1])[3:]), flush=True)
-                write_table(rows, 'quality_trained' if arguments.trained else 'quality', note)
+    frames = (({'kind': kind, 'seed': seed}, frame) for kind, seed, frame in make_frames(arguments))
+    table = Recorder('quality_trained' if arguments.trained else 'quality', note)
+    bins = compare(frames, arguments.methods or methods, table)
     if bins and not arguments.trained:
         write_table(bins, 'uncertainty', note)
 

@@ -9,18 +9,14 @@ read-out, on a bright and on a dark sky. The own noise is left in the truth; it 
 Writes ``results/real_scenes.csv``. Needs the environment variable ASTROPY_N2V_TEST_DATA.
 """
 
-import argparse
-import os
-from pathlib import Path
-
 import numpy as np
 from astropy.io import fits
-from common import Frame, use_threads, write_table
-from peers import run_method
-from quality import judge
+from common import Frame, Recorder, parse, real_images
+from quality import compare
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v.simulate import Scene, make_psf
+from astropy_n2v.validation import robust_scatter
 
 __all__ = ['IMAGES', 'main', 'make_scene', 'observe']
 
@@ -45,7 +41,7 @@ _OWN, _LAG = 1 / 30, 5
 
 def make_scene(image, sky, readnoise, *, own=_OWN):
     """
-    A scene whose truth is an image, in electrons.
+    Make a scene whose truth is an image, in electrons.
 
     Parameters
     ----------
@@ -66,7 +62,7 @@ def make_scene(image, sky, readnoise, *, own=_OWN):
     middle = image[:, _LAG:-_LAG]
     faint = gaussian_filter(image, _LAG)[:, _LAG:-_LAG]
     second = (image[:, :-2 * _LAG] - 2 * middle + image[:, 2 * _LAG:])[faint <= np.median(faint)]
-    noise = 1.4826 * np.median(np.abs(second - np.median(second))) / np.sqrt(6)
+    noise = robust_scatter(second) / np.sqrt(6)
     # Nebulosity fills some frames: their sky is not the median.
     level = np.percentile(image, 20)
     truth = np.maximum(sky + (image - level) * own * np.sqrt(sky + readnoise ** 2) / noise, 0)
@@ -74,38 +70,21 @@ def make_scene(image, sky, readnoise, *, own=_OWN):
 
 
 def observe(path, noise, size=512):
-    """The central part of an image in a file, observed with the noise of a sky."""
+    """Observe the central part of an image in a file with the noise of a sky."""
     with fits.open(path) as hdus:
         image = next(hdu.data for hdu in hdus if hdu.data is not None and hdu.data.ndim == 2).astype(float)
     y, x = (max(0, n - size) // 2 for n in image.shape)
     scene = make_scene(image[y:y + size, x:x + size], *NOISE[noise])
-    return Frame(scene.observe(seed=1), scene.noise, scene.psf, scene)
+    frame = Frame(scene.observe(seed=1), scene.noise, scene.psf, scene)
+    frame.truth_std = _OWN * frame.sky_sigma
+    return frame
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--images', nargs='+', default=list(IMAGES), choices=IMAGES)
-    parser.add_argument('--methods', nargs='+', default=METHODS)
-    parser.add_argument('--size', type=int, default=512, help='height and width at most')
-    parser.add_argument('--threads', type=int, default=2)
-    arguments = parser.parse_args(argv)
-    use_threads(arguments.threads)
-    folder = os.environ.get('ASTROPY_N2V_TEST_DATA')
-    if not folder:
-        raise SystemExit('ASTROPY_N2V_TEST_DATA must name the directory of real images')
-    rows = []
-    for name in arguments.images:
-        for noise in NOISE:
-            frame = observe(Path(folder) / IMAGES[name], noise, arguments.size)
-            for method in arguments.methods:
-                result = run_method(method, frame)
-                std = result['std']
-                if std is not None:
-                    # The truth has errors, too.
-                    std = np.hypot(std, _OWN * frame.sky_sigma)
-                rows.append({'image': name, 'noise': noise, 'method': method, **judge(frame, result['image'], std)})
-                print(name, noise, method, *(f'{key} {rows[-1][key]:.3g}' for key in list(rows[-1])[3:]), flush=True)
-                write_table(rows, 'real_scenes')
+    arguments = parse(__doc__, argv, size=512, methods=METHODS, choices={'images': IMAGES})
+    folder = real_images()
+    compare((({'image': name, 'noise': noise}, observe(folder / IMAGES[name], noise, arguments.size))
+             for name in arguments.images for noise in NOISE), arguments.methods, Recorder('real_scenes'))
 
 
 if __name__ == '__main__':

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import Frame, make_frame, measured, use_threads, write_table
+from common import Frame, Recorder, make_frame, measured, parse
 from peers import METHODS
 
 __all__ = ['compare', 'frame_of', 'main', 'measure']
@@ -75,30 +75,25 @@ def compare(checkout, sizes, threads):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--sizes', nargs='+', type=int, default=SIZES)
-    parser.add_argument('--peer-sizes', nargs='+', type=int, default=PEER_SIZES)
-    parser.add_argument('--adapt-sizes', nargs='*', type=int, default=ADAPT_SIZES, help="of model='adapt'")
-    parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--against', metavar='CHECKOUT', help='directory of a checkout to compare with')
-    parser.add_argument('--one', nargs=2, metavar=('METHOD', 'SIZE'), help=argparse.SUPPRESS)
-    arguments = parser.parse_args(argv)
-    use_threads(arguments.threads)
+    sizes = {'nargs': '*', 'type': int}
+    arguments = parse(__doc__, argv, options={
+        'sizes': {**sizes, 'default': SIZES}, 'peer-sizes': {**sizes, 'default': PEER_SIZES},
+        'adapt-sizes': {**sizes, 'default': ADAPT_SIZES, 'help': "of model='adapt'"},
+        'against': {'metavar': 'CHECKOUT', 'help': 'directory of a checkout to compare with'},
+        'one': {'nargs': 2, 'metavar': ('METHOD', 'SIZE'), 'help': argparse.SUPPRESS}})
     if arguments.one:
         print(json.dumps(measure(arguments.one[0], int(arguments.one[1]))))
         return
     if arguments.against:
         compare(Path(arguments.against).resolve(strict=True), arguments.sizes, arguments.threads)
         return
-    rows = []
+    table = Recorder('speed')
     for method, sizes in (('ours', arguments.sizes), ('ours, adapt', arguments.adapt_sizes),
                           ('bm3d', arguments.peer_sizes)):
         for size in sizes:
             row = _measure_apart(method, size, arguments.threads, HERE)
             del row['processor_seconds']
-            rows.append({'method': method, 'size': size, **row, 'megapixel_per_s': size ** 2 / 1e6 / row['seconds']})
-            print(*rows[-1].values(), flush=True)
-            write_table(rows, 'speed')
+            table.add(method=method, size=size, **row, megapixel_per_s=size ** 2 / 1e6 / row['seconds'])
 
 
 if __name__ == '__main__':

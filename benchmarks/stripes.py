@@ -13,11 +13,10 @@ import warnings
 
 import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
-from common import parse, write_table
+from common import Recorder, make_frames, parse
 
 from astropy_n2v import denoise
 from astropy_n2v.noise import Patterns
-from astropy_n2v.simulate import make_scene
 
 __all__ = ['main']
 
@@ -25,7 +24,7 @@ _AMPLITUDE = 0.5   # of the noise of the sky
 
 
 def _lights(size, rng):
-    """What shall not be taken for stripes, in units of the noise of the sky."""
+    """Draw light that must not be taken for stripes, in units of the noise of the sky."""
     y, x = np.indices((size, size))
     row, column = rng.uniform(0.35 * size, 0.65 * size, 2)
     return {'nothing': np.zeros((size, size)),
@@ -52,23 +51,17 @@ def _judge(truth, light, data, offsets, axis):
 
 
 def main(argv=None):
-    arguments = parse(__doc__, argv, n_seeds=4)
-    rows = []
-    for kind in arguments.kinds:
-        for seed in arguments.seeds:
-            rng = np.random.default_rng((seed, 2))
-            scene = make_scene(kind, (arguments.size, arguments.size), seed=seed)
-            sigma = np.sqrt(scene.sky + scene.readnoise ** 2)
-            for i, (name, light) in enumerate(_lights(arguments.size, rng).items()):
-                truth = scene.truth + sigma * light
-                data = rng.poisson(truth) + rng.normal(0, scene.readnoise, truth.shape)
-                offsets = _AMPLITUDE * sigma * rng.normal(size=(arguments.size, 1))
-                axis = ('rows', 'columns')[(i + seed) % 2]
-                rows.append({'field': kind, 'light': name, 'seed': seed, 'axis': axis,
-                             **_judge(truth, sigma * light, data, offsets, axis)})
-                print(*(f'{value:.3g}' if isinstance(value, float) else value for value in rows[-1].values()),
-                      flush=True)
-    write_table(rows, 'stripes')
+    arguments = parse(__doc__, argv, n_seeds=4, size=512)
+    table = Recorder('stripes')
+    for kind, seed, frame in make_frames(arguments):
+        rng, scene = np.random.default_rng((seed, 2)), frame.scene
+        for i, (name, light) in enumerate(_lights(arguments.size, rng).items()):
+            truth = scene.truth + frame.sky_sigma * light
+            data = rng.poisson(truth) + rng.normal(0, scene.readnoise, truth.shape)
+            offsets = _AMPLITUDE * frame.sky_sigma * rng.normal(size=(arguments.size, 1))
+            axis = ('rows', 'columns')[(i + seed) % 2]
+            table.add(field=kind, light=name, seed=seed, axis=axis,
+                      **_judge(truth, frame.sky_sigma * light, data, offsets, axis))
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What validation says of the default model on a large frame, and how long it takes: ``python benchmarks/validation.py``.
+Verdicts of `astropy_n2v.validation.validate` on the default model, and its time: ``python benchmarks/validation.py``.
 
 A survey field of 2048x2048 pixels with ten injections of 200 sources, its truth and noise known. Writes
 ``results/validation.csv``, a row for each test; the time is in its first line.

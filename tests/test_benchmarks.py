@@ -5,13 +5,17 @@ The benchmarks work, and the page of the documentation says what their tables sa
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.nddata import CCDData
+from astropy.table import Table, vstack
+from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import NoiseModel
+from astropy_n2v.validation import Recovery
 
 FOLDER = Path(__file__).parents[1] / 'benchmarks'
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason='the benchmarks are not part of an installation')
@@ -56,12 +60,6 @@ def test_table_round_trip(results):
     assert table['kind'].tolist() == ['survey', 'a, b'] and table['nr'][0] == 1.235
     assert 'a note' in table.meta['comments'][0] and 'default model' in table.meta['comments'][0]
     assert common.read_table('none', results) is None
-
-
-def test_width_of_psf():
-    make_psf = importlib.import_module('astropy_n2v.simulate').make_psf
-    for fwhm in (2.5, 4.0):
-        assert load('common').psf_fwhm(make_psf(fwhm, half_size=16)) == pytest.approx(fwhm, rel=0.05)
 
 
 def test_memory_and_time():
@@ -110,14 +108,17 @@ def test_methods(frame, name):
 
 def test_quality(frame):
     quality = load('quality')
-    row = quality.judge(frame, frame.data, frame.sigma)
+    pulls = quality.judge_pulls(frame, frame.data, frame.sigma)
+    row = quality.judge(frame, frame.data, pulls)
     assert row['nr'] == row['nr_faint'] == row['nr_bright'] == 1
     assert row['rms_pull'] == pytest.approx(1, abs=0.03) and row['coverage_95'] == pytest.approx(0.95, abs=0.01)
     assert np.isnan(quality.judge(frame, frame.data)['rms_pull'])
     half = frame.truth + (frame.data - frame.truth) / 2
     assert quality.judge(frame, half)['nr'] == pytest.approx(2)
-    rows = quality.judge_uncertainty(frame, frame.data, frame.sigma)
-    assert sum(row['pixels'] for row in rows) <= frame.data.size and len(rows) >= 2
+    assert pulls['n'][0] == frame.data.size >= sum(pulls['n'][1:]) and len(pulls) >= 3
+    # What counts as the truth has errors of its own.
+    noisy = replace(frame, truth_std=frame.sky_sigma)
+    assert quality.judge_pulls(noisy, frame.data, frame.sigma)['rms_pull'][0] == pytest.approx(np.sqrt(0.5), abs=0.03)
 
 
 def test_quality_table(results):
@@ -128,14 +129,30 @@ def test_quality_table(results):
 
 
 def test_photometry(frame):
+    """Isolated stars above their surroundings; the summary is of bias and scatter."""
     photometry = load('photometry')
-    x, y, flux, snr = photometry.isolated_stars(frame)
-    assert len(x) and (snr > 0).all() and (flux > snr).all()
+    stars = photometry.isolated_stars(frame)
+    assert len(stars) and set(stars['kind']) == {'star'}
+    fluxes = photometry.measure(frame, frame.truth)
+    assert 0 < len(fluxes) <= len(stars) and np.allclose(fluxes['flux_after'], fluxes['flux_true'])
     rng = np.random.default_rng(1)
-    true, truth = np.full(400, 100.0), np.full(400, 500.0)
     noise = rng.normal(0, 10, 400)
-    row = photometry.summarise(true, truth, truth + noise, truth + noise / 2 - 3)
-    assert row['bias'] == pytest.approx(-0.03, abs=4 * row['bias_error']) and row['scatter'] == pytest.approx(0.5)
+    fluxes = Table({'flux_true': np.full(400, 100.0), 'flux_before': 100 + noise, 'flux_after': 97 + noise / 2,
+                    'flux_before_err': np.full(400, 10.0), 'flux_after_err': np.full(400, 5.0),
+                    'flux_true_err': np.zeros(400), 'snr': np.full(400, 10.0)}, meta={'snr_from': 'truth'})
+    (row,) = photometry.summarise(fluxes)
+    assert row['stars'] == 400 and row['scatter'] == pytest.approx(0.5) and row['scatter_error'] < 0.1
+    assert row['bias'] == pytest.approx(-0.03, abs=4 * row['bias_error'])
+
+
+def test_photometry_table(results, monkeypatch):
+    photometry = load('photometry')
+    monkeypatch.setattr(photometry, 'NARROW', (1.2,))
+    photometry.main(['--kinds', 'crowded', '--n-seeds', '2', '--size', '128', '--methods', 'median 3'])
+    common = load('common')
+    assert set(common.read_table('photometry', results)['kind']) == {'crowded', 'all'}
+    assert set(common.read_table('unforeseen', results)['planted']) == {'transient', 'FWHM 1.2'}
+    assert 'Photometry' in load('page').make_page(results)
 
 
 @pytest.mark.parametrize('kind', ['transient', 0.9, 1.6])
@@ -158,51 +175,72 @@ def test_planted_in_turns(frame, rng):
     assert [np.count_nonzero(added[box]) == 1 for box in places] == 4 * [True, False]
 
 
-def test_peaks_and_matching():
-    depth = load('depth')
-    image = np.zeros((30, 40))
-    image[10, 12], image[10, 13], image[20, 30] = 5, 4, 3
-    x, y, height = depth.find_peaks(image, 1)
-    assert y.tolist() == [10, 20] and height.tolist() == [5, 3] and 12 < x[0] < 12.5
-    sources = np.array([12.4, 13.0, 5.0]), np.array([10.0, 10.5, 5.0]), np.array([1.0, 9.0, 2.0])
-    scores, matched = depth.match_peaks((x, y, height), sources, 2.0)
-    # The brighter of two takes the peak.
-    assert scores.tolist() == [-np.inf, 5, -np.inf] and matched.tolist() == [True, False]
+def test_stars_of_the_catalogue_are_recovered(frame):
+    """Bright ones are found on each map, and galaxies count for nothing; a scaled map is as deep."""
+    detection = load('detection')
+    recovery = detection.recover(frame, ['matched filter', 'matched filter, local sky'])
+    stars = recovery.injected[recovery.injected['image'] == 'matched filter']
+    n_stars = np.count_nonzero(frame.scene.catalog['kind'] == 'star')
+    assert 0 < len(stars) <= n_stars < len(frame.scene.catalog)
+    bright = stars['mag'] < -2.5 * np.log10(20)
+    assert bright.any() and np.isfinite(stars['score'][bright]).mean() > 0.9
+    assert recovery.area == recovery.false_area == pytest.approx(frame.data.size / 1e6)
+    assert len(recovery.false) and recovery.false['score'].max() < stars['score'][bright].max()
 
 
-def test_threshold_and_half(rng):
-    depth = load('depth')
-    scores = np.arange(100, 0, -1.0)
-    good = np.ones(100, dtype=bool)
-    good[[30, 60, 61, 62, 63, 64, 65]] = False
-    # Three of the first 62 are false, four of the first 63.
-    assert depth.threshold_at(scores, good) == 39
-    assert depth.threshold_at(scores, np.zeros(100, dtype=bool)) == np.inf
-    magnitude = rng.uniform(-5, 0, 4000)
-    found = rng.uniform(size=4000) < 1 / (1 + np.exp(3 * (magnitude + 2)))
-    assert depth.logistic_half(magnitude, found) == pytest.approx(-2, abs=0.1)
+def test_depth_against_the_deeper_filter(frame):
+    """What is the same but for a factor is as deep, with certainty; the reference is the deeper of the two."""
+    detection = load('detection')
+    recovery = Recovery.stack([detection.recover(load('common').make_frame('survey', seed, 160), detection.MAPS[:1])
+                               for seed in (5, 6)])
+    copies = []
+    for name, factor in (('matched filter, local sky', 0.5), ('ours', 7.0)):
+        injected, false = recovery.injected.copy(), recovery.false.copy()
+        for table in injected, false:
+            table['image'] = name
+            table['score'] = factor * table['score']
+        copies.append((injected, false))
+    # The copy has lost every other star.
+    copies[0][0]['score'][::2] = np.nan
+    floors = {name: factor * recovery.injected.meta['floor']['matched filter']
+              for name, factor in zip(detection.MAPS, (1, 0.5, 7))}
+    injected, false = (vstack(parts, metadata_conflicts='silent')
+                       for parts in zip((recovery.injected, recovery.false), *copies))
+    injected.meta, false.meta = {**recovery.injected.meta, 'floor': floors}, recovery.false.meta
+    depths = detection.compare(Recovery(injected, false))
+    assert depths.meta['reference'] == 'matched filter'
+    plain, local, ours = depths
+    assert ours['gain'] == ours['gain_low'] == ours['gain_high'] == 0
+    assert ours['threshold'] == pytest.approx(7 * plain['threshold']) and local['gain'] < -0.1
 
 
-def test_depth_is_that_of_the_filter(frame):
-    """A map that is the same but for a factor is as deep."""
-    depth = load('depth')
-    found = depth.Detections(), depth.Detections()
-    significance = depth.matched_filter(frame)
-    for detections, factor in zip(found, (1, 7)):
-        detections.add(factor * significance, frame, 2.0)
-    first, second = map(depth.depth, found)
-    assert second == (pytest.approx(7 * first[0]), pytest.approx(first[1]))
-    assert depth.bootstrap_depth(*found, n=3) == 0
+def test_detection_tables(results):
+    detection, common = load('detection'), load('common')
+    detection.main(['--kinds', 'survey', '--n-seeds', '2', '--size', '192'])
+    depths, false = (common.read_table(name, results) for name in ('detection', 'false_detections'))
+    assert depths['map'].tolist() == list(detection.MAPS) and sum(depths['reference'] == 'True') == 1
+    assert set(false['noise']) == {'white', 'correlated'}
+    # Stated as those of white noise, correlated noise has many peaks above the thresholds.
+    counts = {noise: false['per_megapixel'][(false['noise'] == noise) & (false['map'] == 'matched filter')].sum()
+              for noise in ('white', 'correlated')}
+    assert counts['correlated'] > counts['white'] + 100
+    assert 'Detections on pure noise' in load('page').make_page(results)
 
 
-def test_matched_filter_of_pure_noise():
-    detection, depth = load('detection'), load('depth')
-    frame = detection.noise_frame('white', 1, 128)
-    assert depth.matched_filter(frame)[8:-8, 8:-8].std() == pytest.approx(1, abs=0.1)
-    correlated = detection.noise_frame('correlated', 1, 128).data
-    assert correlated.std() == pytest.approx(15, abs=0.5)
-    assert np.corrcoef(correlated[:, 1:].ravel(), correlated[:, :-1].ravel())[0, 1] > 0.3
-    assert detection.significance('ours', frame).shape == (128, 128)
+def test_options(capsys):
+    """Options that a benchmark does not have are none."""
+    parse = load('common').parse
+    threads = importlib.import_module('torch').get_num_threads()
+    small = ['--threads', str(threads)]
+    arguments = parse('text', [*small, '--n-seeds', '3', '--deep'], n_seeds=1, size=64, kinds=['nebula'],
+                      first_seed=9, flags={'deep': 'deeper'}, options={'minutes': {'type': float, 'default': 2.0}})
+    assert list(arguments.seeds) == [9, 10, 11] and arguments.kinds == ['nebula'] and arguments.size == 64
+    assert arguments.deep and arguments.minutes == 2
+    arguments = parse('text', small, methods=['ours'], choices={'images': {'a': 1, 'b': 2}})
+    assert arguments.images == ['a', 'b'] and arguments.methods == ['ours'] and not hasattr(arguments, 'seeds')
+    with pytest.raises(SystemExit):
+        parse('text', [*small, '--kinds', 'survey'])
+    assert 'unrecognized arguments: --kinds' in capsys.readouterr().err
 
 
 def test_cross_product_is_the_error(rng):
@@ -222,7 +260,7 @@ def test_level_of_exposures(rng):
     exposures = load('exposures')
     y, x = np.mgrid[:200, :256]
     stars = 500 * (rng.random((200, 256)) > 0.995)
-    stars = load('depth').gaussian_filter(stars.astype(float), 2)
+    stars = gaussian_filter(stars.astype(float), 2)
     reference = 100 + stars + rng.normal(0, 0.1, stars.shape)
     image = 20 + 0.9 * stars + 0.05 * x + rng.normal(0, 0.1, stars.shape)
     scale, offset = exposures.match_level(image, reference)
@@ -235,7 +273,7 @@ def test_exposures_are_aligned(data_path):
     exposures = load('exposures')
     frames = exposures.read_m13(data_path, 256)
     first, last = (np.asarray(ccd.data, dtype=float) for _, ccd, _ in (frames[0], frames[4]))
-    smooth = [load('depth').gaussian_filter(image - np.median(image), 2) for image in (first, last)]
+    smooth = [gaussian_filter(image - np.median(image), 2) for image in (first, last)]
     cut = slice(64, -64), slice(64, -64)
 
     def correlation(drift):
@@ -253,7 +291,7 @@ def test_exposures_of_arcsat_are_reduced_and_aligned(data_path):
         assert ccd.data.shape == (512, 512) and ccd.uncertainty is None and name in ('arcsat_07', 'arcsat_11')
         image = np.asarray(ccd.data)
         assert abs(np.median(image)) < 30   # a sky of some adu, without the 1,350 of the bias
-        image = load('depth').gaussian_filter(image - np.median(image), 2)
+        image = gaussian_filter(image - np.median(image), 2)
         smooth.append((np.clip(image, 20, 400), drift))
     (first, place), (second, other) = smooth
     cut = slice(16, -16), slice(16, -16)
@@ -517,3 +555,38 @@ def test_page_has_the_faults_of_the_audit():
     for row in table:
         line = next(line for line in page.splitlines() if line.startswith(f'{row["fault"]}  '))
         assert line.split()[-2:] == [f'{100 * row[size]:.0f}' for size in ('small', 'large')]
+
+
+def test_numbers_are_tuned_for_a_while():
+    tuned = load('tuned_numbers')
+    from astropy_n2v.inference import bounds, recalibration
+    from astropy_n2v.noise import model
+    before = model.BROAD_WEIGHT
+    with tuned.changed('astropy_n2v.noise.model', 'BROAD_WEIGHT', 2):
+        assert model.BROAD_WEIGHT == recalibration.BROAD_WEIGHT == 2 * before
+    assert model.BROAD_WEIGHT is recalibration.BROAD_WEIGHT is before
+    with tuned.changed('astropy_n2v.inference.bounds', '_WIDENING', 0.5):
+        assert bounds._WIDENING == 1.5
+    assert bounds._WIDENING == 3
+    assert tuned.scaled(((1, -3), [0.5, 0]), 0.5) == ((1, -1), [0.25, 0])
+
+
+def test_tuned_numbers(results, monkeypatch):
+    tuned = load('tuned_numbers')
+    monkeypatch.setattr(tuned, 'RESULTS', results)
+    monkeypatch.setattr(tuned, 'use_threads', lambda n: None)
+    for _ in range(2):   # the second time, all is there
+        tuned.main(['--n', '2', '--only', 'bounds._WIDENING'])
+    rows = (results / 'tuned_numbers.csv').read_text().splitlines()
+    assert rows[0].startswith('module,name,factor,changed') and len(rows) == 3
+    assert rows[1].startswith('astropy_n2v.inference.bounds,_WIDENING,0.5,')
+
+
+def test_outcomes_that_differ_are_counted():
+    tuned = load('tuned_numbers')
+    image = np.zeros((4, 4))
+    before = [(image, {'all': 0.2}, 0.95, False), (image, {'all': 0.5, 'faint': 0.8}, 0.9, False),
+              (None, {}, np.nan, 'CannotDenoiseError')]
+    after = [before[0], (image + 1, {'all': 0.5, 'faint': 1.2}, 0.7, True), before[2]]
+    assert tuned._compare(before, after) == {'changed': 1, 'mean_error': '1.145', 'largest_error': '1.500',
+                                             'coverage': '-0.200', 'messages': 1}

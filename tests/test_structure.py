@@ -9,7 +9,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from constants import constants_of, make_table, read_constants
+from constants import constants_of, make_table, read_constants, read_variations
 from imports import find_circles, importable, imports_of_parts, part_of, read_imports, read_sources
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'astropy_n2v'
@@ -238,3 +238,14 @@ def test_other_values_are_no_constants():
 def test_table_of_constants():
     table = make_table(constants_of('X_Y = 1  # a*b of `c`', 'package.m'))
     assert '   * - ``m``\n     - ``X_Y``\n     - ``1``\n     - a\\*b of \\`c\\`\n' in table
+
+
+def test_variations_of_constants(tmp_path):
+    path = tmp_path / 'table.csv'
+    assert read_variations(path) == {}
+    path.write_text('module,name,factor,changed,mean_error,largest_error,coverage,messages\n'
+                    'package.m,X,0.5,0,1.000,1.000,0.000,0\npackage.m,X,2,3,1.012,1.100,-0.010,1\n', encoding='utf-8')
+    variations = read_variations(path)
+    assert variations == {('package.m', 'X'): ['nothing', '3: 1.01, 1.1, 1 messages']}
+    table = make_table(constants_of('X = 1  # px', 'package.m'), variations)
+    assert '     - px\n     - nothing\n     - 3: 1.01' in table

@@ -47,7 +47,7 @@ class Finding:
     consequence : str
         One of ``CONSEQUENCES``.
     message : str
-        The finding in words, with what may be at fault; empty if there is none.
+        The finding in words, with what may be at fault; empty without one.
     """
 
     name: str

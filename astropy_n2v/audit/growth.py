@@ -33,7 +33,7 @@ def noise_growth(sample, recalibration, scale):
     Returns
     -------
     variance, slope : float or None
-        Variance where the blind mean is that of the background, in squared data units, and its growth with the signal,
+        Variance where the blind mean is at the background, in squared data units, and its growth with the signal,
         in data units; None where no growth is certain.
     """
     signal, spread, noise, z = (values[sample.held_out].astype(float) / unit for values, unit in

@@ -36,7 +36,7 @@ def enlargement(by_variance, by_innovation, sky, stated, noise, scaling):
     """
     level = float(np.median(scaling.level))
     by_brightness = _factors(by_variance)
-    # Position and structure are not those of a brightness: what was found there, and not by brightness, goes for all.
+    # Positions and structure have no brightness: a finding there, and none by brightness, holds for all of them.
     common = max([1.0, *_factors(by_innovation) / max([1.0, *by_brightness])])
     if noise.message:
         common = max(common, noise.value)

@@ -39,7 +39,7 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
     add_keyword : bool, optional
         Whether to write to the headers how the result was made.
     ext, ignore_bits, mask, uncertainty, overwrite, protect : optional
-        See `process_fits`.
+        See `~astropy_n2v.io.process_fits`.
     **kwargs
         Other keywords of `astropy_n2v.denoise`, for all images.
 
@@ -51,11 +51,11 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
     Raises
     ------
     OSError, ValueError
-        As `process_fits` and `astropy_n2v.denoise`.
+        As `~astropy_n2v.io.process_fits` and `astropy_n2v.denoise`.
 
     See Also
     --------
-    process_fits : What happens to the file.
+    astropy_n2v.io.process_fits : What happens to the file.
 
     Examples
     --------

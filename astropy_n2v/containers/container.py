@@ -36,7 +36,7 @@ class Container:
     ----------
     values : `~numpy.ndarray`
         The data, float32 or float64 of native byte order; shared with the input where it is that.
-    mask : `~astropy_n2v.containers.CompleteMask`
+    mask : `~astropy_n2v.containers.parsing.CompleteMask`
         True where they do not count, but for values that are not finite; same shape.
     dtype : type
         Of the result.

@@ -35,7 +35,7 @@ class CompleteMask(np.ndarray):
     Examples
     --------
     >>> import numpy as np
-    >>> from astropy_n2v.containers import CompleteMask
+    >>> from astropy_n2v.containers.parsing import CompleteMask
     >>> mask = np.zeros((4, 4), bool).view(CompleteMask)
     >>> type(mask[:2] | True).__name__
     'CompleteMask'
@@ -92,7 +92,7 @@ def take_apart(data, name='data'):
     Examples
     --------
     >>> import numpy as np
-    >>> from astropy_n2v.containers import take_apart
+    >>> from astropy_n2v.containers.parsing import take_apart
     >>> parts = take_apart(np.ma.masked_greater([1.0, 9.0], 5))
     >>> parts.values.tolist(), parts.mask.tolist()
     ([1.0, 9.0], [False, True])
@@ -175,7 +175,7 @@ def celestial_order(data):
     >>> import numpy as np
     >>> from astropy.nddata import NDData
     >>> from astropy.wcs import WCS
-    >>> from astropy_n2v.containers import celestial_order
+    >>> from astropy_n2v.containers.parsing import celestial_order
     >>> wcs = WCS(naxis=3)
     >>> wcs.wcs.ctype = 'WAVE', 'RA---TAN', 'DEC--TAN'   # FITS counts axes from the other end
     >>> celestial_order(NDData(np.zeros((9, 8, 3)), wcs=wcs))
@@ -282,7 +282,7 @@ def measured(data, mask=None, satlevel=None, *, name='data', check=None):
     Examples
     --------
     >>> import numpy as np
-    >>> from astropy_n2v.containers import measured
+    >>> from astropy_n2v.containers.parsing import measured
     >>> image = np.random.default_rng(1).normal(100, 5, (32, 32))
     >>> image[3, 4] = np.nan
     >>> int(measured(image, mask=image > 110).mask.sum()) == int((image > 110).sum())
@@ -369,7 +369,7 @@ def extend_mask(own, added):
     Examples
     --------
     >>> import numpy as np
-    >>> from astropy_n2v.containers import extend_mask
+    >>> from astropy_n2v.containers.parsing import extend_mask
     >>> extend_mask(np.array([[5, 0]], 'u1'), np.array([[True, True]]))
     array([[5, 2]], dtype=uint8)
     """

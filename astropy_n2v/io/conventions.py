@@ -75,9 +75,9 @@ _FILLERS = {'MAP', 'PLANE', 'PIX', 'PIXEL', 'PIXELS', 'THE', 'OF'}
 # Names that astropy gives to HDUs that have none.
 _UNNAMED = {'', 'PRIMARY', 'COMPRESSEDIMAGE'}
 
-# What other cards than EXTNAME say of an HDU. HDUCLASn: ESO (data products) and OGIP (X-ray astronomy); HDUCLAS3 says
-# which kind of error it is. PRODTYPE: pipelines of NOAO, with images, masks and weights in files of their own. UTYPE:
-# astropy.
+# The meaning that cards other than EXTNAME give an HDU. HDUCLASn: ESO (data products) and OGIP (X-ray astronomy);
+# HDUCLAS3 says which kind of error it is. PRODTYPE: pipelines of NOAO, with images, masks and weights in files of their
+# own. UTYPE: astropy.
 _HDUCLAS2 = {'DATA': 'science', 'TOTAL': 'science', 'NET': 'science', 'ERROR': 'std', 'QUALITY': 'bad',
              'BKG': 'other', 'PREDICTED': 'other', 'EXPOSURE': 'other', 'VIGNET': 'other'}
 _HDUCLAS3 = {'MSE': 'var', 'RMSE': 'std', 'INVMSE': 'ivar', 'INVRMSE': 'other'}
@@ -254,7 +254,7 @@ def card_text(header, keyword):
     Returns
     -------
     str
-        Empty if there is none, or it cannot be parsed.
+        Empty if the card is missing or cannot be parsed.
     """
     try:
         return str(header.get(keyword, '')).strip().upper()

@@ -150,7 +150,7 @@ def named_bits(header):
                 name, bit = str(card.value), int(header[keyword.replace('NAM', 'VAL')])
             else:
                 name, bit = card.value if isinstance(card.value, str) else card.comment, 1 << int(keyword[3:])
-        except (TypeError, ValueError, KeyError, VerifyError):   # a card that is none of these
+        except (TypeError, ValueError, KeyError, VerifyError):   # no such card
             continue
         if name.strip():
             found[name.strip().upper()] = bit

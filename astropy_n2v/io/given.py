@@ -22,7 +22,7 @@ def find_given(name, given, source, index, read):
     Parameters
     ----------
     name : {'mask', 'uncertainty'}
-        What it is.
+        Its kind.
     given : array_like, `~astropy.nddata.NDUncertainty`, str or path-like
         An array, a file, ``FILE[EXT]``, or an extension of the file of the image.
     source : FitsSource

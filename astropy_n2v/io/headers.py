@@ -15,7 +15,7 @@ __all__ = ['ADU_LIKE', 'header_value', 'merge_headers', 'parse_unit', 'transfer_
 #: Units of what an analogue-to-digital converter counts.
 ADU_LIKE = (u.adu, u.count, u.DN)
 
-# What observatories write and the FITS standard does not know, as patterns and their meaning.
+# Spellings of observatories that the FITS standard does not have, as patterns and their meaning.
 _SPELLINGS = [
     (r'[\[\]]', ''),
     (r'\((s)\)', r'\1'),   # electron(s)
@@ -64,7 +64,7 @@ def parse_unit(text):
     Parameters
     ----------
     text : str or None
-        Value of the card, None if there is none.
+        Value of the card, None without one.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def parse_unit(text):
 
 def merge_headers(own, primary=None):
     """
-    All that a file says about an image: its own cards, and under them those of the primary header.
+    Merge the cards of an image with the cards of the primary header, where it has none of that name.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def merge_headers(own, primary=None):
 def _same(first, second):
     try:
         return first.value == second.value
-    except fits.VerifyError:   # of a card that is none: it stays as it is
+    except fits.VerifyError:   # of an invalid card: it stays as it is
         return first.image == second.image
 
 
@@ -187,7 +187,7 @@ def transfer_cards(before, after, header):
                 header[keyword, i] = (card.value, card.comment)
             else:
                 header.append(card)
-    # What this package said of an earlier result does not hold of a later one.
+    # Cards of this package about an earlier result do not hold for a later one.
     for keyword in dict.fromkeys(before):
         if keyword.startswith('N2V') and keyword not in after:
             header.remove(keyword, ignore_missing=True, remove_all=True)
@@ -200,7 +200,7 @@ def transfer_cards(before, after, header):
 
 def header_value(header, keywords):
     """
-    The first usable positive number among some header cards.
+    Find the first usable positive number among some header cards.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def header_value(header, keywords):
             continue
         try:
             text = str(header[keyword])
-        except fits.VerifyError:   # a card that is none
+        except fits.VerifyError:   # an invalid card
             continue
         match = re.match(r'\s*([-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?)', text)
         if match:

@@ -205,9 +205,9 @@ def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None, uncertainty=No
         plane names them, 'SUSPECT,EDGE'. `None`: no pixel is bad. Bits that are known to inform
         only, such as MP_DETECTED or what is not DO_NOT_USE in files of JWST, never make one bad.
     mask : array_like of bool, str or path-like, optional
-        A mask in addition to that of the file: an array, a FITS file (``mask.fits`` or
+        A mask in addition to the one in the file: an array, a FITS file (``mask.fits`` or
         ``mask.fits[EXT]``), or an extension of ``path`` itself. Of a file or an extension bits
-        count as in the mask of the file; of several extensions, that of the EXTVER of the image is
+        count as in the mask of the file; of several extensions, the one with the EXTVER of the image is
         taken.
     uncertainty : array_like, `~astropy.nddata.NDUncertainty`, str or path-like, optional
         An uncertainty in place of the one in the file: an array of standard deviations or, as for
@@ -217,7 +217,7 @@ def read_fits_images(path, ext=None, *, ignore_bits=0, mask=None, uncertainty=No
     Returns
     -------
     list of `~astropy.nddata.CCDData`
-        One for each image. The header has the cards of the primary header under those of the
+        One for each image. The header has the cards of the primary header under the cards of the
         image. Uncertainty and mask are the extensions that belong to it, see
         `~astropy_n2v.io.companions`. BLANK pixels are NaN.
 

@@ -40,7 +40,7 @@ def hdu_label(hdu, index):
 
 
 def _is_image(hdu, smallest=2):
-    """Whether an HDU holds an image of two or more dimensions; its data are not read."""
+    """Check if an HDU holds an image of two or more dimensions; its data are not read."""
     if not isinstance(hdu, _IMAGES) or isinstance(hdu, fits.GroupsHDU):
         return False
     shape = hdu.shape
@@ -64,9 +64,9 @@ def science_hdus(hdus, ext=None):
     ext : int, str, tuple or list of these, optional
         Numbers, names ('SCI', all that have it), or names with versions ('SCI,2' or
         ('SCI', 2)). By default the images that are known to be science: all SCI extensions; where
-        there are none, those with another name of science images (DATA, FLUX, IMAGE, ...); where
-        there are none, those without a name (not behind a primary image of their shape) or with
-        that of a detector, chip, amplifier or filter; or else the only image of the file. Images
+        there are none, the ones with another name of science images (DATA, FLUX, IMAGE, ...); where
+        there are none, the ones without a name (not behind a primary image of their shape) or with
+        the name of a detector, chip, amplifier or filter; or else the only image of the file. Images
         smaller than 8x8 are chosen by their names only.
 
     Returns
@@ -240,7 +240,7 @@ def companions(hdus, index):
     """
     Find the uncertainty and the mask that belong to a science image.
 
-    They have the same shape, or that of the planes of a cube, and the same EXTVER and prefix of their names
+    They have the same shape, or the shape of the planes of a cube, and the same EXTVER and prefix of their names
     ('1-1.E.SCI' and '1-1.E.RMS'), or follow each of several images in the same way. Where it is not clear to which of
     several images they belong there are none.
 

@@ -35,7 +35,7 @@ class FitsSource:
     hdus : `~astropy.io.fits.HDUList`
         Its HDUs, decoded when they are asked for.
     checksums : list of bool
-        Whether they have one, as they are in the file.
+        True where they have one, as they are in the file.
     forbidden : list of list
         The cards of each that hold control characters and the like, see `forbidden_cards` in ``cards.py``; ``hdus``
         has them mended.

@@ -42,11 +42,11 @@ def isolated_rng(seed=0):
     Examples
     --------
     >>> import torch
-    >>> from astropy_n2v.networks import own_random_state
+    >>> from astropy_n2v.networks import isolated_rng
     >>> before = torch.get_rng_state()
-    >>> with own_random_state(1):
+    >>> with isolated_rng(1):
     ...     first = torch.rand(3)
-    >>> with own_random_state(1):
+    >>> with isolated_rng(1):
     ...     assert torch.equal(torch.rand(3), first)
     >>> torch.equal(before, torch.get_rng_state())
     True
@@ -159,7 +159,7 @@ class HalfPlaneConv2d(nn.Conv2d):
         return _conv_up(x, *made, above, self)
 
     def forward_upsampled(self, coarse, skip, above=None):
-        """The same for ``coarse``, upsampled by repeating pixels, and ``skip`` as one input, without making it."""
+        """Convolve ``coarse``, upsampled by repeating pixels, and ``skip`` as one input, without making it."""
         def parameters():
             return self._upsampling_kernels(coarse.shape[1])
         key = self, 'upsampled'
@@ -377,7 +377,7 @@ class BlindSpotUNet(nn.Module):
     @torch.inference_mode()
     def predict(self, x, inner=None, dtype=None):
         """
-        The same for one large image, in strips and without gradients.
+        Predict one large image, in strips and without gradients.
 
         Parameters
         ----------
@@ -422,7 +422,7 @@ class BlindSpotUNet(nn.Module):
         return output
 
     def _fill_features(self, features, x, turn, inner_y, inner_x, kernels):
-        """What one branch says of the inner part, strip by strip; the last strips are not needed."""
+        """Compute one branch for the inner part, strip by strip; the last strips are not needed."""
         height, width = x.shape[2:]
         bounds = (inner_y.start, inner_y.stop), (inner_x.start, inner_x.stop)
         for _ in range(turn):

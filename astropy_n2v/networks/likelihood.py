@@ -10,7 +10,7 @@ true values ``x`` that mean and spread allow (`expected_photon_variance`). It is
 built from the blind prediction and never from the noisy pixel: a variance that carries
 the fluctuation of its own pixel biases fluxes low.
 
-What is known of the true value from its context is a Gaussian plus, with weight
+The prior of the true value, given its context, is a Gaussian plus, with weight
 ``BROAD_WEIGHT``, something much broader: a transient, a cosmic ray or a star that is
 narrower than a pixel cannot be foreseen from its surroundings.
 """
@@ -153,12 +153,12 @@ def _log_densities(difference, variance, slope, photon_variance):
 def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=BROAD_WEIGHT, max_gain=12.0,
                             focus=False):
     """
-    Mean negative log-likelihood of the image given the blind prediction of each pixel.
+    Compute the mean negative log-likelihood of the image given the blind prediction of each pixel.
 
     Parameters
     ----------
     output : tensor
-        What the network said, shape (n, 2, height, width).
+        Output of the network, shape (n, 2, height, width).
     z, weight : tensor
         The image in units of the sky noise and the weight of each pixel, shape (n, 1,
         height, width); pixels of weight 0 may be NaN.
@@ -173,7 +173,7 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
     focus : bool, optional
         Whether ``loss`` cares about what lowers the error of the posterior: each pixel counts by the share of the
         noise in its total variance, and each image by the inverse of the mean of the rest, the variance of its
-        posterior in units of the noise. The gradient is then that of the logarithm of this variance, where the
+        posterior in units of the noise. It is then the gradient of the logarithm of this variance, where the
         stated spread is right. Otherwise pixels much brighter than the noise, whose measurement says all, and
         images full of them have most of the gradient. The optimum is the same, as the weights come from the
         blind prediction.
@@ -182,7 +182,7 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
     -------
     loss, likelihood : tensor
         Scalars. Both have the same value up to a constant; only ``loss`` has the gradients
-        to train with: those of the mixture with the responsibility of its broad component
+        to train with: the mixture's own, with the responsibility of its broad component
         held fixed.
     """
     mean, log_spread = blind_moments(output)
@@ -244,7 +244,7 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, bright_weight=
         Weight of the broad component for pixels that are brighter than foreseen; for others it is 5e-5.
     strength : float, optional
         From 0 (the measurement) to 1 (the posterior): the foreseen part is this far from the
-        measurement to its posterior mean, and its variance is that of such a combination.
+        measurement to its posterior mean, with the variance of such a combination.
     suspect_neighbours : bool, optional
         Whether the neighbours of an unforeseeable pixel are more likely to be so, too; the
         tensors must be images for this.

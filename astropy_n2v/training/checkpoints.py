@@ -21,7 +21,7 @@ def _digest(*arrays):
 
 def training_identity(frames, **options):
     """
-    What a training depends on, and what may not change while it is interrupted.
+    Describe all that a training depends on, and that may not change while it is interrupted.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def training_identity(frames, **options):
     """
     data = [_digest(image, False if mask is None else mask) for image, _, mask in frames]
     noise = [_digest(noise.sigma, noise.slope, noise.zero_point) for _, noise, _ in frames]
-    # In a form that does not tell tuples from lists.
+    # In a form in which tuples equal lists.
     options = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
     return {'data': _digest(data), 'noise': _digest(noise), **options}
 

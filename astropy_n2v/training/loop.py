@@ -52,7 +52,7 @@ class Trainer:
         Which weights are kept: those that were judged best, or those at the end. Where patches never come
         again there is nothing to overfit, and few frames judge worse than the whole training.
     warm_start : bool, optional
-        Whether the network has been trained before.
+        True if the network has been trained before.
     ema_decay : float, optional
         Decay of the average of the weights.
     max_gain, focus : float, bool, optional
@@ -149,7 +149,7 @@ class Trainer:
         checkpoint_every : int, optional
             Steps between saves, of which there is one after the last step in any case.
         identity : dict, optional
-            What the training depends on: a checkpoint of another one is refused.
+            All that the training depends on: a checkpoint of another one is refused.
         """
         self.identity = identity or {}
         if checkpoint and not os.path.isdir(os.path.dirname(os.path.abspath(checkpoint))):

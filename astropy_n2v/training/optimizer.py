@@ -55,7 +55,7 @@ class Optimizer:
             part.step()
 
     def state_dict(self):
-        """The state, to resume from."""
+        """Return the state, to resume from."""
         return [part.state_dict() for part in self._parts]
 
     def load_state_dict(self, state):

@@ -34,7 +34,8 @@ class TrainingFrame:
     rng : `~numpy.random.Generator`, optional
         Draws the pixels held out.
     signal : `~numpy.ndarray`, optional
-        What the variance of the noise of a simulated image follows where it is whitened; by default the prediction.
+        Signal that the variance of the noise of a simulated image follows where it is whitened; by default the
+        prediction.
     whiten : bool, optional
         If true, whiten the noise where it is correlated.
 
@@ -72,7 +73,7 @@ class TrainingFrame:
 
 
 def split_planes(planes):
-    """From planes of shape (n, 7, h, w) to a dictionary of tensors of shape (n, 1, h, w)."""
+    """Split planes of shape (n, 7, h, w) into a dictionary of tensors of shape (n, 1, h, w)."""
     names = ('z', 'seen', 'weight', 'v0', 'slope', 'zero', 'variance')
     return dict(zip(names, planes.split(1, dim=1)))
 

@@ -31,7 +31,7 @@ class Processes:
     """
     The processes that train one network together, each on batches of its own.
 
-    What all must agree on comes from the first. Of one process, which is the default, every
+    Values that all must agree on come from the first. Of one process, which is the default, every
     method leaves things as they are.
 
     Parameters
@@ -58,7 +58,7 @@ class Processes:
     @classmethod
     @contextmanager
     def of_torchrun(cls):
-        """The processes that torchrun started, or this one alone."""
+        """Join the processes that torchrun started, or take this one alone."""
         if not distributed.is_torchelastic_launched():
             yield cls()
             return
@@ -74,12 +74,12 @@ class Processes:
         try:
             yield cls(distributed.get_rank(), distributed.get_world_size(), device)
         finally:
-            # What still uses the group, in a cycle of references, would outlive it.
+            # Objects in a cycle of references that still use the group would outlive it.
             gc.collect()
             distributed.destroy_process_group()
 
     def parallel(self, network):
-        """What to call in place of a network, so that its gradients are the mean of all processes."""
+        """Wrap a network so that its gradients are the mean of all processes."""
         return network if self.size == 1 else DistributedDataParallel(network)
 
     def share(self, *values):
@@ -91,7 +91,7 @@ class Processes:
         return tuple(type(value)(shared) for value, shared in zip(values, tensor.tolist()))
 
     def gather(self, value):
-        """The values that all processes have, as a list."""
+        """Gather the values that all processes have in a list."""
         values = [value]
         if self.size > 1:
             values *= self.size

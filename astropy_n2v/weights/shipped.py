@@ -25,7 +25,7 @@ _DTYPES = {'F16': 'float16', 'F32': 'float32'}
 
 def model_names():
     """
-    Names of the shipped models.
+    List the names of the shipped models.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def describe_model(path):
 
 def read_checksums():
     """
-    What the shipped models should be.
+    Read the checksums of the shipped models.
 
     Returns
     -------
