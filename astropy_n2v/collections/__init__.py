@@ -10,3 +10,4 @@ from .loading import *  # noqa: F403
 from .manifest import *  # noqa: F403
 from .splits import *  # noqa: F403
 from .tables import *  # noqa: F403
+from .tiles import *  # noqa: F403

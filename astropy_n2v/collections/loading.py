@@ -121,7 +121,7 @@ class CollectionBlocks:
     manifest : `~astropy.table.Table`
         Rows of a catalogue; all of them are used.
     block_size : int, optional
-        Height and width of a block in pixels; smaller images are one block.
+        Height and width of a block in pixels, and up to 12 more; smaller images are one block.
     seed : int, optional
         Seed of the order.
     ignore_bits : int, str, list of int or None, optional
@@ -146,7 +146,7 @@ class CollectionBlocks:
     ...     blocks = CollectionBlocks(make_manifest(directory), block_size=96)
     ...     (plane,) = blocks.planes(0)
     >>> len(blocks), plane.values.shape
-    (4, (96, 96))
+    (4, (104, 108))
     """
 
     def __init__(self, manifest, *, block_size=512, seed=0, ignore_bits=0, satlevel=None, noise=None, gain=None,
@@ -204,18 +204,21 @@ class CollectionBlocks:
         shape = self.images[image][2]
         parts = tuple(map(self._divide, shape[-2:]))
         *plane, y, x = map(int, np.unravel_index(block, (*shape[:-2], *parts)))
-        rng = np.random.default_rng([self.seed, epoch, image, *plane])   # the same for all blocks of a plane
+        rng = np.random.default_rng([self.seed, epoch, image, *plane, y, x])
         return image, (*plane, *(self._slice(size, i, count, rng) for size, i, count in zip(shape[-2:], (y, x), parts)))
 
     def _slice(self, size, i, count, rng):
-        """Part of an axis: of equal blocks that overlap as far as they must, or are moved within what is left."""
+        """Part of an axis: of equal blocks from its first to its last pixel, those between them moved at random."""
         if count == 1 and size <= self.block_size:
             return slice(0, size)
         last = size - self.block_size
         reach = self.block_size // 8
-        start = round(i * last / max(count - 1, 1)) + int(rng.integers(-reach, reach + 1))
+        start = round(i * last / (count - 1))
+        if 0 < i < count - 1:
+            start += int(rng.integers(-reach, reach + 1))
+        # The phase moves it forward by less than a period, which its length makes up for.
         start = min(max(start, 0), last) // _PERIODS * _PERIODS
-        return slice(start, start + self.block_size)
+        return slice(start, min(start + self.block_size + _PERIODS, size))
 
     def read(self, n):
         """

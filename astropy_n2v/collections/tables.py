@@ -15,8 +15,8 @@ from .columns import COLUMNS, make_table, missing_columns
 
 __all__ = ['check_manifest_format', 'read_manifest', 'write_manifest']
 
-#: Formats of catalogues by the ends of their names.
-FORMATS = {'.ecsv': 'ascii.ecsv', '.csv': 'ascii.csv', '.parquet': 'parquet'}
+# Formats of catalogues by the ends of their names.
+_FORMATS = {'.ecsv': 'ascii.ecsv', '.csv': 'ascii.csv', '.parquet': 'parquet'}
 
 
 def check_manifest_format(path):
@@ -31,7 +31,7 @@ def check_manifest_format(path):
     Returns
     -------
     str
-        Name of the format for `astropy.table.Table`.
+        Name of the format.
 
     Raises
     ------
@@ -47,15 +47,15 @@ def check_manifest_format(path):
     'ascii.ecsv'
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise ValueError(f'a manifest must be a file {", ".join(FORMATS)}, got {os.fspath(path)}')
+    if suffix not in _FORMATS:
+        raise ValueError(f'a manifest must be a file {", ".join(_FORMATS)}, got {os.fspath(path)}')
     if suffix == '.parquet':
         try:
             import pyarrow  # noqa: F401
         except ImportError as error:
             raise ImportError(f'{os.fspath(path)} needs pyarrow: pip install "astropy-n2v[parquet]", or take '
                               '.ecsv') from error
-    return FORMATS[suffix]
+    return _FORMATS[suffix]
 
 
 def relative_path(path, directory):
@@ -99,7 +99,26 @@ def write_manifest(manifest, path, *, overwrite=False):
     table['path'] = np.array([relative_path(name, directory) for name in manifest['path']], dtype=str)
     table['path'].description = COLUMNS['path'].description
     with atomic_write(path, overwrite=overwrite) as temporary:
-        table.write(temporary, format=form, overwrite=True)
+        if form == 'parquet':
+            _write_parquet(table, temporary)
+        else:
+            table.write(temporary, format=form, overwrite=True)
+
+
+def _write_parquet(table, path):
+    # Not Table.write, which needs pandas as well.
+    import pyarrow
+    from pyarrow import parquet
+    parquet.write_table(pyarrow.table({name: table[name].tolist() for name in table.colnames}), path)
+
+
+def _read_parquet(path):
+    from pyarrow import parquet
+    return Table(parquet.read_table(path).to_pydict())
+
+
+def _read_ecsv(path):
+    return Table.read(path, format='ascii.ecsv')
 
 
 def _read_csv(path):
@@ -162,7 +181,7 @@ def read_manifest(path):
     if os.path.isdir(path) or not os.path.exists(path):
         open(path).close()   # raises the error of the system
     try:
-        table = _read_csv(path) if form == 'ascii.csv' else Table.read(path, format=form)
+        table = {'ascii.csv': _read_csv, 'parquet': _read_parquet}.get(form, _read_ecsv)(path)
     except OSError:
         raise
     except Exception as error:   # readers of tables raise whatever the damage happens to cause

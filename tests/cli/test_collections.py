@@ -1,0 +1,174 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The commands for collections: manifest, split, check, train --manifest; what they print and their exit statuses.
+"""
+
+import json
+import re
+import shlex
+import textwrap
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+from click.testing import CliRunner
+
+from astropy_n2v import Denoiser
+from astropy_n2v.cli import main
+from astropy_n2v.collections import read_manifest
+
+QUICK = ['--max-steps', '2', '--patch-size', '32', '--batch-size', '2']
+PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'collections.rst'
+
+
+@pytest.fixture
+def run():
+    def run_main(*arguments):
+        return CliRunner().invoke(main, list(map(str, arguments)))
+
+    return run_main
+
+
+@pytest.fixture
+def night(tmp_path, rng):
+    """Eight frames of four fields, in two filters."""
+    (tmp_path / 'night').mkdir()
+    for n in range(8):
+        header = fits.Header({'INSTRUME': 'CAM', 'FILTER': 'gr'[n % 2], 'OBJECT': f'field {n // 2}',
+                              'EXPTIME': 10.0 * n})
+        fits.writeto(tmp_path / 'night' / f'{n}.fits', rng.normal(500, 10, (48, 48)).astype('f4'), header)
+    return tmp_path
+
+
+@pytest.fixture
+def prepared(run, night):
+    """Its manifest and split."""
+    assert run('manifest', night / 'night', '-o', night / 'm.ecsv').exit_code == 0
+    assert run('split', night / 'm.ecsv', '-o', night / 's.json').exit_code == 0
+    return night
+
+
+def test_manifest(run, night):
+    result = run('manifest', night / 'night', '-o', night / 'm.ecsv')
+    assert result.exit_code == 0, result.output
+    assert '8 images of 8 files, 8 of them read now; 0 cannot be read' in result.output
+    assert len(re.findall('CAM +[gr] +adu +4 +4', result.output)) == 2
+    again = run('manifest', night / 'night', '-o', night / 'm.ecsv')
+    assert '8 images of 8 files, 0 of them read now' in again.output
+    anew = run('manifest', night / 'night', '-o', night / 'm.ecsv', '--overwrite')
+    assert '8 of them read now' in anew.output
+
+
+def test_sample(run, night):
+    result = run('manifest', night / 'night', '-o', night / 'm.csv', '--where', 'filter=G', '--where', 'exptime=20..')
+    assert result.exit_code == 0 and read_manifest(night / 'm.csv')['exptime'].tolist() == [20, 40, 60]
+    run('manifest', night / 'night', '-o', night / 'm.csv', '--sample', '2', '--seed', '3')
+    assert len(read_manifest(night / 'm.csv')) == 2
+
+
+def test_unreadable_file(run, night):
+    (night / 'night' / 'junk.fits').write_bytes(b'junk')
+    result = run('manifest', night / 'night', '-o', night / 'm.ecsv')
+    assert result.exit_code == 1 and 'junk.fits: error: ' in result.output
+    assert '8 images of 8 files' in result.output and '1 cannot be read' in result.output
+    result = run('check', night / 'm.ecsv')
+    assert result.exit_code == 1 and 'unreadable' in result.output
+
+
+def test_split(run, night):
+    run('manifest', night / 'night', '-o', night / 'm.ecsv')
+    result = run('split', night / 'm.ecsv', '-o', night / 's.json', '--columns', night / 'c.csv', '--stratify')
+    assert result.exit_code == 0, result.output
+    assert re.search(r'train +4 files of 2 fields \(50.0%\)', result.output)
+    content = json.loads((night / 's.json').read_text())
+    assert content['seed'] == 42 and content['fractions'] == [0.7, 0.15, 0.15]
+    assert sorted(set(read_manifest(night / 'c.csv')['split'].tolist())) == ['test', 'train', 'validation']
+    assert 'exists' in run('split', night / 'm.ecsv', '-o', night / 's.json').output
+
+
+def test_check(run, prepared):
+    result = run('check', prepared / 'm.ecsv', '--split', prepared / 's.json', '--hashes')
+    assert result.exit_code == 0 and result.output == '8 images: 0 problems\n'
+    (prepared / 'night' / '0.fits').unlink()
+    result = run('check', prepared / 'm.ecsv', '--split', prepared / 's.json')
+    assert result.exit_code == 1 and re.search(r'missing +\S+0.fits', result.output) and '1 problems' in result.output
+
+
+def test_train(run, prepared):
+    result = run('train', '--manifest', prepared / 'm.ecsv', '--split', prepared / 's.json', '-o',
+                 prepared / 'm.safetensors', *QUICK)
+    assert result.exit_code == 0, result.output
+    assert 'training on 4 files, judged by 2' in result.output and 'trained on 4 images' in result.output
+    assert Denoiser.load(prepared / 'm.safetensors').metadata['images'] == 4
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['manifest', 'empty', '-o', 'x.ecsv'], 'no FITS file and no raster image'),
+    (['manifest', 'gone', '-o', 'x.ecsv'], 'No such file or directory'),
+    (['manifest', 'night', '-o', 'x.txt'], 'must be a file .ecsv, .csv, .parquet'),
+    (['manifest', 'night', '-o', 'bad.csv'], 'lacks the columns'),
+    (['manifest', 'night', '-o', 'x.ecsv', '--where', 'filter'], 'must be COLUMN=PATTERN'),
+    (['manifest', 'night', '-o', 'x.ecsv', '--where', 'colour=g'], 'where must name columns'),
+    (['split', 'bad.csv', '-o', 'x.json'], 'lacks the columns'),
+    (['split', 'm.ecsv', '-o', 'x.json', '--fractions', '0.7', '0.2', '0.2'], 'add up to 1'),
+    (['check', 'm.ecsv', '--split', 'm.ecsv'], 'is no split'),
+    (['check', 'gone.ecsv'], 'No such file'),
+    (['train', '-o', 'x.safetensors'], "Missing argument 'FILES...'"),
+    (['train', '--manifest', 'm.ecsv', '-o', 'x.safetensors'], '--manifest, --split and --workers go together'),
+    (['train', 'a.fits', '--manifest', 'm.ecsv', '--split', 's.json', '-o', 'x.safetensors'], 'without FILES'),
+    (['train', '--manifest', 'm.ecsv', '--split', 's.json', '--ext', 'SCI', '-o', 'x.safetensors'], '--ext and --mask'),
+    (['train', '--manifest', 'm.ecsv', '--split', 's.json', '--held-out', '0.1', '-o', 'x.safetensors'],
+     '--held-out does not go'),
+    (['train', '--manifest', 'm.ecsv', '--split', 's.json', '-o', 's.json'], 'overwrite its input'),
+])
+def test_bad_input(run, prepared, monkeypatch, arguments, message):
+    (prepared / 'empty').mkdir()
+    (prepared / 'bad.csv').write_text('path,noise\na.fits,3\n')
+    monkeypatch.chdir(prepared)
+    result = run(*arguments)
+    assert result.exit_code in (1, 2) and message in result.output.replace('\n', ' '), result.output
+    assert 'Traceback' not in result.output
+
+
+def test_fewer_fields_than_parts(run, night):
+    run('manifest', night / 'night', '-o', night / 'm.ecsv', '--where', 'object=field [01]')
+    result = run('split', night / 'm.ecsv', '-o', night / 's.json')
+    assert result.exit_code == 1 and 'at least 3 fields of the sky' in result.output
+
+
+def test_commands_of_the_page(run, tmp_path, monkeypatch):
+    """The tutorial runs as it is written, on fewer and smaller frames."""
+    text = PAGE.read_text(encoding='utf-8')
+    code = textwrap.dedent(text.split('.. code-block:: python\n\n')[1].split('\n\n\n')[0])
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code.replace('256, 256', '48, 48').replace('range(24)', 'range(8)'), str(PAGE), 'exec'), {})
+    commands = re.findall(r'^    \$ astropy-n2v (.+)$', text, re.MULTILINE)
+    names = [command.split()[0] for command in commands]
+    assert names[:4] == ['manifest', 'split', 'check', 'train']
+    for command in commands[:4]:
+        arguments = shlex.split(command)
+        if arguments[0] == 'train':
+            arguments = [entry for entry in arguments if not entry.startswith('--max-time')] + QUICK
+        result = run(*arguments)
+        assert result.exit_code == 0, (command, result.output)
+    assert Denoiser.load('mycamera.safetensors').metadata['images'] > 1
+
+
+def test_pipeline_on_real_frames(run, data_path, tmp_path):
+    """Frames of a field each of four instruments: raw, compressed, resampled, without WCS."""
+    result = run('manifest', data_path / 'sfft_decam' / 'DEC-OBS04*.fits', data_path / 'properimage',
+                 data_path / 'arcsat' / 'light_g_0[12].fits.gz', data_path / 'ccdproc' / 'a8280271.fits', '-o',
+                 tmp_path / 'm.ecsv', '--processes', '1')
+    assert result.exit_code == 0 and '10 images of 10 files' in result.output, result.output
+    result = run('split', tmp_path / 'm.ecsv', '-o', tmp_path / 's.json', '--columns', tmp_path / 'c.ecsv')
+    assert result.exit_code == 0, result.output
+    table = read_manifest(tmp_path / 'c.ecsv')
+    by_instrument = {'sfft_decam': 5, 'arcsat': 2}
+    for name, n in by_instrument.items():
+        rows = [name in path for path in table['path'].tolist()]
+        assert sum(rows) == n and len(set(table['split'][rows].tolist())) == 1
+    result = run('check', tmp_path / 'm.ecsv', '--split', tmp_path / 's.json')
+    assert result.exit_code == 0, result.output
+    result = run('train', '--manifest', tmp_path / 'm.ecsv', '--split', tmp_path / 's.json', '-o',
+                 tmp_path / 'm.safetensors', *QUICK)
+    assert result.exit_code == 0, result.output
