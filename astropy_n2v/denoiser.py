@@ -156,7 +156,7 @@ class Denoiser:
         whiten : bool, optional
             If true, whiten the noise where its autocorrelation, an attribute of ``noise``, is not 1 at lag 0 and 0
             elsewhere. Blind mean, its spread, innovations and outliers are then those of the whitened image. By default
-            if the model was trained on whitened images, see `whitens`.
+            if the model was trained on whitened images, see ``whitens``.
         tile_size : int, optional
             Largest height and width of the parts in which a large image is processed; by
             default ``conf.tile_size``.

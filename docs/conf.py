@@ -48,7 +48,7 @@ html_theme_options = {'navigation_depth': 2, 'show_nav_level': 2, 'icon_links': 
 _EXTERNAL = {
     'https://docs.python.org/3/': (
         r'(bool|int|float|complex|str|bytes|bytearray|dict|list|tuple|set|object|type|None|True|False|logging.*'
-        r'|os\..*|pathlib\..*|[A-Z][A-Za-z]*(Error|Warning|Exception))'),
+        r'|os\..*|pathlib\..*|enum\..*|concurrent\..*|[A-Z][A-Za-z]*(Error|Warning|Exception))'),
     'https://numpy.org/doc/stable/': r'numpy(\..*)?',
     'https://docs.scipy.org/doc/scipy/': r'scipy(\..*)?',
     'https://docs.astropy.org/en/stable/': r'astropy(\..*)?',

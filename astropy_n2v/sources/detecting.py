@@ -91,7 +91,7 @@ def detect(original, clean=None, *, false_rate=0.05, psf=None, denoiser=None, n_
     Notes
     -----
     The exposure is repeated: scenes that the result and its uncertainty allow, with noise drawn from the noise model
-    and the autocorrelation of the frame, are denoised in turn (see `~astropy_n2v.sources.RepeatedFrames`). What is
+    and the autocorrelation of the frame, are denoised in turn (see ``sources.repeats``). What is
     found there where the frame has nothing is false: peaks of noise, clumps of stars too faint to be found, outskirts
     of sources. Knots of nebulosity are real light but no stars; how many pass for stars is inferred from the hollows
     between them. Filaments as sharp as the point-spread function remain in the table. For the noise, the negative of

@@ -102,7 +102,7 @@ class StreamSampler(PatchSampler):
     blocks : `~astropy_n2v.collections.CollectionBlocks`
         Where blocks come from.
     patch_size, batch_size, rng
-        As for `~astropy_n2v.training.patches.PatchSampler`.
+        As for ``training.patches.PatchSampler``.
     pool : int, optional
         Number of blocks in memory; 7 MB each, of 512 pixels.
     patches_per_block : int, optional

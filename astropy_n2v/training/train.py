@@ -189,7 +189,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
 
     Parameters
     ----------
-    frames : list of tuple, or `~astropy_n2v.training.collection.CollectionFrames`
+    frames : list of tuple, or ``training.collection.CollectionFrames``
         Image (2-D array), its `~astropy_n2v.NoiseModel`, and its mask or None; or a source of frames.
     init : Denoiser, optional
         Model whose weights to start from. The result is never worse than it on the pixels held

@@ -73,12 +73,12 @@ def check_number(name, value, accepted, valid):
 @dataclass(frozen=True)
 class TrainingOption:
     """
-    An option of training: its values, and its text on the command line.
+    Describe an option of training: its values, and its text on the command line.
 
     Parameters
     ----------
     kind : type
-        int, float, str for a path, or dict.
+        The type int, float, str for a path, or dict.
     default : object, optional
         The value where none is given; None where it depends on others.
     low, high : float, optional

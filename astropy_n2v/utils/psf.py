@@ -63,7 +63,7 @@ class PSF:
         Parameters
         ----------
         psf : PSF, float, array_like or `~astropy.modeling.Fittable2DModel`
-            A PSF comes back as it is. All else that `psf_model` takes: a FWHM in pixels, the image of a
+            A PSF comes back as it is. All else that ``psf_model`` takes: a FWHM in pixels, the image of a
             star, or a model.
         size : int, optional
             Odd size of the stamp in pixels; by default the size of the array, or eight FWHM.
