@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Files as such: compressed ones, names of results, writing without ever leaving half a file.
+Files as such: compressed ones, names of results, errors in one line.
 """
 
 import bz2

@@ -3,6 +3,7 @@
 The noise of an image: what is known of it, and what the image itself tells.
 """
 
+from .amplifier_edges import *  # noqa: F403
 from .amplifiers import *  # noqa: F403
 from .correlation import *  # noqa: F403
 from .error_planes import *  # noqa: F403
@@ -19,7 +20,6 @@ from .resolve import *  # noqa: F403
 from .sets import *  # noqa: F403
 from .sky import *  # noqa: F403
 from .smoothing import *  # noqa: F403
-from .steps import *  # noqa: F403
 from .stripes import *  # noqa: F403
 from .transfer import *  # noqa: F403
 from .uncertainty import *  # noqa: F403

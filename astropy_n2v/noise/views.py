@@ -8,9 +8,9 @@ import logging
 import numpy as np
 
 from ..utils.warn import warn_user
+from .amplifier_edges import amplifier_edges
 from .model import NoiseModel
 from .phases import interpolation_period
-from .steps import amplifier_edges
 from .stripes import announces_mosaic, mosaic_contrast
 
 __all__ = ['WHOLE', 'part_of', 'pixels_of', 'split_views']

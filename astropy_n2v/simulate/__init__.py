@@ -9,6 +9,6 @@ from .galaxies import *  # noqa: F403
 from .nebulae import *  # noqa: F403
 from .observations import *  # noqa: F403
 from .psf import *  # noqa: F403
-from .random import *  # noqa: F403
+from .random_scenes import *  # noqa: F403
 from .resampling import *  # noqa: F403
 from .scenes import *  # noqa: F403

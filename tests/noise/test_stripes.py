@@ -17,7 +17,7 @@ from astropy_n2v.containers.container import Container
 from astropy_n2v.noise import Patterns, find_patterns
 from astropy_n2v.planes import find_planes, warn_of_patterns
 from astropy_n2v.simulate import make_scene, random_scene
-from astropy_n2v.simulate import random as simulate_random
+from astropy_n2v.simulate import random_scenes as simulate_random
 
 SIZE, SKY, READNOISE = 512, 200.0, 5.0
 SIGMA = np.sqrt(SKY + READNOISE ** 2)

@@ -35,7 +35,7 @@ from astropy_n2v.simulate import (
     random_observation,
     random_scene,
 )
-from astropy_n2v.simulate import random as simulate_random
+from astropy_n2v.simulate import random_scenes as simulate_random
 from astropy_n2v.simulate.canvas import Canvas, _bin, _convolve_and_bin
 from astropy_n2v.simulate.populations import add_globular, add_luminous_stars
 

@@ -16,7 +16,6 @@ from ...version import __version__
 from ..measures.frames import run_denoiser
 from .arguments import check_options, given_psf, is_path, one_each, read_frames, read_image, try_directory
 from .cache import FrameStore, hash_of
-from .checks import make_checks
 from .combine import combine_frames
 from .frame import measure_frame
 from .prepare import Given, Settings, measure_noise, prepare
@@ -33,6 +32,7 @@ from .remarks import (
 from .report import Report, refuse_existing
 from .series import find_misaligned, judge_gain, judge_uncertainty_by_others
 from .task import Measures
+from .verdicts import make_checks
 
 __all__ = ['DEFAULT_THRESHOLDS', 'validate']
 

@@ -29,9 +29,9 @@ from astropy_n2v.validation import Report, render_sources, validate
 from astropy_n2v.validation.measures.frames import with_data
 from astropy_n2v.validation.measures.images import error_sums
 from astropy_n2v.validation.report.cache import FrameStore, hash_of
-from astropy_n2v.validation.report.checks import make_checks
 from astropy_n2v.validation.report.combine import combine_frames
 from astropy_n2v.validation.report.tests import TESTS, Measured, Results
+from astropy_n2v.validation.report.verdicts import make_checks
 
 QUICK = {'psf': PSF, 'noise': NOISE, 'n_resamples': 100}
 NAMES = [test.name for test in TESTS]

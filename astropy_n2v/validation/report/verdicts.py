@@ -39,7 +39,7 @@ def make_checks(tables, reasons, *, limits=None, confidence=0.99):
 
     Examples
     --------
-    >>> from astropy_n2v.validation.report.checks import make_checks
+    >>> from astropy_n2v.validation.report.verdicts import make_checks
     >>> checks = make_checks({}, {'container': 'no frame'})
     >>> checks[0].name, checks[0].verdict, checks[0].reason
     ('container', 'not run', 'no frame')
