@@ -43,8 +43,11 @@ _MAX_REACH = 15   # pixels
 _CUT = 3e-3
 # Width of the Gaussian that fills masked pixels, in pixels; only the filter sees these values.
 _FILL = 1.0
-# Variance that unknown pixels in the reach of the filter may add to a pixel, in units of the noise; beyond, it comes
-# back as measured. With 8, the parts of stars beside masks were lowered by 7 standard deviations.
+# Standard deviations from which on the scatter of the pixels around unknown ones is more than their noise: once in
+# 30000. Noise that passed for a star came back as measured at the edges of frames, where it was detected as one.
+_CERTAIN = 4.0
+# Variance that structure of unknown pixels in the reach of the filter may add to a pixel, in units of the noise;
+# beyond, it comes back as measured. With 8, the parts of stars beside masks were lowered by 7 standard deviations.
 _MOST_ADDED = 1.0
 # That of unknown pixels themselves, beyond which they become their local mean: there is a star in it.
 _STAR = 8.0
@@ -266,21 +269,37 @@ def _filtered(values, kernel):
     return result
 
 
-def _fill(values, known, whitening):
-    """Fill unknown values with a local mean, in place, and return the variance of its error."""
+def _fill(values, known, whitening, parameters):
+    """
+    Fill unknown values with a local mean, in place.
+
+    Return the variance of the error of this mean, and the part of it that is due to structure in units of the noise.
+    """
+    seen = known.astype(np.float32)
     smooth, weight, square = (gaussian_filter(v, _FILL, mode='constant', truncate=3) for v in (
-        np.where(known, values, 0), known.astype(np.float32), np.where(known, values, 0) ** 2))
+        np.where(known, values, 0), seen, np.where(known, values, 0) ** 2))
     near = ~known & (weight > 1e-3)
     mean, weight = smooth[near] / weight[near], weight[near]
     values[~known] = 0
     values[near] = mean
-    variance = np.zeros(values.shape, dtype=np.float32)
+    variance, structure = np.zeros((2, *values.shape), dtype=np.float32)
     # Far from all that is known, the background and its noise.
     variance[~known] = 1
     scatter, error = whitening.fill_errors
-    structure = np.maximum(square[near] / weight - mean ** 2 - scatter, 0)
-    variance[near] = structure + error + (1 - error) * (1 - weight)
-    return variance
+    v0, slope, zero = (value if np.ndim(value) == 0 else value[near] for value in parameters)
+    noise = v0 + slope * np.maximum(mean - zero, 0)
+    # The weights squared are a Gaussian, too.
+    squared = gaussian_filter(seen, _FILL / np.sqrt(2), mode='constant', truncate=4)[near] / (4 * np.pi * _FILL ** 2)
+    freedom = weight ** 2 / (squared * np.sum(whitening.correlation ** 2))
+    structure[near] = np.maximum((square[near] / weight - mean ** 2) / noise - scatter * _chance(freedom), 0)
+    variance[near] = noise * (structure[near] + error + (1 - error) * (1 - weight))
+    return variance, structure
+
+
+def _chance(freedom):
+    """Factor by which a variance of so many degrees of freedom exceeds the true one by chance (Wilson & Hilferty)."""
+    spread = np.sqrt(2 / (9 * freedom))
+    return (1 - spread ** 2 + _CERTAIN * spread) ** 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,7 +322,7 @@ class Whitened:
     added : `~numpy.ndarray`
         Variance that unknown pixels add, of the same shape.
     unreliable : `~numpy.ndarray` of bool
-        True where that is too much, of the same shape: nothing is removed there.
+        True where structure in unknown pixels adds too much, of the same shape: nothing is removed there.
     parameters : list of float or `~numpy.ndarray`
         Those of the noise before the filter; see `NormalizedImage.noise_parameters`. Unknown pixels have that of the
         sky.
@@ -340,24 +359,24 @@ class Whitened:
         """
         pad = whitening.inverse.shape[0] // 2
         reach = whitening.kernel.shape[0] // 2
-        v0, slope, zero = (_edge(value, pad, image.shape) for value in image.noise_parameters())
+        parameters = [_edge(value, pad + reach, image.shape) for value in image.noise_parameters()]
         alone = image.valid & ~image.seen
         alone |= single_pixel_outliers(image) | _noisier(image)
         known = np.pad(image.valid & ~alone, pad + reach)
-        if np.ndim(v0):
+        if np.ndim(parameters[0]):
             # Junk errors of pixels that are not seen must not drown the digits of their neighbours.
-            v0 = np.where(known[reach:-reach, reach:-reach], v0, 1)
-        parameters = [v0, slope, zero]
+            parameters[0] = np.where(known, parameters[0], 1)
         filled = np.pad(np.where(image.valid & ~alone, image.values(), 0).astype(np.float32), pad + reach)
-        variance = _fill(filled, known, whitening)
-        added = np.maximum(_filtered(variance, whitening.kernel ** 2), 0)
+        added, structure = (np.maximum(_filtered(variance, whitening.kernel ** 2), 0)
+                            for variance in _fill(filled, known, whitening, parameters))
+        inner = (slice(reach, known.shape[0] - reach), slice(reach, known.shape[1] - reach))
+        v0, slope, zero = parameters = [value if np.ndim(value) == 0 else value[inner] for value in parameters]
         lacking = whitening.lacking(added.shape)
         lacking *= np.sqrt(v0 + slope * np.maximum(-zero, 0))
         gain = whitening.peak_share / slope if np.any(slope > 0) else None
         noise = NoiseModel(np.sqrt(v0 + added).astype(np.float32), gain, whitening.peak_share * zero,
                            source=image.noise.source, relative_error=image.noise.relative_error)
-        inner = (slice(reach, known.shape[0] - reach), slice(reach, known.shape[1] - reach))
-        unreliable = added > np.where(known[inner], _MOST_ADDED, _STAR)
+        unreliable = structure > np.where(known[inner], _MOST_ADDED, _STAR)
         white = NormalizedImage(whitening.filter(filled) + lacking, known[inner] & ~unreliable, noise,
                                 Normalization(0.0, 1.0))
         return cls(whitening, image, white, filled[inner], lacking, added, unreliable, parameters,
@@ -473,12 +492,17 @@ class Whitened:
         """
         whitening = self.whitening
         # Where the measurement says all, errors are independent; where the surroundings do, they are smooth.
-        own = np.clip(np.square(std / noise_std), 0, 1)
-        own[~self.white.valid] = 0
-        # The noise that was added went into the posterior as far as the measurement did.
-        removed = self.white.data - mean - (1 - own) * self.lacking
+        own = np.square(std / noise_std)
+        # Without a measurement, the prediction is combined with the fill.
+        unknown = ~self.white.valid
+        own[unknown] /= 1 + own[unknown]
         # Where a star is in part masked or beyond the edge no prediction knows of it, as it saw nothing around.
-        removed[self.unreliable] = 0
+        own[self.unreliable] = 1
+        own = np.minimum(own, 1)
+        data = self.white.data
+        mean = np.where(unknown, mean + own * (data - mean), mean)
+        # The noise that was added went into the posterior as far as the measurement did.
+        removed = data - mean - (1 - own) * self.lacking
         result = self.inside(self.filled) - _filtered(removed, whitening.inverse)
         square = whitening.inverse ** 2
         square /= square.sum()
