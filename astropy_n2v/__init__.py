@@ -12,7 +12,7 @@ from .config import conf
 from .utils.forking import compute_after_fork
 from .version import __version__
 
-__all__ = ['AuditError', 'CannotDenoiseError', 'Denoiser', 'NoiseModel', 'conf', 'denoise', 'detection_image',
+__all__ = ['AuditError', 'CannotDenoiseError', 'Denoiser', 'NoiseModel', 'conf', 'denoise', 'detect', 'detection_image',
            'estimate_noise', 'estimate_set_noise', 'noise_autocorrelation', 'train']
 
 compute_after_fork()
@@ -24,6 +24,7 @@ _MODULES = {
     'Denoiser': '.denoiser',
     'NoiseModel': '.noise',
     'denoise': '.denoising',
+    'detect': '.sources.detecting',
     'detection_image': '.significance',
     'estimate_noise': '.noise',
     'estimate_set_noise': '.batch.set_noise',

@@ -17,22 +17,30 @@ from astropy.stats import sigma_clip, sigma_clipped_stats
 from astropy.utils.exceptions import AstropyUserWarning
 
 from .exceptions import CannotDenoiseError
+from .utils.blocks import as_blocks
 from .utils.sampling import coprime_step
 
 __all__ = ['Gradient', 'background_level', 'clipped_mean']
 
 _DEGREE = 3   # of the polynomial surface, in x and y together
-_CELLS = 8   # along each axis
+_CELLS = 8   # cells along each axis, of each of which the level is measured
 _SMALLEST = 16   # pixels along each axis of a cell
 _MAX_LEVEL_SAMPLE = 1_000_000   # most pixels from which the level is measured
 _MAX_SAMPLE = 4_000_000   # most pixels that a surface is fitted to; of larger images, every n-th row and column
-_GROUP = 16   # pixels that are averaged where photons are few
+# Pixels that are averaged where photons are few: of a cell, and of an image whose level is measured; there, of so many
+# at least.
+_GROUP = 16
+_LEVEL_GROUP, _MIN_GROUPED = 64, 1024
+# Share of the pixels with the commonest value beyond which photons are few: of Poisson counts with a mean of 10,
+# 0.125.
+_COMMONEST = 0.12
 # The surface is believed where it varies by so many times the scatter of the cells around it: nebulae and large
 # galaxies, which no polynomial describes, are left to the network. On random scenes it gains from here on.
 _LEAST_SIGNIFICANCE = 10.0
-# Below this share of the noise (rms) a slope costs nothing.
+# Rms of the surface, in units of the noise of the sky, below which a slope costs nothing.
 _LEAST_VARIATION = 0.1
-# A polynomial is not to be trusted beyond the centres of the outermost cells: by at most this share of its range.
+# Share of the range of the surface at the centres of the cells by which it may go beyond that range elsewhere: a
+# polynomial is not to be trusted beyond the outermost centres.
 _EXTRAPOLATION = 0.5
 
 
@@ -141,17 +149,14 @@ class _Cells:
         self.enough = 2 * np.count_nonzero(good, axis=1) >= good.shape[1]
         self.n = np.count_nonzero(self.enough)
         self.values = np.where(good, values, np.nan)[self.enough].astype(float)
-        _, counts = np.unique(self.values[np.isfinite(self.values)][::16], return_counts=True)
-        # Few photons are skewed, so that clipping single pixels would lower the mean: clip averages of pixels.
-        self.few_photons = counts.max(initial=0) > 0.12 * counts.sum()
+        self.few_photons = _has_few_photons(self.values[np.isfinite(self.values)][::16])
         centres = (_positions(n)[(np.arange(_CELLS) * m + (m - 1) / 2).astype(int) * step]
                    for n, m in zip(data.shape, size))
         self.y, self.x = (centre.ravel()[self.enough] for centre in np.meshgrid(*centres, indexing='ij'))
 
     def _divide(self, image):
         """From the sampled pixels to an array of shape (cells, pixels)."""
-        rows, columns = self.size
-        return image.reshape(_CELLS, rows, _CELLS, columns).swapaxes(1, 2).reshape(_CELLS ** 2, -1)
+        return as_blocks(image, self.size).swapaxes(1, 2).reshape(_CELLS ** 2, -1)
 
     def means(self, level, gradient=None):
         """Clipped means above what is known."""
@@ -186,6 +191,16 @@ class _Cells:
         surface = model(self.x, self.y)
         # The standard deviation of a normal distribution, from what 90 % are within: some cells hold bright sources.
         return coefficients, surface, np.percentile(np.abs(values - surface), 90) / 1.645
+
+
+def _has_few_photons(values):
+    """
+    Decide if averages of pixels are to be clipped, not single pixels.
+
+    Few photons are skewed, so that clipping single pixels would lower the mean.
+    """
+    _, counts = np.unique(values, return_counts=True)
+    return counts.max(initial=0) > _COMMONEST * counts.sum()
 
 
 def background_level(data, mask=None):
@@ -229,10 +244,8 @@ def background_level(data, mask=None):
     # The median first, so that no precision is lost to a large pedestal or to the scale.
     reference = np.median(values)
     values = values - reference
-    _, counts = np.unique(values[:100_000], return_counts=True)
-    if values.size >= 1024 and counts.max() > 0.12 * counts.sum():
-        # Few photons are skewed, so that clipping single pixels would lower the mean: clip averages of pixels.
-        values = values[:values.size // 64 * 64].reshape(-1, 64).mean(axis=1)
+    if values.size >= _MIN_GROUPED and _has_few_photons(values[:100_000]):
+        values = values[:values.size // _LEVEL_GROUP * _LEVEL_GROUP].reshape(-1, _LEVEL_GROUP).mean(axis=1)
     return reference + clipped_mean(values, 3)
 
 

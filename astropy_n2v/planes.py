@@ -9,23 +9,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .background import background_level
 from .exceptions import CannotDenoiseError
 from .noise import (
     AmplifierScale,
     FrameGroup,
+    GainFrom,
     GroupNoise,
     NoiseModel,
     Patterns,
     SetNoise,
+    SkySample,
     choose_hole,
     find_patterns,
     noise_autocorrelation,
-    resolve_noise,
-    smoothed_noise,
     stripe_fraction,
 )
-from .noise.resolve import looks_white
+from .noise.resolve import looks_white, resolve_sky
 from .noise.views import WHOLE, part_of, pixels_of, split_views
 from .utils.warn import warn_user
 
@@ -73,6 +72,8 @@ class Plane:
         The set of frames whose autocorrelation ``noise`` has; None if it is that of the plane itself.
     patterns : Patterns or None
         Offsets that were subtracted from the whole plane.
+    sample : SkySample or None
+        What was measured of the sky before; see ``sky``.
     """
 
     index: tuple
@@ -84,6 +85,14 @@ class Plane:
     view: tuple = WHOLE
     patterns: Patterns = None
     group: GroupNoise = None
+    sample: SkySample = None
+
+    @property
+    def sky(self):
+        """What was measured of the sky of the values, a `~astropy_n2v.noise.SkySample`."""
+        if self.sample is None or self.sample.values is not self.values:
+            self.sample = SkySample(self.values, self.mask | ~np.isfinite(self.values))
+        return self.sample
 
     def following(self, group):
         """
@@ -140,33 +149,39 @@ class Plane:
             None if there is no reason.
         """
         noise = self.noise
-        if (report is None or report.growth is None or noise.source != 'image' or noise.gain is not None
-                or self.amplifiers is not None or np.ndim(noise.sigma)):
+        if (report is None or report.growth is None or noise.origin.gain is not GainFrom.IMAGE
+                or noise.gain is not None or self.amplifiers is not None or np.ndim(noise.sigma)):
             return None
         variance, slope = report.growth
         # Which part of the noise of the sky is of photons does not matter: it is as without.
         floor = 0.1 * variance
-        level = background_level(self.values, self.mask)
-        zero = level - (variance - floor) / slope
+        zero = self.sky.level - (variance - floor) / slope
         noise = replace(noise, sigma=float(np.sqrt(floor)), gain=1 / slope, zero_point=zero)
         return replace(self, noise=noise, data_noise=replace(noise, autocorrelation=self.data_noise.autocorrelation))
 
     def restore(self, prediction, strength=1.0):
-        """Bring a prediction back to the scale of the data; less than the full strength with some of the patterns."""
+        """
+        Bring a prediction back to the scale of the data; less than the full strength with some of the patterns.
+
+        Parameters
+        ----------
+        prediction : Prediction
+            Of this plane. Its arrays may be changed.
+        strength : float, optional
+            From 0 (the data) to 1 (the posterior).
+
+        Returns
+        -------
+        Prediction
+            On the scale of the data.
+        """
         if self.amplifiers is not None:
-            self._rescale(prediction)
+            prediction = prediction.rescale(self.amplifiers.backward, self.amplifiers.deviation_backward)
         if self.patterns is not None:
             for rows, model, deviation in self.patterns.blocks(self.view):
                 prediction.mean[rows] += (1 - strength) * model
                 prediction.std[rows] = np.hypot(prediction.std[rows], strength * deviation)
-
-    def _rescale(self, prediction):
-        for names, back in ((('mean', 'blind_mean'), self.amplifiers.backward),
-                            (('std', 'blind_std', 'noise_std'), self.amplifiers.deviation_backward)):
-            for name in names:
-                values = getattr(prediction, name)
-                if values is not None:
-                    setattr(prediction, name, back(values))
+        return prediction
 
     def allow_for_leak(self, prediction):
         """
@@ -174,10 +189,20 @@ class Plane:
 
         The blind prediction has followed so much of it as is missing in the innovations. Only the rest is
         averaged away by combining the two, so that the measurement counts more, and the error is larger.
+
+        Parameters
+        ----------
+        prediction : Prediction
+            Of this plane.
+
+        Returns
+        -------
+        Prediction
+            With another mean and standard deviation; ``prediction`` itself if nothing is missing.
         """
         share = 1 - prediction.recalibration.innovation_rms ** 2
         if not share > 0:
-            return
+            return prediction
         variance = self.noise.variance(prediction.mean)
         # Of the measurement, as it was combined; there may be no noise at all where no light is expected.
         weight = np.ones(variance.shape)
@@ -186,8 +211,9 @@ class Plane:
         shrunk = weight + (1 - weight) * (1 - share)
         change = np.where(self.mask | ~np.isfinite(self.values), 0, self.values - prediction.mean)
         dtype = prediction.mean.dtype
-        prediction.mean = (prediction.mean + weight * share / shrunk * change).astype(dtype)
-        prediction.std = np.sqrt(prediction.std ** 2 * (1 - share) / shrunk + share * variance).astype(dtype)
+        return replace(
+            prediction, mean=(prediction.mean + weight * share / shrunk * change).astype(dtype),
+            std=np.sqrt(prediction.std ** 2 * (1 - share) / shrunk + share * variance).astype(dtype))
 
 
 def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
@@ -269,13 +295,14 @@ def _find_part(frame, index, values, view, bad, parameters, patterns, of_set):
     shape = frame.shape[-2:]
     group = None if of_set is None else _group_of(frame, view, of_set)
     values, bad = values[view], bad[view]
-    noise = resolve_noise(values, bad, unit=frame.unit, header=frame.header,
-                          set_gain=None if group is None else group.gain,
-                          **{name: part_of(value, shape, view) for name, value in parameters.items()})
+    sky = SkySample(values, bad)
+    noise = resolve_sky(sky, unit=frame.unit, header=frame.header,
+                        set_gain=None if group is None else group.gain,
+                        **{name: part_of(value, shape, view) for name, value in parameters.items()})
     if patterns is not None and patterns.step and not np.any(noise.quantum):
         noise = replace(noise, quantum=patterns.step)   # which does not show without them
     amplifiers = AmplifierScale.find(values, bad, noise)
-    plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view, patterns)
+    plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view, patterns, sample=sky)
     if amplifiers is not None:
         plane.values, plane.noise = amplifiers.forward(values), amplifiers.noise(noise)
     return plane.following(group)
@@ -357,22 +384,21 @@ def own_autocorrelation(plane):
         neighbours are those of white noise of the known size. None if there are too few pixels, or too few next to
         each other.
     """
-    mask = plane.mask | ~np.isfinite(plane.values)
-    valid = np.asarray(~mask)
+    valid = np.asarray(~plane.sky.mask)
     n = np.count_nonzero(valid)
     if n < (4000 if plane.view == WHOLE else 2000):
         return None
     if np.count_nonzero(valid[:, 1:] & valid[:, :-1]) < _MIN_PAIRED * n:
         return None   # a mask that is scattered all over leaves too few neighbours to see structure apart from noise
-    if looks_white(plane.values, mask, plane.noise):
+    if looks_white(plane.sky, plane.noise):
         return WHITE
-    smoothed = smoothed_noise(plane.values, mask)
+    smoothed = plane.sky.smoothed
     if smoothed is not None and smoothed.certain:
         return _autocorrelation_of_smoothed(smoothed)
     if plane.noise.autocorrelation is not None:   # measured with the noise, on this very plane
         return plane.noise.autocorrelation
     try:
-        return noise_autocorrelation(plane.values, mask)
+        return plane.sky.autocorrelation
     except CannotDenoiseError:
         return None
 
@@ -419,7 +445,7 @@ def warn_of_patterns(planes, name=''):
         What to call the frame, at the start of the warning.
     """
     plane = planes[0]
-    smoothed = smoothed_noise(plane.values, plane.mask)
+    smoothed = plane.sky.smoothed
     if smoothed is not None:
         _warn_of_smoothing(smoothed, name)
     try:

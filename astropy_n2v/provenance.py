@@ -4,17 +4,18 @@ How a result was made, for its header.
 """
 
 import datetime
-import os
 
 import numpy as np
 
 from .containers.cards import CARD_LENGTH
+from .noise import GainFrom
+from .utils.blocks import sum_blocks
 from .utils.sampling import cutouts
 
 __all__ = ['aperture_factor', 'provenance']
 
 # Of a gain that no header has.
-_ORIGINS = {'image': ', estimated from the image', 'image, gain of the set': ', estimated from the set'}
+_ORIGINS = {GainFrom.IMAGE: ', estimated from the image', GainFrom.SET: ', estimated from the set'}
 _APERTURE = 5   # pixels; side of the square in which summed errors are compared
 
 
@@ -38,58 +39,33 @@ def aperture_factor(mean, std, used):
     """
     part = cutouts(mean.shape)
     mean, std, used = mean[part], std[part], used[part]
-    ny, nx = (n // _APERTURE for n in mean.shape)
-    cut = (slice(ny * _APERTURE), slice(nx * _APERTURE))
-
-    def blocks(values):
-        return values[cut].reshape(ny, _APERTURE, nx, _APERTURE)
-
-    complete = blocks(used).all(axis=(1, 3))
-    sums = np.where(complete, blocks(np.where(used, mean, 0)).sum(axis=(1, 3), dtype=float), np.nan)
-    quoted = np.sqrt(np.where(complete, blocks(np.where(used, std, 0).astype(float) ** 2).sum(axis=(1, 3)), np.nan))
+    sums, count = sum_blocks(mean, used, _APERTURE)
+    sums[count < _APERTURE ** 2] = np.nan
+    quoted = np.sqrt(sum_blocks(np.square(std, dtype=float), used, _APERTURE)[0])
     # Neighbouring apertures share the background; their difference has twice the variance.
     difference = np.abs(np.diff(sums, axis=1)) / np.hypot(quoted[:, 1:], quoted[:, :-1])
     difference = difference[np.isfinite(difference)]
     return float(np.median(difference) / 0.6745) if difference.size >= 30 else None
 
 
-def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor, *, precision='float32', masked=0.0,
-               std=None, n_rejected=None, group=None, audit='off', whitening=None, patterns=None):
+def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outliers=False):
     """
-    Header cards and history lines that tell how a result was made.
+    Say how a result was made, in header cards and lines of history.
 
     Parameters
     ----------
-    model : str, path or Denoiser
-        What the user asked for.
+    frame : Container
+        The data.
+    plane : Plane
+        The first plane that was denoised, with the noise that was used. Cards are of this plane.
     denoiser : Denoiser
-        What was used.
-    noise : NoiseModel
-        The noise of the (first) plane.
-    scaling : Normalization
-        Level, gradient and noise of its background, in data units.
-    innovation_rms : float
-        Rms of its normalised innovations.
-    strength : float
+        The model.
+    prediction : Prediction
+        The result, of the shape of the data.
+    strength : float, optional
         See `astropy_n2v.denoise`.
-    factor : float or None
-        From `aperture_factor`.
-    precision : {'float32', 'bfloat16'}, optional
-        Numbers in which the network predicted.
-    masked : float, optional
-        Fraction of the pixels that do not count.
-    std : float, optional
-        Typical standard deviation of the result, in data units.
-    n_rejected : int, optional
-        Number of pixels whose measurement was replaced, where that was asked for.
-    group : GroupNoise, optional
-        The set of frames that the autocorrelation of the noise is from; by default the image itself.
-    audit : str, optional
-        Summary of the audit.
-    whitening : Whitening, optional
-        The filter that made correlated noise white.
-    patterns : Patterns, optional
-        What was subtracted from the (first) plane.
+    rejects_outliers : bool, optional
+        True if measurements of single pixels were to be replaced.
 
     Returns
     -------
@@ -99,18 +75,21 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
         Lines of history.
     """
     from .version import __version__
-    name = str(denoiser.metadata.get('name', 'custom'))
-    if isinstance(model, (str, os.PathLike)) and model not in ('self', 'adapt', 'default'):
-        name = os.path.basename(os.fspath(model))
+    noise, scaling, whitening, group = plane.data_noise, prediction.scaling, prediction.whitening, plane.group
+    mean, std, masked = prediction.mean[plane.index], prediction.std[plane.index], frame.mask[plane.index]
+    used = np.isfinite(mean) & np.isfinite(std) & ~masked
+    factor = aperture_factor(mean, std, used)
+    audit = 'off' if prediction.audit is None else prediction.audit.summary()
     # Cards take printable ASCII only.
-    name, source = (''.join(c if ' ' <= c <= '~' else '?' for c in text)[:60] for text in (name, noise.source))
+    name, source = (''.join(c if ' ' <= c <= '~' else '?' for c in text)[:60]
+                    for text in (denoiser.name, noise.source))
     date = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%S')
     cards = {
         'N2VVERS': (__version__, 'astropy_n2v version'),
         'N2VMODEL': (name, 'denoising model'),
         'N2VSHA': (denoiser.sha256[:16], 'SHA-256 of the model (first 16 digits)'),
         'N2VHOLE': (f'{denoiser.hole[0]}x{denoiser.hole[1]}', '[pix] hole, height x width'),
-        'N2VPREC': (precision, 'numbers in which the model predicted'),
+        'N2VPREC': (prediction.precision, 'numbers in which the model predicted'),
         'N2VSTREN': (float(strength), 'strength: 0 data, 1 posterior mean'),
         'N2VNSRC': (source, 'source of the noise model'),
         'N2VCORR': ('image' if group is None else group.source, 'source of the autocorrelation of the noise'),
@@ -124,21 +103,24 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
     if scaling.gradient is not None:
         cards['N2VGRAD'] = (scaling.gradient.range, '[data unit] range of a gradient added to N2VSKY')
     if noise.gain is not None:
-        origin = _ORIGINS.get(noise.source, '')
+        origin = _ORIGINS.get(noise.origin.gain, '')
         cards['N2VGAIN'] = (float(np.median(noise.gain)), f'[electron/data unit] gain{origin}')
     if whitening is not None:
         y, x = (n // 2 for n in whitening.correlation.shape)
         for axis, value in ('X', whitening.correlation[y, x + 1]), ('Y', whitening.correlation[y + 1, x]):
             cards[f'N2VRHO{axis}'] = (round(float(value), 3), f'noise correlation along {axis}, was whitened')
+    innovation_rms = prediction.recalibration.innovation_rms
     if np.isfinite(innovation_rms):
         cards['N2VZRMS'] = (round(innovation_rms, 4), 'rms of normalised innovations, 1 expected')
     if factor is not None:
         cards['N2VAPFAC'] = (round(factor, 2), f'scatter of {_APERTURE}x{_APERTURE} sums of sky / stated')
+    masked = np.mean(masked | ~np.isfinite(frame.values[plane.index]))
     cards['N2VMASK'] = (round(float(masked), 6), 'fraction of the pixels that do not count')
-    if std is not None and np.isfinite(std):
-        cards['N2VNOUT'] = (float(std), '[data unit] typical noise of the result')
-    if n_rejected is not None:
-        cards['N2VNREJ'] = (n_rejected, '[pix] single-pixel outliers that were replaced')
+    typical = np.median(std[used]) if used.any() else np.nan
+    if np.isfinite(typical):
+        cards['N2VNOUT'] = (float(typical), '[data unit] typical noise of the result')
+    if rejects_outliers:
+        cards['N2VNREJ'] = (prediction.n_rejected, '[pix] single-pixel outliers that were replaced')
     # A card has room for both up to this length.
     cards['N2VAUDIT'] = (audit, 'findings of the audit' if len(audit) <= 44 else '')
     cards['N2VDATE'] = (date, 'UTC of denoising')
@@ -148,6 +130,8 @@ def provenance(model, denoiser, noise, scaling, innovation_rms, strength, factor
                f'astropy_n2v: errors are correlated, do not sum variances{see}']
     if whitening is not None:
         history.append('astropy_n2v: innovations (N2VZRMS) and audit are of the whitened image')
-    if patterns is not None:
-        history += [f'astropy_n2v: taken off: {text}'[:CARD_LENGTH] for text in patterns.describe().split('; ')]
+    if plane.patterns is not None:
+        history += [f'astropy_n2v: taken off: {text}'[:CARD_LENGTH] for text in plane.patterns.describe().split('; ')]
+    if len(frame.planes()) > 1:
+        history.append(f'astropy_n2v: cards N2V* are those of plane {plane.index}'[:72])
     return cards, history

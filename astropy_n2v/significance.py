@@ -6,12 +6,12 @@ A map of significance to detect on, from a denoised frame.
 import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
-from scipy.ndimage import distance_transform_edt, gaussian_filter, percentile_filter, zoom
-from scipy.signal import fftconvolve
-from scipy.special import erf
+from scipy.ndimage import distance_transform_edt, gaussian_filter, percentile_filter
 
 from .containers.nodata import huge_values
 from .containers.parsing import merge_mask, take_apart
+from .utils.psf import PSF
+from .utils.star_fit import StarFit
 
 __all__ = ['detection_image']
 
@@ -24,46 +24,15 @@ _LEAST = 0.25     # part of the information on a star that must be left beside m
 _FLOOR = 0.05     # of the median deviation: what is nearly noiseless would be significant anywhere
 
 
-def _gaussian(fwhm):
-    """A Gaussian star integrated over pixels."""
-    half = max(1, int(np.ceil(_RADIUS * fwhm)))
-    edge = np.arange(-half, half + 2) - 0.5
-    profile = np.diff(erf(edge * np.sqrt(4 * np.log(2)) / fwhm))
-    return np.outer(profile, profile)
-
-
-def _width(psf):
-    """Diameter of the circle with the area in which a stamp is above half of its maximum."""
-    fine = zoom(psf, 5, order=min(3, min(psf.shape) - 1), mode='grid-constant', grid_mode=True)
-    return 2 * np.sqrt((fine > fine.max() / 2).sum() / np.pi) / 5
-
-
-def _parse_psf(psf):
-    """The part of a point-spread function that a star is fitted with, and its width."""
-    if isinstance(psf, u.Quantity):
-        psf = psf.to_value(u.pix if psf.unit == u.pix else u.dimensionless_unscaled)
-    psf = np.asarray(psf, dtype=float)
-    if psf.ndim == 0:
-        if not 0.5 <= psf <= 100:
-            raise ValueError(f'psf must be an image or a FWHM between 0.5 and 100 pixels, got {psf}')
-        fwhm = float(psf)
-        psf = _gaussian(fwhm)
-    else:
-        if psf.ndim != 2 or not all(n % 2 and n >= 3 for n in psf.shape):
-            raise ValueError(f'psf must be two-dimensional with odd sizes of 3 or more, got shape {psf.shape}')
-        if not (np.isfinite(psf).all() and psf.sum() > 0):
-            raise ValueError('psf must be finite and have a positive sum')
-        fwhm = _width(psf)
-    y, x = (np.arange(n) - n // 2 for n in psf.shape)
-    aperture = np.hypot(y[:, None], x) <= max(_RADIUS * fwhm, 1.5)
+def _star_and_aperture(psf):
+    """Cut out the part of a point-spread function that a star is fitted with, and the aperture."""
+    stamp = psf.stamp
+    y, x = (np.arange(n) - n // 2 for n in stamp.shape)
+    aperture = np.hypot(y[:, None], x) <= max(_RADIUS * psf.fwhm, 1.5)
     rows, columns = (np.nonzero(aperture.any(axis=axis))[0] for axis in (1, 0))
     cut = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    star = np.where(aperture, psf, 0)[cut]
-    return star / star.sum(), aperture[cut].astype(float), fwhm
-
-
-def _correlate(image, kernel):
-    return fftconvolve(image, kernel[::-1, ::-1], mode='same')
+    star = np.where(aperture, stamp, 0)[cut]
+    return star / star.sum(), aperture[cut].astype(float)
 
 
 def _fit_stars(data, good, star, aperture):
@@ -72,15 +41,10 @@ def _fit_stars(data, good, star, aperture):
 
     Returns the ratio and the part of the information that is left.
     """
-    weight = good.astype(float)
-    data = np.where(good, data - np.median(data[good]), 0)
-    n = np.maximum(_correlate(weight, aperture), 1e-3)
-    light = _correlate(weight, star)
-    information = _correlate(weight, star ** 2) - light ** 2 / n
+    fit = StarFit(star, good.astype(float), aperture)
+    numerator = fit.numerator(np.where(good, data - np.median(data[good]), 0))
     full = (star ** 2).sum() - star.sum() ** 2 / aperture.sum()
-    left = information / full
-    numerator = _correlate(data, star) - light * _correlate(data, aperture) / n
-    return numerator / np.sqrt(np.maximum(information, _LEAST * full)), left
+    return numerator / np.sqrt(np.maximum(fit.information, _LEAST * full)), fit.information / full
 
 
 def _sky_deviation(std, good, fwhm):
@@ -107,9 +71,10 @@ def detection_image(ccd, psf):
     ----------
     ccd : `~astropy.nddata.CCDData`
         What `~astropy_n2v.denoise` returned, or any other image of shape (ny, nx) with an uncertainty.
-    psf : array_like or float
+    psf : array_like, float, `~astropy_n2v.validation.PSF` or `~astropy.modeling.Fittable2DModel`
         The point-spread function on the pixels of the image, centred on the central pixel of an array
-        with odd sizes; or its full width at half maximum in pixels, for a Gaussian one.
+        with odd sizes; its full width at half maximum in pixels, for a Moffat profile with a power index of 3; or a
+        model as those of `photutils.psf`.
 
     Returns
     -------
@@ -161,7 +126,8 @@ def detection_image(ccd, psf):
         raise ValueError(f'the uncertainty of ccd must have the shape of its data, {data.shape}, got {std.array.shape}')
     factor = 1.0 if std.unit is None or ccd.unit is None else std.unit.to(ccd.unit)
     std = np.asarray(std.array, dtype=float) * factor
-    star, aperture, fwhm = _parse_psf(psf)
+    psf = PSF.from_any(psf)
+    star, aperture = _star_and_aperture(psf)
 
     bad = ~(np.isfinite(data) & np.isfinite(std) & (std >= 0))
     merge_mask(bad, parts.mask, 'mask of ccd')
@@ -173,7 +139,7 @@ def detection_image(ccd, psf):
                 np.finfo(float).tiny)
     amplitude, left = _fit_stars(data, good, star, aperture)
     mask = ~good | (left < _LEAST)
-    significance = np.where(mask, 0, amplitude / np.maximum(_sky_deviation(std, good, fwhm), floor))
+    significance = np.where(mask, 0, amplitude / np.maximum(_sky_deviation(std, good, psf.fwhm), floor))
 
     header = ccd.meta.copy()
     if hasattr(header, 'add_history'):

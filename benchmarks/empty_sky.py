@@ -38,7 +38,7 @@ def main(argv=None):
         after, (factor, weight) = _judge(denoiser, observation, 'after')
         if weight == 0:
             continue
-        with mock.patch('astropy_n2v.denoiser.variance_factor', return_value=(1.0, 0.0)):
+        with mock.patch('astropy_n2v.inference.pipeline.variance_factor', return_value=(1.0, 0.0)):
             before, _ = _judge(denoiser, observation, 'before')
         rows.append({'seed': seed, 'field': observation.kind, 'factor': factor, 'weight': weight, **before, **after})
         say(rows[-1])

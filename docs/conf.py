@@ -83,14 +83,18 @@ nitpick_ignore_regex.append((r'py:.*', r'torch\.nn\.modules\..*'))
 _DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(_DOCS), str(_DOCS.parent / 'tools')]
 
-# A picture and a table that follow the source.
-from constants import make_table, read_constants  # noqa: E402
+# A picture and tables that follow the source.
+from constants import make_table, read_constants, read_variations  # noqa: E402
 from make_architecture import draw  # noqa: E402
+from make_tests import write_tests  # noqa: E402
 
 _GENERATED = _DOCS / '_generated'
 _GENERATED.mkdir(exist_ok=True)
 draw(_GENERATED / 'architecture.png')
-(_GENERATED / 'constants.txt').write_text(make_table(read_constants(_DOCS.parent / 'astropy_n2v')), encoding='utf-8')
+_VARIED = read_variations(_DOCS.parent / 'benchmarks' / 'results' / 'tuned_numbers.csv')
+(_GENERATED / 'constants.txt').write_text(make_table(read_constants(_DOCS.parent / 'astropy_n2v'), _VARIED),
+                                          encoding='utf-8')
+write_tests(_GENERATED / 'tests.txt')
 
 _EXAMPLE = _DOCS / '_extra' / 'validation-example'
 if not (_EXAMPLE / 'summary.txt').exists():

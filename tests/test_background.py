@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astropy_n2v import Denoiser, NoiseModel, denoise, estimate_noise
-from astropy_n2v.background import Gradient
+from astropy_n2v.background import Gradient, _has_few_photons
 from astropy_n2v.inference.normalization import Normalization
 from astropy_n2v.simulate import make_nebula, make_scene
 
@@ -213,3 +213,9 @@ class TestDenoise:
         before, after = denoise(data, noise=noise), denoise(data + added, noise=noise)
         difference = (after - added - before) / sigma
         assert np.std(difference) < 0.15 and abs(np.median(difference)) < 0.03
+
+
+def test_few_photons_are_recognised_by_their_commonest_number(rng):
+    found = [_has_few_photons(rng.poisson(mean, 20_000)) for mean in (0.01, 1, 8, 12, 100)]
+    assert found == [True, True, True, False, False]
+    assert not _has_few_photons(np.zeros(0)) and not _has_few_photons(rng.normal(size=1000))

@@ -555,3 +555,38 @@ def test_page_has_the_faults_of_the_audit():
     for row in table:
         line = next(line for line in page.splitlines() if line.startswith(f'{row["fault"]}  '))
         assert line.split()[-2:] == [f'{100 * row[size]:.0f}' for size in ('small', 'large')]
+
+
+def test_numbers_are_tuned_for_a_while():
+    tuned = load('tuned_numbers')
+    from astropy_n2v.inference import bounds, recalibration
+    from astropy_n2v.noise import model
+    before = model.BROAD_WEIGHT
+    with tuned.changed('astropy_n2v.noise.model', 'BROAD_WEIGHT', 2):
+        assert model.BROAD_WEIGHT == recalibration.BROAD_WEIGHT == 2 * before
+    assert model.BROAD_WEIGHT is recalibration.BROAD_WEIGHT is before
+    with tuned.changed('astropy_n2v.inference.bounds', '_WIDENING', 0.5):
+        assert bounds._WIDENING == 1.5
+    assert bounds._WIDENING == 3
+    assert tuned.scaled(((1, -3), [0.5, 0]), 0.5) == ((1, -1), [0.25, 0])
+
+
+def test_tuned_numbers(results, monkeypatch):
+    tuned = load('tuned_numbers')
+    monkeypatch.setattr(tuned, 'RESULTS', results)
+    monkeypatch.setattr(tuned, 'use_threads', lambda n: None)
+    for _ in range(2):   # the second time, all is there
+        tuned.main(['--n', '2', '--only', 'bounds._WIDENING'])
+    rows = (results / 'tuned_numbers.csv').read_text().splitlines()
+    assert rows[0].startswith('module,name,factor,changed') and len(rows) == 3
+    assert rows[1].startswith('astropy_n2v.inference.bounds,_WIDENING,0.5,')
+
+
+def test_outcomes_that_differ_are_counted():
+    tuned = load('tuned_numbers')
+    image = np.zeros((4, 4))
+    before = [(image, {'all': 0.2}, 0.95, False), (image, {'all': 0.5, 'faint': 0.8}, 0.9, False),
+              (None, {}, np.nan, 'CannotDenoiseError')]
+    after = [before[0], (image + 1, {'all': 0.5, 'faint': 1.2}, 0.7, True), before[2]]
+    assert tuned._compare(before, after) == {'changed': 1, 'mean_error': '1.145', 'largest_error': '1.500',
+                                             'coverage': '-0.200', 'messages': 1}

@@ -20,8 +20,10 @@ import torch
 from models import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel
-from astropy_n2v.denoiser import _keep_counts, _predict_orientations, _return_as_measured
+from astropy_n2v.denoiser import SelfTrained
+from astropy_n2v.inference.blind import predict_orientations
 from astropy_n2v.inference.normalization import NormalizedImage
+from astropy_n2v.inference.posterior import keep_counts, return_as_measured
 from astropy_n2v.inference.recalibration import Recalibration
 from astropy_n2v.utils.sampling import brightness_bins
 from astropy_n2v.weights import shipped as weights
@@ -279,13 +281,13 @@ class TestPredict:
         mean, std = np.full(data.shape, 0.01, dtype='f4'), rng.uniform(0.05, 0.1, data.shape).astype('f4')
         returned = np.zeros(data.shape, dtype=bool)
         returned[70, 30], mean[70, 30], std[70, 30] = True, 3, 2
-        _keep_counts(image, mean, std, returned)
+        keep_counts(image, mean, std, returned)
         assert mean.sum() == pytest.approx(data.sum(), rel=1e-4) and mean[70, 30] == 3
 
     def test_pixels_that_are_returned_have_their_noise(self):
         image = NormalizedImage.prepare(np.full((8, 8), 16.0), NoiseModel(3.0, gain=1.0))
         part = {'mean': np.full((8, 8), np.nan), 'std': np.full((8, 8), np.nan), 'blind_mean': np.full((8, 8), np.nan)}
-        _return_as_measured(image, slice(0, 8), part, np.ones((8, 8), dtype=bool))
+        return_as_measured(image, slice(0, 8), part, np.ones((8, 8), dtype=bool))
         assert (part['mean'] == 16).all() and (part['std'] == 5).all()
 
     def test_progress_reaches_one(self, tiny_denoiser, rng):
@@ -295,7 +297,8 @@ class TestPredict:
 
     def test_progress_counts_the_bootstrap(self, tiny_denoiser, rng):
         data, fractions = rng.normal(0, 1, (150, 150)), []
-        tiny_denoiser.predict(data, NoiseModel(1.0), held_out=rng.random(data.shape) < 0.1, progress=fractions.append)
+        model = SelfTrained(tiny_denoiser.network)
+        model.predict(data, NoiseModel(1.0), held_out=rng.random(data.shape) < 0.1, progress=fractions.append)
         # A model that was trained on these data alone predicts three times.
         assert fractions == pytest.approx([1 / 3, 1])
 
@@ -408,11 +411,11 @@ class TestOrientations:
         network = make_tiny_denoiser(hole=hole).network
         inputs = torch.randn(1, 4, 32, 48)
         inner = (slice(0, 32), slice(0, 48))
-        mean, log_spread = _predict_orientations(network, inputs, inner)
-        flipped, flipped_spread = (part.flip([2]) for part in _predict_orientations(network, inputs.flip([2]), inner))
+        mean, log_spread = predict_orientations(network, inputs, inner)
+        flipped, flipped_spread = (part.flip([2]) for part in predict_orientations(network, inputs.flip([2]), inner))
         torch.testing.assert_close(flipped, mean, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(flipped_spread, log_spread, atol=1e-5, rtol=1e-4)
-        part = _predict_orientations(network, inputs, (slice(3, 20), slice(5, 48)))[0]
+        part = predict_orientations(network, inputs, (slice(3, 20), slice(5, 48)))[0]
         torch.testing.assert_close(part, mean[:, :, 3:20, 5:])
 
     def test_still_blind(self):
@@ -421,5 +424,5 @@ class TestOrientations:
         changed = inputs.clone()
         changed[:, :, 16, 16] += 5
         everything = (slice(0, 32), slice(0, 32))
-        before, after = (_predict_orientations(network, image, everything)[0] for image in (inputs, changed))
+        before, after = (predict_orientations(network, image, everything)[0] for image in (inputs, changed))
         assert before[0, 0, 16, 16] == after[0, 0, 16, 16] and (before != after).any()

@@ -5,6 +5,7 @@ denoise(): containers in, containers out, with everything that they held.
 
 import re
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,6 +32,8 @@ from models import make_tiny_denoiser
 from photutils.psf import CircularGaussianPRF, PSFPhotometry
 
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, estimate_noise, train
+from astropy_n2v.containers.container import Container
+from astropy_n2v.denoiser import Prediction
 from astropy_n2v.io import read_fits_images
 from astropy_n2v.planes import Plane
 from astropy_n2v.provenance import provenance
@@ -294,9 +297,8 @@ class TestNumbers:
     def test_leak_of_photons_where_there_is_no_light(self):
         data = np.full((8, 8), 2.0)
         plane = Plane((), data, NoiseModel(0.0, gain=1.0), np.zeros(data.shape, bool), None)
-        prediction = SimpleNamespace(mean=np.zeros((8, 8)), std=np.zeros((8, 8)),
-                                     recalibration=SimpleNamespace(innovation_rms=0.8))
-        plane.allow_for_leak(prediction)
+        prediction = Prediction(np.zeros((8, 8)), np.zeros((8, 8)), recalibration=SimpleNamespace(innovation_rms=0.8))
+        prediction = plane.allow_for_leak(prediction)
         assert np.isfinite(prediction.mean).all() and np.isfinite(prediction.std).all()
 
     def test_cold_pixels_are_kept_or_replaced(self, scene, rng):
@@ -914,7 +916,9 @@ class TestEndToEnd:
 @pytest.mark.parametrize('n', [2, 44, 45, 68])
 def test_card_of_the_audit_fits(ccd, tiny_denoiser, n):
     header = fits.Header()
-    noise, scaling = NoiseModel(1.0), tiny_denoiser.predict(ccd.data, NoiseModel(1.0)).scaling
-    cards, _ = provenance('tiny', tiny_denoiser, noise, scaling, 1.0, 1.0, None, audit='x' * n)
+    plane = Plane((), ccd.data, NoiseModel(1.0), np.zeros(ccd.shape, bool), NoiseModel(1.0))
+    prediction = replace(tiny_denoiser.predict(ccd.data, NoiseModel(1.0)),
+                         audit=SimpleNamespace(summary=lambda: 'x' * n))
+    cards, _ = provenance(Container(ccd), plane, tiny_denoiser, prediction)
     header['N2VAUDIT'] = cards['N2VAUDIT']
     assert fits.Header.fromstring(header.tostring())['N2VAUDIT'] == 'x' * n

@@ -75,7 +75,8 @@ print(json.dumps('torch' in sys.modules))
     assert run_python(code) is False
 
 
-@pytest.mark.parametrize('command', [[], ['denoise'], ['train'], ['demo'], ['models'], ['noise'], ['validate']])
+@pytest.mark.parametrize('command', [[], ['analyze'], ['denoise'], ['detect'], ['train'], ['demo'], ['models'],
+                                     ['noise'], ['validate']])
 def test_help_is_light(command):
     code = f"""
 from astropy_n2v.cli import main

@@ -9,9 +9,11 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
 from astropy.wcs import WCS
+from photutils.psf import GaussianPRF
 
 from astropy_n2v import denoise, detection_image
 from astropy_n2v.simulate import make_psf
+from astropy_n2v.utils.psf import PSF as AnyPSF
 
 FWHM = 3.0
 PSF = make_psf(FWHM, kind='gaussian', half_size=8)
@@ -51,6 +53,13 @@ def test_stars_are_the_peaks():
 def test_width_and_image_of_psf_agree():
     ccd = make_ccd(stars())
     assert np.allclose(detection_image(ccd, PSF), detection_image(ccd, FWHM * u.pix), atol=0.5)
+
+
+def test_any_kind_of_psf():
+    ccd = make_ccd(stars())
+    expected = detection_image(ccd, PSF)
+    for psf in (AnyPSF.from_any(PSF), GaussianPRF(x_fwhm=2.9, y_fwhm=2.9)):
+        assert np.allclose(detection_image(ccd, psf), expected, atol=0.3)
 
 
 def test_wider_stamp_does_not_matter():

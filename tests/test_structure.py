@@ -9,7 +9,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from constants import constants_of, make_table, read_constants
+from constants import constants_of, make_table, read_constants, read_variations
 from imports import find_circles, importable, imports_of_parts, part_of, read_imports, read_sources
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'astropy_n2v'
@@ -22,12 +22,14 @@ LAYERS = (
     ('background', 'containers'),
     ('noise',),
     ('audit', 'networks', 'planes', 'provenance', 'significance', 'simulate'),
-    ('inference', 'weights'),
-    ('denoiser',),
+    ('inference', 'visualization', 'weights'),
+    ('denoiser', 'assembly'),
+    ('collections',),
     ('training',),
     ('denoising',),
     ('batch',),
     ('validation',),
+    ('sources',),
     ('cli',),
 )
 
@@ -37,7 +39,7 @@ VALIDATION = (('measures',), ('detection',), ('injection',), ('figures',), ('rep
 MAX_LOOSE = 12   # modules beside the folders at the top of the package
 
 # Parts that are imported without torch. Their functions may call other parts that need it, but import no torch.
-WITHOUT_TORCH = 'audit', 'containers', 'io', 'noise', 'simulate', 'validation'
+WITHOUT_TORCH = 'audit', 'collections', 'containers', 'io', 'noise', 'simulate', 'validation'
 
 # Groups of modules that need each other, but not while they are imported.
 LATE_CIRCLES = [
@@ -48,16 +50,15 @@ MAX_LINES = 60
 MAX_PARAMETERS = 12
 
 # Functions that users call: their parameters are the options that they have. Commands have one for each option.
-FRONT_DOORS = {'denoise', 'denoise_fits', 'inject_and_recover', 'train', 'validate'}
+FRONT_DOORS = {'analyze_files', 'denoise', 'denoise_files', 'denoise_fits', 'inject_and_recover', 'train',
+               'train_collection', 'validate'}
 
 LONG_FUNCTIONS = set()
 
 MANY_PARAMETERS = {
     'astropy_n2v.denoiser.predict',
-    'astropy_n2v.provenance.provenance',
     'astropy_n2v.simulate.detector.observe',
     'astropy_n2v.training.loop.__init__',
-    'astropy_n2v.training.train.train_on_frames',
     'astropy_n2v.validation.injection.sources.inject_realisations',
     'astropy_n2v.validation.detection.thresholds.sweep_thresholds',
 }
@@ -238,3 +239,14 @@ def test_other_values_are_no_constants():
 def test_table_of_constants():
     table = make_table(constants_of('X_Y = 1  # a*b of `c`', 'package.m'))
     assert '   * - ``m``\n     - ``X_Y``\n     - ``1``\n     - a\\*b of \\`c\\`\n' in table
+
+
+def test_variations_of_constants(tmp_path):
+    path = tmp_path / 'table.csv'
+    assert read_variations(path) == {}
+    path.write_text('module,name,factor,changed,mean_error,largest_error,coverage,messages\n'
+                    'package.m,X,0.5,0,1.000,1.000,0.000,0\npackage.m,X,2,3,1.012,1.100,-0.010,1\n', encoding='utf-8')
+    variations = read_variations(path)
+    assert variations == {('package.m', 'X'): ['nothing', '3: 1.01, 1.1, 1 messages']}
+    table = make_table(constants_of('X = 1  # px', 'package.m'), variations)
+    assert '     - px\n     - nothing\n     - 3: 1.01' in table

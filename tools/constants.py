@@ -6,6 +6,7 @@ List the tuned numbers of the package with the comments that explain them.
 """
 
 import ast
+import csv
 import io
 import sys
 import tokenize
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from imports import part_of, read_sources
 
-__all__ = ['Constant', 'constants_of', 'make_table', 'read_constants']
+__all__ = ['Constant', 'constants_of', 'make_table', 'read_constants', 'read_variations']
 
 #: A number at the top level of a module: its module, name, value as it is written, and explanation.
 Constant = namedtuple('Constant', 'module name value comment')
@@ -111,7 +112,36 @@ def _is_number(node):
     return isinstance(node, (ast.Tuple, ast.List)) and all(map(_is_number, node.elts)) and bool(node.elts)
 
 
-def make_table(constants):
+def read_variations(path):
+    """
+    Read how results change with each constant at half and at twice its value.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Table that ``benchmarks/tuned_numbers.py`` wrote.
+
+    Returns
+    -------
+    dict of (str, str) to list of str
+        Descriptions at half and at twice, by module and name of the constant; empty if there is no table.
+    """
+    found = {}
+    if path.exists():
+        with open(path, encoding='utf-8', newline='') as file:
+            for row in csv.DictReader(line for line in file if not line.startswith('#')):
+                found.setdefault((row['module'], row['name']), []).append(_describe(row))
+    return found
+
+
+def _describe(row):
+    if row['changed'] == '0' and row['messages'] == '0':
+        return 'nothing'
+    text = f'{row["changed"]}: {float(row["mean_error"]):.3g}, {float(row["largest_error"]):.3g}'
+    return text + (f', {row["messages"]} messages' if row['messages'] != '0' else '')
+
+
+def make_table(constants, variations=None):
     """
     Write constants as a table in reStructuredText.
 
@@ -119,21 +149,27 @@ def make_table(constants):
     ----------
     constants : list of Constant
         From `read_constants`.
+    variations : dict, optional
+        From `read_variations`.
 
     Returns
     -------
     str
         A ``list-table``.
     """
-    rows = [('Module', 'Name', 'Value', 'Meaning')]
+    variations = variations or {}
+    rows = [('Module', 'Name', 'Value', 'Meaning', 'Half', 'Twice')]
     rows += [(f'``{constant.module.partition(".")[2]}``', f'``{constant.name}``', f'``{constant.value}``',
               constant.comment.replace('\\', r'\\').replace('*', r'\*').replace('`', r'\`').replace('|', r'\|')
-              .replace('_', r'\_')) for constant in constants]
-    lines = ['.. list-table::', '   :header-rows: 1', '   :widths: 18 22 15 45', '']
+              .replace('_', r'\_'), *variations.get((constant.module, constant.name), ('', '')))
+             for constant in constants]
+    lines = ['.. list-table::', '   :header-rows: 1', '   :widths: 14 17 12 33 12 12', '']
     for row in rows:
         lines += [('   * - ' if i == 0 else '     - ') + cell for i, cell in enumerate(row)]
     return '\n'.join(lines) + '\n'
 
 
 if __name__ == '__main__':
-    sys.stdout.write(make_table(read_constants(Path(__file__).parents[1] / 'astropy_n2v')))
+    root = Path(__file__).parents[1]
+    sys.stdout.write(make_table(read_constants(root / 'astropy_n2v'),
+                                read_variations(root / 'benchmarks' / 'results' / 'tuned_numbers.csv')))

@@ -47,7 +47,7 @@ def release(path, *, dtype='float16'):
     if not card.exists():
         raise FileNotFoundError(f'{card} must say what the model was trained on, what it reaches and where it fails: '
                                 'write it first')
-    denoiser.metadata['name'] = weights.DEFAULT
+    denoiser = Denoiser(denoiser.network, {**denoiser.metadata, 'name': weights.DEFAULT})
     target = weights.find_model('default')
     denoiser.save(target, overwrite=True, dtype=dtype)
     weights.write_checksums()

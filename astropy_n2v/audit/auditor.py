@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..noise.model import BROAD_WEIGHT
+from ..utils.sampling import row_blocks
 from .findings import AuditReport
 from .flux import Totals, check_boxes
 from .growth import noise_growth
@@ -25,7 +26,7 @@ __all__ = ['Auditor', 'audit_result']
 _FORESEEABLE = 0.1
 # From this probability on it could not.
 _UNFORESEEN = 0.5
-_ROWS = 64
+_ROWS = 64   # rows of the image that are judged at a time
 
 
 class Auditor:
@@ -197,7 +198,6 @@ def audit_result(image, prediction, *, strength=1.0, held_out=None, **options):
     share = BROAD_WEIGHT if prediction.recalibration is None else prediction.recalibration.outlier_share
     auditor = Auditor(image, strength=strength, held_out=held_out, outlier_share=share)
     returned = np.zeros(image.shape, dtype=bool)
-    for start in range(0, image.shape[0], _ROWS):
-        rows = slice(start, min(start + _ROWS, image.shape[0]))
+    for rows in row_blocks(image.shape[0], _ROWS):
         returned[rows] = auditor.rows(rows, {name: getattr(prediction, name)[rows] for name in names})
     return auditor.report(recalibration=prediction.recalibration, **options), returned

@@ -6,6 +6,7 @@ Checks of the innovations, and of the correction that was learned from them.
 import numpy as np
 from scipy.ndimage import maximum_filter
 
+from ..utils.blocks import as_blocks
 from .findings import judge
 from .limits import of_many
 from .residuals import Ratios, ratio
@@ -75,12 +76,10 @@ def _in_words(name):
 
 def _check_blocks(squares, held_out, chance):
     """Find the block whose innovations are furthest from unit variance."""
-    n, ny, nx = held_out.shape
-    height, width = min(_BLOCK, ny), min(_BLOCK, nx)
-    cut = (slice(None), slice(ny // height * height), slice(nx // width * width))
+    height, width = (min(_BLOCK, n) for n in held_out.shape[1:])
 
     def blocks(values):
-        return values[cut].reshape(n, ny // height, height, nx // width, width).sum(axis=(2, 4), dtype=float)
+        return as_blocks(values, (height, width)).sum(axis=(-3, -1), dtype=float)
 
     counts, sums = blocks(held_out), blocks(np.where(held_out, squares, 0))
     fourth, chance = blocks(np.where(held_out, squares ** 2, 0)), blocks(np.where(held_out, chance, 0))

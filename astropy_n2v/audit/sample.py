@@ -5,6 +5,8 @@ The cut-outs of an image that are audited by bin, by block and by lag.
 
 import numpy as np
 
+from ..utils.blocks import as_blocks
+
 __all__ = ['COMMON', 'Sample', 'choose_cutouts']
 
 _MAX_PIXELS = 250_000   # largest image that is judged whole; of larger ones, cut-outs are
@@ -132,16 +134,14 @@ class Sample:
 def _growth_of(sample, size=8):
     """Compare the variance of sums over blocks with the sum of variances; at least 1."""
     n, ny, nx = sample.shape
-    cut = (slice(None), slice(ny // size * size), slice(nx // size * size))
     if (ny // size) * (nx // size) * n < 16:
         return 1.0
-    blocks = np.where(sample.used, sample.removed / np.maximum(sample.noise, np.finfo('f4').tiny), 0)[cut]
-    blocks = blocks.reshape(n, ny // size, size, nx // size, size)
-    counts = sample.used[cut].reshape(blocks.shape).sum(axis=(2, 4))
+    blocks = as_blocks(np.where(sample.used, sample.removed / np.maximum(sample.noise, np.finfo('f4').tiny), 0), size)
+    counts = as_blocks(sample.used, size).sum(axis=(-3, -1))
     full = counts > size ** 2 / 2
     if np.count_nonzero(full) < 16:
         return 1.0
-    sums, squares = blocks.sum(axis=(2, 4))[full], (blocks ** 2).sum(axis=(2, 4))[full]
+    sums, squares = blocks.sum(axis=(-3, -1))[full], (blocks ** 2).sum(axis=(-3, -1))[full]
     scaled = sums / np.sqrt(np.maximum(squares, np.finfo('f4').tiny))
     # The middle of the distribution: what is wrong in few blocks is to be found, not allowed for.
     return max(1.0, float(np.median(np.abs(scaled - np.median(scaled))) / 0.6745) ** 2)

@@ -3,23 +3,23 @@
 Denoising of FITS files.
 """
 
+import numpy as np
+from astropy.io import fits
+
 from ..containers.cards import write_cards
+from ..inference.prediction import PLANES
 from ..io.process import own_cards, process_fits
+from .cosmic_rays import mask_cosmic_rays
 
 __all__ = ['denoise_fits']
 
-# Extensions for what denoise(..., full_output=True) adds, whether they have the unit of the data, and what they are.
-_EXTRAS = {
-    'blind_mean': ('BLIND', True, 'Mean of each pixel given its surroundings alone'),
-    'blind_std': ('SPREAD', True, 'Standard deviation of each pixel given its surroundings alone'),
-    'innovation': ('INNOVATION', False, 'Data minus BLIND in units of the deviation to be expected'),
-    'outlier': ('OUTLIER', False, 'Probability that the pixel could not be foreseen'),
-    'noise_std': ('NOISE', True, 'Standard deviation of the noise that was assumed'),
-}
+_FLAGS_COMMENT = 'Bits: 1 did not count, 2 outlier, 4 cosmic ray that was masked'
+_SURE = 0.5   # probability from which a pixel is flagged as an outlier
 
 
 def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satlevel=None, full_output=False,
                  add_keyword=True, ext=None, ignore_bits=0, mask=None, uncertainty=None, overwrite=False, protect=(),
+                 complete=None, cosmic_rays=False, flag_outliers=False, replace_uncertainty=False, quantize=None,
                  **kwargs):
     """
     Denoise the science images of a FITS file; everything else in it stays as it was.
@@ -38,8 +38,17 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
         `~astropy_n2v.denoiser.Prediction`.
     add_keyword : bool, optional
         Whether to write to the headers how the result was made.
-    ext, ignore_bits, mask, uncertainty, overwrite, protect : optional
-        See `process_fits`.
+    ext, ignore_bits, mask, uncertainty, overwrite, protect, complete : optional
+        See `~astropy_n2v.io.process_fits`.
+    cosmic_rays : bool, optional
+        If true, mask cosmic rays first; see `~astropy_n2v.batch.mask_cosmic_rays`. They come out as they went in,
+        unless ``fill_masked`` is true.
+    flag_outliers : bool, optional
+        If true, append N2VDQ, whose bits are 1: the pixel did not count; 2: it is an outlier, a cosmic ray or hot
+        pixel that its surroundings do not explain (with a probability above one half); 4: it was masked by
+        ``cosmic_rays``.
+    replace_uncertainty, quantize : optional
+        See `~astropy_n2v.io.process_fits`.
     **kwargs
         Other keywords of `astropy_n2v.denoise`, for all images.
 
@@ -51,11 +60,11 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
     Raises
     ------
     OSError, ValueError
-        As `process_fits` and `astropy_n2v.denoise`.
+        As `~astropy_n2v.io.process_fits` and `astropy_n2v.denoise`.
 
     See Also
     --------
-    process_fits : What happens to the file.
+    astropy_n2v.io.process_fits : What happens to the file.
 
     Examples
     --------
@@ -73,18 +82,45 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
 
     def function(ccd, **own):
         from ..denoising import denoise
-        result = denoise(ccd, model, add_keyword=True, full_output=full_output, **kwargs, **own)
-        result, prediction = result if full_output else (result, None)
+        before, n_masked = mask_cosmic_rays(ccd) if cosmic_rays else (ccd, 0)
+        more = full_output or flag_outliers
+        result = denoise(before, model, add_keyword=True, full_output=more, **kwargs, **own)
+        result, prediction = result if more else (result, None)
+        if cosmic_rays and isinstance(result.meta, fits.Header):
+            result.meta['N2VNCR'] = (n_masked, 'pixels masked as cosmic rays before')
         cards.append(own_cards(result.meta))
         if not add_keyword:
             result.meta = ccd.meta.copy()
             write_cards(result.meta, None, None)
-        return result, {name: (getattr(prediction, field), *described)
-                        for field, (name, *described) in _EXTRAS.items() if full_output}
+        planes = prediction.planes if full_output else {}
+        extras = {PLANES[name].extension: (values, PLANES[name].kind.has_unit, PLANES[name].text)
+                  for name, values in planes.items() if PLANES[name].extension}
+        if flag_outliers:
+            extras['N2VDQ'] = _flags(ccd, before, result, prediction), False, _FLAGS_COMMENT
+        return result, extras
 
+    def with_cards(result):
+        """Add the cards, also of results that were not to say how they were made."""
+        found = iter(cards)
+        return result._replace(images=[image if image.error else image._replace(cards=next(found))
+                                       for image in result.images])
+
+    finish = None if complete is None else lambda temporary, result: complete(temporary, with_cards(result))
     done = process_fits(path, output, function, ext=ext, ignore_bits=ignore_bits, mask=mask, uncertainty=uncertainty,
-                        overwrite=overwrite, protect=protect, provenance=add_keyword,
+                        overwrite=overwrite, protect=protect, provenance=add_keyword, complete=finish,
+                        replace_uncertainty=replace_uncertainty, quantize=quantize,
                         per_image={'gain': gain, 'readnoise': readnoise, 'satlevel': satlevel})
-    # Also of results that were not to say how they were made.
-    found = iter(cards)
-    return done._replace(images=[image if image.error else image._replace(cards=next(found)) for image in done.images])
+    return with_cards(done)
+
+
+def _flags(ccd, masked, result, prediction):
+    """Make the plane of bits of ``flag_outliers``."""
+    flags = np.zeros(ccd.shape, dtype=np.uint8)
+    if result.mask is not None:
+        flags[np.broadcast_to(result.mask, ccd.shape)] |= 1
+    with np.errstate(invalid='ignore'):
+        flags[prediction.outlier > _SURE] |= 2
+    if masked is not ccd:
+        known = False if ccd.mask is None else ccd.mask
+        flags[np.broadcast_to(masked.mask & ~np.asarray(known), ccd.shape)] |= 4
+    return flags

@@ -17,7 +17,7 @@ from ..io.process import values_per_image
 from ..io.reading import read_image
 from ..io.select import science_hdus
 from ..io.source import FitsSource
-from ..noise import FrameGroup, GroupNoise, SetNoise
+from ..noise import FrameGroup, GainFrom, GroupNoise, SetNoise
 from ..noise.sets import same_size
 from ..planes import LAGS, find_planes, own_autocorrelation
 from ..utils.checks import check_integer
@@ -151,7 +151,7 @@ class _Group:
 
     def _has_measured_gain(self, noise):
         """Check if a gain is from the image alone. In other units than adu, it differs from exposure to exposure."""
-        return noise.source == 'image' and noise.gain is not None and self.key.unit == 'adu'
+        return noise.origin.gain is GainFrom.IMAGE and noise.gain is not None and self.key.unit == 'adu'
 
     def noise(self):
         """Combine the measurements: one noise for each kind of pixels."""

@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from ..utils.files import atomic_write
 
-__all__ = ['describe_images', 'summary_table', 'write_summary']
+__all__ = ['describe_images', 'image_values', 'summary_table', 'write_summary']
 
 # Columns that are read from cards.
 _TEXTS = {'model': 'N2VMODEL', 'hole': 'N2VHOLE', 'noise_source': 'N2VNSRC', 'correlation_source': 'N2VCORR',
@@ -18,7 +18,7 @@ _TEXTS = {'model': 'N2VMODEL', 'hole': 'N2VHOLE', 'noise_source': 'N2VNSRC', 'co
 _NUMBERS = {'noise': 'N2VSIGMA', 'gain': 'N2VGAIN', 'masked': 'N2VMASK', 'noise_after': 'N2VNOUT'}
 _DESCRIPTIONS = {
     'file': 'input', 'output': 'file that was written', 'hdu': 'number and name of the image',
-    'status': 'denoised, unchanged or failed', 'error': 'why it was not denoised', 'model': 'denoising model',
+    'status': 'denoised, unchanged, skipped or failed', 'error': 'why it was not denoised', 'model': 'denoising model',
     'hole': 'height and width of the hole in pixels', 'noise': 'noise at the background level before, in data units',
     'noise_source': 'where the noise model is from',
     'correlation_source': 'where the autocorrelation of the noise is from', 'gain': 'electrons per data unit',
@@ -28,14 +28,52 @@ _DESCRIPTIONS = {
 }
 
 
-def _values(cards):
-    """Read the columns of an image from the cards of its result; what is not there is empty or NaN."""
+def image_values(image):
+    """
+    Read the columns of an image from the cards of its result.
+
+    Parameters
+    ----------
+    image : `~astropy_n2v.io.ImageResult`
+        The image.
+
+    Returns
+    -------
+    dict
+        hdu, error and the columns of `summary_table` that say how it was denoised; those that are not known are empty
+        or NaN.
+
+    Examples
+    --------
+    >>> from astropy.io import fits
+    >>> from astropy_n2v.batch import image_values
+    >>> from astropy_n2v.io import ImageResult
+    >>> image_values(ImageResult('1 (SCI,1)', '', fits.Header({'N2VSIGMA': 5.1})))['noise']
+    5.1
+    """
+    cards = image.cards
     row = {name: str(cards.get(keyword, '')) for name, keyword in _TEXTS.items()}
     row |= {name: float(cards.get(keyword, math.nan)) for name, keyword in _NUMBERS.items()}
     comment = cards.comments['N2VGAIN'] if 'N2VGAIN' in cards else ''
     estimated = 'set' if 'from the set' in comment else 'image' if 'estimated' in comment else row['noise_source']
     row['gain_source'] = '' if math.isnan(row['gain']) else estimated
-    return row
+    return {'hdu': image.hdu, 'error': image.error, **row}
+
+
+def _rows(record):
+    """The rows of a file, from its record or its line in a journal."""
+    if isinstance(record, dict):
+        status, images = record['status'], record['images']
+        file, output = record['input']['path'], record['output']['path']
+    else:
+        status, file, output = record.status, str(record.path), str(record.output)
+        images = [image_values(image) for image in record.images] or record.entry.get('images', [])
+    seconds = record['seconds'] if isinstance(record, dict) else record.seconds
+    common = {'file': file, 'output': '' if status == 'failed' else output, 'seconds': round(seconds, 3)}
+    for image in images or [{}]:
+        row = {**dict.fromkeys(_DESCRIPTIONS, ''), **dict.fromkeys(_NUMBERS, math.nan), **image, **common}
+        row['status'] = status if status != 'done' else 'unchanged' if row['error'] else 'denoised'
+        yield {name: math.nan if value is None else value for name, value in row.items()}
 
 
 def summary_table(records):
@@ -44,14 +82,14 @@ def summary_table(records):
 
     Parameters
     ----------
-    records : list of `~astropy_n2v.batch.FileRecord`
-        From `~astropy_n2v.batch.denoise_files`.
+    records : list of `~astropy_n2v.batch.FileRecord` or of dict
+        From `~astropy_n2v.batch.denoise_files` or `~astropy_n2v.batch.read_journal`.
 
     Returns
     -------
     `~astropy.table.Table`
         One row for each image, and one for each file that failed. Columns: file, output, hdu, status ('denoised',
-        'unchanged' or 'failed'), error, model, hole, noise (at the background level, before), noise_source,
+        'unchanged', 'skipped' or 'failed'), error, model, hole, noise (at the background level, before), noise_source,
         correlation_source, gain (electrons per data unit), gain_source, masked (share of the pixels), noise_after
         (median stated standard deviation), audit, and seconds. Texts that are not known are empty, numbers NaN.
 
@@ -67,13 +105,7 @@ def summary_table(records):
     ------------ ------ -------------------------
     missing.fits failed No such file or directory
     """
-    rows = []
-    for record in records:
-        file = {'file': str(record.path), 'output': str(record.output) if record.status == 'done' else '',
-                'seconds': round(record.seconds, 3)}
-        for image in record.images:
-            status = record.status if record.status != 'done' else 'unchanged' if image.error else 'denoised'
-            rows.append({**file, 'hdu': image.hdu, 'status': status, 'error': image.error, **_values(image.cards)})
+    rows = [row for record in records for row in _rows(record)]
     table = Table({name: np.array([_printable(row[name]) for row in rows],
                                   dtype=float if name in _NUMBERS or name == 'seconds' else str)
                    for name in _DESCRIPTIONS})
@@ -130,7 +162,7 @@ def describe_images(images):
         Model, hole, noise before and after, gain, share of masked pixels and findings of the audit; empty if there
         is no image.
     """
-    rows = [_values(image.cards) for image in images if not image.error]
+    rows = [image_values(image) for image in images if not image.error]
     if not rows:
         return ''
 

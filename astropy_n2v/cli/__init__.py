@@ -15,10 +15,16 @@ __all__ = ['main']
 
 # Name and one-line help of the commands, so that --help need not import them.
 _COMMANDS = {
+    'analyze': 'Compare FITS files with their denoised images.',
+    'check': 'Check the frames of a manifest, and that its split does not leak.',
     'demo': 'Denoise a simulated observation and show how much it gains.',
     'denoise': 'Denoise FITS files.',
+    'detect': 'Find the sources of FITS files, and measure them.',
+    'manifest': 'Catalogue frames: a table with a row for each image.',
     'models': 'Name the model that comes with the package.',
     'noise': 'Measure the noise that FITS files have in common.',
+    'split': 'Split the frames of a manifest into training, validation and test.',
+    'summary': 'Sum up how a batch of FITS files was denoised.',
     'train': 'Train a model on FITS files.',
     'validate': 'Find out whether flux and detections survive denoising.',
 }

@@ -3,7 +3,6 @@
 What the commands share: kinds of options, and what is said where.
 """
 
-import glob
 import logging
 import os
 import re
@@ -12,6 +11,8 @@ import warnings
 from contextlib import contextmanager
 
 import click
+
+from ..utils.checks import MAX_HOLE, TRAINING_OPTIONS, parse_hole
 
 __all__ = ['HoleType', 'Reporter', 'chosen_extension', 'expand_files', 'given', 'mask_options', 'one_or_list',
            'parse_bits', 'training_options', 'verbosity_options']
@@ -27,12 +28,11 @@ class HoleType(click.ParamType):
         if isinstance(value, tuple):
             return value
         match = re.fullmatch(r'\s*(\d+)(?:\s*[xX,]\s*(\d+))?\s*', str(value))
-        if match:
-            height = int(match.group(1))
-            pair = height, int(match.group(2) or height)
-            if all(size % 2 == 1 and size <= 31 for size in pair):
-                return pair
-        self.fail(f'{value!r} must be an odd number of pixels up to 31, or height and width such as 1x3', param, ctx)
+        try:
+            return parse_hole([int(size) for size in match.groups(match.group(1))] if match else ())
+        except ValueError:
+            self.fail(f'{value!r} must be an odd number of pixels up to {MAX_HOLE}, or height and width such as 1x3',
+                      param, ctx)
 
 
 def expand_files(patterns):
@@ -42,12 +42,17 @@ def expand_files(patterns):
     Parameters
     ----------
     patterns : iterable of str
-        Names of files, or patterns with ``*``, ``?`` and ``[]``, which an extension in brackets may follow.
+        See `~astropy_n2v.batch.find_inputs`.
 
     Returns
     -------
     list of str
         Names; a pattern that fits nothing stays, and will be reported as a file that is missing.
+
+    Raises
+    ------
+    click.UsageError
+        If there is no FITS file in a folder.
 
     Examples
     --------
@@ -55,19 +60,11 @@ def expand_files(patterns):
     >>> expand_files(['a.fits', 'nothing-like-this-*.fits'])
     ['a.fits', 'nothing-like-this-*.fits']
     """
-    from ..io import split_extension
-    files = []
-    for pattern in patterns:
-        path, ext = split_extension(pattern)
-        if os.path.lexists(path) or not glob.has_magic(pattern):
-            files.append(pattern)
-            continue
-        # The brackets may be part of the pattern, or hold the extension of all files that fit it.
-        found = sorted(glob.glob(pattern))
-        if not found and ext is not None and glob.has_magic(path):
-            found = [f'{name}[{ext}]' for name in sorted(glob.glob(path))]
-        files += found or [pattern]
-    return files
+    from ..batch.inputs import find_inputs
+    try:
+        return [file.path for file in find_inputs(patterns)]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def one_or_list(values):
@@ -80,28 +77,16 @@ def given(**options):
     return {name: value for name, value in options.items() if value is not None}
 
 
-_POSITIVE = click.FloatRange(min=0, min_open=True)
-
-_TRAINING_OPTIONS = [
-    click.option('--max-steps', type=click.IntRange(min=1), help='Number of training steps.'),
-    click.option('--max-time', type=_POSITIVE, help='Seconds after which training ends.'),
-    click.option('--patch-size', type=click.IntRange(min=1), help='Height and width of training patches in pixels.'),
-    click.option('--batch-size', type=click.IntRange(min=1), help='Patches in a training step.'),
-    click.option('--learning-rate', type=_POSITIVE, help='Peak learning rate.'),
-    click.option('--patience', type=click.IntRange(min=1),
-                 help='Stop training after that many judgements without improvement.'),
-    click.option('--min-delta', type=click.FloatRange(min=0), help='What counts as improvement of the likelihood.'),
-    click.option('--held-out', type=click.FloatRange(0, 1, min_open=True, max_open=True),
-                 help='Fraction of the pixels that judge, and are not trained on.'),
-    click.option('--checkpoint', type=click.Path(), metavar='FILE',
-                 help='File to save the state of the training to, and to resume from.'),
-]
-
-
 def training_options(function):
     """Add the options of training: those of the library's TRAINING_OPTIONS that make sense here."""
-    for option in reversed(_TRAINING_OPTIONS):
-        function = option(function)
+    for name, option in reversed(TRAINING_OPTIONS.items()):
+        if option.help is None:
+            continue
+        kind, metavar = {
+            int: (click.IntRange(min=option.low), None), str: (click.Path(), 'FILE'),
+            float: (click.FloatRange(option.low, option.high, min_open=not option.closed,
+                                     max_open=option.high is not None), None)}[option.kind]
+        function = click.option(f'--{name.replace("_", "-")}', type=kind, metavar=metavar, help=option.help)(function)
     return function
 
 

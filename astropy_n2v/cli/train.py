@@ -25,9 +25,14 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command('train')
-@click.argument('files', nargs=-1, required=True, metavar='FILES...')
+@click.argument('files', nargs=-1, metavar='[FILES...]')
 @click.option('-o', '--output', required=True, metavar='MODEL', type=click.Path(),
               help='File to write the model to, such as mycamera.safetensors.')
+@click.option('--manifest', metavar='MANIFEST', type=click.Path(),
+              help='Catalogue of frames to train on in place of FILES (astropy-n2v manifest); needs --split.')
+@click.option('--split', metavar='SPLIT', type=click.Path(),
+              help='Which of them to train on, and which judge (astropy-n2v split).')
+@click.option('--workers', type=click.IntRange(min=0), help='With --manifest: processes that read ahead.')
 @click.option('--ext', multiple=True, metavar='EXT',
               help='Extension to train on: its number, name, or name,version. May be repeated. By default SCI, or all '
                    'science images.')
@@ -45,9 +50,13 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option('--overwrite', is_flag=True, help='Replace an existing model.')
 @verbosity_options
 @click.pass_context
-def command(ctx, files, output, ext, mask, ignore_bits, init, gain, readnoise, satlevel, overwrite, **options):
+def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits, init, gain, readnoise, satlevel,
+            overwrite, **options):
     """
     Train a model on FITS files. No clean images are needed.
+
+    With --manifest and --split, on the frames of a catalogue, which need not fit into memory: parts
+    of them are read when they are needed.
 
     A file that cannot be read, or an image that has nothing to train on, is reported and left
     out; the exit status is 1 then.
@@ -55,11 +64,22 @@ def command(ctx, files, output, ext, mask, ignore_bits, init, gain, readnoise, s
     \b
     Example:
       astropy-n2v train night1/*.fits -o mycamera.safetensors --init default
+      astropy-n2v train --manifest manifest.ecsv --split split.json -o mycamera.safetensors
     """
     from ..io import read_fits_images
     from ..io.files import describe_error
     from ..utils.files import atomic_write
     ignore_bits = parse_bits(ignore_bits)
+    if manifest or split or workers is not None:
+        if files or not (manifest and split):
+            raise click.UsageError('--manifest, --split and --workers go together, and without FILES.')
+        if ext or mask:
+            raise click.UsageError('--ext and --mask do not go with --manifest, which names the images.')
+        _train_collection(ctx, manifest, split, output, overwrite, {'workers': workers or 0}, ignore_bits=ignore_bits,
+                          **given(init=init, gain=gain, readnoise=readnoise, satlevel=satlevel, **options))
+        return
+    if not files:
+        raise click.UsageError("Missing argument 'FILES...', or --manifest and --split.")
     files = expand_files(files)
     paths = [chosen_extension(file, ext)[0] for file in files]
     failed = 0
@@ -89,11 +109,37 @@ def command(ctx, files, output, ext, mask, ignore_bits, init, gain, readnoise, s
                 denoiser.save(temporary, overwrite=True)
         except (OSError, ValueError, TypeError) as error:
             raise click.ClickException(describe_error(error)) from error
-        metadata = denoiser.metadata
-        failed += len(images) - metadata['images']
-        report.result(f'{output}: trained on {metadata["images"]} images in {time.monotonic() - start:.0f} s, '
-                      f'{metadata.get("steps")} steps, hole {denoiser.hole[0]}x{denoiser.hole[1]}, held-out negative '
-                      f'log-likelihood {metadata.get("held_out_likelihood", float("nan")):.4f}, '
-                      f'SHA-256 {denoiser.sha256[:16]}')
+        failed += len(images) - denoiser.metadata['images']
+        report.result(_describe(output, denoiser, time.monotonic() - start))
     if failed:
         ctx.exit(1)
+
+
+def _describe(output, denoiser, seconds):
+    """Say in one line how a model was trained."""
+    metadata = denoiser.metadata
+    return (f'{output}: trained on {metadata["images"]} images in {seconds:.0f} s, {metadata.get("steps")} steps, hole '
+            f'{denoiser.hole[0]}x{denoiser.hole[1]}, held-out negative log-likelihood '
+            f'{metadata.get("held_out_likelihood", float("nan")):.4f}, SHA-256 {denoiser.sha256[:16]}')
+
+
+def _train_collection(ctx, manifest, split, output, overwrite, loading, held_out=None, **options):
+    """Train on the frames of a catalogue."""
+    from ..collections import Split, read_manifest
+    from ..io.files import describe_error
+    from ..utils.files import atomic_write
+    if held_out is not None:
+        raise click.UsageError('--held-out does not go with --manifest: the validation frames are held out.')
+    with Reporter.of(ctx) as report:
+        try:
+            table, parts = read_manifest(manifest), Split.read(split)
+            with atomic_write(output, overwrite=overwrite, inputs=[manifest, split]) as temporary:
+                counts = parts.counts()
+                report.say(f'training on {counts["train"]} files, judged by {counts["validation"]}')
+                start = time.monotonic()
+                from ..training.collection import train_collection
+                denoiser = train_collection(table, parts, progress_bar=report.progress_bar, loading=loading, **options)
+                denoiser.save(temporary, overwrite=True)
+        except (OSError, ValueError, TypeError, ImportError) as error:
+            raise click.ClickException(describe_error(error)) from error
+        report.result(_describe(output, denoiser, time.monotonic() - start))

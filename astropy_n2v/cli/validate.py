@@ -121,7 +121,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
                 frames, denoiser, names=names, denoiser_name=name, report_dir=report_dir, overwrite=overwrite,
                 truth=guides['truth'] if truth else None,
                 reference='others' if others else guides['reference'] if reference else None,
-                psf=_read_psf(psf), gain=gain, readnoise=readnoise, satlevel=satlevel, seed=seed,
+                psf=read_psf(psf), gain=gain, readnoise=readnoise, satlevel=satlevel, seed=seed,
                 progress_bar=report.progress_bar, **given(thresholds=thresholds or None, **options))
         except (OSError, ValueError, TypeError) as error:
             raise click.ClickException(describe_error(error)) from error
@@ -138,7 +138,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
         ctx.exit(1)
 
 
-def _read_psf(text):
+def read_psf(text):
     """A width, the image of a file, or nothing."""
     if text is None:
         return None
@@ -177,9 +177,7 @@ def _make_denoiser(model, **options):
         model = Denoiser.load(model)   # once, and not for each frame
         identity += model.sha256
     elif model != 'self':
-        from importlib.resources import files
-        for weights in sorted(files('astropy_n2v.weights').iterdir(), key=lambda path: path.name):
-            if weights.name.endswith('.safetensors'):
-                identity += hashlib.sha256(weights.read_bytes()).hexdigest()
+        from ..weights import read_checksums
+        identity += str(sorted(read_checksums().items()))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
     return (lambda ccd: denoise(ccd, model, **options)), f'{name} ({digest})'

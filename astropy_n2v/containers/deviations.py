@@ -8,12 +8,12 @@ from astropy import units as u
 from astropy.nddata import InverseVariance, NDUncertainty, VarianceUncertainty
 from scipy.ndimage import uniform_filter
 
-from ..utils.sampling import subsample
+from ..utils.robust import MEDIAN_ABSOLUTE
+from ..utils.sampling import row_blocks, subsample
 from ..utils.warn import warn_user
 
 __all__ = ['Deviations']
 
-_ROWS = 256   # rows of a plane that are in work at a time, so that temporary arrays stay small
 _LEAST = 0.01   # share of the pixels with a usable deviation below which there is no plane to speak of
 # In units of the typical deviation. Above the second a pixel has a weight of less than 1e-3; up to the first that is
 # believed of bright pixels, so many times their deviation above the others (photon noise), and where such pixels lie
@@ -194,7 +194,7 @@ class Deviations:
         # Not by ravel: where axes were reordered it is a copy.
         big.flat[rest[pull > _SIGNIFICANT]] = False
         rest, pull = rest[pull <= _SIGNIFICANT], pull[pull <= _SIGNIFICANT]
-        if rest.size < 64 or not _SCATTER[0] < np.median(pull) / 0.6745 < _SCATTER[1]:
+        if rest.size < 64 or not _SCATTER[0] < np.median(pull) / MEDIAN_ABSOLUTE < _SCATTER[1]:
             return big
         here = np.zeros(big.shape, dtype=bool)
         here.ravel()[rest] = True
@@ -264,8 +264,8 @@ class Deviations:
         height, width = own.shape
         plane = np.empty((height, width), dtype=np.float32)
         with np.errstate(over='ignore'):
-            for start in range(0, height, _ROWS):
-                plane[start:start + _ROWS] = self.at((*index, slice(start, start + _ROWS)))
+            for rows in row_blocks(height):
+                plane[rows] = self.at((*index, rows))
         # Of a scale that single precision does not reach.
         plane[~(np.isfinite(plane) & (plane > 0))] = np.nan
         if junk is not None:

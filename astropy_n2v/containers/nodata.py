@@ -14,6 +14,7 @@ from scipy.ndimage import (
     uniform_filter,
 )
 
+from ..utils.blocks import as_blocks
 from ..utils.sampling import subsample
 
 __all__ = ['constant_regions', 'fill_values', 'huge_values', 'quantisation_step']
@@ -303,8 +304,7 @@ def _opened(pixels):
 
 def _blocks(array, size):
     """Sums over blocks."""
-    ny, nx = (n // size for n in array.shape)
-    return array[:ny * size, :nx * size].reshape(ny, size, nx, size).sum(axis=(1, 3), dtype=np.int32)
+    return as_blocks(array, size).sum(axis=(-3, -1), dtype=np.int32)
 
 
 def _unlikely(same, bad):

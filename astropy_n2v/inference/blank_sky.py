@@ -11,6 +11,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, maximum_filter1d
 from scipy.stats import truncnorm
 
+from ..utils.sampling import row_blocks
+
 __all__ = ['REACH', 'variance_factor', 'blank_fraction']
 
 #: How many pixels around one tell whether its sky is empty.
@@ -35,7 +37,7 @@ _MIN_PIXELS = 3000
 # Growth of the variance with the signal, in units of the sky noise, beyond which photons are so few (less than 0.45
 # electrons of sky) that the wings of sources pass for empty sky: there pulls of faint sources doubled to 4.
 _MAX_SLOPE = 1.5
-_ROWS = 128
+_ROWS = 128   # rows of a part of the image; of a large one every n-th part is looked at
 _MAX_PIXELS = 4_000_000
 
 
@@ -91,10 +93,9 @@ def variance_factor(image, mean, spread, recalibration):
     """
     if np.median(image.noise_parameters()[1]) > _MAX_SLOPE:
         return 1.0, 0.0
-    blocks = [slice(start, min(start + _ROWS, image.shape[0])) for start in range(0, image.shape[0], _ROWS)]
     step = -(-image.data.size // _MAX_PIXELS)
     parts = [_Sky(image.part(rows, slice(0, image.shape[1])), mean[rows], spread[rows], recalibration)
-             for rows in blocks[::step]]
+             for rows in row_blocks(image.shape[0], _ROWS)[::step]]
     n = sum(np.count_nonzero(part.empty) for part in parts)
     if n < _MIN_PIXELS:
         return 1.0, 0.0

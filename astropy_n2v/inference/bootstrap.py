@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 
 from ..exceptions import CannotDenoiseError
 from ..noise import noise_autocorrelation
-from ..utils.sampling import brightness_bins, middle_cutout
+from ..utils.sampling import brightness_bins, middle_cutout, row_blocks
 
 __all__ = ['BOOTSTRAP_SIZE', 'SpreadCorrection', 'bootstrap_spread', 'correlated_normal']
 
@@ -205,8 +205,7 @@ def bootstrap_spread(image, mean, spread, hole, predict):
             return spread
         corrected = correction.apply(part_mean, part_spread, part.noise_variance(part_mean))
     spread = spread.copy()
-    for start in range(0, len(mean), _ROWS):
-        rows = slice(start, start + _ROWS)
+    for rows in row_blocks(len(mean), _ROWS):
         variance = image.part(rows, slice(0, image.shape[1])).noise_variance(mean[rows])
         spread[rows] = correction.apply(mean[rows], spread[rows], variance)
     return spread

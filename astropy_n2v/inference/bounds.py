@@ -9,6 +9,8 @@ their range without the most extreme one, which may be a hot pixel, widened by t
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..utils.sampling import row_blocks, with_halo
+
 __all__ = ['bound_prediction']
 
 _REACH = 4   # pixels on each side, so that 9x9 pixels count
@@ -16,7 +18,6 @@ _REACH = 4   # pixels on each side, so that 9x9 pixels count
 # that a correct prediction of the peak lies two ranges above them; 3 leaves such a star alone wherever it falls.
 _WIDENING = 3.0
 _SIGMAS = 3.0   # standard deviations of the noise
-_ROWS = 256
 _MAX_WINDOWS = 20_000   # windows of 9x9 pixels in work at a time
 
 
@@ -56,13 +57,10 @@ def bound_prediction(image, mean, spread):
     ny, nx = image.shape
     widest = None
     count = 0
-    for start in range(0, ny, _ROWS):
-        stop = min(start + _ROWS, ny)
-        first, last = max(start - _REACH, 0), min(stop + _REACH, ny)
-        part = image.part(slice(first, last), slice(0, nx))
+    for rows in row_blocks(ny):
+        wide, inner = with_halo(rows, _REACH, ny)
+        part = image.part(wide, slice(0, nx))
         values = part.values().astype(np.float32)
-        inner = slice(start - first, stop - first)
-        rows = slice(start, stop)
         noise = np.sqrt(part.noise_variance(np.where(part.valid, values, 0))).astype(np.float32)
         y, x = np.nonzero(_suspicious(values, part.valid, noise, inner, mean[rows]))
         for n in range(0, y.size, _MAX_WINDOWS):
@@ -119,8 +117,8 @@ def _limits(values, valid, noise, pixels):
 def _widest(image):
     """Limits where too few pixels around count: the range of the whole image, widened alike."""
     low, high = np.inf, -np.inf
-    for start in range(0, image.shape[0], _ROWS):
-        part = image.part(slice(start, start + _ROWS), slice(0, image.shape[1]))
+    for rows in row_blocks(image.shape[0]):
+        part = image.part(rows, slice(0, image.shape[1]))
         values = part.values()[part.valid]
         if values.size:
             low, high = min(low, values.min()), max(high, values.max())

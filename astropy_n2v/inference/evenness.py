@@ -10,7 +10,8 @@ pixels around was right.
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
-from ..utils.sampling import subsample
+from ..utils.blocks import as_blocks
+from ..utils.sampling import row_blocks, subsample
 
 __all__ = ['even_spread']
 
@@ -91,8 +92,7 @@ def _structure(image, mean, spread):
 
 
 def _parts(image):
-    ny = image.shape[0]
-    return [slice(start, min(start + _ROWS, ny)) for start in range(0, ny, _ROWS)]
+    return row_blocks(image.shape[0], _ROWS)
 
 
 def _in_noise(image, mean, spread, rows):
@@ -104,6 +104,4 @@ def _in_noise(image, mean, spread, rows):
 
 def _cells(values):
     """Sums over cells; those at the edges may be smaller."""
-    padded = np.pad(values.astype(float), [(0, -n % _CELL) for n in values.shape])
-    ny, nx = (n // _CELL for n in padded.shape)
-    return padded.reshape(ny, _CELL, nx, _CELL).sum(axis=(1, 3))
+    return as_blocks(values.astype(float), _CELL, pad=True).sum(axis=(-3, -1))

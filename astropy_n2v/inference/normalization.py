@@ -13,13 +13,12 @@ from scipy.ndimage import uniform_filter1d
 
 from ..background import Gradient, background_level
 from ..noise import NoiseModel
-from ..utils.sampling import cutouts, subsample
+from ..utils.sampling import cutouts, row_blocks, subsample
 
 __all__ = ['NormalizedImage', 'Normalization']
 
 # Without read noise there is none where no light is expected; errors in units of it are to be finite.
 _LEAST_VARIANCE = 1e-3
-_ROWS = 256
 # Pixels whose noise is larger than the scale by more than this do not show the network much but their noise, of a kind
 # that it was not trained on: with a single pixel in a hundred ten times noisier, pulls were 7. It does not see them.
 _MAX_NOISE = 4.0
@@ -236,8 +235,7 @@ class NormalizedImage:
         if np.ndim(noise.sigma) == np.ndim(noise.slope) == 0:
             return replace(self, scaling=scaling)
         seen = self.valid.copy()
-        for start in range(0, self.shape[0], _ROWS):
-            rows = slice(start, start + _ROWS)
+        for rows in row_blocks(self.shape[0]):
             own = noise.at(self.shape, rows, slice(None))
             # At the level of the background: bright sources are noisy by what they show.
             seen[rows] &= own.variance(self.scaling.sky) <= (_MAX_NOISE * scale) ** 2

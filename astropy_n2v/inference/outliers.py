@@ -5,6 +5,8 @@ Single pixels that no point-spread function can have made: cosmic rays and misre
 
 import numpy as np
 
+from ..utils.sampling import row_blocks, with_halo
+
 __all__ = ['single_pixel_outliers']
 
 # Mean excess of the four nearest pixels over the excess of the central one. A Gaussian star of FWHM 1 pixel in the
@@ -22,7 +24,6 @@ _CERTAIN = 4.0   # standard deviations by which the neighbours lack what a star 
 # bright one. The odds count on as many stars as there may be at most. Of the misreadings of an exposure of M 13 of 5 to
 # 10 sigma, dark odds of 30 find a quarter, 5 find four fifths.
 _DARK_ODDS, _BRIGHT_ODDS = 5.0, 1000.0
-_ROWS = 256
 
 
 def single_pixel_outliers(image):
@@ -56,9 +57,9 @@ def single_pixel_outliers(image):
     """
     ny, nx = image.shape
     parts = []
-    for start in range(0, ny, _ROWS):
-        first, last = max(start - 3, 0), min(start + _ROWS + 3, ny)
-        parts.append(_candidates(image.part(slice(first, last), slice(0, nx)), first, start, min(start + _ROWS, ny)))
+    for rows in row_blocks(ny):
+        wide, inner = with_halo(rows, 3, ny)
+        parts.append(_candidates(image.part(wide, slice(0, nx)), wide.start, inner))
     y, x, excess, neighbours, noise, error = (np.concatenate(values) for values in zip(*parts))
     share = neighbours / excess
     stars = share[(excess > _STAR * noise) & (share > _SHARPEST)]
@@ -86,7 +87,7 @@ def _odds_in_class(size, beside, error, sharpest):
     return (1 - stars) / stars * np.exp(np.clip(log_ratio, -50, 50))
 
 
-def _candidates(part, first, start, stop):
+def _candidates(part, first, inner):
     """Find extremes of some rows, with their excess, the mean one of the nearest pixels, and the noise of both."""
     with np.errstate(over='ignore'):   # errors of junk
         values = np.where(part.valid, part.values(), np.nan).astype(np.float32)
@@ -98,7 +99,7 @@ def _candidates(part, first, start, stop):
         highest, contrast = values > nearest.max(axis=0), np.abs(values - nearest.mean(axis=0)) / rough
         extreme = (highest | (values < nearest.min(axis=0))) & (contrast > 0.5 * _LEAST) \
             | highest & (values > _STAR * rough)
-    extreme[:start - first] = extreme[stop - first:] = False
+    extreme[:inner.start] = extreme[inner.stop:] = False
     y, x = np.nonzero(extreme)
     if not y.size:
         return [np.zeros(0, dtype=int)] * 2 + [np.zeros(0)] * 4

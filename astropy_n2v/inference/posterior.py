@@ -11,16 +11,17 @@ from scipy.special import expit, logit
 
 from ..networks import expected_photon_variance, posterior_moments
 from ..noise.model import BROAD_WEIGHT
-from ..utils.sampling import coprime_step
+from ..utils.sampling import coprime_step, row_blocks
 from .blank_sky import REACH
 from .recalibration import Recalibration
 
-__all__ = ['recalibrate', 'posterior', 'posterior_of_rows']
+__all__ = ['add_rounding', 'keep_counts', 'posterior', 'posterior_of_rows', 'recalibrate', 'return_as_measured']
 
 _MAX_CALIBRATION = 1_000_000   # pixels
 _ITERATIONS = 4   # of the share of unforeseeable pixels, each from the odds that the last one gives
 # Share of the pixels that may be unforeseeable from their surroundings, such as stars narrower than a pixel.
 _MAX_UNFORESEEABLE = 0.003
+_ROWS = 64   # of an image that are summed at a time
 
 
 def _tensors(shape, values):
@@ -84,6 +85,78 @@ def posterior_of_rows(image, blind_mean, blind_spread, rows, **options):
     part = posterior(image.part(halo, slice(0, image.shape[1])), blind_mean[halo], blind_spread[halo], **options)
     inner = slice(rows.start - halo.start, rows.stop - halo.start)
     return {name: values[inner] for name, values in part.items()}
+
+
+def return_as_measured(image, rows, part, returned):
+    """
+    Put the data and their own noise where noise does not explain the result, in place.
+
+    Parameters
+    ----------
+    image : NormalizedImage
+        The image.
+    rows : slice
+        Some of its rows.
+    part : dict of `~numpy.ndarray`
+        Their posterior, see `posterior`.
+    returned : `~numpy.ndarray` of bool
+        True for the pixels of these rows that are returned as measured.
+    """
+    if not returned.any():
+        return
+    own = image.part(rows, slice(0, image.shape[1]))
+    data = own.data[returned]
+    part['mean'][returned] = data
+    noise = own.noise.at(own.shape, *np.nonzero(returned))
+    # A blind mean that is not finite says nothing of the photons.
+    part['std'][returned] = np.sqrt(noise.variance(np.fmax(data, part['blind_mean'][returned])))
+
+
+def add_rounding(image, rows, part):
+    """
+    Add the rounding error that neighbours of one level share, which no average of them removes, in place.
+
+    Parameters
+    ----------
+    image : NormalizedImage
+        The image.
+    rows : slice
+        Some of its rows.
+    part : dict of `~numpy.ndarray`
+        Their posterior, see `posterior`.
+    """
+    own = image.part(rows, slice(0, image.shape[1]))
+    std, noise = part['std'], part['noise_std']
+    larger = np.hypot(std, own.noise.rounding_error(part['mean']))
+    # The noise of a pixel has it in it already: no error of what was measured is larger.
+    part['std'] = np.where(own.valid, np.minimum(larger, np.maximum(std, noise)), larger)
+
+
+def keep_counts(image, mean, std, returned):
+    """
+    Keep the sum of the counts of few photons, in place.
+
+    The pixels that are known worst give way, but those that are returned as measured.
+
+    Parameters
+    ----------
+    image : NormalizedImage
+        The image.
+    mean, std : `~numpy.ndarray`
+        Mean and standard deviation of the posterior, in data units; ``mean`` is changed.
+    returned : `~numpy.ndarray` of bool
+        True for pixels that are returned as measured.
+    """
+    def weight(rows):
+        return np.where(image.valid[rows] & ~returned[rows], np.square(std[rows], dtype=float), 0)
+
+    parts = row_blocks(len(mean), _ROWS)
+    missing = sum(np.sum(values[rows][image.valid[rows]], dtype=float) * sign
+                  for rows in parts for values, sign in ((image.data, 1), (mean, -1)))
+    variance = sum(weight(rows).sum() for rows in parts)
+    if variance > 0:
+        for rows in parts:
+            mean[rows] += (missing / variance * weight(rows)).astype(mean.dtype)
 
 
 def recalibrate(image, blind_mean, blind_spread, held_out=None):

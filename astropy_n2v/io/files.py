@@ -4,6 +4,7 @@ Files as such: compressed ones, names of results, writing without ever leaving h
 """
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -22,6 +23,12 @@ _OTHER_MAGIC = {b'\x1f\x9d': ('with compress (.Z)', 'uncompress or gzip -d'),
                 b'\x1f\xa0': ('with lzh (.z)', 'gzip -d'), b'PK\x03\x04': ('as a ZIP archive', 'unzip'),
                 b'\x28\xb5\x2f\xfd': ('with zstd', 'zstd -d'), b'\x04\x22\x4d\x18': ('with lz4', 'lz4 -d'),
                 b'7z\xbc\xaf': ('as a 7z archive', '7z x')}
+# Errors that writing alone can meet, which name no file.
+_ON_WRITING = {errno.ENOSPC: 'the disk is full', errno.EDQUOT: 'the quota of the disk is used up',
+               errno.EFBIG: 'files cannot be as large there', errno.EROFS: 'the file system is read-only'}
+# Bytes that any file may have, and times by which larger ones may grow. Images of one value alone shrink by more, with
+# gzip by 1000.
+_SMALL, _MOST_EXPANSION = 1 << 30, 200
 
 
 def open_decompressed(path):
@@ -43,7 +50,8 @@ def open_decompressed(path):
     FileNotFoundError, IsADirectoryError, PermissionError
         If it cannot be opened.
     OSError
-        If the compressed data are truncated or damaged, or compressed in another way.
+        If the compressed data are truncated or damaged, compressed in another way, or more than 1 GiB and 200 times
+        larger than the file.
     """
     file = open(path, 'rb')
     start = file.read(6)
@@ -59,9 +67,26 @@ def open_decompressed(path):
     with file:
         try:
             with module.open(file) as stream:
-                return io.BytesIO(stream.read())
+                return _read_limited(stream, os.fstat(file.fileno()).st_size, path)
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise OSError(f'{os.fspath(path)}: compressed data are truncated or damaged: {error}') from error
+
+
+def _read_limited(stream, size, path):
+    """Read what is compressed to so many bytes into memory, unless it is absurdly much."""
+    content = io.BytesIO()
+    while chunk := stream.read(1 << 24):
+        content.write(chunk)
+        refuse_bomb(content.tell(), size, path)
+    content.seek(0)
+    return content
+
+
+def refuse_bomb(unpacked, packed, path):
+    """Refuse data that are far larger than their compressed form: made to fill memories, they come from no camera."""
+    if unpacked > _SMALL and unpacked > _MOST_EXPANSION * packed:
+        raise OSError(f'{os.fspath(path)}: {packed} compressed bytes would become {unpacked} or more, which is no '
+                      'plausible image; if it is one, decompress it first')
 
 
 def split_extension(name):
@@ -168,6 +193,8 @@ def describe_error(error, path=''):
     """
     if isinstance(error, OSError) and error.strerror and str(error.filename) == os.fspath(path):
         return error.strerror
+    if isinstance(error, OSError) and error.errno in _ON_WRITING:
+        return f'cannot be written: {_ON_WRITING[error.errno]}'
     text = ' '.join(str(error).split()) or type(error).__name__
     if path and text.startswith(os.fspath(path)):
         text = text[len(os.fspath(path)):].lstrip(': ')

@@ -121,8 +121,17 @@ def _naming(label):
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def _replace(source, index, result, extras, before, out, extensions, provenance, mask):
+class _Style(NamedTuple):
+    """How images are written: with HISTORY, with uncertainties in place of old ones, with loss."""
+
+    provenance: bool = True
+    replace_uncertainty: bool = False
+    quantize: float = None
+
+
+def _replace(source, index, result, extras, before, out, extensions, style, mask, uncertainty):
     """Write an HDU with new data, and queue its deviation and what else there is."""
+    provenance = style.provenance
     science = source.hdus[index]
     header = source.headers[index]
     hidden = hide_cards(header, source.forbidden[index])
@@ -142,7 +151,8 @@ def _replace(source, index, result, extras, before, out, extensions, provenance,
                              comment=f'1 where HDU {label} did not count, from astropy_n2v')
         if provenance:
             header.add_history(f'astropy_n2v: pixels that did not count are 1 in {name},{ver}')
-    if result.uncertainty is not None:
+    if result.uncertainty is not None and not (
+            style.replace_uncertainty and _replace_uncertainty(source, index, result, extensions, uncertainty, header)):
         std = result.uncertainty.represent_as(StdDevUncertainty)
         stale = companions(source.hdus, index)[0]
         old = None if stale is None else source.hdus[stale]
@@ -160,8 +170,32 @@ def _replace(source, index, result, extras, before, out, extensions, provenance,
     for name, (array, has_unit, comment) in extras.items():
         extensions.add(name, array, science, unit=before.get('BUNIT') if has_unit else None,
                        comment=f'{comment}, of HDU {label}, from astropy_n2v')
-    content = encode(make_hdu(result.data, header, science), source.checksums[index])
+    content = encode(make_hdu(result.data, header, science, style.quantize), source.checksums[index])
     out.write(show_cards(content, hidden) if hidden else content)
+
+
+def _replace_uncertainty(source, index, result, extensions, old, header):
+    """Put the uncertainty of a result where that of the data was, as one of its kind; return if that was possible."""
+    stale = companions(source.hdus, index)[0]
+    if stale is None or old is None:
+        return False
+    hdu = source.hdus[stale]
+    if stale < index:
+        warn_user(f'{hdu.name},{hdu.ver} comes before its image and stays; the uncertainty of the result is in UNCERT')
+        return False
+    new = result.uncertainty.represent_as(type(old))
+    array = new.array
+    if old.unit is not None and new.unit is not None and old.unit != new.unit:
+        array = (array * new.unit).to_value(old.unit)
+    if hdu.shape != array.shape:
+        return False
+    own = hdu.header.copy()
+    for keyword in (*_SCALING, *_CHECKSUMS):
+        own.remove(keyword, ignore_missing=True, remove_all=True)
+    own.add_history(f'astropy_n2v: that of the result in HDU {hdu_label(source.hdus[index], index)}')
+    extensions.put(stale, make_hdu(array.astype(np.float32, copy=False), own, hdu), source.checksums[stale])
+    header.add_history(f'astropy_n2v: uncertainty of the result is in {hdu.name},{hdu.ver}')
+    return True
 
 
 def _mask_to_add(mask, known):
@@ -173,7 +207,7 @@ def _mask_to_add(mask, known):
 
 
 def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, uncertainty=None, overwrite=False,
-                 protect=(), provenance=True, per_image=None):
+                 protect=(), per_image=None, complete=None, **style):
     """
     Replace the science images of a FITS file by what a function makes of them.
 
@@ -199,6 +233,15 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
     per_image : dict, optional
         Keywords for ``function``: values that are lists or tuples have one entry for each
         image, all others are the same for all.
+    complete : callable, optional
+        Called with the temporary file when it is complete, and the result, before the file has its name. What it
+        raises keeps it from having one.
+    replace_uncertainty : bool, optional
+        If true, an uncertainty of the file (ERR, VAR, ...) that comes after its image is replaced by that of the
+        result, in its kind and unit. By default it stays, and UNCERT is appended.
+    quantize : float, optional
+        Into how many steps the noise of an image that is compressed tile by tile is divided, as by ``fpack -q``; its
+        compression then loses what is below. By default it loses nothing.
 
     Returns
     -------
@@ -244,6 +287,7 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
     output = Path(output)
     images = []
     given = {} if uncertainty is None else {'uncertainty': uncertainty}
+    style = _Style(**style)
     with atomic_write(output, overwrite=overwrite, inputs=[path, *protect]) as temporary, FitsSource(path) as source:
         chosen = science_hdus(source.hdus, ext)
         keywords = dict(zip(chosen, values_per_image(per_image or {}, chosen)))
@@ -260,6 +304,7 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
                 before = ccd.meta.copy()
                 # A mask from elsewhere is not in the file.
                 known = ccd.mask if mask is None else None
+                old = ccd.uncertainty if uncertainty is None else None
                 try:
                     with _naming(label) if len(chosen) > 1 else nullcontext():
                         result = function(ccd, **keywords[i])
@@ -268,18 +313,21 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
                     if sum(bool(image.error) for image in images) == len(chosen):
                         raise
                     warn_user(f'HDU {label} passes through as it is: {error}')
-                    _pass_through(source, i, out, images[-1].cards if provenance else None)
+                    _pass_through(source, i, out, images[-1].cards if style.provenance else None)
                     continue
                 finally:
                     del ccd
                 result, extras = result if isinstance(result, tuple) else (result, {})
-                _replace(source, i, result, extras, before, out, extensions, provenance,
-                         _mask_to_add(result.mask, known))
+                _replace(source, i, result, extras, before, out, extensions, style,
+                         _mask_to_add(result.mask, known), old)
                 images.append(ImageResult(label, '', own_cards(result.meta)))
-                del result, extras, known
+                del result, extras, known, old
             extensions.copy(out)
-    return FitsResult(output, [image.hdu for image in images if not image.error],
-                      [image.hdu for image in images if image.error], images)
+        result = FitsResult(output, [image.hdu for image in images if not image.error],
+                            [image.hdu for image in images if image.error], images)
+        if complete is not None:
+            complete(temporary, result)
+    return result
 
 
 def refusal_cards(error):

@@ -17,6 +17,7 @@ from .conventions import KINDS, card_text, is_background_noise, meaning_of
 from .flags import read_mask
 from .given import broadcast, find_given
 from .headers import merge_headers, parse_unit
+from .sections import section_of
 from .select import companions, hdu_label, science_hdus
 from .source import FitsSource
 
@@ -103,7 +104,7 @@ def _read_wcs(header, hdus):
         return None
 
 
-def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=False):
+def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=False, section=None):
     """
     Read an image with its uncertainty and mask.
 
@@ -119,6 +120,9 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
         See `read_fits_images`.
     wcs : bool, optional
         Whether to read the WCS.
+    section : tuple of int or slice, optional
+        Index of a part of the image, slices of rows and columns last; nothing else is read of it and of what belongs to
+        it. It does not go with ``mask``, ``uncertainty`` and ``wcs``.
 
     Returns
     -------
@@ -137,11 +141,12 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
     errors, flags = companions(hdus, index)
     log.info('HDU %s: %s, unit %s, uncertainty %s, mask %s', hdu_label(hdu, index), 'x'.join(map(str, hdu.shape)),
              unit, *('none' if i is None else hdu_label(hdus[i], i) for i in (errors, flags)))
-    data = _read_data(hdu)
+    part = section_of(hdu, section)
+    data = _read_data(part)
     with_flags = partial(_read_flags, ignore_bits=ignore_bits, header=header, hdus=hdus, data=data)
     own_mask = None
     if flags is not None and ignore_bits is not None:
-        own_mask = broadcast(with_flags(hdus[flags], hdus[0].header), hdu.shape)
+        own_mask = broadcast(with_flags(section_of(hdus[flags], section), hdus[0].header), part.shape)
     if mask is not None:
         more = find_given('mask', mask, source, index, with_flags)
         own_mask = more if own_mask is None else own_mask | more
@@ -149,12 +154,13 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
         uncertainty = find_given('uncertainty', uncertainty, source, index,
                                  partial(_uncertainty_of, unit=unit, ndim=data.ndim))
     elif errors is not None:
-        uncertainty = broadcast(_read_uncertainty(hdus[errors], hdus[0].header, unit, data.ndim), hdu.shape)
+        uncertainty = _read_uncertainty(section_of(hdus[errors], section), hdus[0].header, unit, data.ndim)
+        uncertainty = broadcast(uncertainty, part.shape)
     ccd = CCDData(data, unit=unit, meta=header, wcs=_read_wcs(header, hdus) if wcs else None,
                   uncertainty=uncertainty, mask=own_mask)
     # The data live on in ccd only, so that they go when it goes.
     for i in (index, errors, flags):
-        if i is not None:
+        if i is not None and section is None:
             del hdus[i].data
     return ccd
 

@@ -7,6 +7,7 @@ import io
 import shutil
 import tempfile
 import warnings
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from astropy.io import fits
@@ -27,8 +28,16 @@ def encode(hdu, checksum):
     return buffer.getbuffer()[0 if primary else _BLOCK:]
 
 
-def make_hdu(data, header, like):
-    """An HDU of the kind of another: primary, extension, or losslessly compressed."""
+def make_hdu(data, header, like, quantize=None):
+    """
+    An HDU of the kind of another: primary, extension, or compressed tile by tile.
+
+    Compression is without loss, unless ``quantize`` says into how many steps the noise of the data is divided.
+    """
+    if isinstance(like, fits.CompImageHDU) and quantize is not None:
+        # The dither, which is taken out again when it is read, keeps means of pixels what they are.
+        return fits.CompImageHDU(data, header, compression_type='RICE_1', quantize_level=quantize, quantize_method=1,
+                                 dither_seed=1, tile_shape=tuple(int(n) for n in like.tile_shape))
     if isinstance(like, fits.CompImageHDU):
         # Quantised as usual, a denoised image would lose what was gained: its noise is far below the input's.
         return fits.CompImageHDU(data, header, compression_type='GZIP_2', quantize_level=0,
@@ -94,6 +103,11 @@ class Extensions:
             self.replacements[instead_of].write(content)
         return ver
 
+    def put(self, index, hdu, checksum):
+        """Keep what takes the place of an HDU of the file."""
+        self.replacements[index] = tempfile.TemporaryFile(dir=self.directory)
+        self.replacements[index].write(encode(hdu, checksum))
+
     def rename(self, hdu, name):
         """Add an HDU of the file under another name."""
         header = hdu.header.copy()
@@ -121,14 +135,18 @@ def _copy(file, out):
     shutil.copyfileobj(file, out, 1 << 24)
 
 
+@contextmanager
 def open_output(path, name):
     """Open a file for writing, compressed if the name that it will have says so."""
     suffix = Path(name).suffix.lower()
-    if suffix == '.gz':
-        import gzip
-        return gzip.open(path, 'wb', compresslevel=6)
-    if suffix in ('.bz2', '.xz'):
-        import bz2
-        import lzma
-        return (bz2 if suffix == '.bz2' else lzma).open(path, 'wb')
-    return open(path, 'wb')
+    with ExitStack() as stack:
+        file = stack.enter_context(open(path, 'wb'))
+        if suffix == '.gz':
+            import gzip
+            # Without name and time the same content gives the same file.
+            file = stack.enter_context(gzip.GzipFile('', 'wb', 6, file, mtime=0))
+        elif suffix in ('.bz2', '.xz'):
+            import bz2
+            import lzma
+            file = stack.enter_context((bz2 if suffix == '.bz2' else lzma).open(file, 'wb'))
+        yield file

@@ -42,11 +42,11 @@ def isolated_rng(seed=0):
     Examples
     --------
     >>> import torch
-    >>> from astropy_n2v.networks import own_random_state
+    >>> from astropy_n2v.networks import isolated_rng
     >>> before = torch.get_rng_state()
-    >>> with own_random_state(1):
+    >>> with isolated_rng(1):
     ...     first = torch.rand(3)
-    >>> with own_random_state(1):
+    >>> with isolated_rng(1):
     ...     assert torch.equal(torch.rand(3), first)
     >>> torch.equal(before, torch.get_rng_state())
     True

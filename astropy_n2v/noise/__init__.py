@@ -9,6 +9,7 @@ from .error_planes import *  # noqa: F403
 from .estimation import *  # noqa: F403
 from .gains import *  # noqa: F403
 from .model import *  # noqa: F403
+from .origin import *  # noqa: F403
 from .parameters import *  # noqa: F403
 from .patterns import *  # noqa: F403
 from .phases import *  # noqa: F403
@@ -16,6 +17,7 @@ from .photons import *  # noqa: F403
 from .quantisation import *  # noqa: F403
 from .resolve import *  # noqa: F403
 from .sets import *  # noqa: F403
+from .sky import *  # noqa: F403
 from .smoothing import *  # noqa: F403
 from .steps import *  # noqa: F403
 from .stripes import *  # noqa: F403

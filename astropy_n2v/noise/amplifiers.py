@@ -15,7 +15,7 @@ __all__ = ['AmplifierScale', 'amplifier_labels', 'amplifier_regions']
 
 # More different gains than this are no amplifiers, but a map that varies from pixel to pixel.
 _MAX_AMPLIFIERS = 64
-_FEW = 1.0   # electrons a pixel on the sky
+_FEW = 1.0   # electrons in a pixel of sky below which single photons are counted
 
 
 def amplifier_labels(*parameters):
@@ -157,7 +157,6 @@ class AmplifierScale:
 
     def noise(self, noise):
         """The noise on the scale of the first amplifier."""
-        gain = noise.gain / self.factor
-        gain = gain.flat[0] if np.ptp(gain) <= 1e-9 * gain.flat[0] else gain
-        return replace(noise, sigma=noise.sigma * self.factor, gain=gain, quantum=noise.quantum * self.factor,
-                       zero_point=noise.zero_point * self.factor + self.offset)
+        noise = noise * self.factor + self.offset
+        gain = noise.gain.flat[0]
+        return replace(noise, gain=gain) if np.ptp(noise.gain) <= 1e-9 * gain else noise

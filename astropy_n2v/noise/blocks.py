@@ -8,6 +8,7 @@ from astropy.nddata import NDData
 
 from ..containers.parsing import CompleteMask, measured, take_apart
 from ..exceptions import CannotDenoiseError
+from ..utils.blocks import as_blocks
 from ..utils.sampling import cutouts, subsample
 
 __all__ = ['as_image', 'block_means', 'occupied', 'sample', 'valid_image']
@@ -47,13 +48,12 @@ def valid_image(data, mask):
 
 def block_means(values, size):
     """Means over blocks; NaN where less than half of a block is finite."""
-    ny, nx = (max(n // size, 1) for n in values.shape)
-    size_y, size_x = min(size, values.shape[0]), min(size, values.shape[1])
-    blocks = values[:ny * size_y, :nx * size_x].reshape(ny, size_y, nx, size_x)
+    size = [min(size, n) for n in values.shape]
+    blocks = as_blocks(values, size)
     good = np.isfinite(blocks)
     count = good.sum(axis=(1, 3))
     total = np.where(good, blocks, 0).sum(axis=(1, 3))
-    return np.where(2 * count >= size_y * size_x, total / np.maximum(count, 1), np.nan).ravel()
+    return np.where(2 * count >= size[0] * size[1], total / np.maximum(count, 1), np.nan).ravel()
 
 
 def occupied(image):

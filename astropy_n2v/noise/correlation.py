@@ -8,6 +8,8 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 
 from ..background import clipped_mean
 from ..exceptions import CannotDenoiseError
+from ..utils.blocks import as_blocks
+from ..utils.robust import MEDIAN_ABSOLUTE
 from ..utils.sampling import cutouts
 from .blocks import block_means, occupied, valid_image
 from .smoothing import smoothed_noise
@@ -17,10 +19,11 @@ __all__ = ['choose_hole', 'noise_autocorrelation']
 # Neighbouring pixels whose noise has at least this correlation are to be hidden together. At 0.05,
 # four neighbours let 1 % of the noise variance be foreseen.
 _MIN_CORRELATION = 0.06
-_MAX_HOLE = 9
+_MAX_HOLE = 9   # pixels: height and width of a hole, at most
 # Orders of differences in which structure has vanished; the lower one where a mask leaves too little for the other.
 _ORDERS = (8, 4)
-# Share of a correlation that they must see, too. Noise has somewhat less at high frequencies where it is oversampled.
+# Share of a correlation that differences of high order must show, too. Noise has somewhat less at high frequencies
+# where it is oversampled.
 _CONFIRMED = 0.6
 # Where the quarter of an image with the least structure shows less than this share of the correlation of the half with
 # the most, and structure differs by the second factor, the correlation is that of structure. Of 30 frames resampled
@@ -30,7 +33,8 @@ _QUIET_SHARE, _UNEVEN = 0.7, 1.5
 _MIN_STRUCTURE = 0.015
 # Pixels along each axis of nine parts of a large image, on which a lag is measured to 0.003.
 _CUTOUT = 128
-_QUIET_BLOCK, _LEAST_BLOCKS = 16, 32   # pixels, and number
+# Height and width, in pixels, of the blocks that are sorted by their structure, and their number, at least.
+_QUIET_BLOCK, _LEAST_BLOCKS = 16, 32
 
 
 def _sky_residual(image, sigma):
@@ -109,9 +113,14 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
     True
     """
     image = valid_image(data, mask)
+    return autocorrelation_of(image, lambda: smoothed_noise(image), max_lag)
+
+
+def autocorrelation_of(image, find_smoothed, max_lag):
+    """Measure the autocorrelation of the noise of an image with NaN, given a way to find noise that was smoothed."""
     if not np.nanstd(image) > 0:
         raise CannotDenoiseError('data is constant: its noise has no autocorrelation')
-    smoothed = smoothed_noise(image)
+    smoothed = find_smoothed()
     if smoothed is not None and smoothed.certain:
         # Farther than what follows can see.
         return smoothed.lags(max_lag)
@@ -181,7 +190,7 @@ def correlation_of_differences(image, lags, orders=_ORDERS):
         for _ in range(order):
             # In between scaled, so that binomial coefficients do not grow without bound.
             differences = 0.5 * np.diff(differences, axis=0)
-        spread = np.nanmedian(np.abs(differences)) / 0.6745 if np.isfinite(differences).any() else 0.0
+        spread = np.nanmedian(np.abs(differences)) / MEDIAN_ABSOLUTE if np.isfinite(differences).any() else 0.0
         if not spread > 0:
             return None
         differences = np.where(np.abs(differences) < 5 * spread, differences, np.nan)
@@ -260,9 +269,7 @@ def _typical_product(values, good, lag_y, lag_x):
 
 def _block_products(first, second, size):
     """Sums of the products of two images over blocks of a height and width."""
-    ny, nx = (n // length for n, length in zip(first.shape, size))
-    blocks = [image[:ny * size[0], :nx * size[1]].reshape(ny, size[0], nx, size[1]) for image in (first, second)]
-    return np.einsum('iajb,iajb->ij', *blocks)
+    return np.einsum('iajb,iajb->ij', *(as_blocks(image, size) for image in (first, second)))
 
 
 def _undo_high_pass(covariance, sigma):

@@ -10,8 +10,10 @@ import numpy as np
 from ..background import background_level
 from ..exceptions import CannotDenoiseError
 from ..utils.sampling import cutouts
-from .correlation import choose_hole, noise_autocorrelation
+from .correlation import choose_hole
 from .estimation import measure_sky
+from .origin import SizeFrom
+from .sky import SkySample
 
 __all__ = ['describes_depth', 'neighbour_correlation', 'scaled_noise']
 
@@ -53,8 +55,13 @@ def neighbour_correlation(image, mask):
     >>> round(nearest, 2), round(ratio, 1)
     (0.25, 1.4)
     """
+    return sky_correlation(SkySample(image, mask))
+
+
+def sky_correlation(sky):
+    """Measure what the noise of a SkySample has in common with that of neighbours; see `neighbour_correlation`."""
     try:
-        correlation = noise_autocorrelation(image, mask)
+        correlation = sky.autocorrelation
     except CannotDenoiseError:
         return 0.0, 1.0
     if choose_hole(correlation) == (1, 1):
@@ -142,4 +149,5 @@ def scaled_noise(noise, factor):
     NoiseModel(sigma=6, gain=None, zero_point=0, source='uncertainty x 3, measured')
     """
     gain = None if noise.gain is None else noise.gain / factor ** 2
-    return replace(noise, sigma=noise.sigma * factor, gain=gain, source=f'{noise.source} x {factor:.3g}, measured')
+    origin = replace(noise.origin, name=f'{noise.source} x {factor:.3g}', details=('measured',), size=SizeFrom.IMAGE)
+    return replace(noise, sigma=noise.sigma * factor, gain=gain).of_origin(origin)

@@ -9,22 +9,26 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from ..background import background_level
 from ..exceptions import CannotDenoiseError
+from ..utils.robust import MEDIAN_SQUARE
 from ..utils.sampling import subsample
-from .blocks import block_means, occupied, valid_image
+from .blocks import block_means, occupied
 from .correlation import choose_hole, short_autocorrelation
 from .model import NoiseModel
-from .photons import photon_noise
-from .quantisation import ROUNDED, Steps, find_steps
-from .smoothing import SmoothedNoise, smoothed_noise
+from .origin import Origin, SizeFrom
+from .quantisation import ROUNDED, Steps
+from .sky import SkySample
+from .smoothing import SmoothedNoise
 from .transfer import star_slope
 
 __all__ = ['SkyNoise', 'allows_gain', 'estimate_noise', 'measure_sky']
 
-# Relative error of the variance of the sky, of which there is enough.
+# Of a model that a user passes on, the gain is to stay as it is.
+_MEASURED = Origin('measured', SizeFrom.IMAGE)
+# Relative error of the variance of the sky, at least: it has enough pixels for the statistical error to be less.
 _LEAST_ERROR = 0.03
-# So many neighbouring pixels share the noise in the squares of a Laplacian of white noise.
+# Number of pixels that share the noise in the squares of a Laplacian of white noise: the sum of the squares of the
+# autocorrelation of its kernel.
 _SHARED = (35 / 18) ** 2
 
 
@@ -65,7 +69,7 @@ def _reject_outliers(squares, size=16, threshold=25.0):
     blocks = padded.reshape(ny, size, nx, size)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)  # blocks without a valid pixel
-        typical = np.nanmedian(blocks, axis=(1, 3), keepdims=True) / 0.455
+        typical = np.nanmedian(blocks, axis=(1, 3), keepdims=True) / MEDIAN_SQUARE
     # Where most responses are zero, the others are no outliers.
     outlier = (blocks > threshold * typical) & (typical > 0)
     return np.where(outlier, np.nan, blocks).reshape(padded.shape)[:squares.shape[0], :squares.shape[1]]
@@ -224,7 +228,7 @@ class SkyNoise:
             zero = self.sky_level - np.where(slope > 0, (sky_variance - floor) / slope, 0)
         if gain is None and slope > 0:
             gain = 1 / (slope * self.scale)
-        return NoiseModel(np.sqrt(floor) * self.scale, gain, zero * self.scale + self.background, source='measured',
+        return NoiseModel(np.sqrt(floor) * self.scale, gain, zero * self.scale + self.background, origin=_MEASURED,
                           relative_error=self.relative_error, quantum=0.0 if self.steps is None else self.steps.step,
                           autocorrelation=self.autocorrelation)
 
@@ -270,7 +274,13 @@ def measure_sky(data, mask=None, *, correlated=True):
     >>> bool(abs(sky.deviation / 5 - 1) < 0.03), sky.allows(1.0)
     (True, True)
     """
-    image = valid_image(data, mask)
+    return sky_noise(SkySample.of(data, mask), correlated=correlated)
+
+
+def sky_noise(sample, *, correlated=True):
+    """Measure the noise of the sky of a SkySample; see `measure_sky`."""
+    sample = sample.cutouts()
+    image = sample.image()
     if min(image.shape) < 8:
         raise CannotDenoiseError(f'data must be at least 8x8 pixels to estimate its noise, got {image.shape}')
     low, high = np.nanmin(image), np.nanmax(image)
@@ -279,11 +289,10 @@ def measure_sky(data, mask=None, *, correlated=True):
                                  'readnoise')
     # Units in which squares neither overflow nor vanish; the spread of a constant part is no matter.
     scale = np.nanstd(image)
-    background = background_level(image)
-    steps = find_steps(image, ~np.isfinite(image))
-    if steps is not None and photon_noise(image, ~np.isfinite(image)) is not None:
-        steps = None   # of photons: they are no rounding
-    smoothed = smoothed_noise(image) if correlated else None
+    background = sample.level
+    # Steps of photons are no rounding.
+    steps = sample.steps if sample.steps is not None and sample.photons() is None else None
+    smoothed = sample.smoothed if correlated else None
     image = (image - background) / scale
     level, variance, size, chance = _block_variances(image)
     if variance.size == 0 or not variance.max() > 0:
@@ -375,13 +384,13 @@ def _of_smoothed(smoothed, sky, gain, readnoise):
     """The noise of a smoothed image, given its size on the sky."""
     sigma = smoothed.sigma
     if gain is None:
-        return NoiseModel(sigma, source='measured', relative_error=0.05)
+        return NoiseModel(sigma, origin=_MEASURED, relative_error=0.05)
     # Smoothing averages the photons of so many pixels.
     n = max(1.0, 4 * np.pi * (smoothed.fwhm / 2.355) ** 2)
     gain = np.asarray(gain, dtype=float) * n
     floor = 0.1 * sigma ** 2 if readnoise is None else np.square(readnoise, dtype=float) * n / gain ** 2
     floor = np.minimum(floor, sigma ** 2)
-    return NoiseModel(np.sqrt(floor), gain, sky - (sigma ** 2 - floor) * gain, source='measured', relative_error=0.05)
+    return NoiseModel(np.sqrt(floor), gain, sky - (sigma ** 2 - floor) * gain, origin=_MEASURED, relative_error=0.05)
 
 
 def allows_gain(data, mask, gain):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from astropy import units as u
 
+from .origin import Origin
+
 __all__ = ['NoiseModel']
 
 #: Prior probability that a pixel's value is not foreseeable from its context: at five sigma of surprise this is as
@@ -61,7 +63,7 @@ class NoiseModel:
         The data value at which there is no light: a bias pedestal, or minus the sky that was
         subtracted.
     source : str, optional
-        Where the model comes from; it is recorded in headers.
+        Where the model is from, in words for headers and messages; by default as ``origin`` says.
     relative_error : float, optional
         How accurately the variance is known. What an image says about its own prediction is
         believed only beyond this.
@@ -72,6 +74,9 @@ class NoiseModel:
     autocorrelation : `~numpy.ndarray`, optional
         Autocorrelation of the noise, as from `~astropy_n2v.noise_autocorrelation`, where it was measured together
         with the noise, so that it need not be measured again. A model that is given for another image loses it.
+    origin : Origin, optional
+        Where the model is from: if its size was measured on the image itself, and if its gain is known. By default
+        the user states all of it.
 
     Raises
     ------
@@ -93,10 +98,11 @@ class NoiseModel:
     sigma: float
     gain: float = None
     zero_point: float = 0.0
-    source: str = 'given'
+    source: str = None
     relative_error: float = 0.003
     quantum: float = 0.0
     autocorrelation: np.ndarray = None
+    origin: Origin = Origin()
 
     def __post_init__(self):
         sigma, gain, zero_point = _without_units(self.sigma, self.gain, self.zero_point)
@@ -116,6 +122,8 @@ class NoiseModel:
             raise ValueError(f'quantum must be finite and not negative, got {self.quantum}')
         object.__setattr__(self, 'sigma', sigma)
         object.__setattr__(self, 'zero_point', zero_point)
+        if self.source is None:
+            object.__setattr__(self, 'source', self.origin.text)
 
     @property
     def slope(self):
@@ -253,6 +261,10 @@ class NoiseModel:
         """The model with ``function(name, value)`` in place of each parameter that may differ from pixel to pixel."""
         return replace(self, **{name: function(name, getattr(self, name)) for name in _OF_PIXELS})
 
+    def of_origin(self, origin):
+        """Return the model with another origin, and a source that says so."""
+        return replace(self, origin=origin, source=None)
+
     def unusable(self, shape):
         """Where there is no noise at all, at any level; None if nowhere."""
         none = (self.sigma == 0) & (self.slope == 0)
@@ -263,8 +275,8 @@ class NoiseModel:
         return replace(self, zero_point=self.zero_point + constant)
 
     def __mul__(self, factor):
-        """The noise of the data multiplied by a positive factor."""
-        if not factor > 0:
+        """The noise of the data multiplied by a positive factor, or by one for each pixel."""
+        if not np.all(np.asarray(factor) > 0):
             raise ValueError(f'a noise model can be multiplied by positive factors only, got {factor}')
         gain = None if self.gain is None else self.gain / factor
         return replace(self, sigma=self.sigma * factor, gain=gain, zero_point=self.zero_point * factor,

@@ -20,11 +20,13 @@ from scipy.ndimage import (
 from scipy.optimize import least_squares
 from scipy.stats import chi2
 
+from ..utils.robust import robust_std
+
 __all__ = ['Offsets', 'find_offsets']
 
 # Sections of a row in pixels, at least, and their number at most: divisible by 16, so that quarters have quarters.
 _SECTION, _MOST_SECTIONS, _LEAST_SECTIONS = 16, 32, 4
-_MIN_ROWS = 32
+_MIN_ROWS = 32   # fewest rows of an image whose offsets are looked for
 # Cubic B-spline, of which each scale takes the double of the last.
 _SPLINE = np.array([1, 4, 6, 4, 1]) / 16
 # The largest scale has a standard deviation of so many rows less than there are: beyond it, offsets of rows and the
@@ -139,7 +141,7 @@ def _cubic(profiles):
     used = np.ones(len(x), dtype=bool)
     for _ in range(5):
         rest = typical - np.polynomial.Legendre.fit(x[used], typical[used], 3, domain=[-1, 1])(x)
-        within = np.abs(rest) <= 4 * _robust(rest)
+        within = np.abs(rest) <= 4 * robust_std(rest)
         if np.count_nonzero(within) < 0.3 * len(x):   # rounded: most are alike
             break
         used = within
@@ -225,11 +227,6 @@ class _Common:
         return float(value), float(np.sqrt(self.reach * scatter.sum()) / total)
 
 
-def _robust(values):
-    """Standard deviation from the median of the absolute deviations."""
-    return float(np.median(np.abs(values - np.median(values)))) / 0.6745
-
-
 def _light_along(profile):
     """Rows with light of their own, as of a trail or a spectrum along them: far from what the others have."""
     light = np.zeros(len(profile), dtype=bool)
@@ -237,7 +234,7 @@ def _light_along(profile):
     profile = profile - median_filter(profile, _MEDIAN, mode='nearest')
     for width in _WIDTHS:
         smooth = gaussian_filter1d(_bridged(profile, light), width) if width else profile
-        scatter = _robust(smooth)
+        scatter = robust_std(smooth)
         core = np.abs(smooth) > (_BROAD if width > 1 else _OUTLIER) * scatter
         if not scatter > 0 or not core.any():
             continue
@@ -377,7 +374,7 @@ def _find_period(profiles, good, n_scales, noise):
     bands = _common_bands(profiles, good, min(n_scales, _SCALES))
     fine = bands[:_FINE]
     mean = sum(band.mean for band in fine)
-    limit = 10 * _robust(mean)
+    limit = 10 * robust_std(mean)
     mean = np.clip(mean, -limit, limit)
     periods = np.arange(2, min(_LONGEST, n // _REPEATED) + 1)
     power = np.array([np.sum(_folded(mean, period)[np.arange(n) % period] ** 2) / (period - 1) for period in periods])

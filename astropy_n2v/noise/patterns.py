@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from ..utils.robust import MEDIAN_ABSOLUTE
 from .offsets import find_offsets, section_edges
 from .photons import photon_noise
 from .quantisation import ROUNDED, find_steps
@@ -52,7 +53,7 @@ def _pixel_noise(image):
         differences.append(np.abs(line[:-2] - 2 * line[1:-1] + line[2:]))
     values = np.concatenate(differences) if differences else np.zeros(0)
     values = values[np.isfinite(values)]
-    return float(np.median(values)) / 0.6745 / 6 if values.size > 1000 else 0.0
+    return float(np.median(values)) / MEDIAN_ABSOLUTE / 6 if values.size > 1000 else 0.0
 
 
 def _section_medians(image):

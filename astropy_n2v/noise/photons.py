@@ -7,23 +7,25 @@ import numpy as np
 from astropy import units as u
 from scipy.ndimage import median_filter, uniform_filter
 
+from ..utils.blocks import as_blocks
 from ..utils.sampling import cutouts
 from .model import NoiseModel
+from .origin import Origin, SizeFrom
 from .quantisation import find_steps
 
-__all__ = ['PHOTONS', 'dispersion', 'photon_noise']
+__all__ = ['COUNTING', 'PHOTONS', 'dispersion', 'photon_noise']
 
-#: End of the source of a noise model of counted photons.
+#: Detail of the origin of a noise model of counted photons.
 PHOTONS = 'photon counts'
-# Units that say what was counted; many observatories write the first for adu.
-_COUNTING = u.count, u.photon, u.electron
+#: Units that say what was counted; many observatories write the first for adu.
+COUNTING = u.count, u.photon, u.electron
 # Photons a pixel up to which small integers of any unit may be photons.
 _FEW = 10.0
 # Standard errors, and fraction, by which the dispersion may differ from one: below, where nothing
 # but another origin makes it so, and above, where faint sources do.
 _ERRORS, _BELOW, _ABOVE = 4.0, 0.05, 0.1
 # Where most pixels are empty, pairs of photons are from sources rather than from the sky.
-_ABOVE_IF_EMPTY = 0.6
+_ABOVE_IF_EMPTY = 0.6   # fraction by which the dispersion may exceed one
 # Share of empty pixels beyond which integers are photons as long as nothing contradicts.
 _EMPTY = 0.9
 
@@ -102,10 +104,9 @@ def _terms(y, x, shape, degree=4):
 def _block_minimum(image, positive):
     """Faintest pixel with light of each block, large enough to hold about ten, at each such pixel."""
     size = int(np.clip(np.sqrt(10 / np.mean(positive)), 32, max(min(image.shape) // 2, 32)))
-    ny, nx = (max(n // size, 1) for n in image.shape)
-    height, width = min(size, image.shape[0]), min(size, image.shape[1])
-    blocks = np.where(positive, image, np.inf)[:ny * height, :nx * width].reshape(ny, height, nx, width)
-    one = blocks.min(axis=(1, 3))
+    height, width = (min(size, n) for n in image.shape)
+    one = as_blocks(np.where(positive, image, np.inf), (height, width)).min(axis=(-3, -1))
+    ny, nx = one.shape
     one = np.where(np.isfinite(one), one, np.median(one[np.isfinite(one)]))
     one = median_filter(one, 3, mode='nearest')
     y, x = np.nonzero(positive)
@@ -179,12 +180,13 @@ def photon_noise(image, mask, unit=None):
         return None
     counts, step, zero = found
     # Many photons a pixel are believed of whole numbers whose unit says so.
-    if not (unit in _COUNTING and step == 1 and not zero):
+    if not (unit in COUNTING and step == 1 and not zero):
         if np.median(counts[valid]) > _FEW or not (counts[valid] == 0).any():
             return None
-    if not _is_poisson(counts, valid, unit in _COUNTING):
+    if not _is_poisson(counts, valid, unit in COUNTING):
         return None
-    return NoiseModel(0.0, 1 / step, zero, f'image, {PHOTONS}', relative_error=0.01)
+    origin = Origin('image', SizeFrom.PHOTONS, details=(PHOTONS,))
+    return NoiseModel(0.0, 1 / step, zero, origin=origin, relative_error=0.01)
 
 
 def _is_poisson(counts, valid, counting):

@@ -4,52 +4,88 @@ Where the noise of a frame is known from: its user, its uncertainty, its header,
 """
 
 import logging
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 from astropy import units as u
 from scipy.ndimage import gaussian_filter
 
-from ..background import background_level
 from ..config import conf
 from ..exceptions import CannotDenoiseError
 from ..io.headers import ADU_LIKE, header_value
+from ..utils.robust import robust_std
 from ..utils.sampling import cutouts, subsample
 from ..utils.warn import warn_user
 from .amplifiers import AmplifierScale, amplifier_labels, amplifier_regions
-from .error_planes import describes_depth, neighbour_correlation, scaled_noise
-from .estimation import estimate_noise, measure_sky
+from .error_planes import describes_depth, scaled_noise, sky_correlation
+from .estimation import sky_noise
 from .gains import doubt_gain, header_gain
 from .model import NoiseModel
+from .origin import GainFrom, Origin, SizeFrom
 from .parameters import gain_value, readnoise_value
-from .photons import PHOTONS, photon_noise
-from .quantisation import find_steps
+from .photons import PHOTONS
+from .sky import SkySample
 from .uncertainty import noise_from_deviation
 
 __all__ = ['resolve_noise']
 
 log = logging.getLogger(__name__)
 
-# Given and measured noise of the sky may differ by this fraction.
+# Fraction by which a stated and the measured standard deviation of the sky may differ.
 _AGREEMENT = 0.2
 # Noise of the sky in electrons below which the median deviation is compared, since single photons are outliers of it.
 _FEW_ELECTRONS = 0.3
-# Beyond this factor, an uncertainty plane is not believed.
+# Factor between the standard deviation of the sky that an uncertainty states and the measured one, beyond which it is
+# not believed.
 _CONTRADICTION = 1.5
-# Correlation of nearest neighbours beyond which the measured noise may be sources. NICMOS in a crowded field: 0.5;
-# pattern noise of a read-out: 0.1.
+# Mean correlation of a pixel with its four nearest neighbours beyond which the measured noise may be sources. NICMOS in
+# a crowded field: 0.5; pattern noise of a read-out: 0.1.
 _CROWDED = 0.25
 # Noise in steps, rounding included, below which neighbours are rounded alike: without rounding it is 0.42.
 _ROUNDED = 0.51
 
 
-def _in_units_of(noise, image, mask):
+@dataclass(frozen=True)
+class _Evidence:
+    """All that may say what the noise of an image is; see `resolve_noise`."""
+
+    sky: SkySample
+    noise: NoiseModel = None
+    gain: object = None
+    readnoise: object = None
+    deviation: np.ndarray = None
+    header: Mapping = None
+    unit: u.UnitBase = None
+    set_gain: float = None
+
+    def __post_init__(self):
+        if self.header is None:
+            object.__setattr__(self, 'header', {})
+
+    @property
+    def image(self):
+        return self.sky.values
+
+    @property
+    def mask(self):
+        return self.sky.mask
+
+    @property
+    def counts(self):
+        """Whether the data are in what a converter counts."""
+        if self.unit == u.dimensionless_unscaled and str(self.header.get('BUNIT', '')).strip():
+            return False   # a unit that was not understood, but no count
+        return self.unit in (None, u.dimensionless_unscaled, *ADU_LIKE)
+
+
+def _in_units_of(noise, sky):
     """The sky-subtracted image in units of a given noise, which varies over it; some parts of a large one."""
-    part = cutouts(image.shape)
-    noise = noise.at(image.shape, *part)
-    image, mask = image[part], mask[part]
-    level = background_level(image, mask)
-    good = np.isfinite(image) & ~mask
+    noise = noise.at(sky.values.shape, *cutouts(sky.values.shape))
+    sky = sky.cutouts()
+    image, level = sky.values, sky.level
+    good = np.isfinite(image) & ~sky.mask
     local = gaussian_filter(np.where(good, image, level).astype(float), 8)
     # On the sky the level is known better than that.
     local = np.where(np.abs(local - level) > 0.5 * np.sqrt(noise.variance(level)), local, level)
@@ -58,57 +94,72 @@ def _in_units_of(noise, image, mask):
         return np.where(good, (image - level) / sigma, np.nan), float(np.median(sigma))
 
 
-def looks_white(image, mask, noise):
+def _variance_of(units, correlated):
+    """Variance of the sky of an image with NaN; None if it cannot be measured."""
+    sky = SkySample(units, ~np.isfinite(units))
+    measured = _try(lambda: sky_noise(sky, correlated=correlated).model())
+    return None if measured is None else float(measured.variance(0.0))
+
+
+def _white_variance(sky, noise, make_units):
+    """Variance of the sky in units of a given noise as that of white noise, measured once for each noise."""
+    key = tuple(None if part is None else (part.dtype.str, hash(part.tobytes()))
+                for part in (noise.sigma, noise.gain, noise.zero_point))
+    return sky.once(('white', key), lambda: _variance_of(make_units(), correlated=False))
+
+
+def looks_white(sky, noise):
     """
-    Whether an image has the variance between neighbours that white noise of a given size has.
+    Whether a SkySample has the variance between neighbours that white noise of a given size has.
 
     Structure that resembles correlated noise then need not be feared. False also where the noise
     was measured on the image itself, which proves nothing, unless it is that of counted photons.
     """
-    if noise.source.endswith(PHOTONS):
-        return True
-    if 'image' in noise.source or 'measured' in noise.source:
-        return False
-    units, _ = _in_units_of(noise, image, mask)
-    white = _try_estimate(units, ~np.isfinite(units), correlated=False)
-    return white is not None and 0.9 < float(white.variance(0.0)) < 1.1
+    if noise.origin.size is not SizeFrom.STATEMENT:
+        return noise.origin.size is SizeFrom.PHOTONS
+    variance = _white_variance(sky, noise, lambda: _in_units_of(noise, sky)[0])
+    return variance is not None and 0.9 < variance < 1.1
 
 
-def _sky_ratio(image, mask, noise):
+def _sky_ratio(sky, noise):
     """Measured noise of the sky over what a model of it says, None if it cannot be measured; and the latter."""
-    amplifiers = AmplifierScale.find(image, mask, noise)
+    amplifiers = AmplifierScale.find(sky.values, sky.mask, noise)
     if amplifiers is not None:
-        image, noise = amplifiers.forward(image), amplifiers.noise(noise)
-    units, given = _in_units_of(noise, image, mask)
+        sky, noise = SkySample(amplifiers.forward(sky.values), sky.mask), amplifiers.noise(noise)
+    units, given = _in_units_of(noise, sky)
     if noise.gain is not None and given * np.median(noise.gain) < _FEW_ELECTRONS:
-        # Single photons stand out of such noise, and are too few for the variance of blocks.
-        sample = subsample(np.where(mask, np.nan, image))
-        sample = sample[np.isfinite(sample)]
-        level = np.median(sample)
-        measured = float(np.median(np.abs(sample - level))) / 0.6745
-        # Photons so rare hardly show in it; but a model may call Poisson what is noise of the read-out.
-        choice = [float(np.median(noise.sigma)), float(np.sqrt(np.median(noise.variance(level))))]
-        choice = [(measured / given, given) for given in choice if given and measured]
-        return min(choice, key=lambda pair: abs(np.log(pair[0])), default=(None, given))
+        return _ratio_of_few_electrons(sky, noise, given)
     # Structure may pass for correlation: the one or the other has to agree. The quick one first.
     ratio = None
-    for correlated in (False, True):
-        measured = _try_estimate(units, ~np.isfinite(units), correlated=correlated)
-        if measured is None:
+    for measure in (lambda: _white_variance(sky, noise, lambda: units), lambda: _variance_of(units, correlated=True)):
+        variance = measure()
+        if variance is None:
             return None, given
-        ratio = float(np.sqrt(measured.variance(0.0)))
+        ratio = float(np.sqrt(variance))
         if _within(ratio, 1 + _AGREEMENT):
             break
     return ratio, given
+
+
+def _ratio_of_few_electrons(sky, noise, given):
+    """As `_sky_ratio`: single photons stand out of such noise, and are too few for the variance of blocks."""
+    sample = subsample(np.where(sky.mask, np.nan, sky.values))
+    sample = sample[np.isfinite(sample)]
+    level = np.median(sample)
+    measured = robust_std(sample)
+    # Photons so rare hardly show in it; but a model may call Poisson what is noise of the read-out.
+    choice = [float(np.median(noise.sigma)), float(np.sqrt(np.median(noise.variance(level))))]
+    choice = [(measured / given, given) for given in choice if given and measured]
+    return min(choice, key=lambda pair: abs(np.log(pair[0])), default=(None, given))
 
 
 def _within(ratio, factor):
     return (ratio >= 1 / factor) & (ratio <= factor)
 
 
-def _agrees(image, mask, noise, what):
+def _agrees(sky, noise, what):
     """Whether the measured noise of the sky agrees with a model of it; warn if not."""
-    ratio, given = _sky_ratio(image, mask, noise)
+    ratio, given = _sky_ratio(sky, noise)
     if ratio is None or _within(ratio, 1 + _AGREEMENT):
         return True
     _warn_of(what, given, ratio)
@@ -120,30 +171,38 @@ def _warn_of(what, given, ratio, then=''):
               f'{then}')
 
 
-def _is_that_of_photons(image, mask, noise, unit):
+def _is_that_of_photons(sky, noise, unit):
     """Whether a noise is that of the photons that an image counts: of few, blocks without any say nothing of it."""
-    photons = photon_noise(image, mask, unit)
+    photons = sky.photons(unit)
     if photons is None:
         return False
-    good = np.isfinite(image) & ~mask
-    expected, stated = (np.mean(model.variance(image)[good]) for model in (photons, noise))
+    good = np.isfinite(sky.values) & ~sky.mask
+    expected, stated = (np.mean(model.variance(sky.values)[good]) for model in (photons, noise))
     return bool(_within(np.sqrt(expected / stated), 1 + _AGREEMENT))
 
 
-def _from_deviation(image, mask, deviation, unit):
+def _from_deviation(known):
     """Noise from the uncertainty of a frame; None, with a warning, if the image contradicts it."""
-    model = noise_from_deviation(image, mask, deviation)
+    if known.deviation is None:
+        return None
+    sky, deviation = known.sky, known.deviation
+    model = noise_from_deviation(sky.values, sky.mask, deviation)
     if model is None:
         warn_user('the uncertainty has hardly any finite, positive value: the noise is estimated from the image')
         return None
-    photons = photon_noise(image, mask)
-    if photons is not None and _is_of_photons(image, mask, deviation, photons):
+    photons = sky.photons()
+    if photons is not None and _is_of_photons(sky, deviation, photons):
         # Nothing is measured on the empty pixels of such an image, and its steps are no rounding.
-        return replace(photons, source=f'uncertainty, {PHOTONS}')
-    ratio, given = _sky_ratio(image, mask, model)
-    if ratio is None or _within(ratio, 1 + _AGREEMENT) or _is_that_of_photons(image, mask, model, unit):
+        return photons.of_origin(replace(photons.origin, name='uncertainty'))
+    ratio, given = _sky_ratio(sky, model)
+    if ratio is None or _within(ratio, 1 + _AGREEMENT) or _is_that_of_photons(sky, model, known.unit):
         return model
-    nearest, uncorrelated = neighbour_correlation(image, mask)
+    return _contradicted(sky, model, ratio, given)
+
+
+def _contradicted(sky, model, ratio, given):
+    """Noise from an uncertainty that the sky does not agree with: as it is, scaled, or None; there is a warning."""
+    nearest, uncorrelated = sky_correlation(sky)
     # Sources that fill a frame look like correlated noise: a noise that small cannot be refuted there.
     if ratio > 1 and nearest > _CROWDED:
         _warn_of('the uncertainty', given, ratio, ', where sources fill the image, or correlated noise does, which '
@@ -156,7 +215,7 @@ def _from_deviation(image, mask, deviation, unit):
         _warn_of('the uncertainty', given, ratio, ', whose pixels are correlated: as weight maps of resampled images '
                  'do, it states the noise that they would have if they were not, and is scaled')
         return scaled_noise(model, ratio)
-    if describes_depth(image, mask, model):
+    if describes_depth(sky.values, sky.mask, model):
         _warn_of('the uncertainty', given, ratio, f': it is multiplied by {ratio:.3g}, since it varies over the image '
                  'as the noise does')
         return scaled_noise(model, ratio)
@@ -166,29 +225,22 @@ def _from_deviation(image, mask, deviation, unit):
     return None
 
 
-def _is_of_photons(image, mask, deviation, photons):
+def _is_of_photons(sky, deviation, photons):
     """Check if the variance that is stated for counted photons is their expected number."""
-    usable = np.isfinite(deviation) & np.isfinite(image) & ~mask
-    counts = np.sum((image[usable].astype(float) - photons.zero_point) * photons.gain)
+    usable = np.isfinite(deviation) & np.isfinite(sky.values) & ~sky.mask
+    counts = np.sum((sky.values[usable].astype(float) - photons.zero_point) * photons.gain)
     if not counts > 0:
         return False
     ratio = np.sqrt(np.sum((deviation[usable].astype(float) * photons.gain) ** 2) / counts)
     return bool(_within(ratio, 1 + _AGREEMENT + 2 / np.sqrt(counts)))
 
 
-def _try_measure(image, mask):
+def _try(measure):
+    """Return what a function measures, or None where the image does not allow to."""
     try:
-        return measure_sky(image, mask)
+        return measure()
     except ValueError as error:
-        log.debug('no noise estimate: %s', error)
-        return None
-
-
-def _try_estimate(image, mask, **kwargs):
-    try:
-        return estimate_noise(image, mask, **kwargs)
-    except ValueError as error:
-        log.debug('no noise estimate: %s', error)
+        log.debug('not measured: %s', error)
         return None
 
 
@@ -245,78 +297,94 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
     >>> noise.source
     'image, header GAIN'
     """
-    if noise is not None:
-        if not isinstance(noise, NoiseModel):
-            raise TypeError('noise must be a NoiseModel, a SetNoise or the path of its file, got '
-                            f'{type(noise).__name__}')
-        noise.check_shape(image.shape)
-        more = np.any(noise.sigma) or np.any(noise.zero_point) or np.size(noise.gain) > 1
-        if more or not _is_counted(image, mask, noise.gain):
-            _agrees(image, mask, noise, 'the given noise model')
-        # The correlation of another image would not be measured on this one.
-        noise = noise if noise.autocorrelation is None else replace(noise, autocorrelation=None)
-        return _with_quantum(image, mask, noise, unit)
-    header = {} if header is None else header
-    if gain is not None or readnoise is not None:
-        model = _from_given(image, mask, gain, readnoise, header, unit)
-    else:
-        model = None if deviation is None else _from_deviation(image, mask, deviation, unit)
-        if model is None:
-            model = _from_image(image, mask, header, unit, set_gain)
-    return _with_quantum(image, mask, model, unit)
+    return resolve_sky(SkySample(image, mask), noise=noise, gain=gain, readnoise=readnoise, deviation=deviation,
+                       header=header, unit=unit, set_gain=set_gain)
 
 
-def _from_given(image, mask, gain, readnoise, header, unit):
-    """Noise from the gain and the read noise of the user."""
-    source = 'gain' if gain is not None else 'readnoise'
+def resolve_sky(sky, **known):
+    """Find the noise of a SkySample; see `resolve_noise`."""
+    known = _Evidence(sky, **known)
+    models = (provide(known) for provide in _PROVIDERS)
+    return _with_quantum(sky, next(model for model in models if model is not None), known.unit)
+
+
+def _from_model(known):
+    """The noise that the user gave."""
+    noise = known.noise
+    if noise is None:
+        return None
+    if not isinstance(noise, NoiseModel):
+        raise TypeError(f'noise must be a NoiseModel, a SetNoise or the path of its file, got {type(noise).__name__}')
+    noise.check_shape(known.image.shape)
+    more = np.any(noise.sigma) or np.any(noise.zero_point) or np.size(noise.gain) > 1
+    if more or not _is_counted(known.sky, noise.gain):
+        _agrees(known.sky, noise, 'the given noise model')
+    # The correlation of another image would not be measured on this one.
+    return noise if noise.autocorrelation is None else replace(noise, autocorrelation=None)
+
+
+def _from_gain(known):
+    """Noise from the gain and the read noise that the user gave."""
+    given = {'gain': known.gain, 'readnoise': known.readnoise}
+    origin = Origin('+'.join(name for name, value in given.items() if value is not None))
+    if not origin.name:
+        return None
+    gain, readnoise = known.gain, known.readnoise
     if gain is not None:
-        gain = gain_value(gain, unit)
-    elif unit in (u.electron, u.photon):
+        gain = gain_value(gain, known.unit)
+    elif known.unit in (u.electron, u.photon):
         gain = np.asarray(1.0)
-    elif _counts(unit, header):
-        name, gain, _ = header_gain(_try_measure(image, mask), header)
+    elif known.counts:
+        name, gain, _ = header_gain(_try(lambda: sky_noise(known.sky)), known.header)
         if name is not None:
-            source, gain = f'{source}, header {name}', np.asarray(gain)
+            origin, gain = origin.but(f'header {name}'), np.asarray(gain)
     if readnoise is not None:
         if gain is None:
             raise ValueError(f'readnoise is in electrons and needs gain, which is neither given nor in the header, '
                              f'got readnoise={readnoise}')
         readnoise = readnoise_value(readnoise)
-    _check_shapes(image.shape, gain=gain, readnoise=readnoise)
-    return _from_gain(image, mask, gain, readnoise, source)
+    _check_shapes(known.image.shape, gain=gain, readnoise=readnoise)
+    return _of_amplifiers(known.sky, gain, readnoise, origin)
 
 
-def _from_image(image, mask, header, unit, set_gain=None):
+def _from_image(known):
     """Noise from the image, with a gain from its unit, its header or its set where it agrees with that."""
-    photons = photon_noise(image, mask, unit)
+    photons = known.sky.photons(known.unit)
     if photons is not None:
         log.info('the noise is that of counted photons, one of which has the value %g', 1 / photons.gain)
-        _doubt_photons(photons, header, unit)
+        _doubt_photons(photons, known.header, known.unit)
         return photons
-    sky = measure_sky(image, mask)
-    source, gain, readnoise = 'image', None, header_value(header, conf.readnoise_keywords)[1]
+    measured = sky_noise(known.sky)
+    gain, readnoise, origin = _gain_of_image(known, measured)
+    return measured.model(gain, readnoise).of_origin(origin)
+
+
+def _gain_of_image(known, measured):
+    """Gain and read noise of a unit, header or set, None where the image is to say it; and the origin of the noise."""
+    unit, origin = known.unit, Origin('image', SizeFrom.IMAGE, GainFrom.IMAGE)
+    card, stated = header_value(known.header, conf.readnoise_keywords)
+    gain = readnoise = None
     if unit in (u.electron, u.photon):
-        reason = doubt_gain(sky, 1.0, readnoise=readnoise, most=np.inf)
+        reason = doubt_gain(measured, 1.0, readnoise=stated, most=np.inf)
         if reason is None:
-            source, gain = 'image, electrons', 1.0
+            origin, gain, readnoise = origin.but('electrons', gain=GainFrom.STATEMENT), 1.0, stated
         else:
             warn_user(f'the data are not taken to be in {unit}: {reason}. The gain is measured on the image; give '
                       'gain if you know it')
-    elif _counts(unit, header):
-        name, gain, readnoise = header_gain(sky, header)
+    elif known.counts:
+        name, gain, readnoise = header_gain(measured, known.header)
         if name is not None:
-            source = f'image, header {name}'
+            origin = origin.but(f'header {name}', gain=GainFrom.STATEMENT)
         elif unit == u.count:
-            source = 'image, not Poisson'
+            origin = origin.but('not Poisson', gain=GainFrom.COUNTS)
             log.info('data in %s do not have the noise of counted photons: their gain is measured', unit)
-    if gain is None:
-        readnoise = None
-        if set_gain is not None and doubt_gain(sky, set_gain, most=np.inf) is None:
-            source, gain = f'{source}, gain of the set', set_gain
-    model = sky.model(gain, readnoise)
-    if readnoise is not None:
-        source = f'{source}, {header_value(header, conf.readnoise_keywords)[0]}'
-    return replace(model, source=source)
+    if gain is None and known.set_gain is not None and doubt_gain(measured, known.set_gain, most=np.inf) is None:
+        return known.set_gain, None, origin.but('gain of the set', gain=GainFrom.SET)
+    return gain, readnoise, origin if readnoise is None else origin.but(card)
+
+
+#: Those who may say what the noise is, from whom is trusted most to whom is trusted least; None where they do not.
+_PROVIDERS = _from_model, _from_gain, _from_deviation, _from_image
 
 
 def _doubt_photons(photons, header, unit):
@@ -329,15 +397,15 @@ def _doubt_photons(photons, header, unit):
               'rounded to it, what was smaller is lost, and the result and its uncertainty are wrong: give noise')
 
 
-def _with_quantum(image, mask, model, unit):
+def _with_quantum(sky, model, unit):
     """A model that knows the step that the data are quantised in; warn if neighbours are rounded alike."""
     if np.all(model.sigma == 0):
         return model
-    steps = find_steps(image, mask)
-    if steps is None or _is_that_of_photons(image, mask, model, unit):
+    steps = sky.steps
+    if steps is None or _is_that_of_photons(sky, model, unit):
         return model   # photons are no rounding
-    sample = subsample(image, 20_000)
-    sample = sample[~subsample(mask, 20_000) & np.isfinite(sample)]
+    sample = subsample(sky.values, 20_000)
+    sample = sample[~subsample(sky.mask, 20_000) & np.isfinite(sample)]
     level, bright = np.quantile(sample, [0.5, 0.999])
     noise, at_bright = (float(np.sqrt(np.median(model.variance(x)))) for x in (level, bright))
     if noise < _ROUNDED * steps.step:
@@ -351,13 +419,6 @@ def _with_quantum(image, mask, model, unit):
     return model if np.any(model.quantum) else replace(model, quantum=steps.step)
 
 
-def _counts(unit, header):
-    """Whether data in some unit are what a converter counts."""
-    if unit == u.dimensionless_unscaled and str(header.get('BUNIT', '')).strip():
-        return False   # a unit that was not understood, but no count
-    return unit in (None, u.dimensionless_unscaled, *ADU_LIKE)
-
-
 def _check_shapes(shape, **parameters):
     for name, value in parameters.items():
         try:
@@ -367,28 +428,27 @@ def _check_shapes(shape, **parameters):
                              f'{np.shape(value)}') from None
 
 
-def _is_counted(image, mask, gain):
+def _is_counted(sky, gain):
     """Whether an image has the noise of counted photons, one of which has the value 1 / gain above zero."""
-    photons = None if gain is None else photon_noise(image, mask, u.electron)
+    photons = None if gain is None else sky.photons(u.electron)
     return photons is not None and photons.zero_point == 0 and bool(np.all(_within(photons.gain / gain, 1.01)))
 
 
-def _from_gain(image, mask, gain, readnoise, source):
+def _of_amplifiers(sky, gain, readnoise, origin):
     """Noise from gain and read noise, as far as the image agrees; each amplifier for itself."""
-    if readnoise is not None and 'readnoise' not in source:
-        source = f'{source}+readnoise'
     labels = amplifier_labels(gain, 0.0 if readnoise is None else readnoise)
     if labels is None:
-        return _of_amplifier(image, mask, gain, readnoise, source)
-    gains, readnoises = (None if value is None else np.broadcast_to(value, image.shape)
+        return _of_amplifier(sky, gain, readnoise, origin)
+    gains, readnoises = (None if value is None else np.broadcast_to(value, sky.values.shape)
                          for value in (gain, readnoise))
     models = []
-    for box, outside in amplifier_regions(labels, image.shape):
+    for box, outside in amplifier_regions(labels, sky.values.shape):
         own_gain, own_readnoise = (None if values is None else values[box][~outside][0]
                                    for values in (gains, readnoises))
         where = f' in [{box[0].start}:{box[0].stop}, {box[1].start}:{box[1].stop}]'
         try:
-            models.append(_of_amplifier(image[box], mask[box] | outside, own_gain, own_readnoise, source, where))
+            part = SkySample(sky.values[box], sky.mask[box] | outside)
+            models.append(_of_amplifier(part, own_gain, own_readnoise, origin, where))
         except CannotDenoiseError as error:
             log.info('the noise%s cannot be measured: %s', where, error)
             models.append(own_gain)
@@ -401,26 +461,30 @@ def _from_gain(image, mask, gain, readnoise, source):
     rows = [(model.sigma, model.zero_point) if isinstance(model, NoiseModel) else (electrons / model, levels / model)
             for model in models]
     sigma, zero = np.array(rows, dtype=float).T
-    sources = {model.source for model in measured}
-    return NoiseModel(sigma[labels - 1], gain, zero[labels - 1], max(sources, key=len),
+    return NoiseModel(sigma[labels - 1], gain, zero[labels - 1],
+                      origin=max((model.origin for model in measured), key=attrgetter('size')),
                       relative_error=max(model.relative_error for model in measured))
 
 
-def _of_amplifier(image, mask, gain, readnoise, source, where=''):
+def _of_amplifier(sky, gain, readnoise, origin, where=''):
     """Noise of an image of one gain."""
-    if (readnoise is None or not np.any(readnoise)) and _is_counted(image, mask, gain):
-        return NoiseModel(0.0, gain, source=f'{source}, {PHOTONS}', relative_error=0.01)
+    if (readnoise is None or not np.any(readnoise)) and _is_counted(sky, gain):
+        return NoiseModel(0.0, gain, origin=origin.but(PHOTONS, size=SizeFrom.PHOTONS), relative_error=0.01)
     if readnoise is not None:
-        formula = NoiseModel(readnoise / gain, gain, 0.0, source, relative_error=0.01)
-        # A pedestal, or a sky that was subtracted, makes any formula from the level wrong.
-        measured = _try_estimate(image, mask, gain=gain, readnoise=readnoise)
-        if measured is None or _agrees(image, mask, formula, f'gain and readnoise{where}'):
+        formula = NoiseModel(readnoise / gain, gain, 0.0, origin=origin, relative_error=0.01)
+        ratio, given = _try(lambda: _sky_ratio(sky, formula)) or (None, None)
+        if ratio is None or _within(ratio, 1 + _AGREEMENT):
             return formula
+        # A pedestal, or a sky that was subtracted, makes any formula from the level wrong.
+        measured = _try(lambda: sky_noise(sky).model(gain, readnoise))
+        if measured is None:
+            return formula
+        _warn_of(f'gain and readnoise{where}', given, ratio)
     else:
-        sky = measure_sky(image, mask)
+        measured = sky_noise(sky)
         value = float(np.median(gain))
-        reason = doubt_gain(sky, value, most=np.inf)
+        reason = doubt_gain(measured, value, most=np.inf)
         if reason is not None:
             warn_user(f'the given gain{where} ({value:g}) is used, but {reason}')
-        measured = sky.model(gain)
-    return replace(measured, source=f'{source}, level measured')
+        measured = measured.model(gain)
+    return measured.of_origin(origin.but('level measured', size=SizeFrom.IMAGE))

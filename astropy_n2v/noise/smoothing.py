@@ -9,12 +9,13 @@ import numpy as np
 from scipy.fft import next_fast_len
 from scipy.ndimage import binary_dilation, gaussian_filter, zoom
 
+from ..utils.blocks import as_blocks
 from ..utils.sampling import coprime_step
 from .blocks import as_image, sample
 
 __all__ = ['SmoothedNoise', 'smoothed_noise']
 
-_BLOCK = 32   # pixels
+_BLOCK = 32   # pixels: height and width of a block whose power spectrum is taken
 _MAX_BLOCKS = 128   # most blocks whose power spectra are averaged, spread over the image
 # Edges of the rings of spatial frequency, in cycles per pixel.
 _RINGS = (0.06, 0.1, 0.15, 0.2, 0.4, 0.5, 0.72)
@@ -26,11 +27,11 @@ _MIN_DECLINE = 2.0
 _MIN_RATIO, _MIN_RATIO_FLOOR = 300.0, 60.0
 # Beyond this ratio, no image of a telescope has noise of its pixels at all.
 _NO_NOISE = 1e4
-_MIN_FWHM = 1.6   # pixels
-_MAX_LAG = 40   # pixels
+_MIN_FWHM = 1.6   # pixels: FWHM of smoothed noise, at least
+_MAX_LAG = 40   # pixels: largest lag of the autocorrelation
 # Pixels along each axis that are looked at; less where it may be for nothing, as in every nebula.
 _CUTOUT, _CUTOUT_FLOOR = 512, 256
-_MAX_FWHM = 24.0   # pixels
+_MAX_FWHM = 24.0   # pixels: FWHM of smoothed noise, at most
 _CLIP = 3.5   # above the sky, in units of the scatter below it
 # The background that is subtracted is smoothed by this many FWHM, and takes this share of the variance with it.
 _REACH, _LOST = 4.0, 0.033
@@ -175,8 +176,7 @@ def _background(image, good, fwhm):
     padding = [(0, -n % step) for n in image.shape]
     weight = np.pad(good.astype(float), padding)
     values = np.pad(np.where(good, image, 0), padding)
-    ny, nx = (n // step for n in weight.shape)
-    weight, values = (array.reshape(ny, step, nx, step).mean(axis=(1, 3)) for array in (weight, values))
+    weight, values = (as_blocks(array, step).mean(axis=(-3, -1)) for array in (weight, values))
     weight, values = (gaussian_filter(array, _REACH * fwhm / step, mode='nearest') for array in (weight, values))
     coarse = values / np.maximum(weight, 1e-3)
     if step > 1:

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 
+from ..utils.robust import MEDIAN_ABSOLUTE, robust_std
 from .blocks import as_image, sample
 
 __all__ = ['amplifier_edges']
@@ -14,7 +15,7 @@ __all__ = ['amplifier_edges']
 # Detectors are divided into halves or quarters, within some pixels that a trim leaves.
 _PARTS = (0.25, 0.5, 0.75)
 _SLACK = 0.01   # of the number of columns
-_MIN_SIZE = 64   # pixels
+_MIN_SIZE = 64   # pixels: an image that is divided has so many rows and columns, at least
 _NEAR = 6   # columns on each side that are compared in level
 # Columns on each side that are compared in noise; fewer in small images.
 _WIDE, _WIDE_SMALL = 32, 16
@@ -23,7 +24,7 @@ _SECTIONS = 16   # along the edge, each of which must show the step
 _NOISE_SECTIONS = 8   # the same for the noise, which fewer pixels do not show
 # Least step in units of the noise, and least change of the noise.
 _MIN_STEP, _MIN_CHANGE = 0.3, 0.15
-_CERTAIN = 8.0   # standard errors
+_CERTAIN = 8.0   # standard errors of a step, at least
 
 
 def amplifier_edges(data, mask=None):
@@ -89,7 +90,7 @@ def _find_edge(image, middle, slack, wide, noise_alone):
     """The column within a slack of the middle where a step is; None if there is none."""
     # Of fourth order, in which structure hardly shows.
     differences = np.abs(np.diff(image, 4, axis=0))
-    noise = _median(differences, 0) / 0.6745 / np.sqrt(70)
+    noise = _median(differences, 0) / MEDIAN_ABSOLUTE / np.sqrt(70)
     # A column of constant values, or with hardly any.
     if not np.isfinite(noise).all() or not (noise > 0).all():
         return None
@@ -123,7 +124,7 @@ def _is_step(image, column, across, noise):
     if typical == 0:
         return False
     rows = image.shape[0] / _SECTIONS
-    scatter = max(np.median(np.abs(step - typical)) / 0.6745, 1.8 * noise / np.sqrt(rows * _NEAR))
+    scatter = max(robust_std(step), 1.8 * noise / np.sqrt(rows * _NEAR))
     alike = np.abs(step - typical) < max(0.5 * abs(typical), 3 * scatter)
     beside = max(abs(np.median(left)), abs(np.median(right)))
     least = max(_MIN_STEP * noise, _CERTAIN * scatter / np.sqrt(_SECTIONS), 4 * beside)

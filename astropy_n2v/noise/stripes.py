@@ -6,6 +6,7 @@ Stripes of the read-out: noise that whole rows or columns share.
 import numpy as np
 
 from ..exceptions import CannotDenoiseError
+from ..utils.robust import MEDIAN_ABSOLUTE
 from .blocks import valid_image
 from .correlation import correlation_of_differences
 
@@ -163,7 +164,7 @@ def mosaic_contrast(data, mask=None, *, least=0.5):
     if n < _MIN_MOSAIC:
         return 0.0
     differences = np.abs(image[:, 2:] - image[:, :-2])
-    scatter = float(np.nanmedian(differences)) / 0.6745 / np.sqrt(2)
+    scatter = float(np.nanmedian(differences)) / MEDIAN_ABSOLUTE / np.sqrt(2)
     levels = [np.nanmedian(phase) for phase in phases]
     # Structure scatters medians more than noise does: half of the noise is beyond doubt.
     contrast = float(np.ptp(levels)) / scatter if scatter > 0 else 0.0

@@ -8,6 +8,8 @@ from math import comb
 import numpy as np
 from scipy.optimize import nnls
 
+from ..utils.robust import MEDIAN_SQUARE
+
 __all__ = ['star_slope']
 
 # Differences of this order along rows and columns leave 0.1 % of a star of FWHM 3 pixels, and all of white noise.
@@ -68,7 +70,7 @@ def star_slope(image, deviation):
     rows = []
     for part in np.array_split(np.argsort(level), bins):
         # The median of squares of a Gaussian; neighbours share six pixels or more.
-        variance = np.median(squares[part]) / 0.455
+        variance = np.median(squares[part]) / MEDIAN_SQUARE
         rows.append((level[part].mean(), variance, 1.6 * variance / np.sqrt(part.size / 6)))
     return _fitted(*np.array(rows).T, deviation ** 2)
 

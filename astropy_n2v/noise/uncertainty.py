@@ -9,16 +9,17 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from ..background import background_level
-from ..utils.sampling import cutouts, subsample
+from ..utils.sampling import cutouts, row_blocks, subsample, with_halo
 from .model import NoiseModel
+from .origin import Origin
 
 __all__ = ['noise_from_deviation']
 
+_REBUILT = Origin('uncertainty', details=('Poisson term rebuilt',))
 # A smooth plane is that of photons if the data are a linear function of its variance within their noise: least
 # significance, least ratio of high to low variance, and how far the mean square of the residuals may be from 1.
 _CERTAIN, _LEAST_RATIO, _CHI_SQUARED = 20.0, 1.2, (0.85, 1.2)
 _OUTLIER = 5.0   # in units of the stated noise
-_ROWS = 256   # rows of a plane that are in work at a time, so that temporary arrays stay small
 
 
 def noise_from_deviation(image, mask, deviation):
@@ -62,9 +63,9 @@ def noise_from_deviation(image, mask, deviation):
         if not known.all():
             deviation = np.where(known, deviation, deviation.dtype.type(typical))
         return _of_smooth(image, deviation, usable, typical) \
-            or NoiseModel(deviation, source='uncertainty', relative_error=0.02)
+            or NoiseModel(deviation, origin=Origin('uncertainty'), relative_error=0.02)
     return NoiseModel(_static_part(image, deviation, usable, slope, zero, typical), gain=1 / slope, zero_point=zero,
-                      source='uncertainty, Poisson term rebuilt', relative_error=0.02)
+                      origin=_REBUILT, relative_error=0.02)
 
 
 def _of_smooth(image, deviation, usable, typical):
@@ -103,7 +104,7 @@ def _of_smooth(image, deviation, usable, typical):
     floor = 0.1 * low
     zero = (start + gain * floor) * typical + middle
     noise = NoiseModel(np.sqrt(floor) * typical, gain=gain / typical, zero_point=zero,
-                       source='uncertainty, Poisson term rebuilt', relative_error=0.02)
+                       origin=_REBUILT, relative_error=0.02)
     own = _not_of_photons(image, deviation, noise, np.sqrt(low) * typical)
     return replace(noise, sigma=np.where(own, deviation, noise.sigma).astype(np.float32)) if own.any() else noise
 
@@ -111,8 +112,7 @@ def _of_smooth(image, deviation, usable, typical):
 def _not_of_photons(image, deviation, noise, sky):
     """Pixels with far larger errors than their light explains, or with none, which count for nothing."""
     result = np.empty(image.shape, dtype=bool)
-    for start in range(0, image.shape[0], _ROWS):
-        rows = slice(start, start + _ROWS)
+    for rows in row_blocks(image.shape[0]):
         values = np.nan_to_num(image[rows].astype(float), posinf=0, neginf=0)
         expected = np.maximum(np.sqrt(noise.variance(values)), sky)
         result[rows] = ~((deviation[rows] > 0) & (deviation[rows] < 2 * expected))
@@ -159,12 +159,11 @@ def _static_part(image, deviation, usable, slope, zero, typical):
     part = cutouts(image.shape)
     floor = np.median(static(part)[usable[part]]) if usable[part].any() else typical ** 2
     result = np.empty(image.shape, dtype=np.float32)
-    size, halo = 5, 2
-    for start in range(0, image.shape[0], _ROWS):
-        stop = min(start + _ROWS, image.shape[0])
-        first, last = max(start - halo, 0), min(stop + halo, image.shape[0])
-        values = static(slice(first, last))
+    size = 5
+    for rows in row_blocks(image.shape[0]):
+        wide, inner = with_halo(rows, size // 2, image.shape[0])
+        values = static(wide)
         # What fluctuation is left of the data (a plane of absolute values, flat-fielded) must not stay either.
-        values = median_filter(np.where(np.isfinite(values), values, floor), size)[start - first:stop - first]
-        result[start:stop] = np.sqrt(np.maximum(values, 0.02 * typical ** 2))
+        values = median_filter(np.where(np.isfinite(values), values, floor), size)[inner]
+        result[rows] = np.sqrt(np.maximum(values, 0.02 * typical ** 2))
     return result

@@ -8,6 +8,7 @@ from astropy.table import Table
 from scipy.fft import ifft, irfft, next_fast_len, rfft2
 from scipy.signal import fftconvolve
 
+from ..utils.blocks import as_blocks
 from .galaxies import draw_galaxy, visible_radius
 from .psf import make_psf
 
@@ -181,8 +182,7 @@ def paste(plane, stamp, iy, ix, flux):
 
 
 def _bin(image, step):
-    ny, nx = (n // step for n in image.shape)
-    return image.reshape(ny, step, nx, step).sum(axis=(1, 3))
+    return as_blocks(image, step).sum(axis=(-3, -1))
 
 
 def _convolve_and_bin(fine, kernel, step):

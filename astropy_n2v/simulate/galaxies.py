@@ -6,6 +6,7 @@ Images of galaxies before the point-spread function acts.
 import numpy as np
 from astropy.modeling.models import Sersic2D
 
+from ..utils.blocks import as_blocks
 from .nebulae import _random_field
 
 __all__ = ['make_galaxy']
@@ -113,8 +114,7 @@ def _average_core(stamp, half, oversampling, r_eff, n, x0, y0, ellipticity, thet
     x[np.hypot(x, y) < 1e-9] = 1e-9
     away = np.maximum(0.35 / (oversampling * np.hypot(x, y)), 1)
     points = Sersic2D.evaluate(x * away, y * away, 1, r_eff, n, 0, 0, ellipticity, theta)
-    size = 2 * core + 1
-    means = points.reshape(size, oversampling, size, oversampling).mean(axis=(1, 3))
+    means = as_blocks(points, oversampling).mean(axis=(-3, -1))
     stamp[half + iy - core:half + iy + core + 1, half + ix - core:half + ix + core + 1] = means
 
 

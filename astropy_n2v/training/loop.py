@@ -185,7 +185,7 @@ class Trainer:
         self.network.eval()
 
     def _save(self, path):
-        random_states = self.processes.gather(self.sampler.rng.bit_generator.state)
+        random_states = self.processes.gather(self.sampler.state)
         if self.processes.rank > 0:
             return
         state = {'identity': self.identity, 'network': self.network.state_dict(), 'average': self.average.state_dict(),
@@ -207,7 +207,7 @@ class Trainer:
             self.network.load_state_dict(state['network'])
             self.average.load_state_dict(state['average'])
             self.optimizer.load_state_dict(state['optimizer'])
-            self.sampler.rng.bit_generator.state = state['rng'][self.processes.rank]
+            self.sampler.state = state['rng'][self.processes.rank]
             for name in ('step', 'elapsed', 'history', 'best', 'best_state', 'stale'):
                 setattr(self, name, state[name])
         except Exception as error:

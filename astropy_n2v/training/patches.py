@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..inference.normalization import NormalizedImage
-from ..inference.whitening import whiten_image
+from ..inference.whitened import whiten_image
 
 __all__ = ['PatchSampler', 'TrainingFrame', 'likelihood_noise', 'split_planes']
 
@@ -49,6 +49,10 @@ class TrainingFrame:
         Weight of each pixel in the judgement, of that shape.
     held_out_pixels : `~numpy.ndarray` of bool
         The pixels of the image that are held out.
+    n_valid : int
+        Number of pixels that may be seen.
+    whitened : bool
+        True if the noise was correlated.
     """
 
     def __init__(self, data, noise, mask=None, *, held_out=0.0, rng=None, signal=None, whiten=True):
@@ -70,6 +74,7 @@ class TrainingFrame:
         self.held_out_pixels = held_out_pixels[pad:held_out_pixels.shape[0] - pad, pad:held_out_pixels.shape[1] - pad]
         self.held_out = torch.from_numpy(held_out_pixels.astype(np.float32))
         self.n_valid = int(seen.sum())
+        self.whitened = whitened is not None
 
 
 def split_planes(planes):
@@ -127,13 +132,25 @@ class PatchSampler:
         self.rng = rng
         self.mask_probability = mask_probability
 
-    def _patch(self, frame):
+    @property
+    def state(self):
+        """What a draw depends on, to resume from."""
+        return self.rng.bit_generator.state
+
+    @state.setter
+    def state(self, state):
+        self.rng.bit_generator.state = state
+
+    def _anywhere(self, frame):
+        """Draw the first row and column of a patch, which may hang over the edge, so that borders are learned, too."""
         size = self.patch_size
-        height, width = frame.planes.shape[1:]
+        return tuple(int(self.rng.integers(-size // 8, max(1, n - size + size // 8 + 1)))
+                     for n in frame.planes.shape[1:])
+
+    def _patch(self, frame, place=None):
+        size = self.patch_size
         for _ in range(20):
-            # Patches may hang over the edge, so that the network learns borders, too.
-            y = int(self.rng.integers(-size // 8, max(1, height - size + size // 8 + 1)))
-            x = int(self.rng.integers(-size // 8, max(1, width - size + size // 8 + 1)))
+            y, x = (place or self._anywhere)(frame)
             inside = frame.planes[:, max(y, 0):y + size, max(x, 0):x + size]
             if inside[_WEIGHT].sum() > 0:
                 break

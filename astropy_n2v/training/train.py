@@ -11,11 +11,12 @@ import torch
 from tqdm import tqdm
 
 from ..containers.container import Container
-from ..denoiser import Denoiser, select_device
+from ..denoiser import Denoiser, SelfTrained, select_device
 from ..exceptions import CannotDenoiseError
+from ..inference.held_out import HeldOut
 from ..networks import BlindSpotUNet, isolated_rng, negative_log_likelihood, network_inputs
 from ..planes import find_hole, find_planes, warn_of_patterns
-from ..utils.checks import check_integer, check_number, check_training_options, parse_hole
+from ..utils.checks import check_integer, check_training_options, parse_hole
 from ..utils.sampling import middle_cutout
 from ..utils.warn import warn_user
 from .checkpoints import training_identity
@@ -69,7 +70,9 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     Returns
     -------
     Denoiser
-        The trained model; its metadata tell how.
+        The trained model; its metadata say how. Of a single image it is a `~astropy_n2v.denoiser.SelfTrained`, or with
+        ``init`` a model that knows the pixels held out: it denoises this very image as `astropy_n2v.denoise` does with
+        ``model='self'``, or ``'adapt'``, of the same seed and options.
 
     Raises
     ------
@@ -79,6 +82,10 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         If none of the images can be denoised.
     TypeError
         If there is no such option.
+
+    See Also
+    --------
+    astropy_n2v.training.train.train_on_frames : The options, and their defaults.
 
     Examples
     --------
@@ -113,29 +120,77 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
             find_hole(found)
     if not planes:
         raise CannotDenoiseError('images must hold at least one that can be denoised, got none')
+    init, hole, whiten = find_start(init, hole)
+    frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
+    denoiser = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
+                               progress_bar=progress_bar, **options)
+    denoiser.metadata['images'] = used
+    # A network that learned from many images scatters little, and any pixel can judge it.
+    return denoiser if used == 1 else Denoiser(denoiser.network, denoiser.metadata)
+
+
+def find_start(init, hole):
+    """
+    Find the weights to start from, the hole, and whether noise is whitened.
+
+    Parameters
+    ----------
+    init : str, path, Denoiser or None
+        As for `train`.
+    hole : tuple of int or None
+        Height and width, if they are given.
+
+    Returns
+    -------
+    init : Denoiser or None
+        The weights.
+    hole : tuple of int
+        Height and width.
+    whiten : bool
+        True if neither ``hole`` nor ``init`` say otherwise.
+    """
     if init is not None and not isinstance(init, Denoiser):
         init = Denoiser.load(init)
     whiten = hole is None and (init is None or init.whitens)
-    if init is not None:
-        hole = hole or init.hole
-    hole = hole or (1, 1)
-    frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
-    denoiser, _ = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
-                                  progress_bar=progress_bar, **options)
-    denoiser.metadata['images'] = used
-    return denoiser
+    return init, hole or (init.hole if init is not None else (1, 1)), whiten
 
 
-def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=None, max_time=None, patch_size=96,
-                    batch_size=8, learning_rate=None, patience=8, min_delta=1e-4, held_out=0.1, seed=None, device=None,
-                    progress_bar=False, checkpoint=None, network_options=None):
+class _Frames:
+    """Frames to train on that are all in memory."""
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def __len__(self):
+        return len(self.frames)
+
+    def prepare(self, held_out, rng, whiten):
+        """The frames that judge."""
+        self.prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng, whiten=whiten) for frame in self.frames]
+        return self.prepared
+
+    def sampler(self, size, batch_size, rng):
+        """The source of patches."""
+        return PatchSampler(self.prepared, size, batch_size, rng)
+
+    def identity(self, **options):
+        """Data and options that a checkpoint belongs to."""
+        return training_identity(self.frames, **options)
+
+    def held_out(self):
+        """The pixels that were not trained on, of each frame."""
+        return HeldOut.of((data, frame.held_out_pixels) for (data, *_), frame in zip(self.frames, self.prepared))
+
+
+def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, device=None, progress_bar=False,
+                    name=None, **options):
     """
     Train on frames whose noise is known.
 
     Parameters
     ----------
-    frames : list of tuple
-        Image (2-D array), its `~astropy_n2v.NoiseModel`, and its mask or None.
+    frames : list of tuple, or `~astropy_n2v.training.collection.CollectionFrames`
+        Image (2-D array), its `~astropy_n2v.NoiseModel`, and its mask or None; or a source of frames.
     init : Denoiser, optional
         Model whose weights to start from. The result is never worse than it on the pixels held
         out.
@@ -143,21 +198,6 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
         Height and width of the hole.
     whiten : bool, optional
         If true, whiten the noise where it is correlated.
-    max_steps : int, optional
-        Number of steps; by default 700, or 100 with ``init``.
-    max_time : float, optional
-        Seconds after which training ends. Where time is what ends it, weights are not
-        repeatable.
-    patch_size, batch_size : int, optional
-        Height and width of patches, and their number in a step.
-    learning_rate : float, optional
-        Peak learning rate; by default 4e-3, or 3e-4 with ``init``.
-    patience : int or None, optional
-        Stop after that many judgements without improvement, of 20 in a training or 5 with ``init``.
-    min_delta : float, optional
-        What counts as improvement of the held-out negative log-likelihood.
-    held_out : float, optional
-        Fraction of the pixels that judge and are not trained on.
     seed : int, optional
         Seed of weights and patches; by default 0. On one machine the same seed gives the same
         weights, up to rounding errors if several threads train at once.
@@ -165,6 +205,23 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
         By default `astropy_n2v.conf.device`.
     progress_bar : bool, optional
         Whether to show a progress bar on stderr.
+    name : str, optional
+        What to call the model; by default 'trained', or 'adapted' with ``init``.
+    max_steps : int, optional
+        Number of steps; by default 700, or 100 with ``init``.
+    max_time : float, optional
+        Seconds after which training ends. Where time is what ends it, weights are not
+        repeatable.
+    patch_size, batch_size : int, optional
+        Height and width of patches, by default 96 pixels, and their number in a step, by default 8.
+    learning_rate : float, optional
+        Peak learning rate; by default 4e-3, or 3e-4 with ``init``.
+    patience : int or None, optional
+        Stop after that many judgements without improvement, by default 8, of 20 in a training or 5 with ``init``.
+    min_delta : float, optional
+        Improvement of the held-out negative log-likelihood that counts as such; by default 1e-4.
+    held_out : float, optional
+        Fraction of the pixels that judge and are not trained on; by default 0.1.
     checkpoint : path, optional
         File to save the state of the training to, and to resume from where it exists. It must be
         of the same data and options; budget (``max_steps``, ``max_time``) and stopping
@@ -174,28 +231,27 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
 
     Returns
     -------
-    denoiser : Denoiser
-        The trained model.
-    held_out_pixels : list of `~numpy.ndarray` of bool
-        The pixels of each frame that were held out.
+    Denoiser
+        The trained model, with the pixels of the frames that were held out; without ``init``
+        a `~astropy_n2v.denoiser.SelfTrained`.
 
     Raises
     ------
+    TypeError
+        If there is no such option.
     ValueError
         If an option is out of its range, or ``checkpoint`` is damaged or of another training.
     """
-    held_out = check_number('held_out', held_out, 'between 0 and 1', lambda value: 0 < value < 1)
-    max_steps, batch_size, patience, patch_size = (check_integer(name, value, 1) for name, value in (
-        ('max_steps', max_steps), ('batch_size', batch_size), ('patience', patience), ('patch_size', patch_size)))
-    max_time, learning_rate = (check_number(name, value, 'positive', lambda value: value > 0)
-                               for name, value in (('max_time', max_time), ('learning_rate', learning_rate)))
-    min_delta = check_number('min_delta', min_delta, 'a number from 0 on', lambda value: value >= 0)
+    options = check_training_options(options)
+    held_out, patch_size, batch_size, checkpoint = (options[name] for name in (
+        'held_out', 'patch_size', 'batch_size', 'checkpoint'))
     seed = check_integer('seed', seed, 0) or 0
     rng = np.random.default_rng(seed)
-    prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng, whiten=whiten) for frame in frames]
+    source = _Frames(frames) if isinstance(frames, list) else frames
+    prepared = source.prepare(held_out, rng, whiten)
     if not any(bool(frame.held_out.any()) for frame in prepared):
         raise ValueError(f'held_out must leave some pixels to judge by, got {held_out}, which is none of them')
-    network = _make_network(init, hole, seed, network_options)
+    network = _make_network(init, hole, seed, options['network_options'])
     network.to(select_device(device))
     # A frame smaller than a patch is seen whole, with a border.
     size = min(patch_size, max(max(frame.planes.shape[1:]) for frame in prepared))
@@ -203,7 +259,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
     if patch_size < network.alignment:
         raise ValueError(f'patch_size must be at least {network.alignment} pixels, got {patch_size}')
     kind = 'scratch' if init is None else 'init'
-    max_steps = max_steps or _STEPS[kind]
+    max_steps = options['max_steps'] or _STEPS[kind]
     with tqdm(total=100, disable=not progress_bar, desc='training', unit='%',
               bar_format='{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]') as bar:
         def progress(fraction, judgement):
@@ -212,22 +268,24 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, max_steps=N
                 bar.set_postfix_str(f'held-out NLL {judgement:.4f}')
 
         trainer = Trainer(
-            network, PatchSampler(prepared, size, batch_size, rng), max_steps=max_steps, max_time=max_time,
-            learning_rate=learning_rate or (4e-3 if init is None else 3e-4), patience=patience, min_delta=min_delta,
-            judge=lambda candidate: _judge(candidate, prepared), judge_every=max(max_steps // _JUDGEMENTS[kind], 1),
-            warm_start=init is not None, progress=progress)
-        identity = None if checkpoint is None else training_identity(
-            frames, hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
+            network, source.sampler(size, batch_size, rng), max_steps=max_steps, max_time=options['max_time'],
+            learning_rate=options['learning_rate'] or (4e-3 if init is None else 3e-4), patience=options['patience'],
+            min_delta=options['min_delta'], judge=lambda candidate: _judge(candidate, prepared),
+            judge_every=max(max_steps // _JUDGEMENTS[kind], 1), warm_start=init is not None, progress=progress)
+        identity = None if checkpoint is None else source.identity(
+            hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
             batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed, whiten=whiten,
             network=json.dumps(network.config, sort_keys=True))
         trainer.run(checkpoint=checkpoint, identity=identity)
-    metadata = {'name': 'trained' if init is None else 'adapted', 'frames': len(frames), 'seed': seed,
+    metadata = {'name': name or ('trained' if init is None else 'adapted'), 'frames': len(source), 'seed': seed,
                 'steps': trainer.step, 'held_out_likelihood': trainer.best}
     if init is not None:
         metadata['init_sha256'] = init.sha256
     if whiten:
         metadata['whitened'] = True
-    return Denoiser(network.cpu(), metadata), [frame.held_out_pixels for frame in prepared]
+    held_out = source.held_out()
+    kind = SelfTrained if init is None and held_out is not None else Denoiser
+    return kind(network.cpu(), metadata, held_out=held_out)
 
 
 def _make_network(init, hole, seed, options):

@@ -5,14 +5,15 @@ Checks of arguments that several functions have.
 
 import difflib
 import numbers
+from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ['TRAINING_OPTIONS', 'check_integer', 'check_number', 'check_training_options', 'parse_hole']
+__all__ = ['MAX_HOLE', 'TRAINING_OPTIONS', 'TrainingOption', 'check_integer', 'check_number',
+           'check_training_options', 'parse_hole']
 
-#: What `astropy_n2v.train` takes besides what it shares with `astropy_n2v.denoise`.
-TRAINING_OPTIONS = ('max_steps', 'max_time', 'patch_size', 'batch_size', 'learning_rate', 'patience', 'min_delta',
-                    'held_out', 'checkpoint', 'network_options')
+#: Largest height and width of a hole, in pixels.
+MAX_HOLE = 31
 
 
 def check_integer(name, value, minimum):
@@ -69,25 +70,105 @@ def check_number(name, value, accepted, valid):
     return float(value)
 
 
-def check_training_options(options):
+@dataclass(frozen=True)
+class TrainingOption:
     """
-    Check the names of options of training.
+    An option of training: its values, and its text on the command line.
 
     Parameters
     ----------
-    options : iterable of str
-        The names.
+    kind : type
+        int, float, str for a path, or dict.
+    default : object, optional
+        The value where none is given; None where it depends on others.
+    low, high : float, optional
+        The range of numbers; without its ends, but for ``low`` where ``closed`` is true.
+    closed : bool, optional
+        Accept ``low`` itself.
+    help : str, optional
+        The text on the command line, which does not have the option without one.
+    """
+
+    kind: type
+    default: object = None
+    low: float = 0
+    high: float = None
+    closed: bool = False
+    help: str = None
+
+    def check(self, name, value):
+        """
+        Check a value of the option, or None.
+
+        Returns
+        -------
+        object
+            As files can hold it.
+
+        Raises
+        ------
+        ValueError
+            If it is a number out of its range, or none.
+        """
+        if self.kind is int:
+            return check_integer(name, value, self.low)
+        if self.kind is not float:
+            return value
+        accepted = f'between {self.low:g} and {self.high:g}' if self.high is not None else \
+            f'a number from {self.low:g} on' if self.closed else 'positive'
+        return check_number(name, value, accepted, lambda value: (self.closed and value == self.low) or (
+            value > self.low and (self.high is None or value < self.high)))
+
+
+#: Options of `astropy_n2v.train` besides those that it shares with `astropy_n2v.denoise`.
+TRAINING_OPTIONS = {
+    'max_steps': TrainingOption(int, low=1, help='Number of training steps.'),
+    'max_time': TrainingOption(float, help='Seconds after which training ends.'),
+    'patch_size': TrainingOption(int, 96, low=1, help='Height and width of training patches in pixels.'),
+    'batch_size': TrainingOption(int, 8, low=1, help='Patches in a training step.'),
+    'learning_rate': TrainingOption(float, help='Peak learning rate.'),
+    'patience': TrainingOption(int, 8, low=1, help='Stop training after that many judgements without improvement.'),
+    'min_delta': TrainingOption(float, 1e-4, closed=True, help='What counts as improvement of the likelihood.'),
+    'held_out': TrainingOption(float, 0.1, high=1, help='Fraction of the pixels that judge, and are not trained on.'),
+    'checkpoint': TrainingOption(str, help='File to save the state of the training to, and to resume from.'),
+    'network_options': TrainingOption(dict),
+}
+
+
+def check_training_options(options):
+    """
+    Check options of training.
+
+    Parameters
+    ----------
+    options : dict
+        Their names and values.
+
+    Returns
+    -------
+    dict
+        All options: values as files can hold them, and defaults.
 
     Raises
     ------
     TypeError
         If there is no such option.
+    ValueError
+        If a number is out of its range.
+
+    Examples
+    --------
+    >>> from astropy_n2v.utils.checks import check_training_options
+    >>> checked = check_training_options({'max_steps': 20})
+    >>> checked['max_steps'], checked['batch_size']
+    (20, 8)
     """
     for name in options:
         if name not in TRAINING_OPTIONS:
             close = difflib.get_close_matches(name, TRAINING_OPTIONS, 1)
             hint = f' (do you mean {close[0]}?)' if close else ''
             raise TypeError(f'{name!r} is no keyword{hint}; options of training are {", ".join(TRAINING_OPTIONS)}')
+    return {name: option.check(name, options.get(name, option.default)) for name, option in TRAINING_OPTIONS.items()}
 
 
 def parse_hole(hole):
@@ -112,7 +193,8 @@ def parse_hole(hole):
     if hole is None:
         return None
     pair = (hole, hole) if np.ndim(hole) == 0 else tuple(hole)
-    if len(pair) != 2 or not all(isinstance(size, (int, np.integer)) and size % 2 == 1 and 1 <= size <= 31
+    if len(pair) != 2 or not all(isinstance(size, (int, np.integer)) and size % 2 == 1 and 1 <= size <= MAX_HOLE
                                  for size in pair):
-        raise ValueError(f'hole must be an odd number of pixels from 1 to 31, or a pair of them, got {hole!r}')
+        raise ValueError(f'hole must be an odd number of pixels from 1 to {MAX_HOLE}, or a pair of them, got '
+                         f'{hole!r}')
     return int(pair[0]), int(pair[1])

@@ -1,14 +1,22 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Write files that are whole or not there.
+Write files that are whole or not there, whatever happens meanwhile.
 """
 
+import errno
 import os
+import re
 import secrets
+import socket
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['atomic_write']
+__all__ = ['atomic_write', 'process_is_alive', 'remove_leftovers']
+
+# Bytes of the name of a file, and of a host, in that of a temporary file: file systems allow 255 in all.
+_LONGEST_STEM, _LONGEST_HOST = 120, 40
+# Of the temporary files of `atomic_write`: random digits, host and process.
+_TEMPORARY = re.compile(r'\..*\.[0-9a-f]{8}\.(?P<host>[\w-]+)-(?P<pid>\d+)\.part(\.[^.]*)?', re.DOTALL)
 
 
 @contextmanager
@@ -31,8 +39,9 @@ def atomic_write(path, *, overwrite=False, inputs=()):
     Yields
     ------
     `pathlib.Path`
-        Name to write to, in the same directory. It is renamed if the block ends without an
-        exception, else removed.
+        Name to write to, in the same directory. It is written to the disk and renamed if the block ends without
+        an exception, else removed. It names host and process, so that `remove_leftovers` can remove it where the
+        process was killed.
 
     Raises
     ------
@@ -59,8 +68,7 @@ def atomic_write(path, *, overwrite=False, inputs=()):
         if _same_file(path, other):
             raise ValueError(f'output would overwrite its input {os.fspath(other)}: choose another directory or suffix')
     _refuse_existing(path, overwrite)
-    # Random: of two writers of one file, and of one that was killed, each has its own.
-    temporary = path.with_name(f'.{path.stem}.{secrets.token_hex(4)}.part{path.suffix}')
+    temporary = _temporary_name(path)
     try:
         # Not tempfile.mkstemp: its files are readable by their owner alone, and stay so.
         open(temporary, 'xb').close()
@@ -68,10 +76,115 @@ def atomic_write(path, *, overwrite=False, inputs=()):
         raise type(error)(f'cannot write to the directory {path.parent}: {error.strerror or error}') from error
     try:
         yield temporary
-        _refuse_existing(path, overwrite)
-        os.replace(temporary, path)
+        _sync(temporary)
+        _rename(temporary, path, overwrite)
+        if os.name == 'posix':   # a rename is an entry of the directory
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _host():
+    return os.fsencode(re.sub(r'[^\w-]', '_', socket.gethostname(), flags=re.ASCII))[:_LONGEST_HOST].decode()
+
+
+def _temporary_name(path):
+    """Name a file after its owner. Random: of two writers of one file, and of one that was killed, each has its own."""
+    stem = os.fsdecode(os.fsencode(path.stem)[:_LONGEST_STEM])
+    return path.with_name(f'.{stem}.{secrets.token_hex(4)}.{_host()}-{os.getpid()}.part{path.suffix}')
+
+
+def _sync(path):
+    """Wait until a file or directory is on the disk; some file systems cannot say so."""
+    descriptor = os.open(path, os.O_RDONLY if os.name == 'posix' else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _rename(temporary, path, overwrite):
+    """Give a complete file its name; without ``overwrite``, one that came meanwhile stays."""
+    _refuse_existing(path, overwrite)
+    if not overwrite:
+        try:
+            os.link(temporary, path)   # unlike a rename, it never replaces
+            return
+        except FileExistsError:
+            _refuse_existing(path, overwrite)
+        except OSError:   # file systems without links
+            pass
+    os.replace(temporary, path)
+
+
+def process_is_alive(pid):
+    """
+    Check if a process of this host runs.
+
+    Parameters
+    ----------
+    pid : int
+        Its number.
+
+    Returns
+    -------
+    bool
+        True also where that cannot be found out.
+
+    Examples
+    --------
+    >>> import os
+    >>> from astropy_n2v.utils.files import process_is_alive
+    >>> process_is_alive(os.getpid())
+    True
+    """
+    if os.name != 'posix':   # elsewhere, signal 0 is a signal
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:   # of another user
+        pass
+    return True
+
+
+def remove_leftovers(directory):
+    """
+    Remove the temporary files of processes of this host that were killed.
+
+    Parameters
+    ----------
+    directory : str or path-like
+        Where `atomic_write` wrote to. Files of other hosts, and of processes that run, stay.
+
+    Returns
+    -------
+    list of `pathlib.Path`
+        The files that were removed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from astropy_n2v.utils.files import remove_leftovers
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     remove_leftovers(directory)
+    []
+    """
+    removed = []
+    for entry in os.scandir(directory):
+        match = _TEMPORARY.fullmatch(entry.name)
+        if match is None or match['host'] != _host() or process_is_alive(int(match['pid'])):
+            continue
+        try:
+            os.unlink(entry.path)
+        except OSError:   # another run was faster, or it is not ours
+            continue
+        removed.append(Path(entry.path))
+    return removed
 
 
 def _same_file(path, other):

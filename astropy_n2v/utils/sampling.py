@@ -1,15 +1,16 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Samples of the pixels of an image: some that stand for all of them, and bins of brightness.
+Samples of the pixels of an image: some that stand for all of them, bins of brightness, and blocks of rows.
 """
 
 import math
 
 import numpy as np
 
-__all__ = ['brightness_bins', 'coprime_step', 'cutouts', 'middle_cutout', 'subsample']
+__all__ = ['brightness_bins', 'coprime_step', 'cutouts', 'middle_cutout', 'row_blocks', 'subsample', 'with_halo']
 
 _MAX_SAMPLE = 1_000_000   # most pixels of a sample
+_ROWS = 256   # rows of an image that are in work at a time, so that temporary arrays stay small
 _MIN_PER_BIN = 200   # pixels of a bin of brightness, at least
 
 
@@ -101,6 +102,65 @@ def cutouts(shape, size=448):
     if all(axis.size == n for axis, n in zip(axes, shape)):
         return slice(None), slice(None)
     return np.ix_(*axes)
+
+
+def row_blocks(n_rows, size=_ROWS):
+    """
+    Divide the rows of an image into blocks, to work on one after the other in little memory.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    size : int, optional
+        Number of rows of a block; the last one may have fewer.
+
+    Returns
+    -------
+    list of slice
+        The rows of each block.
+
+    See Also
+    --------
+    with_halo : Add the rows around a block that a filter needs.
+
+    Examples
+    --------
+    >>> from astropy_n2v.utils.sampling import row_blocks
+    >>> row_blocks(10, 4)
+    [slice(0, 4, None), slice(4, 8, None), slice(8, 10, None)]
+    """
+    return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+
+
+def with_halo(rows, halo, n_rows):
+    """
+    Add to a block of rows those around it, as far as the image has them.
+
+    Parameters
+    ----------
+    rows : slice
+        The block, as of `row_blocks`.
+    halo : int
+        Number of rows above and below.
+    n_rows : int
+        Number of rows of the image.
+
+    Returns
+    -------
+    wide : slice
+        The rows of the block and those around it, in the image.
+    inner : slice
+        The rows of the block, in the part of the image that ``wide`` cuts out.
+
+    Examples
+    --------
+    >>> from astropy_n2v.utils.sampling import with_halo
+    >>> with_halo(slice(4, 8), 2, 9)
+    (slice(2, 9, None), slice(2, 6, None))
+    """
+    first = max(rows.start - halo, 0)
+    return slice(first, min(rows.stop + halo, n_rows)), slice(rows.start - first, rows.stop - first)
 
 
 def middle_cutout(counts, size):

@@ -4,22 +4,52 @@ Models as files: weights as safetensors, everything else as JSON in its header; 
 """
 
 import json
+from dataclasses import dataclass
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 
+from ..inference.held_out import HeldOut
 from ..networks import BlindSpotUNet, isolated_rng
 
-__all__ = ['DTYPES', 'parse', 'serialize']
+__all__ = ['DTYPES', 'StoredModel', 'parse', 'serialize']
 
 _FORMAT = 'astropy_n2v blind-spot model'
 _FORMAT_VERSION = 1   # of the files that are written, and the only one that is read
 #: What weights are stored in.
 DTYPES = {'float32': torch.float32, 'float16': torch.float16}
+_HELD_OUT = 'held_out.'   # start of the names of tensors that hold pixels, not weights
 
 
-def serialize(network, metadata, dtype='float32'):
+@dataclass(frozen=True, eq=False)
+class StoredModel:
+    """
+    The content of a file.
+
+    Parameters
+    ----------
+    network : BlindSpotUNet
+        The network; its weights are float32, whatever they were stored in.
+    metadata : dict
+        What is known about it.
+    dtype : {'float32', 'float16'}
+        What its weights were stored in.
+    held_out : HeldOut or None
+        Pixels that it was not trained on, of frames that it was trained on.
+    self_trained : bool
+        True if it was trained on nothing but these frames.
+    """
+
+    network: BlindSpotUNet
+    metadata: dict
+    dtype: str
+    held_out: HeldOut = None
+    self_trained: bool = False
+
+
+def serialize(network, metadata, dtype='float32', *, held_out=None, self_trained=False):
     """
     The content of a file that holds a model.
 
@@ -31,6 +61,8 @@ def serialize(network, metadata, dtype='float32'):
         What is known about it; must be representable as JSON.
     dtype : {'float32', 'float16'}, optional
         How to store the weights.
+    held_out, self_trained : optional
+        See `StoredModel`.
 
     Returns
     -------
@@ -52,6 +84,10 @@ def serialize(network, metadata, dtype='float32'):
                'network': network.config, 'hole': list(network.hole), 'metadata': metadata}
     weights = {name: _cast(name, tensor.detach().cpu().contiguous(), dtype)
                for name, tensor in network.state_dict().items()}
+    if held_out is not None:
+        content['held_out'] = {name: list(shape) for name, shape in held_out.shapes.items()}
+        content['self_trained'] = bool(self_trained)
+        weights.update({_HELD_OUT + name: torch.from_numpy(bits) for name, bits in held_out.bits.items()})
     return safetensors.torch.save(weights, metadata={'astropy_n2v': json.dumps(content, sort_keys=True)})
 
 
@@ -78,12 +114,8 @@ def parse(raw, name):
 
     Returns
     -------
-    network : BlindSpotUNet
-        The network; its weights are float32, whatever they were stored in.
-    metadata : dict
-        What is known about it.
-    dtype : str
-        What its weights were stored in.
+    StoredModel
+        The model.
 
     Raises
     ------
@@ -95,8 +127,8 @@ def parse(raw, name):
     >>> from astropy_n2v.weights.files import parse, serialize
     >>> from astropy_n2v.networks import BlindSpotUNet
     >>> raw = serialize(BlindSpotUNet(widths=(4, 8), decoder_widths=(4,)), {'camera': 'mine'}, 'float16')
-    >>> _, metadata, dtype = parse(raw, 'mine.safetensors')
-    >>> metadata, dtype
+    >>> stored = parse(raw, 'mine.safetensors')
+    >>> stored.metadata, stored.dtype
     ({'camera': 'mine'}, 'float16')
     """
     try:
@@ -122,8 +154,22 @@ def parse(raw, name):
             raise ValueError(f'hole {hole}')
         with isolated_rng():   # of weights that are replaced
             network = BlindSpotUNet(**content['network'], hole=hole)
+        held_out = _take_held_out(weights, content.get('held_out'))
         network.load_state_dict(weights, strict=True)
-    except (RuntimeError, TypeError, KeyError, ValueError) as error:
+    except (AttributeError, RuntimeError, TypeError, KeyError, ValueError) as error:
         raise ValueError(f'{name} holds weights that do not fit its architecture: {error}') from error
     half = all(tensor.dtype == torch.float16 for tensor in weights.values())
-    return network, content.get('metadata') or {}, 'float16' if half else 'float32'
+    return StoredModel(network, content.get('metadata') or {}, 'float16' if half else 'float32', held_out,
+                       held_out is not None and bool(content.get('self_trained')))
+
+
+def _take_held_out(weights, shapes):
+    """Take the pixels that were held out from the tensors of a file; None if it has none."""
+    if shapes is None:
+        return None
+    bits = {name: weights.pop(_HELD_OUT + name).numpy() for name in shapes}
+    shapes = {name: tuple(int(n) for n in shape) for name, shape in shapes.items()}
+    for name, (ny, nx) in shapes.items():
+        if bits[name].dtype != np.uint8 or bits[name].shape != (-(-ny * nx // 8),):
+            raise ValueError(f'pixels held out of {ny}x{nx}')
+    return HeldOut(shapes, bits)

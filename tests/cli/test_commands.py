@@ -62,14 +62,17 @@ def test_help_lists_the_commands(run):
     ('denoise', ['--suffix', '--ext', '--model', '--gain', '--readnoise', '--satlevel', '--hole', '--strength',
                  '--reject-outliers', '--audit', '--uncertainty', '--summary', '--fill-masked', '--tile-size',
                  '--device', '--seed', '--ignore-bits', '--overwrite', '--no-keyword', '--mask', '--full-output',
-                 '--noise', '--per-frame',
-                 *(f'--{name.replace("_", "-")}' for name in TRAINING_OPTIONS[:-1])]),
+                 '--noise', '--per-frame', '--journal', '--skip-existing', '--shard', '--files-from', '--catalog',
+                 '--where', '--jobs', '--scheduler', '--cosmic-rays', '--flag-outliers', '--replace-uncertainty',
+                 '--quantize',
+                 *(f'--{name.replace("_", "-")}' for name, option in TRAINING_OPTIONS.items() if option.help)]),
     ('train', ['--init', '--hole', '--max-steps', '--max-time', '--patience', '--min-delta', '--held-out', '--seed',
                '--batch-size', '--patch-size', '--learning-rate', '--checkpoint', '--overwrite', '--mask',
                '--ignore-bits']),
     ('validate', ['--strength', '--hole', '--gain', '--readnoise', '--satlevel']),
     ('noise', ['--output', '--ext', '--satlevel', '--max-frames', '--mask', '--ignore-bits', '--overwrite']),
-    ('demo', ['--kind', '--size', '--seed', '--model']), ('models', ['--json'])])
+    ('demo', ['--kind', '--size', '--seed', '--model']), ('models', ['--json']),
+    ('summary', ['--table', '--plot', '--overwrite'])])
 def test_options(run, command, options):
     text = run(command, '--help').stdout
     assert [option for option in options if option not in text] == []
@@ -158,7 +161,8 @@ def test_one_bad_file(run, frames, model, tmp_path):
     assert result.exit_code == 1
     assert f'{frames[1]}: error: is truncated' in result.stderr
     assert '2 of 3 files denoised' in result.stdout
-    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['a_n2v.fits', 'c_n2v.fits']
+    names = ['a_n2v.fits', 'c_n2v.fits', 'n2v-journal.jsonl']
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == names
 
 
 def test_options_of_denoise(run, frames, model, tmp_path):
@@ -349,7 +353,7 @@ def test_options_reach_the_library(run, frames, tmp_path, monkeypatch):
         calls.append(options)
         raise ValueError('enough')
 
-    monkeypatch.setattr('astropy_n2v.batch.files.denoise_fits', denoise_fits)
+    monkeypatch.setattr('astropy_n2v.batch.work.denoise_fits', denoise_fits)
     run('denoise', frames[0], '-o', tmp_path, '--audit', 'warn', '--reject-outliers', '--uncertainty', 'e.fits[ERR]')
     run('denoise', frames[0], '-o', tmp_path)
     assert calls[0]['audit'] == 'warn' and calls[0]['reject_outliers'] is True

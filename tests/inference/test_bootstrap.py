@@ -12,6 +12,7 @@ from models import make_tiny_denoiser
 from scipy.ndimage import convolve, convolve1d
 
 from astropy_n2v import Denoiser, NoiseModel, noise_autocorrelation
+from astropy_n2v.denoiser import SelfTrained
 from astropy_n2v.inference.bootstrap import SpreadCorrection, bootstrap_spread, correlated_normal
 from astropy_n2v.inference.normalization import NormalizedImage
 from astropy_n2v.simulate import make_scene
@@ -123,7 +124,7 @@ class TestWrongSpread:
         denoiser = Denoiser.load(name)
         with torch.no_grad():
             denoiser.network.head[-1].bias[1] += np.log(factor)
-        return denoiser
+        return SelfTrained(denoiser.network, denoiser.metadata)
 
     @pytest.mark.parametrize('factor', [0.3, 3.0])
     def test_white_noise(self, factor):
@@ -183,14 +184,15 @@ class TestWrongSpread:
         """Without read noise there is no noise at all where no light is expected."""
         truth = np.full((64, 64), 0.02)
         truth[30:33, 30:33] += 20
-        result = Denoiser.load('default').predict(rng.poisson(truth).astype(float), NoiseModel(0.0, gain=1.0),
-                                                  held_out=rng.random(truth.shape) < 0.1)
+        result = self.denoiser('default', 1.0).predict(rng.poisson(truth).astype(float), NoiseModel(0.0, gain=1.0),
+                                                       held_out=rng.random(truth.shape) < 0.1)
         assert np.isfinite(result.mean).all() and np.isfinite(result.std).all()
 
     def test_nothing_to_measure_a_correlation_on(self, rng):
         data = np.full((32, 32), np.nan)
         data[7, 9] = 3.0
-        result = make_tiny_denoiser((3, 3)).predict(data, NoiseModel(1.0), held_out=np.isfinite(data))
+        model = SelfTrained(make_tiny_denoiser((3, 3)).network)
+        result = model.predict(data, NoiseModel(1.0), held_out=np.isfinite(data))
         assert np.isfinite(result.std[7, 9])
 
     def test_extreme_pixel_breaks_nothing(self, rng):

@@ -9,6 +9,7 @@ import torch
 from models import make_tiny_denoiser
 
 from astropy_n2v import NoiseModel
+from astropy_n2v.inference.blind import BlindPredictor
 from astropy_n2v.inference.normalization import Normalization, NormalizedImage
 from astropy_n2v.networks import (
     BlindSpotUNet,
@@ -48,9 +49,11 @@ def test_whole_prediction_does_not_see_its_own_pixel(hole, pixel, rng):
     valid = np.ones(data.shape, dtype=bool)
     valid[20, 20] = valid[22:26, 19:21] = False
     image = NormalizedImage(data, valid, NoiseModel(5.0), Normalization(100.0, 5.0))
+    predictor = BlindPredictor(denoiser.network, denoiser.margin, tile_size=512, device=torch.device('cpu'),
+                               dtype=torch.float32)
 
     def predict(values):
-        return denoiser._predict_blind(image.observed(values), tile_size=512, device=torch.device('cpu'))
+        return predictor.predict(image.observed(values))
 
     changed = data.copy()
     changed[pixel] += 300

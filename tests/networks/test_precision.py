@@ -9,6 +9,7 @@ import torch
 from models import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel, conf, denoise
+from astropy_n2v.inference.blind import BlindPredictor
 from astropy_n2v.inference.normalization import Normalization, NormalizedImage
 from astropy_n2v.networks import precision
 from astropy_n2v.networks.blindspot import _rounded
@@ -92,8 +93,8 @@ def test_prediction_in_bfloat16_does_not_see_its_own_pixel(hole, rng):
     image = NormalizedImage(data, np.ones(data.shape, dtype=bool), NoiseModel(5.0), Normalization(100.0, 5.0))
     changed = data.copy()
     changed[pixel] += 300
-    first, second = (denoiser._predict_blind(image.observed(values), tile_size=512, device=CPU, dtype=torch.bfloat16)
-                     for values in (data, changed))
+    predictor = BlindPredictor(denoiser.network, denoiser.margin, tile_size=512, device=CPU, dtype=torch.bfloat16)
+    first, second = (predictor.predict(image.observed(values)) for values in (data, changed))
     difference = np.abs(np.subtract(first, second)).max(axis=0)
     rows, columns = np.indices(data.shape)
     hidden = (abs(rows - pixel[0]) <= hole[0] // 2) & (abs(columns - pixel[1]) <= hole[1] // 2)

@@ -456,7 +456,7 @@ class TestAutocorrelationOfTheModel:
 
     def test_is_not_measured_twice(self, smoothed, monkeypatch):
         planes = find_planes(Container(smoothed))[0]
-        monkeypatch.setattr('astropy_n2v.planes.noise_autocorrelation', None)
+        monkeypatch.setattr('astropy_n2v.noise.sky.autocorrelation_of', None)
         assert min(find_hole(planes)) > 1
 
     @pytest.mark.filterwarnings('ignore::astropy.utils.exceptions.AstropyUserWarning')

@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import NoiseModel, denoise, estimate_noise
 from astropy_n2v.noise import (
+    SkySample,
     describes_depth,
     find_steps,
     header_gain,
@@ -154,7 +155,7 @@ class TestPhotons:
     def test_noise_of_counts_is_white(self, background):
         truth, rng = x_ray_field(background, 3)
         counts = rng.poisson(truth).astype(float)
-        assert looks_white(counts, no_mask(counts), resolve(counts))
+        assert looks_white(SkySample(counts, no_mask(counts)), resolve(counts))
 
     @pytest.mark.parametrize('background', [1e-3, 0.05, 1.0])
     def test_given_gain_of_counts(self, background):

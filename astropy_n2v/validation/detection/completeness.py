@@ -3,18 +3,16 @@
 Completeness against magnitude: what was found, and what theory allows to find.
 """
 
-from dataclasses import dataclass, field
 
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
-from scipy.special import expit, ndtr
+from scipy.special import expit
 
 from ..measures.inputs import as_floats
 from ..measures.statistics import binomial_interval
 
-__all__ = ['CompletenessFit', 'fit_completeness', 'matched_filter_completeness', 'matched_filter_depth',
-           'matched_filter_snr', 'measure_completeness']
+__all__ = ['matched_filter_depth', 'matched_filter_snr', 'measure_completeness']
 
 _LOGIT90 = np.log(9)   # from 50 to 90 % along a logistic curve, in units of its width
 
@@ -102,45 +100,6 @@ def measure_completeness(mag, detected, *, bins=10, confidence=0.95):
                  meta={'confidence': confidence, 'interval': 'Wilson'})
 
 
-@dataclass(frozen=True)
-class CompletenessFit:
-    """
-    A logistic curve through single detections: ``1 / (1 + exp((mag - m50) / width))``.
-
-    Parameters
-    ----------
-    m50, m50_err : float
-        Magnitude of 50 % completeness and its standard error.
-    m90, m90_err : float
-        Magnitude of 90 % completeness and its standard error.
-    width, width_err : float
-        Scale of the fall, in magnitudes.
-    n, n_detected : int
-        Sources that were there, and found.
-
-    Examples
-    --------
-    >>> from astropy_n2v.validation import CompletenessFit
-    >>> fit = CompletenessFit(m50=22.0, m50_err=0.1, m90=21.3, m90_err=0.1, width=0.3, width_err=0.05, n=90,
-    ...                       n_detected=50)
-    >>> float(fit(22.0))
-    0.5
-    """
-
-    m50: float
-    m50_err: float
-    m90: float
-    m90_err: float
-    width: float
-    width_err: float
-    n: int = field(repr=False)
-    n_detected: int = field(repr=False)
-
-    def __call__(self, mag):
-        """Completeness at magnitudes."""
-        return expit((self.m50 - np.asarray(mag)) / self.width)
-
-
 def logistic_fit(mag, detected, weights=None):
     """
     Coefficients of a logistic curve, ``expit(a - b * (mag - centre))``, and their covariance.
@@ -188,68 +147,6 @@ def logistic_fit(mag, detected, weights=None):
     return centre + scale * a / b, scale / b, jacobian @ np.linalg.inv(information) @ jacobian.T
 
 
-def fit_completeness(mag, detected, *, errors='hessian', n_bootstrap=200, seed=None):
-    """
-    Fit a logistic curve to the completeness, by maximum likelihood on the single sources.
-
-    Parameters
-    ----------
-    mag : array_like
-        Magnitudes of the sources that were there, shape (n,).
-    detected : array_like of bool
-        Which of them were found.
-    errors : {'hessian', 'bootstrap'}, optional
-        Errors from the curvature of the likelihood, or from resampled sources.
-    n_bootstrap : int, optional
-        Number of samples of the bootstrap.
-    seed : int or `~numpy.random.Generator`, optional
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    CompletenessFit
-        50 and 90 % completeness magnitudes with standard errors.
-
-    Raises
-    ------
-    ValueError
-        If the arrays do not agree, all sources were found or none was, or ``errors`` is unknown.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astropy_n2v.validation import fit_completeness
-    >>> rng = np.random.default_rng(0)
-    >>> mag = rng.uniform(18, 24, 2000)
-    >>> fit = fit_completeness(mag, rng.uniform(size=2000) < 1 / (1 + np.exp((mag - 21) / 0.3)))
-    >>> bool(abs(fit.m50 - 21) < 3 * fit.m50_err)
-    True
-    """
-    mag, detected = _magnitudes(mag, detected)
-    if errors not in ('hessian', 'bootstrap'):
-        raise ValueError(f"errors must be 'hessian' or 'bootstrap', got {errors!r}")
-    if detected.all() or not detected.any():
-        raise ValueError(f'detected must hold sources that were found and others that were not, got '
-                         f'{detected.sum()} of {detected.size} found: widen the range of magnitudes')
-    m50, width, covariance = logistic_fit(mag, detected)
-    if not np.isfinite(m50):
-        raise ValueError('detected must fall with magnitude, got as many faint sources found as bright ones')
-    if errors == 'hessian':
-        m90_err = np.sqrt(covariance[0, 0] + _LOGIT90 ** 2 * covariance[1, 1] - 2 * _LOGIT90 * covariance[0, 1])
-        m50_err, width_err = np.sqrt(np.diag(covariance))
-    else:
-        if not n_bootstrap >= 2:
-            raise ValueError(f'n_bootstrap must be at least 2, got {n_bootstrap}')
-        rng = np.random.default_rng(seed)
-        samples = [logistic_fit(mag, detected, rng.multinomial(mag.size, np.full(mag.size, 1 / mag.size)))[:2]
-                   for _ in range(n_bootstrap)]
-        m50s, widths = np.array(samples).T
-        m50_err, width_err = np.nanstd(m50s, ddof=1), np.nanstd(widths, ddof=1)
-        m90_err = np.nanstd(m50s - _LOGIT90 * widths, ddof=1)
-    return CompletenessFit(float(m50), float(m50_err), float(m50 - _LOGIT90 * width), float(m90_err),
-                           float(width), float(width_err), mag.size, int(detected.sum()))
-
-
 def _unit_snr(psf, sigma):
     """Significance of a star of flux 1."""
     from ..measures.psf import PSF
@@ -290,67 +187,6 @@ def matched_filter_snr(flux, psf, sigma):
     True
     """
     return np.asarray(flux, dtype=float)[()] * _unit_snr(psf, sigma)
-
-
-def matched_filter_completeness(mag, psf, sigma, threshold, *, zeropoint=0.0, position='known'):
-    """
-    The completeness that theory expects of the matched filter in white noise.
-
-    Parameters
-    ----------
-    mag : float or array_like
-        Magnitudes, ``zeropoint - 2.5 log10(flux)``.
-    psf : PSF, `~numpy.ndarray` or model
-        The point-spread function.
-    sigma : float
-        Standard deviation of the noise of a pixel.
-    threshold : float
-        In standard deviations of the filtered noise.
-    zeropoint : float, optional
-        Magnitude of a star of flux 1.
-
-    position : {'known', 'fitted'}, optional
-        'known': the filter is looked at where the star is. 'fitted': at its peak there, as a
-        finder does, which is never lower.
-
-    Returns
-    -------
-    float or `~numpy.ndarray`
-        The probability that the filter exceeds the threshold. At a known position it is
-        ``Phi(S/N - threshold)`` with Phi the normal distribution.
-
-    Raises
-    ------
-    ValueError
-        If ``position`` is unknown, or ``sigma`` is not positive.
-
-    Notes
-    -----
-    The square of the peak exceeds that of the value at the star by what two free coordinates gain,
-    a chi-square of two degrees of freedom: at 5 sigma the depth grows by 0.04 mag. A finder that
-    takes the highest *pixel* loses some of it again: about 0.03 mag for a FWHM of 3 pixels.
-
-    A logistic curve is not this one: fitted to it over 1 mag on either side, at 5 sigma, its m50 is
-    0.02 mag fainter than where the completeness is one half.
-
-    Examples
-    --------
-    >>> from astropy_n2v.simulate import make_psf
-    >>> from astropy_n2v.validation import matched_filter_completeness, matched_filter_depth
-    >>> psf = make_psf(3.0)
-    >>> float(matched_filter_completeness(matched_filter_depth(psf, 10.0, 5.0), psf, 10.0, 5.0))
-    0.5
-    """
-    flux = 10 ** (-0.4 * (np.asarray(getattr(mag, 'value', mag), dtype=float) - zeropoint))
-    snr = matched_filter_snr(flux, psf, sigma)
-    if position == 'known':
-        return ndtr(snr - threshold)
-    if position != 'fitted':
-        raise ValueError(f"position must be 'known' or 'fitted', got {position!r}")
-    # Half of a chi-square of two degrees of freedom is exponential.
-    gain, weight = np.polynomial.laguerre.laggauss(24)
-    level = np.sqrt(np.maximum(threshold ** 2 - 2 * gain, 0))
-    return np.sum(weight * ndtr(np.asarray(snr)[..., None] - level), axis=-1)[()]
 
 
 def matched_filter_depth(psf, sigma, threshold, *, zeropoint=0.0):

@@ -12,9 +12,9 @@ from astropy.table import Table
 from photutils.detection import DAOStarFinder
 from photutils.segmentation import SourceCatalog, deblend_sources, detect_sources
 from photutils.utils.exceptions import NoDetectionsWarning
-from scipy.signal import fftconvolve
 from scipy.stats import norm
 
+from ...utils.star_fit import StarFit, correlate
 from ..measures.frames import frame_arrays, local_maxima, sky_of
 from ..measures.inputs import stated_sigma
 from ..measures.psf import PSF
@@ -168,29 +168,25 @@ class StarFilter:
     """
     The matched filter of one sky: what is the same for all images with its noise is computed once.
 
-    The weighted least-squares flux of a star at each pixel is ``numerator / weight``, its error
-    ``1 / sqrt(weight)``.
+    ``fit`` is the weighted least-squares fit of a star at each pixel, ``error`` the error of its flux.
     """
 
     def __init__(self, psf, bad, background, sigma):
         self.psf = PSF.from_any(psf)
         self.psf.check_fits(bad.shape)
-        self.kernel = self.psf.stamp[::-1, ::-1]
         self.bad, self.background, self.sigma = bad, background, sigma
-        self.inverse = np.where(bad, 0, 1 / np.broadcast_to(sigma, bad.shape) ** 2)
-        weight = fftconvolve(self.inverse, self.kernel ** 2, mode='same')
+        self.fit = StarFit(self.psf.stamp, np.where(bad, 0, 1 / np.broadcast_to(sigma, bad.shape) ** 2))
         # Near masks and edges too little of a star is left to tell it from its neighbours.
-        covered = fftconvolve((~bad).astype(float), self.kernel ** 2, mode='same')
-        self.useful = covered > 0.25 * np.sum(self.kernel ** 2)
-        self.error = 1 / np.sqrt(np.where(self.useful, weight, np.inf))
+        covered = correlate((~bad).astype(float), self.psf.stamp ** 2)
+        self.useful = covered > 0.25 * np.sum(self.psf.stamp ** 2)
+        self.error = 1 / np.sqrt(np.where(self.useful, self.fit.information, np.inf))
         self.error[~self.useful] = np.inf
 
     def significance(self, data, background=None):
         """Significance of a star at each pixel of an image."""
         background = self.background if background is None else background
         excess = np.where(self.bad | ~np.isfinite(data), 0, data - background)
-        numerator = fftconvolve(excess * self.inverse, self.kernel, mode='same')
-        return np.where(self.useful, numerator * np.where(self.useful, self.error, 0), 0.0)
+        return np.where(self.useful, self.fit.numerator(excess) * np.where(self.useful, self.error, 0), 0.0)
 
     def peak_significance(self, data):
         """The flux of a star with a given central pixel, over the error that the filter would have."""

@@ -16,7 +16,7 @@ from .completeness import check_fraction, wilson_interval
 from .maps import find_sources
 from .matching import match_sources
 
-__all__ = ['best_f1', 'combine_sweeps', 'sweep_thresholds']
+__all__ = ['combine_sweeps', 'sweep_thresholds']
 
 PER_MEGAPIXEL = u.Unit('1 / Mpix')
 
@@ -106,7 +106,6 @@ def sweep_thresholds(image, thresholds, *, truth=None, ignore=None, blank=None, 
     See Also
     --------
     combine_sweeps : Sum those of several frames.
-    best_f1 : The best threshold.
 
     Examples
     --------
@@ -242,33 +241,3 @@ def combine_sweeps(sweeps):
     n_truth = int(total['n_truth'][0]) if first['n_truth'][0] >= 0 else -1
     return _sweep_table(np.asarray(first['threshold']), total['n_detected'], total['tp'].astype(int), total['n_false'],
                         n_truth, meta)
-
-
-def best_f1(sweep):
-    """
-    The threshold of the largest F1.
-
-    Parameters
-    ----------
-    sweep : `~astropy.table.Table`
-        From `sweep_thresholds`.
-
-    Returns
-    -------
-    dict or None
-        The columns of that row; `None` if F1 is nowhere known. Of equals, the highest threshold.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astropy_n2v.validation import best_f1, sweep_thresholds
-    >>> image = np.zeros((20, 20))
-    >>> image[5, 5], image[15, 15] = 9.0, 4.0
-    >>> best_f1(sweep_thresholds(image, [3, 6], truth=[[5, 5]]))['threshold']
-    6.0
-    """
-    f1 = np.asarray(sweep['f1'], dtype=float)
-    if not np.isfinite(f1).any():
-        return None
-    row = np.flatnonzero(f1 == np.nanmax(f1))[-1]
-    return {name: getattr(sweep[name][row], 'value', sweep[name][row]).item() for name in sweep.colnames}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..measures.correlation import autocorrelation_map
 from . import detection, flux, quality
 from .images import draw_comparison
 from .style import figure_style
@@ -155,6 +156,14 @@ def _panels(report):
 _SIZE = (5.0, 3.8)
 
 
+def _of(report, *names):
+    """The sources (catalogue or injected) and the point-spread function of a figure, to end its caption."""
+    injected = f'{report.meta.get("n_injected") or ""} injected sources'.strip()
+    known = {'injected': injected, 'sources': report.meta.get('sources'), 'psf': report.meta.get('psf')}
+    text = '; '.join(known[name] for name in names if known[name])
+    return f' {text[0].upper()}{text[1:]}.' if text else ''
+
+
 def _values(table, name):
     """A column as a plain array."""
     return np.asarray(getattr(table[name], 'value', table[name]))
@@ -207,7 +216,7 @@ def _metric_panels(tables, report):
 
 def _flux_panels(tables, report):
     """Panels of the photometry."""
-    panels = []
+    panels, of = [], _of(report, 'sources', 'psf')
     if 'sources' in tables:
         true, before, after, error, error_after, snr = _columns(
             tables['sources'], 'flux_true', 'flux_before', 'flux_after', 'flux_before_err', 'flux_after_err', 'snr')
@@ -216,10 +225,10 @@ def _flux_panels(tables, report):
         # What the points are compared with need not have been free of noise.
         compared = report.meta.get('compared_with', 'truth') if known else 'input'
         panels += [
-            ('flux_scatter', _SIZE, f'Flux of the same apertures on the result, and on the {compared}.',
+            ('flux_scatter', _SIZE, f'Flux of the same apertures on the result, and on the {compared}.{of}',
              lambda ax: flux.draw_flux_scatter(expected, after, flux_input=before if known else None,
                                                labels=(f'flux on the {compared}', 'measured flux'), ax=ax)),
-            ('flux_residuals', _SIZE, f'Flux minus that of the {compared}, in units of the error on the input.',
+            ('flux_residuals', _SIZE, f'Flux minus that of the {compared}, in units of the error on the input.{of}',
              lambda ax: flux.draw_flux_residuals(snr, (after - expected) / error,
                                                  residual_input=(before - expected) / error if known else None,
                                                  ylabel=f'(flux - {compared}) / error', ax=ax))]
@@ -227,11 +236,12 @@ def _flux_panels(tables, report):
             pulls = (after - true) / error_after
             panels.append(('flux_pulls', _SIZE, 'Flux errors on the result in units of the stated error, if variances '
                            'of pixels are summed. Wider than the curve, because errors are correlated between pixels; '
-                           'to its left where faint sources lose flux.',
+                           f'to its left where faint sources lose flux.{of}',
                            lambda ax: flux.draw_pulls(pulls, ax=ax)))
     if 'flux_bias' in tables:
         bins = tables['flux_bias'][1:]
-        panels.append(('flux_bias', _SIZE, 'What the result adds to or takes from the flux, by signal-to-noise ratio.',
+        panels.append(('flux_bias', _SIZE, 'What the result adds to or takes from the flux, by signal-to-noise '
+                       f'ratio.{of}',
                        lambda ax: flux.draw_flux_bias(*_columns(bins, 'snr', 'bias', 'bias_low', 'bias_high'),
                                                       ax=ax)))
         if np.isfinite(_values(bins, 'scatter_after')).any():
@@ -242,11 +252,11 @@ def _flux_panels(tables, report):
                         label={'before': 'input', 'after': 'result'}[when], colour=colour,
                         ylabel='scatter (errors of the input)', percent=False, ax=ax)
             panels.append(('flux_scatter_snr', _SIZE, 'Scatter of fluxes about what they should be, by '
-                           'signal-to-noise ratio.', draw_scatter))
+                           f'signal-to-noise ratio.{of}', draw_scatter))
     if 'growth' in tables:
         growth = tables['growth']
         panels.append(('curve_of_growth', _SIZE, 'Flux in apertures of growing radius, bright sources: the result over '
-                       'what it should be.', lambda ax: flux.draw_curve_of_growth(
+                       f'what it should be.{of}', lambda ax: flux.draw_curve_of_growth(
                            *_columns(growth, 'radius', 'ratio', 'ratio_low', 'ratio_high'),
                            limit=report['growth'].limits[1], label='result / expected', ax=ax)))
     return panels
@@ -280,7 +290,7 @@ def _noise_panels(tables, report):
                           ('output_autocorrelation', 'Autocorrelation of what is left of the noise in the result.')):
         if name in tables:
             panels.append((name, _SIZE, caption, lambda ax, table=tables[name]: quality.draw_autocorrelation(
-                _lag_map(table), ax=ax)))
+                autocorrelation_map(table), ax=ax)))
     if 'sky_cells' in tables:
         table = tables['sky_cells']
         table = table[_values(table, 'frame') == _values(table, 'frame')[0]]
@@ -292,7 +302,7 @@ def _noise_panels(tables, report):
 
 def _recovery_panels(tables, report):
     """Panels of injected sources."""
-    panels = []
+    panels, of = [], _of(report, 'injected', 'psf')
     if 'completeness' in tables:
         table = tables['completeness']
         names = _values(table, 'image')
@@ -300,7 +310,7 @@ def _recovery_panels(tables, report):
                               ('mag', 'completeness', 'completeness_low', 'completeness_high'))
                   for name in dict.fromkeys(names.tolist())}
         panels.append(('completeness', _SIZE, 'Share of injected sources that are found, each map at the threshold '
-                       'of an equal share (or rate) of false detections.',
+                       f'of an equal share (or rate) of false detections.{of}',
                        lambda ax: detection.draw_completeness(curves, fits=_fits(tables), ax=ax)))
     if 'recovered_flux' in tables:
         recovered = tables['recovered_flux']
@@ -311,7 +321,7 @@ def _recovery_panels(tables, report):
                 flux.draw_flux_bias(*_columns(rows, 'snr', 'bias', 'bias_low', 'bias_high'), label=image,
                                     colour=colour, ax=ax)
         panels.append(('recovered_flux', _SIZE, 'Flux of injected sources: what is found minus what was put in, of '
-                       'all of them, detected or not.', draw_recovered))
+                       f'all of them, detected or not.{of}', draw_recovered))
     return panels
 
 
@@ -328,19 +338,21 @@ def _sweep_panels(tables, report):
             for name, (_, tp, fp, fn) in curves.items()}
     counts = {name: [int(column[best[name]]) for column in curve[1:]] for name, curve in curves.items()}
     main = next((name for name in ('detection image', 'denoised') if name in curves), next(iter(curves)))
+    # Without a truth or a reference, injected sources are counted.
+    of = _of(report, 'sources' if report.meta.get('compared_with') in ('truth', 'reference') else 'injected', 'psf')
     return [
         ('precision_recall', _SIZE, 'Precision against recall, with thresholds: in units of the error of the matched '
-         'filter on the input, or of the map itself (detection image, over uncertainty).',
+         f'filter on the input, or of the map itself (detection image, over uncertainty).{of}',
          lambda ax: detection.draw_precision_recall(curves, ax=ax)),
-        ('threshold_scores', _SIZE, f'Precision, recall and F1 against the threshold: {main}.',
+        ('threshold_scores', _SIZE, f'Precision, recall and F1 against the threshold: {main}.{of}',
          lambda ax: detection.draw_threshold_scores(*curves[main], ax=ax)),
-        ('threshold_counts', _SIZE, f'Sources found, falsely found and missed against the threshold: {main}.',
+        ('threshold_counts', _SIZE, f'Sources found, falsely found and missed against the threshold: {main}.{of}',
          lambda ax: detection.draw_threshold_counts(*curves[main], ax=ax)),
-        ('best_f1', _SIZE, 'The best F1 of each way to detect, and where it is reached.',
+        ('best_f1', _SIZE, f'The best F1 of each way to detect, and where it is reached.{of}',
          lambda ax: detection.draw_best_f1(curves, ax=ax)),
-        ('confusion', _SIZE, f'Sources found, missed and falsely found at the best F1: {main}.',
+        ('confusion', _SIZE, f'Sources found, missed and falsely found at the best F1: {main}.{of}',
          lambda ax: detection.draw_confusion(*counts[main], ax=ax)),
-        ('detection_summary', _SIZE, 'Precision, recall and F1, each way at its best threshold.',
+        ('detection_summary', _SIZE, f'Precision, recall and F1, each way at its best threshold.{of}',
          lambda ax: detection.draw_detection_summary(list(counts), *np.transpose(list(counts.values())), ax=ax)),
     ]
 
@@ -353,16 +365,6 @@ def _fits(tables):
     # A logistic curve falls from 90 to 50 % over ln 9 widths.
     return {name: (m50, (m50 - m90) / np.log(9)) for name, m50, m90 in
             zip(*(_values(table, column).tolist() for column in ('image', 'm50', 'm90')))}
-
-
-def _lag_map(table):
-    """A table with a row per lag of a half plane as a map of all lags."""
-    dy, dx = _values(table, 'dy').astype(int), _values(table, 'dx').astype(int)
-    half = int(max(np.abs(dy).max(), np.abs(dx).max()))
-    lags = np.full((2 * half + 1, 2 * half + 1), np.nan)
-    lags[half, half] = 1
-    lags[half + dy, half + dx] = lags[half - dy, half - dx] = _values(table, 'correlation')
-    return lags
 
 
 def _cell_map(table):

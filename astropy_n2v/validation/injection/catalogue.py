@@ -11,7 +11,11 @@ from scipy.spatial import cKDTree
 
 from ..measures.inputs import position_array
 
-__all__ = ['draw_sources', 'injection_positions']
+__all__ = ['TooManySourcesError', 'draw_sources', 'injection_positions']
+
+
+class TooManySourcesError(ValueError):
+    """So many artificial sources do not fit on the frame."""
 
 
 def injection_positions(shape, n, *, spacing, mask=None, avoid=None, avoid_radius=None, border=0, seed=None):
@@ -47,6 +51,8 @@ def injection_positions(shape, n, *, spacing, mask=None, avoid=None, avoid_radiu
     Raises
     ------
     ValueError
+        If an argument is out of its range.
+    TooManySourcesError
         If ``n`` positions do not fit.
 
     Examples
@@ -83,8 +89,9 @@ def injection_positions(shape, n, *, spacing, mask=None, avoid=None, avoid_radiu
         good = allowed(trial)
         chosen[todo[good]], found[todo[good]] = trial[good], True
     if found.sum() < n:
-        raise ValueError(f'n must be at most {found.sum()} for a frame of {tuple(shape)} with spacing={spacing:g}, '
-                         f'border={border:g} and what is to be avoided, got {n}')
+        raise TooManySourcesError(
+            f'n must be at most {found.sum()} for a frame of {tuple(shape)} with spacing={spacing:g}, '
+            f'border={border:g} and what is to be avoided, got {n}')
     pick = rng.permutation(np.flatnonzero(found))[:n]
     return Table({'x': chosen[pick, 0] * u.pix, 'y': chosen[pick, 1] * u.pix})
 

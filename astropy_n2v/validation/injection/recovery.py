@@ -3,21 +3,19 @@
 Injection and recovery: what becomes of artificial sources.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from astropy import units as u
 from astropy.table import Table, vstack
 
-from ..detection.completeness import check_fraction, matched_filter_depth, measure_completeness
-from ..detection.maps import check_threshold
+from ..detection.completeness import matched_filter_depth
 from ..measures.frames import run_denoiser
 from ..measures.psf import PSF
 from .search import Search, blank_frames, check_blank, false_table
 from .sources import inject_realisations
 
-__all__ = ['Recovery', 'bin_recovery', 'inject_and_recover']
+__all__ = ['Recovery', 'inject_and_recover']
 
 #: The maps of the frame before it is denoised.
 MAPS_BEFORE = ('raw', 'matched filter')
@@ -181,7 +179,7 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
     See Also
     --------
     compare_depth : Depth at equal false-detection rate.
-    bin_recovery : Completeness, fluxes and positions by magnitude.
+    measure_completeness : Completeness by magnitude.
 
     Examples
     --------
@@ -268,90 +266,3 @@ def _rows(name, number, sources, found, before, fluxes, ccd):
     for column in ('flux_found', 'flux_change'):
         rows[column].unit = ccd.unit
     return rows
-
-
-def bin_recovery(recovery, image, *, threshold, bins=8, confidence=0.95):
-    """
-    Completeness, fluxes and positions of injected sources in bins of magnitude.
-
-    Parameters
-    ----------
-    recovery : Recovery
-        From `inject_and_recover`.
-    image : str
-        The map: one of ``recovery.images``.
-    threshold : float
-        In the units of the map; that of `compare_depth` for an equal false-detection rate.
-    bins : int or array_like, optional
-        Number of bins of magnitude, or their edges; 1 for all together.
-    confidence : float, optional
-        Confidence level of the intervals of the completeness.
-
-    Returns
-    -------
-    `~astropy.table.Table`
-        The columns of `measure_completeness`, and with a standard error (``_err``) each:
-        ``flux_bias``, the median of (found - injected) / injected, and ``flux_scatter`` (half of the
-        range that holds 68 %); ``flux_response``, the median of what the flux at the place changed by
-        the injection, over what was injected, which is free of the frame's own noise; these of all
-        injected sources, found or not, so that no selection biases them. ``dx`` and ``dy``, the
-        mean offset of those that were found, in pixels.
-
-    Raises
-    ------
-    ValueError
-        If there is no such map.
-
-    Examples
-    --------
-    >>> from astropy_n2v.simulate import make_scene
-    >>> from astropy_n2v.validation import bin_recovery, inject_and_recover
-    >>> scene = make_scene('survey', (160, 160), seed=1)
-    >>> recovery = inject_and_recover(scene.observe(seed=2), lambda ccd: ccd, scene.psf, n_realisations=1,
-    ...                               n_sources=8, seed=3)
-    >>> bin_recovery(recovery, 'matched filter', threshold=5, bins=1)['n'].tolist()
-    [8]
-    """
-    if image not in recovery.images:
-        raise ValueError(f'image must be one of {", ".join(map(repr, recovery.images))}, got {image!r}')
-    check_threshold(threshold)
-    check_fraction('confidence', confidence)
-    rows = recovery.injected[recovery.injected['image'] == image]
-    detected = np.asarray(rows['score']) > threshold
-    table = measure_completeness(rows['mag'], detected, bins=bins, confidence=confidence)
-    edges = np.append(np.asarray(table['mag_low']), table['mag_high'][-1])
-    mag, flux = np.asarray(rows['mag']), np.asarray(rows['flux'])
-    which = np.clip(np.searchsorted(edges, mag, side='right') - 1, 0, len(table) - 1)
-    which[(mag < edges[0]) | (mag > edges[-1])] = -1
-    values = {'flux_bias': np.asarray(rows['flux_found']) / flux - 1,
-              'flux_response': np.asarray(rows['flux_change']) / flux}
-    for name, value in values.items():
-        statistics = np.array([_median(value[which == k]) for k in range(len(table))])
-        table[name], table[f'{name}_err'] = statistics[:, 0], statistics[:, 1]
-        if name == 'flux_bias':
-            table['flux_scatter'] = statistics[:, 2]
-    for name in ('dx', 'dy'):
-        value = np.asarray(rows[name])
-        statistics = np.array([_mean(value[(which == k) & detected]) for k in range(len(table))])
-        table[name], table[f'{name}_err'] = statistics[:, 0] * u.pix, statistics[:, 1] * u.pix
-    table.meta.update(image=image, threshold=float(threshold))
-    return table
-
-
-def _median(values):
-    """Median, its standard error and the scatter."""
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return np.nan, np.nan, np.nan
-    low, high = np.percentile(values, [15.87, 84.13])
-    scatter = (high - low) / 2 if values.size > 1 else np.nan
-    return np.median(values), np.sqrt(np.pi / 2) * scatter / np.sqrt(values.size), scatter
-
-
-def _mean(values):
-    """Mean and its standard error."""
-    values = values[np.isfinite(values)]
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', RuntimeWarning)
-        return (np.mean(values) if values.size else np.nan,
-                np.std(values, ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan)

@@ -70,7 +70,7 @@ class Search:
                     for image in images]
         for i, y0, x0, stamp in source_stamps(sources, self.psf, size):
             where, part = overlap(y0, x0, stamp, self.sigma.shape)
-            weighted = stamp[part] * self.filter.inverse[where]
+            weighted = stamp[part] * self.filter.fit.weights[where]
             norm = np.sum(weighted * stamp[part])
             if norm > 0:
                 result[:, i] = [np.sum(weighted * np.where(np.isfinite(excess[where]), excess[where], 0)) / norm

@@ -7,6 +7,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from ...utils.blocks import sum_blocks
 from .inputs import as_image, as_images, noise_sigma
 from .statistics import bootstrap_interval, robust_scatter
 from .tables import estimate_columns, set_units
@@ -92,16 +93,6 @@ def choose_sky(select, shape, image, sigma):
     return select
 
 
-def cell_sums(values, good, size):
-    """Sums and numbers of good pixels over square cells, incomplete at the far edges."""
-    ny, nx = (-(-n // size) for n in values.shape)
-    padded = np.zeros((2, ny * size, nx * size))
-    padded[0, :values.shape[0], :values.shape[1]] = np.where(good, values, 0)
-    padded[1, :values.shape[0], :values.shape[1]] = good
-    total, count = padded.reshape(2, ny, size, nx, size).sum(axis=(2, 4))
-    return total, count
-
-
 def sky_offset(before, after, *, truth=None, mesh=32, select=None, noise=None, mask=None):
     """
     Change of the sky level in the cells of a mesh.
@@ -156,10 +147,10 @@ def sky_offset(before, after, *, truth=None, mesh=32, select=None, noise=None, m
     if not good.any():
         raise ValueError('select must be True on valid pixels, got none')
     difference = second - (first if third is None else third)
-    total, count = cell_sums(difference, good, mesh)
+    total, count = sum_blocks(difference, good, mesh, pad=True)
     with np.errstate(divide='ignore', invalid='ignore'):
         mean = total / count
-        parts, numbers = cell_sums(difference, good, _SUBBLOCK)
+        parts, numbers = sum_blocks(difference, good, _SUBBLOCK, pad=True)
         step = mesh // _SUBBLOCK
         cell_mean = np.repeat(np.repeat(mean, step, axis=0), step, axis=1)[:parts.shape[0], :parts.shape[1]]
         deviation = ((parts / numbers - cell_mean) * np.sqrt(numbers))[numbers >= _SUBBLOCK ** 2 / 4]

@@ -4,11 +4,12 @@ The correlation of the noise after denoising, and the scatter of sums over apert
 """
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, vstack
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.stats import chi2 as chi2_distribution
 
-from .background import cell_sums, choose_sky, smooth_good
+from ...utils.blocks import sum_blocks
+from .background import choose_sky, smooth_good
 from .inputs import as_images, block_labels, noise_sigma, stated_sigma
 from .statistics import bootstrap_interval, robust_scatter
 from .tables import estimate_columns, set_units
@@ -17,6 +18,7 @@ __all__ = ['aperture_error_factor', 'aperture_noise', 'autocorrelation', 'autoco
 
 _MIN_APERTURES = 10
 _MAX_RANGE = 8   # pixels; of the correlation of errors
+_IN_DATA_UNITS = 'sigma', 'sigma_err', 'sigma_low', 'sigma_high', 'sigma_white', 'sigma_before', 'quoted'
 
 
 def _deviation(values, sky, truth, scale):
@@ -93,7 +95,7 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
     one = robust_scatter(deviation[good])
     rows = []
     for size in sorted(sizes):
-        sums, count = cell_sums(deviation, good, size)
+        sums, count = sum_blocks(deviation, good, size, pad=True)
         whole = count == size ** 2
         if whole.sum() < _MIN_APERTURES:
             continue
@@ -104,7 +106,7 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
         row = {'size': size, 'area': size ** 2, 'n': int(whole.sum()), **estimate_columns('sigma', estimate),
                'sigma_white': one * size}
         quoted = np.full(whole.sum(), np.nan) if stated is None \
-            else np.sqrt(cell_sums(np.square(stated), good, size)[0][whole])
+            else np.sqrt(sum_blocks(np.square(stated), good, size, pad=True)[0][whole])
         factor = bootstrap_interval(sums[whole] / quoted, 'scatter', groups=labels, confidence=confidence,
                                     n_resamples=n_resamples, seed=rng)
         row.update(factor=row['sigma'] / row['sigma_white'], quoted=float(np.median(quoted)),
@@ -118,8 +120,48 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
     if positive.sum() > 1:
         beta, log_alpha = np.polyfit(np.log(table['area'][positive]), np.log(table['sigma'][positive] / one), 1)
         table.meta.update(alpha=float(np.exp(log_alpha)), beta=float(beta))
-    set_units(table, unit, ('sigma', 'sigma_err', 'sigma_low', 'sigma_high', 'sigma_white', 'quoted'))
-    return table
+    return set_units(table, unit, _IN_DATA_UNITS)
+
+
+def combine_apertures(tables):
+    """
+    Average the tables of `aperture_noise` of several frames.
+
+    The scatter is a median, of which there are no sums: that of frames is averaged by the number of apertures, and
+    errors and half widths of intervals of independent frames add in quadrature.
+
+    Parameters
+    ----------
+    tables : list of `~astropy.table.Table`
+        With the same columns. Sizes that are missing in some are averaged over the others.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        A row for each size.
+    """
+    rows = []
+    for size in sorted({int(size) for table in tables for size in table['size']}):
+        members = [row for table in tables for row in table if row['size'] == size]
+        n = np.array([member['n'] for member in members])
+        row = {'size': size, 'area': size ** 2, 'n': int(n.sum()), **_pool(members, 'sigma'),
+               **_pool(members, 'factor_quoted')}
+        for name in 'sigma_white', 'quoted', 'sigma_before':
+            row[name] = float(np.average([member[name] for member in members], weights=n))
+        rows.append({**row, 'factor': row['sigma'] / row['sigma_white']})
+    return set_units(Table(rows=rows)[tables[0].colnames], tables[0]['sigma'].unit, _IN_DATA_UNITS)
+
+
+def _pool(members, name):
+    """Average an estimate over rows of tables, value and interval of the same ones."""
+    ends = name, f'{name}_err', f'{name}_low', f'{name}_high'
+    good = [member for member in members if np.isfinite([member[end] for end in ends]).all()] or members
+    weight = np.array([member['n'] for member in good], dtype=float)
+    weight /= weight.sum()
+    value, error, low, high = (np.array([member[end] for member in good], dtype=float) for end in ends)
+    centre = float(np.sum(weight * value))
+    error, below, above = (float(np.hypot.reduce(weight * part)) for part in (error, value - low, high - value))
+    return dict(zip(ends, (centre, error, centre - below, centre + above)))
 
 
 def aperture_error_factor(apertures, area):
@@ -233,9 +275,22 @@ def correlate(deviation, good, max_lag):
     return set_units(table, 'pix', ('dy', 'dx'))
 
 
+def combine_autocorrelations(tables):
+    """Make one table of those of several frames: correlations add by their numbers of pairs."""
+    parts = vstack(list(tables), join_type='exact', metadata_conflicts='silent')
+    lags, place = np.unique(np.stack([parts['dy'], parts['dx']], axis=1), axis=0, return_inverse=True)
+    n = np.bincount(place.ravel(), parts['n'])
+    with np.errstate(divide='ignore', invalid='ignore'):
+        correlation = np.bincount(place.ravel(), np.nan_to_num(parts['correlation'] * parts['n'])) / n
+        error = 1 / np.sqrt(n)
+    table = Table({'dy': lags[:, 0], 'dx': lags[:, 1], 'correlation': correlation, 'correlation_err': error,
+                   'significance': correlation / error, 'n': n.astype(int)})
+    return set_units(table, 'pix', ('dy', 'dx'))
+
+
 def autocorrelation_map(table):
     """
-    The autocorrelation as an image.
+    Make an image of an autocorrelation.
 
     Parameters
     ----------
@@ -255,8 +310,9 @@ def autocorrelation_map(table):
     >>> autocorrelation_map(table).shape
     (5, 5)
     """
-    half = table.meta['max_lag']
-    result = np.ones((2 * half + 1, 2 * half + 1))
-    dy, dx = np.asarray(table['dy']), np.asarray(table['dx'])
-    result[half + dy, half + dx] = result[half - dy, half - dx] = table['correlation']
+    dy, dx = (np.asarray(table[name]).astype(int) for name in ('dy', 'dx'))
+    half = int(max(np.abs(dy).max(), np.abs(dx).max()))
+    result = np.full((2 * half + 1, 2 * half + 1), np.nan)
+    result[half, half] = 1
+    result[half + dy, half + dx] = result[half - dy, half - dx] = np.asarray(table['correlation'])
     return result

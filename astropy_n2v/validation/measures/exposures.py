@@ -4,17 +4,20 @@ Exposures of a series, each judged by the others.
 """
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import vstack
 from scipy.ndimage import gaussian_filter
 
 from .inputs import as_images, block_labels, check_bins, noise_sigma
 from .reference import fit_scale
-from .statistics import bootstrap_interval
-from .tables import estimate_columns
+from .tables import block_sums, estimate_sums, set_units
 
 __all__ = ['judge_exposures']
 
 _EXPOSURE_BINS = (-np.inf, 1, 3, 10, 30, np.inf)
+
+#: Columns of `judge_exposures`: the sums of `exposure_sums` whose ratios they are.
+EXPOSURE_COLUMNS = {'mse_before': ('before', 'n'), 'mse_after': ('after', 'n'), 'ratio': ('before', 'after'),
+                    'offset': ('offset', 'n')}
 
 
 def _splits(others, selection):
@@ -82,6 +85,29 @@ def judge_exposures(frames, results, *, noise=None, scale='offset', selection=No
     >>> table['mse_after'][table['n'] > 0].round(1).tolist()[0]
     0.2
     """
+    sums = exposure_sums(frames, results, noise=noise, scale=scale, selection=selection, smoothing=smoothing,
+                         bins=bins, mask=mask)
+    table = estimate_exposures(sums, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    table.meta['scale'] = scale
+    return table
+
+
+def estimate_exposures(sums, *, confidence=0.6827, n_resamples=1000, seed=None):
+    """Make the table of `judge_exposures` from the sums over blocks of each exposure."""
+    rng, tables = np.random.default_rng(seed), []
+    for i, part in enumerate(sums):
+        table = estimate_sums(part, EXPOSURE_COLUMNS, confidence=confidence, n_resamples=n_resamples, seed=rng)
+        table.add_column(np.full(len(table), i), 0, 'exposure')
+        table['n'] //= part.meta['splits']
+        table['sigma'] = part.meta['sigma']
+        table.meta = {'confidence': confidence}
+        tables.append(set_units(table, part.meta['unit'], ['sigma']))
+    return vstack(tables)
+
+
+def exposure_sums(frames, results, *, noise=None, scale='offset', selection=None, smoothing=2.0, bins=_EXPOSURE_BINS,
+                  mask=None):
+    """Sum over blocks what `judge_exposures` is made of, a table for each exposure."""
     bins = check_bins(bins)
     frames, results = list(frames), list(results)
     fewest = 4 if selection is None else 3
@@ -96,24 +122,21 @@ def judge_exposures(frames, results, *, noise=None, scale='offset', selection=No
     named.update({f'results[{i}]': result for i, result in enumerate(results)})
     images, unit = as_images(mask, **named, selection=selection)
     before, after, selection = images[:len(frames)], images[len(frames):-1], images[-1]
-    rng = np.random.default_rng(seed)
-    rows = []
+    tables = []
     for i, (frame, result) in enumerate(zip(before, after)):
         others = [other for j, other in enumerate(before) if j != i]
         if scale:
             others = [fit_scale(other, frame, fit_slope=scale == 'linear').apply(other) for other in others]
         sigma = float(np.nanmedian(noise_sigma(noise, frames[i], unit=unit)))
-        for row in _exposure_rows(frame / sigma, result / sigma, [other / sigma for other in others],
-                                  None if selection is None else selection / sigma, smoothing, bins, rng, confidence,
-                                  n_resamples):
-            rows.append({'exposure': i, **row, 'sigma': sigma})
-    table = Table(rows=rows, meta={'confidence': confidence, 'scale': scale})
-    table['sigma'].unit = unit
-    return table
+        sums = _exposure_sums(frame / sigma, result / sigma, [other / sigma for other in others],
+                              None if selection is None else selection / sigma, smoothing, bins)
+        sums.meta.update(sigma=sigma, unit=unit)
+        tables.append(sums)
+    return tables
 
 
-def _exposure_rows(frame, result, others, selection, smoothing, bins, rng, confidence, n_resamples):
-    """Rows of one exposure, all images in units of its noise."""
+def _exposure_sums(frame, result, others, selection, smoothing, bins):
+    """Sums of one exposure, all images in units of its noise."""
     good = np.isfinite(frame)
     labels = block_labels(frame.shape)
     parts = {name: [] for name in ('before', 'after', 'offset', 'level', 'label')}
@@ -125,15 +148,9 @@ def _exposure_rows(frame, result, others, selection, smoothing, bins, rng, confi
         parts['after'].append(((result - first) * (result - second))[good])
         parts['offset'].append((result - (first + second) / 2)[good])
         parts['label'].append(labels[good])
-    n_splits = len(parts['level'])
+    splits = len(parts['level'])
     parts = {name: np.concatenate(values) for name, values in parts.items()}
-    for low, high in [(-np.inf, np.inf), *zip(bins[:-1], bins[1:])]:
-        inside = (parts['level'] >= low) & (parts['level'] < high)
-        row = {'brightness_low': low, 'brightness_high': high, 'n': int(inside.sum()) // n_splits}
-        for column, names, statistic in (('mse_before', ('before',), 'mean'), ('mse_after', ('after',), 'mean'),
-                                         ('ratio', ('before', 'after'), 'ratio'), ('offset', ('offset',), 'mean')):
-            values = tuple(parts[name][inside] for name in names)
-            estimate = bootstrap_interval(values, statistic, groups=parts['label'][inside], confidence=confidence,
-                                          n_resamples=n_resamples, seed=rng)
-            row.update(estimate_columns(column, estimate))
-        yield row
+    level, label = parts.pop('level'), parts.pop('label')
+    sums = block_sums(parts, level, bins, label)
+    sums.meta['splits'] = splits
+    return sums

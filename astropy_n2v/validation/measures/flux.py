@@ -90,7 +90,8 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
                    'snr': (flux_before if origin == 'before' else true) / err_before, 'flag': operator.flag},
                   meta={'method': method, 'radius': operator.radius, 'annulus': operator.annulus, 'snr_from': origin})
     set_units(table, 'pix', 'xy')
-    return set_units(table, unit, [name for name in table.colnames if name.startswith('flux_')])
+    return set_units(table, unit, ('flux_before', 'flux_before_err', 'flux_after', 'flux_after_err', 'flux_true',
+                                   'flux_true_err'))
 
 
 def _columns(sources, *names):
@@ -142,7 +143,7 @@ def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, se
     bins = check_bins(bins, SNR_BINS)
     before, err_before, after, err_after, true, err_true, snr = _columns(
         sources, 'flux_before', 'flux_before_err', 'flux_after', 'flux_after_err', 'flux_true', 'flux_true_err', 'snr')
-    scale = before if sources.meta.get('snr_from') == 'before' else true
+    scale = np.where(np.isfinite(true), true, before)
     with np.errstate(divide='ignore', invalid='ignore'):
         values = {'bias': (after - before) / scale, 'bias_sigma': (after - before) / err_before,
                   'truth': (after - true) / true,
@@ -282,20 +283,43 @@ def compare_growth(before, after, positions, radii, *, truth=None, annulus='auto
     >>> compare_growth(ccd, ccd, scene.catalog[:4], [1, 2, 4])['change'].tolist()
     [0.0, 0.0, 0.0]
     """
+    shares = growth_shares(before, after, positions, radii, truth=truth, annulus=annulus, mask=mask)
+    table = estimate_growth(shares, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    table.remove_columns(['rank'])
+    return table
+
+
+def growth_shares(before, after, positions, radii, *, truth=None, annulus='auto', mask=None):
+    """
+    Measure the curve of growth of each source, as for `compare_growth`, to be combined over frames.
+
+    Returns a table with a row for each source and radius: rank (of the radius), radius, before, after and true, the
+    fluxes over the total; true is NaN without a truth.
+    """
     (first, second, third), _ = as_images(mask, before=before, after=after, truth=truth)
     images = [first, second] + ([] if third is None else [third])
     fluxes = fluxes_in_circles(images, positions, radii, annulus)
     total = fluxes[-1 if third is not None else 0][-1]
+    with np.errstate(divide='ignore', invalid='ignore'):
+        shares = [(flux / total).ravel() for flux in fluxes]
+    rank = np.repeat(np.arange(len(radii)), total.size)
+    table = Table({'rank': rank, 'radius': np.asarray(radii, dtype=float)[rank], 'before': shares[0],
+                   'after': shares[1], 'true': shares[2] if third is not None else np.full(rank.size, np.nan)})
+    return set_units(table, 'pix', ['radius'])
+
+
+def estimate_growth(shares, *, against='before', confidence=0.6827, n_resamples=1000, seed=None):
+    """Make the table of `compare_growth` from the shares of sources; changes are against 'before' or 'true'."""
     rng = np.random.default_rng(seed)
+    columns = {name: as_floats(shares[name]) for name in shares.colnames if name != 'frame'}
     rows = []
-    for i, radius in enumerate(radii):
-        with np.errstate(divide='ignore', invalid='ignore'):
-            shares = [flux[i] / total for flux in fluxes]
-        change = bootstrap_interval(shares[1] - shares[0], 'median', confidence=confidence, n_resamples=n_resamples,
-                                    seed=rng)
-        medians = [np.median(share[np.isfinite(share)]) if np.isfinite(share).any() else np.nan for share in shares]
-        rows.append({'radius': float(radius), 'growth_before': medians[0], 'growth_after': medians[1],
-                     'growth_true': medians[2] if third is not None else np.nan,
+    for rank in np.unique(columns['rank']):
+        part = {name: column[columns['rank'] == rank] for name, column in columns.items()}
+        change = bootstrap_interval(part['after'] - part[against], 'median', confidence=confidence,
+                                    n_resamples=n_resamples, seed=rng)
+        medians = {f'growth_{name}': float(np.median(part[name][np.isfinite(part[name])]))
+                   if np.isfinite(part[name]).any() else np.nan for name in ('before', 'after', 'true')}
+        rows.append({'rank': int(rank), 'radius': float(np.mean(part['radius'])), **medians,
                      **estimate_columns('change', change), 'n': change.n})
     return set_units(Table(rows=rows, meta={'confidence': confidence}), 'pix', ['radius'])
 

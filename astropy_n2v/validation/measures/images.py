@@ -9,7 +9,7 @@ from scipy.ndimage import binary_erosion
 
 from ...background import background_level
 from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma
-from .tables import estimate_rows, set_units
+from .tables import block_sums, estimate_sums, set_units
 
 __all__ = ['image_metrics', 'mean_absolute_error', 'mean_offset', 'mean_squared_error', 'noise_reduction',
            'noise_reduction_by_brightness', 'peak_signal_noise_ratio', 'structural_similarity']
@@ -23,6 +23,11 @@ def _selected(good, select):
     if select.shape != good.shape:
         raise ValueError(f'select must have the shape of truth, {good.shape}, got {select.shape}')
     return good & select
+
+
+#: Columns of `noise_reduction_by_brightness`: the sums of `error_sums` whose ratios, or roots of these, they are.
+ERROR_COLUMNS = {'rms_before': ('square_before', 'n', 'root'), 'rms_after': ('square_after', 'n', 'root'),
+                 'offset': ('error', 'n'), 'noise_reduction': ('square_before', 'square_after', 'root')}
 
 
 def _residuals(images, truth, sigma, select):
@@ -314,23 +319,23 @@ def noise_reduction_by_brightness(before, after, truth, *, noise=None, bins=BRIG
     >>> float(table['noise_reduction'][0])
     4.0
     """
+    return estimate_sums(error_sums(before, after, truth, noise=noise, bins=bins, mask=mask), ERROR_COLUMNS,
+                         confidence=confidence, n_resamples=n_resamples, seed=seed)
+
+
+def error_sums(before, after, truth, *, noise=None, bins=BRIGHTNESS_BINS, mask=None):
+    """Sum over blocks what `noise_reduction_by_brightness` is made of, to be combined over frames."""
     bins = check_bins(bins)
     (first, second, true), unit = as_images(mask, before=before, after=after, truth=truth)
     sigma = noise_sigma(noise, before, true, unit=unit)
     level, sky = brightness_in_sigma(true, sigma)
-    parts = {'before': (first - true) / sigma, 'after': (second - true) / sigma}
-    good = np.isfinite(parts['before'])
-    parts['square_before'], parts['square_after'] = parts['before'] ** 2, parts['after'] ** 2
-    measures = {'rms_before': ('before', 'rms'), 'rms_after': ('after', 'rms'), 'offset': ('after', 'mean'),
-                'noise_reduction': (('square_before', 'square_after'), 'ratio')}
-    table = estimate_rows({name: part[good] for name, part in parts.items()}, level[good], bins, measures,
-                          labels=block_labels(true.shape)[good], confidence=confidence, n_resamples=n_resamples,
-                          seed=seed)
-    for end in '', '_low', '_high':
-        table[f'noise_reduction{end}'] = np.sqrt(table[f'noise_reduction{end}'])
-    table['noise_reduction_err'] /= 2 * table['noise_reduction']
-    table.meta['sigma_sky'] = sky
-    return table
+    was, now = (first - true) / sigma, (second - true) / sigma
+    good = np.isfinite(was)
+    values = {'square_before': was ** 2, 'square_after': now ** 2, 'error': now}
+    sums = block_sums({name: value[good] for name, value in values.items()}, level[good], bins,
+                      block_labels(true.shape)[good])
+    sums.meta['sigma_sky'] = sky
+    return sums
 
 
 def image_metrics(before, after, truth, *, noise=None, data_range=None, stretch='asinh', scale=None, name='',

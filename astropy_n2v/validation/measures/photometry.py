@@ -7,28 +7,26 @@ truth is exactly what the flux of the noisy image is on average, neighbours and 
 """
 
 import numpy as np
-from astropy.modeling import Fittable2DModel
 from astropy.table import Table
 from photutils.aperture import CircularAnnulus, CircularAperture
-from photutils.psf import ImagePSF
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
-from .inputs import as_image, as_images, as_positions, noise_sigma
-from .statistics import bootstrap_interval
-from .tables import estimate_columns, set_units
+from ...utils.psf import psf_model
+from .inputs import as_image, as_positions, noise_sigma
+from .tables import set_units
 
-__all__ = ['FluxOperator', 'forced_photometry', 'growth_curve', 'psf_fwhm']
+__all__ = ['FluxOperator', 'forced_photometry', 'psf_fwhm']
 
 
 def psf_fwhm(psf):
     """
-    Full width at half maximum of a point-spread function.
+    Measure the full width at half maximum of a point-spread function.
 
     Parameters
     ----------
-    psf : array_like
-        Its image, with the peak near the centre.
+    psf : PSF, array_like or `~astropy.modeling.Fittable2DModel`
+        Anything that `PSF.from_any` takes, such as the image of a star with the peak in the centre.
 
     Returns
     -------
@@ -37,8 +35,8 @@ def psf_fwhm(psf):
 
     Raises
     ------
-    ValueError
-        If it is no image with a positive peak.
+    TypeError, ValueError
+        If it is no image of odd size with a positive sum, and none of the others.
 
     Examples
     --------
@@ -47,39 +45,14 @@ def psf_fwhm(psf):
     >>> round(psf_fwhm(make_psf(3.0, half_size=12)), 1)
     3.0
     """
-    from scipy.ndimage import zoom
-    stamp = _check_psf(psf)
-    peak = np.unravel_index(np.argmax(stamp), stamp.shape)
-    # Twice as far as half of the maximum reaches, no farther: interpolation is slow.
-    half = int(2 * np.sqrt(np.sum(stamp > stamp.max() / 2) / np.pi)) + 4
-    part = stamp[max(peak[0] - half, 0):peak[0] + half + 1, max(peak[1] - half, 0):peak[1] + half + 1]
-    fine = zoom(part, 8, order=3, grid_mode=True, mode='nearest')
-    return float(2 * np.sqrt(np.sum(fine > fine.max() / 2) / 64 / np.pi))
+    return psf_model(psf)[1]
 
 
-def _check_psf(psf):
-    """A PSF as an array; ValueError if it is none."""
-    stamp = np.asarray(psf, dtype=float)
-    if stamp.ndim != 2 or not np.isfinite(stamp).all() or not stamp.sum() > 0:
-        raise ValueError(f'psf must be a finite image with a positive sum, got shape {stamp.shape}')
-    return stamp
-
-
-def _psf_model(psf, shape):
-    """A photutils model of unit flux, and its width."""
-    if isinstance(psf, Fittable2DModel):
-        model = psf.copy()
-        model.flux = 1
-        model.x_0 = model.y_0 = 20
-        y, x = np.mgrid[:41, :41]
-        return model, psf_fwhm(model(x, y))
-    stamp = _check_psf(psf)
-    fwhm = psf_fwhm(stamp)
-    # The far wings of a stamp may be larger than a small image, its core may not.
-    if any(min(size, 4 * fwhm) > n for size, n in zip(stamp.shape, shape)):
-        raise ValueError(f'psf must not be larger than the image, {tuple(shape)}, got {stamp.shape} with a FWHM of '
+def _check_fits(psf, fwhm, shape):
+    """Raise ValueError if the image of a star is larger than images: its far wings may be, its core may not."""
+    if np.ndim(psf) == 2 and any(min(size, 4 * fwhm) > n for size, n in zip(np.shape(psf), shape)):
+        raise ValueError(f'psf must not be larger than the image, {tuple(shape)}, got {np.shape(psf)} with a FWHM of '
                          f'{fwhm:.3g} pixels')
-    return ImagePSF(stamp / stamp.sum(), x_0=0, y_0=0), fwhm
 
 
 class FluxOperator:
@@ -129,7 +102,9 @@ class FluxOperator:
         self.shape, self.method = tuple(shape), method
         self.x, self.y = as_positions(positions)
         self.valid = np.ones(shape, dtype=bool) if valid is None else valid
-        model, fwhm = (None, None) if psf is None else _psf_model(psf, shape)
+        model, fwhm = (None, None) if psf is None else psf_model(psf)
+        if psf is not None:
+            _check_fits(psf, fwhm, shape)
         if radius is None:
             if fwhm is None:
                 raise ValueError('radius or psf must be given, got neither')
@@ -185,8 +160,7 @@ class FluxOperator:
             inside = index[usable.ravel()[index]]
             y, x = np.divmod(inside, self.shape[1])
             others = [i] + [j for j in neighbours[i] if j != i]
-            templates = np.stack([model.evaluate(x, y, 1, self.x[j], self.y[j]) if isinstance(model, ImagePSF)
-                                  else self._at(model, x, y, j) for j in others], axis=-1)
+            templates = np.stack([model(x - self.x[j], y - self.y[j]) for j in others], axis=-1)
             root = np.sqrt(weights.ravel()[inside])[:, None]
             if inside.size <= len(others):
                 rows.append((index, np.full(index.size, np.nan), beyond))
@@ -195,11 +169,6 @@ class FluxOperator:
             inverse = np.linalg.pinv(templates * root, rcond=1e-4)
             rows.append((inside, inverse[0] * root[:, 0], beyond))
         return rows
-
-    def _at(self, model, x, y, j):
-        """A model at the place of a source."""
-        model.x_0, model.y_0 = self.x[j], self.y[j]
-        return model(x, y)
 
     def _background_rows(self, masks):
         """Pixels and weights of the local background of each source."""
@@ -324,58 +293,6 @@ def forced_photometry(data, positions, *, method='aperture', radius=None, psf=No
                    'flag': operator.flag},
                   meta={'method': method, 'radius': operator.radius, 'annulus': operator.annulus})
     return set_units(table, unit, ('flux', 'flux_err', 'background', 'background_err'))
-
-
-def growth_curve(data, positions, radii, *, annulus='auto', mask=None, confidence=0.6827, n_resamples=1000,
-                 seed=None):
-    """
-    Flux within circles of growing radius, of the median source.
-
-    Parameters
-    ----------
-    data : `~astropy.nddata.CCDData` or array_like
-        Image of shape (ny, nx).
-    positions : `~astropy.table.Table` or array_like
-        As for `forced_photometry`: isolated, bright sources.
-    radii : array_like
-        Increasing radii in pixels.
-    annulus : tuple of float, 'auto' or None, optional
-        As for `forced_photometry`, around the largest radius.
-    mask : array_like of bool, optional
-        True where pixels do not count.
-    confidence, n_resamples, seed : optional
-        As in `bootstrap_interval`.
-
-    Returns
-    -------
-    `~astropy.table.Table`
-        For each radius: radius, growth (flux over that within the largest radius) with growth_err,
-        growth_low, growth_high, n.
-
-    Raises
-    ------
-    ValueError
-        If there are no positions or radii do not increase.
-
-    Examples
-    --------
-    >>> from astropy_n2v.simulate import make_psf
-    >>> from astropy_n2v.validation import growth_curve
-    >>> curve = growth_curve(make_psf(3.0, half_size=30), [(30, 30)], [1, 3, 9])
-    >>> curve['growth'].round(2).tolist()
-    [0.18, 0.76, 1.0]
-    """
-    (values,), _ = as_images(mask, data=data)
-    fluxes = fluxes_in_circles([values], positions, radii, annulus)[0]
-    rng = np.random.default_rng(seed)
-    rows = []
-    for radius, flux in zip(radii, fluxes):
-        with np.errstate(divide='ignore', invalid='ignore'):
-            share = flux / fluxes[-1]
-        estimate = bootstrap_interval(share, 'median', confidence=confidence, n_resamples=n_resamples, seed=rng)
-        rows.append({'radius': float(radius), **estimate_columns('growth', estimate), 'n': estimate.n})
-    table = Table(rows=rows, meta={'confidence': confidence})
-    return set_units(table, 'pix', ['radius'])
 
 
 def fluxes_in_circles(images, positions, radii, annulus):

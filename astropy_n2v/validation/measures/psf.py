@@ -1,153 +1,23 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The point-spread function: given, or measured on the stars of a frame.
+Measure the point-spread function on the stars of a frame.
 """
 
 import warnings
-from dataclasses import dataclass, field
 
 import numpy as np
-from astropy.modeling import Fittable2DModel
 from astropy.modeling.fitting import TRFLSQFitter
 from astropy.nddata import NDData
 from astropy.table import Table
 from photutils.psf import EPSFBuilder, GaussianPRF, ImagePSF, MoffatPSF, extract_stars
 from scipy.spatial import cKDTree
 
+from ...utils.psf import PSF
 from .frames import frame_arrays, local_maxima, mesh_background
 
 __all__ = ['PSF', 'measure_psf']
 
 _METHODS = ('epsf', 'moffat', 'gaussian')
-
-
-@dataclass(frozen=True, eq=False)
-class PSF:
-    """
-    A point-spread function, as it falls on pixels.
-
-    Parameters
-    ----------
-    model : `~astropy.modeling.Fittable2DModel`
-        Model with the parameters ``flux``, ``x_0`` and ``y_0``; its value at an offset is what a
-        pixel there receives (an "effective" PSF: the integration over the pixel is included).
-    stamp : `~numpy.ndarray`
-        A star of flux 1 in the middle of a pixel; odd size, sum 1.
-    fwhm : float
-        Full width at half maximum in pixels, of a circle of the area above half maximum.
-    fwhm_err : float, optional
-        Standard error of the FWHM from the scatter of the stars; NaN if it was not measured.
-    n_stars : int, optional
-        Number of stars that it was measured on.
-    method : str, optional
-        'given', or how it was measured.
-
-    Examples
-    --------
-    >>> from astropy_n2v.simulate import make_psf
-    >>> from astropy_n2v.validation import PSF
-    >>> psf = PSF.from_any(make_psf(3.0, half_size=15))
-    >>> psf.stamp.shape, round(psf.fwhm, 1)
-    ((31, 31), 3.0)
-    """
-
-    model: Fittable2DModel = field(repr=False)
-    stamp: np.ndarray = field(repr=False)
-    fwhm: float
-    fwhm_err: float = float('nan')
-    n_stars: int = 0
-    method: str = 'given'
-
-    @classmethod
-    def from_any(cls, psf, *, size=None, **attributes):
-        """
-        Make a PSF from whatever describes one.
-
-        Parameters
-        ----------
-        psf : PSF, array_like or `~astropy.modeling.Fittable2DModel`
-            A PSF comes back as it is. An array is the image of a star on the pixels of the frame,
-            centred, of odd size; between its pixels a cubic spline is taken, which wants a FWHM of
-            2 pixels or more. A model has ``flux``, ``x_0`` and ``y_0``, as those of
-            `photutils.psf`; give one, such as an oversampled ``ImagePSF``, for narrow PSFs.
-        size : int, optional
-            Odd size of the stamp in pixels; by default that of the array, or eight FWHM.
-        **attributes
-            ``fwhm_err``, ``n_stars``, ``method``.
-
-        Returns
-        -------
-        PSF
-            The function with its stamp.
-
-        Raises
-        ------
-        TypeError
-            If ``psf`` is neither.
-        ValueError
-            If an array is not a centred stamp of odd size with a positive sum.
-        """
-        if isinstance(psf, cls):
-            return psf
-        if isinstance(psf, Fittable2DModel):
-            missing = {'flux', 'x_0', 'y_0'} - set(psf.param_names)
-            if missing:
-                raise TypeError(f'psf must be a model with the parameters flux, x_0 and y_0, got {psf.param_names}')
-            model = psf.copy()
-            model.flux, model.x_0, model.y_0 = 1, 0, 0
-        elif isinstance(psf, (np.ndarray, list, tuple)):
-            model = _stamp_model(np.asarray(psf, dtype=float))
-            size = size or min(np.shape(psf))
-        else:
-            raise TypeError(f'psf must be a PSF, an array or a model of astropy.modeling, got {type(psf).__name__}')
-        width = _half_maximum_width(model)
-        if size is None:
-            size = 2 * int(np.ceil(4 * width)) + 1
-        if size % 2 == 0:
-            raise ValueError(f'size must be odd, got {size}')
-        y, x = np.mgrid[:size, :size] - size // 2
-        stamp = model(x.astype(float), y.astype(float))
-        model.flux = 1 / stamp.sum()
-        return cls(model, stamp / stamp.sum(), width, **attributes)
-
-    def at(self, dx, dy):
-        """Values at offsets from the centre of a star of flux 1; arrays of one shape."""
-        return self.model(np.asarray(dx, dtype=float), np.asarray(dy, dtype=float))
-
-    def check_fits(self, shape):
-        """Raise ValueError if the stamp is larger than a frame."""
-        if any(n > m for n, m in zip(self.stamp.shape, shape)):
-            raise ValueError(f'psf must not be larger than the frame, {tuple(shape)}, got a stamp of '
-                             f'{self.stamp.shape}: cut it')
-
-
-def _stamp_model(stamp):
-    """A model that interpolates the image of a star."""
-    if stamp.ndim != 2 or any(n % 2 == 0 for n in stamp.shape):
-        raise ValueError(f'psf must be an image of odd height and width, got an array of shape {stamp.shape}')
-    if not np.isfinite(stamp).all() or not stamp.sum() > 0:
-        raise ValueError(f'psf must be finite with a positive sum, got a sum of {stamp.sum()}')
-    peak = np.unravel_index(stamp.argmax(), stamp.shape)
-    if max(abs(p - n // 2) for p, n in zip(peak, stamp.shape)) > 1:
-        raise ValueError(f'psf must be centred, got a peak at {tuple(int(p) for p in peak)} in a stamp of '
-                         f'{stamp.shape}')
-    # The spline needs 4 samples an axis.
-    padded = np.pad(stamp, max(0, (5 - min(stamp.shape)) // 2 + 1))
-    return ImagePSF(padded, flux=1, x_0=0, y_0=0)
-
-
-def _half_maximum_width(model):
-    """FWHM of a circle with the area that lies above half of the maximum."""
-    half, step = 4.0, 0.1
-    for _ in range(6):
-        grid = np.arange(-half, half + step / 2, step)
-        x, y = np.meshgrid(grid, grid)
-        values = model(x, y)
-        above = values > values.max() / 2
-        if above.any() and not (above[0].any() or above[-1].any() or above[:, 0].any() or above[:, -1].any()):
-            return float(2 * step * np.sqrt(above.sum() / np.pi))
-        half, step = 2 * half, 2 * step
-    raise ValueError('psf must fall below half of its maximum within 128 pixels, got one that does not')
 
 
 def _choose_stars(data, bad, sigma, size, threshold, n_stars):

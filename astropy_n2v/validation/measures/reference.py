@@ -9,10 +9,11 @@ import numpy as np
 from astropy.nddata import CCDData, NDData
 from astropy.wcs.utils import proj_plane_pixel_area
 
-from .inputs import as_image, as_images, block_labels
-from .statistics import bootstrap_interval, robust_scatter
+from ...utils.blocks import as_blocks
+from .inputs import as_image, as_images
+from .statistics import robust_scatter
 
-__all__ = ['LinearScale', 'align_reference', 'cross_error', 'fit_scale']
+__all__ = ['LinearScale', 'align_reference', 'fit_scale']
 
 _CELL = 4   # pixels; the scale is fitted to means over cells of this size
 
@@ -133,12 +134,6 @@ def align_reference(reference, frame, *, pixel_values='flux', method='exact', mi
                    meta={'pixel_values': pixel_values, 'method': method, 'area_ratio': float(factor)})
 
 
-def _cell_means(image):
-    """Means over square cells."""
-    ny, nx = (n // _CELL for n in image.shape)
-    return image[:ny * _CELL, :nx * _CELL].reshape(ny, _CELL, nx, _CELL).mean(axis=(1, 3))
-
-
 def _surroundings(cells):
     """Mean of the eight cells around each; NaN at the border and next to invalid ones."""
     result = np.full(cells.shape, np.nan)
@@ -192,8 +187,8 @@ def fit_scale(reference, frame, *, second=None, fit_slope=True, mask=None):
     (x, y, z), _ = as_images(mask, reference=reference, frame=frame, second=second)
     if min(x.shape) < 3 * _CELL:
         raise ValueError(f'reference must be at least {3 * _CELL} pixels wide, got {x.shape}')
-    x, y = _cell_means(x), _cell_means(y)
-    z = _surroundings(x) if z is None else _cell_means(z)
+    x, y, z = (None if image is None else as_blocks(image, _CELL).mean(axis=(-3, -1)) for image in (x, y, z))
+    z = _surroundings(x) if z is None else z
     good = np.isfinite(x) & np.isfinite(y) & np.isfinite(z)
     if good.sum() < 16:
         raise ValueError(f'reference and frame must share at least 16 cells of {_CELL}x{_CELL} valid pixels, got '
@@ -227,53 +222,3 @@ def fit_scale(reference, frame, *, second=None, fit_slope=True, mask=None):
     offset_err = np.hypot(np.sqrt(np.sum((weight * residual) ** 2)) / weight.sum(),
                           slope_err * np.sum(weight * x) / weight.sum())
     return LinearScale(float(slope), float(slope_err), float(offset), float(offset_err), int(keep.sum()))
-
-
-def cross_error(image, first, second, *, select=None, mask=None, block=16, confidence=0.6827, n_resamples=1000,
-                seed=None):
-    """
-    Mean square error of an image from two references whose noise need not be known.
-
-    Parameters
-    ----------
-    image, first, second : `~astropy.nddata.CCDData` or array_like
-        Images of one scene on one scale, with errors that are independent of each other.
-    select : array_like of bool, optional
-        True where pixels count. It must not be chosen on any of the three images.
-    mask : array_like of bool, optional
-        True where pixels do not count.
-    block : int, optional
-        Size of the blocks of pixels that are resampled.
-    confidence, n_resamples, seed : optional
-        As in `bootstrap_interval`.
-
-    Returns
-    -------
-    Estimate
-        The mean of (image - first)(image - second), in data units squared.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not agree or no pixel is selected.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astropy_n2v.validation import cross_error
-    >>> image, first, second = np.random.default_rng(0).normal(size=(3, 64, 64))
-    >>> cross_error(image, 3 * first, 3 * second, seed=1).differs(1.0)
-    False
-    """
-    (values, one, two), _ = as_images(mask, image=image, first=first, second=second)
-    product = (values - one) * (values - two)
-    good = np.isfinite(product)
-    if select is not None:
-        select = np.asarray(select, dtype=bool)
-        if select.shape != product.shape:
-            raise ValueError(f'select must have the shape of image, {product.shape}, got {select.shape}')
-        good &= select
-    if not good.any():
-        raise ValueError('select must be True on valid pixels, got none')
-    return bootstrap_interval(product[good], 'mean', groups=block_labels(product.shape, block)[good],
-                              confidence=confidence, n_resamples=n_resamples, seed=seed)

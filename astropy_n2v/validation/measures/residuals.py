@@ -13,10 +13,14 @@ from ...audit import removed_share
 from ...background import background_level
 from .correlation import correlate
 from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma, stated_sigma
-from .statistics import bootstrap_interval
-from .tables import estimate_columns, estimate_rows
+from .statistics import estimate_ratio
+from .tables import block_sums, estimate_columns, estimate_sums
 
 __all__ = ['residual_correlation', 'residual_statistics', 'residual_whiteness']
+
+#: Columns of `residual_statistics`: the sums of `residual_sums` whose ratios they are.
+RESIDUAL_COLUMNS = {'mean': ('z', 'n'), 'variance_ratio': ('square', 'n'), 'expected_ratio': ('expected', 'stated'),
+                    'excess': ('square_stated', 'expected')}
 
 
 def _prepare(before, after, noise, brightness, mask):
@@ -75,20 +79,25 @@ def residual_statistics(before, after, *, noise=None, brightness=None, bins=BRIG
     >>> bool(abs(table['variance_ratio'][0] - 1) < 0.1)
     True
     """
+    sums = residual_sums(before, after, noise=noise, brightness=brightness, bins=bins, mask=mask)
+    return estimate_sums(sums, RESIDUAL_COLUMNS, confidence=confidence, n_resamples=n_resamples, seed=seed)
+
+
+def residual_sums(before, after, *, noise=None, brightness=None, bins=BRIGHTNESS_BINS, mask=None):
+    """Sum over blocks what `residual_statistics` is made of, to be combined over frames."""
     bins = check_bins(bins)
     z, sigma, bright = _prepare(before, after, noise, brightness, mask)
     level, sky = brightness_in_sigma(bright, sigma)
     stated = stated_sigma(after)
     expected = np.full(z.shape, np.nan) if stated is None else removed_share(stated, sigma)
     good = np.isfinite(z) & np.isfinite(level)
-    values = {'z': z, 'square': z ** 2, 'expected': expected}
-    measures = {'mean': ('z', 'mean'), 'variance_ratio': ('square', 'mean'), 'expected_ratio': ('expected', 'mean'),
-                'excess': (('square', 'expected'), 'ratio')}
-    table = estimate_rows({name: value[good] for name, value in values.items()}, level[good], bins, measures,
-                          labels=block_labels(z.shape)[good], confidence=confidence, n_resamples=n_resamples,
-                          seed=seed)
-    table.meta.update(sigma_sky=sky, brightness='after' if brightness is None else 'given')
-    return table
+    known = np.isfinite(expected)
+    values = {'z': z, 'square': z ** 2, 'expected': expected, 'stated': known.astype(float),
+              'square_stated': np.where(known, z ** 2, 0)}
+    sums = block_sums({name: value[good] for name, value in values.items()}, level[good], bins,
+                      block_labels(z.shape)[good])
+    sums.meta.update(sigma_sky=sky, brightness='after' if brightness is None else 'given')
+    return sums
 
 
 def residual_whiteness(before, after, *, noise=None, brightness=None, select=None, mask=None, max_lag=4):
@@ -194,17 +203,30 @@ def residual_correlation(before, after, *, brightness=None, noise=None, mask=Non
     >>> bool(abs(table['value'][2] - 0.1) < 0.02)
     True
     """
+    sums = residual_correlation_sums(before, after, brightness=brightness, noise=noise, mask=mask)
+    return estimate_correlation(sums, confidence=confidence, n_resamples=n_resamples, seed=seed)
+
+
+def residual_correlation_sums(before, after, *, brightness=None, noise=None, mask=None):
+    """Sum over blocks what `residual_correlation` is made of, to be combined over frames."""
     z, sigma, bright = _prepare(before, after, noise, brightness, mask)
     good = np.isfinite(z) & np.isfinite(bright)
     signal = ((bright - background_level(bright)) / sigma)[good]
-    z, labels = z[good], block_labels(sigma.shape)[good]
-    rng = np.random.default_rng(seed)
-    parts = {'pearson': (_standardized(z) * _standardized(signal), 'mean'),
-             'spearman': (_standardized(rankdata(z)) * _standardized(rankdata(signal)), 'mean'),
-             'share': ((z * signal, signal ** 2), 'ratio')}
-    rows = []
-    for name, (values, statistic) in parts.items():
-        estimate = bootstrap_interval(values, statistic, groups=labels, confidence=confidence,
-                                      n_resamples=n_resamples, seed=rng)
+    z = z[good]
+    values = {'pearson': _standardized(z) * _standardized(signal),
+              'spearman': _standardized(rankdata(z)) * _standardized(rankdata(signal)),
+              'product': z * signal, 'power': signal ** 2}
+    sums = block_sums(values, signal, (), block_labels(sigma.shape)[good])
+    sums.meta['brightness'] = 'after' if brightness is None else 'given'
+    return sums
+
+
+def estimate_correlation(sums, *, confidence=0.6827, n_resamples=1000, seed=None):
+    """Make the table of `residual_correlation` from sums over blocks: where there is no signal, there is no share."""
+    rng, rows = np.random.default_rng(seed), []
+    for name, (top, bottom) in {'pearson': ('pearson', 'n'), 'spearman': ('spearman', 'n'),
+                                'share': ('product', 'power')}.items():
+        estimate = estimate_ratio(sums[top], sums[bottom], sums['block'], n=int(np.sum(sums['n'])),
+                                  confidence=confidence, n_resamples=n_resamples, seed=rng)
         rows.append({'measure': name, **estimate_columns('value', estimate), 'n': estimate.n})
-    return Table(rows=rows, meta={'confidence': confidence, 'brightness': 'after' if brightness is None else 'given'})
+    return Table(rows=rows, meta={'confidence': confidence, **sums.meta})

@@ -7,64 +7,12 @@ import numpy as np
 from astropy.table import Table
 from scipy.special import ndtr
 
-from .inputs import SNR_BINS, as_image, as_images, as_positions, check_bins, noise_sigma
+from .inputs import SNR_BINS, as_images, as_positions, check_bins, noise_sigma
 from .tables import estimate_rows, set_units
 
-__all__ = ['compare_shapes', 'measure_shapes', 'shape_change']
+__all__ = ['compare_shapes', 'shape_change']
 
 _FWHM = np.sqrt(8 * np.log(2))   # of a Gaussian, in its standard deviations
-
-
-def measure_shapes(data, positions, *, fwhm, noise=None, mask=None, fit_size=None):
-    """
-    Fit positions, widths and fluxes of sources with circular Gaussians.
-
-    Parameters
-    ----------
-    data : `~astropy.nddata.CCDData` or array_like
-        Image of shape (ny, nx).
-    positions : `~astropy.table.Table` or array_like
-        Columns x and y, or shape (n, 2) with x, y: where to start.
-    fwhm : float
-        Full width at half maximum in pixels, where to start.
-    noise : `~astropy_n2v.NoiseModel`, float or array_like, optional
-        Noise of the data, for the weights; by default their uncertainty, else measured.
-    mask : array_like of bool, optional
-        True where pixels do not count.
-    fit_size : int, optional
-        Width of the square of pixels that is fitted; by default the odd number from 3 ``fwhm`` on.
-
-    Returns
-    -------
-    `~astropy.table.Table`
-        Columns id, x, y (given), x_fit, y_fit, x_err, y_err, fwhm, fwhm_err (pixels), flux,
-        flux_err and flag: 1 too near to the edge, 2 masked pixels, 4 no fit within one ``fwhm`` and with
-        a width of the right order. Where there is a flag, results are NaN.
-
-    Raises
-    ------
-    ValueError
-        If there are no positions, ``fwhm`` is not positive or the square is larger than the image.
-
-    Notes
-    -----
-    A Gaussian is no good model of most point-spread functions: compare widths with each other, not with
-    those measured otherwise. It is integrated over pixels, with a constant background, as
-    `photutils.psf.CircularGaussianPRF`; all sources are fitted at once (Levenberg-Marquardt), some hundred
-    times faster than one by one.
-
-    Examples
-    --------
-    >>> from astropy_n2v.simulate import make_psf
-    >>> from astropy_n2v.validation import measure_shapes
-    >>> star = 1000 * make_psf(3.0, kind='gaussian', half_size=20)
-    >>> shapes = measure_shapes(star, [(20.3, 19.8)], fwhm=2.5, noise=1.0)
-    >>> round(float(shapes['x_fit'][0]), 2), round(float(shapes['fwhm'][0]), 1)
-    (20.0, 2.9)
-    """
-    values, unit = as_image('data', data, mask)
-    sigma = noise_sigma(noise, data, unit=unit)
-    return set_units(_fit(values, sigma, positions, fwhm, fit_size), unit, ['flux', 'flux_err'])
 
 
 def _gaussian(parameters, offset):
@@ -119,14 +67,20 @@ def _levenberg_marquardt(stamps, weights, start, offset, iterations=40):
     return parameters, covariance, done
 
 
-def _fit(values, sigma, positions, fwhm, fit_size=None):
-    """Fit all sources of an image, as for `measure_shapes`."""
+def _fit(values, sigma, positions, fwhm):
+    """
+    Fit circular Gaussians to sources, in squares of 3 ``fwhm`` and with weights from ``sigma``.
+
+    Returns a table with id, x, y (given), x_fit, y_fit, x_err, y_err, fwhm, fwhm_err, flux, flux_err and flag: 1 too
+    near to the edge, 2 masked pixels, 4 no fit within one ``fwhm`` and with a width of the right order. Where there is
+    a flag, results are NaN.
+    """
     x, y = as_positions(positions)
     if not fwhm > 0:
         raise ValueError(f'fwhm must be positive, got {fwhm}')
-    size = 2 * int(np.ceil(1.5 * fwhm)) + 1 if fit_size is None else int(fit_size)
-    if size % 2 == 0 or size < 3 or size > min(values.shape):
-        raise ValueError(f'fit_size must be odd, at least 3 and not larger than the image, {values.shape}, got {size}')
+    size = 2 * int(np.ceil(1.5 * fwhm)) + 1
+    if size > min(values.shape):
+        raise ValueError(f'fwhm must be less than a third of the image, {values.shape}, got {fwhm}')
     half = size // 2
     offset = np.arange(-half, half + 1.0)
     ix, iy = np.round(x).astype(int), np.round(y).astype(int)
@@ -192,6 +146,13 @@ def compare_shapes(before, after, positions, *, fwhm, truth=None, snr=None, nois
     ------
     ValueError
         If shapes do not agree or there are no positions.
+
+    Notes
+    -----
+    A Gaussian is no good model of most point-spread functions: compare widths with each other, not with
+    those measured otherwise. It is integrated over pixels, with a constant background, as
+    `photutils.psf.CircularGaussianPRF`; all sources are fitted at once (Levenberg-Marquardt), some hundred
+    times faster than one by one.
 
     Examples
     --------
@@ -270,4 +231,5 @@ def shape_change(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000,
                           np.asarray(sources['snr'], dtype=float)[fitted], bins, measures, prefix='snr', centre='snr',
                           confidence=confidence, n_resamples=n_resamples, seed=seed)
     table.meta.update(sources.meta)
-    return set_units(table, 'pix', [name for name in table.colnames if 'dx' in name or 'dy' in name])
+    return set_units(table, 'pix', [f'{name}{end}' for name in measures if name != 'fwhm_ratio'
+                                    for end in ('', '_err', '_low', '_high')])

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.stats import binom_conf_interval
 from scipy.stats import norm, t
 
-__all__ = ['Estimate', 'binomial_interval', 'bootstrap_interval', 'robust_scatter', 'summarize_pulls']
+__all__ = ['Estimate', 'binomial_interval', 'bootstrap_interval', 'robust_scatter']
 
 _MAD = 1.482602218505602   # of a normal distribution: standard deviation over median absolute deviation
 _CHUNK = 4_000_000         # resampled values held at a time
@@ -222,16 +222,73 @@ def bootstrap_interval(values, statistic='median', *, groups=None, confidence=0.
         if callable(statistic):
             raise ValueError('groups work with the named statistics only, got a callable')
         value, resampled, n_free = _resample_groups(statistic, arrays, groups, n_resamples, rng)
-    if n_free < 2:
+    return _with_interval(value, resampled, n_free, n, confidence)
+
+
+def estimate_ratio(top, bottom, labels, *, n, root=False, confidence=0.6827, n_resamples=1000, seed=None):
+    """
+    Estimate the ratio of two totals, such as a mean, from their sums over groups.
+
+    Parameters
+    ----------
+    top, bottom : array_like
+        Sums over groups, shape (n_groups,): of squares and of numbers of values for a mean square, ...
+    labels : array_like of int
+        Groups of one label are resampled together.
+    n : int
+        Number of values that they are sums of.
+    root : bool, optional
+        Whether to return the root of the ratio; NaN where that is negative.
+    confidence, n_resamples, seed : optional
+        As in `bootstrap_interval`.
+
+    Returns
+    -------
+    Estimate
+        NaN if ``bottom`` adds up to nothing.
+    """
+    top, bottom = (np.asarray(part, dtype=float) for part in (top, bottom))
+    with np.errstate(divide='ignore', invalid='ignore'):
+        value = float(top.sum() / bottom.sum()) if top.size else np.nan
+        if not np.isfinite(value):
+            return Estimate(np.nan, np.nan, np.nan, 0 if np.isnan(value) else n, confidence)
+        labels, n_groups = fold_labels(np.asarray(labels))
+        weights = _draw_weights(n_groups, n_resamples, np.random.default_rng(seed))
+        top, bottom = (np.bincount(labels, part, n_groups) for part in (top, bottom))
+        estimate = _with_interval(value, (weights @ top) / (weights @ bottom), n_groups, n, confidence)
+        if not root:
+            return estimate
+        ends = np.sqrt([estimate.value, estimate.low, estimate.high])
+        return Estimate(*map(float, ends), n, confidence, float(estimate.error / (2 * ends[0])))
+
+
+def _with_interval(value, resampled, n_free, n, confidence):
+    """Make an estimate of a value and its resamples from so many independent items."""
+    resampled = resampled[np.isfinite(resampled)] if n_free > 1 else np.empty(0)
+    if resampled.size == 0:
         return Estimate(value, np.nan, np.nan, n, confidence)
     wider = np.sqrt(n_free / (n_free - 1))
     tail = norm.cdf(wider * t.ppf((1 - confidence) / 2, n_free - 1))
-    resampled = resampled[np.isfinite(resampled)]
-    if resampled.size == 0:
-        return Estimate(value, np.nan, np.nan, n, confidence)
     low, high = np.quantile(resampled, [tail, 1 - tail])
     error = np.std(resampled) * wider * t.ppf(norm.cdf(1), n_free - 1)
     return Estimate(value, float(low), float(high), n, confidence, float(error))
+
+
+def fold_labels(labels):
+    """Number labels from 0, and return their number; of very many, some are numbered alike."""
+    if labels.dtype.kind in 'iu' and labels.size and 0 <= labels.min() and labels.max() < 4 * labels.size + 1000:
+        # Without sorting: images have many pixels.
+        labels = (np.cumsum(np.bincount(labels) > 0) - 1)[labels]
+    else:
+        _, labels = np.unique(labels, return_inverse=True)
+    # An interval of so many groups is known to some per cent, and large images have many more.
+    labels = labels % _MAX_GROUPS
+    return labels, int(labels.max()) + 1 if labels.size else 0
+
+
+def _draw_weights(n_groups, n_resamples, rng):
+    """Draw how often each group is taken, a row for each resample."""
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples).astype(float)
 
 
 def _ratio(first, second, axis=-1):
@@ -253,17 +310,8 @@ def _resample(function, arrays, n_resamples, rng):
 
 def _resample_groups(statistic, arrays, groups, n_resamples, rng):
     """Value of a statistic, its values for resampled groups, and the number of groups."""
-    if groups.dtype.kind in 'iu' and 0 <= groups.min() and groups.max() < 4 * groups.size + 1000:
-        # Without sorting: images have many pixels.
-        labels = (np.cumsum(np.bincount(groups) > 0) - 1)[groups]
-    else:
-        _, labels = np.unique(groups, return_inverse=True)
-    n_groups = labels.max() + 1
-    if n_groups > _MAX_GROUPS:
-        # Groups of groups: an interval of so many is known to some per cent, and large images have many more.
-        labels = labels % _MAX_GROUPS
-        n_groups = _MAX_GROUPS
-    weights = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples).astype(float)
+    labels, n_groups = fold_labels(groups)
+    weights = _draw_weights(n_groups, n_resamples, rng)
 
     def mean(values):
         total = np.bincount(labels, values, n_groups)
@@ -345,41 +393,3 @@ def binomial_interval(successes, trials, *, confidence=0.6827, method='jeffreys'
     high = np.where(none | (successes == trials), 1.0, high)
     fraction = np.where(none, np.nan, successes / np.where(none, 1, trials))
     return fraction[()], low[()], high[()]
-
-
-def summarize_pulls(pulls, *, groups=None, confidence=0.6827, n_resamples=1000, seed=None):
-    """
-    What errors in units of the stated uncertainty should be, and are: mean 0, rms 1, 68 % within 1.
-
-    Parameters
-    ----------
-    pulls : array_like
-        Errors divided by the stated uncertainty; those that are not finite are left out.
-    groups : array_like, optional
-        Labels of values that are resampled together.
-    confidence, n_resamples, seed : optional
-        As in `bootstrap_interval`.
-
-    Returns
-    -------
-    dict of Estimate
-        'mean', 'median', 'scatter' (robust), 'rms', and 'coverage68' and 'coverage95': the
-        fractions within 1 and 1.96.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astropy_n2v.validation import summarize_pulls
-    >>> summary = summarize_pulls(np.random.default_rng(0).normal(size=2000), seed=1)
-    >>> summary['coverage95'].differs(0.95)
-    False
-    """
-    pulls = np.asarray(pulls, dtype=float).ravel()
-    rng = np.random.default_rng(seed)
-    parts = {'mean': (pulls, 'mean'), 'median': (pulls, 'median'), 'scatter': (pulls, 'scatter'),
-             'rms': (pulls, 'rms')}
-    for name, limit in ('coverage68', 1.0), ('coverage95', 1.959964):
-        parts[name] = np.where(np.isfinite(pulls), np.abs(pulls) <= limit, np.nan), 'mean'
-    return {name: bootstrap_interval(values, statistic, groups=groups, confidence=confidence,
-                                     n_resamples=n_resamples, seed=rng)
-            for name, (values, statistic) in parts.items()}

@@ -1,14 +1,14 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the measures have in common: columns with errors and intervals out.
+Tables of estimates: from values, or from sums over blocks of pixels, which can be combined over frames.
 """
 
 import numpy as np
 from astropy.table import Table
 
-from .statistics import bootstrap_interval
+from .statistics import bootstrap_interval, estimate_ratio, fold_labels
 
-__all__ = ['estimate_columns', 'estimate_rows', 'set_units']
+__all__ = ['block_sums', 'estimate_columns', 'estimate_rows', 'estimate_sums', 'merge_bins', 'set_units']
 
 
 def estimate_columns(name, estimate):
@@ -31,7 +31,7 @@ def estimate_columns(name, estimate):
             f'{name}_high': estimate.high}
 
 
-def estimate_rows(values, brightness, bins, measures, *, prefix='brightness', labels=None, centre=None,
+def estimate_rows(values, brightness, bins, measures, *, prefix='brightness', centre=None,
                   confidence=0.6827, n_resamples=1000, seed=None):
     """
     A table with a row for everything and one for each bin, each measure with its interval.
@@ -48,8 +48,6 @@ def estimate_rows(values, brightness, bins, measures, *, prefix='brightness', la
         Name of the column to ``(name of values, or a tuple of them, statistic)``.
     prefix : str, optional
         Of the columns of the edges.
-    labels : `~numpy.ndarray`, optional
-        Groups that are resampled together.
     centre : str, optional
         Column for the median of ``brightness`` in the bin.
     confidence, n_resamples, seed
@@ -64,20 +62,119 @@ def estimate_rows(values, brightness, bins, measures, *, prefix='brightness', la
     rng = np.random.default_rng(seed)
     rows = []
     for low, high in [(-np.inf, np.inf), *zip(bins[:-1], bins[1:])]:
-        inside = np.ones(brightness.shape, dtype=bool) if low == -np.inf and high == np.inf \
-            else (brightness >= low) & (brightness < high)
+        inside = _inside(brightness, low, high)
         row = {f'{prefix}_low': low, f'{prefix}_high': high, 'n': int(inside.sum())}
         if centre:
             row[centre] = float(np.nanmedian(brightness[inside])) if np.isfinite(brightness[inside]).any() else np.nan
         for column, (names, statistic) in measures.items():
             names = (names,) if isinstance(names, str) else names
-            parts = tuple(values[name][inside] for name in names)
-            estimate = bootstrap_interval(parts if len(parts) > 1 else parts[0], statistic,
-                                          groups=None if labels is None else labels[inside],
+            estimate = bootstrap_interval(tuple(values[name][inside] for name in names), statistic,
                                           confidence=confidence, n_resamples=n_resamples, seed=rng)
             row.update(estimate_columns(column, estimate))
         rows.append(row)
     return Table(rows=rows, meta={'confidence': confidence})
+
+
+def block_sums(values, brightness, bins, labels):
+    """
+    Sum values of pixels over blocks, of all pixels and of those in each bin of brightness.
+
+    Parameters
+    ----------
+    values : dict of `~numpy.ndarray`
+        By name; those that are not finite add nothing.
+    brightness : `~numpy.ndarray`
+        What the bins are of.
+    bins : sequence of float
+        Edges; none for all pixels only.
+    labels : `~numpy.ndarray` of int
+        Number of the block of each pixel.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        For each bin and block with pixels: brightness_low, brightness_high, block, n, and the sums. Those of several
+        frames can be stacked, with other numbers for other blocks. A bin without pixels has one row of zeros.
+    """
+    labels, n_blocks = fold_labels(labels)
+    values = {name: np.where(np.isfinite(value), value, 0) for name, value in values.items()}
+    parts = []
+    for low, high in [(-np.inf, np.inf), *zip(bins[:-1], bins[1:])]:
+        inside = _inside(brightness, low, high)
+        n = np.bincount(labels[inside], minlength=max(n_blocks, 1))
+        used = np.flatnonzero(n) if inside.any() else np.zeros(1, dtype=int)
+        part = {'brightness_low': np.full(used.size, low, dtype=float),
+                'brightness_high': np.full(used.size, high, dtype=float), 'block': used, 'n': n[used]}
+        for name, value in values.items():
+            part[name] = np.bincount(labels[inside], value[inside], len(n))[used]
+        parts.append(part)
+    return Table({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def _inside(brightness, low, high):
+    """Select what lies in a bin; all for the one without ends, also NaN."""
+    if low == -np.inf and high == np.inf:
+        return np.ones(brightness.shape, dtype=bool)
+    return (brightness >= low) & (brightness < high)
+
+
+def estimate_sums(sums, measures, *, confidence=0.6827, n_resamples=1000, seed=None):
+    """
+    Make a table of estimates from sums over blocks.
+
+    Parameters
+    ----------
+    sums : `~astropy.table.Table`
+        From `block_sums`.
+    measures : dict of tuple
+        Name of the column to the names of two sums whose ratio it is, or to these and 'root' for the root of the
+        ratio. ``('square', 'n')`` is a mean square.
+    confidence, n_resamples, seed
+        Of `~astropy_n2v.validation.bootstrap_interval`.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        For each bin: brightness_low, brightness_high, n, and for each measure the columns of `estimate_columns`.
+    """
+    rng = np.random.default_rng(seed)
+    columns = {name: np.asarray(sums[name]) for name in sums.colnames}
+    bins = list(zip(columns['brightness_low'].tolist(), columns['brightness_high'].tolist()))
+    rows = []
+    for low, high in dict.fromkeys(bins):
+        inside = (columns['brightness_low'] == low) & (columns['brightness_high'] == high)
+        part = {name: column[inside] for name, column in columns.items()}
+        row = {'brightness_low': low, 'brightness_high': high, 'n': int(part['n'].sum())}
+        for name, (top, bottom, *root) in measures.items():
+            estimate = estimate_ratio(part[top], part[bottom], part['block'], n=row['n'], root=bool(root),
+                                      confidence=confidence, n_resamples=n_resamples, seed=rng)
+            row.update(estimate_columns(name, estimate))
+        rows.append(row)
+    return Table(rows=rows, meta={**sums.meta, 'confidence': confidence})
+
+
+def merge_bins(sums, edges):
+    """
+    Join the sums of narrow bins.
+
+    Parameters
+    ----------
+    sums : `~astropy.table.Table`
+        From `block_sums`.
+    edges : sequence of float
+        Edges of the wider bins, which have to be edges of the narrow ones, too.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        The sums of the wider bins.
+    """
+    low, high = (np.asarray(sums[f'brightness_{end}']) for end in ('low', 'high'))
+    wide = np.digitize(low, edges)   # of the lower edges; the bin of all pixels has no upper one
+    keep = (wide > 0) & (wide < len(edges)) & (high <= np.asarray(edges)[np.minimum(wide, len(edges) - 1)])
+    result = sums[keep]
+    result['brightness_low'], result['brightness_high'] = (np.asarray(edges)[wide[keep] - shift] for shift in (1, 0))
+    return result
 
 
 def set_units(table, unit, columns):

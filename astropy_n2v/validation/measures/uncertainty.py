@@ -15,9 +15,16 @@ from .inputs import (
     smoothed,
     stated_sigma,
 )
-from .tables import estimate_rows
+from .tables import block_sums, estimate_sums
 
 __all__ = ['judge_uncertainty', 'judge_uncertainty_by_halves']
+
+#: Columns of `judge_uncertainty`: the sums of `pull_sums` whose ratios, or roots of these, they are.
+PULL_COLUMNS = {'mean_pull': ('pull', 'n'), 'rms_pull': ('square', 'n', 'root'), 'coverage68': ('in68', 'n'),
+                'coverage95': ('in95', 'n')}
+
+#: Columns of `judge_uncertainty_by_halves`, of the sums of `halves_sums`.
+HALVES_COLUMNS = {'square_pull': ('product', 'n'), 'rms_pull': ('product', 'n', 'root')}
 
 
 def _stated(result, uncertainty, unit):
@@ -69,8 +76,8 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
     -------
     `~astropy.table.Table`
         First a row for all pixels, then one for each bin: brightness_low, brightness_high, n, and
-        with _err, _low, _high mean_pull, rms_pull, scatter_pull (robust), coverage68 and coverage95
-        (fractions of errors within 1 and 1.96 stated standard deviations).
+        with _err, _low, _high mean_pull, rms_pull, coverage68 and coverage95 (fractions of errors within 1
+        and 1.96 stated standard deviations, which outliers hardly change).
 
     Raises
     ------
@@ -92,6 +99,14 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
     >>> bool(abs(table['rms_pull'][0] - 2) < 0.1)
     True
     """
+    sums = pull_sums(result, truth, uncertainty=uncertainty, truth_std=truth_std, sigma=sigma, brightness=brightness,
+                     bins=bins, mask=mask)
+    return estimate_sums(sums, PULL_COLUMNS, confidence=confidence, n_resamples=n_resamples, seed=seed)
+
+
+def pull_sums(result, truth, *, uncertainty=None, truth_std=None, sigma=None, brightness=None, bins=BRIGHTNESS_BINS,
+              mask=None):
+    """Sum over blocks what `judge_uncertainty` is made of, to be combined over frames."""
     bins = check_bins(bins)
     (values, true, bright), unit = as_images(mask, result=result, truth=truth, brightness=brightness)
     stated = _stated(result, uncertainty, unit)
@@ -99,14 +114,11 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
     pull = (values - true) / (stated if known is None else np.hypot(stated, known))
     good = np.isfinite(pull)
     level, sky = _bins(smoothed(values) if bright is None else bright, stated, sigma, good)
-    parts = {'pull': pull, 'in68': np.abs(pull) <= 1, 'in95': np.abs(pull) <= 1.959964}
-    measures = {'mean_pull': ('pull', 'mean'), 'rms_pull': ('pull', 'rms'), 'scatter_pull': ('pull', 'scatter'),
-                'coverage68': ('in68', 'mean'), 'coverage95': ('in95', 'mean')}
-    table = estimate_rows({name: part[good] for name, part in parts.items()}, level[good], bins, measures,
-                          labels=block_labels(pull.shape)[good], confidence=confidence, n_resamples=n_resamples,
-                          seed=seed)
-    table.meta.update(sigma_sky=sky, compared_with='truth' if known is None else 'reference')
-    return table
+    parts = {'pull': pull, 'square': pull ** 2, 'in68': np.abs(pull) <= 1, 'in95': np.abs(pull) <= 1.959964}
+    sums = block_sums({name: part[good] for name, part in parts.items()}, level[good], bins,
+                      block_labels(pull.shape)[good])
+    sums.meta.update(sigma_sky=sky, compared_with='truth' if known is None else 'reference')
+    return sums
 
 
 def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigma=None, brightness=None,
@@ -148,6 +160,14 @@ def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigm
     >>> bool(abs(table['rms_pull'][0] - 1) < 0.1)
     True
     """
+    sums = halves_sums(result, first, second, uncertainty=uncertainty, sigma=sigma, brightness=brightness, bins=bins,
+                       mask=mask)
+    return estimate_sums(sums, HALVES_COLUMNS, confidence=confidence, n_resamples=n_resamples, seed=seed)
+
+
+def halves_sums(result, first, second, *, uncertainty=None, sigma=None, brightness=None, bins=BRIGHTNESS_BINS,
+                mask=None):
+    """Sum over blocks what `judge_uncertainty_by_halves` is made of, to be combined over exposures."""
     bins = check_bins(bins)
     (values, one, two, bright), unit = as_images(mask, result=result, first=first, second=second,
                                                  brightness=brightness)
@@ -155,12 +175,6 @@ def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigm
     product = (values - one) * (values - two) / stated ** 2
     good = np.isfinite(product)
     level, sky = _bins(smoothed(values) if bright is None else bright, stated, sigma, good)
-    table = estimate_rows({'product': product[good]}, level[good], bins, {'square_pull': ('product', 'mean')},
-                          labels=block_labels(product.shape)[good], confidence=confidence, n_resamples=n_resamples,
-                          seed=seed)
-    for end in '', '_low', '_high':
-        square = np.asarray(table[f'square_pull{end}'], dtype=float)
-        table[f'rms_pull{end}'] = np.sqrt(np.where(square >= 0, square, np.nan))
-    table['rms_pull_err'] = table['square_pull_err'] / (2 * table['rms_pull'])
-    table.meta.update(sigma_sky=sky, compared_with='halves')
-    return table
+    sums = block_sums({'product': product[good]}, level[good], bins, block_labels(product.shape)[good])
+    sums.meta.update(sigma_sky=sky, compared_with='halves')
+    return sums

@@ -160,8 +160,7 @@ def given_psf(psf, frame):
             raise ValueError(f'psf must not be larger than the frame, {frame.shape}, got a FWHM of {psf:g} pixels')
         psf = make_psf(float(psf), half_size=half)
     psf = PSF.from_any(psf)
-    if any(n > m for n, m in zip(psf.stamp.shape, frame.shape)):
-        raise ValueError(f'psf must not be larger than the frame, {frame.shape}, got a stamp of {psf.stamp.shape}')
+    psf.check_fits(frame.shape)
     return psf
 
 

@@ -14,26 +14,23 @@ from ..detection.completeness import measure_completeness
 from ..detection.depth import compare_depth
 from ..detection.thresholds import combine_sweeps
 from ..injection.recovery import MAPS_BEFORE, Recovery
-from ..measures.flux import flux_bias, flux_correlation
+from ..measures.correlation import combine_apertures, combine_autocorrelations
+from ..measures.flux import estimate_growth, flux_bias, flux_correlation
+from ..measures.images import ERROR_COLUMNS
+from ..measures.residuals import RESIDUAL_COLUMNS, estimate_correlation
 from ..measures.shapes import shape_change
 from ..measures.statistics import bootstrap_interval
+from ..measures.tables import estimate_sums, merge_bins
+from ..measures.uncertainty import PULL_COLUMNS
 from .task import BRIGHT_SNR, thresholds_of
 
-__all__ = ['FLUX_BINS', 'average_tables', 'combine_frames']
+__all__ = ['FLUX_BINS', 'GAIN_BINS', 'combine_frames', 'stack_sums']
 
 #: Signal-to-noise ratios between which sources are faint, moderate and bright.
 FLUX_BINS = (3, 5, BRIGHT_SNR, np.inf)
 
-_STACKED = ('container', 'image_metrics', 'sources', 'total_flux', 'shapes', 'sky_cells', 'residual_stars', 'pulls',
-            'injected', 'false', 'searched', 'frames')
-
-# Tables of statistics with the columns that name their rows, and the columns that are counts.
-_AVERAGED = {'growth': ('rank',), 'aperture_noise': ('size', 'area'),
-             'residual_statistics': ('brightness_low', 'brightness_high'), 'residual_correlation': ('measure',),
-             'uncertainty': ('brightness_low', 'brightness_high'),
-             'noise_by_brightness': ('brightness_low', 'brightness_high'),
-             'residual_autocorrelation': ('dy', 'dx'), 'output_autocorrelation': ('dy', 'dx'),
-             'noise_autocorrelation': ('dy', 'dx')}
+#: Brightness of pixels, in sigma of the sky, between which they are sky, faint and bright.
+GAIN_BINS = (-np.inf, 1, 10, np.inf)
 
 
 def values_of(table, name):
@@ -65,15 +62,15 @@ def combine_frames(names, measured, options, seed):
         Why some could not be made, by name.
     """
     tables, reasons = {}, {}
-    for kind in dict.fromkeys(key for frame in measured for key in frame):
-        parts = [(name, frame[kind]) for name, frame in zip(names, measured) if kind in frame]
-        if kind in _STACKED:
-            tables[kind] = _stack(parts)
-        elif kind in _AVERAGED:
-            # In a frame without sources, the share of their signal is not known at all.
-            weights = 'interval' if kind == 'residual_correlation' else 'n'
-            tables[kind] = average_tables([part for _, part in parts], _AVERAGED[kind], weights=weights)
     common = {'confidence': options['confidence'], 'n_resamples': options['n_resamples'], 'seed': seed}
+    for kind in dict.fromkeys(key for frame in measured for key in frame):
+        own, parts = zip(*((name, frame[kind]) for name, frame in zip(names, measured) if kind in frame))
+        tables[kind] = _COMBINE[kind](own, parts, common)
+    if 'own_noise' in tables:
+        _allow_for_own_noise(tables['residual_correlation'], tables.pop('own_noise'))
+    if 'noise_by_brightness' in tables:
+        sums = stack_sums([frame['noise_by_brightness'] for frame in measured if 'noise_by_brightness' in frame])
+        tables['gain'] = estimate_sums(merge_bins(sums, GAIN_BINS), ERROR_COLUMNS, **common)
     if 'sources' in tables:
         tables['flux_bias'] = flux_bias(tables['sources'], bins=FLUX_BINS, **common)
         try:
@@ -83,110 +80,67 @@ def combine_frames(names, measured, options, seed):
     if 'shapes' in tables:
         # All sources in it are bright.
         tables['shape_change'] = shape_change(tables['shapes'], bins=(BRIGHT_SNR, 100, np.inf), **common)
-    sweeps = [frame['sweep'] for frame in measured if 'sweep' in frame]
-    if sweeps:
-        tables['sweep'] = _join_sweeps(sweeps)
     if 'injected' in tables:
         _combine_recovery(tables, measured, reasons, options, common)
     return tables, reasons
 
 
-def _stack(parts):
+def _stack(names, parts, common):
     """The rows of all frames, and whose they are."""
-    for name, part in parts:
-        part['frame'] = np.full(len(part), name, dtype=f'U{max(len(name), 1)}')
-    table = vstack([part for _, part in parts], metadata_conflicts='silent')
-    return table[['frame', *(column for column in table.colnames if column != 'frame')]]
+    table = vstack(list(parts), join_type='exact', metadata_conflicts='silent')
+    table.add_column(np.repeat(names, [len(part) for part in parts]), 0, 'frame')
+    return table
 
 
-def average_tables(tables, keys, *, weights='n'):
-    """
-    Average tables of statistics row by row.
-
-    Parameters
-    ----------
-    tables : list of `~astropy.table.Table`
-        With the same columns; errors and half widths of intervals (columns ``_low``, ``_high``) add in quadrature.
-    keys : tuple of str
-        Columns that name a row. Rows that are missing in some tables are averaged over the others.
-    weights : {'n', 'interval'}, optional
-        Weighted by the numbers ``n`` that they rest on, or by the inverse square of the interval from ``value_low``
-        to ``value_high``.
-
-    Returns
-    -------
-    `~astropy.table.Table`
-        A row for each row of any of the tables.
-
-    Examples
-    --------
-    >>> from astropy.table import Table
-    >>> from astropy_n2v.validation.report.combine import average_tables
-    >>> one = Table({'k': [1], 'n': [10], 'a': [1.0], 'a_low': [0.0], 'a_high': [2.0]})
-    >>> two = Table({'k': [1], 'n': [10], 'a': [2.0], 'a_low': [1.0], 'a_high': [3.0]})
-    >>> row = average_tables([one, two], ('k',))[0]
-    >>> int(row['n']), float(row['a']), round(float(row['a_low']), 3)
-    (20, 1.5, 0.793)
-    """
-    if len(tables) == 1:
-        return tables[0]
-    rows = {}
+def stack_sums(tables):
+    """The sums over blocks of several frames, whose blocks are others."""
+    parts, start = [], 0
     for table in tables:
-        for i, key in enumerate(zip(*(_rounded(values_of(table, name)) for name in keys))):
-            rows.setdefault(key, []).append((table, i))
-    result = Table()
-    for name in tables[0].colnames:
-        column = [_average(name, members, tables[0].colnames, weights) for members in rows.values()]
-        result[name] = column
-        result[name].unit = tables[0][name].unit
-    return result
+        part = table.copy()
+        part['block'] += start
+        start = int(np.max(part['block'])) + 1
+        parts.append(part)
+    return vstack(parts, join_type='exact', metadata_conflicts='silent')
 
 
-def _rounded(column):
-    """A column of keys, so that what is equal but for rounding agrees."""
-    return np.round(column, 6).tolist() if column.dtype.kind == 'f' else column.tolist()
+def _estimate(estimate, *columns):
+    """Make a function that estimates from the sums of all frames."""
+    return lambda names, parts, common: estimate(stack_sums(parts), *columns, **common)
 
 
-def _average(name, members, names, weighting):
-    """One value of an averaged row."""
-    values = np.array([values_of(table, name)[i] for table, i in members])
-    if values.dtype.kind not in 'fiu':
-        return values[0]
-    if name in ('n', 'n_pixels'):
-        return int(values.sum())
-    if weighting == 'interval':
-        width = np.array([values_of(table, 'value_high')[i] - values_of(table, 'value_low')[i] for table, i in members])
-        weights = 1 / np.maximum(width, 1e-12) ** 2
-    else:
-        weights = np.array([values_of(table, 'n')[i] if 'n' in names else 1.0 for table, i in members], dtype=float)
-    base = next((name[:-len(end)] for end in ('_low', '_high')
-                 if name.endswith(end) and name[:-len(end)] in names), None)
-    centre = values if base is None else np.array([values_of(table, base)[i] for table, i in members])
-    good = np.isfinite(values) & np.isfinite(centre) & (weights > 0)
-    # Value and interval are of the same frames.
-    stem = base or name
-    for end in '_low', '_high':
-        if f'{stem}{end}' in names:
-            good &= np.isfinite([float(values_of(table, f'{stem}{end}')[i]) for table, i in members])
-    if not good.any():
-        return values[0]
-    weights = weights[good] / weights[good].sum()
-    if name == 'significance' or name.endswith('_err'):
-        # Errors of independent frames; what is in units of them grows as they shrink.
-        power = np.sqrt(np.sum(weights ** 2))
-        return float(np.sum(weights * values[good]) * (1 / power if name == 'significance' else power))
-    values, centre = values[good], centre[good]
-    # An rms is that of the pixels of all frames.
-    is_rms = 'rms' in stem.split('_')
-    if is_rms:
-        values, centre = values ** 2, centre ** 2
-    average = float(np.sum(weights * centre))
-    if base is not None:
-        average += float(np.sign(np.sum(values - centre)) * np.sqrt(np.sum((weights * (values - centre)) ** 2)))
-    return float(np.sqrt(max(average, 0.0))) if is_rms else average
+def _growth(names, parts, common):
+    """Curves of growth: of two estimates of one change, with the noise of the frame or without, the better one."""
+    shares = vstack(list(parts), join_type='exact', metadata_conflicts='silent')
+    n_radii = int(np.max(shares['rank'])) + 1
+    common = {**common, 'confidence': 1 - (1 - common['confidence']) / n_radii}   # one of several radii is judged
+    known = np.isfinite(values_of(shares, 'true')).any()
+    tables = [estimate_growth(shares, **common)]
+    if values_of(shares, 'exact').all():
+        tables.append(estimate_growth(shares, against='true', **common))
+    for table in tables:
+        # The change of the flux within a radius, over that flux and not over all of it.
+        expected = values_of(table, 'growth_true' if known else 'growth_before')
+        for end in ('', '_low', '_high'):
+            table[f'ratio{end}'] = 1 + values_of(table, f'change{end}') / expected
+    return min(tables, key=lambda table: float(np.mean(values_of(table, 'change_high') - table['change_low'])))
 
 
-def _join_sweeps(sweeps):
+def _allow_for_own_noise(table, own):
+    """
+    Widen the interval of the share of the signal in the residual by what noise of the result can do.
+
+    Where the result itself says how bright pixels are, the noise that it kept is in both. For independent errors of
+    variance v the share is lowered by v over the mean square signal; for a posterior mean, whose error goes with the
+    noise of the frame (Efron 2011, JASA 106, 1602, on Tweedie's formula), it is raised by as much.
+    """
+    n = np.sum(own['n'])
+    reach = np.sum(own['kept']) / max(np.sum(own['power']), 1e-12 * n)
+    rows = values_of(table, 'measure') == 'share'
+    for end, shift in ('low', -reach), ('high', reach):
+        table[f'value_{end}'] = values_of(table, f'value_{end}') + np.where(rows, shift, 0)
+
+
+def _sweeps(names, sweeps, common):
     """The sweeps of all frames, map by map."""
     joined = []
     for name in dict.fromkeys(values_of(sweeps[0], 'image').tolist()):
@@ -292,3 +246,19 @@ def _sweep_injected(recovery, options):
     with np.errstate(invalid='ignore', divide='ignore'):
         table['precision'], table['recall'], table['f1'] = tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn)
     return table
+
+
+# How the tables of single frames become one, by name. There is no rule for a table that is not here.
+_COMBINE = {
+    **dict.fromkeys(('container', 'image_metrics', 'sources', 'total_flux', 'shapes', 'sky_cells', 'residual_stars',
+                     'pulls', 'own_noise', 'injected', 'false', 'searched', 'frames'), _stack),
+    'residual_statistics': _estimate(estimate_sums, RESIDUAL_COLUMNS),
+    'residual_correlation': _estimate(estimate_correlation),
+    'noise_by_brightness': _estimate(estimate_sums, ERROR_COLUMNS),
+    'uncertainty': _estimate(estimate_sums, PULL_COLUMNS),
+    'growth': _growth,
+    'sweep': _sweeps,
+    'aperture_noise': lambda names, parts, common: combine_apertures(parts),
+    **dict.fromkeys(('residual_autocorrelation', 'output_autocorrelation', 'noise_autocorrelation'),
+                    lambda names, parts, common: combine_autocorrelations(parts)),
+}

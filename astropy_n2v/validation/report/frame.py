@@ -15,15 +15,16 @@ from ...noise import noise_autocorrelation
 from ..detection.completeness import matched_filter_snr
 from ..detection.maps import detection_maps, find_residual_sources, find_sources, matched_filter
 from ..detection.thresholds import sweep_thresholds
+from ..injection.catalogue import TooManySourcesError
 from ..injection.recovery import inject_and_recover
 from ..measures.background import sky_offset
 from ..measures.correlation import aperture_noise, autocorrelation
-from ..measures.flux import compare_fluxes, compare_growth, compare_total_flux
-from ..measures.images import image_metrics, noise_reduction_by_brightness
+from ..measures.flux import compare_fluxes, compare_total_flux, growth_shares
+from ..measures.images import error_sums, image_metrics
 from ..measures.inputs import brightness_in_sigma, smoothed, stated_sigma
-from ..measures.residuals import residual_correlation, residual_statistics, residual_whiteness
+from ..measures.residuals import residual_correlation_sums, residual_sums, residual_whiteness
 from ..measures.shapes import compare_shapes
-from ..measures.uncertainty import judge_uncertainty
+from ..measures.uncertainty import pull_sums
 from .task import BRIGHT_SNR, UNCERTAINTY_BINS, Measures, thresholds_of
 
 __all__ = ['measure_frame']
@@ -37,7 +38,7 @@ _CUTOUT = 220   # pixels
 _MAX_LAG = 4   # pixels; for the correlation of noise
 
 
-def measure_frame(task, tick=lambda n: None):
+def measure_frame(task):
     """
     Make all measures that a frame and what is known of it allow.
 
@@ -45,8 +46,6 @@ def measure_frame(task, tick=lambda n: None):
     ----------
     task : FrameTask
         The frame.
-    tick : callable, optional
-        Called with the number of denoisings of injected frames that have been done since the last call.
 
     Returns
     -------
@@ -54,15 +53,12 @@ def measure_frame(task, tick=lambda n: None):
         Tables, and why others are missing.
     """
     measures = Measures(images=_cutouts(task))
-    groups = {'container': _container, 'background': _background, 'residual': _residual, 'truth': _against_truth,
-              'sources': _sources, 'stars': _residual_stars, 'sweep': _sweep,
-              'injection': lambda task, measures: _injection(task, measures, tick)}
-    for name, group in groups.items():
+    for function, names in _STAGES.items():
         try:
-            measures.tables.update(group(task, measures) or {})
-        except ValueError as error:   # of one group; what the others need may be there
-            measures.reasons[name] = str(error)
-            log.info('%s: %s', name, error)
+            measures.tables.update(function(task, measures))
+        except ValueError as error:   # of one stage; what the others need may be there
+            measures.reasons.update(dict.fromkeys(names, str(error)))
+            log.info('no %s: %s', ', '.join(names), error)
     return measures
 
 
@@ -115,27 +111,21 @@ def _residual(task, measures):
     """What was taken away."""
     brightness = task.truth   # by default that of the result
     known = {'brightness': brightness, 'noise': task.noise, 'mask': task.mask}
-    tables = {'residual_statistics': residual_statistics(task.frame, task.result, **known, **task.common),
-              'residual_correlation': residual_correlation(task.frame, task.result, **known, **task.common)}
+    tables = {'residual_statistics': residual_sums(task.frame, task.result, **known),
+              'residual_correlation': residual_correlation_sums(task.frame, task.result, **known)}
     if task.truth is None:
-        _allow_for_own_noise(task, tables['residual_correlation'])
+        tables['own_noise'] = _own_noise(task)
     change = (np.asarray(task.frame.data, dtype=float) - task.result.data)[~task.mask]
     if np.std(change) > 1e-3 * task.sky_sigma:
         tables['residual_autocorrelation'] = residual_whiteness(
             task.frame, task.result, noise=task.noise, select=task.sky, mask=task.mask, max_lag=_MAX_LAG)
     else:
-        measures.reasons['whiteness'] = 'nothing was taken away'
+        measures.reasons['residual_autocorrelation'] = 'nothing was taken away'
     return tables
 
 
-def _allow_for_own_noise(task, table):
-    """
-    Widen the interval of the share of the signal in the residual by what noise of the result can do.
-
-    Where the result itself says how bright pixels are, the noise that it kept is in both. For independent errors of
-    variance v the share is lowered by v over the mean square signal; for a posterior mean, whose error goes with the
-    noise of the frame (Efron 2011, JASA 106, 1602, on Tweedie's formula), it is raised by as much.
-    """
+def _own_noise(task):
+    """Sum the variance that the result may have kept, and the square of its signal, in units of the noise."""
     result = np.asarray(task.result.data, dtype=float)
     good = ~task.mask
     sigma2 = np.broadcast_to(task.noise.variance(np.where(good, result, 0)), result.shape)[good]
@@ -144,10 +134,8 @@ def _allow_for_own_noise(task, table):
         sky = result[task.sky & good]
         sigma = np.full(result.shape, np.std(sky) if sky.size else 0.0)
     signal = result[good] - np.median(result[task.sky & good] if (task.sky & good).any() else result[good])
-    reach = float(np.nanmean(sigma[good] ** 2 / sigma2) / max(np.mean(signal ** 2 / sigma2), 1e-12))
-    rows = np.asarray(table['measure']) == 'share'
-    for end, shift in ('low', -reach), ('high', reach):
-        table[f'value_{end}'] = np.asarray(table[f'value_{end}']) + np.where(rows, shift, 0)
+    return Table({'kept': [np.nanmean(sigma[good] ** 2 / sigma2) * signal.size],
+                  'power': [np.sum(signal ** 2 / sigma2)], 'n': [signal.size]})
 
 
 def _against_truth(task, measures):
@@ -157,18 +145,18 @@ def _against_truth(task, measures):
     frame, result, truth = task.frame, task.result, task.truth
     tables = {'image_metrics': image_metrics(frame, result, truth, noise=task.noise, mask=task.mask)}
     if task.kind == 'truth' or task.truth_std is not None:
-        bins = noise_reduction_by_brightness(frame, result, truth, noise=task.noise, mask=task.mask, **task.common)
-        tables['noise_by_brightness'] = bins
+        tables['noise_by_brightness'] = error_sums(frame, result, truth, noise=task.noise, mask=task.mask)
     else:
-        measures.reasons['noise_by_brightness'] = 'the noise of the reference is not known'
+        reason = 'the noise of the reference is not known'
+        measures.reasons.update(noise_by_brightness=reason, gain=reason)
     sigma = stated_sigma(result)
     if sigma is None:
         measures.reasons['uncertainty'] = 'the result states no uncertainty'
     elif task.kind == 'reference' and task.truth_std is None:
         measures.reasons['uncertainty'] = 'the noise of the reference is not known'
     else:
-        tables['uncertainty'] = judge_uncertainty(result, truth, truth_std=task.truth_std, sigma=task.sky_sigma,
-                                                  bins=UNCERTAINTY_BINS, mask=task.mask, **task.common)
+        tables['uncertainty'] = pull_sums(result, truth, truth_std=task.truth_std, sigma=task.sky_sigma,
+                                          bins=UNCERTAINTY_BINS, mask=task.mask)
         tables['pulls'] = _pulls(task, sigma)
     return tables
 
@@ -196,7 +184,7 @@ def _pulls(task, sigma):
 def _need_psf(task):
     """Raise ValueError without a PSF."""
     if task.psf is None:
-        raise ValueError('the point-spread function is not known: no star was found to measure it on; give psf')
+        raise ValueError(task.no_psf)
 
 
 def _sources_of_guide(task, threshold):
@@ -224,6 +212,7 @@ def find_positions(task):
     -------
     `~astropy.table.Table`
         Columns x and y: those of the catalog, or what is found on truth, reference or result, away from the edges.
+        ``meta['origin']`` says which.
 
     Raises
     ------
@@ -231,9 +220,11 @@ def find_positions(task):
         If there is none.
     """
     if task.catalog is not None:
+        origin = 'the catalog'
         x, y = np.asarray(task.catalog['x']), np.asarray(task.catalog['y'])
     else:
         threshold = {'truth': 3.0, 'reference': 5.0, None: _OWN_SNR}[task.kind]
+        origin = f'the {task.kind or "result"} above {threshold:g} sigma'
         x, y = _sources_of_guide(task, threshold)
         if not x.size:
             raise ValueError(f'no source found on the {task.kind or "result"} above {threshold:g} sigma'
@@ -245,7 +236,7 @@ def find_positions(task):
     if not x.size:
         raise ValueError('no source of the catalog lies on the frame, away from its edge' if task.catalog is not None
                          else 'no source found that is not at the edge of the frame')
-    return Table({'x': x, 'y': y})
+    return Table({'x': x, 'y': y}, meta={'origin': origin})
 
 
 def _isolated(positions, distance):
@@ -266,35 +257,20 @@ def _sources(task, measures):
     known = {'truth': task.truth, 'mask': task.mask}
     sources = compare_fluxes(task.frame, task.result, positions, radius=radius, annulus=annulus, noise=task.noise,
                              **known)
+    sources['origin'] = positions.meta['origin']
     tables = {'sources': sources, 'total_flux': compare_total_flux(task.frame, task.result, noise=task.noise, **known)}
     snr = np.nan_to_num(np.asarray(sources['snr'], dtype=float))
     bright = (snr > BRIGHT_SNR) & _isolated(positions, 2.5 * fwhm)
     if not bright.any():
-        measures.reasons['bright'] = f'no source with a signal-to-noise ratio above {BRIGHT_SNR}'
+        reason = f'no source with a signal-to-noise ratio above {BRIGHT_SNR}'
+        measures.reasons.update(growth=reason, shape_change=reason)
         return tables
-    growth = _growth(task, positions[bright], fwhm * np.array([0.5, 0.75, 1.0, 1.5, 2.0]), annulus)
+    radii = fwhm * np.array([0.5, 0.75, 1.0, 1.5, 2.0])
+    growth = growth_shares(task.frame, task.result, positions[bright], radii, annulus=annulus, **known)
+    growth['exact'] = task.kind == 'truth'
     return {**tables, 'growth': growth,
             'shapes': compare_shapes(task.frame, task.result, positions[bright], fwhm=fwhm, snr=snr[bright],
                                      noise=task.noise, **known)}
-
-
-def _growth(task, positions, radii, annulus):
-    """Flux within apertures of growing radius over what it should be."""
-    # One of several radii is judged.
-    common = {**task.common, 'confidence': 1 - (1 - task.options['confidence']) / radii.size}
-    known = {'truth': task.truth, 'annulus': annulus, 'mask': task.mask}
-    tables = [compare_growth(task.frame, task.result, positions, radii, **known, **common)]
-    if task.kind == 'truth':
-        tables.append(compare_growth(task.truth, task.result, positions, radii, **known, **common))
-    for table in tables:
-        # The change of the flux within a radius, over that flux and not over all of it.
-        expected = np.asarray(table['growth_before' if task.truth is None else 'growth_true'], dtype=float)
-        for end in ('', '_low', '_high'):
-            table[f'ratio{end}'] = 1 + np.asarray(table[f'change{end}'], dtype=float) / expected
-        table['rank'] = np.arange(len(table))   # radii follow the PSF of each frame
-    # Both estimate the same: with the noise of the frame, or with that of the result.
-    width = [float(np.mean(np.asarray(table['change_high']) - table['change_low'])) for table in tables]
-    return tables[int(np.argmin(width))]
 
 
 def _residual_stars(task, measures):
@@ -355,17 +331,12 @@ def _sweep(task, measures):
     return {'sweep': vstack(sweeps, metadata_conflicts='silent')}
 
 
-def _injection(task, measures, tick):
+def _injection(task, measures):
     """Injected sources, found and lost."""
+    _need_psf(task)
     if not task.options['inject']:
         raise ValueError('this needs injected sources')
-    _need_psf(task)
-    done = [0]
-
-    def progress(number, total):
-        tick(number - done[0])
-        done[0] = number
-    recovery = _recover(task, progress)
+    recovery = _recover(task)
     injected, false = recovery.injected, recovery.false
     injected['snr'] = matched_filter_snr(np.asarray(getattr(injected['flux'], 'value', injected['flux']), float),
                                          task.psf, task.sky_sigma)
@@ -378,7 +349,7 @@ def _injection(task, measures, tick):
                                'blank': [false.meta['blank']], 'floor': [json.dumps(meta['floor'])]})}
 
 
-def _recover(task, progress):
+def _recover(task):
     """Inject and recover as many sources as asked for, or as fit."""
     options = task.options
     number = options['n_sources']
@@ -387,10 +358,10 @@ def _recover(task, progress):
             return inject_and_recover(
                 task.frame, task.denoiser, task.psf, n_realisations=options['inject'], n_sources=number,
                 magnitudes=options['magnitudes'], galaxies=options['galaxies'], noise=task.noise, sigma=task.sky_sigma,
-                mask=task.mask, extra=_extra_maps(task), progress=progress, seed=task.seed)
-        except ValueError as error:
+                mask=task.mask, extra=_extra_maps(task), seed=task.seed)
+        except TooManySourcesError:
             number = int(0.7 * number)
-            if number < 5 or not str(error).startswith('n must be at most'):
+            if number < 5:
                 raise
 
 
@@ -413,3 +384,17 @@ def _cutouts(task):
     for image in images.values():
         image[task.mask[part]] = np.nan
     return {**images, 'sigma': task.sky_sigma}
+
+
+# What is measured, in order, and the tables that each makes or that are made of them when frames are combined. If a
+# stage cannot be, the reason is given for all of them.
+_STAGES = {
+    _container: ('container',),
+    _background: ('sky_cells', 'aperture_noise', 'output_autocorrelation', 'noise_autocorrelation'),
+    _residual: ('residual_statistics', 'residual_correlation', 'residual_autocorrelation'),
+    _against_truth: ('image_metrics', 'noise_by_brightness', 'gain', 'uncertainty', 'pulls'),
+    _sources: ('sources', 'total_flux', 'growth', 'shapes', 'flux_bias', 'flux_correlation', 'shape_change'),
+    _residual_stars: ('residual_stars',),
+    _sweep: ('sweep',),
+    _injection: ('injected', 'false', 'searched', 'recovered_flux', 'completeness', 'depth'),
+}

@@ -6,6 +6,7 @@ The page of a report: one HTML file that needs nothing else.
 import base64
 import math
 from html import escape
+from importlib.resources import files
 
 import numpy as np
 
@@ -17,55 +18,6 @@ _MAX_ROWS = 40   # of a table on the page; all are in the files
 
 _VERDICT_CLASSES = {'pass': 'pass', 'fail': 'fail', 'inconclusive': 'unclear', 'not run': 'notrun'}
 _VERDICT_MARKS = {'pass': '✓', 'fail': '✗', 'inconclusive': '?', 'not run': '–'}
-
-_STYLE = """
-:root { color-scheme: light dark; --paper: #ffffff; --card: #f5f6f8; --ink: #1d232b; --soft: #59616d;
-  --line: #d5d9e0; --accent: #2a6fb0; --pass: #1d7a55; --fail: #b3303f; --unclear: #9a6200; --notrun: #6a727d; }
-@media screen and (prefers-color-scheme: dark) { :root { --paper: #161a20; --card: #1f252d; --ink: #e4e8ee;
-  --soft: #a3abb7; --line: #39414c; --accent: #7fb4e6; --pass: #58c79a; --fail: #f08491; --unclear: #e6b04f;
-  --notrun: #a3abb7; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 1.2rem clamp(0.8rem, 3vw, 2.2rem) 4rem; background: var(--paper);
-  color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
-  overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: 0.4rem 0 0.2rem; }
-h2 { font-size: 1.25rem; margin: 2.4rem 0 0.7rem; padding-bottom: 0.25rem; border-bottom: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 0; }
-p { margin: 0.4rem 0; }
-a { color: var(--accent); }
-.soft, figcaption, .question { color: var(--soft); font-size: 0.9rem; }
-.verdicts { display: flex; flex-wrap: wrap; gap: 0.5rem; margin: 0.9rem 0; padding: 0; list-style: none; }
-.badge { display: inline-block; padding: 0.1rem 0.6rem; border-radius: 1rem; border: 1px solid currentColor;
-  font-size: 0.85rem; font-weight: 600; white-space: nowrap; }
-.pass { color: var(--pass); } .fail { color: var(--fail); } .unclear { color: var(--unclear); }
-.notrun { color: var(--notrun); }
-.banner { border-left: 5px solid currentColor; padding: 0.5rem 0.9rem; background: var(--card); margin: 1rem 0; }
-.banner p, .banner li { color: var(--ink); }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 0.8rem; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 0.5rem; padding: 0.8rem 0.9rem;
-  break-inside: avoid; }
-.card header { display: flex; justify-content: space-between; align-items: flex-start; gap: 0.6rem; }
-.card .value { font-size: 1.15rem; font-weight: 600; margin: 0.4rem 0 0; font-variant-numeric: tabular-nums; }
-.scale { width: 100%; height: 22px; display: block; margin: 0.3rem 0; }
-.scale .band { fill: var(--pass); opacity: 0.22; } .scale .axis { stroke: var(--line); }
-.scale .mark { stroke: var(--ink); stroke-width: 2; } .scale circle { fill: var(--ink); }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: 1rem; }
-figure { margin: 0; break-inside: avoid; } figure.wide { grid-column: 1 / -1; }
-figure img { width: 100%; height: auto; border: 1px solid var(--line); border-radius: 0.4rem; display: block; }
-figcaption { padding: 0.3rem 0.1rem; } picture { display: block; }
-@media (max-width: 40rem) { .wide picture { overflow-x: auto; } .wide img { width: 56rem; max-width: none; } }
-details { border: 1px solid var(--line); border-radius: 0.5rem; margin: 0.5rem 0; padding: 0.4rem 0.8rem; }
-summary { cursor: pointer; font-weight: 600; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; margin: 0.5rem 0; }
-th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 600; }
-td.text { text-align: left; }
-@media print { html { font-size: 11px; } body { max-width: none; padding: 0; font-size: 11px;
-  print-color-adjust: exact; -webkit-print-color-adjust: exact; } .card, details { border-color: #999; }
-  .cards { grid-template-columns: 1fr 1fr 1fr; } .figures { grid-template-columns: 1fr 1fr; }
-  h2 { break-after: avoid; } details:not([open]) { display: none; } }
-"""
 
 
 def render_page(report, figures):
@@ -85,11 +37,12 @@ def render_page(report, figures):
         The page.
     """
     name = escape(str(report.meta.get('denoiser', 'denoiser')))
+    style = files(__package__).joinpath('page.css').read_text(encoding='utf-8')
     parts = [_heading(report, name), _banner(report), _checks(report), _audits(report), _advice(report),
              _figures(figures), _tables(report), _provenance(report)]
     return ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f'<title>Validation of {name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n'
+            f'<title>Validation of {name}</title>\n<style>\n{style}</style>\n</head>\n<body>\n'
             + '\n'.join(part for part in parts if part) + '\n</body>\n</html>\n')
 
 
@@ -106,11 +59,19 @@ def _heading(report, name):
     text = f'{done} frame{"" if done == 1 else "s"}'
     if report.meta.get('n_injected'):
         text += f', {report.meta["n_injected"]} injected sources'
+    headline = ''.join(f'<p>{escape(line)}</p>\n' for line in (report.meta.get('headline'), _of_what(report)) if line)
     badges = ''.join(f'<li>{_badge(verdict, f"{number} {verdict}")}</li>' for verdict, number
                      in report.counts().items())
     return (f'<header>\n<p class="soft">Does flux survive, do detections survive?</p>\n<h1>Validation of {name}</h1>\n'
             f'<p class="soft">{escape(text)} · {escape(str(report.meta.get("created", "")))} · astropy_n2v '
-            f'{escape(str(report.meta.get("version", "")))}</p>\n<ul class="verdicts">{badges}</ul>\n</header>')
+            f'{escape(str(report.meta.get("version", "")))}</p>\n'
+            f'{headline}<ul class="verdicts">{badges}</ul>\n</header>')
+
+
+def _of_what(report):
+    """The sources and the point-spread function that numbers and figures are of."""
+    parts = [report.meta[name] for name in ('sources', 'psf') if report.meta.get(name)]
+    return f'Measured: {"; ".join(parts)}.' if parts else ''
 
 
 def _banner(report):
@@ -139,8 +100,14 @@ def _checks(report):
     level = '' if confidence is None else f' Intervals hold with a confidence of {100 * confidence:g} %.'
     return ('<h2>Tests</h2>\n<p class="soft">A test passes if its whole interval lies within the limits, fails if all '
             f'of it lies outside, and is inconclusive if the data do not decide.{level} Bands are what is accepted, '
-            'bars are what was measured.</p>\n<div class="cards">\n'
-            + '\n'.join(_card(check) for check in report.checks) + '\n</div>')
+            'bars are what was measured.</p>\n'
+            + '\n'.join(_check_group(report, group) for group in dict.fromkeys(check.group for check in report.checks)))
+
+
+def _check_group(report, group):
+    """Render the cards of the tests of a group."""
+    cards = '\n'.join(_card(check) for check in report.checks if check.group == group)
+    return f'<h3>{escape(group)}</h3>\n<div class="cards">\n{cards}\n</div>'
 
 
 def _audits(report):
@@ -165,7 +132,7 @@ def _card(check):
         body += f'<p class="value">{format_number(check.value)}{escape(unit)}{interval}</p>{_scale(check)}'
         count = '' if check.n is None else f' · n = {check.n}'
         body += f'<p class="soft">Accepted: {escape(describe_limits(check))}{count}</p>'
-    for text in (check.meaning, check.reason):
+    for text in (check.meaning, check.advice, check.reason):
         body += f'<p>{escape(text)}</p>' if text else ''
     return (f'<section class="card" id="{check.name}"><header><h3>{escape(check.title)}</h3>{_badge(check.verdict)}'
             f'</header>{body}</section>')

@@ -6,6 +6,7 @@ What a report says besides its verdicts: about the frames, and what to do.
 import numpy as np
 from astropy.table import Table
 
+from ...noise import GainFrom
 from .combine import values_of
 
 __all__ = []
@@ -20,7 +21,9 @@ def describe_frame(task):
     change = np.where(task.mask, 0, result - np.asarray(task.frame.data, dtype=float))
     dark = change > _DARK * np.sqrt(task.noise.variance(result))
     row = {'ny': task.frame.shape[0], 'nx': task.frame.shape[1], 'sky_sigma': task.sky_sigma,
-           'fwhm': np.nan if task.psf is None else task.psf.fwhm, 'noise_source': str(task.noise.source or ''),
+           'fwhm': np.nan if task.psf is None else task.psf.fwhm, 'psf_origin': task.psf_origin,
+            'noise_source': str(task.noise.source or ''),
+           'gain_known': task.noise.origin.gain is not GainFrom.IMAGE,
            'masked': float(task.mask.mean()), 'dark': float(dark.sum() / max((~task.mask).sum(), 1)),
            'audit': str(task.result.meta.get('N2VAUDIT', '')),
            'dark_level': float(change[dark & task.sky].sum() / (task.sky_sigma * max(task.sky.sum(), 1)))}
@@ -35,10 +38,42 @@ def count_injected(tables):
     return int(np.sum(images == images[0]))
 
 
+def describe_sources(tables):
+    """The sources that are measured at their positions, in words; empty without any."""
+    if 'sources' not in tables or not len(tables['sources']):
+        return ''
+    origins = dict.fromkeys(values_of(tables['sources'], 'origin').tolist()) if 'origin' in tables[
+        'sources'].colnames else ()
+    return f'{len(tables["sources"])} sources' + (f' of {" or ".join(origins)}' if origins else '')
+
+
+def describe_psf(tables):
+    """The point-spread functions of the frames, in words; empty if none is known."""
+    if 'frames' not in tables:
+        return ''
+    fwhm = values_of(tables['frames'], 'fwhm')
+    origins = dict.fromkeys(values_of(tables['frames'], 'psf_origin')[np.isfinite(fwhm)].tolist())
+    if not origins:
+        return ''
+    low, high = (f'{end:.1f}' for end in (np.nanmin(fwhm), np.nanmax(fwhm)))
+    width = low if low == high else f'{low} to {high}'
+    return f'PSF of FWHM {width} pixels, {" or ".join(list(origins)[:3])}'
+
+
+def write_headline(tables):
+    """The gain at each brightness, in a sentence; empty if it is not known."""
+    if 'gain' not in tables:
+        return ''
+    names = 'on the sky (pixels below 1 sigma)', 'on faint pixels (1 to 10 sigma)', 'on bright ones (above 10 sigma)'
+    gains = values_of(tables['gain'], 'noise_reduction')
+    parts = [f'{gain:.3g} {name}' for gain, name in zip(gains, names) if np.isfinite(gain)]
+    return f'Errors are smaller by factors of {", ".join(parts)}.' if parts else ''
+
+
 def write_notes(tables):
     """What keeps tests from being right."""
     notes = []
-    if 'frames' in tables and (values_of(tables['frames'], 'noise_source') == 'image').any():
+    if 'frames' in tables and not values_of(tables['frames'], 'gain_known').all():
         notes.append('The photon noise of sources is not known where a frame states no gain: tests of bright pixels '
                      'may fail for that alone. Give noise, gain or an uncertainty.')
     if 'frames' in tables:

@@ -97,6 +97,10 @@ class Check:
         Number of sources, pixels, ... that the value rests on.
     reason : str, optional
         Why it was not run, or why it is inconclusive.
+    group : str, optional
+        The heading that it stands under.
+    advice : str, optional
+        What to do about a failure.
 
     Examples
     --------
@@ -116,6 +120,8 @@ class Check:
     unit: str = ''
     n: int | None = None
     reason: str = ''
+    group: str = ''
+    advice: str = ''
 
     def __post_init__(self):
         if self.verdict not in VERDICTS:
@@ -131,7 +137,8 @@ class Check:
         pair = [None, None] if self.interval is None else list(self.interval)
         return {'name': self.name, 'title': self.title, 'question': self.question, 'verdict': self.verdict,
                 'meaning': self.meaning, 'value': _plain(self.value), 'interval': _plain(pair),
-                'limits': _plain(list(self.limits)), 'unit': self.unit, 'n': _plain(self.n), 'reason': self.reason}
+                'limits': _plain(list(self.limits)), 'unit': self.unit, 'n': _plain(self.n), 'reason': self.reason,
+                'group': self.group, 'advice': self.advice}
 
 
 @dataclass
@@ -203,17 +210,17 @@ class Report:
         return {frame['name']: frame['audit'] for frame in self.meta.get('frames', []) if frame.get('audit')}
 
     def summary(self):
-        """All verdicts in a few lines of text, and what audits of the results found."""
-        head = f'{self.meta.get("denoiser", "denoiser")}: ' + ', '.join(f'{n} {v}' for v, n in self.counts().items())
-        return '\n'.join([head, *(f'{check.verdict:<13} {check.title}: {describe_result(check)}'
-                                  for check in self.checks),
-                          *(f'audit         {name}: {found}' for name, found in self.audits().items()
-                            if found != 'ok')])
+        """All verdicts in a few lines of text, the gain by brightness, and what audits of the results found."""
+        lines = [f'{self.meta.get("denoiser", "denoiser")}: ' + ', '.join(f'{n} {v}' for v, n in self.counts().items())]
+        lines += [self.meta['headline']] if self.meta.get('headline') else []
+        lines += [f'{check.verdict:<13} {check.title}: {describe_result(check)}' for check in self.checks]
+        lines += [f'audit         {name}: {found}' for name, found in self.audits().items() if found != 'ok']
+        return '\n'.join(lines)
 
     def check_table(self):
         """The tests as a `~astropy.table.Table`, one row each."""
         rows = [(check.name, check.verdict, *_numbers(check), check.unit, -1 if check.n is None else check.n,
-                 check.reason or check.meaning) for check in self.checks]
+                 check.reason or f'{check.meaning} {check.advice}'.strip()) for check in self.checks]
         names = ('name', 'verdict', 'value', 'lower', 'upper', 'lowest', 'highest', 'unit', 'n', 'meaning')
         return Table(rows=rows or None, names=names, dtype=('U32', 'U13', *5 * [float], 'U16', int, 'U500'))
 

@@ -47,6 +47,10 @@ class FrameTask:
         Positions of sources, x and y.
     seed : int
         Seed of all that is random.
+    no_psf : str
+        Why the point-spread function is not known.
+    psf_origin : str
+        Where the point-spread function is from.
     """
 
     frame: CCDData
@@ -60,6 +64,8 @@ class FrameTask:
     truth_std: np.ndarray | None = None
     catalog: Table | None = None
     seed: int = 0
+    no_psf: str = ''
+    psf_origin: str = ''
 
     def __post_init__(self):
         self.mask = ~np.isfinite(self.frame.data) | ~np.isfinite(self.result.data)
@@ -89,7 +95,7 @@ class Measures:
     tables : dict of `~astropy.table.Table`
         By name.
     reasons : dict of str
-        Why groups of measures could not be made, by the name of the group.
+        Why tables could not be made, by their names.
     images : dict
         Cut-outs to show.
     """

@@ -3,46 +3,36 @@
 Validation of a denoiser, whatever it is, on frames: ``validate``.
 """
 
-import copy
 import logging
 import warnings
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-from astropy.nddata import CCDData
-from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
-from ...containers.container import Container
-from ...planes import find_planes
 from ...utils.checks import check_integer
 from ...version import __version__
-from ..measures.exposures import judge_exposures
 from ..measures.frames import run_denoiser
-from ..measures.inputs import position_array, stated_sigma
-from ..measures.reference import align_reference, fit_scale
-from .arguments import (
-    NoPSF,
-    as_array,
-    check_options,
-    find_psf,
-    given_psf,
-    is_path,
-    one_each,
-    read_frames,
-    read_image,
-    same_grid,
-    try_directory,
-)
-from .cache import FrameStore, fingerprint
+from .arguments import check_options, given_psf, is_path, one_each, read_frames, read_image, try_directory
+from .cache import FrameStore, hash_of
 from .checks import make_checks
 from .combine import combine_frames
 from .frame import measure_frame
-from .remarks import count_injected, describe_frame, option_text, write_advice, write_notes
-from .report import Report
-from .series import average_exposures, judge_uncertainty_by_others
-from .task import FrameTask
+from .prepare import Given, Settings, measure_noise, prepare
+from .remarks import (
+    count_injected,
+    describe_frame,
+    describe_psf,
+    describe_sources,
+    option_text,
+    write_advice,
+    write_headline,
+    write_notes,
+)
+from .report import Report, refuse_existing
+from .series import find_misaligned, judge_gain, judge_uncertainty_by_others
+from .task import Measures
 
 __all__ = ['DEFAULT_THRESHOLDS', 'validate']
 
@@ -118,12 +108,13 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
     names : list of str, optional
         Names of the frames.
     denoiser_name : str, optional
-        Name of the denoiser. A frame that is finished is not computed again if frame, options and this name (without
-        one, the code of the function) are the same: let the name change with the denoiser.
+        Name of the denoiser. With one, a frame that is finished is not computed again if frame, options and name are
+        the same: let the name change with the denoiser. Without one, all frames are computed.
     seed : int, optional
         Seed of all that is random.
     report_dir : str or path-like, optional
-        Directory to write the report to. It also keeps the results of finished frames, for a run that is repeated.
+        Directory to write the report to. With ``denoiser_name``, it also keeps the results of
+        finished frames, for a run that is repeated.
     overwrite : bool, optional
         Whether an earlier report may be replaced.
     progress_bar : bool, optional
@@ -165,7 +156,6 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
     if truth is not None and reference is not None:
         raise ValueError('truth and reference must not both be given: a truth is the better reference')
     if report_dir is not None:
-        from .report import refuse_existing
         refuse_existing(report_dir, ['report.json', 'report.html'], overwrite)
         try_directory(report_dir)
     others = isinstance(reference, str) and reference == 'others'
@@ -175,192 +165,123 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
     if others and len(frames) < 4:
         raise ValueError(f"reference='others' needs at least four aligned exposures, got {len(frames)} frames")
     make_checks({}, {}, limits=limits)
-    noise = {'noise': noise, 'gain': gain, 'readnoise': readnoise}
-    run = _Run(denoiser, denoiser_name, options, noise, satlevel, seed, FrameStore(
-        None if report_dir is None else Path(report_dir) / _STORE), progress_bar, keep=others)
-    with run.progress(len(frames) * (1 + (inject + 2 if inject else 0))):
-        for i, frame in enumerate(frames):
-            run.add(frame, **{name: value[i] for name, value in parts.items()})
-    report = run.finish(limits)
+    settings = Settings(denoiser, options, {'noise': noise, 'gain': gain, 'readnoise': readnoise}, satlevel,
+                        check_integer('seed', seed, 0) or 0)
+    store = FrameStore(Path(report_dir) / _STORE if report_dir is not None and denoiser_name else None)
+    name = str(denoiser_name or getattr(denoiser, '__name__', type(denoiser).__name__))
+    finished, failed = _measure_all(frames, parts, settings, store, name, progress_bar, keep=others)
+    report = _make_report(finished, failed, settings, name, limits, others)
     if report_dir is not None:
         report.write(report_dir, overwrite=overwrite)
     return report
 
 
-class _Run:
-    """The frames of a validation, one after the other."""
+@dataclass
+class _Finished:
+    """A frame that was measured, as it goes into the report."""
 
-    def __init__(self, denoiser, name, options, noise, satlevel, seed, store, progress_bar, keep):
-        self.denoiser, self.options, self.store = denoiser, options, store
-        self.noise, self.satlevel = noise, satlevel
-        self.seed = check_integer('seed', seed, 0) or 0
-        self.name = str(name or getattr(denoiser, '__name__', type(denoiser).__name__))
-        self.identity = self.name if name else denoiser
-        self.show = progress_bar
-        self.kept = [] if keep else None
-        self.names, self.measured, self.records, self.reasons, self.images = [], [], [], {}, {}
-        self.errors, self.notes, self.kind = [], [], None
-
-    def progress(self, total):
-        """Show progress, of so many images."""
-        from tqdm import tqdm
-        self.bar = tqdm(total=total, disable=not self.show, desc='validating', unit='image')
-        return self.bar
-
-    def add(self, named, truth, reference, catalog, psf):
-        """Validate a frame, or note why that is not possible."""
-        name, frame = named
-        expected = self.bar.n + 1 + (self.options['inject'] + 2 if self.options['inject'] else 0)
-        try:
-            images = [frame]
-            if is_path(frame):
-                from ...io import read_fits_images
-                images = read_fits_images(frame)
-            n = len(images)
-            for i, image in enumerate(images):
-                label = name if n == 1 else f'{name}[{i + 1}]'
-                self._add_image(label, image, read_image('truth', truth, i, n),
-                                read_image('reference', reference, i, n), catalog, psf)
-        except Exception as error:  # whatever is wrong with one frame, the others are not to blame
-            from ...io.files import describe_error
-            text = describe_error(error, frame if is_path(frame) else '')
-            log.warning('%s: %s', name, text)
-            self.records.append({'name': name, 'status': 'failed', 'error': text})
-            self.errors.append(error)
-        self.bar.update(max(expected - self.bar.n, 0))
-
-    def _add_image(self, name, frame, truth, reference, catalog, psf):
-        """Validate an image, unless its results are kept."""
-        key = fingerprint(frame, truth, reference, catalog, psf, self.noise, self.satlevel, self.options,
-                          self.seed, self.identity, __version__)
-        measures = self.store.load(key)
-        resumed = measures is not None
-        if resumed and self.kept is not None:
-            self.kept.append((frame, None))
-        if not resumed:
-            # Of its data and not of its place, so that more frames do not change those that are finished; nor of the
-            # denoiser, so that all are judged by the same injected sources.
-            seed = int(fingerprint(np.asarray(frame.data), self.seed)[:8], 16)
-            task = self._prepare(frame, truth, reference, catalog, psf, seed)
-            self.bar.update(1)
-            measures = measure_frame(task, self.bar.update)
-            measures.tables['frames'] = describe_frame(task)
-            measures.reasons |= self._task_reasons
-            self.store.save(key, measures)
-            if self.kept is not None:
-                self.kept.append((frame, task.result))
-        self.kind = 'truth' if truth is not None else 'reference' if reference is not None else self.kind
-        self.names.append(name)
-        self.measured.append(measures.tables)
-        self.records.append({'name': name, 'status': 'done', 'resumed': resumed, 'key': key,
-                             'audit': str(measures.tables['frames']['audit'][0])})
-        self.reasons = {**measures.reasons, **self.reasons}
-        self.images = self.images or measures.images
-
-    def _prepare(self, frame, truth, reference, catalog, psf, seed):
-        """Denoise a frame, and find out about its noise and its PSF."""
-        self._task_reasons = {}
-        if np.ndim(frame.data) != 2:
-            raise ValueError(f'frames must be two-dimensional, got the shape {np.shape(frame.data)}')
-        denoiser = _once(self.denoiser, frame)
-        original, (frame, noise) = frame, self._measured(frame)
-        kind, guide, guide_std = self._guide(frame, truth, reference)
-        catalog = None if catalog is None else Table(position_array('catalog', catalog), names=('x', 'y'))
-        try:
-            psf = find_psf(frame) if psf is None else given_psf(psf, frame)
-        except NoPSF as error:
-            psf = None
-            for group in 'sources', 'stars', 'sweep', 'injection':
-                self._task_reasons[group] = str(error)
-        return FrameTask(frame, denoiser(original), denoiser, noise, self.options, psf=psf, truth=guide, kind=kind,
-                         truth_std=guide_std, catalog=catalog, seed=seed)
-
-    def _measured(self, frame):
-        """A frame with a mask of all pixels that `astropy_n2v.denoise` does not use, and the noise that it uses."""
-        parsed = Container(frame, satlevel=self.satlevel)
-        planes, _ = find_planes(parsed, **self.noise)
-        if frame.mask is not None or parsed.mask.any():
-            frame = copy.copy(frame)
-            frame.mask = np.array(parsed.mask, subok=False)
-        return frame, planes[0].data_noise
-
-    def _guide(self, frame, truth, reference):
-        """What the result is compared with, as an array on the grid of the frame; its kind, and its noise."""
-        if truth is not None:
-            values = as_array(truth, frame.unit, 'truth')
-            if values.shape != frame.shape:
-                raise ValueError(f'truth must have the shape of the frame, {frame.shape}, got {values.shape}')
-            if not np.isfinite(values).any():
-                raise ValueError('truth must have a valid pixel: all are masked or not finite')
-            return 'truth', values, None
-        if reference is None:
-            return None, None, None
-        if not isinstance(reference, CCDData):
-            raise TypeError(f'reference must be CCDData or a path, got {type(reference).__name__}')
-        if reference.wcs is not None and frame.wcs is not None and not same_grid(reference, frame):
-            reference = align_reference(reference, frame)
-        elif reference.shape != frame.shape:
-            raise ValueError(f'reference must have the shape of the frame, {frame.shape}, got {reference.shape}, or '
-                             'both must have a WCS to align it by')
-        values = as_array(reference, None)
-        if not np.isfinite(values).any():
-            raise ValueError('reference must have a valid pixel on the frame: all are masked or not finite')
-        scale = fit_scale(values, as_array(frame, None))   # whatever its unit is
-        values = scale.apply(values)
-        sigma = stated_sigma(reference)
-        return 'reference', values, None if sigma is None else abs(scale.slope) * sigma
-
-    def finish(self, limits):
-        """The report of all frames."""
-        if not self.measured:
-            raise self.errors[0] if len(self.errors) == 1 else ValueError(
-                'no frame could be validated; the first: ' + self.records[0]['error'])
-        tables, reasons = combine_frames(self.names, self.measured, self.options, self.seed)
-        reasons = {**self.reasons, **reasons}
-        if self.kept is not None:
-            self._judge_exposures(tables, reasons)
-        checks = make_checks(tables, reasons, limits=limits, confidence=self.options['confidence'])
-        failed = sum(record['status'] == 'failed' for record in self.records)
-        notes = [f'{failed} of {len(self.records)} frames could not be validated.'] if failed else []
-        meta = {'denoiser': self.name, 'version': __version__, 'seed': self.seed,
-                'created': datetime.now(UTC).isoformat(timespec='seconds'), 'frames': self.records,
-                'options': {key: option_text(value) for key, value in self.options.items()},
-                'compared_with': self.kind or ('other exposures' if self.kept is not None else ''),
-                'n_injected': count_injected(tables), 'notes': notes + write_notes(tables),
-                'advice': write_advice(tables)}
-        return Report(checks, tables, meta, self.images)
-
-    def _judge_exposures(self, tables, reasons):
-        """Judge each exposure by the others."""
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', AstropyUserWarning)   # they came when the frame was judged by itself
-            frames, noises = zip(*(self._measured(frame) for frame, _ in self.kept))
-        results = [run_denoiser(self.denoiser, frame) if result is None else result for frame, result in self.kept]
-        try:
-            table = judge_exposures(list(frames), results, confidence=self.options['confidence'],
-                                    n_resamples=self.options['n_resamples'], seed=self.seed)
-        except ValueError as error:
-            reasons['exposures'] = str(error)
-            return
-        tables['exposures'] = table
-        if all(result.uncertainty is not None for result in results):
-            tables['uncertainty'], reason = judge_uncertainty_by_others(list(frames), results, list(noises),
-                                                                        self.options, self.seed)
-            if reason:
-                reasons['uncertainty'] = reason
-        else:
-            reasons['uncertainty'] = 'the result states no uncertainty'
-        tables['exposure_bins'] = average_exposures(table)
+    record: dict
+    kind: str | None
+    measures: Measures
+    exposure: tuple = ()   # frame and result, for a series; the result is None if it was not computed in this run
 
 
-def _once(denoiser, frame):
-    """A denoiser that does a certain frame only once."""
-    results = []
+def _measure_all(frames, parts, settings, store, name, progress_bar, keep):
+    """Measure all frames; return what is finished, and pairs of a record and an error of those that failed."""
+    from tqdm import tqdm
 
-    def denoise(ccd):
-        if ccd is not frame:
-            return run_denoiser(denoiser, ccd)
-        if not results:
-            results.append(run_denoiser(denoiser, ccd.copy()))
-        return results[0]
-    return denoise
+    from ...io.files import describe_error
+    each = 1 + (settings.options['inject'] + 2 if settings.options['inject'] else 0)
+    finished, failed = [], []
+    with tqdm(total=len(frames) * each, disable=not progress_bar, desc='validating', unit='image') as bar:
+        for i, (label, frame) in enumerate(frames):
+            try:
+                for image in _read(label, frame, **{key: values[i] for key, values in parts.items()}):
+                    finished.append(_measure(*image, settings, store, name, bar.update, keep))
+            except Exception as error:  # whatever is wrong with one frame, the others are not to blame
+                text = describe_error(error, frame if is_path(frame) else '')
+                log.warning('%s: %s', label, text)
+                failed.append(({'name': label, 'status': 'failed', 'error': text}, error, len(finished)))
+            bar.update(max((i + 1) * each - bar.n, 0))
+    return finished, failed
+
+
+def _read(label, frame, truth, reference, catalog, psf):
+    """Yield the name, pixels and `Given` of each image of a frame, which may be a file of several."""
+    images = [frame]
+    if is_path(frame):
+        from ...io import read_fits_images
+        images = read_fits_images(frame)
+    n = len(images)
+    for i, image in enumerate(images):
+        given = Given(read_image('truth', truth, i, n), read_image('reference', reference, i, n), catalog,
+                      None if psf is None else given_psf(psf, image))
+        yield label if n == 1 else f'{label}[{i + 1}]', image, given
+
+
+def _measure(label, frame, given, settings, store, name, tick, keep):
+    """Measure an image, unless its results are kept under the name of the denoiser."""
+    key = hash_of(frame, given.truth, given.reference, given.catalog, given.psf and given.psf.stamp, settings.noise,
+                  settings.satlevel, settings.options, settings.seed, name, __version__) if store.directory else None
+    measures, result = store.load(key), None
+    resumed = measures is not None
+    if not resumed:
+        task = prepare(frame, given, settings, tick)
+        measures, result = measure_frame(task), task.result
+        measures.tables['frames'] = describe_frame(task)
+        store.save(key, measures)
+    record = {'name': label, 'status': 'done', 'resumed': resumed, 'key': key or '',
+              'audit': str(measures.tables['frames']['audit'][0])}
+    return _Finished(record, given.kind, measures, (frame, result) if keep else ())
+
+
+def _make_report(finished, failed, settings, name, limits, others):
+    """Combine what was measured, and judge it."""
+    if not finished:
+        raise failed[0][1] if len(failed) == 1 else ValueError(
+            'no frame could be validated; the first: ' + failed[0][0]['error'])
+    tables, reasons = combine_frames([frame.record['name'] for frame in finished],
+                                     [frame.measures.tables for frame in finished], settings.options, settings.seed)
+    for frame in finished:
+        reasons = {**frame.measures.reasons, **reasons}
+    notes = [f'{len(failed)} of {len(finished) + len(failed)} frames could not be validated.'] if failed else []
+    if others:
+        notes += _judge_series([frame.exposure for frame in finished], settings, tables, reasons)
+    records = [frame.record for frame in finished]
+    for record, _, place in reversed(failed):
+        records.insert(place, record)
+    kinds = [frame.kind for frame in finished if frame.kind]
+    meta = {'denoiser': name, 'version': __version__, 'seed': settings.seed,
+            'created': datetime.now(UTC).isoformat(timespec='seconds'), 'frames': records,
+            'options': {key: option_text(value) for key, value in settings.options.items()},
+            'compared_with': kinds[-1] if kinds else 'other exposures' if others else '',
+            'n_injected': count_injected(tables), 'sources': describe_sources(tables), 'psf': describe_psf(tables),
+            'headline': write_headline(tables), 'notes': notes + write_notes(tables), 'advice': write_advice(tables)}
+    images = next((frame.measures.images for frame in finished if frame.measures.images), {})
+    return Report(make_checks(tables, reasons, limits=limits, confidence=settings.options['confidence']), tables, meta,
+                  images)
+
+
+def _judge_series(exposures, settings, tables, reasons):
+    """Judge each exposure by the others, if they are aligned; return notes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', AstropyUserWarning)   # they came when the frame was judged by itself
+        frames, noises = zip(*(measure_noise(frame, settings) for frame, _ in exposures))
+    misaligned = find_misaligned(frames)
+    if misaligned:
+        reasons.update(noise_by_brightness=misaligned, gain=misaligned, uncertainty=misaligned)
+        return [f'No exposure was judged by the others: {misaligned}.']
+    results = [run_denoiser(settings.denoiser, frame) if result is None else result for frame, result in exposures]
+    try:
+        tables.update(judge_gain(list(frames), results, settings.options, settings.seed))
+    except ValueError as error:
+        reasons.update(noise_by_brightness=str(error), gain=str(error), uncertainty=str(error))
+        return []
+    if any(result.uncertainty is None for result in results):
+        reasons['uncertainty'] = 'the result states no uncertainty'
+        return []
+    tables['uncertainty'], reason = judge_uncertainty_by_others(list(frames), results, list(noises), settings.options,
+                                                                settings.seed)
+    if reason:
+        reasons['uncertainty'] = reason
+    return []

@@ -6,19 +6,17 @@ Completeness: intervals, logistic fits and theory.
 import numpy as np
 import pytest
 from astropy import units as u
-from scipy.special import expit
+from scipy.special import expit, ndtr
 
 from astropy_n2v.simulate import make_psf
 from astropy_n2v.validation import (
     PSF,
     draw_sources,
-    fit_completeness,
     inject_and_recover,
     inject_sources,
     injection_positions,
     make_noise_frame,
     matched_filter,
-    matched_filter_completeness,
     matched_filter_depth,
     matched_filter_snr,
     measure_completeness,
@@ -56,30 +54,39 @@ def test_binomial_intervals_cover_at_their_rate(rng, confidence):
     assert np.mean(covered) == pytest.approx(confidence, abs=0.015)
 
 
-@pytest.mark.parametrize('errors', ['hessian', 'bootstrap'])
-def test_errors_of_the_fit_cover_at_their_rate(errors):
-    repeats, pulls = (300, []) if errors == 'hessian' else (40, [])
-    for seed in range(repeats):
-        fit = fit_completeness(*_sources(np.random.default_rng(seed), 400), errors=errors, n_bootstrap=30, seed=seed)
-        pulls.append([(fit.m50 - 21) / fit.m50_err, (fit.m90 - 21 + 0.2 * np.log(9)) / fit.m90_err,
-                      (fit.width - 0.2) / fit.width_err])
-    pulls = np.array(pulls)
-    assert np.mean(np.abs(pulls) < 1, axis=0) == pytest.approx([0.68] * 3, abs=4 * np.sqrt(0.22 / repeats))
-    assert np.abs(pulls.mean(axis=0)).max() < 0.1 + 3 / np.sqrt(repeats)
-
-
-def test_fit_evaluates_and_is_reproducible(rng):
-    mag, detected = _sources(rng)
-    fit = fit_completeness(mag, detected)
-    assert fit(fit.m50) == pytest.approx(0.5) and fit([fit.m90]) == pytest.approx([0.9])
-    first, second = (fit_completeness(mag, detected, errors='bootstrap', n_bootstrap=20, seed=3) for _ in range(2))
-    assert first == second and first.m50 == fit.m50
+def test_errors_of_the_fit_cover_at_their_rate():
+    pulls = []
+    for seed in range(300):
+        m50, width, covariance = logistic_fit(*_sources(np.random.default_rng(seed), 400))
+        to90 = np.array([1, -np.log(9)])
+        pulls.append([(m50 - 21) / np.sqrt(covariance[0, 0]), (width - 0.2) / np.sqrt(covariance[1, 1]),
+                      (to90 @ [m50 - 21, width - 0.2]) / np.sqrt(to90 @ covariance @ to90)])
+    assert np.mean(np.abs(pulls) < 1, axis=0) == pytest.approx([0.68] * 3, abs=4 * np.sqrt(0.22 / 300))
+    assert np.abs(np.mean(pulls, axis=0)).max() < 0.1 + 3 / np.sqrt(300)
 
 
 def test_sharp_edge_has_a_fit():
     mag = np.linspace(20, 22, 201)
-    fit = fit_completeness(mag, mag < 21.005)
-    assert fit.m50 == pytest.approx(21.005, abs=0.01) and 0 < fit.width < 0.05 and np.isfinite(fit.m50_err)
+    m50, width, covariance = logistic_fit(mag, mag < 21.005)
+    assert m50 == pytest.approx(21.005, abs=0.01) and 0 < width < 0.05 and np.isfinite(covariance).all()
+
+
+def test_nothing_falls():
+    assert np.isnan(logistic_fit(np.arange(40.0), np.arange(40) > 20)[0])
+
+
+def expected_completeness(mag, psf, sigma, threshold, position='known'):
+    """
+    What theory expects of the matched filter in white noise, at the place of a star or at its peak there.
+
+    The square of the peak exceeds that of the value at the star by a chi-square of two degrees of freedom.
+    """
+    snr = matched_filter_snr(10 ** (-0.4 * np.asarray(getattr(mag, 'value', mag))), psf, sigma)
+    if position == 'known':
+        return ndtr(snr - threshold)
+    gain, weight = np.polynomial.laguerre.laggauss(24)   # half of that chi-square is exponential
+    level = np.sqrt(np.maximum(threshold ** 2 - 2 * gain, 0))
+    return np.sum(weight * ndtr(np.asarray(snr)[..., None] - level), axis=-1)[()]
 
 
 def test_snr_is_that_of_the_least_squares_flux(rng):
@@ -87,8 +94,8 @@ def test_snr_is_that_of_the_least_squares_flux(rng):
     noise = rng.normal(0, 2.0, (4000, *psf.shape))
     scatter = np.std(np.sum(noise * psf, axis=(1, 2)) / np.sum(psf ** 2))
     assert matched_filter_snr(100.0, psf, 2.0) == pytest.approx(100 / scatter, rel=0.04)
-    assert matched_filter_completeness(matched_filter_depth(psf, 2.0, 6.0, zeropoint=25), psf, 2.0, 6.0,
-                                       zeropoint=25) == pytest.approx(0.5)
+    assert matched_filter_snr(10 ** (-0.4 * (matched_filter_depth(psf, 2.0, 6.0, zeropoint=25) - 25)), psf, 2.0) == \
+        pytest.approx(6)
 
 
 @pytest.mark.parametrize(('fwhm', 'threshold'), [(2.5, 5.0), (3.5, 5.0), (3.0, 7.0)])
@@ -103,13 +110,13 @@ def test_matched_filter_agrees_with_theory(fwhm, threshold):
     frame = inject_sources(ccd, sources, psf, gain=np.inf)
     significance = matched_filter(frame, psf, sigma=sigma, background=50.0)
     at = significance[sources['y'].value.astype(int), sources['x'].value.astype(int)]
-    fit = fit_completeness(sources['mag'], at > threshold)
-    assert fit.m50_err < 0.02
-    assert fit.m50 == pytest.approx(expected, abs=0.05)
+    m50, _, covariance = logistic_fit(sources['mag'].value, at > threshold)
+    assert np.sqrt(covariance[0, 0]) < 0.02
+    assert m50 == pytest.approx(expected, abs=0.05)
     # The whole curve, too: the pulls of the binned fractions.
     table = measure_completeness(sources['mag'], at > threshold, bins=10)
-    theory = [np.mean(matched_filter_completeness(sources['mag'][(sources['mag'] >= low) & (sources['mag'] <= high)],
-                                                  psf, sigma, threshold))
+    theory = [np.mean(expected_completeness(sources['mag'][(sources['mag'] >= low) & (sources['mag'] <= high)],
+                                            psf, sigma, threshold))
               for low, high in zip(table['mag_low'], table['mag_high'])]
     assert np.all((table['completeness_low'] - 0.05 < theory) & (theory < table['completeness_high'] + 0.05))
 
@@ -122,22 +129,22 @@ def test_recovery_agrees_with_theory():
     recovery = inject_and_recover(ccd, lambda ccd: ccd, psf, n_realisations=2, n_sources=350,
                                   magnitudes=(expected - 1, expected + 1), blank=None, seed=5)
     rows = recovery.injected[recovery.injected['image'] == 'matched filter']
-    fit = fit_completeness(rows['mag'], rows['score'] > 5)
-    assert fit.m50_err < 0.02
+    m50, _, covariance = logistic_fit(rows['mag'].value, rows['score'] > 5)
+    assert np.sqrt(covariance[0, 0]) < 0.02
     # The same logistic curve through what theory expects of each source at a fitted position.
-    chance = matched_filter_completeness(rows['mag'], psf, sigma, 5.0, position='fitted')
-    assert fit.m50 == pytest.approx(logistic_fit(rows['mag'].value, chance)[0], abs=0.05)
+    chance = expected_completeness(rows['mag'], psf, sigma, 5.0, position='fitted')
+    assert m50 == pytest.approx(logistic_fit(rows['mag'].value, chance)[0], abs=0.05)
 
 
 def test_fitted_position_only_gains():
     psf, mag = make_psf(3.0, half_size=12), np.linspace(-9, -4, 40)
-    known, fitted = (matched_filter_completeness(mag, psf, 10.0, 5.0, position=position)
+    known, fitted = (expected_completeness(mag, psf, 10.0, 5.0, position=position)
                      for position in ('known', 'fitted'))
     assert (fitted >= known - 1e-9).all() and (fitted <= 1 + 1e-9).all()
     # Monte Carlo of the peak: sqrt((S/N + noise)**2 + chi2)
     rng = np.random.default_rng(0)
     peak = np.sqrt((5 + rng.normal(size=200_000)) ** 2 + rng.chisquare(2, 200_000))
-    expected = matched_filter_completeness(matched_filter_depth(psf, 10.0, 5.0), psf, 10.0, 5.0, position='fitted')
+    expected = expected_completeness(matched_filter_depth(psf, 10.0, 5.0), psf, 10.0, 5.0, position='fitted')
     assert np.mean(peak > 5) == pytest.approx(expected, abs=0.004)
 
 
@@ -148,11 +155,6 @@ def test_fitted_position_only_gains():
     (measure_completeness, ([1.0], [True]), {'bins': [2, 1]}, r'bins must be .* got \[2, 1\]'),
     (measure_completeness, ([1.0], [True]), {'bins': 0}, 'bins must be .* got 0'),
     (measure_completeness, ([1.0], [True]), {'confidence': 95}, 'confidence must be between 0 and 1, got 95'),
-    (fit_completeness, ([1.0, 2.0], [True, True]), {}, 'got 2 of 2 found: widen'),
-    (fit_completeness, ([1.0, 2.0], [False, False]), {}, 'got 0 of 2 found: widen'),
-    (fit_completeness, (np.arange(40.0), np.arange(40) > 20), {}, 'detected must fall with magnitude'),
-    (fit_completeness, ([1.0, 2.0], [True, False]), {'errors': 'none'}, "errors must be .* got 'none'"),
-    (fit_completeness, ([1.0, 2.0], [True, False]), {'errors': 'bootstrap', 'n_bootstrap': 1}, 'n_bootstrap .* got 1'),
     (matched_filter_snr, (1.0, np.ones((3, 3)), 0.0), {}, 'sigma must be a positive number, got 0.0'),
     (matched_filter_depth, (np.ones((3, 3)), 1.0, -5), {}, 'threshold must be a positive number, got -5')])
 def test_errors(function, arguments, options, message):

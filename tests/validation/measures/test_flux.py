@@ -24,11 +24,11 @@ from astropy_n2v.validation import (
     flux_bias,
     flux_correlation,
     forced_photometry,
-    growth_curve,
-    measure_shapes,
     psf_fwhm,
     shape_change,
 )
+from astropy_n2v.validation.measures.inputs import noise_sigma
+from astropy_n2v.validation.measures.shapes import _fit
 
 
 class Field:
@@ -206,7 +206,8 @@ def test_growth(field):
     assert np.allclose(fine['growth_after'], fine['growth_true'], atol=0.01)
     blurred = compare_growth(field.before, gaussian_filter(field.before, 1.0), bright, radii, seed=1)
     assert blurred['change'][0] < -0.03 and abs(blurred['change'][-1]) < 0.02
-    assert np.allclose(growth_curve(field.truth, bright, radii)['growth'], fine['growth_true'], atol=1e-3)
+    alone = compare_growth(field.truth, field.truth, bright, radii)
+    assert np.allclose(alone['growth_before'], fine['growth_true'], atol=1e-3)
 
 
 def test_total_flux(field):
@@ -234,17 +235,18 @@ def test_shift_and_width(field):
 def test_shapes_of_gaussians_are_exact():
     y, x = np.mgrid[:40, :40]
     image = 100 + CircularGaussianPRF(flux=900, x_0=20.3, y_0=18.9, fwhm=3.7)(x, y)
-    table = measure_shapes(image, [(20, 19)], fwhm=3.0, noise=1.0)
+    noise = np.ones(image.shape)
+    table = _fit(image, noise, [(20, 19)], 3.0)
     assert np.allclose([table[name][0] for name in ('x_fit', 'y_fit', 'fwhm', 'flux')], [20.3, 18.9, 3.7, 900],
                        atol=1e-3)
-    far = measure_shapes(image, [(20, 19), (1, 1), (30, 30)], fwhm=3.0, noise=1.0)
+    far = _fit(image, noise, [(20, 19), (1, 1), (30, 30)], 3.0)
     assert far['flag'].tolist() == [0, 1, 4] and np.isnan(far['x_fit'][1:]).all()
 
 
 def test_errors_of_shapes_are_right(field):
     table = compare_shapes(field.before, field.before, field.positions[80:], fwhm=3.2, truth=field.truth,
                            noise=field.noise)
-    errors = measure_shapes(field.before, field.positions[80:], fwhm=3.2, noise=field.noise)
+    errors = _fit(field.before, noise_sigma(field.noise, field.before), field.positions[80:], 3.2)
     pulls = np.concatenate([table['dx_before'] / errors['x_err'], table['dy_before'] / errors['y_err']])
     assert np.std(pulls) == pytest.approx(1, abs=0.35)   # three standard errors of 40 values
 
@@ -261,7 +263,7 @@ def test_psf_fwhm():
     ({'positions': Table({'a': [1]})}, "positions must have the columns x and y, got \\['a'\\]"),
     ({'truth': np.ones((5, 5))}, 'truth must have the shape of before, .*got \\(5, 5\\)'),
     ({'psf': make_psf(90, half_size=200)}, 'psf must not be larger than the image, .*got \\(401, 401\\)'),
-    ({'psf': np.zeros((5, 5))}, 'psf must be a finite image with a positive sum'),
+    ({'psf': np.zeros((5, 5))}, 'psf must be finite with a positive sum'),
     ({'psf': None}, 'radius or psf must be given'),
     ({'psf': None, 'method': 'psf'}, "psf must be given for method 'psf'"),
     ({'radius': -1}, 'radius must be a positive number of pixels, got -1'),
@@ -280,11 +282,11 @@ def test_errors(field, change, message):
 
 def test_more_errors(field):
     with pytest.raises(ValueError, match='radii must be positive and increase'):
-        growth_curve(field.before, field.positions, [3, 1])
+        compare_growth(field.before, field.after, field.positions, [3, 1])
     with pytest.raises(ValueError, match='fwhm must be positive, got 0'):
-        measure_shapes(field.before, field.positions, fwhm=0)
-    with pytest.raises(ValueError, match='fit_size must be odd'):
-        measure_shapes(field.before, field.positions, fwhm=3, fit_size=4)
+        compare_shapes(field.before, field.after, field.positions, fwhm=0)
+    with pytest.raises(ValueError, match='fwhm must be less than a third of the image, .* got 200'):
+        compare_shapes(field.before, field.after, field.positions, fwhm=200)
     with pytest.raises(ValueError, match='bins must be at least two increasing edges, got \\[3\\]'):
         flux_bias(field.compare(field.after), bins=[3])
     with pytest.raises(ValueError, match='lacks'):

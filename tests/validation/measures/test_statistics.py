@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropy_n2v.validation import Estimate, binomial_interval, bootstrap_interval, robust_scatter, summarize_pulls
+from astropy_n2v.validation import Estimate, binomial_interval, bootstrap_interval, robust_scatter
+from astropy_n2v.validation.measures.statistics import estimate_ratio
 
 
 def coverage(statistic, true, *, n, confidence, grouped=False, trials=300):
@@ -140,13 +141,26 @@ def test_robust_scatter():
     assert np.isnan(robust_scatter([])) and np.isnan(robust_scatter([np.nan]))
 
 
-def test_pulls():
-    pulls = np.random.default_rng(1).normal(size=5000)
-    for factor, right in (1, True), (2, False):
-        summary = summarize_pulls(factor * pulls, groups=np.arange(5000) // 10, seed=2)
-        assert summary['mean'].differs(0) is False
-        for name, expected in ('rms', 1), ('scatter', 1), ('coverage68', 0.6827), ('coverage95', 0.95):
-            assert summary[name].differs(expected) is not right
+@pytest.mark.parametrize('root', [False, True])
+def test_ratio_of_sums_is_that_of_values(rng, root):
+    groups = np.arange(6000) // 20
+    values, weights = rng.normal(3, 1, 6000) ** 2, rng.uniform(1, 2, 6000)
+    sums = [np.bincount(groups, part) for part in (values, weights)]
+    found = estimate_ratio(*sums, np.arange(300), n=6000, root=root, seed=1)
+    expected = bootstrap_interval((values, weights), 'ratio', groups=groups, seed=1)
+    power = 0.5 if root else 1
+    assert found.value == pytest.approx(expected.value ** power) and found.n == 6000
+    assert [found.low, found.high] == pytest.approx([expected.low ** power, expected.high ** power])
+    assert found.error == pytest.approx((found.high - found.low) / 2, rel=0.1)
+
+
+def test_ratio_that_is_not_known():
+    nothing = estimate_ratio([0.0], [0.0], [0], n=0)
+    assert np.isnan([nothing.value, nothing.low, nothing.high]).all() and nothing.n == 0
+    alone = estimate_ratio([2.0], [4.0], [0], n=4)
+    assert alone.value == 0.5 and np.isnan(alone.low)
+    negative = estimate_ratio([-2.0, -1.0], [4.0, 4.0], [0, 1], n=8, root=True)
+    assert np.isnan(negative.value)
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from astropy_n2v.validation import REPORT_SCHEMA, VERDICTS, Check, Report, judge_interval
 from astropy_n2v.validation import figures as drawing
+from astropy_n2v.validation.figures.report import _panels as panels_of
 from astropy_n2v.validation.report.report import describe_limits, format_number
 
 META = {'denoiser': 'mine <b>', 'version': '1', 'created': '2026-01-01T00:00:00+00:00', 'seed': 3,
@@ -162,7 +163,7 @@ def test_read_refuses_what_is_no_report(tmp_path):
     path.write_text('{"a": 1}')
     with pytest.raises(ValueError, match='not a validation report'):
         Report.read(tmp_path)
-    path.write_text('{"schema": "astropy_n2v.validation.report.report", "schema_version": "7.0"}')
+    path.write_text('{"schema": "astropy_n2v.validation.report", "schema_version": "7.0"}')
     with pytest.raises(ValueError, match='this version reads'):
         Report.read(tmp_path)
 
@@ -233,6 +234,30 @@ def test_all_figures_of_a_report():
     assert len(drawing.draw_overview(report).axes) == len(figures) - 1 + 2
     with pytest.raises(ValueError, match='columns must be positive, got 0'):
         drawing.draw_overview(report, columns=0)
+
+
+def test_captions_say_which_sources_and_which_psf():
+    report = make_report()
+    report.meta |= {'sources': '82 sources of the catalog', 'psf': 'PSF of FWHM 3.0 pixels, given', 'n_injected': 60}
+    captions = {name: caption for name, _, caption, _ in panels_of(report)}
+    for name in 'flux_scatter', 'flux_bias', 'curve_of_growth', 'precision_recall':
+        assert captions[name].endswith(' 82 sources of the catalog; PSF of FWHM 3.0 pixels, given.')
+    for name in 'completeness', 'recovered_flux':
+        assert captions[name].endswith(' 60 injected sources; PSF of FWHM 3.0 pixels, given.')
+    report.meta['compared_with'] = ''   # without a truth, what was injected is detected
+    captions = {name: caption for name, _, caption, _ in panels_of(report)}
+    assert captions['best_f1'].endswith(' 60 injected sources; PSF of FWHM 3.0 pixels, given.')
+
+
+def test_page_says_first_what_matters():
+    from astropy_n2v.validation.report.page import render_page
+    report = make_report()
+    report.meta |= {'headline': 'Errors are smaller by factors of 150 on the sky.', 'sources': '82 sources of <it>'}
+    report.checks[0].group, report.checks[0].advice = 'Flux', 'Do otherwise.'
+    page = render_page(report, [])
+    places = [page.index(text) for text in ('150 on the sky', 'Measured: 82 sources of &lt;it&gt;.', '<h3>Flux</h3>')]
+    assert places == sorted(places)
+    assert 'Do otherwise.' in page and report.summary().splitlines()[1] == report.meta['headline']
 
 
 def test_each_figure_is_drawn_of_its_own_table():

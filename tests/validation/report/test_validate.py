@@ -5,11 +5,13 @@ Validation of denoisers: known faults are found, what the inputs do not allow is
 
 import json
 import re
+import runpy
 import warnings
-from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import Table, vstack
@@ -17,7 +19,6 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from click.testing import CliRunner
 from faults import FAULTS, NOISE, PSF, SIGMA, SKY, Lab, star_flux, star_table
-from photutils.psf import CircularGaussianPRF, ImagePSF
 from scipy.ndimage import gaussian_filter
 
 from astropy_n2v.cli import main
@@ -26,11 +27,14 @@ from astropy_n2v.planes import find_planes
 from astropy_n2v.simulate import make_psf, make_scene
 from astropy_n2v.validation import Report, render_sources, validate
 from astropy_n2v.validation.measures.frames import with_data
-from astropy_n2v.validation.report.cache import FrameStore, fingerprint
-from astropy_n2v.validation.report.checks import LIMITS, make_checks
-from astropy_n2v.validation.report.combine import average_tables
+from astropy_n2v.validation.measures.images import error_sums
+from astropy_n2v.validation.report.cache import FrameStore, hash_of
+from astropy_n2v.validation.report.checks import make_checks
+from astropy_n2v.validation.report.combine import combine_frames
+from astropy_n2v.validation.report.tests import TESTS, Measured, Results
 
 QUICK = {'psf': PSF, 'noise': NOISE, 'n_resamples': 100}
+NAMES = [test.name for test in TESTS]
 
 
 @pytest.fixture(scope='module')
@@ -86,9 +90,50 @@ def test_known_faults_are_found_and_no_others(lab, name):
 
 def test_fault_table_names_tests_that_exist():
     named = {test for tests in FAULTS.values() for test in tests}
-    assert named <= set(LIMITS)
+    assert named <= set(NAMES)
     # All but one fault is something that these denoisers can have: they all return what the frame was.
-    assert set(LIMITS) - named == {'container'}
+    assert set(NAMES) - named == {'container'}
+
+
+def test_registry_says_all_of_each_test():
+    assert len(set(NAMES)) == len(NAMES)
+    groups = [test.group for test in TESTS]
+    assert [group for i, group in enumerate(groups) if group not in groups[:i]] == \
+        [group for i, group in enumerate(groups) if not i or group != groups[i - 1]]   # those of a group are together
+    for test in TESTS:
+        assert test.question.endswith('?') and test.passes.endswith('.') and test.fails.endswith('.')
+        assert test.advice.endswith('.') and test.limits.reason.endswith('.') and test.title and test.group
+        assert test.limits.low is not None or test.limits.high is not None
+
+
+def test_documentation_lists_the_tests(tmp_path):
+    path = Path(__file__).parents[3] / 'docs' / 'make_tests.py'
+    if not path.exists():
+        pytest.skip('the documentation is not part of an installation')
+    module = runpy.run_path(path)
+    module['write_tests'](tmp_path / 'tests.txt')
+    lines = (tmp_path / 'tests.txt').read_text().splitlines()
+    assert [line.split('``')[1] for line in lines if '* - ``' in line] == NAMES
+    assert '      - within ±0.02 pix' in lines and lines.count('      - As for the flux of bright sources.') == 1
+
+
+def test_registry_says_what_a_test_needs():
+    checks = {check.name: check for check in make_checks({}, {'growth': 'no bright source'})}
+    for test in TESTS:
+        assert checks[test.name].verdict == 'not run' and checks[test.name].reason
+    assert checks['growth'].reason == 'no bright source'
+    assert checks['depth'].reason == 'this needs injected sources'
+
+
+@pytest.mark.parametrize('limits, values, expected', [
+    # Surely beyond the limits, and the most of these; a wide interval that reaches farther is no proof.
+    ((-1, 1), [(0, -9, 9), (2, 1.5, 2.5), (-3, -3.5, -2)], 2), ((-1, 1), [(0, -2, 2), (0.9, 0.8, 1)], 0),
+    ((None, 1.15), [(1.0, 0.9, 1.2), (1.1, 1.05, 1.12)], 0), ((0.95, None), [(0.5, 0.4, 0.6), (0.3, 0.1, 0.99)], 0),
+    ((0.95, None), [(2, 1.9, 2.1), (1, 0.9, 1.1)], 1)])
+def test_worst_of_several(limits, values, expected):
+    bounds = tuple(end if limit is None else limit for limit, end in zip(limits, (-np.inf, np.inf)))
+    found = [Measured(*value) for value in values]
+    assert Results({}, limits=bounds).worst(found) is found[expected]
 
 
 def test_small_frame_shows_a_blur(small):
@@ -415,7 +460,7 @@ def test_reference_that_does_not_overlap(small):
     ({'psf': -1}, ValueError, 'psf must be .* a positive FWHM in pixels, got -1'),
     ({'psf': np.nan}, ValueError, 'psf must be .* a positive FWHM in pixels, got nan'),
     ({'psf': 200.0}, ValueError, r'psf must not be larger than the frame, \(240, 240\), got a FWHM of 200 pixels'),
-    ({'psf': 'star.fits'}, TypeError, 'psf must be a PSF, an array or a model'),
+    ({'psf': 'star.fits'}, TypeError, 'psf must be a FWHM in pixels, an image, a PSF or a model'),
     ({'catalog': Table({'ra': [1.0]})}, ValueError, r"catalog must have the columns x and y, got \['ra'\]"),
     ({'catalog': np.array([[np.nan, 1]])}, ValueError, 'catalog must be finite, got 1 positions that are not'),
     ({'magnitudes': (-6, -12)}, ValueError, r'magnitudes must be the brightest and the faintest.* got \(-6, -12\)'),
@@ -475,84 +520,75 @@ def test_limits_can_be_changed(small):
     assert report['growth'].verdict == 'pass' and report['growth'].limits == (-1, 1)
     # Without a limit on one side or both, nothing fails there.
     report = validate(small.frames[0], small.gaussian_blur, truth=small.truths[0], **QUICK,
-                      limits={name: (None, None) for name in LIMITS})
+                      limits={name: (None, None) for name in NAMES})
     assert not report.failed and report['flux_moderate'].verdict == report['uncertainty_sky'].verdict == 'pass'
-    assert [check.name for check in make_checks({}, {})] == list(LIMITS)
+    assert [check.name for check in make_checks({}, {})] == NAMES
 
 
-def test_average_of_rows_adds_errors_in_quadrature():
-    parts = [Table({'k': [1, 2], 'n': [n, n], 'a': [a, np.nan], 'a_low': [a - 1, np.nan], 'a_high': [a + 1, np.nan],
-                    'name': ['x', 'y']}) for n, a in ((30, 1.0), (10, 5.0))]
-    table = average_tables(parts, ('k',))
-    assert table['n'].tolist() == [40, 20] or table['n'].tolist() == [40, 40]
-    assert table['a'][0] == pytest.approx(2)
-    assert table['a_high'][0] - table['a'][0] == pytest.approx(np.hypot(0.75, 0.25))
-    assert np.isnan(table['a'][1]) and table['name'].tolist() == ['x', 'y']
-
-
-def test_average_of_rms_is_of_all_pixels():
-    parts = [Table({'k': [1], 'n': [10], 'rms_pull': [a], 'rms_pull_low': [0.9 * a], 'rms_pull_high': [1.1 * a]})
-             for a in (1.0, 3.0)]
-    table = average_tables(parts, ('k',))
-    assert table['rms_pull'][0] == pytest.approx(np.sqrt(5))
-    assert table['rms_pull_low'][0] < np.sqrt(5) < table['rms_pull_high'][0]
-
-
-def test_fingerprint_follows_what_it_is_of(small):
+def test_key_follows_what_it_is_of(small):
     frame = small.frames[0]
-    base = fingerprint(frame, {'a': 1}, NOISE)
-    assert fingerprint(frame.copy(), {'a': 1}, NOISE) == base
-    changed = frame.copy()
+    base = hash_of(frame, {'a': 1}, NOISE)
+    assert hash_of(frame.copy(), {'a': 1}, NOISE) == base
+    changed, masked, other = frame.copy(), frame.copy(), frame.copy()
     changed.data = frame.data + (np.arange(frame.data.size) == 7).reshape(frame.shape)
-    masked = frame.copy()
     masked.mask = np.zeros(frame.shape, dtype=bool)
-    others = [fingerprint(changed, {'a': 1}, NOISE), fingerprint(masked, {'a': 1}, NOISE),
-              fingerprint(frame, {'a': 2}, NOISE), fingerprint(frame, {'a': 1}, NOISE * 2)]
-    assert len({base, *others}) == 5
-    functions = [lambda x: x + 1, lambda x: x + 2, lambda x: x * 2]
-    assert len({fingerprint(function) for function in functions}) == 3
+    other.uncertainty = StdDevUncertainty(2 * frame.uncertainty.array)
+    others = [hash_of(image, {'a': 1}, NOISE) for image in (changed, masked, other)]
+    others += [hash_of(frame, {'a': 2}, NOISE), hash_of(frame, {'b': 1}, NOISE), hash_of(frame, {'a': 1}, NOISE * 2)]
+    assert len({base, *others}) == 7
 
 
-def _blur(ccd, sigma=1.0):
-    return gaussian_filter(ccd, sigma)
+@pytest.mark.parametrize('first, second', [
+    (np.ma.masked_less(np.arange(5.0), 2), np.ma.masked_less(np.arange(5.0), 3)), ([1, [2]], [[1], 2]),
+    (Table({'x': [1.0]}), Table({'x': [2.0]})), (Table({'x': [1.0]}), Table({'y': [1.0]})), (2 * u.m, 2 * u.s),
+    (np.arange(3) * u.m, np.arange(3) * u.s), (1, 1.0), (None, 'None'), (np.mean, np.median), ('ab', ('a', 'b'))])
+def test_key_of_values_that_differ(first, second):
+    assert hash_of(first) != hash_of(second) and hash_of(first) == hash_of(first)
 
 
-def _blur_by(sigma, name=None):
-    return lambda ccd: gaussian_filter(ccd, sigma)
+def test_injection_follows_data_and_seed_as_ever():
+    """The seed of what is injected is a part of this key: if it changes, so do all injected sources."""
+    assert hash_of(np.arange(6, dtype='f4').reshape(2, 3), 7)[:8] == '4b1ecdb8'
 
 
-class _Unpicklable:
-    def __init__(self, value):
-        self.value, self.function = value, lambda: value
+def test_without_a_name_nothing_is_kept(small, tmp_path, no_figures):
+    validate(small.frames[:1], small.ideal, report_dir=tmp_path, **QUICK)
+    assert not (tmp_path / 'finished').exists()
 
 
-@pytest.mark.parametrize('make', [
-    _blur_by, lambda value: partial(_blur, sigma=value), lambda value: CircularGaussianPRF(fwhm=value),
-    lambda value: ImagePSF(np.full((5, 5), value)),
-    lambda value: Counting(value).__call__, lambda value: np.ma.masked_less(np.arange(5.0), value),
-    lambda value: Table({'x': np.ma.masked_less(np.arange(5.0), value)}), lambda value: [partial(_blur, value)],
-    lambda value: (lambda ccd: [gaussian_filter, np.median][int(value) - 2](ccd)), Counting,
-    lambda value: np.array([None, value], dtype=object)])
-def test_fingerprint_follows_what_is_in_a_denoiser(make):
-    assert fingerprint(make(2.0)) != fingerprint(make(3.0))
-    assert fingerprint(make(2.0)) == fingerprint(make(2.0))
+def test_frames_are_combined_as_their_pixels_would_be(rng):
+    """Of two frames of other size and error, the rms is that of all pixels, and not a mean of two."""
+    parts = []
+    for size, error in (64, 1.0), (32, 3.0):
+        truth = np.zeros((size, size))
+        parts.append((rng.normal(truth, 4), rng.normal(truth, error), truth))
+    sums = [error_sums(*part, noise=4.0) for part in parts]
+    table, _ = combine_frames(['a', 'b'], [{'noise_by_brightness': part} for part in sums],
+                              {'confidence': 0.9, 'n_resamples': 200}, 0)
+    row = table['noise_by_brightness'][0]
+    after = np.concatenate([part[1].ravel() for part in parts]) / 4
+    before = np.concatenate([part[0].ravel() for part in parts]) / 4
+    assert row['n'] == after.size
+    assert row['rms_after'] == pytest.approx(np.sqrt(np.mean(after ** 2)))
+    assert row['noise_reduction'] == pytest.approx(np.sqrt(np.mean(before ** 2) / np.mean(after ** 2)))
+    assert row['rms_after_low'] < row['rms_after'] < row['rms_after_high']
+    assert table['gain']['noise_reduction'][0] == pytest.approx(row['noise_reduction'], rel=0.1)
 
 
-def test_fingerprint_of_names_and_of_what_cannot_be_known():
-    assert fingerprint(lambda ccd: np.mean(ccd)) != fingerprint(lambda ccd: np.median(ccd))
-    unknown = _Unpicklable(1.0)
-    assert fingerprint(unknown) != fingerprint(unknown)
-
-    def recursive(n):
-        return n and recursive(n - 1)
-    assert fingerprint(recursive) == fingerprint(recursive)
+def test_table_without_a_rule_is_refused():
+    with pytest.raises(KeyError, match='new_table'):
+        combine_frames(['a'], [{'new_table': Table({'a': [1]})}], {'confidence': 0.9, 'n_resamples': 100}, 0)
+    with pytest.raises(ValueError, match='column'):
+        combine_frames(['a', 'b'], [{'shapes': Table({'a': [1]})}, {'shapes': Table({'b': [1]})}],
+                       {'confidence': 0.9, 'n_resamples': 100}, 0)
 
 
 def test_results_of_another_denoiser_are_not_taken(small, tmp_path, no_figures):
     for sigma in 0.5, 2.0:
         def blur(ccd, sigma=sigma):
             return CCDData(gaussian_filter(ccd.data, sigma), unit=ccd.unit)
-        report = validate(small.frames[0], blur, report_dir=tmp_path, overwrite=True, **QUICK)
+        report = validate(small.frames[0], blur, denoiser_name=f'blur {sigma}', report_dir=tmp_path, overwrite=True,
+                          **QUICK)
         assert not report.meta['frames'][0]['resumed']
 
 
@@ -661,7 +697,7 @@ def test_noise_is_what_denoise_uses(defect, rng):
         used.append(planes[0].data_noise)
         return with_data(frame, frame.data + 0.0)
 
-    def measure(task, update):
+    def measure(task):
         judged.append(task)
         raise ValueError('enough')
 

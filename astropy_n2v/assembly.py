@@ -1,0 +1,218 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Predict the planes of a container one after the other, and put them together.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from .audit import AuditReport, severity
+from .exceptions import AuditError
+from .inference.prediction import Prediction
+from .noise.quantisation import ROUNDED
+from .utils.warn import warn_user
+
+__all__ = ['predict_planes', 'restore_verbatim']
+
+log = logging.getLogger(__name__)
+
+
+def predict_planes(frame, planes, denoiser, *, leaks=False, strength=1.0, audit='warn', full_output=True,
+                   progress_bar=False, **options):
+    """
+    Predict all planes of a container.
+
+    Parameters
+    ----------
+    frame : Container
+        The container.
+    planes : list of Plane
+        Its planes that can be denoised; several in a row may be parts of one.
+    denoiser : Denoiser
+        The model.
+    leaks : bool, optional
+        If true, noise of neighbours outside of the hole is shared with a pixel, and the prediction follows it.
+    strength : float, optional
+        From 0 (the data) to 1 (the posterior).
+    audit : {'refuse', 'warn', 'off'}, optional
+        See `astropy_n2v.denoise`.
+    full_output, progress_bar : bool, optional
+        See `astropy_n2v.denoise`.
+    **options
+        ``whiten``, ``reject_outliers``, ``tile_size`` and ``device`` of `astropy_n2v.Denoiser.predict`.
+
+    Returns
+    -------
+    prediction : Prediction
+        Of all planes in one. Its rejected pixels are those of all planes, and its audit the gravest; all else is of the
+        first plane.
+    planes : list of Plane
+        The planes with the noise that they were predicted with.
+    refused : list of tuple of int
+        Indices of those that are to be returned as measured.
+
+    Raises
+    ------
+    AuditError
+        If the data of a single image exclude its prediction, and ``audit`` is 'refuse'.
+    """
+    from tqdm import tqdm
+    # A single image is its prediction.
+    single = len(planes) == 1 and not frame.shape[:-2]
+    together = None if single else Prediction.empty(frame.shape, frame.dtype, full_output)
+    first, used, n_rejected, judgements = None, [], 0, _Judgements(audit)
+    with tqdm(total=len(planes), disable=not progress_bar, desc='denoising', unit='plane') as bar:
+        for n, plane in enumerate(planes):
+            def progress(fraction, n=n):
+                bar.update(n + fraction - bar.n)
+
+            predict = partial(denoiser.predict, audit=audit != 'off', strength=strength, full_output=full_output,
+                              progress=progress, **options)
+            prediction = predict(plane.values, plane.noise, plane.mask)
+            grown = plane.with_growth(prediction.audit)
+            if grown is not None:
+                again = predict(grown.values, grown.noise, grown.mask)
+                if _agrees_better(again, prediction):
+                    prediction, plane = again, grown
+            used.append(plane)
+            is_last = n + 1 == len(planes) or planes[n + 1].index != plane.index   # part of its plane
+            judgements.add(plane, prediction, leaks, is_last)
+            if leaks:
+                prediction = plane.allow_for_leak(prediction)
+            prediction = plane.restore(prediction, strength)
+            if together is not None:
+                together.fill(prediction, plane.index, plane.view)
+            n_rejected += prediction.n_rejected
+            first = first or (prediction if single else prediction.without_planes())
+    result = first if single else replace(first, **together.planes)
+    result = result.map(lambda values: values.astype(frame.dtype, copy=False))
+    return replace(result, n_rejected=n_rejected, audit=judgements.worst), used, judgements.refused
+
+
+def _agrees_better(again, prediction):
+    """Check if the data agree with a prediction with noise that grows with the signal, at least as with another."""
+    before, after = ((severity(audit), len(audit.findings)) for audit in (prediction.audit, again.audit))
+    return after <= before and not again.audit.blames_noise
+
+
+def restore_verbatim(frame, planes, rejected, prediction, *, fill_masked=False, exactly=False):
+    """
+    Put in what comes out as it went in, with the uncertainty that it had, in place.
+
+    Parameters
+    ----------
+    frame : Container
+        The data.
+    planes : list of Plane
+        Its planes that were denoised.
+    rejected : list of tuple of int
+        Indices of those that were not.
+    prediction : Prediction
+        The result; its mean and standard deviation are changed.
+    fill_masked : bool, optional
+        If true, pixels that do not count keep their prediction.
+    exactly : bool, optional
+        If true, all pixels that count become the data, with the standard deviation of the result.
+    """
+    mean, std = prediction.mean, prediction.std
+    verbatim = frame.mask | ~np.isfinite(frame.values)
+    for plane in planes:
+        noiseless = plane.noise.unusable(plane.values.shape)
+        if noiseless is not None:
+            verbatim[plane.index][plane.view] |= noiseless
+        if fill_masked:
+            verbatim[plane.index][plane.view] = False
+    for i in rejected:
+        verbatim[i] = True
+    if exactly:
+        # The data as they came, to the last bit; scales of amplifiers and of the noise round them.
+        valid = ~frame.mask & np.isfinite(frame.values)
+        mean[valid] = frame.values[valid]
+    if verbatim.any():
+        mean[verbatim] = frame.values[verbatim]
+        std[verbatim] = frame.deviations.at(verbatim) if frame.deviations else np.nan
+        std[verbatim & np.isnan(frame.values)] = np.nan
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """Findings of the audit in a plane or a part of it, and of its innovations about the noise."""
+
+    report: AuditReport = None
+    noise: str = None
+
+    def gravity(self):
+        return 0 if self.report is None else severity(self.report), bool(self.noise)
+
+    def conclude(self, index, audit):
+        """Act on it; return whether the plane is to be returned as measured."""
+        where, report, text = f'plane {index}: ' if index else '', self.report, self.noise
+        grave = report is not None and report.worst in ('warning', 'refusal')
+        refused = grave and report.worst == 'refusal' and audit == 'refuse'
+        if report is not None and report.findings:
+            log.info('%s%s', where, '; '.join(check.message for check in report.findings))
+        if grave:
+            # One message of one fault: which noise model is wrong, and how wrong, is more than the audit knows.
+            text = report.message(None if report.worst == 'refusal' else self.noise)
+        if refused and not index:
+            raise AuditError(f"the data exclude the result: {text}. audit='warn' (--audit warn) returns it all the "
+                             'same', report)
+        if refused:
+            text = f'returned as measured, as the data exclude the result: {text}'
+        if text:
+            warn_user(f'{where}{text}')
+        return refused
+
+
+class _Judgements:
+    """
+    What data and innovations say of the predictions of all planes.
+
+    Parameters
+    ----------
+    audit : {'refuse', 'warn', 'off'}
+        See `astropy_n2v.denoise`.
+
+    Attributes
+    ----------
+    worst : AuditReport or None
+        The gravest report.
+    refused : list of tuple of int
+        Indices of the planes that are to be returned as measured.
+    """
+
+    def __init__(self, audit):
+        self.audit, self.worst, self.refused = audit, None, []
+        self._parts = []   # of the plane at hand
+
+    def add(self, plane, prediction, leaks, is_last):
+        """Judge the prediction of a part of a plane, and with the last one all parts at once."""
+        report, beam = prediction.audit, prediction.whitening is not None and prediction.whitening.is_broad
+        if report is not None:
+            report = report.without_leak() if leaks else report.without_beam() if beam else report
+        self._parts.append(_Judgement(report, _check_innovations(prediction, plane.data_noise, leaks)))
+        if not is_last:
+            return
+        judgement, self._parts = max(self._parts, key=_Judgement.gravity), []
+        if judgement.conclude(plane.index, self.audit):
+            self.refused.append(plane.index)
+        report = judgement.report
+        if report is not None and (self.worst is None or severity(report) > severity(self.worst)):
+            self.worst = report
+
+
+def _check_innovations(prediction, noise, leaks):
+    """Say in words that the noise model is wrong if the innovations do; '' if what they say is to be ignored."""
+    rms = prediction.recalibration.innovation_rms
+    # Of few photons, the spread is stated for the fewest that the network knows.
+    if not prediction.recalibration.contradicts_noise or prediction.scaling.few_photons:
+        return None
+    rounded = np.any(noise.quantum) and prediction.scaling.sky_noise < ROUNDED * np.max(noise.quantum)
+    if rms < 1 and (leaks or rounded):   # warned of as such
+        return ''
+    size = 'smaller' if rms < 1 else 'larger'
+    return (f'the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the noise model says '
+            f'({noise.source}). Noise {rms:.2f} times as large would agree with the image')

@@ -1,0 +1,44 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+``astropy-n2v check``.
+"""
+
+import click
+
+from .common import Reporter, verbosity_options
+
+__all__ = ['command']
+
+
+@click.command('check')
+@click.argument('manifest', metavar='MANIFEST')
+@click.option('--split', metavar='SPLIT', type=click.Path(), help='Also check this split (JSON).')
+@click.option('--hashes', is_flag=True,
+              help='Read all files and compare their SHA-1; by default of those whose size or time has changed.')
+@verbosity_options
+@click.pass_context
+def command(ctx, manifest, split, hashes):
+    """
+    Check the frames of a manifest, and that its split does not leak.
+
+    Reported are files that are missing, changed, unreadable or there twice; frames that are
+    constant, not finite, saturated, in another unit or of an absurd noise; and fields of the sky
+    that are in two parts of the split. The exit status is 1 if there is anything.
+
+    \b
+    Example:
+      astropy-n2v check manifest.ecsv --split split.json
+    """
+    from ..collections import Split, check_manifest, read_manifest
+    from ..io.files import describe_error
+    with Reporter.of(ctx) as report:
+        try:
+            table = read_manifest(manifest)
+            found = check_manifest(table, None if split is None else Split.read(split), hashes=hashes)
+        except (OSError, ValueError, ImportError) as error:
+            raise click.ClickException(describe_error(error)) from error
+        if len(found):
+            report.result('\n'.join(found.pformat(max_lines=-1, max_width=-1, align='<')))
+        report.result(f'{len(table)} images: {len(found)} problems')
+    if len(found):
+        ctx.exit(1)

@@ -1,0 +1,151 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The rows of a catalogue for one file.
+"""
+
+import hashlib
+import logging
+import math
+import os
+import warnings
+
+import numpy as np
+
+from ..background import background_level
+from ..containers.parsing import measured
+from ..containers.saturation import saturated_pixels
+from ..exceptions import CannotDenoiseError
+from ..io.files import describe_error
+from ..io.headers import merge_headers
+from ..io.reading import read_image
+from ..io.select import science_hdus
+from ..io.source import FitsSource
+from ..noise import measure_sky, noise_autocorrelation
+from .headers import exposure_cards, sky_position, stored_type
+from .raster import is_raster, raster_layout, read_raster
+
+__all__ = ['describe_file', 'file_hash', 'file_state']
+
+log = logging.getLogger(__name__)
+
+# Height and width, in pixels, of the middle of an image that is measured, as for the noise of a set.
+_LARGEST = 2048
+_CHUNK = 1 << 20   # bytes that are hashed at a time
+
+
+def file_hash(path):
+    """Calculate the SHA-1 of a file, as text."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    with open(path, 'rb') as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def file_state(path):
+    """Size and time of the last change of a file, which say that it is the one that was read."""
+    state = os.stat(path)
+    return {'bytes': state.st_size, 'mtime': state.st_mtime_ns}
+
+
+def describe_file(path):
+    """
+    Describe the images of a file.
+
+    Parameters
+    ----------
+    path : str
+        FITS file or raster image.
+
+    Returns
+    -------
+    list of dict
+        A row for each science image; one with an ``error`` if the file cannot be read; none for a file without images,
+        such as one of tables.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astropy_n2v.collections.describe import describe_file
+    >>> from astropy_n2v.simulate import make_scene
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = Path(directory) / 'a.fits'
+    ...     make_scene('survey', (64, 64), seed=1).observe(seed=1).write(path)
+    ...     (row,) = describe_file(path)
+    >>> row['shape'], row['unit'], row['dtype']
+    ('64x64', 'electron', 'float32')
+    """
+    path = os.fspath(path)
+    row = {'path': path}
+    try:
+        row |= file_state(path)
+        row['sha1'] = file_hash(path)
+        row['id'] = row['sha1'][:12]
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')   # what deserves a warning does so when the image is used
+            return [{**row, **image} for image in (_raster_images if is_raster(path) else _fits_images)(path)]
+    except Exception as error:   # whatever is wrong with one file, the others are not to blame
+        return [{**row, 'error': describe_error(error, path)}]
+
+
+def _raster_images(path):
+    shape, dtype = raster_layout(path)
+    key = _middle(shape)
+    return [{'ext': 0, 'shape': 'x'.join(map(str, shape)), 'dtype': dtype, 'unit': 'adu',
+             **_measurements(read_raster(path, key))[0]}]
+
+
+def _fits_images(path):
+    with FitsSource(path, quiet=True) as source:
+        hdus = source.hdus
+        if not any(getattr(hdu, 'is_image', False) and len(hdu.shape) > 1 for hdu in hdus):
+            log.info('%s has no image', path)
+            return []
+        return [_fits_image(source, i) for i in science_hdus(hdus)]
+
+
+def _fits_image(source, index):
+    hdus = source.hdus
+    hdu = hdus[index]
+    header = merge_headers(hdu.header, hdus[0].header if index else None)
+    ccd = read_image(source, index, 0, section=_middle(hdu.shape))
+    values, sky = _measurements(ccd)
+    return {'ext': index, 'shape': 'x'.join(map(str, hdu.shape)), 'dtype': stored_type(hdu.header),
+            **exposure_cards(header, sky), **sky_position(header, hdus, hdu.shape[-2:]), **values}
+
+
+def _middle(shape):
+    """Index of the middle of the middle plane of an image."""
+    plane = np.unravel_index(math.prod(shape[:-2]) // 2, shape[:-2]) if len(shape) > 2 else ()
+    starts = [max(0, n - _LARGEST) // 2 for n in shape[-2:]]
+    return (*map(int, plane), *(slice(start, min(start + _LARGEST, n)) for start, n in zip(starts, shape[-2:])))
+
+
+def _measurements(ccd):
+    """Measure an image: columns of its row, and its noise or None."""
+    image = measured(ccd)
+    finite = np.isfinite(image.values)
+    mask = np.asarray(image.mask) | ~finite
+    integers = ccd.data.dtype if ccd.data.dtype.kind in 'iu' and ccd.data.dtype.itemsize < 4 else None
+    saturated, _ = saturated_pixels(image.values, ~finite, image.header, image.unit,
+                                    largest=None if integers is None else np.iinfo(integers).max)
+    row = {'saturated': 0.0 if saturated is None else float(np.mean(saturated)),
+           'nonfinite': float(1 - np.mean(finite)), 'masked': float(np.mean(mask))}
+    valid = image.values[finite]
+    if valid.size and valid.min() == valid.max():
+        return {**row, 'background': float(valid[0]), 'noise': 0.0}, None
+    if mask.all():
+        return row, None
+    row['background'] = float(background_level(image.values, mask))
+    try:
+        sky = measure_sky(image.values, mask)
+        row |= {'background': float(sky.background), 'noise': sky.deviation}
+        correlation = sky.autocorrelation
+        if correlation is None:
+            correlation = noise_autocorrelation(image.values, mask)
+    except CannotDenoiseError:
+        return row, None
+    middle = correlation.shape[0] // 2
+    row |= {'rho_x': float(correlation[middle, middle + 1]), 'rho_y': float(correlation[middle + 1, middle])}
+    return row, sky

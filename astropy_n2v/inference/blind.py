@@ -1,0 +1,194 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Blind mean and spread of each pixel of an image, tile by tile.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from ..networks import blind_moments, network_inputs
+from .bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
+from .bounds import bound_prediction
+from .evenness import even_spread
+from .tiling import Tiling
+
+__all__ = ['BlindPredictor', 'BootstrapPredictor', 'predict_orientations']
+
+_LEAST_LOCAL = 0.2   # units of the typical noise; least noise of a pixel that the network is shown
+
+
+@dataclass(frozen=True, eq=False)
+class BlindPredictor:
+    """
+    A network with all that it takes to apply it to an image.
+
+    Parameters
+    ----------
+    network : BlindSpotUNet
+        The network.
+    margin : int
+        Pixels at interior edges of a tile whose prediction is not to be used.
+    tile_size : int
+        Largest height and width of a tile, in pixels.
+    device : `torch.device`
+        Where to compute.
+    dtype : `torch.dtype`
+        Numbers in which the network predicts.
+    progress : callable, optional
+        Called with the fraction done.
+    """
+
+    network: torch.nn.Module
+    margin: int
+    tile_size: int
+    device: torch.device
+    dtype: torch.dtype
+    progress: object = None
+
+    #: True if the network is asked in all orientations of the image.
+    oriented: ClassVar[bool] = False
+
+    def predict(self, image):
+        """
+        Predict each pixel of an image from its surroundings.
+
+        Parameters
+        ----------
+        image : NormalizedImage
+            The image.
+
+        Returns
+        -------
+        mean, spread : `~numpy.ndarray`
+            In units of the sky noise, float32.
+        """
+        mean, spread = self._predict_tiles(image)
+        noisy = image.unsupported()
+        while noisy is not None:
+            # Parts of a mosaic that are far noisier than the rest: once more, on the scale of their own noise.
+            again = image.on_scale(image.noise_scale(noisy))
+            factor = np.float32(again.scaling.scale / image.scaling.scale)
+            for values, new in zip((mean, spread), self._predict_tiles(again)):
+                values[noisy] = factor * new[noisy]
+            left = again.unsupported()
+            noisy = None if left is None else left & noisy
+            noisy = None if noisy is None or not noisy.any() else noisy
+        bound_prediction(image, mean, spread)
+        return mean, spread
+
+    def _predict_tiles(self, image):
+        """Predict an image tile by tile."""
+        mean, spread = (np.zeros(image.shape, dtype=np.float32) for _ in range(2))
+        tiling = Tiling(image.shape, self.tile_size, self.margin, alignment=self.network.alignment)
+        network = self.network.to(self.device)
+        for i, tile in enumerate(tiling):
+            inputs = _inputs(image, tile).to(self.device)
+            with torch.inference_mode():
+                if self.oriented:
+                    blind, log_spread = predict_orientations(network, inputs, tile.inner, self.dtype)
+                else:
+                    blind, log_spread = blind_moments(network.predict(inputs, tile.inner, self.dtype))
+                blind, deviation = blind[0, 0].cpu().numpy(), log_spread.exp()[0, 0].cpu().numpy()
+            target = mean[tile.inner_y, tile.inner_x]
+            cut = (slice(target.shape[0]), slice(target.shape[1]))
+            weight = tile.weight[tile.inner][cut]
+            target += weight * blind[cut]
+            spread[tile.inner_y, tile.inner_x] += weight * deviation[cut]
+            if self.progress:
+                self.progress((i + 1) / len(tiling))
+        return mean, spread
+
+    def correct_spread(self, image, mean, spread):
+        """
+        Correct the spread, as far as that does not take the residuals.
+
+        Parameters
+        ----------
+        image : NormalizedImage
+            The image, with the noise that goes with ``mean``.
+        mean, spread : `~numpy.ndarray`
+            From `predict`.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            The corrected spread.
+        """
+        return even_spread(image, mean, spread)
+
+
+class BootstrapPredictor(BlindPredictor):
+    """
+    The prediction of a network that was trained on nothing but the image.
+
+    Such a network scatters, from orientation to orientation and pixel to pixel: the prediction is a mean over all
+    orientations, and its spread the one of its errors where the result is observed again.
+    """
+
+    oriented = True
+
+    def predict(self, image):
+        """Predict each pixel of an image, see `BlindPredictor.predict`."""
+        # The bootstrap predicts a cut-out twice more.
+        share = 1 / (1 + 2 * min(1, BOOTSTRAP_SIZE ** 2 / image.data.size))
+        report = self.progress and (lambda fraction: self.progress(share * fraction))
+        return BlindPredictor.predict(replace(self, progress=report), image)
+
+    def correct_spread(self, image, mean, spread):
+        """Correct the spread by the errors where the result is observed again."""
+        spread = bootstrap_spread(image, mean, spread, self.network.hole, replace(self, progress=None).predict)
+        if self.progress:
+            self.progress(1.0)
+        return spread
+
+
+def predict_orientations(network, inputs, inner, dtype=torch.float32):
+    """
+    Predict the inner part of a tile as a mean over all orientations; their scatter adds to the spread.
+
+    Parameters
+    ----------
+    network : BlindSpotUNet
+        The network.
+    inputs : tensor
+        What it sees, shape (1, n, height, width).
+    inner : tuple of slice
+        The inner part.
+    dtype : `torch.dtype`, optional
+        Numbers in which the network predicts.
+
+    Returns
+    -------
+    mean, log_spread : tensor
+        Blind mean and logarithm of its spread, of the inner part.
+    """
+    means, log_spreads = [], []
+    # The hole turns with the image, where it is no square.
+    for turn in (range(4) if network.hole[0] == network.hole[1] else (0, 2)):
+        for flip in [], [3]:
+            output = network.predict(torch.rot90(inputs, turn, dims=(2, 3)).flip(flip), dtype=dtype)
+            mean, log_spread = blind_moments(torch.rot90(output.flip(flip), -turn, dims=(2, 3))[:, :, *inner])
+            means.append(mean)
+            log_spreads.append(log_spread)
+    means, log_spread = torch.stack(means), torch.stack(log_spreads).mean(dim=0)
+    return means.mean(dim=0), 0.5 * torch.log(torch.exp(2 * log_spread) + means.var(dim=0, correction=0))
+
+
+def _inputs(image, tile):
+    """Cut a tile out of an image, as the network is to see it, padded to its whole size."""
+    image, shape = image.part(tile.y, tile.x), (tile.y.stop - tile.y.start, tile.x.stop - tile.x.start)
+
+    def padded(values):
+        plane = np.zeros(shape, dtype=np.float32)
+        plane[:image.shape[0], :image.shape[1]] = values
+        return torch.from_numpy(plane)[None, None]
+    with np.errstate(over='ignore'):
+        v0, slope, zero = image.noise_parameters()
+        if np.ndim(v0):
+            # Pixels far deeper than the typical one are outside of what the network was trained on.
+            v0 = np.maximum(v0, _LEAST_LOCAL ** 2)
+        seen, z, *parameters = (padded(values) for values in (image.seen, image.values(), v0, slope, zero))
+    return network_inputs(z, seen, *parameters)

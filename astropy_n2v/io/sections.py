@@ -1,0 +1,60 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Parts of images, read without the rest.
+"""
+
+from astropy.io import fits
+
+__all__ = []
+
+
+class HduSection:
+    """
+    An HDU of which a part is read.
+
+    Of an image that is not compressed its rows are read and no others; of one that is compressed tile by tile, the
+    tiles.
+
+    Parameters
+    ----------
+    hdu : HDU
+        An image of two or more dimensions.
+    section : tuple of int or slice
+        Index of the part; the last two entries are slices of rows and columns. Missing axes of ``hdu`` are left out,
+        and of additional ones the first element is taken.
+    """
+
+    def __init__(self, hdu, section):
+        n = len(hdu.shape)
+        self.hdu = hdu
+        self.key = (*(0,) * (n - len(section)), *section[-n:])
+
+    def __getattr__(self, name):
+        return getattr(self.hdu, name)
+
+    @property
+    def data(self):
+        """The pixels of the part."""
+        if isinstance(self.hdu, fits.CompImageHDU):
+            return self.hdu.section[self.key]
+        # Whole rows lie side by side; of parts of them, each is read by itself, which takes longer.
+        return self.hdu.section[self.key[:-1]][..., self.key[-1]]
+
+    @property
+    def shape(self):
+        """Shape of the part."""
+        return tuple(len(range(*key.indices(size))) for key, size in zip(self.key, self.hdu.shape)
+                     if isinstance(key, slice))
+
+    @property
+    def _blank(self):
+        return self.hdu._blank
+
+    @_blank.setter
+    def _blank(self, value):
+        self.hdu._blank = value
+
+
+def section_of(hdu, section):
+    """Take a section of an HDU; without a section, all of it."""
+    return hdu if section is None else HduSection(hdu, section)
