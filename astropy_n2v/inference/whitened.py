@@ -19,8 +19,8 @@ from .whitening import Whitening, convolve_valid
 
 __all__ = ['Whitened', 'whiten_image']
 
-# Variance that unknown pixels in the reach of the filter may add to a pixel, in units of the noise; beyond, it comes
-# back as measured. With 8, the parts of stars beside masks were lowered by 7 standard deviations.
+# Variance that structure of unknown pixels in the reach of the filter may add to a pixel, in units of the noise;
+# beyond, it comes back as measured. With 8, the parts of stars beside masks were lowered by 7 standard deviations.
 _MOST_ADDED = 1.0
 # That of unknown pixels themselves, beyond which they become their local mean: there is a star in it.
 _STAR = 8.0
@@ -72,7 +72,7 @@ class Whitened:
     added : `~numpy.ndarray`
         Variance that unknown pixels add, of the same shape.
     unreliable : `~numpy.ndarray` of bool
-        True where that is too much, of the same shape: nothing is removed there.
+        True where structure in unknown pixels adds too much, of the same shape: nothing is removed there.
     parameters : list of float or `~numpy.ndarray`
         Those of the noise before the filter; see `NormalizedImage.noise_parameters`. Unknown pixels have that of the
         sky.
@@ -109,24 +109,24 @@ class Whitened:
         """
         pad = whitening.inverse.shape[0] // 2
         reach = whitening.kernel.shape[0] // 2
-        v0, slope, zero = (_edge(value, pad, image.shape) for value in image.noise_parameters())
+        parameters = [_edge(value, pad + reach, image.shape) for value in image.noise_parameters()]
         alone = image.valid & ~image.seen
         alone |= single_pixel_outliers(image) | _noisier(image)
         known = np.pad(image.valid & ~alone, pad + reach)
-        if np.ndim(v0):
+        if np.ndim(parameters[0]):
             # Junk errors of pixels that are not seen must not drown the digits of their neighbours.
-            v0 = np.where(known[reach:-reach, reach:-reach], v0, 1)
-        parameters = [v0, slope, zero]
+            parameters[0] = np.where(known, parameters[0], 1)
         filled = np.pad(np.where(image.valid & ~alone, image.values(), 0).astype(np.float32), pad + reach)
-        variance = whitening.fill(filled, known)
-        added = np.maximum(convolve_valid(variance, whitening.kernel ** 2), 0)
+        added, structure = (np.maximum(convolve_valid(variance, whitening.kernel ** 2), 0)
+                            for variance in whitening.fill(filled, known, parameters))
+        inner = (slice(reach, known.shape[0] - reach), slice(reach, known.shape[1] - reach))
+        v0, slope, zero = parameters = [value if np.ndim(value) == 0 else value[inner] for value in parameters]
         lacking = whitening.lacking(added.shape)
         lacking *= np.sqrt(v0 + slope * np.maximum(-zero, 0))
         gain = whitening.peak_share / slope if np.any(slope > 0) else None
         noise = NoiseModel(np.sqrt(v0 + added).astype(np.float32), gain, whitening.peak_share * zero,
                            source=image.noise.source, relative_error=image.noise.relative_error)
-        inner = (slice(reach, known.shape[0] - reach), slice(reach, known.shape[1] - reach))
-        unreliable = added > np.where(known[inner], _MOST_ADDED, _STAR)
+        unreliable = structure > np.where(known[inner], _MOST_ADDED, _STAR)
         white = NormalizedImage(whitening.filter(filled) + lacking, known[inner] & ~unreliable, noise,
                                 Normalization(0.0, 1.0))
         return cls(whitening, image, white, filled[inner], lacking, added, unreliable, parameters,
@@ -241,12 +241,17 @@ class Whitened:
         """
         whitening = self.whitening
         # Where the measurement says all, errors are independent; where the surroundings do, they are smooth.
-        own = np.clip(np.square(std / noise_std), 0, 1)
-        own[~self.white.valid] = 0
-        # The noise that was added went into the posterior as far as the measurement did.
-        removed = self.white.data - mean - (1 - own) * self.lacking
+        own = np.square(std / noise_std)
+        # Without a measurement, the prediction is combined with the fill.
+        unknown = ~self.white.valid
+        own[unknown] /= 1 + own[unknown]
         # Where a star is in part masked or beyond the edge no prediction knows of it, as it saw nothing around.
-        removed[self.unreliable] = 0
+        own[self.unreliable] = 1
+        own = np.minimum(own, 1)
+        data = self.white.data
+        mean = np.where(unknown, mean + own * (data - mean), mean)
+        # The noise that was added went into the posterior as far as the measurement did.
+        removed = data - mean - (1 - own) * self.lacking
         result = self.inside(self.filled) - convolve_valid(removed, whitening.inverse)
         square = whitening.inverse ** 2
         square /= square.sum()

@@ -39,6 +39,9 @@ _MAX_REACH = 15   # pixels
 _CUT = 3e-3
 # Width of the Gaussian that fills masked pixels, in pixels; only the filter sees these values.
 _FILL = 1.0
+# Standard deviations from which on the scatter of the pixels around unknown ones is more than their noise: once in
+# 30000. Noise that passed for a star came back as measured at the edges of frames, where it was detected as one.
+_CERTAIN = 4.0
 # Standard deviation of a Gaussian that has the correlation of the errors of blind predictions, in pixels.
 _ERROR_WIDTH = 1.5
 # The filter makes smooth structure fainter where noise is correlated positively, and the network surer that there is
@@ -218,7 +221,7 @@ class Whitening:
         white = np.random.default_rng(_SEED).normal(size=[n + 2 * reach for n in shape])
         return convolve_valid(white, self.complement)
 
-    def fill(self, values, known):
+    def fill(self, values, known, parameters):
         """
         Fill unknown values with a local mean, in place.
 
@@ -228,25 +231,41 @@ class Whitening:
             Image in units of the sky noise above its background, shape (ny, nx); unknown values are changed.
         known : `~numpy.ndarray` of bool
             True where they are known.
+        parameters : list of float or `~numpy.ndarray`
+            Those of the noise, of that shape; see `NormalizedImage.noise_parameters`.
 
         Returns
         -------
-        `~numpy.ndarray`
+        variance : `~numpy.ndarray`
             Variance of the error of what was filled in, of that shape; 0 where values are known.
+        structure : `~numpy.ndarray`
+            The part of it that is due to structure, in units of the variance of the noise of the pixel.
         """
+        seen = known.astype(np.float32)
         smooth, weight, square = (gaussian_filter(v, _FILL, mode='constant', truncate=3) for v in (
-            np.where(known, values, 0), known.astype(np.float32), np.where(known, values, 0) ** 2))
+            np.where(known, values, 0), seen, np.where(known, values, 0) ** 2))
         near = ~known & (weight > 1e-3)
         mean, weight = smooth[near] / weight[near], weight[near]
         values[~known] = 0
         values[near] = mean
-        variance = np.zeros(values.shape, dtype=np.float32)
+        variance, structure = np.zeros((2, *values.shape), dtype=np.float32)
         # Far from all that is known, the background and its noise.
         variance[~known] = 1
         scatter, error = self._fill_errors
-        structure = np.maximum(square[near] / weight - mean ** 2 - scatter, 0)
-        variance[near] = structure + error + (1 - error) * (1 - weight)
-        return variance
+        v0, slope, zero = (value if np.ndim(value) == 0 else value[near] for value in parameters)
+        noise = v0 + slope * np.maximum(mean - zero, 0)
+        # The weights squared are a Gaussian, too.
+        squared = gaussian_filter(seen, _FILL / np.sqrt(2), mode='constant', truncate=4)[near]
+        freedom = 4 * np.pi * _FILL ** 2 * weight ** 2 / (squared * np.sum(self.correlation ** 2))
+        structure[near] = np.maximum((square[near] / weight - mean ** 2) / noise - scatter * _chance(freedom), 0)
+        variance[near] = noise * (structure[near] + error + (1 - error) * (1 - weight))
+        return variance, structure
+
+
+def _chance(freedom):
+    """Factor by which a variance of so many degrees of freedom exceeds the true one by chance (Wilson & Hilferty)."""
+    spread = np.sqrt(2 / (9 * freedom))
+    return (1 - spread ** 2 + _CERTAIN * spread) ** 3
 
 
 def convolve_valid(values, kernel):

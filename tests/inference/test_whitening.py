@@ -6,15 +6,15 @@ import warnings
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.nddata import CCDData
+from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import make_tiny_denoiser
 from scipy.ndimage import binary_dilation, convolve, convolve1d, gaussian_filter
 
-from astropy_n2v import Denoiser, NoiseModel, denoise
-from astropy_n2v.inference.normalization import NormalizedImage
+from astropy_n2v import Denoiser, NoiseModel, denoise, detection_image
+from astropy_n2v.inference.normalization import Normalization, NormalizedImage
 from astropy_n2v.inference.whitened import whiten_image
 from astropy_n2v.inference.whitening import Whitening
 from astropy_n2v.simulate import make_scene
@@ -26,6 +26,9 @@ KERNELS = {
     'bilinear': np.outer([0, 0.75, 0.25], [0, 0.75, 0.25]),
     'sharpened': np.array([[0, -0.1, 0], [-0.1, 1, -0.1], [0, -0.1, 0]]),
 }
+
+# An image moved by a third of a pixel and a half, by linear interpolation.
+HALF = np.outer([1 / 3, 2 / 3, 0], [1 / 2, 1 / 2, 0])
 
 
 def correlated(kernel, shape=SHAPE, seed=0):
@@ -257,6 +260,75 @@ class TestResult:
                 error = (result.mean - truth)[~mask] / np.sqrt(truth[~mask])
                 assert np.abs(error).max() < 7
                 assert np.sqrt(np.mean(error[truth[~mask] > 1000] ** 2)) < 1.2
+
+    def near_unknown(self, mask):
+        """Pixels at the edges or beside masked ones."""
+        inside = np.pad(~mask, 1)
+        return binary_dilation(~inside, iterations=2)[1:-1, 1:-1] & ~mask
+
+    def test_noise_beside_edges_and_masks_is_no_star(self, denoiser):
+        """Two or three high pixels of an image moved by half a pixel were taken for one, and came back as measured."""
+        mask = np.random.default_rng(3).random(SHAPE) < 0.01
+        near = self.near_unknown(mask)
+        for seed in range(3):
+            noise, rho = correlated(HALF, seed=80 + seed)
+            data = 200 + 5 * noise
+            result = denoiser.predict(data, NoiseModel(5.0, autocorrelation=rho), mask)
+            assert result.whitening is not None and not np.any((result.mean == data)[near])
+            error = (result.mean - 200) / 5
+            # Half of their surroundings, or a part, is unknown.
+            assert error[near].std() < 1.5 * error[~near & ~mask].std()
+            significance = detection_image(CCDData(result.mean, unit='adu', mask=mask,
+                                                   uncertainty=StdDevUncertainty(result.std)), 3.2).data
+            significance[2:-2, 2:-2] = 0
+            assert significance.max() < 12
+
+    def test_photon_noise_beside_masks_is_no_star(self):
+        """Where it is five times as large as on the sky, so is the scatter around a masked pixel."""
+        truth = np.where(np.arange(SHAPE[1]) < 130, 400.0, 10_000.0) * np.ones(SHAPE)
+        noise, rho = correlated(HALF, seed=84)
+        mask = np.random.default_rng(4).random(SHAPE) < 0.01
+        mask[:, 120:140] = False
+        image = NormalizedImage(truth + noise * np.sqrt(truth), ~mask, NoiseModel(0.0, gain=1.0, autocorrelation=rho),
+                                Normalization(400.0, 20.0))
+        whitened = whiten_image(image)
+        assert not whitened.inside(whitened.unreliable)[:, 150:].any()
+        # The error of the local mean is that many times larger, too.
+        added = whitened.inside(whitened.added)
+        assert added[:, 150:].max() == pytest.approx(25 * added[:, :100].max(), rel=0.3)
+
+    def test_errors_beside_pixels_that_come_back_as_measured(self, denoiser):
+        """The noise that stays in them stays in their neighbours, too, as far as the way back mixes them."""
+        noise, rho = correlated(HALF)
+        y, x = np.indices(SHAPE)
+        data = 400 + 20 * noise + 6000 * np.exp(-((y - 100) ** 2 + x ** 2) / 2 / 1.4 ** 2)
+        whitened = whiten_image(NormalizedImage.prepare(data, NoiseModel(20.0, autocorrelation=rho)))
+        assert whitened.inside(whitened.unreliable)[100, 0]
+        white = whitened.white
+        std = np.full(white.shape, 0.05, dtype=np.float32)
+        _, std = whitened.backward(np.zeros_like(std), std, np.ones_like(std))
+        last = np.flatnonzero(whitened.inside(whitened.unreliable)[100])[-1]
+        weights = whitened.whitening.inverse[len(whitened.whitening.inverse) // 2]
+        beside = weights[len(weights) // 2 + 1] / np.sqrt(np.sum(whitened.whitening.inverse ** 2))
+        assert std[100, last] == pytest.approx(1, abs=0.1) and std[100, last + 1] > 0.8 * beside
+        assert std[100, 60] < 0.2
+
+    def test_unknown_pixels_of_which_the_prediction_says_nothing(self):
+        """They keep the local mean that the filter saw."""
+        noise, rho = correlated(HALF)
+        y, x = np.indices(SHAPE)
+        data = 100 + noise + 15 * np.exp(-((y - 80) ** 2 + (x - 90) ** 2) / 2 / 4 ** 2)
+        mask = np.zeros(SHAPE, dtype=bool)
+        mask[80, 90] = True
+        whitened = whiten_image(NormalizedImage.prepare(data, NoiseModel(1.0, autocorrelation=rho), mask))
+        white = whitened.white
+        zero = np.zeros(white.shape, dtype=np.float32)
+        pixel = whitened.inside(white.data - whitened.lacking)[80, 90]
+        for spread, share in (0, 0), (1, 0.5), (1e4, 1):
+            std = np.where(white.valid, 0, np.float32(spread))
+            z, error = whitened.backward(zero, std, zero + 1)
+            assert z[80, 90] == pytest.approx(share * whitened.whitening.inverse.max() * pixel, abs=0.05)
+            assert np.isfinite(error).all()
 
     def test_strength_and_tiles(self, denoiser):
         scene, data, sigma, noise = self.observed('survey', 64, 'bilinear')
