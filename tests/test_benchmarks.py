@@ -517,3 +517,13 @@ def test_page_has_the_faults_of_the_audit():
     for row in table:
         line = next(line for line in page.splitlines() if line.startswith(f'{row["fault"]}  '))
         assert line.split()[-2:] == [f'{100 * row[size]:.0f}' for size in ('small', 'large')]
+
+
+def test_loading(results, tmp_path):
+    loading = load('loading')
+    first, again = loading.catalogue(tmp_path / 'a', 4, 64, 1)
+    assert first['what'].startswith('catalogue of 4 files') and 0 < again['seconds'] < first['seconds']
+    (row,) = loading.patches(tmp_path / 'b', 'fz', 0, 2, 128, 3)
+    assert row['patches_per_second'] == pytest.approx(24 / row['seconds'])
+    (row,) = loading.training(tmp_path / 'c', 4, 64)
+    assert row['what'] == 'training on 4 frames of 64x64' and not row['peak_mb'] < 0
