@@ -590,3 +590,13 @@ def test_outcomes_that_differ_are_counted():
     after = [before[0], (image + 1, {'all': 0.5, 'faint': 1.2}, 0.7, True), before[2]]
     assert tuned._compare(before, after) == {'changed': 1, 'mean_error': '1.145', 'largest_error': '1.500',
                                              'coverage': '-0.200', 'messages': 1}
+
+
+def test_loading(results, tmp_path):
+    loading = load('loading')
+    first, again = loading.catalogue(tmp_path / 'a', 4, 64, 1)
+    assert first['what'].startswith('catalogue of 4 files') and 0 < again['seconds'] < first['seconds']
+    (row,) = loading.patches(tmp_path / 'b', 'fz', 0, 2, 128, 3)
+    assert row['patches_per_second'] == pytest.approx(24 / row['seconds'])
+    (row,) = loading.training(tmp_path / 'c', 4, 64)
+    assert row['what'] == 'training on 4 frames of 64x64' and not row['peak_mb'] < 0

@@ -20,12 +20,14 @@ __all__ = ['command']
 @click.option('--separation', type=click.FloatRange(min=0, min_open=True), metavar='DEGREES',
               help='Distance below which the middles of two frames are in one field; by default half of the sum of '
                    'their sides.')
+@click.option('--by', type=click.Choice(['field', 'frame']), default='field', show_default=True,
+              help='What stays together: frames of one field of the sky, or only images of one file.')
 @click.option('--columns', metavar='TABLE', type=click.Path(),
               help='Also write the manifest with the columns field and split: .ecsv, .csv or .parquet.')
 @click.option('--overwrite', is_flag=True, help='Replace existing files.')
 @verbosity_options
 @click.pass_context
-def command(ctx, manifest, output, fractions, seed, stratify, separation, columns, overwrite):
+def command(ctx, manifest, output, fractions, seed, stratify, separation, by, columns, overwrite):
     """
     Split the frames of a manifest into training, validation and test.
 
@@ -44,7 +46,7 @@ def command(ctx, manifest, output, fractions, seed, stratify, separation, column
             if columns:
                 check_manifest_format(columns)
             table = read_manifest(manifest)
-            split = split_manifest(table, fractions, seed=seed, stratify=stratify, separation=separation)
+            split = split_manifest(table, fractions, seed=seed, stratify=stratify, separation=separation, by=by)
             split.write(output, overwrite=overwrite)
             if columns:
                 for name in ('field', 'split'):
@@ -55,7 +57,7 @@ def command(ctx, manifest, output, fractions, seed, stratify, separation, column
         counts = split.counts()
         for name, n in counts.items():
             fields = {frame['field'] for frame in split.frames if frame['split'] == name}
-            report.result(f'{name:<10} {n:6d} files of {len(fields)} fields ({n / len(split.frames):.1%})')
+            report.result(f'{name:<10} {n:6d} files of {len(fields)} {by}s ({n / len(split.frames):.1%})')
         left = len(set(table['path'].tolist())) - len(split.frames)
         if left:
             report.say(f'{left} files that cannot be used are left out: astropy-n2v check {manifest}')

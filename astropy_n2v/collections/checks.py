@@ -46,7 +46,8 @@ def check_manifest(manifest, split=None, *, hashes=False):
         - ``constant``, ``non-finite``, ``saturated``: all of the image, more than half of it, more than a fifth of it;
         - ``unit``: another one than that of most frames of the instrument;
         - ``noise``: not known, none, or ten times as large or small as that of frames alike;
-        - ``leak``: frames of one field of the sky, or of one content, are in two parts of the split;
+        - ``leak``: frames of one field of the sky, or of one content, are in two parts of the split; of one content
+          alone if it was made by frame;
         - ``not in split``, ``not in manifest``: the split is of another catalogue.
 
     Examples
@@ -147,7 +148,7 @@ def _leaks(manifest, split):
     """Fields, found anew, whose frames are in several parts."""
     parts = split.column(manifest)
     fields = {}
-    for i, (number, part) in enumerate(zip(find_fields(manifest).tolist(), parts.tolist())):
+    for i, (number, part) in enumerate(zip(find_fields(manifest, by=split.by).tolist(), parts.tolist())):
         if part:
             fields.setdefault(number, []).append(i)
     for rows in fields.values():
@@ -157,7 +158,7 @@ def _leaks(manifest, split):
         for i, part in zip(rows, names):
             if part != most:
                 yield ('leak', manifest['path'][i], manifest['ext'][i],
-                       f'it is in {part}, and {other}, of the same field, in {most}')
+                       f'it is in {part}, and {other}, of the same {split.by}, in {most}')
 
 
 def _strangers(manifest, split):

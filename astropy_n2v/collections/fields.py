@@ -58,7 +58,7 @@ class Groups:
         return np.array([numbers[root] for root in roots], dtype=int)
 
 
-def find_fields(manifest, *, separation=None):
+def find_fields(manifest, *, separation=None, by='field'):
     """
     Number the fields of a collection, whose frames must not be divided between training and test.
 
@@ -73,6 +73,8 @@ def find_fields(manifest, *, separation=None):
     separation : float, optional
         Distance in degrees below which the middles of two frames belong to one field; by default half of the sum of
         their sides.
+    by : {'field', 'frame'}, optional
+        'frame': only images of one file, or of files of the same content, belong together.
 
     Returns
     -------
@@ -82,7 +84,7 @@ def find_fields(manifest, *, separation=None):
     Raises
     ------
     ValueError
-        If ``separation`` is not positive.
+        If ``separation`` is not positive, or ``by`` is anything else.
 
     Examples
     --------
@@ -95,9 +97,13 @@ def find_fields(manifest, *, separation=None):
     [0, 1, 0, 1]
     """
     separation = check_number('separation', separation, 'a positive number of degrees', lambda value: value > 0)
+    if by not in ('field', 'frame'):
+        raise ValueError(f"by must be 'field' or 'frame', got {by!r}")
     groups = Groups(len(manifest))
     for name in ('path', 'sha1'):
         _join_equal(groups, manifest[name].tolist())
+    if by == 'frame':
+        return groups.labels()
     ra, dec = (np.asarray(manifest[name], dtype=float) for name in ('ra', 'dec'))
     placed = np.isfinite(ra) & np.isfinite(dec)
     _join_by_object(groups, manifest['object'].tolist(), placed)

@@ -186,7 +186,7 @@ class CollectionBlocks:
         Parameters
         ----------
         n : int
-            From 0; from ``len`` on, the next epoch begins.
+            From 0; from ``len(blocks)`` on, the next epoch begins.
 
         Returns
         -------
@@ -252,7 +252,7 @@ class CollectionBlocks:
 
         Returns
         -------
-        list of ``planes.Plane``
+        list of Plane
             As `astropy_n2v.denoise` sees them: several where colours or amplifiers are apart, none where the block
             has nothing to train on.
 

@@ -40,6 +40,8 @@ class Split:
         Seed that it was drawn with.
     fractions : tuple of float
         Fractions that were asked for.
+    by : {'field', 'frame'}
+        What stayed together.
 
     See Also
     --------
@@ -49,6 +51,7 @@ class Split:
     frames: list = field(repr=False)
     seed: int = 42
     fractions: tuple = (0.7, 0.15, 0.15)
+    by: str = 'field'
 
     def column(self, manifest, name='split'):
         """
@@ -123,7 +126,7 @@ class Split:
         directory = os.path.dirname(os.path.abspath(path))
         frames = [{**frame, 'path': relative_path(frame['path'], directory)} for frame in self.frames]
         head = {'format': _FORMAT, 'version': _VERSION, 'seed': self.seed, 'fractions': list(self.fractions),
-                'counts': self.counts()}
+                'by': self.by, 'counts': self.counts()}
         lines = ',\n'.join(f'  {json.dumps(frame)}' for frame in frames)
         with atomic_write(path, overwrite=overwrite) as temporary:
             with open(temporary, 'w', encoding='utf-8') as file:
@@ -166,13 +169,13 @@ class Split:
         try:
             frames = [{'path': os.path.join(directory, frame['path']), 'sha1': str(frame['sha1']),
                        'field': int(frame['field']), 'split': str(frame['split'])} for frame in content['frames']]
-            return cls(frames, int(content['seed']), tuple(map(float, content['fractions'])))
+            return cls(frames, int(content['seed']), tuple(map(float, content['fractions'])), str(content['by']))
         except (KeyError, TypeError, ValueError) as error:
             reason = f'{error} is missing' if isinstance(error, KeyError) else error
             raise ValueError(f'{name} is damaged: {reason}') from error
 
 
-def split_manifest(manifest, fractions=(0.70, 0.15, 0.15), *, seed=42, stratify=False, separation=None):
+def split_manifest(manifest, fractions=(0.70, 0.15, 0.15), *, seed=42, stratify=False, separation=None, by='field'):
     """
     Split a collection into training, validation and test.
 
@@ -192,6 +195,9 @@ def split_manifest(manifest, fractions=(0.70, 0.15, 0.15), *, seed=42, stratify=
         If true, reach the fractions for each combination of telescope, instrument and filter.
     separation : float, optional
         See `find_fields`.
+    by : {'field', 'frame'}, optional
+        'frame': only images of one file, or of files of the same content, stay together, as for exposures of a single
+        field. A test then shows how good a model is on other exposures of what it has seen, and not on other fields.
 
     Returns
     -------
@@ -216,19 +222,20 @@ def split_manifest(manifest, fractions=(0.70, 0.15, 0.15), *, seed=42, stratify=
     fractions = _check_fractions(fractions)
     seed = check_integer('seed', seed, 0)
     table = manifest[usable(manifest)]
-    fields = find_fields(table, separation=separation)
+    fields = find_fields(table, separation=separation, by=by)
     names = [name for name, fraction in zip(SPLITS, fractions) if fraction > 0]
     members = _members(table, fields, seed)
     if len(members) < len(names):
-        raise ValueError(f'manifest must have at least {len(names)} fields of the sky, one for each of '
+        what = 'fields of the sky' if by == 'field' else 'different files'
+        raise ValueError(f'manifest must have at least {len(names)} {what}, one for each of '
                          f'{", ".join(names)}, got {len(members)} with {len(table)} usable frames: give more frames, a '
-                         'fraction of 0, or another separation')
+                         "fraction of 0, or, to divide the exposures of one field, by='frame' (--by frame)")
     wanted = dict(zip(SPLITS, fractions))
     parts = _allocate(members, {name: wanted[name] for name in names}, _strata(table, fields) if stratify else None)
     frames = {}
     for path, sha1, number in zip(table['path'].tolist(), table['sha1'].tolist(), fields.tolist()):
         frames[path] = {'path': path, 'sha1': sha1, 'field': number, 'split': parts[number]}
-    return Split(list(frames.values()), seed, fractions)
+    return Split(list(frames.values()), seed, fractions, by)
 
 
 def _check_fractions(fractions):

@@ -96,7 +96,7 @@ class CollectionFrames:
         Returns
         -------
         dict
-            See `~astropy_n2v.training.checkpoints.training_identity`.
+            A digest of data, noise and way of loading each, and the options.
         """
         blocks = self.training, self.validation
         data = [[block.contents, block.block_size, block.seed] for block in blocks]

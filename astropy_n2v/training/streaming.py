@@ -101,8 +101,10 @@ class StreamSampler(PatchSampler):
     ----------
     blocks : `~astropy_n2v.collections.CollectionBlocks`
         Where blocks come from.
-    patch_size, batch_size, rng
-        As for ``training.patches.PatchSampler``.
+    patch_size, batch_size : int
+        Height and width of a patch, and patches in a batch.
+    rng : `~numpy.random.Generator`
+        Source of randomness.
     pool : int, optional
         Number of blocks in memory; 7 MB each, of 512 pixels.
     patches_per_block : int, optional
@@ -156,8 +158,9 @@ class StreamSampler(PatchSampler):
 
     def _loader(self, first):
         context = {'multiprocessing_context': 'spawn', 'prefetch_factor': 2} if self.workers else {}
+        # With a generator of its own, the global random state of torch stays as it is.
         return DataLoader(_Blocks(self.blocks, first, self.whiten), batch_size=None, collate_fn=_as_it_is,
-                          num_workers=self.workers, **context)
+                          num_workers=self.workers, generator=torch.Generator(), **context)
 
     def _list(self):
         self.frames = [frame for frames in self._slots for frame in frames]

@@ -189,8 +189,9 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
 
     Parameters
     ----------
-    frames : list of tuple, or ``training.collection.CollectionFrames``
-        Image (2-D array), its `~astropy_n2v.NoiseModel`, and its mask or None; or a source of frames.
+    frames : list of tuple, or CollectionFrames
+        Image (2-D array), its `~astropy_n2v.NoiseModel`, and its mask or None; or a source of frames that do not fit
+        into memory.
     init : Denoiser, optional
         Model whose weights to start from. The result is never worse than it on the pixels held
         out.

@@ -6,7 +6,15 @@ Fields and splits: what stays together, fractions, repeatability, files.
 import numpy as np
 import pytest
 
-from astropy_n2v.collections import Split, find_fields, read_manifest, split_manifest, usable, write_manifest
+from astropy_n2v.collections import (
+    Split,
+    check_manifest,
+    find_fields,
+    read_manifest,
+    split_manifest,
+    usable,
+    write_manifest,
+)
 from astropy_n2v.collections.columns import make_table
 
 PLACE = {'shape': '1000x1000', 'pixel_scale': 0.36, 'dec': 60.0}   # 0.1 degrees on a side
@@ -126,6 +134,20 @@ def test_fewer_fields_than_parts():
     with pytest.raises(ValueError, match='at least 3 fields of the sky, one for each of train, validation, test, got 2 '
                                          'with 8 usable frames'):
         split_manifest(simulated(2))
+
+
+def test_exposures_of_one_field(tmp_path):
+    manifest = frames(*({'object': 'M 13', 'sha1': f'{min(n, 17)}'} for n in range(20)))
+    with pytest.raises(ValueError, match='to divide the exposures of one field, by='):
+        split_manifest(manifest)
+    split = split_manifest(manifest, by='frame')
+    parts = split.column(manifest)
+    assert split.counts() == {'train': 14, 'validation': 3, 'test': 3} and len(set(parts[17:])) == 1
+    split.write(tmp_path / 's.json')
+    assert Split.read(tmp_path / 's.json').by == 'frame'
+    assert 'leak' not in check_manifest(manifest, split)['problem']
+    with pytest.raises(ValueError, match="by must be 'field' or 'frame', got 'night'"):
+        split_manifest(manifest, by='night')
 
 
 def test_empty_part():

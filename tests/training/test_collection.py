@@ -87,6 +87,11 @@ class TestStream:
         draws(sampler, 100)
         assert len(sampler.frames) == len(blocks)
 
+    def test_global_random_state_stays(self, blocks):
+        before = torch.random.get_rng_state()
+        draws(sampler_of(blocks), 3)
+        assert torch.equal(torch.random.get_rng_state(), before)
+
     def test_sources_are_seen_more_often(self, tmp_path, rng):
         data = rng.normal(100, 5, (256, 256))
         data[40:48, 200:208] += 200
