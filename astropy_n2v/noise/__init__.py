@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The noise of an image: what is known of it, and what the image itself tells.
+The noise of an image: the noise model, its estimation from the image, and the choice among stated values.
 """
 
 from .amplifier_edges import *  # noqa: F403

@@ -12,19 +12,19 @@ from .blocks import as_image, sample
 
 __all__ = ['amplifier_edges']
 
-# Detectors are divided into halves or quarters, within some pixels that a trim leaves.
+# Positions where detectors are divided, as fractions of the columns, up to some pixels that a trim removes.
 _PARTS = (0.25, 0.5, 0.75)
-_SLACK = 0.01   # of the number of columns
-_MIN_SIZE = 64   # pixels: an image that is divided has so many rows and columns, at least
+_SLACK = 0.01   # tolerance of the position, as a fraction of the columns
+_MIN_SIZE = 64   # least rows and columns of an image that may be divided
 _NEAR = 6   # columns on each side that are compared in level
 # Columns on each side that are compared in noise; fewer in small images.
 _WIDE, _WIDE_SMALL = 32, 16
-_ROWS = 256   # of which the columns are compared
-_SECTIONS = 16   # along the edge, each of which must show the step
-_NOISE_SECTIONS = 8   # the same for the noise, which fewer pixels do not show
-# Least step in units of the noise, and least change of the noise.
+_ROWS = 256   # number of rows in which columns are compared, at most
+_SECTIONS = 16   # number of sections along the edge, each of which must show the step
+_NOISE_SECTIONS = 8   # number of sections that must show a change of the noise, which needs more pixels
+# Least step in units of the noise, and least relative change of the noise.
 _MIN_STEP, _MIN_CHANGE = 0.3, 0.15
-_CERTAIN = 8.0   # standard errors of a step, at least
+_CERTAIN = 8.0   # least significance of a step in standard errors
 
 
 def amplifier_edges(data, mask=None):
@@ -41,8 +41,8 @@ def amplifier_edges(data, mask=None):
     Returns
     -------
     rows, columns : list of int
-        The first row, or column, of each amplifier but the first. A step counts if it is sharp, at a half or a
-        quarter of the image, and the same along all of it; one of the noise alone at a half only.
+        The first row, or column, of each amplifier but the first. A step must be sharp, at a half or a quarter of
+        the image, and constant along the edge. A change of the noise alone is searched at the half only.
 
     Raises
     ------
@@ -87,11 +87,11 @@ def _edges(data, mask):
 
 
 def _find_edge(image, middle, slack, wide, noise_alone):
-    """The column within a slack of the middle where a step is; None if there is none."""
-    # Of fourth order, in which structure hardly shows.
+    """Find the column with a step within a tolerance of the middle; None if there is none."""
+    # Differences of fourth order contain hardly any structure.
     differences = np.abs(np.diff(image, 4, axis=0))
     noise = _median(differences, 0) / MEDIAN_ABSOLUTE / np.sqrt(70)
-    # A column of constant values, or with hardly any.
+    # Columns of constant values, or with hardly any values.
     if not np.isfinite(noise).all() or not (noise > 0).all():
         return None
     candidates = np.arange(middle - slack, middle + slack + 1)
@@ -112,10 +112,10 @@ def _find_edge(image, middle, slack, wide, noise_alone):
 
 
 def _is_step(image, column, across, noise):
-    """Whether the level changes at a column, by the same amount along all of it, at once and not beside it."""
+    """Check if the level changes at a column: at once, by a constant amount along it, and not beside it."""
     near = image[:, column - 2 * _NEAR:column + 2 * _NEAR]
     sections = [section.reshape(-1, 4, _NEAR) for section in np.array_split(near, _SECTIONS)]
-    # All of a section may be masked.
+    # A section may be masked completely.
     levels = [_median(section, (0, 2)) for section in sections if np.isfinite(section).any(axis=(0, 2)).all()]
     if len(levels) < _SECTIONS // 2:
         return False
@@ -137,17 +137,17 @@ def _change(values, column, wide):
 
 
 def _is_change(logarithm, column, wide):
-    """Whether the noise changes at a column, at once and not beside it."""
+    """Check if the noise changes at a column, at once and not beside it."""
     change, near = (_change(logarithm, column, width) for width in (wide, wide // 4))
     left, right = logarithm[column - wide:column], logarithm[column:column + wide]
     error = np.sqrt((left.var() + right.var()) / wide)
-    # Halves of each side, with what remains of chance.
+    # Compare the halves of each side to estimate the change by chance.
     beside = max(abs(part[:wide // 2].mean() - part[wide // 2:].mean()) for part in (left, right))
     return abs(change) > max(_MIN_CHANGE, _CERTAIN * error, 3 * beside) and 0.6 < near / change < 1.4
 
 
 def _is_along(differences, column, wide):
-    """Whether the noise changes along all of an edge, and not where there is a nebula beside it."""
+    """Check if the noise changes along all of an edge, and not only where a nebula is beside it."""
     left, right = differences[:, column - wide:column], differences[:, column:column + wide]
     ratios = []
     for parts in zip(*(np.array_split(side, _NOISE_SECTIONS) for side in (left, right))):
@@ -160,7 +160,7 @@ def _is_along(differences, column, wide):
 
 
 def _median(values, axis):
-    """Median along axes, NaN where there are no values; the one that does without NaN is faster by far."""
+    """Return the median along axes, NaN without values; the function that ignores NaN is slower by far."""
     if np.isfinite(values).all():
         return np.median(values, axis=axis)
     with warnings.catch_warnings():

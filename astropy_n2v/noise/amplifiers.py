@@ -13,9 +13,9 @@ from ..exceptions import CannotDenoiseError
 
 __all__ = ['AmplifierScale', 'amplifier_labels', 'amplifier_regions']
 
-# More different gains than this are no amplifiers, but a map that varies from pixel to pixel.
+# Most gains of an amplifier map. More different values are a map that varies from pixel to pixel.
 _MAX_AMPLIFIERS = 64
-_FEW = 1.0   # electrons in a pixel of sky below which single photons are counted
+_FEW = 1.0   # electrons per pixel of sky, below which single photons are counted
 
 
 def amplifier_labels(*parameters):
@@ -27,13 +27,13 @@ def amplifier_labels(*parameters):
     Parameters
     ----------
     *parameters : array_like
-        Gain, read noise, ...; shapes that broadcast to that of the image.
+        Gain, read noise, ...; each broadcasts to the shape of the image.
 
     Returns
     -------
     `~numpy.ndarray` of int or None
-        Numbers from 1 on, of a two-dimensional shape that broadcasts to that of the image. None if
-        there is one part only, or so many that they can be no amplifiers.
+        Numbers from 1 on, in a two-dimensional array that broadcasts to the image. None if there is
+        one part only, or if there are too many parts for amplifiers.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def amplifier_labels(*parameters):
 
 def amplifier_regions(labels, shape):
     """
-    Where the numbered parts of an image are.
+    Find the boxes of the numbered parts of an image.
 
     Parameters
     ----------
@@ -92,10 +92,10 @@ def amplifier_regions(labels, shape):
 
 class AmplifierScale:
     """
-    The affine map between the data of several amplifiers and the scale of the first.
+    Map the data of several amplifiers to the scale of the first one.
 
-    Sources and sky continue from one amplifier to the next only in electrons above their own
-    pedestals, and so that is what a network is to see.
+    Sources and sky are continuous across amplifiers only in electrons above the pedestal of each
+    amplifier. A network must see them on such a scale. The map is affine.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class AmplifierScale:
             except CannotDenoiseError:
                 level = rows[0][1] if rows else background_level(image, mask)
             if not np.any(noise.sigma) and abs(level - zero) * gain < _FEW:
-                level = zero   # from which single photons are counted, that are to stay whole numbers
+                level = zero   # single photons are counted from here and must stay whole numbers
             rows.append((gain, level))
         gain, level = np.array(rows).T
         factor = gain / gain[0]
@@ -139,24 +139,24 @@ class AmplifierScale:
 
     @classmethod
     def find(cls, image, mask, noise):
-        """The map for an image and its noise; None if there is one amplifier only."""
+        """Return the map for an image and its noise; None if there is one amplifier only."""
         labels = None if np.size(noise.gain) < 2 else amplifier_labels(noise.gain, noise.zero_point)
         return None if labels is None else cls(image, mask, noise, labels)
 
     def forward(self, image):
-        """From data to the scale of the first amplifier."""
+        """Convert data to the scale of the first amplifier."""
         return (image * self.factor + self.offset).astype(image.dtype, copy=False)
 
     def backward(self, image):
-        """From the scale of the first amplifier to data."""
+        """Convert values on the scale of the first amplifier to data."""
         return ((image - self.offset) / self.factor).astype(image.dtype, copy=False)
 
     def deviation_backward(self, deviation):
-        """The same for standard deviations."""
+        """Convert standard deviations on the scale of the first amplifier to data units."""
         return (deviation / self.factor).astype(deviation.dtype, copy=False)
 
     def noise(self, noise):
-        """The noise on the scale of the first amplifier."""
+        """Return the noise on the scale of the first amplifier."""
         noise = noise * self.factor + self.offset
         gain = noise.gain.flat[0]
         return replace(noise, gain=gain) if np.ptp(noise.gain) <= 1e-9 * gain else noise

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the estimates of noise and of its autocorrelation share.
+Blocks and samples of pixels for the estimates of the noise and of its autocorrelation.
 """
 
 import numpy as np
@@ -15,14 +15,14 @@ __all__ = ['as_image', 'block_means', 'occupied', 'sample', 'valid_image']
 
 
 def as_image(data, mask):
-    """Take data of any kind apart into an array as it is, and a mask of what does not count."""
+    """Return data of any kind as an array, unchanged, and a mask of the pixels to leave out."""
     ndim = np.ndim(data.data if isinstance(data, NDData) else data)
     if ndim != 2:
         raise ValueError(f'data must be two-dimensional, got {ndim} dimensions')
     if not isinstance(mask, CompleteMask):
         image = measured(data, mask)
         return image.values, image.mask
-    # One of this package: it was taken apart before.
+    # An input of this package, taken apart before.
     values = take_apart(data).values
     if mask.shape != values.shape:
         raise ValueError(f'mask must have the shape of data, {values.shape}, got {mask.shape}')
@@ -30,16 +30,16 @@ def as_image(data, mask):
 
 
 def sample(data, mask, part):
-    """Make some part of an image a float array with NaN where it does not count."""
+    """Return some part of an image as a float array with NaN at masked pixels."""
     image = data[part].astype(float)
     image[~np.isfinite(image) | np.asarray(mask)[part]] = np.nan
     return image
 
 
 def valid_image(data, mask):
-    """Make data of any kind a float array with NaN where it does not count; some parts of a large one."""
+    """Return data of any kind as a float array with NaN at masked pixels; of a large image, some parts."""
     data, mask = as_image(data, mask)
-    # Of a large image, some parts say as much as all of it.
+    # Some parts of a large image are a sufficient sample.
     image = sample(data, mask, cutouts(data.shape))
     if not np.isfinite(image).any():
         raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
@@ -47,7 +47,7 @@ def valid_image(data, mask):
 
 
 def block_means(values, size):
-    """Means over blocks; NaN where less than half of a block is finite."""
+    """Average over blocks; NaN where less than half of a block is finite."""
     size = [min(size, n) for n in values.shape]
     blocks = as_blocks(values, size)
     good = np.isfinite(blocks)
@@ -57,6 +57,6 @@ def block_means(values, size):
 
 
 def occupied(image):
-    """Fraction of the pixels that do not have the most common value: small if photons are few."""
+    """Return the fraction of pixels that differ from the most common value: small if photons are few."""
     values, counts = np.unique(subsample(image[np.isfinite(image)], 100_000), return_counts=True)
     return 1 - counts.max() / counts.sum()

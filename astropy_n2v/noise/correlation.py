@@ -16,36 +16,36 @@ from .smoothing import smoothed_noise
 
 __all__ = ['choose_hole', 'noise_autocorrelation']
 
-# Neighbouring pixels whose noise has at least this correlation are to be hidden together. At 0.05,
-# four neighbours let 1 % of the noise variance be foreseen.
+# Least correlation of neighbours that are hidden together. At 0.05, four neighbours predict 1 % of the noise
+# variance.
 _MIN_CORRELATION = 0.06
 _MAX_HOLE = 9   # pixels: height and width of a hole, at most
 # Orders of differences in which structure has vanished; the lower one where a mask leaves too little for the other.
 _ORDERS = (8, 4)
-# Share of a correlation that differences of high order must show, too. Noise has somewhat less at high frequencies
-# where it is oversampled.
+# Least ratio of the correlation in differences of high order to the measured one. Oversampled noise has somewhat
+# less power at high frequencies.
 _CONFIRMED = 0.6
-# Where the quarter of an image with the least structure shows less than this share of the correlation of the half with
-# the most, and structure differs by the second factor, the correlation is that of structure. Of 30 frames resampled
-# along both axes 4 had a smaller share along one; of 9 random scenes that passed for correlated, 8.
+# Structure: the quarter of an image with the least structure has less than the first factor of the correlation in
+# the half with the most, and the structure of the two differs by the second factor. Of 30 frames resampled along both
+# axes, 4 had a smaller ratio along one; of 9 random scenes that passed for correlated, 8.
 _QUIET_SHARE, _UNEVEN = 0.7, 1.5
-# Correlation of pixels three apart from which on it is that of structure. Half of it is what measurements scatter by.
+# Least correlation of pixels three apart that is due to structure. Measurements scatter by half of it.
 _MIN_STRUCTURE = 0.015
-# Pixels along each axis of nine parts of a large image, on which a lag is measured to 0.003.
+# Pixels along each axis of the nine parts of a large image that are used. A lag is then measured to 0.003.
 _CUTOUT = 128
-# Height and width, in pixels, of the blocks that are sorted by their structure, and their number, at least.
+# Height and width, in pixels, of the blocks that are sorted by their structure, and their least number.
 _QUIET_BLOCK, _LEAST_BLOCKS = 16, 32
 
 
 def _sky_residual(image, sigma):
-    """What is left of the sky after its large-scale structure; NaN on sources."""
+    """Subtract the large-scale structure from an image; NaN on sources."""
     valid = good = np.isfinite(image)
     filled = occupied(image)
-    # Faint sources show in a smoothed image before they show in single pixels; where photons are
-    # few, only averages of about ten of them say anything.
+    # Faint sources appear in a smoothed image before they appear in single pixels. Where photons are few, only
+    # averages of about ten of them are significant.
     blur = max(1.5, np.sqrt(10 / (4 * np.pi * max(filled, 1e-3))))
     for _ in range(3):
-        # Nothing to filter where all pixels count.
+        # Without masked pixels the weights are one.
         weight, wide_weight = ((1.0, 1.0) if good.all() else
                                (gaussian_filter(good.astype(float), width) for width in (sigma, 4 * blur)))
         smooth = gaussian_filter(np.where(good, image, 0), sigma) / np.maximum(weight, 1e-6)
@@ -66,7 +66,7 @@ def _sky_residual(image, sigma):
 
 
 def _pairs(values, lag_y, lag_x):
-    """Pixels of an image that have another one a lag apart, and those others."""
+    """Return the pixels of an image that have another one at a lag, and those others."""
     ny, nx = values.shape
     return (values[:ny - lag_y, max(0, -lag_x):nx - max(0, lag_x)],
             values[lag_y:, max(0, lag_x):nx - max(0, -lag_x)])
@@ -74,12 +74,12 @@ def _pairs(values, lag_y, lag_x):
 
 def noise_autocorrelation(data, mask=None, *, max_lag=4):
     """
-    Autocorrelation of the noise between neighbouring pixels, measured on the sky.
+    Measure the autocorrelation of the noise between neighbouring pixels of the sky.
 
-    Sources are masked, structure larger than some pixels is subtracted, and the typical
-    (median) part of the sky decides, so that faint sources hardly count. Where the result could
-    still be smooth, bright structure, it is checked against differences of high order, which
-    see noise alone. Noise that was smoothed over two pixels or more is measured on the sky as it is; see
+    Sources are masked, and structure larger than some pixels is subtracted. The median over parts of the
+    sky makes the result robust against faint sources. Where the result could still be smooth, bright
+    structure, it is checked against differences of high order, which contain noise alone. Noise that was
+    smoothed over two pixels or more is measured on the sky without this subtraction; see
     `~astropy_n2v.noise.smoothed_noise`.
 
     Parameters
@@ -117,29 +117,29 @@ def noise_autocorrelation(data, mask=None, *, max_lag=4):
 
 
 def autocorrelation_of(image, find_smoothed, max_lag):
-    """Measure the autocorrelation of the noise of an image with NaN, given a way to find noise that was smoothed."""
+    """Measure the autocorrelation of the noise of an image with NaN, given a function that finds smoothed noise."""
     if not np.nanstd(image) > 0:
         raise CannotDenoiseError('data is constant: its noise has no autocorrelation')
     smoothed = find_smoothed()
     if smoothed is not None and smoothed.certain:
-        # Farther than what follows can see.
+        # The correlation length exceeds the range of the method below.
         return smoothed.lags(max_lag)
     return short_autocorrelation(image, max_lag)
 
 
 def short_autocorrelation(image, max_lag):
-    """Measure the autocorrelation of noise that neighbours share over few pixels; NaN does not count."""
+    """Measure the autocorrelation of noise that is correlated over few pixels, without NaN."""
     parts = image[cutouts(image.shape, _CUTOUT)]
-    # Of an image that is mostly masked, all of it counts.
+    # Use all of an image that is mostly masked.
     image = parts if np.count_nonzero(np.isfinite(parts)) > 0.5 * parts.size else image
     image = image - np.nanmean(image)
     scale = np.nanstd(image)
-    # As small as leaves a noise that is correlated over a few pixels recognisable.
+    # The smallest width at which noise that is correlated over a few pixels remains recognisable.
     sigma = 2.5
     residual = _sky_residual(image / scale, sigma)
     half = max(max_lag, 5)
     covariance = np.zeros((2 * half + 1, 2 * half + 1))
-    # Those opposite to each other are the same.
+    # Opposite lags are equal.
     lags = [(y, x) for y in range(half + 1) for x in range(-half, half + 1)
             if (y > 0 or x >= 0) and y < residual.shape[0] and abs(x) < residual.shape[1]]
     for (lag_y, lag_x), value in zip(lags, _typical_products(residual, lags)):
@@ -156,12 +156,11 @@ def short_autocorrelation(image, max_lag):
 
 def _without_nebulosity(correlation, image):
     """
-    A correlation that differences of high order confirm, or else what they say.
+    Return a correlation if differences of high order confirm it, else the correlation of these differences.
 
-    Structure that a telescope has seen has no power at the highest spatial frequency, where
-    white noise has as much as everywhere, and where correlated noise is as correlated along the
-    other axis as everywhere. So noise is correlated along rows as its high-order differences
-    along columns are.
+    Structure that a telescope has imaged has no power at the highest spatial frequency. White noise has equal
+    power at all frequencies. The correlation of noise along one axis does not depend on the frequency along the
+    other. The correlation of noise along rows is therefore found in its high-order differences along columns.
     """
     if choose_hole(correlation) == (1, 1):
         return correlation
@@ -181,14 +180,14 @@ def _without_nebulosity(correlation, image):
 
 def correlation_of_differences(image, lags, orders=_ORDERS):
     """
-    Autocorrelation along rows, at some lags, of differences of high order along columns.
+    Measure the autocorrelation along rows, at some lags, of differences of high order along columns.
 
-    Of the orders the first is taken that leaves enough pixels; None if none does.
+    The first order that leaves enough pixels is used; None if none does.
     """
     for order in orders:
         differences = image
         for _ in range(order):
-            # In between scaled, so that binomial coefficients do not grow without bound.
+            # Scaled at each order, so that the binomial coefficients do not overflow.
             differences = 0.5 * np.diff(differences, axis=0)
         spread = np.nanmedian(np.abs(differences)) / MEDIAN_ABSOLUTE if np.isfinite(differences).any() else 0.0
         if not spread > 0:
@@ -204,7 +203,7 @@ def _grows_with_structure(image):
     """
     Check if high-order differences are correlated along rows where there is structure, and less elsewhere.
 
-    Noise of neighbours has the same correlation everywhere. What is sharper than the pixels sample (stars in a crowd,
+    The correlation of noise is constant over the image. Structure sharper than the pixels sample (stars in a crowd,
     filaments) has power at the highest frequencies, too, but more of it in some blocks than in others.
     """
     differences = image
@@ -229,15 +228,15 @@ def _grows_with_structure(image):
 
 def _subtract_structure(covariance):
     """
-    Subtract the autocovariance of what is no noise: nebulosity, unresolved sources.
+    Subtract the autocovariance of nebulosity and unresolved sources.
 
-    It varies smoothly, so that its values at small lags continue those at larger lags, where
-    the noise has none.
+    It varies smoothly, so that its values at small lags follow from larger lags, where the noise has no
+    autocovariance.
     """
     half = covariance.shape[0] // 2
     lag = np.hypot(*np.indices(covariance.shape) - half)
     near, far = (lag > 2.9) & (lag < 3.7), (lag > 3.9) & (lag < 5.1)
-    # The medians: interpolated noise is correlated over three pixels, but along the axes only.
+    # Medians, since interpolated noise is correlated over three pixels, but along the axes only.
     at_near, at_far = np.median(covariance[near]), np.median(covariance[far])
     if not at_near > at_far > 0 or at_near < _MIN_STRUCTURE * covariance[half, half]:
         return covariance
@@ -249,9 +248,9 @@ def _subtract_structure(covariance):
 
 
 def _typical_products(residual, lags):
-    """Mean products of pixels at each of some lags (y, x), over blocks without the extreme ones; NaN does not count."""
+    """Average products of pixels at some lags (y, x) over blocks without the extreme ones; NaN is left out."""
     good = np.isfinite(residual)
-    # With zeros for NaN, the products are summed without an image of them.
+    # Zeros in place of NaN, so that no image of the products is needed.
     residual, good = np.where(good, residual, 0), good.astype(np.float32)
     return [_typical_product(residual, good, *lag) for lag in lags]
 
@@ -268,16 +267,16 @@ def _typical_product(values, good, lag_y, lag_x):
 
 
 def _block_products(first, second, size):
-    """Sums of the products of two images over blocks of a height and width."""
+    """Sum the products of two images over blocks of a height and width."""
     return np.einsum('iajb,iajb->ij', *(as_blocks(image, size) for image in (first, second)))
 
 
 def _undo_high_pass(covariance, sigma):
     """
-    The autocovariance of noise from that of the noise minus its local Gaussian mean.
+    Recover the autocovariance of noise from its autocovariance after a local Gaussian mean was subtracted.
 
-    The latter is the former convolved with a known function; what is zero beyond the largest
-    lag can be solved for.
+    The latter is the former convolved with a known function. The equations are solved for values up to the
+    largest lag; those beyond it are zero.
     """
     half = covariance.shape[0] // 2
     axis = np.arange(-2 * half, 2 * half + 1)
@@ -318,14 +317,14 @@ def check_lags(correlation):
 
 def choose_hole(correlation, *, threshold=_MIN_CORRELATION):
     """
-    The smallest hole that hides the neighbours whose noise is correlated.
+    Choose the smallest hole that hides the neighbours whose noise is correlated.
 
     Parameters
     ----------
     correlation : `~numpy.ndarray`
         From `~astropy_n2v.noise_autocorrelation`.
     threshold : float, optional
-        Correlations of this size or larger count.
+        Least absolute value of a correlation that is hidden.
 
     Returns
     -------
@@ -348,13 +347,13 @@ def choose_hole(correlation, *, threshold=_MIN_CORRELATION):
     correlation = check_lags(correlation)
     centre = correlation.shape[0] // 2
     large = np.abs(correlation) >= threshold
-    # Farther neighbours have a smaller say in the prediction.
+    # Farther neighbours have a smaller weight in the prediction.
     distance = np.abs(np.indices(correlation.shape) - centre).max(axis=0)
     large &= np.abs(correlation) >= threshold * (1 + 0.5 * np.clip(distance - 1, 0, 2))
     hole = []
     for line in (large[:, centre], large[centre]):
         reach = 0
-        # Only an unbroken run of correlated lags: beyond, it is structure and not noise.
+        # Only an unbroken run of correlated lags: beyond a gap it is structure.
         while reach < centre and line[centre + reach + 1]:
             reach += 1
         hole.append(min(2 * reach + 1, _MAX_HOLE))

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Planes of uncertainty, as far as the image allows to believe them.
+Planes of uncertainty, compared with the noise of the image.
 """
 
 from dataclasses import replace
@@ -17,18 +17,19 @@ from .sky import SkySample
 
 __all__ = ['describes_depth', 'neighbour_correlation', 'scaled_noise']
 
-# Scatter of the variances of blocks in units of a plane, over their scatter without it, below which it describes them.
+# Largest ratio of the scatter of block variances in units of a plane to their scatter without it, for a plane that
+# describes them.
 _LESS_SCATTER = 0.9
-# Growth of the stated noise from the sky to bright sources beyond which a plane is not one of depths.
+# Largest growth of the stated noise from the sky to bright sources, for a plane of depths.
 _GROWTH = 1.3
 
 
 def neighbour_correlation(image, mask):
     """
-    Measure what noise of an image is common to neighbours.
+    Measure the noise that neighbouring pixels have in common.
 
-    Resampling leaves the noise of sums over many pixels as it is and makes single pixels less
-    noisy. Weight maps of drizzled images state the former.
+    Resampling preserves the noise of sums over many pixels and lowers the noise of single pixels. Weight
+    maps of drizzled images state the former.
 
     Parameters
     ----------
@@ -42,8 +43,7 @@ def neighbour_correlation(image, mask):
     nearest : float
         Mean correlation of a pixel with its four nearest neighbours; 0 where the noise is white.
     ratio : float
-        Noise that pixels would have if they were not correlated over the noise that they have, 1
-        where it is white.
+        Noise that pixels would have without the correlation, over their actual noise; 1 where the noise is white.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def neighbour_correlation(image, mask):
 
 
 def sky_correlation(sky):
-    """Measure what the noise of a SkySample has in common with that of neighbours; see `neighbour_correlation`."""
+    """Measure the noise of a SkySample that neighbouring pixels have in common; see `neighbour_correlation`."""
     try:
         correlation = sky.autocorrelation
     except CannotDenoiseError:
@@ -73,7 +73,7 @@ def sky_correlation(sky):
 
 def describes_depth(image, mask, noise):
     """
-    Decide if a stated noise varies over the sky as the measured noise does, whatever its size.
+    Decide if a stated noise varies over the sky as the measured noise does, up to a factor.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def describes_depth(image, mask, noise):
 
 
 def _scatter(sky):
-    """Scatter of the logarithm of the variances of blocks, of the half that sources disturb least."""
+    """Return the scatter of the logarithm of block variances, for the half with the least influence of sources."""
     values = np.log(sky.variance[sky.variance > 0])
     low, high = np.quantile(values, [0.1, 0.7])
     return high - low

@@ -23,21 +23,21 @@ from .transfer import star_slope
 
 __all__ = ['SkyNoise', 'allows_gain', 'estimate_noise', 'measure_sky']
 
-# Of a model that a user passes on, the gain is to stay as it is.
+# Origin of an estimate. The gain of a model that a user passes on stays as it is.
 _MEASURED = Origin('measured', SizeFrom.IMAGE)
-# Relative error of the variance of the sky, at least: it has enough pixels for the statistical error to be less.
+# Least relative error of the variance of the sky; the statistical error is smaller.
 _LEAST_ERROR = 0.03
-# Number of pixels that share the noise in the squares of a Laplacian of white noise: the sum of the squares of the
+# Number of pixels over which the squares of a Laplacian of white noise are correlated: the sum of the squares of the
 # autocorrelation of its kernel.
 _SHARED = (35 / 18) ** 2
 
 
 def _laplacian(image):
     """
-    Response to the kernel [[1, -2, 1], [-2, 4, -2], [1, -2, 1]] / 6.
+    Convolve with the kernel [[1, -2, 1], [-2, 4, -2], [1, -2, 1]] / 6.
 
-    Unit response to white noise, none to gradients, little to what a point-spread function has
-    smoothed (Immerkaer 1996, Computer Vision and Image Understanding 64, 300).
+    The response to white noise is one, to gradients zero, and to anything that a point-spread function has
+    smoothed it is small (Immerkaer 1996, Computer Vision and Image Understanding 64, 300).
     """
     rows = image[:-2] - 2 * image[1:-1] + image[2:]
     return (rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]) / 6
@@ -45,10 +45,10 @@ def _laplacian(image):
 
 def _lower_mode(values):
     """
-    Mean of the undisturbed part of variances of which some are disturbed upwards.
+    Average the undisturbed part of variances of which some are too large.
 
-    Returns the mean and the scatter of single values. The cube root of a variance is nearly
-    normal (Wilson & Hilferty 1931, PNAS 17, 684), so what lies low tells what should lie high.
+    Returns the mean and the scatter of single values. The cube root of a variance is nearly normal
+    (Wilson & Hilferty 1931, PNAS 17, 684), so that its lower half determines the distribution.
     """
     roots = np.sort(np.cbrt(values))
     for _ in range(50):
@@ -62,7 +62,7 @@ def _lower_mode(values):
 
 
 def _reject_outliers(squares, size=16, threshold=25.0):
-    """Squared responses with those far above the others in their block, as of hot pixels, set to NaN."""
+    """Set squared responses that are outliers of their block, as of hot pixels, to NaN."""
     ny, nx = (-(-n // size) for n in squares.shape)
     padded = np.full((ny * size, nx * size), np.nan)
     padded[:squares.shape[0], :squares.shape[1]] = squares
@@ -70,19 +70,19 @@ def _reject_outliers(squares, size=16, threshold=25.0):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)  # blocks without a valid pixel
         typical = np.nanmedian(blocks, axis=(1, 3), keepdims=True) / MEDIAN_SQUARE
-    # Where most responses are zero, the others are no outliers.
+    # Where most responses are zero, the others are not outliers.
     outlier = (blocks > threshold * typical) & (typical > 0)
     return np.where(outlier, np.nan, blocks).reshape(padded.shape)[:squares.shape[0], :squares.shape[1]]
 
 
 def _spread_below(values, step):
-    """Mean square of the values below zero, infinite if they are few; of rounded ones, over what was rounded."""
+    """Return the mean square of values below zero, infinite if they are few; of rounded values, over the interval."""
     low = subsample(values[values < 0.5 * step])
     if low.size <= 100:
         return np.inf
     if not step:
         return np.mean(low ** 2)
-    # One that zero lies within counts with the part below.
+    # A value whose interval contains zero counts with its part below.
     split = low > -0.5 * step
     share = np.where(split, 0.5 - low / step, 1.0)
     square = np.where(split, (0.5 * step - low) ** 3 / (3 * step), low ** 2 + step ** 2 / 12)
@@ -90,12 +90,12 @@ def _spread_below(values, step):
 
 
 def _block_variances(image):
-    """Level and noise variance in blocks just large enough to have a stable variance; and the scatter of squares."""
+    """Return level and noise variance of blocks just large enough for a stable variance, and the scatter of squares."""
     squares = _laplacian(image) ** 2
     inner = image[1:-1, 1:-1]
     if occupied(image) > 0.5:
         squares = _reject_outliers(squares)
-        # The level of the pixels whose variance it is: a hot pixel has no photon noise.
+        # The level of the same pixels as the variance: a hot pixel has no photon noise.
         inner = np.where(np.isfinite(squares), inner, np.nan)
     for size in (8, 16, 32, 64):
         variance, level = block_means(squares, size), block_means(inner, size)
@@ -107,7 +107,7 @@ def _block_variances(image):
         # Photon-starved blocks of few pixels often hold no event at all.
         if variance.size < 32 or (centre > 0 and scatter < 0.45 * centre):
             break
-    # Squares scatter by twice their squared mean, and those of few photons by more.
+    # Squares scatter by twice their squared mean, and squares of few photons by more.
     with np.errstate(divide='ignore', invalid='ignore'):
         ratio = (block_means(squares ** 2, size) / block_means(squares, size) ** 2)[good]
     chance = max(2.0, np.median(ratio[np.isfinite(ratio)]) - 1) if np.isfinite(ratio).any() else 2.0
@@ -115,7 +115,7 @@ def _block_variances(image):
 
 
 def _photon_transfer(level, variance, sky, sky_variance):
-    """Slope of the noise variance with the level, 0 if the image does not show one; and its error."""
+    """Fit the slope of the noise variance with the level, 0 if it is not significant; return it and its error."""
     above = level > sky + 2 * np.sqrt(sky_variance)
     n_bins = min(12, above.sum() // 25)
     if n_bins < 3:
@@ -127,7 +127,7 @@ def _photon_transfer(level, variance, sky, sky_variance):
         rows.append((level[above][part].mean() - sky, centre - sky_variance,
                      max(scatter, 0.2 * sky_variance) / np.sqrt(part.size)))
     x, excess, error = np.array(rows).T
-    # What is left of a source in the Laplacian grows with the square of its signal.
+    # The residual of a source in the Laplacian grows with the square of its signal.
     scale = x.max()
     design = np.stack([x / scale, (x / scale) ** 2], axis=1) / error[:, None]
     coefficients, _ = nnls(design, excess / error)
@@ -135,7 +135,7 @@ def _photon_transfer(level, variance, sky, sky_variance):
     if coefficients[0] < 5 * uncertainty:
         return 0.0, uncertainty / scale
     slope = coefficients[0] / scale
-    # No part of the image can be darker than no light at all.
+    # No part of the image can be darker than zero light.
     if slope * (sky - np.quantile(level, 0.02)) >= sky_variance:
         return 0.0, uncertainty / scale
     return slope, uncertainty / scale
@@ -144,20 +144,20 @@ def _photon_transfer(level, variance, sky, sky_variance):
 @dataclass
 class SkyNoise:
     """
-    The noise of the sky of an image, and how it grows in blocks of other levels.
+    The noise of the sky of an image, and its growth with the level of blocks.
 
     Parameters
     ----------
     level, variance : `~numpy.ndarray`
-        Level above the sky, and variance of what a Laplacian leaves, in blocks, in ``scale``.
+        Level above the sky, and variance of the Laplacian, in blocks, in ``scale``.
     scale : float
         Unit of levels, in data units.
     background : float
         Level of the sky in data units.
     sky_level, sky_variance : float
-        Mean level of the sky's blocks, and the variance that they have in common.
+        Mean level of the blocks of the sky, and the variance that they have in common.
     response : float
-        Variance of the Laplacian of the noise over that of the noise.
+        Variance of the Laplacian of the noise over the variance of the noise.
     size : int
         Height and width of the blocks in pixels.
     steps : Steps or None
@@ -165,11 +165,11 @@ class SkyNoise:
     image : `~numpy.ndarray` or None
         Level of all pixels above the background, in ``scale``; None if most are empty.
     smoothed : SmoothedNoise or None
-        The noise of an image that was smoothed, which a Laplacian does not see.
+        The noise of an image that was smoothed, to which a Laplacian does not respond.
     autocorrelation : `~numpy.ndarray` or None
         Autocorrelation of the noise, if it was measured.
     relative_error : float
-        How accurately the variance of the sky is known.
+        Relative error of the variance of the sky.
     """
 
     level: np.ndarray
@@ -208,7 +208,7 @@ class SkyNoise:
         return slope * self.scale, error * self.scale
 
     def model(self, gain=None, readnoise=None):
-        """The noise model, with the gain as it is known, or else as measured; see `~astropy_n2v.estimate_noise`."""
+        """Return the noise model, with the gain as given, or else as measured; see `~astropy_n2v.estimate_noise`."""
         if self.smoothed is not None:
             return _of_smoothed(self.smoothed, self.background, gain, readnoise)
         if gain is None:
@@ -233,12 +233,12 @@ class SkyNoise:
                           autocorrelation=self.autocorrelation)
 
     def allows(self, gain):
-        """Whether the bright blocks have at least the photon noise that a gain implies."""
+        """Check if the bright blocks have at least the photon noise that a gain implies."""
         if self.variance.size == 0:
             return True
         typical, _ = _lower_mode(self.variance)
         implied = self.level / (gain * self.scale)
-        # Where photons should dominate. What a Laplacian leaves of sources only adds to the noise.
+        # Where photons should dominate. Residuals of sources in the Laplacian only add to the noise.
         bright = (implied > 4 * typical) & (self.level > 5 * np.sqrt(typical) / self.size)
         if bright.sum() < 3:
             return True
@@ -287,29 +287,29 @@ def sky_noise(sample, *, correlated=True):
     if low == high:
         raise CannotDenoiseError(f'data is constant ({low:g}): its noise cannot be estimated, give noise, or gain and '
                                  'readnoise')
-    # Units in which squares neither overflow nor vanish; the spread of a constant part is no matter.
+    # Units in which squares neither overflow nor vanish; the spread of a constant part does not matter.
     scale = np.nanstd(image)
     background = sample.level
-    # Steps of photons are no rounding.
+    # Steps of single photons are not rounding.
     steps = sample.steps if sample.steps is not None and sample.photons() is None else None
     smoothed = sample.smoothed if correlated else None
     image = (image - background) / scale
     level, variance, size, chance = _block_variances(image)
     if variance.size == 0 or not variance.max() > 0:
         raise CannotDenoiseError('data has too few valid pixels next to each other to estimate its noise')
-    # Not simply the lower levels: where photons are few, those are the blocks that caught none.
+    # Not simply the lower levels: where photons are few, these are the blocks without any.
     darkest = level <= max(np.quantile(level, 0.7), np.median(level) + 5 * np.sqrt(np.median(variance)) / size)
     sky_variance, scatter = _lower_mode(variance[darkest])
-    # Blocks that differ by more than chance have structure that the Laplacian does not remove, all of them, it may be.
+    # Blocks that differ by more than chance contain structure that the Laplacian does not remove, perhaps all of them.
     excess = (scatter / sky_variance) ** 2 - chance * _SHARED / size ** 2 if sky_variance > 0 else 0.0
     relative_error = min(np.sqrt(max(excess, _LEAST_ERROR ** 2)), 1.0)
     response, correlation = _laplacian_response(image) if correlated else (1.0, None)
     if steps is not None and sky_variance < (ROUNDED * steps.step / scale) ** 2:
-        # Neighbours of one level are rounded alike: what they have in common a Laplacian does not see.
+        # Neighbours of one level are rounded alike: a Laplacian removes this common error.
         sky_variance, response = max(sky_variance, (steps.step / scale) ** 2 / 12), 1.0
     elif not sky_variance > 0:
         sky_variance = variance.mean()
-    # A disturbed Laplacian cannot make the noise larger than the spread below the sky.
+    # The noise cannot be larger than the spread below the sky, even if the Laplacian is disturbed.
     filled = occupied(image) > 0.5
     if filled:
         spread = _spread_below(image[np.isfinite(image)], 0.0 if steps is None else steps.step / scale)
@@ -325,30 +325,29 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=Tru
     """
     Estimate the noise of an image from the image itself.
 
-    Sources, crowding, nebulosity and gradients hardly matter: the noise is measured in small
-    blocks on what a Laplacian leaves of the image, and the blocks that sources disturb are
-    left out. It does not matter either if most pixels are zero.
+    Sources, crowding, nebulosity and gradients hardly matter: the noise is measured in small blocks of the
+    Laplacian of the image, and blocks that sources disturb are left out. Images of which most pixels are
+    zero are allowed.
 
     Parameters
     ----------
     data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
-        Image of shape (ny, nx), at least 8x8. The mask of an NDData counts, its uncertainty does
-        not.
+        Image of shape (ny, nx), at least 8x8. The mask of an NDData is used, its uncertainty is not.
     mask : array_like of bool, optional
         True where the data are not to be used.
     gain : float or array_like, optional
         Electrons per data unit, if known; scalar, or an array that broadcasts to ``data``.
         Otherwise the growth of the noise with the signal is measured, where the image shows it.
     readnoise : float or array_like, optional
-        Read noise in electrons, if known (with ``gain``): it tells which part of the sky's
-        noise is photon noise.
+        Read noise in electrons, if known (with ``gain``): it separates the photon noise of the sky from
+        other noise.
     correlated : bool, optional
-        Whether to correct for the measured autocorrelation of the noise, or to take it to be white.
+        If true, correct for the measured autocorrelation of the noise; otherwise the noise is taken to be white.
 
     Returns
     -------
     NoiseModel
-        The noise, in data units (numbers); it holds at the level of the sky by measurement.
+        The noise, in data units (numbers). At the level of the sky its value is the measured one.
 
     Raises
     ------
@@ -360,13 +359,13 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=Tru
 
     See Also
     --------
-    noise_autocorrelation : Whether the noise of neighbouring pixels is correlated.
+    noise_autocorrelation : Measure the correlation of the noise of neighbouring pixels.
 
     Notes
     -----
     The block statistics are a variant of the photon transfer curve (Janesick 2007, "Photon
-    Transfer"); the kernel is that of Immerkaer (1996). Where the noise is correlated between
-    neighbours the response of the kernel is corrected for the measured autocorrelation.
+    Transfer"); the kernel is from Immerkaer (1996). Where the noise is correlated between
+    neighbours, the response of the kernel is corrected for the measured autocorrelation.
 
     Examples
     --------
@@ -381,11 +380,11 @@ def estimate_noise(data, mask=None, *, gain=None, readnoise=None, correlated=Tru
 
 
 def _of_smoothed(smoothed, sky, gain, readnoise):
-    """The noise of a smoothed image, given its size on the sky."""
+    """Return the noise of a smoothed image, given its size on the sky."""
     sigma = smoothed.sigma
     if gain is None:
         return NoiseModel(sigma, origin=_MEASURED, relative_error=0.05)
-    # Smoothing averages the photons of so many pixels.
+    # Number of pixels over which the smoothing averages photons.
     n = max(1.0, 4 * np.pi * (smoothed.fwhm / 2.355) ** 2)
     gain = np.asarray(gain, dtype=float) * n
     floor = 0.1 * sigma ** 2 if readnoise is None else np.square(readnoise, dtype=float) * n / gain ** 2
@@ -395,7 +394,7 @@ def _of_smoothed(smoothed, sky, gain, readnoise):
 
 def allows_gain(data, mask, gain):
     """
-    Whether the bright parts of an image have at least the photon noise that a gain implies.
+    Check if the bright parts of an image have at least the photon noise that a gain implies.
 
     Parameters
     ----------
@@ -436,15 +435,15 @@ def allows_gain(data, mask, gain):
 
 def _laplacian_response(image):
     """
-    Variance of the Laplacian of the noise over the variance of the noise, 1 for white noise.
+    Return the variance of the Laplacian of the noise over the variance of the noise, 1 for white noise.
 
-    Also the autocorrelation that it follows from, which takes time to measure.
+    The second value is the autocorrelation it is computed from, which is slow to measure.
     """
     full = short_autocorrelation(image, max_lag=4)
     correlation = full[2:-2, 2:-2]
     if choose_hole(correlation) == (1, 1):
-        return 1.0, full   # what little there is may as well be structure
+        return 1.0, full   # a small correlation may also be structure
     line = np.array([1, -4, 6, -4, 1]) / 6
     response = np.sum(correlation * np.outer(line, line))
-    # Noise that is so smooth that the Laplacian sees nothing of it is beyond this estimate.
+    # Noise so smooth that the Laplacian hardly responds to it is beyond this estimate.
     return min(max(response, 0.02), 3.0), full

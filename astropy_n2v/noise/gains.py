@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The gain of a header, as far as the image allows to believe it.
+The gain of a header, checked against the image.
 """
 
 import logging
@@ -17,24 +17,24 @@ __all__ = ['doubt_gain', 'header_gain', 'is_setting']
 
 log = logging.getLogger(__name__)
 
-# Cameras whose GAIN is a setting, in 0.1 dB or in steps of the maker, and the cards that name them.
+# Cameras whose GAIN is a setting, in 0.1 dB or in the maker's steps, and the cards that name them.
 _SETTERS = re.compile(r'\b(ZWO|ASI ?\d{2,4}|ASIAIR|QHY|Seestar|ToupTek|ATR\d{2}|Player ?One|SVBONY|Altair|DWARF)', re.I)
 _NAMES = 'INSTRUME', 'CREATOR', 'SWCREATE', 'CAMERA', 'TELESCOP'
-# Electrons per adu without decimals beyond which a GAIN card is a setting: cameras of one electron a step are
-# read with less.
+# Integer GAIN in electrons per adu beyond which the card is a setting: cameras with one electron per step have a
+# smaller one.
 _LARGE_INTEGER = 25
-# Electrons: the least noise of a detector that does not count (qCMOS: 0.27), the most that a full well (1e6) has.
+# Noise in electrons: the least of a detector that does not count (qCMOS: 0.27), the largest of a full well (1e6).
 _LEAST, _MOST = 0.1, 1000.0
-# Electrons of read noise beyond which something else is wrong; of a GAIN without decimals; of values that a driver has
-# multiplied to fill 16 bits. Of CCDs 2 to 20, of raw infrared frames up to 50.
+# Largest plausible read noise in electrons: in general, for an integer GAIN, and for values that a driver has
+# multiplied to fill 16 bits. CCDs have 2 to 20, raw infrared frames up to 50.
 _READNOISE, _READNOISE_INTEGER, _READNOISE_PADDED = 50.0, 30.0, 15.0
-# Response of the pixels of a raw frame: part of its noise that grows with the signal itself.
+# Pixel response of a raw frame: its fixed-pattern noise as a fraction of the signal.
 _PIXEL_RESPONSE = 0.01
-# Electrons that 65535 adu may stand for: from EMCCDs to deep wells.
+# Electrons that 65535 adu may correspond to: from EMCCDs to deep wells.
 _FULL_WELL = 200.0, 4e6
-# Factor between the gain of a header and a measured one, and standard errors of the latter.
+# Largest factor between the gain of a header and a measured one, and standard errors of the latter.
 _FACTOR, _ERRORS = 3.0, 10.0
-# Steps of values of 14 to 10 bits in 16.
+# Steps of values of 14 to 10 bits that fill 16 bits.
 _PADDED = 4, 8, 16, 32, 64
 
 
@@ -70,7 +70,7 @@ def is_setting(header, name):
 
 def doubt_gain(sky, gain, *, readnoise=None, most=_READNOISE, exposures=1):
     """
-    Say why a gain cannot be that of an image.
+    Give the reason why an image contradicts a gain.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def doubt_gain(sky, gain, *, readnoise=None, most=_READNOISE, exposures=1):
     if electrons > _MOST * math.sqrt(exposures):
         return f'the noise of the sky would be {electrons:.2g} electrons, more than a full well has'
     photons = sky.background * gain
-    # Of a sky that was subtracted, the photons are not known.
+    # The photons of a sky that was subtracted are not known.
     if sky.background > 10 * sky.deviation:
         rest = electrons ** 2 - photons - (_PIXEL_RESPONSE * photons) ** 2
         most = max(most, 0 if readnoise is None else 2 * readnoise) * math.sqrt(exposures)
@@ -123,7 +123,7 @@ def doubt_gain(sky, gain, *, readnoise=None, most=_READNOISE, exposures=1):
 
 
 def _doubt_header(sky, name, gain, readnoise, exposures):
-    """Why the gain of a header is not used, or None; of raw integers it has more to agree with."""
+    """Return the reason not to use the gain of a header, or None; raw integers must satisfy more conditions."""
     whole = sky.steps is not None and sky.steps.uniform and sky.steps.step == round(sky.steps.step)
     if whole and not _FULL_WELL[0] < 65535 * gain < _FULL_WELL[1] * exposures:
         return f'a converter of 16 bits would hold {65535 * gain:.2g} electrons'
@@ -137,23 +137,23 @@ def _doubt_header(sky, name, gain, readnoise, exposures):
 
 def header_gain(sky, header):
     """
-    Find the gain and the read noise of a header, and whether the image agrees with them.
+    Find the gain and the read noise of a header, and check them against the image.
 
-    The gain of an average of n exposures is n times the gain of one of them, and so are the electrons
-    that a data unit stands for; their read noises add in quadrature. Where values of 12 bits fill
-    16, the gain may be that of a value before it was multiplied.
+    The gain of an average of n exposures is n times the gain of one of them, since a data unit corresponds
+    to n times as many electrons; the read noises add in quadrature. Where values of 12 bits fill 16, the
+    gain may apply to the value before it was multiplied.
 
     Parameters
     ----------
     sky : SkyNoise or None
-        The noise that was measured on the image; None not to ask it.
+        The noise that was measured on the image; None for no check.
     header : mapping
         FITS header or dictionary.
 
     Returns
     -------
     name : str or None
-        The cards that were used; None if none is believed, of which there is a warning.
+        The cards that were used; None if none is used, with a warning.
     gain, readnoise : float or None
         In electrons per data unit, and in electrons.
 
@@ -193,7 +193,7 @@ def _warn_unused(sky, card, reason):
 
 
 def _of_average(sky, header, name, gain, readnoise):
-    """Name, gain and read noise of an average of exposures that the header counts, and their number."""
+    """Return name, gain and read noise of an average of exposures that the header counts, and their number."""
     counter, n = header_value(header, conf.ncombine_keywords)
     if counter is None or n <= 1:
         return name, gain, readnoise, 1
@@ -201,7 +201,7 @@ def _of_average(sky, header, name, gain, readnoise):
     if slope and abs(math.log(1 / slope / gain)) < abs(math.log(1 / slope / (gain * n))):
         warn_user(f'{counter} = {n:g} of the header is not used: the noise of bright parts calls for a gain of '
                   f'{1 / slope:.3g}, nearer to {name} = {gain:g} than to {n:g} times as much. The exposures may '
-                  f'have been added, or {name} be that of their average')
+                  f'have been added, or {name} may already be the gain of their average')
         return name, gain, readnoise, 1
     readnoise = None if readnoise is None else readnoise * np.sqrt(n)
     return f'{name} x {counter}', gain * n, None if readnoise is None else float(readnoise), n

@@ -13,21 +13,21 @@ from .origin import Origin
 
 __all__ = ['NoiseModel']
 
-#: Prior probability that a pixel's value is not foreseeable from its context: at five sigma of surprise this is as
-#: likely as not.
+#: Prior probability that a pixel value cannot be predicted from its neighbours: a residual of five sigma is then as
+#: likely an outlier as not.
 BROAD_WEIGHT = 5e-5
-# Parameters that may differ from pixel to pixel.
+# Names of the parameters that may differ from pixel to pixel.
 _OF_PIXELS = 'sigma', 'gain', 'zero_point', 'quantum'
 
 
 def _as_float(value):
-    """A float array; single precision, as of whole planes, stays what it is."""
+    """Return a float array; single precision, as of whole planes, is kept."""
     value = np.asarray(value)
     return value if value.dtype == np.float32 and value.ndim else value.astype(float)
 
 
 def _without_units(sigma, gain, zero_point):
-    """Numbers from Quantities, all in the unit of sigma."""
+    """Return numbers from Quantities, all in the unit of sigma."""
     given = {name: value.unit for name, value in (('sigma', sigma), ('gain', gain), ('zero_point', zero_point))
              if isinstance(value, u.Quantity)}
     if not given:
@@ -63,29 +63,28 @@ class NoiseModel:
         The data value at which there is no light: a bias pedestal, or minus the sky that was
         subtracted.
     source : str, optional
-        Where the model is from, in words for headers and messages; by default as ``origin`` says.
+        Where the model is from, as text for headers and messages; by default from ``origin``.
     relative_error : float, optional
-        How accurately the variance is known. What an image says about its own prediction is
-        believed only beyond this.
+        Relative error of the variance. A correction from the innovations of an image is applied only beyond
+        this.
     quantum : float or array_like, optional
         Step that the data are quantised in, in data units; 0 if they are not. Its variance, a
         twelfth of its square, is part of ``sigma``, and not added to it.
 
     autocorrelation : `~numpy.ndarray`, optional
-        Autocorrelation of the noise, as from `~astropy_n2v.noise_autocorrelation`, where it was measured together
-        with the noise, so that it need not be measured again. A model that is given for another image loses it.
+        Autocorrelation of the noise, as from `~astropy_n2v.noise_autocorrelation`. It is given where it was measured
+        together with the noise, to save a second measurement. It is dropped if the model is given for another image.
     origin : Origin, optional
-        Where the model is from: if its size was measured on the image itself, and if its gain is known. By default
-        the user states all of it.
+        Where the model is from: if its size was measured on the image itself, and how its gain is known. By default
+        the user has stated both.
 
     Raises
     ------
     ValueError
         If ``sigma`` is negative or not finite, or ``gain`` is not positive, or the variance
         would be zero everywhere.
-    `~astropy.units.UnitsError`
-        If the units of Quantities do not fit each other. Units are checked and not kept: numbers
-        are in the unit of ``sigma``.
+    If the units of Quantities are not compatible. Units are checked and not kept: numbers are in
+    the unit of ``sigma``.
 
     Examples
     --------
@@ -132,7 +131,7 @@ class NoiseModel:
 
     def variance(self, signal):
         """
-        Variance of the noise of pixels with a given true value.
+        Return the variance of the noise of pixels with a given true value.
 
         Parameters
         ----------
@@ -148,11 +147,11 @@ class NoiseModel:
 
     def rounding_error(self, signal):
         """
-        Rms of the rounding error that pixels of one true value share.
+        Return the rms of the rounding error that pixels of one true value have in common.
 
-        Noise of half a step of the quantisation, or more, makes the rounding error of a pixel
-        independent of that of its neighbours, so that an average of many removes it. Below that,
-        the average has an error that no neighbour shows.
+        With noise of half a step of the quantisation, or more, the rounding errors of neighbouring pixels are
+        independent, so that an average of many removes them. With less noise, the average has an error that no
+        comparison of neighbours reveals.
 
         Parameters
         ----------
@@ -193,7 +192,7 @@ class NoiseModel:
         Parameters
         ----------
         signal : array_like
-            True values in data units, of any shape; where they are NaN, so are the data.
+            True values in data units, of any shape; where they are NaN, the data are NaN.
         seed : int or `~numpy.random.Generator`, optional
             Seed of the noise.
 
@@ -205,7 +204,7 @@ class NoiseModel:
         Raises
         ------
         ValueError
-            If they do not broadcast.
+            If the shapes do not broadcast.
 
         Examples
         --------
@@ -222,7 +221,7 @@ class NoiseModel:
         if self.gain is None:
             return data
         electrons = np.maximum(signal - zero_point, 0) * gain
-        # Beyond what can be counted, the Poisson distribution is Gaussian.
+        # Above the range of integers, the Poisson distribution is Gaussian.
         counted = np.where(electrons < 1e15, electrons, 0)
         photons = np.where(electrons < 1e15, rng.poisson(counted) - counted,
                            np.sqrt(electrons) * rng.normal(size=signal.shape))
@@ -235,7 +234,7 @@ class NoiseModel:
         Raises
         ------
         ValueError
-            If they do not.
+            If they do not broadcast.
         """
         for name in ('sigma', 'gain', 'zero_point', 'quantum'):
             value = getattr(self, name)
@@ -246,19 +245,19 @@ class NoiseModel:
                                  f'{np.shape(value)}') from None
 
     def at(self, shape, y, x):
-        """The noise of the pixels [y, x] of an image of a given shape, in double precision."""
+        """Return the noise of the pixels [y, x] of an image of a given shape, in double precision."""
         def part(value):
             if value is None or np.ndim(value) == 0:
                 return value
             return np.broadcast_to(value, shape)[y, x].astype(float, copy=False)
-        # A copy, since a part alone may have no noise at all.
+        # A copy without checks, since a part alone may have no noise at all.
         view = copy.copy(self)
         for name in _OF_PIXELS:
             object.__setattr__(view, name, part(getattr(self, name)))
         return view
 
     def map(self, function):
-        """The model with ``function(name, value)`` in place of each parameter that may differ from pixel to pixel."""
+        """Return the model with ``function(name, value)`` in place of each parameter that may differ between pixels."""
         return replace(self, **{name: function(name, getattr(self, name)) for name in _OF_PIXELS})
 
     def of_origin(self, origin):
@@ -266,16 +265,16 @@ class NoiseModel:
         return replace(self, origin=origin, source=None)
 
     def unusable(self, shape):
-        """Where there is no noise at all, at any level; None if nowhere."""
+        """Return where the noise is zero at any level; None if nowhere."""
         none = (self.sigma == 0) & (self.slope == 0)
         return np.broadcast_to(none, shape) if none.any() else None
 
     def __add__(self, constant):
-        """The noise of the data with a constant added."""
+        """Return the noise of the data with a constant added."""
         return replace(self, zero_point=self.zero_point + constant)
 
     def __mul__(self, factor):
-        """The noise of the data multiplied by a positive factor, or by one for each pixel."""
+        """Return the noise of the data multiplied by a positive factor, or by one for each pixel."""
         if not np.all(np.asarray(factor) > 0):
             raise ValueError(f'a noise model can be multiplied by positive factors only, got {factor}')
         gain = None if self.gain is None else self.gain / factor

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Offsets that whole rows share, told from light: by all sections of a row alike, from row to row at random.
+Offsets that all pixels of a row share and that are random from row to row, separated from light.
 """
 
 from dataclasses import dataclass
@@ -24,40 +24,40 @@ from ..utils.robust import robust_std
 
 __all__ = ['Offsets', 'find_offsets']
 
-# Sections of a row in pixels, at least, and their number at most: divisible by 16, so that quarters have quarters.
+# Least width of a section of a row in pixels; largest number, divisible by 16 so that quarters have quarters; least.
 _SECTION, _MOST_SECTIONS, _LEAST_SECTIONS = 16, 32, 4
-_MIN_ROWS = 32   # fewest rows of an image whose offsets are looked for
-# Cubic B-spline, of which each scale takes the double of the last.
+_MIN_ROWS = 32   # fewest rows of an image in which offsets are searched
+# Cubic B-spline; the width doubles from one scale to the next.
 _SPLINE = np.array([1, 4, 6, 4, 1]) / 16
-# The largest scale has a standard deviation of so many rows less than there are: beyond it, offsets of rows and the
-# background of the sky are not told apart. White offsets have 1.5 % of their variance there.
+# Rows of the image over rows of the largest scale (standard deviation). Beyond it, offsets and the background of the
+# sky cannot be separated. White offsets have 1.5 % of their variance there.
 _LARGEST = 13
-# Standard errors from which on offsets are beyond doubt. Chance has a part in 1e6 beyond 5.
+# Significance of offsets in standard errors. Chance exceeds 5 in one case of 1e6.
 _CERTAIN = 5.0
-# And those of the offsets themselves, so that they are not of a few rows alone.
+# Significance in standard errors of the scatter of the offsets, so that they are not due to a few rows alone.
 _SEVERAL = 3.0
-# Least share of the covariance of sections side by side that sections far apart must have.
+# Least covariance of sections far apart over the covariance of adjacent sections.
 _FLAT = 0.5
-# Growth of the power density of stripes from one octave to the next, at most: that of 1/f noise. Of the sky it is more.
+# Largest growth of the power density of stripes per octave: 2 for 1/f noise. The sky has more.
 _GROWTH = 2.0
-# Beyond this growth between the two finest scales, by so many standard errors, it is light. Gaussian lines of a
-# standard deviation of 0.6 pixels grow by 4, those of one pixel by 50.
+# Growth between the two finest scales beyond which it is light, and its significance in standard errors. Gaussian
+# lines of a standard deviation of 0.6 pixels grow by 4, lines of one pixel by 50.
 _LIGHT, _SURELY = 3.0, 2.0
-# Rows that stand out by so much, in robust standard deviations, are light along a row; several together scatter less
-# surely. As far as the last, rows beside them are, too.
+# Outliers of row profiles due to light along a row, in robust standard deviations: of a row, of a smoothed profile,
+# whose scatter is less certain, and of adjacent rows that belong to the light.
 _OUTLIER, _BROAD, _EDGE = 5.0, 7.0, 2.5
-_WIDTHS = (0, 1, 2, 4)   # rows: of light along a row
-_MEDIAN = 61   # rows: of what it is compared with
-# Profiles across light along rows that are fitted: their number, their rows, how far they may be from a fit in units of
-# the offsets, parameters, and rows of background on each side.
+_WIDTHS = (0, 1, 2, 4)   # rows: smoothing of the profile in which light along a row is searched
+_MEDIAN = 61   # rows of the running median that light along a row is compared with
+# Fits of profiles across light along rows: their largest number and rows, largest residual in units of the offsets,
+# number of parameters, and rows of background on each side.
 _MOST_FITTED, _WIDEST, _FITS, _PARAMETERS, _BESIDE = 10, 80, 1.5, 5, 3
-_SCALES = 4   # of a pattern that repeats
-_FINE = 2   # scales that a pattern which repeats must be seen in, in which nebulosity hardly shows
-_ALIKE = 0.5   # share of the pattern of an image that each part of it must show
-# Period, at most, and periods that a pattern must have at least.
+_SCALES = 4   # largest number of scales in which a periodic pattern is searched
+_FINE = 2   # number of finest scales, almost free of nebulosity, in which a periodic pattern must be seen
+_ALIKE = 0.5   # least fraction of the pattern of the image that each part must show
+# Largest period in rows, and least number of periods.
 _LONGEST, _REPEATED = 16, 8
-_CHANCE = np.log(1e-7)   # that a period is none
-_LEAST_PERIODIC = 0.02   # amplitude in units of the noise
+_CHANCE = np.log(1e-7)   # logarithm of the largest probability that a period is due to chance
+_LEAST_PERIODIC = 0.02   # least amplitude of a periodic pattern in units of the noise
 
 
 @dataclass
@@ -87,14 +87,14 @@ class Offsets:
 
 
 def section_edges(width):
-    """First columns of the sections that rows are divided into, and the end of the last."""
+    """Return the first columns of the sections that rows are divided into, and the end of the last."""
     n = min(_MOST_SECTIONS, width // _SECTION)
     n = n // 16 * 16 if n >= 16 else n // 4 * 4
     return np.linspace(0, width, n + 1).astype(int)
 
 
 def _split(profiles, n_scales):
-    """Differences between scales of profiles along the first axis, that between the last scale and a cubic left out."""
+    """Split profiles along the first axis into differences of scales; the coarsest is relative to a cubic."""
     bands = []
     for scale in range(n_scales):
         kernel = np.zeros(4 * 2 ** scale + 1)
@@ -106,14 +106,14 @@ def _split(profiles, n_scales):
 
 
 def _white_norms(n_scales):
-    """Variances of white noise of unit variance in each of the bands of `_split`."""
+    """Return the variances of white noise of unit variance in each of the bands of `_split`."""
     line = np.zeros((16 * 2 ** n_scales + 1, 1))
     line[len(line) // 2] = 1
     return [float(np.sum(band ** 2)) for band in _split(line, n_scales)]
 
 
 def _filled(means, good):
-    """Section means with those of too few pixels replaced by the others of their row, or by neighbouring rows."""
+    """Replace section means of too few pixels by the other sections of their row, or by neighbouring rows."""
     usable = good.any(axis=1)
     if not usable.any():
         return np.zeros(means.shape)
@@ -136,13 +136,13 @@ def _nanmedian(values, axis):
 
 
 def _cubic(profiles):
-    """Fit cubics along the columns, which the sky may follow: they are no offsets, however much sections agree."""
+    """Fit cubics along the columns: the sky may follow them, so they are not offsets even if all sections agree."""
     x, typical = np.linspace(-1, 1, len(profiles)), np.median(profiles, axis=1)
     used = np.ones(len(x), dtype=bool)
     for _ in range(5):
         rest = typical - np.polynomial.Legendre.fit(x[used], typical[used], 3, domain=[-1, 1])(x)
         within = np.abs(rest) <= 4 * robust_std(rest)
-        if np.count_nonzero(within) < 0.3 * len(x):   # rounded: most are alike
+        if np.count_nonzero(within) < 0.3 * len(x):   # rounded: most are equal
             break
         used = within
     coefficients = np.polynomial.legendre.legfit(x[used], profiles[used], 3)
@@ -151,9 +151,9 @@ def _cubic(profiles):
 
 def _around(values, inner, outer):
     """
-    Means over windows of rows without their middle.
+    Average over windows of rows without their middle.
 
-    Weights from a value itself would favour what agrees with the others, and make independent sections agree.
+    Weights from a value itself would favour values that agree, and make independent sections appear correlated.
     """
     if outer < 2 * inner:
         return np.broadcast_to(values.mean(axis=0), values.shape)
@@ -177,7 +177,7 @@ class _Common:
 
     def __init__(self, band, good, reach):
         residual = band - np.median(band, axis=1, keepdims=True)
-        # Where a section has sources or nebulosity it scatters more, and counts less.
+        # A section with sources or nebulosity scatters more and gets a lower weight.
         local = _around(residual ** 2, 4 * reach + 1, min(16 * reach + 1, len(band)))
         typical = float(np.median(local)) or 1.0
         self.weight = np.where(good, 1 / np.maximum(local / typical, 0.3) ** 2, 0)
@@ -190,16 +190,16 @@ class _Common:
         return (weight * self.band[:, sections]).sum(axis=1) / np.maximum(total, np.finfo(float).tiny), total
 
     def mean_of(self, sections):
-        """The mean of some of the sections."""
+        """Average some of the sections."""
         return self._mean(sections)[0]
 
     def average(self, profiles):
-        """Mean over sections of other profiles than those of the band, with its weights."""
+        """Average other profiles over the sections, with the weights of the band."""
         total = self.weight.sum(axis=1)
         return (self.weight * profiles).sum(axis=1) / np.maximum(total, np.finfo(float).tiny)
 
     def variances(self, light):
-        """Variance that far sections share, its standard error, that of near ones, and that of the mean."""
+        """Return the variance that far sections share, its error, the variance of near ones, and of the mean."""
         n = self.band.shape[1]
         quarters = [self._mean(slice(i * n // 4, (i + 1) * n // 4)) for i in range(4)]
         far = self._covariance([(quarters[a], quarters[b]) for a, b in ((0, 2), (0, 3), (1, 3))], light)
@@ -208,7 +208,7 @@ class _Common:
         return far[0], far[1], near[0], float(total)
 
     def chance(self, light):
-        """Standard error of the variance that far sections share if they share none: from differences of sections."""
+        """Return the standard error of the shared variance of far sections if none is shared, from differences."""
         first, second, third, fourth = (self._mean(slice(i * n // 4, (i + 1) * n // 4))
                                         for n in [self.band.shape[1]] for i in range(4))
         weight = (first[1] * fourth[1])[~light]
@@ -228,9 +228,9 @@ class _Common:
 
 
 def _light_along(profile):
-    """Rows with light of their own, as of a trail or a spectrum along them: far from what the others have."""
+    """Find rows with light of their own, as of a trail or a spectrum along them: outliers among the rows."""
     light = np.zeros(len(profile), dtype=bool)
-    # A median, of which nothing spreads to rows beside the light.
+    # A median, since it does not spread the light to rows beside it.
     profile = profile - median_filter(profile, _MEDIAN, mode='nearest')
     for width in _WIDTHS:
         smooth = gaussian_filter1d(_bridged(profile, light), width) if width else profile
@@ -238,14 +238,14 @@ def _light_along(profile):
         core = np.abs(smooth) > (_BROAD if width > 1 else _OUTLIER) * scatter
         if not scatter > 0 or not core.any():
             continue
-        # As far as it can be seen, and some more.
+        # As far as the light is visible, and a margin.
         core = binary_propagation(core, mask=core | (np.abs(smooth) > _EDGE * scatter))
         light |= binary_dilation(core, iterations=2 + width)
     return light
 
 
 def _bridged(profiles, light):
-    """Profiles along the first axis with straight lines in place of some rows."""
+    """Replace some rows of profiles along the first axis by straight lines."""
     if not light.any() or light.all():
         return profiles
     at = np.arange(len(light))
@@ -262,14 +262,14 @@ def find_offsets(means, good, noise):
     means : `~numpy.ndarray`
         Mean of each section of each row, of shape (rows, sections).
     good : `~numpy.ndarray` of bool
-        Where they are of enough pixels.
+        Where means are of enough pixels.
     noise : float
-        Of a pixel, in the unit of the means.
+        Noise of a pixel, in the unit of the means.
 
     Returns
     -------
     Offsets or None
-        None where no offsets are beyond doubt.
+        None where offsets are not significant.
 
     Examples
     --------
@@ -304,13 +304,13 @@ def find_offsets(means, good, noise):
 
 
 def _find_random(profiles, good, n_scales):
-    """Offsets without a period, or None."""
+    """Find offsets without a period; None if not significant."""
     profiles = profiles - _cubic(profiles)
     finest = _common_bands(profiles, good, 1)[0]
     light = _light_along(finest.average(profiles)) | ~good.any(axis=1)
     if light.mean() > 0.5:
         return None
-    # Without it, nothing of it remains in the rows beside it.
+    # Bridged, the light does not affect the rows beside it.
     bridged = _bridged(profiles, light)
     cubic = _cubic(bridged)
     bridged = bridged - cubic
@@ -332,9 +332,9 @@ def _common_bands(profiles, good, n_scales):
 
 def _separate_light(profile, light, found):
     """
-    Set the offsets of rows with light of their own to what a smooth profile across the rows leaves, if it does fit.
+    Subtract a smooth profile across the rows from the offsets of rows with light of their own, if it fits.
 
-    The residual of a fit of amplitude, centre, width, shape and background changes none of these.
+    The residual of a fit of amplitude, centre, width, shape and background is orthogonal to these parameters.
     """
     regions, n = label(binary_dilation(light, iterations=_BESIDE))   # with some background
     if n > _MOST_FITTED:
@@ -351,7 +351,7 @@ def _separate_light(profile, light, found):
 
 
 def _fit_moffat(values):
-    """A Moffat profile and a constant, by least squares."""
+    """Fit a Moffat profile and a constant by least squares."""
     x = np.arange(values.size)
     base = 0.5 * (values[0] + values[-1])
     centre = int(np.argmax(np.abs(values - base)))
@@ -368,7 +368,7 @@ def _fit_moffat(values):
 
 
 def _find_period(profiles, good, n_scales, noise):
-    """Period of a pattern that repeats along the first axis, and the pattern; 0 and zeros if there is none."""
+    """Find the period of a pattern that repeats along the first axis, and the pattern; 0 and zeros if none."""
     n = len(profiles)
     none = 0, np.zeros(n)
     bands = _common_bands(profiles, good, min(n_scales, _SCALES))
@@ -378,39 +378,39 @@ def _find_period(profiles, good, n_scales, noise):
     mean = np.clip(mean, -limit, limit)
     periods = np.arange(2, min(_LONGEST, n // _REPEATED) + 1)
     power = np.array([np.sum(_folded(mean, period)[np.arange(n) % period] ** 2) / (period - 1) for period in periods])
-    # Half of the periods may be multiples of the one.
+    # Half of the periods may be multiples of the true one.
     typical = np.quantile(power, 0.3)
     if not typical > 0:
         return none
-    # Sources spread over some rows, so that fewer phases are independent.
+    # Sources cover several rows, so that fewer phases are independent.
     freedom = np.maximum((periods - 1) / 3, 1)
     excess = (power - typical) * (periods - 1)
     best = int(periods[np.argmax(excess >= 0.8 * excess.max())])
     pattern = _folded(mean, best)
-    # The same in each quarter from top to bottom, left and right.
+    # The pattern must be equal in each quarter: top, bottom, left and right.
     quarter, middle = n // 4 // best * best, profiles.shape[1] // 2
     quarters = [mean[i * quarter:(i + 1) * quarter] for i in range(4)]
     beside = [sum(band.mean_of(part) for band in fine) for part in (slice(middle), slice(middle, None))]
     for parts in quarters, beside:
-        # Medians over the repeats: a few bright lines of a spectrum are no pattern.
+        # Medians over the repeats are robust against a few bright lines of a spectrum.
         folded = [_folded(part, best, np.median) for part in parts]
         if any(np.sum(a * b) < _ALIKE * np.sum(pattern ** 2) for a, b in combinations(folded, 2)):
             return none
     if chi2.logsf(power[best - 2] / typical * freedom[best - 2], freedom[best - 2]) > _CHANCE:
         return none
     pattern = _folded(np.clip(sum(band.mean for band in bands), -limit, limit), best)
-    # With a constant, it is no offset of all rows.
+    # A constant is not an offset between rows.
     pattern = pattern - pattern.mean()
     return (best, pattern[np.arange(n) % best]) if np.std(pattern) > _LEAST_PERIODIC * noise else none
 
 
 def _folded(profile, period, average=np.mean):
-    """Average over the repeats of each phase."""
+    """Average each phase over the repeats."""
     return np.array([average(profile[phase::period]) for phase in range(period)])
 
 
 def _is_certain(profiles, good, light):
-    """Check if rows have offsets at the highest frequencies, where sources have next to no power."""
+    """Check if rows have offsets at the highest frequencies, where sources have almost no power."""
     order = 4
     middle = slice(order // 2, len(profiles) - order // 2)
     differences = np.diff(profiles, order, axis=0) / np.sqrt(70)
@@ -425,10 +425,10 @@ def _is_certain(profiles, good, light):
 
 def _is_light(bands, light):
     """
-    Check if what rows share is light along them, as the lines of the night sky in a spectrum.
+    Check if the common signal of rows is light along them, as the lines of the night sky in a spectrum.
 
-    It has passed a point-spread function, and has far less power between neighbouring rows than between those two rows
-    apart. Offsets of the read-out have as much, 1/f noise no more than twice as much.
+    Light was smoothed by a point-spread function. Its power between neighbouring rows is far less than its power
+    between rows two apart. Read-out offsets have equal power there, and 1/f noise at most twice as much.
     """
     (fine, fine_error), (coarse, coarse_error) = (
         (value / norm, error / norm) for band, norm in zip(bands, _white_norms(2))
@@ -437,14 +437,14 @@ def _is_light(bands, light):
 
 
 def _shrunk(bands, light, n_scales):
-    """Offsets from their bands, each as far as it is more than chance."""
+    """Sum the bands of the offsets, each shrunk by the share of its variance that is due to chance."""
     norms = _white_norms(n_scales)
     values, error, density = np.zeros(len(light)), 0.0, None
     for band, norm in zip(bands, norms):
         far, chance, near, total = band.variances(light)
         shared = max(far, 0.0)
         if density is not None:
-            # As on the scale before, unless it differs for certain: there are few independent rows.
+            # As on the scale before, unless the difference is significant: there are few independent rows.
             expected = density * norm
             chance = np.hypot(chance, expected * np.sqrt(2 * band.reach / len(light)))
             alike = abs(far - expected) < 2 * chance
@@ -454,7 +454,7 @@ def _shrunk(bands, light, n_scales):
         values += weight * band.mean
         error += shared * (1 - weight)
     amplitude = np.sqrt(max(bands[0].variances(light)[0], 0) / norms[0])
-    # The share of the offsets on scales that are left to the sky.
+    # The share of the offsets on scales that remain in the sky.
     coarse = amplitude ** 2 / (2 * np.sqrt(np.pi * (4 ** n_scales - 1) / 3))
     deviation = np.where(light, amplitude, np.sqrt(error + coarse))
     return Offsets(np.where(light, 0, values), deviation, float(amplitude))

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Where a noise model is from.
+Origins of a noise model.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ __all__ = ['GainFrom', 'Origin', 'SizeFrom']
 
 class SizeFrom(IntEnum):
     """
-    How the size of the noise is known; where amplifiers differ, the largest value is that of the frame.
+    How the size of the noise is known; a frame of several amplifiers has the largest of their values.
 
     Examples
     --------
@@ -22,7 +22,7 @@ class SizeFrom(IntEnum):
 
     #: A user, a header or an uncertainty states it.
     STATEMENT = 0
-    #: The image is one of counted photons, and its noise follows from their number.
+    #: The image holds counted photons, and its noise follows from their number.
     PHOTONS = 1
     #: It was measured on the image itself.
     IMAGE = 2
@@ -30,7 +30,7 @@ class SizeFrom(IntEnum):
 
 class GainFrom(Enum):
     """
-    How it is known how the noise grows with the signal.
+    How the growth of the noise with the signal is known.
 
     Examples
     --------
@@ -41,9 +41,9 @@ class GainFrom(Enum):
 
     #: A user, a header, an uncertainty or the unit of the data states it.
     STATEMENT = 'statement'
-    #: Nothing states it: it is as the image shows, or unknown.
+    #: Nothing states it: it was measured on the image, or is unknown.
     IMAGE = 'image'
-    #: As ``IMAGE``, of data in counts that do not have the noise of counted photons.
+    #: As ``IMAGE``, for data in counts that do not have the noise of counted photons.
     COUNTS = 'counts'
     #: The median over a set of frames.
     SET = 'set'
@@ -52,18 +52,18 @@ class GainFrom(Enum):
 @dataclass(frozen=True)
 class Origin:
     """
-    Where a noise model is from.
+    Origin of a noise model.
 
     Parameters
     ----------
     name : str, optional
-        Who or what the noise is from, for headers and messages. Nothing is decided on it.
+        Source of the noise, for headers and messages. No decision depends on it.
     size : SizeFrom, optional
         How the size of the noise is known.
     gain : GainFrom, optional
-        How its growth with the signal is known.
+        How the growth of the noise with the signal is known.
     details : tuple of str, optional
-        What to add to ``name``, such as the cards of a header.
+        Text to add to ``name``, such as the cards of a header.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class Origin:
 
     @property
     def text(self):
-        """The origin in words."""
+        """The origin as text."""
         return ', '.join((self.name, *self.details))
 
     def but(self, *details, **changes):

@@ -12,7 +12,7 @@ __all__ = ['gain_value', 'readnoise_value']
 
 
 def _numbers(name, value, *, zero=False):
-    """A finite and positive array, or one that may be zero."""
+    """Return a finite and positive array, or one that may be zero; raise an error otherwise."""
     try:
         value = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
@@ -24,14 +24,14 @@ def _numbers(name, value, *, zero=False):
 
 def gain_value(gain, unit):
     """
-    Electrons per data unit from a gain that may have a unit.
+    Convert a gain that may have a unit to electrons per data unit.
 
     Parameters
     ----------
     gain : float, array_like or `~astropy.units.Quantity`
         A number is taken to be in electrons per data unit.
     unit : `~astropy.units.Unit` or None
-        Unit of the data; none counts as adu, and adu, count and DN mean the same.
+        Unit of the data; None counts as adu. adu, count and DN are synonyms.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def gain_value(gain, unit):
     Raises
     ------
     `~astropy.units.UnitsError`
-        If the unit of the gain times that of the data is not electrons.
+        If the product of the units of gain and data is not electrons.
     ValueError
         If the gain is not positive.
 
@@ -63,7 +63,7 @@ def gain_value(gain, unit):
 
 def readnoise_value(readnoise):
     """
-    Read noise in electrons from one that may have a unit.
+    Convert a read noise that may have a unit to electrons.
 
     Parameters
     ----------

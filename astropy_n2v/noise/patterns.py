@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Patterns of the read-out, which are longer than any blind spot: found on an image, and taken off.
+Patterns of the read-out that are longer than any blind spot: detection and subtraction.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from .stripes import announces_mosaic
 
 __all__ = ['Patterns', 'Stripes', 'find_patterns']
 
-_TILE = 32   # pixels: the background that sources are seen against is as smooth
-_BLUR = 1.5   # pixels: of which the point-spread function is no less by much
-_SOURCE, _SPREAD = 4.0, 3   # sigma of the blurred noise, and pixels around
-_LEAST_SKY = 0.25   # share of the pixels that must be left beside sources
-_PARTS = 1, 2, 4   # of a row, as many amplifiers may read it
-_BLOCK = 256   # rows that are looked at together
+_TILE = 32   # pixels: size of a tile in which the background is constant for the detection of sources
+_BLUR = 1.5   # pixels: blur for the detection of sources, about the narrowest point-spread function
+_SOURCE, _SPREAD = 4.0, 3   # threshold of sources in sigma of the blurred noise, and margin in pixels
+_LEAST_SKY = 0.25   # least fraction of pixels without sources
+_PARTS = 1, 2, 4   # numbers of parts of a row: of the amplifiers that may read it
+_BLOCK = 256   # rows that are processed together
 
 
 class _Rows:
@@ -39,12 +39,12 @@ class _Rows:
         return part
 
     def blocks(self, size=_BLOCK):
-        """Slices of rows, one after the other."""
+        """Yield slices of rows, one after the other."""
         return [slice(start, min(start + size, self.shape[0])) for start in range(0, self.shape[0], size)]
 
 
 def _pixel_noise(image):
-    """Noise of a pixel without what rows or columns share, from differences along both."""
+    """Measure the noise of a pixel without offsets of rows and columns, from differences along both."""
     step = max(1, image.shape[0] // 512)
     differences = []
     for start in range(0, image.shape[0] - 2, step):
@@ -57,7 +57,7 @@ def _pixel_noise(image):
 
 
 def _section_medians(image):
-    """Median of each section of each row, and where at least half of its pixels are valid."""
+    """Return the median of each section of each row, and where at least half of its pixels are valid."""
     edges = section_edges(image.shape[1])
     means, good = (np.zeros((image.shape[0], edges.size - 1), dtype=kind) for kind in (float, bool))
     for rows in image.blocks():
@@ -77,7 +77,7 @@ def _section_medians(image):
 
 
 def _tile_levels(image, offsets):
-    """Levels of the background in tiles."""
+    """Measure the levels of the background in tiles."""
     shape = [max(1, -(-n // _TILE)) for n in image.shape]
     levels = np.full(shape, np.nan)
     for y, rows in enumerate(image.blocks(_TILE)):
@@ -95,7 +95,7 @@ def _tile_levels(image, offsets):
 
 
 def _interpolated(levels, shape, rows):
-    """Levels of tiles at the pixels of some rows, bilinear."""
+    """Interpolate levels of tiles at the pixels of some rows, bilinearly."""
     y, x = ((np.arange(n) + 0.5) / _TILE - 0.5 for n in shape)
     y = np.clip(y[rows], 0, levels.shape[0] - 1)
     x = np.clip(x, 0, levels.shape[1] - 1)
@@ -108,7 +108,7 @@ def _interpolated(levels, shape, rows):
 
 
 def _sky_means(image, offsets, noise):
-    """Mean of each section of each row, sources and the background along rows left out; and where they count."""
+    """Average each section of each row without sources and background; return means and where they count."""
     edges = section_edges(image.shape[1])
     levels = _tile_levels(image, offsets)
     means, counts = (np.zeros((image.shape[0], edges.size - 1)) for _ in range(2))
@@ -129,7 +129,7 @@ def _sky_means(image, offsets, noise):
                 break
             limit *= 2
         sky = sky[inner]
-        # The background counts with the mean of all of a section, whichever pixels of it are left.
+        # The background is averaged over all pixels of a section, also over the ones that are masked.
         background = background[inner]
         sums = np.add.reduceat(np.where(sky, values[inner] - background, 0), edges[:-1], axis=1)
         counts[block] = np.add.reduceat(sky.astype(float), edges[:-1], axis=1)
@@ -154,7 +154,7 @@ class Stripes:
     amplitude : float
         Standard deviation of the offsets in data units.
     period : int
-        After which they repeat, in pixels; 0 if they do not.
+        Number of pixels after which the offsets repeat; 0 if they do not.
     """
 
     axis: str
@@ -166,16 +166,16 @@ class Stripes:
 
     def model(self, rows=slice(None), axis='rows', values=None):
         """
-        Offsets of the pixels of some rows of the image.
+        Return the offsets of the pixels of some rows of the image.
 
         Parameters
         ----------
         rows : slice, optional
             Rows, or columns.
         axis : str, optional
-            Which of both; the result has the columns along its first axis if it is 'columns'.
+            'rows' or 'columns'; for 'columns' the result has the columns along its first axis.
         values : `~numpy.ndarray`, optional
-            Other values of the shape of the offsets.
+            Values of the shape of the offsets, to use in place of them.
 
         Returns
         -------
@@ -188,7 +188,7 @@ class Stripes:
         return np.repeat(values, np.diff(self.edges), axis=1).T[rows] if values.shape[1] > 1 else values.T
 
     def describe(self, noise):
-        """Say in words what was found, in units of the noise."""
+        """Describe the offsets as text, in units of the noise."""
         period = f' that repeat after {self.period}' if self.period else ''
         parts = f' in {len(self.edges) - 1} parts' if len(self.edges) > 2 else ''
         return f'offsets of {self.axis}{parts}{period}, rms {self.amplitude / noise:.2g} sigma'
@@ -203,11 +203,11 @@ class Patterns:
     stripes : list of Stripes
         Offsets of rows and of columns.
     noise : float
-        Noise of a pixel of the sky without them, in data units.
+        Noise of a pixel of the sky without the patterns, in data units.
     shape : tuple of int
         Shape of the image.
     step : float, optional
-        Step that its data are quantised in; 0 if they are not.
+        Step of the quantisation of the data; 0 for none.
 
     Examples
     --------
@@ -231,7 +231,7 @@ class Patterns:
     @classmethod
     def find(cls, values, mask=None):
         """
-        Find the patterns of an image that are beyond doubt.
+        Find the significant patterns of an image.
 
         Parameters
         ----------
@@ -243,7 +243,7 @@ class Patterns:
         Returns
         -------
         Patterns or None
-            None if there are none.
+            None without such patterns.
 
         Raises
         ------
@@ -268,7 +268,7 @@ class Patterns:
 
     def model(self, rows=slice(None)):
         """
-        Sum of the patterns at the pixels of some rows.
+        Sum the patterns at the pixels of some rows.
 
         Parameters
         ----------
@@ -278,7 +278,7 @@ class Patterns:
         Returns
         -------
         `~numpy.ndarray`
-            In data units; of a shape that broadcasts to that of these rows.
+            In data units; of a shape that broadcasts to these rows.
         """
         return sum(stripes.model(rows) for stripes in self.stripes)
 
@@ -304,7 +304,7 @@ class Patterns:
 
     def deviation(self, rows=slice(None)):
         """
-        Standard deviation of the error of `model`.
+        Return the standard deviation of the error of `model`.
 
         Parameters
         ----------
@@ -314,13 +314,13 @@ class Patterns:
         Returns
         -------
         `~numpy.ndarray`
-            In data units; of a shape that broadcasts to that of these rows.
+            In data units; of a shape that broadcasts to these rows.
         """
         return np.sqrt(sum(stripes.model(rows, values=stripes.error) ** 2 for stripes in self.stripes))
 
     def blocks(self, view):
         """
-        The patterns in a part of the image, some rows at a time.
+        Yield the patterns in a part of the image, some rows at a time.
 
         Parameters
         ----------
@@ -343,7 +343,7 @@ class Patterns:
 
     def describe(self):
         """
-        Say in words what was found.
+        Describe the patterns as text.
 
         Returns
         -------
@@ -354,14 +354,14 @@ class Patterns:
 
 
 def _find_stripes(image, axis, noise):
-    """Offsets of rows; those of parts of the rows, as of amplifiers, if they have their own."""
+    """Find offsets of rows; of parts of the rows, as of amplifiers, if these differ."""
     means, good = _section_medians(image)
     first = _in_parts(means, good, noise)
     if not first:
         return []
     edges = section_edges(image.shape[1])
     better, sky = _sky_means(image, sum(_spread(found, edges) for found in first), noise)
-    # Of rows that are full of light, the median is all there is.
+    # Rows that are full of light have no sky: only their median is available.
     bright = (sky.mean(axis=1) < 0.5) & good.any(axis=1)
     better[bright], sky[bright] = means[bright], good[bright]
     second = _in_parts(better, sky, noise)
@@ -385,13 +385,13 @@ def _expected(stripes):
 
 
 def _spread(found, edges):
-    """Offsets of parts of rows at all pixels."""
+    """Expand the offsets of parts of rows to all pixels."""
     width = np.diff(edges[::(edges.size - 1) // len(found)])
     return np.repeat(np.stack([part.values for part in found], axis=1), width, axis=1)
 
 
 def _in_parts(means, good, noise):
-    """What whole rows share, then what halves and quarters of them do: a list of lists of `Offsets`."""
+    """Find the offsets of whole rows, then of halves and quarters: a list of lists of `Offsets`."""
     result, means = [], means.copy()
     for n in _PARTS:
         if means.shape[1] % n:
@@ -423,8 +423,8 @@ def find_patterns(image, mask, header):
     Returns
     -------
     Patterns or None
-        None, too, for the colours of a mosaic, counted photons, and noise that is smaller than half a step of the
-        quantisation: what is removed must be no signal.
+        None, too, for the colours of a mosaic, counted photons, and noise of less than half a step of the
+        quantisation, where a signal could be removed.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Noise with a pattern that repeats: of an interpolation between measured pixels.
+Periodic noise of an interpolation between measured pixels.
 """
 
 import numpy as np
@@ -9,24 +9,24 @@ from .blocks import as_image, sample
 
 __all__ = ['interpolation_period']
 
-_MAX_PIXELS = 60_000   # of which differences are taken
-_GROUP = 12   # rows: a multiple of all periods
-_MIN_PIXELS = 400   # of each phase
-_MIN_EFFECTIVE = 100   # of each phase, not zero
-# Least contrast of the mean absolute differences at each period, and if there is one along one axis only. Real frames
-# at hand have up to 11 % along both axes, up to 25 % along one (a lossy compression); an image that was debayered or
-# made larger by linear or cubic interpolation has 25 % and more along both.
+_MAX_PIXELS = 60_000   # pixels of which differences are taken, at most
+_GROUP = 12   # rows per group: a multiple of all periods
+_MIN_PIXELS = 400   # least number of pixels of each phase
+_MIN_EFFECTIVE = 100   # least effective number of non-zero differences of each phase
+# Least contrast of the mean absolute differences for each period; a pattern along one axis only needs more. Real
+# frames have up to 11 % along both axes, and up to 25 % along one (a lossy compression). An image that was debayered,
+# or enlarged by linear or cubic interpolation, has 25 % and more along both.
 _MIN_CONTRAST = {2: 0.15, 3: 0.25, 4: 0.3}
 _ONE_AXIS = 0.5
 
 
 def interpolation_period(data, mask=None):
     """
-    The period in pixels with which the noise of an image changes its size or its correlation.
+    Find the period in pixels with which the noise of an image changes its size or its correlation.
 
-    It does where pixels were interpolated between others that were measured: a mosaic of colour filters
-    (period 2), an enlarged image. Sources do not know of such a grid, and the mean differences of neighbouring
-    pixels are the same everywhere on it unless the noise is not.
+    Noise is periodic where pixels were interpolated between measured ones: a mosaic of colour filters
+    (period 2), an enlarged image. Sources do not depend on such a grid. Mean differences of neighbouring
+    pixels therefore depend on the phase only if the noise does.
 
     Parameters
     ----------
@@ -59,13 +59,13 @@ def interpolation_period(data, mask=None):
     data, mask = as_image(data, mask)
     lines = _groups(data, mask), _groups(data.T, None if mask is None else mask.T)
     if _is_repeated(lines, 2):
-        # The pattern of an image enlarged four times has a part that repeats after two pixels.
+        # The pattern of an image enlarged four times has a component with a period of two pixels.
         return 4 if _is_repeated(lines, 4, every=2) else 2
     return next((period for period in (3, 4) if _is_repeated(lines, period)), 1)
 
 
 def _is_repeated(lines, period, every=1):
-    """Check if phases differ, along both axes or by much, among those that ``every`` pixels are apart."""
+    """Check if phases ``every`` pixels apart differ: along both axes, or by much along one."""
     contrasts = []
     for groups in lines:
         for order in (1, 2):
@@ -78,7 +78,7 @@ def _is_repeated(lines, period, every=1):
 
 
 def _groups(data, mask):
-    """Groups of rows, evenly spread over an image, each a multiple of any period, shape (n, 12, nx)."""
+    """Return groups of rows, evenly spread over an image, each a multiple of any period, shape (n, 12, nx)."""
     n = data.shape[0] // _GROUP
     step = max(1, n * _GROUP * data.shape[1] // _MAX_PIXELS)
     rows = (np.arange(0, n, step)[:, None] * _GROUP + np.arange(_GROUP)).ravel()
@@ -86,7 +86,7 @@ def _groups(data, mask):
 
 
 def _means(groups, period, order):
-    """Mean absolute differences along rows for each phase, and by how much they differ by chance at most."""
+    """Average absolute differences along rows for each phase, and bound their difference by chance."""
     differences = np.abs(np.diff(groups, order, axis=2))
     differences = differences[:, :, :differences.shape[2] // period * period]
     phases = differences.reshape(-1, period, differences.shape[2] // period, period)
@@ -95,10 +95,10 @@ def _means(groups, period, order):
     if count.min() < _MIN_PIXELS:
         return np.ones((period, period)), np.inf
     phases = np.where(good, phases, 0)
-    # Stars are on all phases alike, but few of them.
+    # Stars are on all phases equally often, but few in number.
     limit = 3 * np.median(differences[np.isfinite(differences)])
     phases = np.minimum(phases, limit if limit > 0 else 4 * phases.sum() / count.sum())
-    # Where photons are few, so are the differences that count.
+    # Where photons are few, few differences are significant.
     squares = np.square(phases).sum()
     n_effective = phases.sum() ** 2 / squares / period ** 2 if squares > 0 else 0.0
     chance = 6.5 / np.sqrt(n_effective) if n_effective > _MIN_EFFECTIVE else np.inf

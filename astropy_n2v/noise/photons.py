@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Images of counted photons, whose noise is that of Poisson and nothing else.
+Images of counted photons, with Poisson noise alone.
 """
 
 import numpy as np
@@ -17,26 +17,26 @@ __all__ = ['COUNTING', 'PHOTONS', 'dispersion', 'photon_noise']
 
 #: Detail of the origin of a noise model of counted photons.
 PHOTONS = 'photon counts'
-#: Units that say what was counted; many observatories write the first for adu.
+#: Units of counts; many observatories write the first for adu.
 COUNTING = u.count, u.photon, u.electron
-# Photons a pixel up to which small integers of any unit may be photons.
+# Photons per pixel up to which small integers of any unit may be photons.
 _FEW = 10.0
-# Standard errors, and fraction, by which the dispersion may differ from one: below, where nothing
-# but another origin makes it so, and above, where faint sources do.
+# Tolerance of the dispersion, expected to be one: standard errors; fraction below, where only another origin than
+# counts explains it; fraction above, where faint sources do.
 _ERRORS, _BELOW, _ABOVE = 4.0, 0.05, 0.1
-# Where most pixels are empty, pairs of photons are from sources rather than from the sky.
+# Where most pixels are empty, pairs of photons are mostly from sources.
 _ABOVE_IF_EMPTY = 0.6   # fraction by which the dispersion may exceed one
-# Share of empty pixels beyond which integers are photons as long as nothing contradicts.
+# Least fraction of empty pixels for integers to be photons without further evidence.
 _EMPTY = 0.9
 
 
 def dispersion(counts, valid):
     """
-    Compare the scatter between neighbours with that of counts, by the number that a pair holds.
+    Compare the scatter between neighbours with the scatter of counts, by the counts of a pair.
 
-    Of n photons in two neighbours, the number in the first is binomial whatever the brightness,
-    so that the mean square of the difference is n. A choice by n, and by the pixels around the
-    pair, leaves that as it is.
+    Of n photons in two neighbours, the number in the first is binomial for any brightness, so that the
+    mean square of the difference is n. A selection by n and by the pixels around the pair does not change
+    this.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def dispersion(counts, valid):
     Returns
     -------
     list of tuple of float
-        Mean square difference over what is expected, and its standard error, of pairs that hold 2,
-        3, and more; of those groups that have any. Hardly a pair counts twice.
+        Mean square difference over its expectation, and its standard error, for pairs that hold 2, 3, and
+        more photons, as far as such pairs exist. Pairs are almost independent.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def dispersion(counts, valid):
     """
     counts = np.where(valid, counts, 0).astype(float)
     around = 30 * uniform_filter(counts, (5, 6), mode='constant')
-    # Centred on the right pixel of a pair, which the even side of the box makes the middle.
+    # Centred on the right pixel of a pair, the middle of a box of even width.
     first, second = counts[:, :-1], counts[:, 1:]
     total = first + second
     around = around[:, 1:] - total
@@ -70,9 +70,9 @@ def dispersion(counts, valid):
         return []
     typical = np.median(around[both])
     both &= around <= typical + 4 * np.sqrt(typical) + 1
-    sky = typical / 14   # in two pixels
+    sky = typical / 14   # mean counts in two pixels
     both &= (total > 1) & (total <= max(sky + 5 * np.sqrt(sky), 6))
-    # Every other pair, so that no pixel is in two.
+    # Every other pair, so that no pixel belongs to two.
     both[:, 1::2] = False
     total, square = total[both], (first - second)[both] ** 2
     groups = []
@@ -84,25 +84,25 @@ def dispersion(counts, valid):
 
 
 def _on_grid(image, valid, steps):
-    """Counts, their step and zero, of an image of uniform steps; None if it cannot be one of counts."""
+    """Convert an image of uniform steps to counts, with their step and zero; None if it cannot be one of counts."""
     lowest = image[valid].min()
     # Zero itself is on the grid; or the emptiest pixels are the most common ones.
     zero = 0.0 if abs(np.round(steps.offset / steps.step) * steps.step - steps.offset) < 0.05 * steps.step else lowest
     if lowest < zero - 0.5 * steps.step or zero and lowest < steps.offset - 0.5 * steps.step:
         return None
     counts = np.round((image - zero) / steps.step)
-    # A few odd pixels in a constant image are no photons.
+    # A few different pixels in a constant image are not photons.
     return None if zero and np.count_nonzero(counts[valid]) < 20 else (counts, steps.step, zero)
 
 
 def _terms(y, x, shape, degree=4):
-    """Terms of a polynomial in the coordinates of pixels."""
+    """Return the terms of a polynomial in the coordinates of pixels."""
     y, x = 2 * y / shape[0] - 1, 2 * x / shape[1] - 1
     return np.stack([y ** i * x ** j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=-1)
 
 
 def _block_minimum(image, positive):
-    """Faintest pixel with light of each block, large enough to hold about ten, at each such pixel."""
+    """Return the faintest pixel with light of its block, about ten per block, at each such pixel."""
     size = int(np.clip(np.sqrt(10 / np.mean(positive)), 32, max(min(image.shape) // 2, 32)))
     height, width = (min(size, n) for n in image.shape)
     one = as_blocks(np.where(positive, image, np.inf), (height, width)).min(axis=(-3, -1))
@@ -114,7 +114,7 @@ def _block_minimum(image, positive):
 
 
 def _divided(image, valid):
-    """Find counts that were divided by an exposure that varies smoothly; zeros are exact."""
+    """Find counts that were divided by a smoothly varying exposure; zeros are exact."""
     positive = valid & (image > 0)
     if (image[valid] < 0).any() or np.mean(positive[valid]) > 0.95 or positive.sum() < 50:
         return None
@@ -143,19 +143,19 @@ def photon_noise(image, mask, unit=None):
     Parameters
     ----------
     image : `~numpy.ndarray`
-        Data of shape (ny, nx): numbers of photons, or those times a constant, or divided by an
-        exposure that varies smoothly.
+        Data of shape (ny, nx): numbers of photons, times a constant, or divided by an exposure that
+        varies smoothly.
     mask : `~numpy.ndarray` of bool
         True where they do not count.
     unit : `~astropy.units.Unit`, optional
-        Unit of the data. Only in count, photon or electron may a pixel of sky hold many photons;
-        in others such an image cannot be told from one with a pedestal.
+        Unit of the data. Only in count, photon or electron may a pixel of sky hold many photons; in
+        other units such an image cannot be distinguished from one with a pedestal.
 
     Returns
     -------
     NoiseModel or None
-        No noise but photons, 1 / gain being the value of one. None if the image does not have
-        the noise of counts.
+        Photon noise only; 1 / gain is the value of one photon. None if the image does not have the
+        noise of counts.
 
     Examples
     --------
@@ -179,7 +179,7 @@ def photon_noise(image, mask, unit=None):
     if found is None:
         return None
     counts, step, zero = found
-    # Many photons a pixel are believed of whole numbers whose unit says so.
+    # Many photons per pixel are accepted only for integers in a unit of counts.
     if not (unit in COUNTING and step == 1 and not zero):
         if np.median(counts[valid]) > _FEW or not (counts[valid] == 0).any():
             return None
@@ -192,7 +192,7 @@ def photon_noise(image, mask, unit=None):
 def _is_poisson(counts, valid, counting):
     empty = np.mean(counts[valid] == 0)
     groups = dispersion(counts, valid)
-    # With too few pairs to tell, the number of empty pixels has to.
+    # With too few pairs, the number of empty pixels decides.
     if not groups or min(error for _, error in groups) > 0.3:
         if not (empty > _EMPTY or counting):
             return False

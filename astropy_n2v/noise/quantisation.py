@@ -12,17 +12,17 @@ from ..utils.sampling import subsample
 
 __all__ = ['ROUNDED', 'Steps', 'find_steps']
 
-#: Noise, in steps of the quantisation, below which neighbours are rounded alike. At 0.4, the rounding error that they
-#: share is 0.01 steps; at 0.3, 0.04; at 0.2, 0.1 (Fourier series of the rounding error). With rounding, 0.5.
+#: Noise, in steps of the quantisation, below which neighbours are rounded alike. Their common rounding error is
+#: 0.01 steps at 0.4, 0.04 at 0.3, and 0.1 at 0.2 (Fourier series of the rounding error); 0.5 includes the rounding.
 ROUNDED = 0.5
 
-# Pixels that are looked at: steps that matter are larger than a tenth of the noise.
+# Number of pixels that are examined: relevant steps are larger than a tenth of the noise.
 _SAMPLE = 20_000
-# Number of different values, as a fraction of the pixels, beyond which they are not quantised, or too finely to matter.
+# Number of distinct values, as a fraction of the pixels, beyond which steps are absent or negligible.
 _DISTINCT = 0.25
-# The same where the steps are not of one size, so that nothing else proves them.
+# Smaller limit for steps of different sizes, for which there is no other evidence.
 _DISTINCT_UNEVEN = 0.05
-# Deviation from a multiple, in steps, that single precision and scaling to and fro may leave; share that must obey it.
+# Deviation from a multiple, in steps, due to single precision and repeated scaling; least fraction of values within.
 _TOLERANCE, _SHARE = 0.02, 0.99
 
 
@@ -36,12 +36,12 @@ class Steps:
     step : float
         Size of the steps in data units; of steps that are not uniform, at the typical level.
     offset : float
-        The most common value, which all others differ from by multiples of the step.
+        The most common value. All others differ from it by multiples of the step.
     uniform : bool, optional
         False if the steps are not all of one size, as after square-root companding.
     growth : float, optional
-        Growth of the square of the step with the level, in data units; of square-root companding it
-        is constant.
+        Growth of the square of the step with the level, in data units; constant for square-root
+        companding.
 
     Examples
     --------
@@ -58,12 +58,12 @@ class Steps:
     growth: float = 0.0
 
     def at(self, level):
-        """Size of the steps at a level, in data units."""
+        """Return the size of the steps at a level, in data units."""
         return math.sqrt(max(self.step ** 2 + self.growth * (level - self.offset), 0.0))
 
 
 def _clusters(sample):
-    """Different values that occur at least twice, and their numbers; equal within single precision is equal."""
+    """Return values that occur at least twice, and their numbers; equal means within single precision."""
     values, counts = np.unique(sample, return_counts=True)
     magnitude = np.abs(values)
     rounding = 4 * np.finfo(np.float32).eps * np.maximum(magnitude, np.median(magnitude))
@@ -73,7 +73,7 @@ def _clusters(sample):
 
 
 def _refined(values, offset, step):
-    """A step that also fits values far from the offset, where an error of it adds up."""
+    """Refine a step so that it fits values far from the offset, where its error accumulates."""
     distance = values - offset
     for reach in (8, 64, 512, 4096, 65536):
         near = np.abs(distance) < reach * step
@@ -97,7 +97,7 @@ def find_steps(image, mask):
     Returns
     -------
     Steps or None
-        None if the values are not quantised, or so finely that it does not matter.
+        None if the values are not quantised, or in negligible steps.
 
     Examples
     --------
@@ -118,7 +118,7 @@ def find_steps(image, mask):
         return None
     common = values[counts > 1]
     if common.size < 2:
-        common = values   # all but single pixels have one value
+        common = values   # all pixels but a few have one value
     gaps = np.diff(common)
     offset = values[np.argmax(counts)]
     step = _refined(values, offset, gaps.min())
@@ -127,7 +127,7 @@ def find_steps(image, mask):
         return Steps(round_off(step), float(offset))
     if common.size < 4 or values.size > _DISTINCT_UNEVEN * sample.size:
         return None   # values that occur twice may be copies, as of a mosaic
-    # Around the typical level, where no value is missing.
+    # Near the typical level, where no value is missing.
     middle = np.argmin(np.abs(common - offset))
     near = slice(max(0, middle - 3), middle + 3)
     distance, gaps = 0.5 * (common[1:] + common[:-1])[near] - offset, gaps[near]
@@ -141,5 +141,5 @@ def find_steps(image, mask):
 
 
 def round_off(step):
-    """A step without the rounding errors of single precision."""
+    """Round a step to remove the errors of single precision."""
     return float(f'{step:.7g}')

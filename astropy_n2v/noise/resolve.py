@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Where the noise of a frame is known from: its user, its uncertainty, its header, its pixels.
+The noise of a frame from its user, its uncertainty, its header or its pixels.
 """
 
 import logging
@@ -33,23 +33,23 @@ __all__ = ['resolve_noise']
 
 log = logging.getLogger(__name__)
 
-# Fraction by which a stated and the measured standard deviation of the sky may differ.
+# Largest relative difference of a stated and the measured standard deviation of the sky.
 _AGREEMENT = 0.2
-# Noise of the sky in electrons below which the median deviation is compared, since single photons are outliers of it.
+# Noise of the sky in electrons below which the median deviation is compared, since single photons are outliers.
 _FEW_ELECTRONS = 0.3
-# Factor between the standard deviation of the sky that an uncertainty states and the measured one, beyond which it is
-# not believed.
+# Largest factor between the standard deviation of the sky from an uncertainty and the measured one; beyond it the
+# uncertainty is not used.
 _CONTRADICTION = 1.5
-# Mean correlation of a pixel with its four nearest neighbours beyond which the measured noise may be sources. NICMOS in
-# a crowded field: 0.5; pattern noise of a read-out: 0.1.
+# Mean correlation of a pixel with its four nearest neighbours beyond which the measured noise may be due to sources.
+# NICMOS in a crowded field: 0.5; pattern noise of a read-out: 0.1.
 _CROWDED = 0.25
-# Noise in steps, rounding included, below which neighbours are rounded alike: without rounding it is 0.42.
+# Noise in steps, rounding included, below which neighbours are rounded alike. Without rounding it is 0.42.
 _ROUNDED = 0.51
 
 
 @dataclass(frozen=True)
 class _Evidence:
-    """All that may say what the noise of an image is; see `resolve_noise`."""
+    """All evidence on the noise of an image; see `resolve_noise`."""
 
     sky: SkySample
     noise: NoiseModel = None
@@ -74,20 +74,20 @@ class _Evidence:
 
     @property
     def counts(self):
-        """Whether the data are in what a converter counts."""
+        """Check if the data are in the counts of a converter."""
         if self.unit == u.dimensionless_unscaled and str(self.header.get('BUNIT', '')).strip():
-            return False   # a unit that was not understood, but no count
+            return False   # an unknown unit is not a unit of counts
         return self.unit in (None, u.dimensionless_unscaled, *ADU_LIKE)
 
 
 def _in_units_of(noise, sky):
-    """The sky-subtracted image in units of a given noise, which varies over it; some parts of a large one."""
+    """Return the sky-subtracted image in units of a noise that varies over it; some parts of a large one."""
     noise = noise.at(sky.values.shape, *cutouts(sky.values.shape))
     sky = sky.cutouts()
     image, level = sky.values, sky.level
     good = np.isfinite(image) & ~sky.mask
     local = gaussian_filter(np.where(good, image, level).astype(float), 8)
-    # On the sky the level is known better than that.
+    # On the sky the level is known more accurately than the single pixels.
     local = np.where(np.abs(local - level) > 0.5 * np.sqrt(noise.variance(level)), local, level)
     sigma = np.sqrt(noise.variance(local))
     with np.errstate(divide='ignore', invalid='ignore'):
@@ -95,14 +95,14 @@ def _in_units_of(noise, sky):
 
 
 def _variance_of(units, correlated):
-    """Variance of the sky of an image with NaN; None if it cannot be measured."""
+    """Return the variance of the sky of an image with NaN; None if it cannot be measured."""
     sky = SkySample(units, ~np.isfinite(units))
     measured = _try(lambda: sky_noise(sky, correlated=correlated).model())
     return None if measured is None else float(measured.variance(0.0))
 
 
 def _white_variance(sky, noise, make_units):
-    """Variance of the sky in units of a given noise as that of white noise, measured once for each noise."""
+    """Return the variance of the sky in units of a noise, assumed white; measured once for each noise."""
     key = tuple(None if part is None else (part.dtype.str, hash(part.tobytes()))
                 for part in (noise.sigma, noise.gain, noise.zero_point))
     return sky.once(('white', key), lambda: _variance_of(make_units(), correlated=False))
@@ -110,10 +110,10 @@ def _white_variance(sky, noise, make_units):
 
 def looks_white(sky, noise):
     """
-    Whether a SkySample has the variance between neighbours that white noise of a given size has.
+    Check if a SkySample has the variance between neighbours that white noise of a given size has.
 
-    Structure that resembles correlated noise then need not be feared. False also where the noise
-    was measured on the image itself, which proves nothing, unless it is that of counted photons.
+    Structure that resembles correlated noise is then ruled out. False also where the noise was measured on
+    the image itself, which is no evidence, except for counted photons.
     """
     if noise.origin.size is not SizeFrom.STATEMENT:
         return noise.origin.size is SizeFrom.PHOTONS
@@ -122,14 +122,14 @@ def looks_white(sky, noise):
 
 
 def _sky_ratio(sky, noise):
-    """Measured noise of the sky over what a model of it says, None if it cannot be measured; and the latter."""
+    """Return the measured noise of the sky over the modelled one, None if it cannot be measured; and the latter."""
     amplifiers = AmplifierScale.find(sky.values, sky.mask, noise)
     if amplifiers is not None:
         sky, noise = SkySample(amplifiers.forward(sky.values), sky.mask), amplifiers.noise(noise)
     units, given = _in_units_of(noise, sky)
     if noise.gain is not None and given * np.median(noise.gain) < _FEW_ELECTRONS:
         return _ratio_of_few_electrons(sky, noise, given)
-    # Structure may pass for correlation: the one or the other has to agree. The quick one first.
+    # Structure may pass for correlation: the noise with or without it must agree. The faster test comes first.
     ratio = None
     for measure in (lambda: _white_variance(sky, noise, lambda: units), lambda: _variance_of(units, correlated=True)):
         variance = measure()
@@ -142,12 +142,12 @@ def _sky_ratio(sky, noise):
 
 
 def _ratio_of_few_electrons(sky, noise, given):
-    """As `_sky_ratio`: single photons stand out of such noise, and are too few for the variance of blocks."""
+    """Do as `_sky_ratio` for noise in which single photons are outliers, too few for the variance of blocks."""
     sample = subsample(np.where(sky.mask, np.nan, sky.values))
     sample = sample[np.isfinite(sample)]
     level = np.median(sample)
     measured = robust_std(sample)
-    # Photons so rare hardly show in it; but a model may call Poisson what is noise of the read-out.
+    # Such rare photons hardly contribute; but a model may count noise of the read-out as Poisson noise.
     choice = [float(np.median(noise.sigma)), float(np.sqrt(np.median(noise.variance(level))))]
     choice = [(measured / given, given) for given in choice if given and measured]
     return min(choice, key=lambda pair: abs(np.log(pair[0])), default=(None, given))
@@ -158,7 +158,7 @@ def _within(ratio, factor):
 
 
 def _agrees(sky, noise, what):
-    """Whether the measured noise of the sky agrees with a model of it; warn if not."""
+    """Check if the measured noise of the sky agrees with a model of it; warn if not."""
     ratio, given = _sky_ratio(sky, noise)
     if ratio is None or _within(ratio, 1 + _AGREEMENT):
         return True
@@ -172,7 +172,7 @@ def _warn_of(what, given, ratio, then=''):
 
 
 def _is_that_of_photons(sky, noise, unit):
-    """Whether a noise is that of the photons that an image counts: of few, blocks without any say nothing of it."""
+    """Check if a noise is the photon noise of an image of counts; empty blocks of few photons are no evidence."""
     photons = sky.photons(unit)
     if photons is None:
         return False
@@ -182,7 +182,7 @@ def _is_that_of_photons(sky, noise, unit):
 
 
 def _from_deviation(known):
-    """Noise from the uncertainty of a frame; None, with a warning, if the image contradicts it."""
+    """Return noise from the uncertainty of a frame; None, with a warning, if the image contradicts it."""
     if known.deviation is None:
         return None
     sky, deviation = known.sky, known.deviation
@@ -192,7 +192,7 @@ def _from_deviation(known):
         return None
     photons = sky.photons()
     if photons is not None and _is_of_photons(sky, deviation, photons):
-        # Nothing is measured on the empty pixels of such an image, and its steps are no rounding.
+        # The empty pixels of such an image allow no measurement, and its steps are not rounding.
         return photons.of_origin(replace(photons.origin, name='uncertainty'))
     ratio, given = _sky_ratio(sky, model)
     if ratio is None or _within(ratio, 1 + _AGREEMENT) or _is_that_of_photons(sky, model, known.unit):
@@ -201,12 +201,12 @@ def _from_deviation(known):
 
 
 def _contradicted(sky, model, ratio, given):
-    """Noise from an uncertainty that the sky does not agree with: as it is, scaled, or None; there is a warning."""
+    """Return the noise of an uncertainty that the sky contradicts: unchanged, scaled, or None, with a warning."""
     nearest, uncorrelated = sky_correlation(sky)
-    # Sources that fill a frame look like correlated noise: a noise that small cannot be refuted there.
+    # Sources that fill a frame look like correlated noise: a smaller stated noise cannot be refuted there.
     if ratio > 1 and nearest > _CROWDED:
         _warn_of('the uncertainty', given, ratio, ', where sources fill the image, or correlated noise does, which '
-                 'cannot be told from each other: the uncertainty is used as it is')
+                 'cannot be distinguished: the uncertainty is used as it is')
         return model
     if _within(ratio, _CONTRADICTION):
         _warn_of('the uncertainty', given, ratio)
@@ -226,7 +226,7 @@ def _contradicted(sky, model, ratio, given):
 
 
 def _is_of_photons(sky, deviation, photons):
-    """Check if the variance that is stated for counted photons is their expected number."""
+    """Check if the stated variance of counted photons is their expected number."""
     usable = np.isfinite(deviation) & np.isfinite(sky.values) & ~sky.mask
     counts = np.sum((sky.values[usable].astype(float) - photons.zero_point) * photons.gain)
     if not counts > 0:
@@ -236,7 +236,7 @@ def _is_of_photons(sky, deviation, photons):
 
 
 def _try(measure):
-    """Return what a function measures, or None where the image does not allow to."""
+    """Return the result of a function, or None where the image does not allow the measurement."""
     try:
         return measure()
     except ValueError as error:
@@ -247,7 +247,7 @@ def _try(measure):
 def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviation=None, header=None, unit=None,
                   set_gain=None):
     """
-    Find the noise of a frame, from what is trusted most to what is trusted least.
+    Find the noise of a frame, from the most to the least trusted source.
 
     In this order: ``noise``; ``gain`` and ``readnoise``; the uncertainty of the frame; the
     image itself, with the gain of its header where the data are in adu or have no unit.
@@ -261,7 +261,7 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
     noise : NoiseModel, optional
         Used as it is.
     gain : float, array_like or `~astropy.units.Quantity`, optional
-        Electrons per data unit. Amplifiers with gains of their own get levels of their own.
+        Electrons per data unit. Amplifiers with different gains get separate levels.
     readnoise : float, array_like or `~astropy.units.Quantity`, optional
         In electrons.
     deviation : `~numpy.ndarray`, optional
@@ -276,7 +276,7 @@ def resolve_noise(image, mask, *, noise=None, gain=None, readnoise=None, deviati
     Returns
     -------
     NoiseModel
-        Its ``source`` says where it comes from.
+        Its ``source`` names its origin.
 
     Raises
     ------
@@ -309,7 +309,7 @@ def resolve_sky(sky, **known):
 
 
 def _from_model(known):
-    """The noise that the user gave."""
+    """Return the noise that the user gave."""
     noise = known.noise
     if noise is None:
         return None
@@ -319,12 +319,12 @@ def _from_model(known):
     more = np.any(noise.sigma) or np.any(noise.zero_point) or np.size(noise.gain) > 1
     if more or not _is_counted(known.sky, noise.gain):
         _agrees(known.sky, noise, 'the given noise model')
-    # The correlation of another image would not be measured on this one.
+    # The correlation of another image does not apply to this one.
     return noise if noise.autocorrelation is None else replace(noise, autocorrelation=None)
 
 
 def _from_gain(known):
-    """Noise from the gain and the read noise that the user gave."""
+    """Return noise from the gain and the read noise that the user gave."""
     given = {'gain': known.gain, 'readnoise': known.readnoise}
     origin = Origin('+'.join(name for name, value in given.items() if value is not None))
     if not origin.name:
@@ -348,10 +348,10 @@ def _from_gain(known):
 
 
 def _from_image(known):
-    """Noise from the image, with a gain from its unit, its header or its set where it agrees with that."""
+    """Return noise from the image, with a gain from its unit, its header or its set if the image agrees."""
     photons = known.sky.photons(known.unit)
     if photons is not None:
-        log.info('the noise is that of counted photons, one of which has the value %g', 1 / photons.gain)
+        log.info('the noise is the Poisson noise of counted photons, one of which has the value %g', 1 / photons.gain)
         _doubt_photons(photons, known.header, known.unit)
         return photons
     measured = sky_noise(known.sky)
@@ -360,7 +360,7 @@ def _from_image(known):
 
 
 def _gain_of_image(known, measured):
-    """Gain and read noise of a unit, header or set, None where the image is to say it; and the origin of the noise."""
+    """Return gain and read noise from unit, header or set, None if the image must show them, and the origin."""
     unit, origin = known.unit, Origin('image', SizeFrom.IMAGE, GainFrom.IMAGE)
     card, stated = header_value(known.header, conf.readnoise_keywords)
     gain = readnoise = None
@@ -383,12 +383,12 @@ def _gain_of_image(known, measured):
     return gain, readnoise, origin if readnoise is None else origin.but(card)
 
 
-#: Those who may say what the noise is, from whom is trusted most to whom is trusted least; None where they do not.
+#: Sources of the noise, from the most to the least trusted; each returns None where it does not apply.
 _PROVIDERS = _from_model, _from_gain, _from_deviation, _from_image
 
 
 def _doubt_photons(photons, header, unit):
-    """Warn if the values that pass for photons may as well have been rounded to coarse steps."""
+    """Warn if values that look like photons may also have been rounded to coarse steps."""
     step = 1 / float(photons.gain)
     gain = header_value(header, conf.gain_keywords)[1]
     if unit not in ADU_LIKE or gain is None or abs(step - 1) < 1e-3 or abs(step * gain - 1) < 0.1:
@@ -398,12 +398,12 @@ def _doubt_photons(photons, header, unit):
 
 
 def _with_quantum(sky, model, unit):
-    """A model that knows the step that the data are quantised in; warn if neighbours are rounded alike."""
+    """Return a model with the step of the quantisation; warn if neighbours are rounded alike."""
     if np.all(model.sigma == 0):
         return model
     steps = sky.steps
     if steps is None or _is_that_of_photons(sky, model, unit):
-        return model   # photons are no rounding
+        return model   # steps of photons are not rounding
     sample = subsample(sky.values, 20_000)
     sample = sample[~subsample(sky.mask, 20_000) & np.isfinite(sample)]
     level, bright = np.quantile(sample, [0.5, 0.999])
@@ -429,13 +429,13 @@ def _check_shapes(shape, **parameters):
 
 
 def _is_counted(sky, gain):
-    """Whether an image has the noise of counted photons, one of which has the value 1 / gain above zero."""
+    """Check if an image has the noise of counted photons, one of which has the value 1 / gain above zero."""
     photons = None if gain is None else sky.photons(u.electron)
     return photons is not None and photons.zero_point == 0 and bool(np.all(_within(photons.gain / gain, 1.01)))
 
 
 def _of_amplifiers(sky, gain, readnoise, origin):
-    """Noise from gain and read noise, as far as the image agrees; each amplifier for itself."""
+    """Return noise from gain and read noise where the image agrees, for each amplifier separately."""
     labels = amplifier_labels(gain, 0.0 if readnoise is None else readnoise)
     if labels is None:
         return _of_amplifier(sky, gain, readnoise, origin)
@@ -455,7 +455,7 @@ def _of_amplifiers(sky, gain, readnoise, origin):
     measured = [model for model in models if isinstance(model, NoiseModel)]
     if not measured:
         raise CannotDenoiseError('data has no part of one gain whose noise can be measured')
-    # A part of which nothing can be said has the read noise of the others.
+    # Amplifiers without an estimate get the median read noise of the others.
     electrons = np.median([model.sigma * model.gain for model in measured])
     levels = np.median([model.zero_point * model.gain for model in measured])
     rows = [(model.sigma, model.zero_point) if isinstance(model, NoiseModel) else (electrons / model, levels / model)
@@ -467,7 +467,7 @@ def _of_amplifiers(sky, gain, readnoise, origin):
 
 
 def _of_amplifier(sky, gain, readnoise, origin, where=''):
-    """Noise of an image of one gain."""
+    """Return the noise of an image of one gain."""
     if (readnoise is None or not np.any(readnoise)) and _is_counted(sky, gain):
         return NoiseModel(0.0, gain, origin=origin.but(PHOTONS, size=SizeFrom.PHOTONS), relative_error=0.01)
     if readnoise is not None:
@@ -475,7 +475,7 @@ def _of_amplifier(sky, gain, readnoise, origin, where=''):
         ratio, given = _try(lambda: _sky_ratio(sky, formula)) or (None, None)
         if ratio is None or _within(ratio, 1 + _AGREEMENT):
             return formula
-        # A pedestal, or a sky that was subtracted, makes any formula from the level wrong.
+        # A pedestal, or a sky that was subtracted, invalidates any formula for the noise at the level.
         measured = _try(lambda: sky_noise(sky).model(gain, readnoise))
         if measured is None:
             return formula

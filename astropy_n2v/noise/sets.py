@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The noise that the frames of a set have in common: those of one instrument, detector, filter, binning and gain setting.
+The noise that the frames of one instrument, detector, filter, binning and gain setting have in common.
 """
 
 import datetime
@@ -26,7 +26,7 @@ __all__ = ['FrameGroup', 'GroupNoise', 'SetNoise']
 log = logging.getLogger(__name__)
 
 _FORMAT = 'astropy_n2v noise of a set of frames'
-_VERSION = 1   # of the format of the files that are written, and the only one that is read
+_VERSION = 1   # version of the file format that is written, and the only one that is read
 # Cards that name a detector, a filter and the way in which a detector was read.
 _DETECTORS = ('DETECTOR', 'DETNAME', 'DETNAM', 'CCDNAME', 'CCDNUM', 'CCDCHIP', 'CCDID', 'CHIP', 'CHIPID', 'AMPNAME',
               'AMPID')
@@ -34,26 +34,27 @@ _FILTERS = 'FILTER', 'FILTER1', 'FILTER2', 'FILTER3', 'FILTERS', 'FILTNAM', 'FIL
 _SETTINGS = 'GAINMODE', 'READMODE', 'READOUTM', 'READOUT', 'READPATT', 'RDMODE', 'CCDSPEED', 'SPEED', 'AMPMODE'
 _BINNINGS = (('XBINNING', 'YBINNING'), ('BINAXIS1', 'BINAXIS2'), ('BINX', 'BINY'), ('CCDXBIN', 'CCDYBIN'), ('CCDSUM',),
              ('BINNING',))
-# Correlation by which that of a frame may differ from that of its set, and standard errors of the former. In 30 scenes
-# of all kinds of `simulate` (192x192, seeds 7000 to 7020) with the same noise, the median was missed by 0.044 at most.
+# Largest difference of the correlations of a frame and of its set, absolute and in standard errors of the frame. In
+# 30 scenes of all kinds of `simulate` (192x192, seeds 7000 to 7020) with equal noise, the median differed by at most
+# 0.044.
 _AGREEMENT, _ERRORS = 0.08, 4.0
-# Scatter of the correlations of a group beyond which its frames have not one, and the same in units of that at far
-# lags. Of the same scenes 0.013, and 0.12 if each was shifted by another fraction of a pixel (cubic splines).
+# Largest scatter of the correlations in a group of frames with one correlation, absolute and in units of the scatter
+# at far lags. The same scenes had 0.013, and 0.12 if each was shifted by another fraction of a pixel (cubic splines).
 _SCATTER, _FAR_SCATTER = 0.05, 4.0
-# Lags along columns and rows that are compared, and those at which hardly any noise is correlated.
+# Lags along columns and rows that are compared, and lags at which hardly any noise is correlated.
 _NEAR = np.array([[0, 1, 0, 2], [1, 0, 2, 0]])   # rows, columns, rows, columns
 _FAR = np.array([[3, 3, 4, 4, 3, 3, 4, 4], [3, 4, 3, 4, -3, -4, -3, -4]])
-# A gain counts if it was measured on so many frames that scatter by no more than this part of it, median to quartile.
+# Least number of frames with a measured gain, and largest scatter of their gains as a fraction (median to quartile).
 _GAINS, _GAIN_SCATTER = 3, 0.3
 
 
 def _texts(header, keywords):
-    """The values of some cards as words, each once, in the order of the keywords."""
+    """Return the values of some cards as words, each once, in the order of the keywords."""
     found = []
     for keyword in keywords:
         try:
             text = ' '.join(str(header.get(keyword, '')).split())
-        except fits.VerifyError:   # a card that is none
+        except fits.VerifyError:   # an invalid card
             continue
         if text and text not in found:
             found.append(text)
@@ -69,7 +70,7 @@ def _binning(header):
 
 
 def _setting(header):
-    """Cards of the read-out; and the gain, to one digit where it is electrons per adu, which pipelines measure anew."""
+    """Return cards of the read-out, and the gain; electrons per adu to one digit, since pipelines measure them anew."""
     texts = _texts(header, _SETTINGS)
     name, gain = header_value(header, conf.gain_keywords)
     if is_setting(header, 'GAIN'):
@@ -93,19 +94,19 @@ def _detector(header, shape):
     if version is not None and version > 1:
         texts.append(f'version {version:g}')
     if not texts and not _texts(header, ['INSTRUME']):
-        # Nothing names the camera: at least frames of another size are of another one.
+        # Without the name of a camera, frames of different sizes are of different detectors.
         texts.append('x'.join(map(str, shape)) + ' pixels')
     return ', '.join(texts)
 
 
 class FrameGroup(NamedTuple):
     """
-    The group of frames that a frame belongs to: all have noise of one kind.
+    The group of frames with equal noise that a frame belongs to.
 
     Parameters
     ----------
     instrument, detector, filter, binning, setting : str
-        From the cards of a header; empty where there are none. ``setting`` is the mode of the read-out, the gain (to
+        From the cards of a header; empty without a card. ``setting`` is the mode of the read-out, the gain (to
         one digit, unless it is a setting of the camera) and the number of exposures that were averaged.
     unit : str
         Unit of the data.
@@ -134,9 +135,9 @@ class FrameGroup(NamedTuple):
         header : mapping
             FITS header or dictionary.
         unit : `~astropy.units.Unit`, optional
-            Unit of the data; none, adu, count and DN mean the same.
+            Unit of the data. None, adu, count and DN are synonyms.
         shape : tuple of int, optional
-            Shape of the image, which counts where no card names the instrument or the detector.
+            Shape of the image, which is used where no card names the instrument or the detector.
 
         Returns
         -------
@@ -150,7 +151,7 @@ class FrameGroup(NamedTuple):
 
     @property
     def text(self):
-        """All that is known, in one line."""
+        """All entries, in one line."""
         return ', '.join(part for part in self if part)
 
 
@@ -165,23 +166,23 @@ class GroupNoise:
         The group.
     autocorrelation : `~numpy.ndarray` or None
         Median of the autocorrelations of the frames, 1 in the middle, shape (9, 9); None if it could not be measured on
-        any of them.
+        any frame.
     scatter : `~numpy.ndarray` or None
         Half of the range that holds the middle two thirds of the frames, of the same shape; None for fewer than two.
     n_frames : int
-        Number of frames that it was measured on.
+        Number of frames that were measured.
     gain, gain_scatter : float or None
-        Median of the gains, in electrons per data unit, that were measured on the frames; None if headers have it, or
-        they do not agree. And half the range that holds half of them.
+        Median of the gains, in electrons per data unit, that were measured on the frames, and half the range that holds
+        half of them. None if headers have the gain, or if the measured gains do not agree.
     pixels : str
-        'all', or which pixels of a mosaic or an interpolated frame.
+        'all', or a name for some pixels of a mosaic or an interpolated frame.
     frames : tuple of str
         Names of the files.
 
     Raises
     ------
     ValueError
-        If a value cannot be that of noise.
+        If a value is impossible for noise.
     """
 
     group: FrameGroup
@@ -213,18 +214,18 @@ class GroupNoise:
     @classmethod
     def of(cls, group, pixels, names, correlations, gains):
         """
-        Take the median of what was measured on frames.
+        Combine the measurements of several frames by their median.
 
         Parameters
         ----------
         group, pixels
-            As of the class.
+            See the class.
         names : list of str
             Names of their files.
         correlations : list of `~numpy.ndarray`
             Their autocorrelations.
         gains : list of float
-            The gains that were measured, of those frames that show one.
+            The gains of all frames on which one could be measured.
 
         Returns
         -------
@@ -247,12 +248,12 @@ class GroupNoise:
 
     @property
     def source(self):
-        """The number of frames, for a header."""
+        """Number of frames, for a header."""
         return f'set of {self.n_frames} frame{"s" * (self.n_frames != 1)}'
 
     @property
     def text(self):
-        """What was measured, in one line."""
+        """The measured values, in one line."""
         if self.autocorrelation is None:
             return 'the autocorrelation could not be measured'
         rows, columns = _at(self.autocorrelation, _NEAR)[:2]
@@ -264,10 +265,10 @@ class GroupNoise:
     @property
     def agrees(self):
         """
-        True if the frames have one autocorrelation: not if they were resampled differently.
+        True if the frames have one autocorrelation; False if, for example, they were resampled differently.
 
-        They do not agree if they scatter by more than 0.05 at one or two pixels along an axis, and by more than
-        four times as much as where hardly any noise is correlated: three or four pixels along both axes.
+        The frames disagree if their correlations at one or two pixels along an axis scatter by more than 0.05 and by
+        more than four times the scatter where hardly any noise is correlated: three or four pixels along both axes.
         """
         if self.autocorrelation is None or self.scatter is None:
             return self.autocorrelation is not None
@@ -276,20 +277,20 @@ class GroupNoise:
 
     def contradiction(self, own, error):
         """
-        Compare the autocorrelation of a frame with that of its group.
+        Compare the autocorrelations of a frame and of its group.
 
         Parameters
         ----------
         own : `~numpy.ndarray`
             Autocorrelation that was measured on the frame, shape (9, 9).
         error : callable
-            Gives the standard errors of ``own``; it is called only where they matter.
+            Function that returns the standard errors of ``own``; it is called only where they matter.
 
         Returns
         -------
         str or None
-            Where they differ by more than the error and than 0.08, with numbers. The nearest two neighbours along both
-            axes are compared.
+            Where they differ by more than the error and by more than 0.08, with numbers. The nearest two neighbours
+            along both axes are compared.
         """
         own, of_set = _at(own, _NEAR), _at(self.autocorrelation, _NEAR)
         difference = np.abs(own - of_set)
@@ -306,12 +307,12 @@ class GroupNoise:
 
 
 def _at(array, lags):
-    """The values at some lags."""
+    """Return the values at some lags."""
     return array[tuple(lags + array.shape[0] // 2)]
 
 
 def same_size(correlations):
-    """Autocorrelations with as many lags as that which has most; smoothed noise reaches farther."""
+    """Pad autocorrelations to the largest number of lags among them; smoothed noise has more lags."""
     largest = max(correlation.shape[0] for correlation in correlations)
     return [np.pad(correlation, (largest - correlation.shape[0]) // 2) for correlation in correlations]
 
@@ -333,20 +334,20 @@ class SetNoise:
     """
     The noise of a set of frames, group by group, which `~astropy_n2v.denoise` takes as ``noise``.
 
-    The autocorrelation of the noise, and the gain where no header has it, are then the same for all frames of a
-    group, while the level of the noise is measured on each frame. `~astropy_n2v.estimate_set_noise` makes one.
+    All frames of a group get one autocorrelation of the noise, and one gain where no header has it. The level of the
+    noise is measured on each frame. `~astropy_n2v.estimate_set_noise` creates it.
 
     Parameters
     ----------
     groups : list of GroupNoise
         The groups.
     name : str, optional
-        The file that it is from, for messages.
+        The file from which it was read, for messages.
 
     Raises
     ------
     ValueError
-        If a group is there twice.
+        If a group occurs twice.
 
     See Also
     --------
@@ -384,7 +385,7 @@ class SetNoise:
         header, unit, shape
             See `FrameGroup.of`.
         pixels : str, optional
-            Which pixels of it, see `GroupNoise`.
+            Name of the pixels, see `GroupNoise`.
 
         Returns
         -------
@@ -402,7 +403,7 @@ class SetNoise:
         path : str or path-like
             The file. It appears when it is complete.
         overwrite : bool, optional
-            Whether to replace an existing file.
+            If true, replace an existing file.
 
         Raises
         ------
@@ -431,7 +432,7 @@ class SetNoise:
     @classmethod
     def read(cls, path):
         """
-        Read a file that `write` made.
+        Read a file that `write` created.
 
         Parameters
         ----------
@@ -448,7 +449,7 @@ class SetNoise:
         OSError
             If the file cannot be read.
         ValueError
-            If it was not written by this package, by a newer version of it, or is damaged.
+            If the file is damaged, or was written by a newer version of this package or by other software.
         """
         name = os.fspath(path)
         with open(path, encoding='utf-8') as file:

@@ -21,9 +21,9 @@ __all__ = ['SkySample']
 
 class SkySample:
     """
-    Measure the sky of an image, each quantity when it is first asked for, and once.
+    Measure the sky of an image: each quantity once, when it is first needed.
 
-    Only results that are small are kept, so that the samples of the planes of a cube need no memory to speak of.
+    Only small results are kept, so that the samples of the planes of a cube need little memory.
 
     Parameters
     ----------
@@ -48,11 +48,11 @@ class SkySample:
 
     @classmethod
     def of(cls, data, mask=None):
-        """Take an image of any kind apart."""
+        """Create a sample from an image of any kind."""
         return cls(*as_image(data, mask))
 
     def once(self, key, measure):
-        """Return what ``measure()`` returned when it was first called for a key."""
+        """Return the result of the first call of ``measure()`` for a key."""
         if key not in self._known:
             self._known[key] = measure()
         return self._known[key]
@@ -62,7 +62,7 @@ class SkySample:
         return valid_image(self.values, self.mask)
 
     def cutouts(self):
-        """Return the sample of the parts that stand for a large image; of a small one, this very sample."""
+        """Return the sample of the parts that represent a large image; of a small one, the sample itself."""
         if all(isinstance(axis, slice) for axis in cutouts(self.values.shape)):
             return self
         image = self.image()

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Noise that was smoothed: by a beam, a convolution, a fine grid.
+Noise that was smoothed by a beam, a convolution or a fine grid.
 """
 
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ _BLOCK = 32   # pixels: height and width of a block whose power spectrum is take
 _MAX_BLOCKS = 128   # most blocks whose power spectra are averaged, spread over the image
 # Edges of the rings of spatial frequency, in cycles per pixel.
 _RINGS = (0.06, 0.1, 0.15, 0.2, 0.4, 0.5, 0.72)
-# A detector leaves as much noise between 0.4 and 0.5 cycles per pixel as above. Of 200 random scenes none had more
-# than 1.5 times as much, of noise smoothed to a FWHM of 2 pixels there is 8 times as much.
+# Least ratio of the noise power between 0.4 and 0.5 cycles per pixel to the power above, which is 1 for a detector.
+# It was at most 1.5 in 200 random scenes; it is 8 for noise smoothed to a FWHM of 2 pixels.
 _MIN_DECLINE = 2.0
-# Least ratio of the power at low frequencies and at the highest, without and with a floor of white noise. It is 1300
-# where noise was smoothed to 2 pixels, up to which a hole hides what is correlated.
+# Least ratio of the power at low and at the highest frequencies, without and with a floor of white noise. It is 1300
+# for noise smoothed to 2 pixels; a hole is sufficient up to there.
 _MIN_RATIO, _MIN_RATIO_FLOOR = 300.0, 60.0
-# Beyond this ratio, no image of a telescope has noise of its pixels at all.
+# Beyond this ratio an image has no noise of single pixels.
 _NO_NOISE = 1e4
 _MIN_FWHM = 1.6   # pixels: FWHM of smoothed noise, at least
 _MAX_LAG = 40   # pixels: largest lag of the autocorrelation
-# Pixels along each axis that are looked at; less where it may be for nothing, as in every nebula.
+# Pixels along each axis that are used; fewer where the measurement often fails, as in nebulae.
 _CUTOUT, _CUTOUT_FLOOR = 512, 256
 _MAX_FWHM = 24.0   # pixels: FWHM of smoothed noise, at most
-_CLIP = 3.5   # above the sky, in units of the scatter below it
-# The background that is subtracted is smoothed by this many FWHM, and takes this share of the variance with it.
+_CLIP = 3.5   # threshold of sources above the sky, in units of the scatter below it
+# Smoothing of the subtracted background in FWHM, and the fraction of the variance that this subtracts.
 _REACH, _LOST = 4.0, 0.033
 
 
@@ -47,11 +47,11 @@ class SmoothedNoise:
     sigma : float
         Standard deviation on the sky, in data units.
     fwhm : float
-        Full width at half maximum, in pixels, of the Gaussian that makes such noise of white noise.
+        Full width at half maximum, in pixels, of the Gaussian that turns white noise into such noise.
     correlation : `~numpy.ndarray`
         Autocorrelation, square with an odd number of lags; the centre is lag 0.
     certain : bool
-        False where it may as well be structure.
+        False if it may also be structure.
     """
 
     sigma: float
@@ -60,7 +60,7 @@ class SmoothedNoise:
     certain: bool
 
     def lags(self, max_lag):
-        """The autocorrelation up to a lag; beyond what was measured it is zero."""
+        """Return the autocorrelation up to a lag; zero beyond the measured lags."""
         have = self.correlation.shape[0] // 2
         padded = np.pad(self.correlation, max(0, max_lag - have))
         inner = slice(padded.shape[0] // 2 - max_lag, padded.shape[0] // 2 + max_lag + 1)
@@ -69,11 +69,11 @@ class SmoothedNoise:
 
 def smoothed_noise(data, mask=None):
     """
-    Find out whether the noise of an image has been smoothed, and how large it is.
+    Measure noise that was smoothed, if there is any.
 
-    A detector gives noise to each pixel, so that an image has as much of it at the highest spatial
-    frequencies as at others. Where these are empty, or where an evenly distributed, Gaussian fluctuation
-    stands far above them, the scatter of the sky between sources is the noise.
+    A detector adds noise to each pixel, so that an image has equal noise power at the highest spatial
+    frequencies and at lower ones. The scatter of the sky between sources is the noise in two cases: these
+    frequencies are empty, or an evenly distributed, Gaussian fluctuation is far above them.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def smoothed_noise(data, mask=None):
     Returns
     -------
     SmoothedNoise or None
-        None if there is noise of single pixels, or the image is too small to say.
+        None if there is noise of single pixels, or the image is too small.
 
     Raises
     ------
@@ -120,7 +120,8 @@ def smoothed_noise(data, mask=None):
     if not scale > 0:
         return None
     guess = _first_guess(power)
-    # What a Gaussian smoothed declines as one: nebulosity above a floor of noise declines more slowly.
+    # The power of noise that a Gaussian smoothed declines as a Gaussian; nebulosity above a noise floor declines more
+    # slowly.
     found = _measure((image - np.nanmedian(image)) / scale, guess, _MAX_FWHM if empty else 1.6 * guess)
     if found is None:
         return None
@@ -132,7 +133,7 @@ def smoothed_noise(data, mask=None):
 
 
 def _blocks(data, mask):
-    """Blocks of an image, evenly spread over it, without their planes; what is missing in them is filled in."""
+    """Return blocks evenly spread over an image, with a plane subtracted and missing pixels filled in."""
     step = _BLOCK if data.size > 64 * _BLOCK ** 2 else _BLOCK // 2
     corners = [(y, x) for y in range(0, data.shape[0] - _BLOCK + 1, step)
                for x in range(0, data.shape[1] - _BLOCK + 1, step)]
@@ -153,7 +154,7 @@ def _blocks(data, mask):
 
 
 def _spectrum(blocks):
-    """Power of the quiet ones of some blocks in rings of frequency; None if there are too few of them."""
+    """Return the power of the quietest blocks in rings of frequency; None if there are too few."""
     if len(blocks) < 6:
         return None
     window = np.hanning(_BLOCK + 2)[1:-1]
@@ -164,14 +165,14 @@ def _spectrum(blocks):
 
 
 def _first_guess(power):
-    """FWHM in pixels of the Gaussian that makes the power decline as it does at low frequencies."""
+    """Return the FWHM in pixels of the Gaussian whose power declines as measured at low frequencies."""
     low, high = ((_RINGS[i] + _RINGS[i + 1]) / 2 for i in (0, 2))
     variance = max(np.log(power[0] / power[2]), 0.3) / (4 * np.pi ** 2 * (high ** 2 - low ** 2))
     return 2.355 * np.sqrt(variance)
 
 
 def _background(image, good, fwhm):
-    """Background of an image, smoothed over several FWHM, found on a grid of its own."""
+    """Return the background of an image, smoothed over several FWHM, from a coarse grid."""
     step = max(1, int(fwhm))
     padding = [(0, -n % step) for n in image.shape]
     weight = np.pad(good.astype(float), padding)
@@ -185,7 +186,7 @@ def _background(image, good, fwhm):
 
 
 def _sky(image, fwhm):
-    """The sky between sources, NaN elsewhere; sources are what stands out above the scatter below the sky."""
+    """Return the sky, NaN on sources: pixels that exceed a multiple of the scatter below the sky."""
     valid = good = np.isfinite(image)
     background = np.nanmedian(image)
     for _ in range(5):
@@ -205,7 +206,7 @@ def _sky(image, fwhm):
 
 
 def _autocovariance(residual, max_lag):
-    """Autocovariance of what is not NaN, up to a lag."""
+    """Return the autocovariance up to a lag, without NaN."""
     good = np.isfinite(residual)
     values = np.where(good, residual - np.nanmean(residual), 0)
     shape = [next_fast_len(n + max_lag + 1, real=True) for n in residual.shape]
@@ -213,12 +214,12 @@ def _autocovariance(residual, max_lag):
                        for array in (values, good.astype(float)))
     lags = np.ix_(*[np.arange(-max_lag, max_lag + 1)] * 2)
     covariance = products[lags] / np.maximum(pairs[lags], 1)
-    # The background took some of it along.
+    # Restore the variance that the subtraction of the background removed.
     return covariance + _LOST * covariance[max_lag, max_lag]
 
 
 def _measure(image, fwhm, limit):
-    """Sigma, FWHM and autocorrelation of the noise, and the sky that they are from; None beyond a limit of the FWHM."""
+    """Return sigma, FWHM and autocorrelation of the noise, and the sky; None beyond a limit of the FWHM."""
     for _ in range(5):
         residual = _sky(image, fwhm)
         max_lag = int(min(max(3 * fwhm, 5), _MAX_LAG, min(image.shape) // 3))
@@ -233,7 +234,7 @@ def _measure(image, fwhm, limit):
             wider = 2 * fwhm
         else:
             last = below[0] - 1
-            # Where a Gaussian's own autocorrelation is one half.
+            # The lag of an autocorrelation of one half, times sqrt(2), is the FWHM of the Gaussian.
             wider = (last + (line[last] - 0.5) / (line[last] - line[last + 1])) * np.sqrt(2)
         if wider > limit:
             return None
@@ -245,11 +246,11 @@ def _measure(image, fwhm, limit):
 
 def _is_noise(residual, fwhm, correlation, empty):
     """
-    Check if the fluctuation of a sky is a Gaussian one without a correlation over long distances.
+    Check if the fluctuation of a sky is Gaussian, without a correlation over long distances.
 
-    Sources too faint to be masked make it skewed, nebulosity correlates it over long distances. Of the structures
-    in 200 random scenes and in all real frames at hand, none had an upper half less than 1.14 times as wide as the
-    lower one; of 600 random scenes with white noise none passes for smoothed.
+    Sources too faint to be masked make it skewed, and nebulosity correlates it over long distances. The structures
+    in 200 random scenes and in all available real frames had an upper half at least 1.14 times as wide as the lower
+    one. Of 600 random scenes with white noise none passed for smoothed.
     """
     share = np.count_nonzero(np.isfinite(residual)) / residual.size
     if share < (0.2 if empty else 0.5):

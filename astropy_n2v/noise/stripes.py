@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Stripes of the read-out: noise that whole rows or columns share.
+Stripes of the read-out: noise that whole rows or columns have in common.
 """
 
 import numpy as np
@@ -12,24 +12,24 @@ from .correlation import correlation_of_differences
 
 __all__ = ['announces_mosaic', 'mosaic_contrast', 'stripe_fraction']
 
-# Lags along a stripe, in pixels: beyond any hole, beyond what a star or a cosmic ray spans.
+# Lags along a stripe, in pixels: larger than a hole, a star or a cosmic ray.
 _LAGS = (16, 20, 25, 31, 38, 46)
-# In white noise the fraction scatters by this over the root of the number of pixels.
+# Scatter of the fraction in white noise, times the root of the number of pixels.
 _SCATTER = 0.8
-# Parts of a row of which any may be bright, and how far it is from others, in units of the median: 5 sigma.
+# Parts of a row, each tested for light; least deviation of a bright part, in units of the median: 5 sigma.
 _SECTIONS, _EXTREME = 4, 7.4
 _MOSAIC_KEYWORDS = 'BAYERPAT', 'COLORTYP', 'CFAPAT', 'CFAIMAGE', 'XBAYROFF', 'BAYERIND'
-_MIN_MOSAIC = 1000   # pixels of each of the four kinds
-_MAX_MOSAIC = 60_000   # pixels in all
+_MIN_MOSAIC = 1000   # least number of pixels of each of the four positions in 2x2 blocks
+_MAX_MOSAIC = 60_000   # largest number of pixels that are used
 
 
 def stripe_fraction(data, mask=None):
     """
-    The share of the noise variance that rows, or columns, have in common.
+    Measure the fraction of the noise variance that rows, or columns, have in common.
 
-    Measured on differences of fourth order across the stripes, in which sources hardly show,
-    as their correlation along the stripes over many pixels. Stripes that vary slowly from one to
-    the next are not seen.
+    It is the correlation along the stripes, over many pixels, of differences of fourth order across the
+    stripes. Sources hardly contribute to these. Stripes that vary slowly from one to the next are not
+    detected.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def stripe_fraction(data, mask=None):
     Returns
     -------
     rows, columns : float
-        0 where nothing significant is found, or the image is too small to tell.
+        0 if it is not significant, or the image is too small.
 
     Raises
     ------
@@ -75,14 +75,14 @@ def _along_rows(image):
         return 0.0
     certain = 5 * _SCATTER / np.sqrt(np.count_nonzero(np.isfinite(image)))
     fraction = float(np.mean(values))
-    # One stripe stands for all its length, structure for less and less of it.
+    # A stripe has one correlation along all its length; the correlation of structure decreases.
     return fraction if fraction > certain and values.min() > 0.5 * fraction else 0.0
 
 
 def _bright_rows(image):
-    """Rows along which there is light, as in a spectrum: stripes are much alike in all rows."""
+    """Find rows with light along them, as in a spectrum: stripes have nearly equal size in all rows."""
     found = np.zeros(len(image), dtype=bool)
-    # In sections: a spectrum may be inclined.
+    # In sections, since a spectrum may be inclined.
     for section in np.array_split(image, _SECTIONS, axis=1):
         some = np.isfinite(section).any(axis=1)
         levels = np.full(len(image), np.nan)
@@ -118,9 +118,9 @@ def announces_mosaic(header):
 
 def mosaic_contrast(data, mask=None, *, least=0.5):
     """
-    By how much the levels of the four pixels of 2x2 blocks differ, in units of the noise.
+    Measure the differences between the levels of the four pixels of 2x2 blocks, in units of the noise.
 
-    They do in a raw mosaic of colour filters, and where read-outs of different level alternate.
+    They occur in a raw mosaic of colour filters, and where read-outs of different level alternate.
 
     Parameters
     ----------
@@ -129,13 +129,13 @@ def mosaic_contrast(data, mask=None, *, least=0.5):
     mask : array_like of bool, optional
         True where the data are not to be used, in addition to the mask of an NDData.
     least : float, optional
-        Smaller differences count as none.
+        Smaller differences are set to zero.
 
     Returns
     -------
     float
         Difference of the highest and the lowest median, over the scatter of pixels two columns apart;
-        0 where it is not significant, or the image is too small to tell.
+        0 if it is not significant, or the image is too small.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def mosaic_contrast(data, mask=None, *, least=0.5):
     3
     """
     image = valid_image(data, mask)
-    # Whole blocks of some rows are enough.
+    # Complete blocks of some rows are sufficient.
     step = max(1, image.size // _MAX_MOSAIC)
     image = image[:len(image) // 2 * 2].reshape(-1, 2, image.shape[1])[::step].reshape(-1, image.shape[1])
     phases = [image[y::2, x::2] for y in (0, 1) for x in (0, 1)]
@@ -166,6 +166,6 @@ def mosaic_contrast(data, mask=None, *, least=0.5):
     differences = np.abs(image[:, 2:] - image[:, :-2])
     scatter = float(np.nanmedian(differences)) / MEDIAN_ABSOLUTE / np.sqrt(2)
     levels = [np.nanmedian(phase) for phase in phases]
-    # Structure scatters medians more than noise does: half of the noise is beyond doubt.
+    # Structure scatters medians more than noise does: half of the noise is significant.
     contrast = float(np.ptp(levels)) / scatter if scatter > 0 else 0.0
     return contrast if contrast > max(least, 10 / np.sqrt(n)) else 0.0

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The growth of noise with the signal in the pixels of stars, where blocks are too coarse to show it.
+The growth of noise with the signal in the pixels of stars, for images whose blocks are too large to show it.
 """
 
 from math import comb
@@ -12,14 +12,14 @@ from ..utils.robust import MEDIAN_SQUARE
 
 __all__ = ['star_slope']
 
-# Differences of this order along rows and columns leave 0.1 % of a star of FWHM 3 pixels, and all of white noise.
+# Order of the differences along rows and columns: 0.1 % of a star of FWHM 3 pixels and all white noise remain.
 _ORDER = 8
-# Pixels that are looked at, above the sky and on it, and bins that they are put in, of a hundred at least.
+# Pixels that are used above the sky and on the sky, and number of bins, each of at least a hundred pixels.
 _BRIGHT, _SKY, _BINS = 20_000, 5_000, 16
-# Accept a slope of so many standard errors; where of the growth at the brightest no more than this part is due to stars
-# that are left; where the sky has the noise that it was measured to have; and where a straight line describes it
-# (reduced chi square). Fixed on scenes of gain 1: FWHM 2.2 to 4 pixels, crowded and not, with and without cosmic rays,
-# where it finds 0.5 to 1.4; and on SDSS, where it finds 1340 instead of 930.
+# Conditions for a slope: least significance in standard errors; largest part of the growth at the brightest pixels
+# that is due to residuals of stars; largest ratio of the noise of the sky to its measured noise; largest reduced chi
+# square of a straight line. Fixed on scenes of gain 1: FWHM 2.2 to 4 pixels, crowded and not, with and without cosmic
+# rays, where it finds 0.5 to 1.4; and on SDSS, where it finds 1340 instead of 930.
 _ERRORS, _STARS, _AGREEMENT, _CHI_SQUARE = 4.0, 0.3, 1.2, 2.5
 
 
@@ -36,13 +36,13 @@ def star_slope(image, deviation):
 
     Returns
     -------
-    float
+    The inverse of the gain in electrons per data unit; 0 if it is not significant.
         The inverse of the gain in electrons per data unit; 0 if it is not seen.
 
     Notes
     -----
-    Squared differences of high order, binned by the mean level of the pixels that they are made of, are a photon
-    transfer curve (Janesick 2007, "Photon Transfer"). What they leave of a star grows with the square of its signal.
+    Squared differences of high order, binned by the mean level of their pixels, are a photon transfer curve
+    (Janesick 2007, "Photon Transfer"). The residual of a star grows with the square of its signal.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def star_slope(image, deviation):
         return 0.0
     rows = []
     for part in np.array_split(np.argsort(level), bins):
-        # The median of squares of a Gaussian; neighbours share six pixels or more.
+        # The variance from the median of squares of a Gaussian; neighbours have six pixels or more in common.
         variance = np.median(squares[part]) / MEDIAN_SQUARE
         rows.append((level[part].mean(), variance, 1.6 * variance / np.sqrt(part.size / 6)))
     return _fitted(*np.array(rows).T, deviation ** 2)
@@ -81,7 +81,7 @@ def _some(y, x, most):
 
 
 def _differences(image, y, x):
-    """Squares of normalised differences of the pixels from [y, x] on, and the mean level with the same weights."""
+    """Return squares of normalised differences of pixels from [y, x] on, and the level with equal weights."""
     kernel = np.array([(-1) ** i * comb(_ORDER, i) for i in range(_ORDER + 1)], dtype=float)
     kernel /= np.sqrt(np.sum(kernel ** 2))
     difference, level = np.zeros(y.size), np.zeros(y.size)
@@ -95,8 +95,8 @@ def _differences(image, y, x):
 
 
 def _fitted(level, variance, error, sky_variance):
-    """Linear term of a parabola through the variances, or 0 if it is not to be trusted."""
-    # No pixel has less noise than the sky; coarsely quantised plateaus have rounding errors of the sums.
+    """Return the linear term of a parabola through the variances, or 0 if it is not significant."""
+    # No pixel has less noise than the sky; coarsely quantised plateaus show rounding errors of the sums.
     if not (variance > 1e-6 * sky_variance).all():
         return 0.0
     scale = level.max()

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Noise from the uncertainty that a frame carries.
+Noise from the uncertainty of a frame.
 """
 
 from dataclasses import replace
@@ -16,19 +16,19 @@ from .origin import Origin
 __all__ = ['noise_from_deviation']
 
 _REBUILT = Origin('uncertainty', details=('Poisson term rebuilt',))
-# A smooth plane is that of photons if the data are a linear function of its variance within their noise: least
-# significance, least ratio of high to low variance, and how far the mean square of the residuals may be from 1.
+# A smooth plane holds photon noise if the data are a linear function of its variance within their noise: least
+# significance in sigma, least ratio of high to low variance, and range of the mean square of the residuals.
 _CERTAIN, _LEAST_RATIO, _CHI_SQUARED = 20.0, 1.2, (0.85, 1.2)
-_OUTLIER = 5.0   # in units of the stated noise
+_OUTLIER = 5.0   # least residual of an outlier in units of the stated noise
 
 
 def noise_from_deviation(image, mask, deviation):
     """
-    Noise from a plane of standard deviations.
+    Convert a plane of standard deviations to a noise model.
 
-    A plane that was computed from the very data follows the fluctuation of each pixel; this
-    Poisson term is taken out of it, and becomes a gain. So does that of a smooth plane of which the
-    data are a linear function.
+    A plane that was computed from the data themselves follows the fluctuation of each pixel. This Poisson
+    term is subtracted and becomes a gain. A gain is also found if the data are a linear function of a
+    smooth plane.
 
     Parameters
     ----------
@@ -70,10 +70,10 @@ def noise_from_deviation(image, mask, deviation):
 
 def _of_smooth(image, deviation, usable, typical):
     """
-    Noise of a plane that the expected photons were put into; None if it has another origin.
+    Convert a plane to which the expected photons contribute to a noise model; None for other planes.
 
-    A network that is told the noise of each pixel, not where it comes from, takes a part of the light of bright
-    sources for noise.
+    With the plane itself, a network would mistake a part of the light of bright sources for noise: it receives the
+    noise of each pixel without its origin.
     """
     part = cutouts(image.shape)
     some = usable[part] & (deviation[part] > 0)
@@ -85,12 +85,12 @@ def _of_smooth(image, deviation, usable, typical):
     y = (y - middle) / typical
     good = np.ones(y.size, dtype=bool)
     for _ in range(3):
-        # The plane has no errors, the data have: not the other way round.
+        # The data have errors and the plane has none, so the data are fitted as a function of the plane.
         weight = np.where(good, 1 / variance, 0)
         centre = np.average(variance, weights=weight), np.average(y, weights=weight)
         norm = np.sum(weight * (variance - centre[0]) ** 2)
         gain = np.sum(weight * (variance - centre[0]) * (y - centre[1])) / norm
-        start = centre[1] - gain * centre[0]   # the value at which there would be no noise
+        start = centre[1] - gain * centre[0]   # the value at which the noise vanishes
         residual = (y - start - gain * variance) ** 2 / variance
         good = residual < _OUTLIER ** 2
         if not good.any():
@@ -110,7 +110,7 @@ def _of_smooth(image, deviation, usable, typical):
 
 
 def _not_of_photons(image, deviation, noise, sky):
-    """Pixels with far larger errors than their light explains, or with none, which count for nothing."""
+    """Find pixels with far larger errors than their light explains, or with none; both are without weight."""
     result = np.empty(image.shape, dtype=bool)
     for rows in row_blocks(image.shape[0]):
         values = np.nan_to_num(image[rows].astype(float), posinf=0, neginf=0)
@@ -120,7 +120,7 @@ def _not_of_photons(image, deviation, noise, sky):
 
 
 def _own_slope(image, deviation, usable, typical):
-    """Slope of the variance against the data's own fluctuations on the sky, 0 if it has none; and where it starts."""
+    """Fit the slope of the variance against fluctuations of the data on the sky, 0 if none; and its zero point."""
     sky = background_level(image, ~usable)
     part = cutouts(image.shape)
     image, usable, variance = image[part].astype(float), usable[part], deviation[part].astype(float) ** 2
@@ -133,25 +133,25 @@ def _own_slope(image, deviation, usable, typical):
     norm = np.sqrt(np.sum(both[0] ** 2) * np.sum(both[1] ** 2))
     if not norm > 0 or np.sum(both[0] * both[1]) / norm < 0.3:
         return 0.0, 0.0
-    # Above the sky, where a plane cut off at zero still follows the data.
+    # Above the sky, where a plane that was clipped at zero still follows the data.
     above = (pairs & (image[:, 1:] > sky) & (image[:, :-1] > sky))[pairs]
     x, y = (values[above] for values in both) if above.sum() > 50 else both
     slope = float(np.sum(x * y) / np.sum(x ** 2)) * np.sqrt(typical)
     if not slope > 0:
         return 0.0, 0.0
-    # Does the plane stop falling at zero, as that of a sky-subtracted frame with max(data, 0)?
+    # Does the plane stop falling at zero, as the plane of a sky-subtracted frame with max(data, 0)?
     negative = usable & (image < 0)
     low = usable & (image < sky + 3 * np.sqrt(typical))
     zero = sky - 0.9 * np.median(variance[low]) / slope
     if negative.sum() > 100 and np.ptp(variance[negative]) < 0.3 * slope * np.ptp(image[negative]):
         zero = 0.0
     elif negative.sum() == 0 and np.mean(~np.isfinite(variance) & (image < 0)) > 0.01:
-        zero = 0.0   # no value at all below zero: the root of a negative number
+        zero = 0.0   # no value below zero: the root of a negative number
     return slope, zero
 
 
 def _static_part(image, deviation, usable, slope, zero, typical):
-    """What the deviation is without the photon noise of the data, in single precision."""
+    """Subtract the photon noise of the data from the deviation, in single precision."""
     def static(part):
         with np.errstate(invalid='ignore'):
             return deviation[part].astype(float) ** 2 - slope * np.maximum(image[part].astype(float) - zero, 0)
@@ -163,7 +163,7 @@ def _static_part(image, deviation, usable, slope, zero, typical):
     for rows in row_blocks(image.shape[0]):
         wide, inner = with_halo(rows, size // 2, image.shape[0])
         values = static(wide)
-        # What fluctuation is left of the data (a plane of absolute values, flat-fielded) must not stay either.
+        # Remove remaining fluctuations of the data, too (a plane of absolute values, flat-fielded).
         values = median_filter(np.where(np.isfinite(values), values, floor), size)[inner]
         result[rows] = np.sqrt(np.maximum(values, 0.02 * typical ** 2))
     return result

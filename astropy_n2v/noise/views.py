@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Parts of an image that are images of their own: colours, phases of an interpolation, amplifiers.
+Parts of an image that are separate images: colours, phases of an interpolation, amplifiers.
 """
 
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 #: The view of all pixels.
 WHOLE = slice(None), slice(None)
 
-# By how much the levels of colours must differ, in units of the noise: with and without a header that announces them.
+# Least difference of the levels of colours in units of the noise, with and without a header that announces them.
 _ANNOUNCED, _UNANNOUNCED = 0.1, 0.5
 _MIN_SIZE = 16   # pixels along each axis of a part
 
@@ -38,15 +38,15 @@ def split_views(image, mask, header, parameters, name=''):
     header : mapping
         Header or other metadata.
     parameters : dict
-        What the user gave about the noise: ``noise``, ``gain``, ``readnoise``. Where these vary over the image,
-        amplifiers are known from them.
+        Parameters of the noise from the user: ``noise``, ``gain``, ``readnoise``. Where these vary over the image,
+        they define the amplifiers.
     name : str, optional
-        What to call the image, at the start of a warning.
+        Name of the image at the start of a warning.
 
     Returns
     -------
     list of tuple of slice
-        Each pixel is in one of them. There is a warning where it is not certain that the owner knows.
+        Each pixel belongs to one of them. A warning is issued where the user may not know of the parts.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def _lattice(period):
 
 def pixels_of(view):
     """
-    Name the pixels of a mosaic that a view has.
+    Name the pixels of a mosaic in a view.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def pixels_of(view):
     Returns
     -------
     str
-        Such as '1::2, 0::2'; 'all' if it is no lattice.
+        Such as '1::2, 0::2'; 'all' if the view is not a lattice.
 
     Examples
     --------
@@ -121,12 +121,12 @@ def _amplifiers(image, mask, parameters, name):
 
 def part_of(value, shape, view):
     """
-    A parameter of the noise for some pixels of an image.
+    Return a parameter of the noise for some pixels of an image.
 
     Parameters
     ----------
     value : float, array_like, `~astropy.units.Quantity`, NoiseModel or None
-        For the whole image.
+        Value for the whole image.
     shape : tuple of int
         Shape of the image that it broadcasts to.
     view : tuple of slice
@@ -135,7 +135,7 @@ def part_of(value, shape, view):
     Returns
     -------
     as ``value``
-        For these pixels.
+        Value for these pixels.
 
     Examples
     --------
@@ -151,4 +151,4 @@ def part_of(value, shape, view):
     try:
         return np.broadcast_to(value, shape, subok=True)[view]
     except ValueError:
-        return value   # whoever uses it says that it does not fit
+        return value   # the code that uses it raises the error
