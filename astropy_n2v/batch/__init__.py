@@ -5,5 +5,6 @@ Denoise FITS files: one, many, or all of a night, and keep books of it.
 
 from .files import *  # noqa: F403
 from .fits import *  # noqa: F403
+from .raster import *  # noqa: F403
 from .set_noise import *  # noqa: F403
 from .summary import *  # noqa: F403

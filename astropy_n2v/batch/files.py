@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..io import ImageResult, describe_error, output_path, split_extension
 from ..io.process import refusal_cards
+from ..io.raster import is_raster
 from ..noise import SetNoise
 from .fits import denoise_fits
 
@@ -148,8 +149,9 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
         os.makedirs(output_dir, exist_ok=True)
     except OSError as error:
         raise type(error)(f'cannot make the directory {os.fspath(output_dir)}: {error.strerror}') from error
-    if noise is None and not per_frame and len({path for path, _ in sources}) > 1:
-        inputs = [record.path for record in records]
+    # Pictures say nothing of the noise that the frames have in common.
+    inputs = [record.path for record, (path, _) in zip(records, sources) if not is_raster(path)]
+    if noise is None and not per_frame and len({split_extension(path)[0] for path in inputs}) > 1:
         noise = _estimate_noise(inputs, Path(output_dir), ext=ext, overwrite=overwrite,
                                 **{name: value for name, value in kwargs.items() if name in _OF_FRAMES})
     taken = set()

@@ -5,6 +5,7 @@ Denoising of FITS files.
 
 from ..containers.cards import write_cards
 from ..io.process import own_cards, process_fits
+from ..io.raster import is_raster
 
 __all__ = ['denoise_fits']
 
@@ -27,7 +28,8 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
     Parameters
     ----------
     path, output : str or path-like
-        What to denoise, and where to write the result.
+        What to denoise, and where to write the result. A picture (JPEG, PNG, TIFF) is denoised by
+        `~astropy_n2v.batch.denoise_raster`.
     model : str, path or Denoiser, optional
         See `astropy_n2v.denoise`.
     gain, readnoise, satlevel : optional
@@ -69,6 +71,11 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
     ...     denoise_fits(path, output).denoised
     ['0 (PRIMARY,1)']
     """
+    if is_raster(path):
+        from .raster import denoise_raster, raster_options
+        options = raster_options(gain=gain, readnoise=readnoise, satlevel=satlevel, full_output=full_output, ext=ext,
+                                 mask=mask, uncertainty=uncertainty, **kwargs)
+        return denoise_raster(path, output, model, overwrite=overwrite, protect=protect, **options)
     cards = []
 
     def function(ccd, **own):
