@@ -64,9 +64,9 @@ def judge(frame, false_rate=0.05):
 
 
 def main(argv=None):
-    arguments = parse(__doc__, argv, n_seeds=4)
+    arguments = parse(__doc__, argv, n_seeds=4, flags={'white': 'no correlated noise'})
     rows = []
-    for kind in (*arguments.kinds, *CORRELATED):
+    for kind in (*arguments.kinds, *(() if arguments.white else CORRELATED)):
         n_true, n, best, found = [], [], [], []
         for seed in arguments.seeds:
             score, true, stars, threshold = judge(observe(kind, seed, arguments.size))

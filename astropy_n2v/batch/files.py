@@ -9,6 +9,7 @@ from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 from ..io import output_path, split_extension
+from ..io.raster import is_raster
 from ..noise import SetNoise
 from ..utils.checks import check_integer
 from ..utils.files import remove_leftovers
@@ -125,9 +126,11 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
         os.makedirs(output_dir, exist_ok=True)
     except OSError as error:
         raise type(error)(f'cannot make the directory {os.fspath(output_dir)}: {error.strerror}') from error
-    if noise is None and not per_frame and len({job.path for job in jobs}) > 1:
+    # Pictures say nothing of the noise that the frames have in common.
+    frames = [job for job in jobs if not is_raster(job.path)]
+    if noise is None and not per_frame and len({job.path for job in frames}) > 1:
         known = (skip_existing or shard is not None) and not overwrite
-        work.noise = _noise_of_set(jobs, Path(output_dir), ext, kwargs, overwrite=overwrite, known=known)
+        work.noise = _noise_of_set(frames, Path(output_dir), ext, kwargs, overwrite=overwrite, known=known)
     batch = _Batch(work, [job.path for job in jobs], take_shard(jobs, shard), skip_existing, callback,
                    n_jobs > 1 or executor is not None)
     batch.remove_leftovers()

@@ -9,6 +9,7 @@ from astropy.io import fits
 from ..containers.cards import write_cards
 from ..inference.prediction import PLANES
 from ..io.process import own_cards, process_fits
+from ..io.raster import is_raster
 from .cosmic_rays import mask_cosmic_rays
 
 __all__ = ['denoise_fits']
@@ -27,7 +28,8 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
     Parameters
     ----------
     path, output : str or path-like
-        What to denoise, and where to write the result.
+        What to denoise, and where to write the result. A picture (JPEG, PNG, TIFF) is denoised by
+        `~astropy_n2v.batch.denoise_raster`.
     model : str, path or Denoiser, optional
         See `astropy_n2v.denoise`.
     gain, readnoise, satlevel : optional
@@ -78,6 +80,12 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
     ...     denoise_fits(path, output).denoised
     ['0 (PRIMARY,1)']
     """
+    if is_raster(path):
+        from .raster import denoise_raster, raster_options
+        options = raster_options(gain=gain, readnoise=readnoise, satlevel=satlevel, full_output=full_output, ext=ext,
+                                 mask=mask, uncertainty=uncertainty, cosmic_rays=cosmic_rays, quantize=quantize,
+                                 flag_outliers=flag_outliers, replace_uncertainty=replace_uncertainty, **kwargs)
+        return denoise_raster(path, output, model, overwrite=overwrite, protect=protect, complete=complete, **options)
     cards = []
 
     def function(ccd, **own):

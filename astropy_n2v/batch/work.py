@@ -127,7 +127,7 @@ class Work:
         """What the journal says of model and options."""
         given = {name: value for name, value in self.options.items() if value is not None}
         options = {'ext': job.ext, **given, 'overwrite': self.overwrite}
-        named = self.model if isinstance(self.model, (str, os.PathLike)) else self.model.metadata.get('name', '')
+        named = self.model if isinstance(self.model, (str, os.PathLike)) else self.model.name
         return {'model': os.fspath(named), 'fingerprint': self.fingerprint(job.ext),
                 'options': {name: os.fspath(value) if isinstance(value, os.PathLike) else plain(value)
                             for name, value in options.items()}}

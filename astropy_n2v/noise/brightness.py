@@ -1,0 +1,215 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Noise of pictures: at each brightness, as a stretch leaves no gain that describes it, and with its autocorrelation.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from scipy.ndimage import convolve, gaussian_filter
+
+from ..background import background_level
+from ..exceptions import CannotDenoiseError
+from .model import NoiseModel
+
+__all__ = ['picture_noise', 'relative_noise']
+
+# Sees noise, and neither slopes nor straight edges: Immerkaer (1996), Computer Vision and Image Understanding 64, 300.
+_HIGH_PASS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6
+_SMOOTH = 1.5        # pixels, deviation of the Gaussian that brightness is the mean of
+_N_BINS = 24         # of brightness, with as many pixels each
+_FEWEST = 200        # pixels in a bin
+# What the ratio to the noise of the background is limited to. A stretch that shows faint light compresses bright light
+# and its noise; what seems to be more is the structure of stars and galaxies. From so many times on nothing is known of
+# the noise there, and it is taken to be small, so that they come out as they are: with 1, stars changed colour by 2 %.
+_LIMITS = 0.05, 1.0
+_STRUCTURE, _UNKNOWN = 1.2, 0.2
+# Blocks on which noise is measured: their height and width, the step between them, in pixels; the degree of the
+# polynomial in x and y that is taken off for the light; the largest lag of the autocorrelation. Blocks of 16 pixels
+# left so much of a nebula that its noise was taken to be twice as large.
+_BLOCK, _STEP, _DEGREE, _LAGS = 8, 4, 3, 2
+_MOST_BLOCKS = 20_000
+# Blocks count as noise alone up to this variance in units of the most frequent one.
+_FLAT = 1.3
+
+
+def relative_noise(image, mask=None):
+    """
+    Measure the noise at each brightness, over that of the background.
+
+    Parameters
+    ----------
+    image : array_like
+        Image of shape (ny, nx).
+    mask : array_like of bool, optional
+        True where it does not count.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        For each pixel, the noise at the brightness of its surroundings in units of the noise at the level of the
+        background, between 0.05 and 1; 0.2 where the structure of stars and galaxies hides it.
+
+    Notes
+    -----
+    In each of 24 bins of brightness it is the median absolute value of a second difference along both axes, which sees
+    noise and no slopes. Of noise that is correlated the difference sees less; of the ratio that cancels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise.brightness import relative_noise
+    >>> level = np.repeat([10.0, 10.0, 10.0, 50.0], 32)[:, None] * np.ones(128)
+    >>> image = np.random.default_rng(0).normal(level, 10 / level)
+    >>> ratio = relative_noise(image)
+    >>> bool(abs(ratio[:64].mean() - 1) < 0.1), bool(abs(ratio[-16:].mean() - 0.2) < 0.05)
+    (True, True)
+    """
+    image = np.asarray(image, dtype=float)
+    good = np.isfinite(image) if mask is None else np.isfinite(image) & ~np.asarray(mask, dtype=bool)
+    ratio = np.ones(image.shape)
+    if good.sum() < 4 * _FEWEST:
+        return ratio
+    level = background_level(image, ~good)
+    filled = np.where(good, image, level)
+    brightness = gaussian_filter(filled, _SMOOTH)
+    difference = np.abs(convolve(filled, _HIGH_PASS))
+    values, spread = brightness[good], difference[good]
+    order = np.argsort(values, kind='stable')
+    n_bins = int(np.clip(good.sum() // _FEWEST, 4, _N_BINS))
+    bins = np.array_split(order, n_bins)
+    places = np.array([np.median(values[part]) for part in bins])
+    # Of whole numbers, the median of small differences is a whole number, too.
+    sizes = np.array([np.mean(np.minimum(spread[part], 4 * max(np.median(spread[part]), np.mean(spread[part]) / 4)))
+                      for part in bins])
+    reference = np.interp(level, places, sizes)
+    if not reference > 0:
+        return ratio
+    sizes /= reference
+    sizes[(sizes > _STRUCTURE) & (places > level)] = _UNKNOWN
+    # Beyond what there are many pixels of, only the middles of stars and galaxies are.
+    places = np.append(places, np.percentile(values[bins[-1]], 95))
+    sizes = np.append(sizes, min(sizes[-1], _UNKNOWN))
+    return np.clip(np.interp(brightness, places, sizes), *_LIMITS)
+
+
+def picture_noise(image, mask=None, *, floor=0.0):
+    """
+    Measure the noise of a picture and its autocorrelation.
+
+    Parameters
+    ----------
+    image : array_like
+        Image of shape (ny, nx), at least 32 pixels along each axis.
+    mask : array_like of bool, optional
+        True where it does not count.
+    floor : float or array_like, optional
+        Least standard deviation of each pixel, such as of the rounding.
+
+    Returns
+    -------
+    `~astropy_n2v.NoiseModel`
+        Standard deviation of each pixel, and the autocorrelation.
+
+    Raises
+    ------
+    CannotDenoiseError
+        If too few pixels count, or the picture is flat and without noise.
+
+    Notes
+    -----
+    A polynomial of the third degree is taken off blocks of 8x8 pixels, so that nebulosity hardly counts; of what
+    remains, the most frequent variance is that of the noise, and the mean products of neighbours in blocks of that
+    variance are, but for what the polynomial took, its autocovariance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise.brightness import picture_noise
+    >>> noise = np.random.default_rng(0).normal(0, 3, (128, 129))
+    >>> model = picture_noise(50 + (noise[:, 1:] + noise[:, :-1]) / 2 ** 0.5)
+    >>> bool(abs(np.median(model.sigma) - 3) < 0.2), bool(abs(model.autocorrelation[2, 3] - 0.5) < 0.1)
+    (True, True)
+    """
+    image = np.asarray(image, dtype=float)
+    good = np.isfinite(image) if mask is None else np.isfinite(image) & ~np.asarray(mask, dtype=bool)
+    ratio = relative_noise(image, ~good)
+    values, weights = _blocks(np.where(good, image, np.nan)), _blocks(ratio)
+    use = np.isfinite(values).all(axis=(1, 2))
+    if use.sum() < 8:
+        raise CannotDenoiseError('image must have blocks of 8x8 valid pixels to measure its noise on, got '
+                                 f'{use.sum()}')
+    values, weights = values[use], weights[use]
+    basis = _polynomials()
+    flat = values.reshape(len(values), -1)
+    rest = flat - (flat @ basis) @ basis.T
+    scale = np.sqrt(np.mean(weights.reshape(len(weights), -1) ** 2, axis=1))
+    variance = np.mean(rest ** 2, axis=1) / scale ** 2
+    some = variance > 0
+    if not some.any():
+        raise CannotDenoiseError('image is constant: it has no noise')
+    typical = np.exp(_half_sample_mode(np.log(variance[some])))
+    chosen = some & (variance < _FLAT * typical) & (variance > typical / _FLAT)
+    rest = (rest[chosen] / scale[chosen, None]).reshape(-1, _BLOCK, _BLOCK)
+    products = np.array([np.mean(_shifted(rest, lag) * _shifted(rest, tuple(-k for k in lag)))
+                         for lag in _half_plane()])
+    covariance = np.linalg.lstsq(_response(), products, rcond=1e-3)[0]
+    sigma = np.sqrt(max(covariance[0], products[0]))
+    rho = np.zeros((2 * _LAGS + 1, 2 * _LAGS + 1))
+    for (y, x), value in zip(_half_plane(), covariance / max(covariance[0], products[0])):
+        rho[_LAGS + y, _LAGS + x] = rho[_LAGS - y, _LAGS - x] = value
+    rho[_LAGS, _LAGS] = 1
+    return NoiseModel(np.maximum(sigma * ratio, floor), source='image', autocorrelation=rho)
+
+
+def _blocks(image):
+    """Blocks of an image, shape (n, 8, 8)."""
+    windows = np.lib.stride_tricks.sliding_window_view(image, (_BLOCK, _BLOCK))[::_STEP, ::_STEP]
+    blocks = windows.reshape(-1, _BLOCK, _BLOCK)
+    return blocks[::max(1, -(-len(blocks) // _MOST_BLOCKS))]
+
+
+@lru_cache(maxsize=1)
+def _polynomials():
+    """Orthonormal polynomials in x and y on a block, shape (64, 10)."""
+    y, x = np.meshgrid(*2 * [np.linspace(-1, 1, _BLOCK)], indexing='ij')
+    terms = [(x ** i * y ** j).ravel() for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]
+    return np.linalg.qr(np.stack(terms, axis=1))[0]
+
+
+@lru_cache(maxsize=1)
+def _half_plane():
+    """Lags (y, x), each up to its sign, the lag 0 first."""
+    return tuple(sorted(((y, x) for y in range(_LAGS + 1) for x in range(-_LAGS, _LAGS + 1) if y > 0 or x >= 0),
+                        key=lambda lag: lag != (0, 0)))
+
+
+def _shifted(blocks, lag):
+    """The part of blocks that has a neighbour at a lag."""
+    return blocks[(..., *(slice(max(-k, 0), blocks.shape[i - 2] - max(k, 0)) for i, k in enumerate(lag)))]
+
+
+@lru_cache(maxsize=1)
+def _response():
+    """Mean products that noise of unit covariance at one lag leaves on blocks, for each lag of both, (13, 13)."""
+    index = np.arange(_BLOCK ** 2).reshape(_BLOCK, _BLOCK)
+    basis, lags = _polynomials(), _half_plane()
+    pairs = [(_shifted(index, lag).ravel(), _shifted(index, tuple(-k for k in lag)).ravel()) for lag in lags]
+    response = np.empty((len(lags), len(lags)))
+    for j, (first, second) in enumerate(pairs):
+        covariance = np.zeros(2 * [_BLOCK ** 2])
+        covariance[first, second] = covariance[second, first] = 1
+        left = covariance - basis @ (basis.T @ covariance)
+        left -= (left @ basis) @ basis.T
+        response[:, j] = [np.mean(left[a, b]) for a, b in pairs]
+    return response
+
+
+def _half_sample_mode(values):
+    """The most frequent of some values: the densest half, of that the densest half, and so on."""
+    values = np.sort(values)
+    while len(values) > 24:
+        half = (len(values) + 1) // 2
+        start = int(np.argmin(values[half - 1:] - values[:len(values) - half + 1]))
+        values = values[start:start + half]
+    return float(np.median(values))

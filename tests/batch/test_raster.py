@@ -1,0 +1,177 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Denoising of pictures.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scipy.ndimage import convolve
+
+from astropy_n2v.batch import channel_noise, denoise_channels, denoise_fits, denoise_raster
+from astropy_n2v.cli import main
+from astropy_n2v.io.raster import RasterImage, read_raster, write_raster
+from astropy_n2v.noise.brightness import picture_noise, relative_noise
+from astropy_n2v.simulate import make_psf, make_scene
+
+pytest.importorskip('PIL')
+pytest.importorskip('tifffile')
+
+# Parts of the light of a scene that the channels see.
+COLOURS = (1.0, 0.6, 0.3)
+
+
+def observe(seed=1, n=96):
+    """A star field in three colours, linear: noise-free, and with the noise of photons."""
+    scene = make_scene('survey', (n, n), seed=seed)
+    truth = np.stack([colour * (scene.truth - scene.sky) + scene.sky for colour in COLOURS])
+    return scene, truth, np.random.default_rng(seed).poisson(truth).astype(float)
+
+
+def stretch(values):
+    """As an amateur's program does: the sky to 0.1, faint light lifted."""
+    return np.clip(np.arcsinh((values - 150) / 100) / np.arcsinh(100) * 0.9, 0, 1)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / 'picture.png'
+    write_raster(path, RasterImage(np.rint(stretch(observe()[2]) * 65535).astype('u2'),
+                                   np.full((96, 96), 65535, dtype='u2')))
+    return path
+
+
+def rms(values):
+    return np.sqrt(np.mean(values ** 2, axis=(1, 2)))
+
+
+def test_stretched_pictures_of_16_bits(path, tmp_path):
+    done = denoise_raster(path, tmp_path / 'out.png')
+    assert done.denoised == ['red', 'green', 'blue'] and done.unchanged == []
+    before, after, truth = read_raster(path), read_raster(tmp_path / 'out.png'), stretch(observe()[1]) * 65535
+    assert after.data.dtype == np.uint16
+    np.testing.assert_array_equal(after.alpha, before.alpha)
+    assert (rms(after.data - truth) < 0.4 * rms(before.data - truth)).all()
+
+
+@pytest.mark.parametrize('name', ['a.jpg', 'a.tif'])
+def test_other_kinds(tmp_path, name):
+    _, truth, noisy = observe()
+    kind = 'JPEG' if name == 'a.jpg' else 'TIFF'
+    values = stretch(noisy) * 255
+    first = RasterImage(np.rint(values).astype('u1') if kind == 'JPEG' else (values / 255).astype('f4'), None, kind)
+    write_raster(tmp_path / name, first)
+    denoise_raster(tmp_path / name, tmp_path / f'out_{name}')
+    scale = 255 if kind == 'JPEG' else 1
+    before, after = (read_raster(tmp_path / file).data for file in (name, f'out_{name}'))
+    assert after.dtype == first.data.dtype
+    assert (rms(after - stretch(truth) * scale) < 0.75 * rms(before - stretch(truth) * scale)).all()
+
+
+@pytest.mark.parametrize('stretched', [False, True])
+def test_stars_keep_their_colour(rng, stretched):
+    psf = make_psf(3.0, half_size=16)
+    truth = np.full((3, 128, 128), 200.0)
+    for y, x in ((40, 40), (40, 90), (90, 60)):
+        truth[:, y - 16:y + 17, x - 16:x + 17] += 1e6 * np.multiply.outer(COLOURS, psf)
+    noisy = rng.poisson(truth).astype(float)
+    data = np.arcsinh((noisy - 150) / 100) if stretched else noisy
+    result, _ = denoise_channels(data)
+    after = 150 + 100 * np.sinh(result) if stretched else result
+    for y, x in ((40, 40), (40, 90), (90, 60)):
+        light = (after - 200)[:, y - 5:y + 6, x - 5:x + 6].sum(axis=(1, 2))
+        known = (truth - 200)[:, y - 5:y + 6, x - 5:x + 6].sum(axis=(1, 2))
+        np.testing.assert_allclose(light / light[0], known / known[0], rtol=0.01)
+
+
+def test_masked_and_white_pixels_stay(tmp_path):
+    values = np.random.default_rng(1).normal(100, 5, (3, 64, 64)).round().astype('u1')
+    values[:, 10, 10] = 255
+    alpha = np.full((64, 64), 255, dtype='u1')
+    alpha[20, 20] = 0
+    write_raster(tmp_path / 'a.png', RasterImage(values, alpha))
+    denoise_raster(tmp_path / 'a.png', tmp_path / 'b.png')
+    after = read_raster(tmp_path / 'b.png').data
+    assert (after[:, 10, 10] == 255).all()
+    np.testing.assert_array_equal(after[:, 20, 20], values[:, 20, 20])
+
+
+def test_strength_0_is_the_picture(path, tmp_path):
+    denoise_raster(path, tmp_path / 'out.png', strength=0)
+    np.testing.assert_allclose(read_raster(tmp_path / 'out.png').data.astype(int), read_raster(path).data, atol=1)
+
+
+def test_command_takes_pictures(path, tmp_path):
+    result = CliRunner().invoke(main, ['denoise', str(path), '-o', str(tmp_path / 'out')])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / 'out' / 'picture_n2v.png').exists()
+    assert 'red, green, blue' in result.output
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    ({'gain': 2.0}, 'gain does not go with pictures, got 2.0'), ({'model': 'self'}, "got 'self'"),
+    ({'full_output': True}, 'full_output does not go')])
+def test_options_of_frames(path, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        denoise_fits(path, tmp_path / 'out.png', **options)
+
+
+def test_pictures_are_not_replaced(path, tmp_path):
+    with pytest.raises(ValueError, match='would overwrite its input'):
+        denoise_raster(path, path, overwrite=True)
+    (tmp_path / 'out.png').write_text('mine')
+    with pytest.raises(FileExistsError):
+        denoise_raster(path, tmp_path / 'out.png')
+
+
+def test_constant_channels_pass_through(rng):
+    data = rng.normal(100, 5, (3, 64, 64))
+    data[1] = 7
+    with pytest.warns(UserWarning, match='green passes through as it is'):
+        result, errors = denoise_channels(data)
+    assert (result[1] == 7).all()
+    assert [bool(error) for error in errors] == [False, True, False]
+
+
+def test_shape_of_channels():
+    with pytest.raises(ValueError, match=r'shape \(channels, ny, nx\), got \(4, 4\)'):
+        denoise_channels(np.zeros((4, 4)))
+
+
+def test_noise_of_galaxies_is_not_their_structure(rng):
+    y, x = np.mgrid[:128, :128]
+    galaxy = 200 / (1 + ((x - 64) ** 2 + (y - 64) ** 2) / 20)
+    ratio = relative_noise(galaxy + rng.normal(20, 2, galaxy.shape))
+    assert ratio.max() <= 1
+
+
+@pytest.mark.parametrize(('kernel', 'rho'), [([[1.0]], 0.0), ([[1.0, 1.0]], 0.5)])
+def test_noise_on_a_slope(rng, kernel, rho):
+    noise = convolve(rng.normal(size=(128, 128)), np.array(kernel) / np.sqrt(np.sum(kernel)))
+    model = picture_noise(5 * noise + 3 * np.arange(128))
+    assert np.median(model.sigma) == pytest.approx(5, rel=0.1)
+    assert model.autocorrelation[2, 3] == pytest.approx(rho, abs=0.1)
+
+
+def test_noise_has_a_floor(rng):
+    noise = channel_noise(rng.normal(50, 1, (64, 64)), floor=3.0)
+    assert noise.sigma.min() == 3.0
+
+
+# Parts of a galaxy are like nothing that the noise of the sky explains.
+@pytest.mark.filterwarnings('ignore:.*innovations:astropy.utils.exceptions.AstropyUserWarning')
+@pytest.mark.skipif('ASTROPY_N2V_TEST_DATA' not in os.environ, reason='no real images')
+def test_galaxies_of_the_hubble_deep_field_stay(tmp_path):
+    image_module = pytest.importorskip('PIL.Image')
+    path = Path(os.environ['ASTROPY_N2V_TEST_DATA']) / 'rgb_jpeg' / 'hubble_deep_field.jpg'
+    with image_module.open(path) as image:
+        image.crop((300, 300, 460, 460)).save(tmp_path / 'a.png')
+    denoise_raster(tmp_path / 'a.png', tmp_path / 'b.png')
+    before, after = (read_raster(tmp_path / name).data.astype(float) for name in ('a.png', 'b.png'))
+    bright = before.mean(axis=0) > 80
+    assert np.abs(after[:, bright].mean(axis=1) / before[:, bright].mean(axis=1) - 1).max() < 0.01
+    sky = before.mean(axis=0) < 30
+    assert (after[:, sky].std(axis=1) < 0.8 * before[:, sky].std(axis=1)).all()
