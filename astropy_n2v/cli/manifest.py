@@ -82,7 +82,8 @@ def command(ctx, roots, output, where, sample, seed, processes, overwrite):
                                          processes=processes or _cores())
             if where or sample:
                 manifest = select_frames(manifest, where, n=sample, seed=seed)
-            write_manifest(manifest, output, overwrite=True)
+            if read or where or sample or known is None or len(known) != len(manifest):
+                write_manifest(manifest, output, overwrite=True)
         except (OSError, ValueError, ImportError) as error:
             raise click.ClickException(describe_error(error)) from error
         failed = manifest[[bool(error) for error in manifest['error']]]

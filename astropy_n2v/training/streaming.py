@@ -177,10 +177,11 @@ class StreamSampler(PatchSampler):
 
     def _near_source(self, frame):
         """Draw the first row and column of a patch that has some source in it, anywhere."""
-        size, rng = self.patch_size, self.rng
-        cell = frame.sources[rng.integers(len(frame.sources))]
-        return tuple(int(np.clip(first + _CELL // 2 - rng.integers(size), -size // 8,
-                                 max(0, n - size + size // 8))) for first, n in zip(cell, frame.planes.shape[1:]))
+        size = self.patch_size
+        cell = frame.sources[self.rng.integers(len(frame.sources))]
+        starts = (int(first) + _CELL // 2 - int(self.rng.integers(size)) for first in cell)
+        return tuple(min(max(start, -size // 8), max(0, n - size + size // 8))
+                     for start, n in zip(starts, frame.planes.shape[1:]))
 
     def _patch(self, frame, place=None):
         patch = super()._patch(frame, place)

@@ -53,10 +53,15 @@ def test_manifest(run, night):
     assert result.exit_code == 0, result.output
     assert '8 images of 8 files, 8 of them read now; 0 cannot be read' in result.output
     assert len(re.findall('CAM +[gr] +adu +4 +4', result.output)) == 2
+    state = (night / 'm.ecsv').stat().st_mtime_ns
     again = run('manifest', night / 'night', '-o', night / 'm.ecsv')
     assert '8 images of 8 files, 0 of them read now' in again.output
+    assert (night / 'm.ecsv').stat().st_mtime_ns == state
+    (night / 'night' / '7.fits').unlink()
+    assert '7 images of 7 files, 0 of them' in run('manifest', night / 'night', '-o', night / 'm.ecsv').output
+    assert len(read_manifest(night / 'm.ecsv')) == 7
     anew = run('manifest', night / 'night', '-o', night / 'm.ecsv', '--overwrite')
-    assert '8 of them read now' in anew.output
+    assert '7 of them read now' in anew.output
 
 
 def test_sample(run, night):
@@ -84,6 +89,16 @@ def test_split(run, night):
     assert content['seed'] == 42 and content['fractions'] == [0.7, 0.15, 0.15]
     assert sorted(set(read_manifest(night / 'c.csv')['split'].tolist())) == ['test', 'train', 'validation']
     assert 'exists' in run('split', night / 'm.ecsv', '-o', night / 's.json').output
+
+
+def test_files_of_no_known_field(run, tmp_path, rng):
+    for n in range(4):
+        fits.writeto(tmp_path / f'{n}.fits', rng.normal(500, 10, (48, 48)))
+    run('manifest', tmp_path, '-o', tmp_path / 'm.ecsv')
+    result = run('split', tmp_path / 'm.ecsv', '-o', tmp_path / 's.json')
+    assert result.exit_code == 0 and '4 files have neither a WCS nor OBJECT' in result.output
+    result = run('split', tmp_path / 'm.ecsv', '-o', tmp_path / 's.json', '--overwrite', '--by', 'frame')
+    assert 'neither' not in result.output and 'of 2 frames' in result.output
 
 
 def test_check(run, prepared):
