@@ -21,6 +21,7 @@ _COMMANDS = {
     'detect': 'Find the sources of FITS files, and measure them.',
     'models': 'Name the model that comes with the package.',
     'noise': 'Measure the noise that FITS files have in common.',
+    'preview': 'Draw FITS files before and after denoising.',
     'summary': 'Sum up how a batch of FITS files was denoised.',
     'train': 'Train a model on FITS files.',
     'validate': 'Find out whether flux and detections survive denoising.',

@@ -128,12 +128,12 @@ def test_training_out_of_patience_is_not_resumed(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
 def test_killed_process_resumes_to_the_same_weights(tmp_path, number):
     state = tmp_path / 'state'
 
     def start(name, checkpoint):
-        return subprocess.Popen([sys.executable, '-c', SCRIPT, checkpoint, tmp_path / name, '400'],
+        return subprocess.Popen([sys.executable, '-c', SCRIPT, checkpoint, tmp_path / name, '200'],
                                 stderr=subprocess.PIPE, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
 
     process = start('killed', state)
@@ -145,8 +145,10 @@ def test_killed_process_resumes_to_the_same_weights(tmp_path, number):
     _, error = process.communicate(timeout=60)
     assert process.returncode != 0 and not (tmp_path / 'killed').exists()
     assert number == signal.SIGKILL or 'from which the same call resumes it' in error
-    assert torch.load(state, weights_only=True)['step'] < 400
+    assert torch.load(state, weights_only=True)['step'] < 200
     for name, checkpoint in (('resumed', state), ('whole', tmp_path / 'other')):
-        assert start(name, checkpoint).wait(timeout=300) == 0
+        process = start(name, checkpoint)
+        process.communicate(timeout=300)
+        assert process.returncode == 0
     resumed, whole = (flat_weights(Denoiser.load(tmp_path / name)) for name in ('resumed', 'whole'))
     assert torch.equal(resumed, whole)
