@@ -22,10 +22,10 @@ from astropy_n2v.io import read_fits_images
 from astropy_n2v.networks import BlindSpotUNet
 from astropy_n2v.planes import find_hole, find_planes
 from astropy_n2v.simulate import RANDOM_FIELDS, random_observation
+from astropy_n2v.training.judgement import held_out_likelihood
 from astropy_n2v.training.loop import Trainer
 from astropy_n2v.training.patches import PatchSampler, TrainingFrame
 from astropy_n2v.training.processes import Processes, end_process
-from astropy_n2v.training.train import held_out_likelihood
 
 __all__ = ['main', 'random_frame']
 

@@ -10,6 +10,7 @@ from .fits import *  # noqa: F403
 from .inputs import *  # noqa: F403
 from .journal import *  # noqa: F403
 from .night import *  # noqa: F403
+from .preview import *  # noqa: F403
 from .raster import *  # noqa: F403
 from .records import *  # noqa: F403
 from .set_noise import *  # noqa: F403

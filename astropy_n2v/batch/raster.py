@@ -13,9 +13,8 @@ from ..config import conf
 from ..exceptions import CannotDenoiseError
 from ..io.process import FitsResult, ImageResult
 from ..io.raster import read_raster, write_raster
-from ..noise import NoiseModel, estimate_noise
+from ..noise import NoiseModel, SizeFrom, estimate_noise
 from ..noise.brightness import picture_noise, relative_noise
-from ..noise.resolve import looks_white
 from ..utils.checks import check_number
 from ..utils.warn import warn_user
 
@@ -140,9 +139,9 @@ def channel_noise(values, mask=None, *, floor=0.0):
     if bad.all():
         raise CannotDenoiseError('all of its pixels are masked or not finite')
     sky = estimate_noise(values, bad)
-    if looks_white(values, bad, sky):
+    if sky.origin.size is SizeFrom.PHOTONS:
         sigma = np.sqrt(sky.variance(background_level(values, bad)))
-        return NoiseModel(np.maximum(sigma * relative_noise(values, bad), floor), source='image',
+        return NoiseModel(np.maximum(sigma * relative_noise(values, bad), floor), origin=sky.origin,
                           autocorrelation=_WHITE)
     return picture_noise(values, bad, floor=floor)
 

@@ -23,6 +23,7 @@ _COMMANDS = {
     'manifest': 'Catalogue frames: a table with a row for each image.',
     'models': 'Name the model that comes with the package.',
     'noise': 'Measure the noise that FITS files have in common.',
+    'preview': 'Draw FITS files before and after denoising.',
     'split': 'Split the frames of a manifest into training, validation and test.',
     'summary': 'Sum up how a batch of FITS files was denoised.',
     'train': 'Train a model on FITS files.',

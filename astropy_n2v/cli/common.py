@@ -86,7 +86,9 @@ def training_options(function):
             int: (click.IntRange(min=option.low), None), str: (click.Path(), 'FILE'),
             float: (click.FloatRange(option.low, option.high, min_open=not option.closed,
                                      max_open=option.high is not None), None)}[option.kind]
-        function = click.option(f'--{name.replace("_", "-")}', type=kind, metavar=metavar, help=option.help)(function)
+        default = option.unset if option.default is None else f'{option.default:g}'
+        text = option.help if default is None else f'{option.help}  [default: {default}]'
+        function = click.option(f'--{name.replace("_", "-")}', type=kind, metavar=metavar, help=text)(function)
     return function
 
 

@@ -102,13 +102,15 @@ __all__ = ['command']
 @click.option('--overwrite', is_flag=True, help='Replace existing results; inputs are never replaced.')
 @click.option('--summary', metavar='FILE', type=click.Path(),
               help='Table to write (ECSV): how each image was denoised, and why it was not.')
+@click.option('--preview', is_flag=True,
+              help='Draw each image before and after, and write the picture (PNG) beside the result.')
 @click.option('--no-keyword', is_flag=True, help='Write nothing to the headers about how the results were made.')
 @verbosity_options
 @click.pass_context
 def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, scheduler, skip_existing, journal, suffix,
             ext, model, gain, readnoise, noise, per_frame, satlevel, hole, strength, reject_outliers, fill_masked, mask,
             ignore_bits, uncertainty, audit, full_output, tile_size, device, seed, overwrite, summary, no_keyword,
-            cosmic_rays, flag_outliers, replace_uncertainty, quantize, **training):
+            cosmic_rays, flag_outliers, replace_uncertainty, quantize, preview, **training):
     """
     Denoise FITS files.
 
@@ -156,10 +158,11 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, sch
             with writing as table, _open_cluster(scheduler, jobs, report) as executor:
                 if len(files) > 1 and noise is None and not per_frame and not (skip_existing or shard):
                     report.say('measuring the noise that the frames have in common')
+                draw = Drawing(ext, ignore_bits, mask, overwrite) if preview else None
                 records = denoise_files(
                     files, output_dir, suffix=suffix, model=model, noise=noise, per_frame=per_frame,
                     overwrite=overwrite, skip_existing=skip_existing, shard=shard, journal=journal,
-                    n_jobs=1 if executor else jobs, executor=executor, callback=Progress(report, total),
+                    n_jobs=1 if executor else jobs, executor=executor, callback=Progress(report, total, draw),
                     ext=list(ext) or None, ignore_bits=ignore_bits, mask=mask, uncertainty=uncertainty,
                     gain=one_or_list(gain), readnoise=one_or_list(readnoise), satlevel=one_or_list(satlevel), hole=hole,
                     strength=strength, fill_masked=fill_masked, full_output=full_output, tile_size=tile_size,
@@ -202,10 +205,12 @@ class Progress:
         Where to print.
     total : int
         Number of files.
+    draw : callable, optional
+        Called with the record of each file that was denoised.
     """
 
-    def __init__(self, report, total):
-        self.report, self.total, self.begun = report, total, 0
+    def __init__(self, report, total, draw=None):
+        self.report, self.total, self.draw, self.begun = report, total, draw, 0
 
     def __call__(self, record):
         """Print the beginning or the end of a file."""
@@ -221,6 +226,34 @@ class Progress:
             unchanged = f'; unchanged: {", ".join(record.unchanged)}' if record.unchanged else ''
             self.report.result(f'{record.path} -> {record.output}  HDU {", ".join(record.denoised)}{unchanged}  '
                                f'{record.seconds:.1f} s  {describe_images(record.images)}')
+            if self.draw is not None:
+                self.draw(record, self.report)
+
+
+class Drawing:
+    """
+    Draws files before and after they were denoised.
+
+    Parameters
+    ----------
+    ext, ignore_bits, mask, overwrite
+        Values of these options.
+    """
+
+    def __init__(self, ext, ignore_bits, mask, overwrite):
+        self.ext = ext
+        self.options = {'ignore_bits': ignore_bits, 'mask': mask, 'overwrite': overwrite}
+
+    def __call__(self, record, report):
+        """Draw the images of a file; a picture that cannot be drawn is no reason to stop."""
+        from ..batch.preview import preview_result
+        from ..io.files import describe_error
+        path, ext = chosen_extension(record.path, self.ext)
+        try:
+            pictures = preview_result(path, record.output, ext=ext, **self.options)
+            report.say(f'pictures: {", ".join(map(str, pictures))}')
+        except (OSError, ValueError) as error:
+            report.warn(f'{record.path}: warning: no picture: {describe_error(error)}')
 
 
 def collect_files(names, files_from, catalog, where, output_dir):

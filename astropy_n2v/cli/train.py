@@ -4,6 +4,7 @@
 """
 
 import time
+from pathlib import Path
 
 import click
 
@@ -38,15 +39,17 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
                    'science images.')
 @mask_options
 @click.option('--init', metavar='MODEL',
-              help="Model to start from: 'default' (the shipped weights) or a file.")
-@click.option('--gain', type=_POSITIVE, help='Electrons per data unit, for all images.')
-@click.option('--readnoise', type=click.FloatRange(min=0), help='Read noise in electrons, for all images.')
-@click.option('--satlevel', type=float, help='Data at or above it are saturated.')
+              help="Model to start from: 'default' (the shipped weights) or a file.  [default: none]")
+@click.option('--gain', type=_POSITIVE,
+              help='Electrons per data unit, for all images.  [default: of the header or the image]')
+@click.option('--readnoise', type=click.FloatRange(min=0),
+              help='Read noise in electrons, for all images.  [default: of the header or the image]')
+@click.option('--satlevel', type=float, help='Data at or above it are saturated.  [default: of the header or the data]')
 @click.option('--hole', type=HoleType(),
               help='What the network does not see around a pixel; by default correlated noise is whitened instead.')
 @training_options
-@click.option('--device', help="'auto', 'cpu', 'cuda', ...")
-@click.option('--seed', type=int, help='Seed of weights and patches.')
+@click.option('--device', help="'auto', 'cpu', 'cuda', ...  [default: astropy_n2v.conf.device]")
+@click.option('--seed', type=int, help='Seed of weights and patches.  [default: 0]')
 @click.option('--overwrite', is_flag=True, help='Replace an existing model.')
 @verbosity_options
 @click.pass_context
@@ -60,6 +63,9 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
 
     A file that cannot be read, or an image that has nothing to train on, is reported and left
     out; the exit status is 1 then.
+
+    Ctrl-C and SIGTERM save the state of the training, which is also saved at least every two minutes; the same command
+    goes on from there. By default the state is in MODEL.checkpoint, which is removed once MODEL is written.
 
     \b
     Example:
@@ -80,6 +86,9 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
         return
     if not files:
         raise click.UsageError("Missing argument 'FILES...', or --manifest and --split.")
+    # One that nobody asked for is nobody's to keep.
+    temporary_state = None if options['checkpoint'] else f'{output}.checkpoint'
+    options['checkpoint'] = options['checkpoint'] or temporary_state
     files = expand_files(files)
     paths = [chosen_extension(file, ext)[0] for file in files]
     failed = 0
@@ -103,14 +112,17 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
                     raise click.ClickException('no image to train on')
                 report.say(f'training on {len(images)} images of {len(files) - failed} files')
                 start = time.monotonic()
-                from ..training.train import train
-                denoiser = train(images, names=names, progress_bar=report.progress_bar,
-                                 **given(init=init, gain=gain, readnoise=readnoise, satlevel=satlevel, **options))
+                denoiser = _train(images, names=names, progress_bar=report.progress_bar or report.say,
+                                  **given(init=init, gain=gain, readnoise=readnoise, satlevel=satlevel, **options))
                 denoiser.save(temporary, overwrite=True)
         except (OSError, ValueError, TypeError) as error:
             raise click.ClickException(describe_error(error)) from error
+        if temporary_state:
+            Path(temporary_state).unlink(missing_ok=True)
         failed += len(images) - denoiser.metadata['images']
         report.result(_describe(output, denoiser, time.monotonic() - start))
+        if 'against_default' in denoiser.metadata:
+            report.result(f'{output} is {denoiser.metadata["against_default"]}')
     if failed:
         ctx.exit(1)
 
@@ -143,3 +155,16 @@ def _train_collection(ctx, manifest, split, output, overwrite, loading, held_out
         except (OSError, ValueError, TypeError, ImportError) as error:
             raise click.ClickException(describe_error(error)) from error
         report.result(_describe(output, denoiser, time.monotonic() - start))
+
+
+def _train(images, **options):
+    """Train; where a signal ends it, say how to resume, and exit as a shell expects it."""
+    from ..training.interruption import TrainingInterrupted
+    from ..training.train import train
+    try:
+        return train(images, **options)
+    except TrainingInterrupted as interrupted:
+        click.echo(f'interrupted after step {interrupted.step}; to go on from there, run the same command again (the '
+                   f'state is in {interrupted.checkpoint})', err=True)
+        # Of a process that a signal ended.
+        raise SystemExit(128 + interrupted.signal_number) from interrupted

@@ -16,6 +16,7 @@ from ..networks import negative_log_likelihood, network_inputs
 from ..networks.precision import supports_bfloat16
 from ..noise.model import BROAD_WEIGHT
 from .checkpoints import check_identity
+from .interruption import Interruption, TrainingInterrupted
 from .optimizer import Optimizer
 from .patches import likelihood_noise, split_planes
 from .processes import Processes
@@ -23,6 +24,10 @@ from .processes import Processes
 __all__ = ['Trainer']
 
 log = logging.getLogger(__name__)
+
+# Seconds after which the state is saved: half of the two minutes of work that may be lost, as steps and judgements of
+# large images take long, too.
+_SAVE_AFTER = 60.0
 
 
 class Trainer:
@@ -58,7 +63,8 @@ class Trainer:
     max_gain, focus : float, bool, optional
         As in `~astropy_n2v.networks.negative_log_likelihood`.
     progress : callable, optional
-        Called with (fraction done, latest judgement or None) after each step.
+        Called with (fraction done, latest judgement or None) after each step; ``step``, ``elapsed``, ``loss`` and
+        ``rate`` of the trainer are of this step.
     processes : Processes, optional
         Those that train the same network with samplers of their own. Time and judgement of the
         first count, and only the first needs ``judge``.
@@ -88,6 +94,8 @@ class Trainer:
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
         self.step = 0
         self.elapsed = 0.0
+        self.loss = math.nan
+        self.rate = 0.0
         self.history = []
         self.best = math.inf
         self.best_state = None
@@ -121,12 +129,13 @@ class Trainer:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         if torch.isfinite(norm):
-            self.optimizer.step(self.learning_rate * self._rate(fraction))
+            self.rate = self.learning_rate * self._rate(fraction)
+            self.optimizer.step(self.rate)
             self.average.update_parameters(self.network)
-        return float(likelihood)
+        self.loss = float(likelihood)
 
     def _judge(self):
-        """Judge the averaged weights, keep the best; whether to stop."""
+        """Judge the averaged weights, and keep the best."""
         value = self.judge(self.average.module)
         self.history.append((self.step, value))
         log.info('step %d: held-out negative log-likelihood %.5f', self.step, value)
@@ -135,7 +144,9 @@ class Trainer:
             self.best = value
             self.best_state = copy.deepcopy(self.average.module.state_dict())
         self.stale = 0 if improved else self.stale + 1
-        return self.patience is not None and self.stale >= self.patience
+
+    def _is_done(self):
+        return self._fraction() >= 1 or (self.patience is not None and self.stale >= self.patience)
 
     def run(self, checkpoint=None, checkpoint_every=200, identity=None):
         """
@@ -147,9 +158,15 @@ class Trainer:
             File to resume from, if it exists, and to save to. It holds the random state of each
             process.
         checkpoint_every : int, optional
-            Steps between saves, of which there is one after the last step in any case.
+            Steps between saves. Besides, the state is saved every minute, after the last step, and when SIGINT (Ctrl-C)
+            or SIGTERM ends the training.
         identity : dict, optional
             All that the training depends on: a checkpoint of another one is refused.
+
+        Raises
+        ------
+        TrainingInterrupted
+            If a signal came and there is a checkpoint: once the step is done and the state is saved.
         """
         self.identity = identity or {}
         if checkpoint and not os.path.isdir(os.path.dirname(os.path.abspath(checkpoint))):
@@ -158,31 +175,37 @@ class Trainer:
             self._load(checkpoint)
         if self.judge and self.warm_start and self.step == 0:
             self._judge()
-        start = time.monotonic() - self.elapsed
-        value = None
-        while self._fraction() < 1:
-            self._train_step(self._fraction())
-            self.step += 1
-            self.elapsed = time.monotonic() - start
-            stop = False
-            if self.judge and self.step % self.judge_every == 0:
-                stop = self._judge()
-                value = self.history[-1][1]
-            # All processes must take the same steps, whatever their clocks say.
-            self.elapsed, stop = self.processes.share(self.elapsed, stop)
-            if self.progress:
-                self.progress(self._fraction(), value)
-            stop = stop or self._fraction() >= 1
-            if checkpoint and (stop or self.step % checkpoint_every == 0):
-                self._save(checkpoint)
-            if stop:
-                break
+        # Without a checkpoint there is nothing to be saved, and signals do as they always do.
+        with Interruption(enabled=checkpoint is not None) as interruption:
+            self._run_steps(interruption, checkpoint, checkpoint_every)
         if self.judge:
             self._judge()
         best = self.judge and self.keep == 'best'
         self.network.load_state_dict(self.best_state if best else self.average.module.state_dict())
         self.processes.copy_weights(self.network)
         self.network.eval()
+
+    def _run_steps(self, interruption, checkpoint, checkpoint_every):
+        """Take steps until the budget or the patience is used up, or a signal comes."""
+        start, saved = time.monotonic() - self.elapsed, self.elapsed
+        done, signal = self._is_done(), 0
+        while not (done or signal):
+            self._train_step(self._fraction())
+            self.step += 1
+            if self.judge and self.step % self.judge_every == 0:
+                self._judge()
+            self.elapsed = time.monotonic() - start
+            # All processes must take the same steps, whatever their clocks and judgements say.
+            self.elapsed, done, signal = self.processes.share(self.elapsed, self._is_done(), interruption.signal)
+            done = done or self._fraction() >= 1
+            if self.progress:
+                self.progress(self._fraction(), self.history[-1][1] if self.history else None)
+            if checkpoint and (done or signal or self.step % checkpoint_every == 0
+                               or self.elapsed - saved > _SAVE_AFTER):
+                self._save(checkpoint)
+                saved = self.elapsed
+        if signal and not done:
+            raise TrainingInterrupted(signal, self.step, checkpoint)
 
     def _save(self, path):
         random_states = self.processes.gather(self.sampler.state)

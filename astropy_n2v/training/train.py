@@ -7,30 +7,28 @@ import json
 import logging
 
 import numpy as np
-import torch
-from tqdm import tqdm
 
 from ..containers.container import Container
 from ..denoiser import Denoiser, SelfTrained, select_device
 from ..exceptions import CannotDenoiseError
 from ..inference.held_out import HeldOut
-from ..networks import BlindSpotUNet, isolated_rng, negative_log_likelihood, network_inputs
+from ..networks import BlindSpotUNet, isolated_rng
 from ..planes import find_hole, find_planes, warn_of_patterns
 from ..utils.checks import check_integer, check_training_options, parse_hole
-from ..utils.sampling import middle_cutout
 from ..utils.warn import warn_user
 from .checkpoints import training_identity
+from .judgement import compare_networks, judge_network
 from .loop import Trainer
-from .patches import PatchSampler, TrainingFrame, likelihood_noise, split_planes
+from .monitor import Monitor
+from .patches import PatchSampler, TrainingFrame
 
-__all__ = ['held_out_likelihood', 'train', 'train_on_frames']
+__all__ = ['train', 'train_on_frames']
 
 log = logging.getLogger(__name__)
 
 _STEPS = {'scratch': 700, 'init': 100}
 # Judgements take time, too, and a short adaptation is to be short.
 _JUDGEMENTS = {'scratch': 20, 'init': 5}
-_JUDGED_SIZE = 768   # pixels along each axis
 
 
 def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=None, init=None, hole=None, names=None,
@@ -60,17 +58,18 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         Seed of weights and patches; by default 0.
     device : str, optional
         By default `astropy_n2v.conf.device`.
-    progress_bar : bool, optional
-        Whether to show a progress bar on stderr.
+    progress_bar : bool or callable, optional
+        Whether to show a progress bar on stderr. A function gets lines of text instead, one every ten seconds.
     **options
         Options of `~astropy_n2v.training.train.train_on_frames`: ``max_steps``, ``max_time``, ``patch_size``,
         ``batch_size``, ``learning_rate``, ``patience``, ``min_delta``, ``held_out``, ``checkpoint``,
-        ``network_options``.
+        ``log``, ``network_options``.
 
     Returns
     -------
     Denoiser
-        The trained model; its metadata say how. Of a single image it is a `~astropy_n2v.denoiser.SelfTrained`, or with
+        The trained model; its metadata say how, and if it is better than the shipped one on the pixels of these frames
+        that were held out (``against_default``). Of a single image it is a `~astropy_n2v.denoiser.SelfTrained`, or with
         ``init`` a model that knows the pixels held out: it denoises this very image as `astropy_n2v.denoise` does with
         ``model='self'``, or ``'adapt'``, of the same seed and options.
 
@@ -123,7 +122,7 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     init, hole, whiten = find_start(init, hole)
     frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
     denoiser = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
-                               progress_bar=progress_bar, **options)
+                               progress_bar=progress_bar, compare=True, **options)
     denoiser.metadata['images'] = used
     # A network that learned from many images scatters little, and any pixel can judge it.
     return denoiser if used == 1 else Denoiser(denoiser.network, denoiser.metadata)
@@ -183,7 +182,7 @@ class _Frames:
 
 
 def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, device=None, progress_bar=False,
-                    name=None, **options):
+                    name=None, compare=False, **options):
     """
     Train on frames whose noise is known.
 
@@ -204,10 +203,13 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         weights, up to rounding errors if several threads train at once.
     device : str, optional
         By default `astropy_n2v.conf.device`.
-    progress_bar : bool, optional
-        Whether to show a progress bar on stderr.
+    progress_bar : bool or callable, optional
+        Whether to show a progress bar on stderr. A function gets lines of text instead, one every ten seconds.
     name : str, optional
         What to call the model; by default 'trained', or 'adapted' with ``init``.
+    compare : bool, optional
+        Whether to compare the model with the shipped one on the pixels that are held out, if it has the same hole. The
+        metadata have the sentence that says if it is better, ``against_default``, and the log, too.
     max_steps : int, optional
         Number of steps; by default 700, or 100 with ``init``.
     max_time : float, optional
@@ -226,7 +228,13 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
     checkpoint : path, optional
         File to save the state of the training to, and to resume from where it exists. It must be
         of the same data and options; budget (``max_steps``, ``max_time``) and stopping
-        (``patience``, ``min_delta``) may differ.
+        (``patience``, ``min_delta``) may differ, and the same call goes on with what is left of the budget. It is
+        saved at least every two minutes, and when Ctrl-C or SIGTERM ends the training
+        (`~astropy_n2v.training.interruption.TrainingInterrupted`, a KeyboardInterrupt). With a budget in steps the
+        weights are those of a training that was not interrupted.
+    log : path, optional
+        CSV file to write: steps, seconds, likelihoods and learning rate, see
+        `~astropy_n2v.training.monitor.Monitor`. Learning curves are drawn beside it.
     network_options : dict, optional
         Options of `~astropy_n2v.networks.BlindSpotUNet`.
 
@@ -261,22 +269,16 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         raise ValueError(f'patch_size must be at least {network.alignment} pixels, got {patch_size}')
     kind = 'scratch' if init is None else 'init'
     max_steps = options['max_steps'] or _STEPS[kind]
-    with tqdm(total=100, disable=not progress_bar, desc='training', unit='%',
-              bar_format='{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]') as bar:
-        def progress(fraction, judgement):
-            bar.update(100 * fraction - bar.n)
-            if judgement is not None:
-                bar.set_postfix_str(f'held-out NLL {judgement:.4f}')
-
-        trainer = Trainer(
-            network, source.sampler(size, batch_size, rng), max_steps=max_steps, max_time=options['max_time'],
-            learning_rate=options['learning_rate'] or (4e-3 if init is None else 3e-4), patience=options['patience'],
-            min_delta=options['min_delta'], judge=lambda candidate: _judge(candidate, prepared),
-            judge_every=max(max_steps // _JUDGEMENTS[kind], 1), warm_start=init is not None, progress=progress)
-        identity = None if checkpoint is None else source.identity(
-            hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
-            batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed, whiten=whiten,
-            network=json.dumps(network.config, sort_keys=True))
+    trainer = Trainer(
+        network, source.sampler(size, batch_size, rng), max_steps=max_steps, max_time=options['max_time'],
+        learning_rate=options['learning_rate'] or (4e-3 if init is None else 3e-4), patience=options['patience'],
+        min_delta=options['min_delta'], judge=lambda candidate: judge_network(candidate, prepared),
+        judge_every=max(max_steps // _JUDGEMENTS[kind], 1), warm_start=init is not None)
+    identity = None if checkpoint is None else source.identity(
+        hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
+        batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed, whiten=whiten,
+        network=json.dumps(network.config, sort_keys=True))
+    with Monitor(trainer, show=progress_bar, log=options['log']) as trainer.progress:
         trainer.run(checkpoint=checkpoint, identity=identity)
     metadata = {'name': name or ('trained' if init is None else 'adapted'), 'frames': len(source), 'seed': seed,
                 'steps': trainer.step, 'held_out_likelihood': trainer.best}
@@ -284,9 +286,21 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         metadata['init_sha256'] = init.sha256
     if whiten:
         metadata['whitened'] = True
+    if compare:
+        _compare_with_default(network, prepared, metadata)
     held_out = source.held_out()
     kind = SelfTrained if init is None and held_out is not None else Denoiser
     return kind(network.cpu(), metadata, held_out=held_out)
+
+
+def _compare_with_default(network, frames, metadata):
+    """Note if a network is better than the shipped one on held-out pixels; with another hole, they say nothing."""
+    default = Denoiser.load('default')
+    comparison = compare_networks(network, default.network.to(next(network.parameters()).device), frames) \
+        if tuple(network.hole) == default.hole else None
+    if comparison is not None:
+        metadata['against_default'] = comparison.describe('default')
+        log.info('the model is %s', metadata['against_default'])
 
 
 def _make_network(init, hole, seed, options):
@@ -301,54 +315,3 @@ def _make_network(init, hole, seed, options):
         return network
     with isolated_rng(seed):
         return BlindSpotUNet(hole=hole, **(options or {}))
-
-
-def _judge(network, frames):
-    """Held-out negative log-likelihood, on cut-outs of large frames."""
-    total = count = 0.0
-    for frame in frames[::max(1, len(frames) // 8)]:
-        if not frame.held_out.any():
-            continue
-        cut = middle_cutout(frame.held_out.numpy(), _JUDGED_SIZE)
-        planes, weight = frame.planes[:, *cut], frame.held_out[cut]
-        n = float(weight.sum())
-        total += n * held_out_likelihood(network, planes[None], weight[None])
-        count += n
-    return total / max(count, 1)
-
-
-def held_out_likelihood(network, planes, weight):
-    """
-    Mean negative log-likelihood of the pixels held out.
-
-    Parameters
-    ----------
-    network : `~torch.nn.Module`
-        Blind network.
-    planes : tensor
-        Planes of frames, shape (n, 7, height, width).
-    weight : tensor
-        Weight of each pixel in the judgement, shape (n, height, width).
-
-    Returns
-    -------
-    float
-        In nats for each pixel, values being in units of the sky noise.
-    """
-    network.eval()
-    device = next(network.parameters()).device
-    total = count = 0.0
-    with torch.inference_mode():
-        for frame, counts in zip(planes, weight):
-            # Zero planes beyond the end of the frame, as a patch that hangs over the edge has.
-            pad = [-n % network.alignment for n in frame.shape[1:]]
-            frame = torch.nn.functional.pad(frame, (0, pad[1], 0, pad[0]))
-            counts = torch.nn.functional.pad(counts, (0, pad[1], 0, pad[0]))[None, None]
-            part = split_planes(frame[None])
-            noise = {name: part[name] for name in ('v0', 'slope', 'zero')}
-            inputs = network_inputs(part['z'], part['seen'], **noise)
-            _, value = negative_log_likelihood(network.predict(inputs.to(device)).cpu(), part['z'], counts,
-                                               **likelihood_noise(part))
-            total += float(value) * float(counts.sum())
-            count += float(counts.sum())
-    return total / count

@@ -87,6 +87,8 @@ class TrainingOption:
         Accept ``low`` itself.
     help : str, optional
         The text on the command line, which does not have the option without one.
+    unset : str, optional
+        The text on the command line for the default, where that is None.
     """
 
     kind: type
@@ -95,6 +97,7 @@ class TrainingOption:
     high: float = None
     closed: bool = False
     help: str = None
+    unset: str = None
 
     def check(self, name, value):
         """
@@ -122,15 +125,19 @@ class TrainingOption:
 
 #: Options of `astropy_n2v.train` besides those that it shares with `astropy_n2v.denoise`.
 TRAINING_OPTIONS = {
-    'max_steps': TrainingOption(int, low=1, help='Number of training steps.'),
-    'max_time': TrainingOption(float, help='Seconds after which training ends.'),
+    'max_steps': TrainingOption(int, low=1, help='Number of training steps.',
+                                unset='700, or 100 where training starts from a model'),
+    'max_time': TrainingOption(float, help='Seconds after which training ends.', unset='no limit'),
     'patch_size': TrainingOption(int, 96, low=1, help='Height and width of training patches in pixels.'),
     'batch_size': TrainingOption(int, 8, low=1, help='Patches in a training step.'),
-    'learning_rate': TrainingOption(float, help='Peak learning rate.'),
+    'learning_rate': TrainingOption(float, help='Peak learning rate.',
+                                    unset='0.004, or 0.0003 where training starts from a model'),
     'patience': TrainingOption(int, 8, low=1, help='Stop training after that many judgements without improvement.'),
     'min_delta': TrainingOption(float, 1e-4, closed=True, help='What counts as improvement of the likelihood.'),
     'held_out': TrainingOption(float, 0.1, high=1, help='Fraction of the pixels that judge, and are not trained on.'),
     'checkpoint': TrainingOption(str, help='File to save the state of the training to, and to resume from.'),
+    'log': TrainingOption(str, help='CSV file to write losses to; learning curves are drawn beside it, as PNG.',
+                          unset='none'),
     'network_options': TrainingOption(dict),
 }
 

@@ -3,6 +3,7 @@
 Pictures of frames before and after denoising, for documentation, reports and notebooks.
 """
 
+from .curves import *  # noqa: F403
 from .panels import *  # noqa: F403
 from .stretches import *  # noqa: F403
 from .viewers import *  # noqa: F403

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -376,6 +377,37 @@ def test_train(run, frames, tmp_path):
     assert run(*arguments, '--overwrite').exit_code == 0
     assert model.read_bytes() == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith('.')]
+
+
+def test_train_help_has_the_defaults(run):
+    text = ' '.join(run('train', '--help').stdout.split())
+    for default in ('700, or 100 where', '96', '8', '0.0001', '0.1', 'no limit', '0.004, or 0.0003'):
+        assert f'[default: {default}' in text
+
+
+def test_train_that_is_interrupted_says_how_to_resume(run, frames, tmp_path, monkeypatch):
+    from astropy_n2v.training.loop import Trainer
+    original, steps = Trainer._train_step, []
+
+    def step(self, fraction):
+        steps.append(self.step)
+        if steps == [0, 1]:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, fraction)
+
+    monkeypatch.setattr(Trainer, '_train_step', step)
+    model = tmp_path / 'm.safetensors'
+    arguments = ['train', frames[0], '-o', model, '--max-steps', '3', '--patch-size', '32', '--batch-size', '1',
+                 '--init', 'default', '--log', tmp_path / 'log.csv']
+    result = run(*arguments)
+    assert result.exit_code == 128 + signal.SIGTERM and not model.exists()
+    assert (f'interrupted after step 2; to go on from there, run the same command again (the state is in '
+            f'{model}.checkpoint)') in result.stderr
+    result = run(*arguments)
+    assert result.exit_code == 0 and steps == [0, 1, 2], result.stderr
+    assert 'training: step 3 of 3 (100 %), loss ' in result.stderr
+    assert f'{model} is ' in result.stdout and 'better than the default on ' in result.stdout
+    assert sorted(path.name for path in tmp_path.glob('[ml]*')) == ['log.csv', 'log.png', 'm.safetensors']
 
 
 def test_train_from_a_model(run, frames, model, tmp_path):

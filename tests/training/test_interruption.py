@@ -1,0 +1,154 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Trainings that are interrupted, and resumed to the weights of one that was not.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from models import flat_weights
+
+from astropy_n2v import Denoiser, NoiseModel
+from astropy_n2v.networks import BlindSpotUNet
+from astropy_n2v.training import loop
+from astropy_n2v.training.interruption import Interruption, TrainingInterrupted
+from astropy_n2v.training.loop import Trainer
+from astropy_n2v.training.patches import PatchSampler, TrainingFrame
+
+# A training in a process of its own that is slow enough to be killed, and saves often.
+SCRIPT = """
+import sys, numpy as np
+from astropy_n2v import NoiseModel, train
+from astropy_n2v.training import loop
+loop._SAVE_AFTER = 0.2
+frame = np.random.default_rng(1).normal(100, 5, (64, 64))
+train(frame, noise=NoiseModel(5.0), max_steps=int(sys.argv[3]), batch_size=2, patch_size=32, checkpoint=sys.argv[1],
+      network_options=dict(widths=(6, 8), decoder_widths=(6,), head_width=8)).save(sys.argv[2])
+"""
+
+
+def make_trainer(max_steps=8, **options):
+    torch.manual_seed(0)
+    network = BlindSpotUNet(widths=(6, 8), decoder_widths=(6,), head_width=8)
+    data = np.random.default_rng(1).normal(size=(64, 64))
+    sampler = PatchSampler([TrainingFrame(data, NoiseModel(1.0))], 32, 2, np.random.default_rng(0))
+    return Trainer(network, sampler, max_steps=max_steps, judge_every=3, **{'judge': lambda candidate: 0.0, **options})
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signal_saves_and_resumes_to_the_same_weights(tmp_path, number):
+    whole = make_trainer()
+    whole.run()
+    first = make_trainer()
+    first.progress = lambda fraction, value: os.kill(os.getpid(), number) if first.step == 5 else None
+    before = signal.getsignal(number)
+    match = rf'\({number.name}\) after step 6; its state is in .*state, '
+    with pytest.raises(TrainingInterrupted, match=match) as caught:
+        first.run(tmp_path / 'state')
+    assert (caught.value.signal_number, caught.value.step) == (number, 6)
+    assert signal.getsignal(number) is before
+    second = make_trainer()
+    steps = []
+    second.progress = lambda fraction, value: steps.append(second.step)
+    second.run(tmp_path / 'state')
+    assert steps == [7, 8]
+    for a, b in zip(whole.network.parameters(), second.network.parameters()):
+        assert torch.equal(a, b)
+
+
+def test_without_a_checkpoint_signals_do_as_ever():
+    trainer = make_trainer()
+    trainer.progress = lambda fraction, value: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        trainer.run()
+    assert not isinstance(caught.value, TrainingInterrupted) and trainer.step == 1
+
+
+def test_second_signal_ends_at_once():
+    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.signal == signal.SIGINT
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_signals_are_left_alone_outside_of_the_main_thread():
+    found = []
+
+    def enter():
+        with Interruption() as interruption:
+            found.append(interruption.enabled)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [False]
+
+
+def test_state_is_saved_by_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, '_SAVE_AFTER', 100.0)
+    clock = iter(range(0, 10000, 40))
+    monkeypatch.setattr(loop.time, 'monotonic', lambda: next(clock))
+    trainer, saved = make_trainer(12), []
+    monkeypatch.setattr(trainer, '_save', lambda path: saved.append(trainer.step))
+    trainer.run(tmp_path / 'state')
+    assert saved == [3, 6, 9, 12]
+    monkeypatch.undo()
+    assert loop._SAVE_AFTER <= 120
+
+
+def test_time_that_was_used_counts(tmp_path, monkeypatch):
+    clock = iter(range(0, 10000, 10))
+    monkeypatch.setattr(loop.time, 'monotonic', lambda: next(clock))
+    first = make_trainer(1000, max_time=100.0)
+    first.progress = lambda fraction, value: signal.raise_signal(signal.SIGINT) if first.step == 4 else None
+    with pytest.raises(TrainingInterrupted):
+        first.run(tmp_path / 'state')
+    second, fractions = make_trainer(1000, max_time=100.0), []
+    second.progress = lambda fraction, value: fractions.append(fraction)
+    second.run(tmp_path / 'state')
+    assert fractions == pytest.approx([0.6, 0.7, 0.8, 0.9, 1.0])
+
+
+def test_training_out_of_patience_is_not_resumed(tmp_path):
+    values = iter([3.0, 4.0, 4.0, 4.0, 4.0])
+    first = make_trainer(1000, patience=2, judge=lambda candidate: next(values))
+    first.run(tmp_path / 'state')
+    second = make_trainer(1000, patience=2, judge=lambda candidate: 4.0)
+    second.run(tmp_path / 'state')
+    assert first.step == second.step == 9
+    for a, b in zip(first.network.parameters(), second.network.parameters()):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
+def test_killed_process_resumes_to_the_same_weights(tmp_path, number):
+    state = tmp_path / 'state'
+
+    def start(name, checkpoint):
+        return subprocess.Popen([sys.executable, '-c', SCRIPT, checkpoint, tmp_path / name, '200'],
+                                stderr=subprocess.PIPE, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+
+    process = start('killed', state)
+    deadline = time.monotonic() + 300
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode != 0 and not (tmp_path / 'killed').exists()
+    assert number == signal.SIGKILL or 'from which the same call resumes it' in error
+    assert torch.load(state, weights_only=True)['step'] < 200
+    for name, checkpoint in (('resumed', state), ('whole', tmp_path / 'other')):
+        process = start(name, checkpoint)
+        process.communicate(timeout=300)
+        assert process.returncode == 0
+    resumed, whole = (flat_weights(Denoiser.load(tmp_path / name)) for name in ('resumed', 'whole'))
+    assert torch.equal(resumed, whole)
