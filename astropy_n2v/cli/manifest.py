@@ -78,7 +78,7 @@ def command(ctx, roots, output, where, sample, seed, processes, overwrite):
                     read, bar.total = total, total
                     bar.update(done - bar.n)
 
-                manifest = make_manifest(expand_files(roots), known=known, progress=progress,
+                manifest = make_manifest(expand_patterns(roots), known=known, progress=progress,
                                          processes=processes or _cores())
             if where or sample:
                 manifest = select_frames(manifest, where, n=sample, seed=seed)
@@ -95,3 +95,8 @@ def command(ctx, roots, output, where, sample, seed, processes, overwrite):
                       f'read now; {len(failed)} cannot be read')
     if len(failed):
         ctx.exit(1)
+
+
+def expand_patterns(roots):
+    """Expand patterns, but no directories: these are searched for raster images, too."""
+    return [path for root in roots for path in ([root] if os.path.isdir(root) else expand_files([root]))]

@@ -125,7 +125,7 @@ class Whitened:
         lacking *= np.sqrt(v0 + slope * np.maximum(-zero, 0))
         gain = whitening.peak_share / slope if np.any(slope > 0) else None
         noise = NoiseModel(np.sqrt(v0 + added).astype(np.float32), gain, whitening.peak_share * zero,
-                           source=image.noise.source, relative_error=image.noise.relative_error)
+                           origin=image.noise.origin, relative_error=image.noise.relative_error)
         unreliable = structure > np.where(known[inner], _MOST_ADDED, _STAR)
         white = NormalizedImage(whitening.filter(filled) + lacking, known[inner] & ~unreliable, noise,
                                 Normalization(0.0, 1.0))

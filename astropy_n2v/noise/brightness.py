@@ -11,6 +11,7 @@ from scipy.ndimage import convolve, gaussian_filter
 from ..background import background_level
 from ..exceptions import CannotDenoiseError
 from .model import NoiseModel
+from .origin import GainFrom, Origin, SizeFrom
 
 __all__ = ['picture_noise', 'relative_noise']
 
@@ -159,7 +160,8 @@ def picture_noise(image, mask=None, *, floor=0.0):
     for (y, x), value in zip(_half_plane(), covariance / max(covariance[0], products[0])):
         rho[_LAGS + y, _LAGS + x] = rho[_LAGS - y, _LAGS - x] = value
     rho[_LAGS, _LAGS] = 1
-    return NoiseModel(np.maximum(sigma * ratio, floor), source='image', autocorrelation=rho)
+    return NoiseModel(np.maximum(sigma * ratio, floor), origin=Origin('image', SizeFrom.IMAGE, GainFrom.IMAGE),
+                      autocorrelation=rho)
 
 
 def _blocks(image):

@@ -174,7 +174,7 @@ def train_collection(manifest, split, *, init=None, hole=None, seed=None, device
     frames = CollectionFrames(*(CollectionBlocks(split.rows(manifest, name), **reading)
                                 for name in ('train', 'validation')), **(loading or {}))
     init, hole, whiten = find_start(init, parse_hole(hole))
-    denoiser, _ = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
-                                  progress_bar=progress_bar, **options)
+    denoiser = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
+                               progress_bar=progress_bar, compare=True, **options)
     denoiser.metadata['images'] = len(frames)
     return denoiser

@@ -74,11 +74,11 @@ class TestStream:
 
     def test_pool_is_renewed_and_does_not_grow(self, blocks):
         sampler = sampler_of(blocks)
-        seen = set()
+        seen = {}   # which keeps them alive, and their addresses their own
         for _ in range(2 * len(blocks)):
             sampler.draw()
             assert len(sampler.frames) == 3
-            seen |= {id(frame) for frame in sampler.frames}
+            seen |= {id(frame): frame for frame in sampler.frames}
         assert sampler.renew_every == 2 and len(seen) >= 3 + len(blocks) - 1
 
     def test_collection_that_fits_into_the_pool_is_read_once(self, blocks, monkeypatch):
