@@ -9,6 +9,7 @@ process of its own; seconds of the processor are those of all of its processes, 
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from common import make_frame, measured, write_table
+from common import make_frame, stored_rows, write_table
 
 __all__ = ['catalogue', 'main', 'patches', 'training']
 
@@ -96,9 +97,11 @@ def training(folder, n, size=512):
     split = split_manifest(manifest, (0.8, 0.2, 0.0))
     options = {'batch_size': 4, 'patch_size': 64, 'network_options': TINY, 'patience': None,
                'loading': {'pool': 8, 'patches_per_block': 16}}
-    train_collection(manifest, split, max_steps=2, **options)   # everything is loaded before memory is judged
-    _, seconds, memory = measured(train_collection, manifest, split, max_steps=100, **options)
-    return [{'what': f'training on {n} frames of {size}x{size}', 'seconds': seconds, 'peak_mb': memory}]
+    _, seconds, used = _timed(train_collection, manifest, split, max_steps=100, **options)
+    # Of the whole process, libraries and all.
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return [{'what': f'training on {n} frames of {size}x{size}', 'seconds': seconds, 'processor_seconds': used,
+             'peak_mb': memory}]
 
 
 def _apart(name, *arguments):
@@ -133,7 +136,7 @@ def main(arguments=None):
                       **row} for row in _apart(*entry)]
             print(rows[-1], flush=True)
     names = 'what', 'seconds', 'processor_seconds', 'patches_per_second', 'peak_mb'
-    write_table([{name: row[name] for name in names} for row in rows], 'loading')
+    write_table(stored_rows('loading', [{name: row[name] for name in names} for row in rows], ['what']), 'loading')
 
 
 if __name__ == '__main__':

@@ -58,14 +58,8 @@ def command(ctx, roots, output, where, sample, seed, processes, overwrite):
     """
     from tqdm import tqdm
 
-    from ..collections import (
-        check_manifest_format,
-        make_manifest,
-        read_manifest,
-        select_frames,
-        summarize_manifest,
-        write_manifest,
-    )
+    from ..collections import make_manifest, read_manifest, select_frames, summarize_manifest, write_manifest
+    from ..collections.tables import check_manifest_format
     from ..io.files import describe_error
     read = 0
     with Reporter.of(ctx) as report:

@@ -41,7 +41,8 @@ def command(ctx, manifest, output, fractions, seed, stratify, separation, by, co
     Example:
       astropy-n2v split manifest.ecsv -o split.json
     """
-    from ..collections import check_manifest_format, read_manifest, split_manifest, write_manifest
+    from ..collections import read_manifest, split_manifest, write_manifest
+    from ..collections.tables import check_manifest_format
     from ..io.files import describe_error
     with Reporter.of(ctx) as report:
         try:

@@ -13,7 +13,7 @@ from astropy.table import Table
 from ..utils.files import atomic_write
 from .columns import COLUMNS, make_table, missing_columns
 
-__all__ = ['check_manifest_format', 'read_manifest', 'write_manifest']
+__all__ = ['read_manifest', 'write_manifest']
 
 # Formats of catalogues by the ends of their names.
 _FORMATS = {'.ecsv': 'ascii.ecsv', '.csv': 'ascii.csv', '.parquet': 'parquet'}
@@ -42,7 +42,7 @@ def check_manifest_format(path):
 
     Examples
     --------
-    >>> from astropy_n2v.collections import check_manifest_format
+    >>> from astropy_n2v.collections.tables import check_manifest_format
     >>> check_manifest_format('night.ecsv')
     'ascii.ecsv'
     """
