@@ -30,6 +30,7 @@ LAYERS = (
     ('batch',),
     ('validation',),
     ('sources',),
+    ('gui',),
     ('cli',),
 )
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     'demo': 'Denoise a simulated observation and show how much it gains.',
     'denoise': 'Denoise FITS files.',
     'detect': 'Find the sources of FITS files, and measure them.',
+    'gui': 'Open a page to denoise FITS files, look at them and judge.',
     'manifest': 'Catalogue frames: a table with a row for each image.',
     'models': 'Name the model that comes with the package.',
     'noise': 'Measure the noise that FITS files have in common.',

@@ -21,7 +21,7 @@ from ..version import __version__
 from .false import expected_false, false_scores, hollow_scores, threshold_at_share
 from .repeats import RepeatedFrames
 
-__all__ = ['compare_detections', 'detect']
+__all__ = ['compare_detections', 'detect', 'detect_on_both']
 
 # Significance from which on peaks are looked at, on results and on frames as measured.
 _FLOOR, _INPUT_FLOOR = 3.0, 2.0
@@ -159,18 +159,67 @@ def compare_detections(original, clean, *, false_rate=0.05, psf=None, denoiser=N
     ['input', 'result']
     """
     search = _Search(original, clean, psf)
-    known = search.on_result(clean)
-    lists = search.on_input(original), known
-    n_frames = n_frames or search.enough_frames()
-    false = search.repeat(known, denoiser, n_frames, seed)[::-1]
-    rows, hollows = [], search.hollows(clean, known)
-    for name, found, scores in zip(('input', 'result'), lists, false):
-        # Of frames as measured, the hollows of nebulosity are not seen for the noise.
-        expected = partial(expected_false, false=scores, n_frames=n_frames, hollows=hollows if name == 'result' else ())
-        threshold, _ = threshold_at_share(found['score'], expected, false_rate)
+    rows = []
+    for name, found, threshold, expected in search.on_both(original, clean, false_rate, denoiser, n_frames, seed):
         n = int(np.sum(np.asarray(found['score']) >= threshold))
         rows.append((name, n, float(expected(threshold)) if n else 0.0, threshold))
     return Table(rows=rows, names=('image', 'n', 'n_false', 'threshold'))
+
+
+def detect_on_both(original, clean, *, false_rate=0.05, psf=None, denoiser=None, n_frames=None, seed=0):
+    """
+    Find the sources of a frame and of its denoised image, at the same expected share of false ones.
+
+    Parameters
+    ----------
+    original, clean, false_rate, psf, denoiser, n_frames, seed
+        As for `astropy_n2v.detect`.
+
+    Returns
+    -------
+    dict of `~astropy.table.Table`
+        'input' and 'result': the columns of `astropy_n2v.detect` but ``false_share``, with fluxes measured on the
+        original frame in both; and ``matched``, true where the other table has a source within a FWHM. Meta:
+        ``threshold``, ``n_false`` (how many are expected to be false), ``fwhm``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `astropy_n2v.detect`.
+
+    See Also
+    --------
+    astropy_n2v.sources.compare_detections : The numbers alone.
+
+    Examples
+    --------
+    >>> from astropy_n2v import denoise
+    >>> from astropy_n2v.simulate import make_scene
+    >>> from astropy_n2v.sources import detect_on_both
+    >>> ccd = make_scene('survey', (96, 96), seed=1).observe(seed=2)
+    >>> tables = detect_on_both(ccd, denoise(ccd), psf=3.2, n_frames=1)
+    >>> sorted(tables), 'matched' in tables['input'].colnames
+    (['input', 'result'], True)
+    """
+    search, tables = _Search(original, clean, psf), {}
+    for name, found, threshold, expected in search.on_both(original, clean, false_rate, denoiser, n_frames, seed):
+        found = found[np.asarray(found['score']) >= threshold]
+        table = _measure(original, found, search.frames, search.psf)
+        table['significance'] = np.asarray(found['score'])
+        table.meta = {'threshold': threshold, 'n_false': float(expected(threshold)) if len(found) else 0.0,
+                      'fwhm': float(search.psf.fwhm)}
+        tables[name] = table
+    for table, other in (tables.values(), reversed(tables.values())):
+        table['matched'] = _near(table, other, search.psf.fwhm)
+    return tables
+
+
+def _near(table, other, reach):
+    """For each source of a table, if another one has a source within reach, in pixels."""
+    if not len(table) or not len(other):
+        return np.zeros(len(table), dtype=bool)
+    places, others = (np.column_stack([each['x'].value, each['y'].value]) for each in (table, other))
+    return cKDTree(others).query(places)[0] <= reach
 
 
 class _Search:
@@ -198,6 +247,20 @@ class _Search:
     def hollows(self, clean, found):
         """Depths of the hollows between the knots of a nebula, on a denoised image."""
         return hollow_scores(self._peaks(clean, _FLOOR, sign=-1), found, self.psf.fwhm)
+
+    def on_both(self, original, clean, false_rate, denoiser, n_frames, seed):
+        """Name, sources, threshold and expected number of false ones, of the input and of the result."""
+        known = self.on_result(clean)
+        lists = self.on_input(original), known
+        n_frames = n_frames or self.enough_frames()
+        false = self.repeat(known, denoiser, n_frames, seed)[::-1]
+        hollows = self.hollows(clean, known)
+        for name, found, scores in zip(('input', 'result'), lists, false):
+            # Of frames as measured, the hollows of nebulosity are not seen for the noise.
+            expected = partial(expected_false, false=scores, n_frames=n_frames,
+                               hollows=hollows if name == 'result' else ())
+            threshold, _ = threshold_at_share(found['score'], expected, false_rate)
+            yield name, found, threshold, expected
 
     def _peaks(self, image, floor, sign=1):
         from ..validation import find_sources

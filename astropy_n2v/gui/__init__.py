@@ -1,0 +1,77 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+A page on which frames are denoised, looked at and judged; it needs the extra ``gui``.
+"""
+
+__all__ = ['app', 'serve']
+
+
+def app(path='.'):
+    """
+    Make the page for a notebook.
+
+    Parameters
+    ----------
+    path : str or path-like, optional
+        Folder whose files may be read and written, or a file in it, which is opened.
+
+    Returns
+    -------
+    `panel.viewable.Viewable`
+        The page; ``panel.extension()`` must have been called.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder or file.
+    ImportError
+        If Panel is not installed.
+
+    Examples
+    --------
+    >>> from astropy_n2v.gui import app
+    >>> app('night1')    # doctest: +SKIP
+    """
+    return _load('page').Page(path).layout()
+
+
+def serve(path='.', *, port=0, browser=True, started=None):
+    """
+    Serve the page to the browsers of this machine, until it is interrupted.
+
+    Parameters
+    ----------
+    path : str or path-like, optional
+        As for `app`.
+    port : int, optional
+        Port on 127.0.0.1; by default one that is free.
+    browser : bool, optional
+        Whether to open a browser.
+    started : callable, optional
+        Called with the address when the page can be opened. The address holds a random token; whoever has it can read
+        and write the files of the folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder or file.
+    ImportError
+        If Panel is not installed.
+    OSError
+        If the port is taken.
+
+    Examples
+    --------
+    >>> from astropy_n2v.gui import serve
+    >>> serve('night1', started=print)    # doctest: +SKIP
+    """
+    _load('server').serve(path, port=port, browser=browser, started=started)
+
+
+def _load(name):
+    """Import a module that needs Panel."""
+    import importlib
+    try:
+        return importlib.import_module(f'.{name}', __name__)
+    except ImportError as error:
+        raise ImportError(f"the page needs Panel and Bokeh ({error}): pip install 'astropy-n2v[gui]'") from error

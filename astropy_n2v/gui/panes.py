@@ -1,0 +1,183 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Pictures side by side that move together. The browser is sent what is seen, and never an image.
+"""
+
+import numpy as np
+from astropy.visualization import ImageNormalize, LinearStretch
+from bokeh.events import MouseLeave, MouseMove, RangesUpdate
+from bokeh.models import ColumnDataSource, CrosshairTool, Range1d, Span, TapTool
+from bokeh.plotting import figure
+
+from ..visualization.panels import RESIDUAL
+from .render import colour
+
+__all__ = ['PANES', 'Panes']
+
+#: Panes by name, and their titles.
+PANES = {'input': 'input', 'result': 'result', 'residual': 'residual (σ): input − result',
+         'uncertainty': 'uncertainty of the result', 'innovations': 'innovations (σ): what was not foreseen'}
+# Pixels of the screen on a side of a pane, by how many there are: three fit beside the menu on 1280.
+_SIZES = {1: 640, 2: 440, 3: 292}
+# Colours of sources that both lists have, and one only; orange and blue are seen by all kinds of colour vision.
+_MATCHED, _ALONE = '#e69f00', '#56b4e9'
+_ZOOM = 1.6    # of a key
+_SHARE = 0.2   # of the visible width or height, by which a key moves
+
+
+class Panes:
+    """
+    Figures with common axes.
+
+    Parameters
+    ----------
+    moved : callable
+        Called without arguments when another part is visible.
+    pointed : callable
+        Called with x and y in pixels of the image, or None twice, when the cursor has moved.
+    tapped : callable
+        Called with the name of a pane and the number of a source that was clicked.
+    """
+
+    def __init__(self, moved, pointed, tapped):
+        self.x_range, self.y_range = Range1d(0, 1), Range1d(0, 1)
+        self.shape = 1, 1
+        self._lines = [Span(dimension=dimension, line_width=1, line_color='#888888', line_dash='dotted')
+                       for dimension in ('height', 'width')]
+        self._pictures, self._sources, self.figures, self.norms = {}, {}, {}, {}
+        for name in PANES:
+            self._add(name, moved, pointed)
+        for name in 'input', 'result':
+            self._add_sources(name, tapped)
+        self.arrange(list(PANES))
+
+    def _add(self, name, moved, pointed):
+        """Make a pane."""
+        pane = figure(x_range=self.x_range, y_range=self.y_range, title=PANES[name], toolbar_location=None, name=name,
+                      tools='pan,wheel_zoom', active_scroll='wheel_zoom', min_border=6, output_backend='canvas')
+        pane.grid.visible = False
+        pane.axis.visible = False
+        pane.title.text_font_size = '12px'
+        pane.add_tools(CrosshairTool(overlay=self._lines))
+        source = ColumnDataSource({'image': [], 'x': [], 'y': [], 'dw': [], 'dh': []})
+        pane.image_rgba(image='image', x='x', y='y', dw='dw', dh='dh', source=source)
+        pane.on_event(RangesUpdate, lambda event: moved())
+        pane.on_event(MouseMove, lambda event: pointed(event.x, event.y))
+        pane.on_event(MouseLeave, lambda event: pointed(None, None))
+        self.figures[name], self._pictures[name] = pane, source
+
+    def _add_sources(self, name, tapped):
+        """Add the circles of sources to a pane."""
+        source = ColumnDataSource({'x': [], 'y': [], 'colour': []})
+        circles = self.figures[name].scatter('x', 'y', source=source, size=13, fill_alpha=0, line_color='colour',
+                                             line_width=1.5, nonselection_line_alpha=1)
+        circles.visible = False
+        self.figures[name].add_tools(TapTool(renderers=[circles]))
+        source.selected.on_change('indices', lambda attr, old, new: new and tapped(name, new[0]))
+        self._sources[name] = source, circles
+
+    def arrange(self, names):
+        """Make the panes that are shown as large as there is room for."""
+        self.size = _SIZES.get(len(names), _SIZES[3])
+        for pane in self.figures.values():
+            pane.frame_width = pane.frame_height = self.size
+
+    def fit(self, shape):
+        """Show the whole of an image of a shape."""
+        ny, nx = self.shape = shape
+        half = max(ny, nx) / 2 * 1.02
+        self._look_at((nx - 1) / 2, (ny - 1) / 2, half)
+
+    def _look_at(self, x, y, half):
+        """Show a square."""
+        self.x_range.update(start=x - half, end=x + half)
+        self.y_range.update(start=y - half, end=y + half)
+
+    @property
+    def viewport(self):
+        """Left, right, bottom and top of what is seen, in pixels of the image."""
+        return self.x_range.start, self.x_range.end, self.y_range.start, self.y_range.end
+
+    def zoom(self, inwards):
+        """Zoom by a step."""
+        left, right, bottom, top = self.viewport
+        self._look_at((left + right) / 2, (bottom + top) / 2, (right - left) / 2 * (1 / _ZOOM if inwards else _ZOOM))
+
+    def full_size(self):
+        """Show a pixel of the image as one of the screen."""
+        left, right, bottom, top = self.viewport
+        self._look_at((left + right) / 2, (bottom + top) / 2, self.size / 2)
+
+    def move(self, x, y):
+        """Move by a step."""
+        left, right, bottom, top = self.viewport
+        step = _SHARE * (right - left)
+        self._look_at((left + right) / 2 + x * step, (bottom + top) / 2 + y * step, (right - left) / 2)
+
+    def cutout(self):
+        """Rows and columns that are seen, as pairs of first and last plus one; None if there are none."""
+        left, right, bottom, top = self.viewport
+        ends = [(int(np.clip(np.floor(low + 0.5), 0, n)), int(np.clip(np.ceil(high + 0.5), 0, n)))
+                for low, high, n in zip((bottom, left), (top, right), self.shape)]
+        return ends if all(high - low >= 2 for low, high in ends) else None
+
+    def draw(self, name, pyramid, norm, colour_map, coarse=False):
+        """
+        Render what is seen of an image.
+
+        Parameters
+        ----------
+        name : str
+            Of the pane.
+        pyramid : Pyramid or None
+            The image; None for an empty pane.
+        norm : `~astropy.visualization.ImageNormalize`
+            Scale from values to brightness.
+        colour_map : str
+            Name of a colour map.
+        coarse : bool, optional
+            If true, at half of the resolution of the screen.
+        """
+        size = self.size // 2 if coarse else self.size
+        picture = None if pyramid is None else pyramid.render(self.viewport, (size, size))
+        if picture is None:
+            self._pictures[name].data = {'image': [], 'x': [], 'y': [], 'dw': [], 'dh': []}
+            return
+        left, right, bottom, top = picture.extent
+        rgba = np.ascontiguousarray(colour(picture.values, norm, colour_map)).view(np.uint32)[..., 0]
+        self._pictures[name].data = {'image': [rgba], 'x': [left], 'y': [bottom], 'dw': [right - left],
+                                     'dh': [top - bottom]}
+
+    def show_sources(self, tables, visible):
+        """
+        Circle sources.
+
+        Parameters
+        ----------
+        tables : dict of `~astropy.table.Table`
+            For input and result, or empty.
+        visible : bool
+            Whether to show them.
+        """
+        for name, (source, circles) in self._sources.items():
+            circles.visible = visible
+            table = tables.get(name, ())
+            if len(table) != len(source.data['x']) or not len(table):
+                source.selected.indices = []
+            if not len(table):
+                source.data = {'x': [], 'y': [], 'colour': []}
+                continue
+            source.data = {'x': np.asarray(table['x'], dtype=float), 'y': np.asarray(table['y'], dtype=float),
+                           'colour': np.where(table['matched'], _MATCHED, _ALONE)}
+
+
+def deviation_norm():
+    """Scale of pictures in standard deviations."""
+    return ImageNormalize(vmin=-RESIDUAL, vmax=RESIDUAL, stretch=LinearStretch(), clip=True)
+
+
+def uncertainty_norm(sample):
+    """Scale of the uncertainty: all but the extremes."""
+    finite = sample[np.isfinite(sample)]
+    low, high = np.percentile(finite, [1, 99]) if finite.size else (0, 1)
+    return ImageNormalize(vmin=low, vmax=high if high > low else low + 1, stretch=LinearStretch(), clip=True)

@@ -1,0 +1,194 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Menus, buttons and texts of the page.
+"""
+
+from html import escape
+
+import panel as pn
+import param
+from panel.custom import JSComponent
+
+from .panes import PANES
+from .render import COLOUR_MAPS, CUTS, STRETCHES
+from .settings import Settings
+
+__all__ = ['Keys', 'Widgets']
+
+# Names of tasks, for people.
+_DOING = {'hdus': 'opening', 'read': 'reading', 'measure': 'measuring the noise', 'denoise': 'denoising',
+          'detect': 'finding sources'}
+_WIDTH = 264   # pixels of the screen, of the menu
+
+
+class Keys(JSComponent):
+    """Reports the keys that are pressed, unless someone is typing."""
+
+    pressed = param.String(default='', doc='Name of the last key, and its number.')
+
+    _esm = """
+    export function render({model}) {
+      let n = 0
+      document.addEventListener('keydown', event => {
+        const target = event.composedPath()[0]
+        const typing = ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName) && target.type !== 'checkbox'
+        if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key !== 'Escape')) return
+        n += 1
+        model.pressed = `${event.key} ${n}`
+      })
+      return document.createElement('span')
+    }
+    """
+
+
+class Widgets:
+    """
+    All widgets of a page, which know nothing of what they do.
+
+    Parameters
+    ----------
+    folder : Folder
+        The folder of the page.
+    """
+
+    NO_VALUES = '<div id="cursor">Move the cursor over a picture to read its values.</div>'
+    TAB_SOURCES = 1   # number of the tab that shows a source
+
+    def __init__(self, folder):
+        self.warnings = []
+        self._make_picking()
+        self._make_parameters()
+        self._make_view()
+        self._make_saving()
+        self._make_texts()
+
+    def _make_picking(self):
+        self.folder = pn.widgets.Select(name='Folder', width=_WIDTH)
+        self.file = pn.widgets.Select(name='File', width=_WIDTH)
+        self.hdu = pn.widgets.Select(name='HDU', options={}, width=_WIDTH)
+        self.plane = pn.widgets.IntInput(name='Plane of the cube', value=0, visible=False, width=_WIDTH)
+
+    def _make_parameters(self):
+        half = (_WIDTH - 10) // 2
+        number = {'value': None, 'width': half, 'placeholder': 'as found'}
+        self.parameters = {
+            'model': pn.widgets.Select(name='Model', options=['default', 'self', 'adapt', 'file'], width=half),
+            'strength': pn.widgets.FloatInput(name='Strength (0 to 1)', value=1.0, start=0, end=1, step=0.1,
+                                              width=half),
+            'file': pn.widgets.TextInput(name='File of the model', width=_WIDTH, visible=False),
+            'gain': pn.widgets.FloatInput(name='Gain (e⁻ / data unit)', **number),
+            'readnoise': pn.widgets.FloatInput(name='Read noise (e⁻)', **number),
+            'satlevel': pn.widgets.FloatInput(name='Saturation level', **number),
+            'reject_outliers': pn.widgets.Checkbox(name='replace outliers'),
+            'fill_masked': pn.widgets.Checkbox(name='fill masked pixels')}
+        model, file = self.parameters['model'], self.parameters['file']
+        model.param.watch(lambda event: file.param.update(visible=event.new == 'file'), 'value')
+        self.found = pn.pane.HTML('', width=_WIDTH)
+        self.denoise = pn.widgets.Button(name='Denoise', button_type='primary', disabled=True, width=half)
+        self.cancel = pn.widgets.Button(name='Cancel', disabled=True, width=half)
+        self.progress = pn.indicators.Progress(name='progress', value=0, max=100, width=_WIDTH, visible=False)
+
+    def _make_view(self):
+        half = (_WIDTH - 10) // 2
+        self.panes = pn.widgets.MultiChoice(name='Pictures', options=list(PANES), value=list(PANES), width=_WIDTH)
+        self.stretch = pn.widgets.Select(name='Stretch', options=list(STRETCHES), width=half)
+        self.cuts = pn.widgets.Select(name='Cuts', options=[*CUTS, 'by hand'], width=half)
+        self.low = pn.widgets.FloatInput(name='Lowest', value=None, width=half)
+        self.high = pn.widgets.FloatInput(name='Highest', value=None, width=half)
+        self.colours = pn.widgets.Select(name='Colours', options=list(COLOUR_MAPS), width=half)
+        self.fit = pn.widgets.Button(name='Show all', width=half)
+        self.blink = pn.widgets.Button(name='Blink', width=half)
+        self.false_rate = pn.widgets.FloatInput(name='Share of false sources', value=0.05, start=0.001, end=0.5,
+                                                step=0.01, width=half)
+        self.detect = pn.widgets.Button(name='Find sources', disabled=True, width=half)
+        self.overlay = pn.widgets.Checkbox(name='circle sources', value=False)
+
+    def _make_saving(self):
+        third = (_WIDTH - 20) // 3
+        self.target = pn.widgets.TextInput(name='Folder of results', value='denoised', width=_WIDTH)
+        self.overwrite = pn.widgets.Checkbox(name='replace files that exist')
+        self.fits, self.png, self.json = (pn.widgets.Button(name=name, disabled=True, width=third)
+                                          for name in ('Save FITS', 'Save PNG', 'Save JSON'))
+
+    def _make_texts(self):
+        self.status = pn.pane.Alert('Choose a file.', alert_type='light', margin=(4, 8), css_classes=['status'],
+                                    styles={'padding': '4px 10px'}, sizing_mode='stretch_width')
+        self.values = pn.pane.HTML(self.NO_VALUES, width=280)
+        legend = ('<small><span style="color:#e69f00">◯</span> on both images &nbsp; '
+                  '<span style="color:#56b4e9">◯</span> on one only &nbsp; click for its flux</small>')
+        self.beside = pn.Column(self.values, pn.pane.HTML(legend), width=290, margin=(24, 4))
+        self.header, self.cards, self.code, self.alerts, self.sources = (
+            pn.pane.HTML('', sizing_mode='stretch_width') for _ in range(5))
+        self.tabs = pn.Tabs(('How it was made', pn.Column(self.alerts, self.cards)), ('Source', self.sources),
+                            ('Header', self.header), ('As code', self.code), sizing_mode='stretch_width')
+
+    def menu(self):
+        """The parts of the menu, from top to bottom."""
+        p = self.parameters
+
+        def title(text):
+            return pn.pane.HTML(f'<b>{text}</b>', margin=(8, 10, 0, 10))
+
+        return [self.folder, self.file, self.hdu, self.plane, title('Denoise'), pn.Row(p['model'], p['strength']),
+                p['file'], pn.Row(p['gain'], p['readnoise']), pn.Row(p['satlevel']),
+                pn.Row(p['reject_outliers'], p['fill_masked']), self.found, pn.Row(self.denoise, self.cancel),
+                self.progress, title('Look'), pn.Row(self.stretch, self.cuts), pn.Row(self.low, self.high),
+                pn.Row(self.colours), pn.Row(self.fit, self.blink), self.panes, title('Sources'),
+                pn.Row(self.false_rate), pn.Row(self.detect, self.overlay), title('Save'), self.target, self.overwrite,
+                pn.Row(self.fits, self.png, self.json)]
+
+    def settings(self, folder):
+        """
+        Read the parameters.
+
+        Parameters
+        ----------
+        folder : Folder
+            Where the file of a model is.
+
+        Returns
+        -------
+        Settings
+            The parameters.
+
+        Raises
+        ------
+        OSError
+            If the model is not in the folder.
+        """
+        values = {name: widget.value for name, widget in self.parameters.items()}
+        file = values.pop('file')
+        if values['model'] == 'file':
+            values['model'] = str(folder.find(file))
+        return Settings(**values)
+
+    def show_found(self, found, unit):
+        """Show the noise that was found, which holds unless it is given."""
+        unit = escape(unit)
+        gain = 'does not grow with the signal' if found['gain'] is None else f'gain {found["gain"]:.4g} e⁻ / {unit}'
+        self.found.object = (
+            f'<small id="found">Found: {escape(found["source"])}; {gain}; without light {found["sigma"]:.4g} {unit}; '
+            f'at the sky ({found["sky"]:.5g} {unit}) {found["sky_noise"]:.4g} {unit}; '
+            f'{100 * found["masked"]:.2g} % of the pixels do not count</small>')
+
+    def say(self, text, bad=False):
+        """Say what has happened."""
+        self.status.param.update(object=escape(text), alert_type='danger' if bad else 'light')
+
+    def warn(self, messages):
+        """Add to the warnings that are shown; an empty list removes them."""
+        self.warnings = list(dict.fromkeys([*self.warnings, *messages])) if messages else []
+        self.alerts.object = ''.join(f'<p>⚠ {escape(message)}</p>' for message in self.warnings)
+
+    def advance(self, task, percent):
+        """Show how far a task is."""
+        self.progress.value = max(int(percent), 1)
+        self.say(f'{_DOING.get(task, "saving")} ... {percent} %' if percent else f'{_DOING.get(task, "saving")} ...')
+
+    def working(self, task, has_image, has_result):
+        """Enable what can be done now."""
+        self.progress.visible = bool(task)
+        self.cancel.disabled = not task
+        self.denoise.disabled = not has_image or task == 'denoise'
+        for button in self.fits, self.png, self.json, self.detect:
+            button.disabled = not has_result or task in ('denoise', 'detect')
