@@ -131,7 +131,7 @@ class Auditor:
             Height and width of the hole of the model.
         correlation : `~numpy.ndarray`, optional
             Measured autocorrelation of the noise, of an odd number of lags along each axis with 1 in the middle. By
-            By default the noise is taken to be white if the hole is one pixel, and its correlation is unknown otherwise.
+            default the noise is taken to be white if the hole is one pixel, and its correlation is unknown otherwise.
 
         Returns
         -------

@@ -99,8 +99,9 @@ def check_sky(sample, white):
     Check the error of the blind prediction on source-free sky, which innovations do not show.
 
     Let y be the data, whose noise is white, :math:`\\mu` the blind mean, which does not depend on the noise of its
-    pixel, and x the truth. The mean square error of :math:`\\mu` is the mean of :math:`\\mu^2 - 2 \\mu y + x^2`. The mean of
-    :math:`x^2` is at least the covariance of y between neighbours, since these have light in common, but not noise.
+    pixel, and x the truth. The mean square error of :math:`\\mu` is the mean of :math:`\\mu^2 - 2 \\mu y + x^2`. The
+    mean of :math:`x^2` is at least the covariance of y between neighbours, since these have light in common, but not
+    noise.
 
     Parameters
     ----------
