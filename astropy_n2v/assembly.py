@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Predict the planes of a container one after the other, and put them together.
+Predict the planes of a container one after the other, and combine the results.
 """
 
 import logging
@@ -30,11 +30,11 @@ def predict_planes(frame, planes, denoiser, *, leaks=False, strength=1.0, audit=
     frame : Container
         The container.
     planes : list of Plane
-        Its planes that can be denoised; several in a row may be parts of one.
+        Its planes that can be denoised; consecutive ones may be parts of one plane.
     denoiser : Denoiser
         The model.
     leaks : bool, optional
-        If true, noise of neighbours outside of the hole is shared with a pixel, and the prediction follows it.
+        If true, a pixel has noise in common with neighbours outside of the hole, and the prediction follows it.
     strength : float, optional
         From 0 (the data) to 1 (the posterior).
     audit : {'refuse', 'warn', 'off'}, optional
@@ -47,12 +47,12 @@ def predict_planes(frame, planes, denoiser, *, leaks=False, strength=1.0, audit=
     Returns
     -------
     prediction : Prediction
-        Of all planes in one. Its rejected pixels are those of all planes, and its audit the gravest; all else is of the
-        first plane.
+        Prediction of all planes. Its rejected pixels are from all planes, and its audit is the gravest one; all other
+        attributes are from the first plane.
     planes : list of Plane
-        The planes with the noise that they were predicted with.
+        The planes with the noise used.
     refused : list of tuple of int
-        Indices of those that are to be returned as measured.
+        Indices of the planes to be returned as measured.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def predict_planes(frame, planes, denoiser, *, leaks=False, strength=1.0, audit=
         If the data of a single image exclude its prediction, and ``audit`` is 'refuse'.
     """
     from tqdm import tqdm
-    # A single image is its prediction.
+    # The prediction of a single image is the result.
     single = len(planes) == 1 and not frame.shape[:-2]
     together = None if single else Prediction.empty(frame.shape, frame.dtype, full_output)
     first, used, n_rejected, judgements = None, [], 0, _Judgements(audit)
@@ -78,7 +78,7 @@ def predict_planes(frame, planes, denoiser, *, leaks=False, strength=1.0, audit=
                 if _agrees_better(again, prediction):
                     prediction, plane = again, grown
             used.append(plane)
-            is_last = n + 1 == len(planes) or planes[n + 1].index != plane.index   # part of its plane
+            is_last = n + 1 == len(planes) or planes[n + 1].index != plane.index   # the last part of its plane
             judgements.add(plane, prediction, leaks, is_last)
             if leaks:
                 prediction = plane.allow_for_leak(prediction)
@@ -93,14 +93,14 @@ def predict_planes(frame, planes, denoiser, *, leaks=False, strength=1.0, audit=
 
 
 def _agrees_better(again, prediction):
-    """Check if the data agree with a prediction with noise that grows with the signal, at least as with another."""
+    """Check if the data agree at least equally well with a prediction for noise that grows with the signal."""
     before, after = ((severity(audit), len(audit.findings)) for audit in (prediction.audit, again.audit))
     return after <= before and not again.audit.blames_noise
 
 
 def restore_verbatim(frame, planes, rejected, prediction, *, fill_masked=False, exactly=False):
     """
-    Put in what comes out as it went in, with the uncertainty that it had, in place.
+    Restore values that are returned unchanged, with their original uncertainty, in place.
 
     Parameters
     ----------
@@ -109,13 +109,13 @@ def restore_verbatim(frame, planes, rejected, prediction, *, fill_masked=False, 
     planes : list of Plane
         Its planes that were denoised.
     rejected : list of tuple of int
-        Indices of those that were not.
+        Indices of the planes that were not denoised.
     prediction : Prediction
         The result; its mean and standard deviation are changed.
     fill_masked : bool, optional
         If true, pixels that do not count keep their prediction.
     exactly : bool, optional
-        If true, all pixels that count become the data, with the standard deviation of the result.
+        If true, all valid pixels become the data, with the standard deviation of the result.
     """
     mean, std = prediction.mean, prediction.std
     verbatim = frame.mask | ~np.isfinite(frame.values)
@@ -128,7 +128,7 @@ def restore_verbatim(frame, planes, rejected, prediction, *, fill_masked=False, 
     for i in rejected:
         verbatim[i] = True
     if exactly:
-        # The data as they came, to the last bit; scales of amplifiers and of the noise round them.
+        # The original data, to the last bit: scales of amplifiers and of the noise cause rounding errors.
         valid = ~frame.mask & np.isfinite(frame.values)
         mean[valid] = frame.values[valid]
     if verbatim.any():
@@ -139,7 +139,7 @@ def restore_verbatim(frame, planes, rejected, prediction, *, fill_masked=False, 
 
 @dataclass(frozen=True)
 class _Judgement:
-    """Findings of the audit in a plane or a part of it, and of its innovations about the noise."""
+    """Findings of the audit in a plane or a part of it, and a message on its noise from the innovations."""
 
     report: AuditReport = None
     noise: str = None
@@ -148,14 +148,14 @@ class _Judgement:
         return 0 if self.report is None else severity(self.report), bool(self.noise)
 
     def conclude(self, index, audit):
-        """Act on it; return whether the plane is to be returned as measured."""
+        """Issue the warning or the error; return True if the plane must be returned as measured."""
         where, report, text = f'plane {index}: ' if index else '', self.report, self.noise
         grave = report is not None and report.worst in ('warning', 'refusal')
         refused = grave and report.worst == 'refusal' and audit == 'refuse'
         if report is not None and report.findings:
             log.info('%s%s', where, '; '.join(check.message for check in report.findings))
         if grave:
-            # One message of one fault: which noise model is wrong, and how wrong, is more than the audit knows.
+            # One message for one fault: the audit cannot determine which part of the noise model is wrong.
             text = report.message(None if report.worst == 'refusal' else self.noise)
         if refused and not index:
             raise AuditError(f"the data exclude the result: {text}. audit='warn' (--audit warn) returns it all the "
@@ -169,7 +169,7 @@ class _Judgement:
 
 class _Judgements:
     """
-    What data and innovations say of the predictions of all planes.
+    Results of the audit and of the innovations for all planes.
 
     Parameters
     ----------
@@ -181,15 +181,15 @@ class _Judgements:
     worst : AuditReport or None
         The gravest report.
     refused : list of tuple of int
-        Indices of the planes that are to be returned as measured.
+        Indices of the planes to be returned as measured.
     """
 
     def __init__(self, audit):
         self.audit, self.worst, self.refused = audit, None, []
-        self._parts = []   # of the plane at hand
+        self._parts = []   # parts of the current plane
 
     def add(self, plane, prediction, leaks, is_last):
-        """Judge the prediction of a part of a plane, and with the last one all parts at once."""
+        """Judge the prediction of a part of a plane, and after the last one all parts at once."""
         report, beam = prediction.audit, prediction.whitening is not None and prediction.whitening.is_broad
         if report is not None:
             report = report.without_leak() if leaks else report.without_beam() if beam else report
@@ -205,13 +205,13 @@ class _Judgements:
 
 
 def _check_innovations(prediction, noise, leaks):
-    """Say in words that the noise model is wrong if the innovations do; '' if what they say is to be ignored."""
+    """Describe a wrong noise model, as indicated by the innovations; '' if they are not reliable."""
     rms = prediction.recalibration.innovation_rms
-    # Of few photons, the spread is stated for the fewest that the network knows.
+    # With few photons, the spread is stated for the fewest photons of the training.
     if not prediction.recalibration.contradicts_noise or prediction.scaling.few_photons:
         return None
     rounded = np.any(noise.quantum) and prediction.scaling.sky_noise < ROUNDED * np.max(noise.quantum)
-    if rms < 1 and (leaks or rounded):   # warned of as such
+    if rms < 1 and (leaks or rounded):   # a separate warning exists
         return ''
     size = 'smaller' if rms < 1 else 'larger'
     return (f'the innovations have an rms of {rms:.2f} instead of 1: the noise is {size} than the noise model says '

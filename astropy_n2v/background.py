@@ -2,8 +2,8 @@
 """
 The background of an image: its level, and its smooth part (moonlight, twilight, vignetting).
 
-A network foresees a flat sky better than a slope, of which it has to find out everywhere how steep it is. So what a
-polynomial of the third degree explains of the background is taken off the image before, and put back afterwards.
+A network predicts a flat sky better than a slope, which it must measure locally at each pixel. A polynomial of the
+third degree is therefore fitted to the background, subtracted before the network and added afterwards.
 """
 
 import itertools
@@ -22,25 +22,23 @@ from .utils.sampling import coprime_step
 
 __all__ = ['Gradient', 'background_level', 'clipped_mean']
 
-_DEGREE = 3   # of the polynomial surface, in x and y together
-_CELLS = 8   # cells along each axis, of each of which the level is measured
-_SMALLEST = 16   # pixels along each axis of a cell
-_MAX_LEVEL_SAMPLE = 1_000_000   # most pixels from which the level is measured
-_MAX_SAMPLE = 4_000_000   # most pixels that a surface is fitted to; of larger images, every n-th row and column
-# Pixels that are averaged where photons are few: of a cell, and of an image whose level is measured; there, of so many
-# at least.
+_DEGREE = 3   # total degree of the polynomial surface in x and y
+_CELLS = 8   # number of cells along each axis, each with one measured level
+_SMALLEST = 16   # pixels: least size of a cell along each axis
+_MAX_LEVEL_SAMPLE = 1_000_000   # largest number of pixels from which the level is measured
+_MAX_SAMPLE = 4_000_000   # largest number of pixels for the fit of a surface; larger images are sampled
+# Number of pixels that are averaged where photons are few, in a cell and for the level; for the latter also the least
+# number of averages.
 _GROUP = 16
 _LEVEL_GROUP, _MIN_GROUPED = 64, 1024
-# Share of the pixels with the commonest value beyond which photons are few: of Poisson counts with a mean of 10,
-# 0.125.
+# Least fraction of pixels with the most common value where photons are few: 0.125 for Poisson counts with a mean of 10.
 _COMMONEST = 0.12
-# The surface is believed where it varies by so many times the scatter of the cells around it: nebulae and large
-# galaxies, which no polynomial describes, are left to the network. On random scenes it gains from here on.
+# Least variation of the surface in units of the scatter of the cells around it: nebulae and large galaxies, which no
+# polynomial describes, are left to the network. On random scenes it improves the result from here on.
 _LEAST_SIGNIFICANCE = 10.0
-# Rms of the surface, in units of the noise of the sky, below which a slope costs nothing.
+# Least rms of the surface, in units of the noise of the sky; a smaller slope does not matter.
 _LEAST_VARIATION = 0.1
-# Share of the range of the surface at the centres of the cells by which it may go beyond that range elsewhere: a
-# polynomial is not to be trusted beyond the outermost centres.
+# Largest extrapolation beyond the range of the surface at the centres of the cells, as a fraction of this range.
 _EXTRAPOLATION = 0.5
 
 
@@ -54,7 +52,7 @@ class Gradient:
     rows, columns : `~numpy.ndarray`
         The surface is their product; shapes (ny, k) and (k, nx).
     low, high : float
-        What its values are limited to.
+        Limits of the values.
 
     Examples
     --------
@@ -72,7 +70,7 @@ class Gradient:
     high: float = np.inf
 
     def at(self, y, x):
-        """The values at the pixels [y, x] of the image, two slices or two arrays of indices."""
+        """Return the values at the pixels [y, x] of the image, two slices or two arrays of indices."""
         rows, columns = self.rows[y], self.columns[:, x]
         values = rows @ columns if isinstance(y, slice) else np.einsum('ik,ki->i', rows, columns)
         return np.clip(values, self.low, self.high)
@@ -80,7 +78,7 @@ class Gradient:
     @property
     def range(self):
         """The difference between its largest and its least value."""
-        # Smooth as it is, some hundred rows and columns tell, with those at the edges.
+        # The surface is smooth: 129 rows and columns suffice, including the edges.
         y, x = (np.unique(np.linspace(0, n - 1, 129).astype(int)) for n in (len(self.rows), self.columns.shape[1]))
         return float(np.ptp(np.clip(self.rows[y] @ self.columns[:, x], self.low, self.high)))
 
@@ -101,7 +99,7 @@ class Gradient:
         Returns
         -------
         Gradient or None
-            The background less the level; None where the image is too small, or its background flat or not smooth.
+            The background minus the level; None if the image is too small, or its background is flat or not smooth.
         """
         cells = _Cells(np.asarray(data), mask)
         found = cells.fit(level)
@@ -112,7 +110,7 @@ class Gradient:
             return None
         margin = _EXTRAPOLATION * np.ptp(surface)
         limits = surface.min() - margin, surface.max() + margin
-        # Slopes and curvature within a cell move the clipped mean off the value at its centre: once more without them.
+        # Slopes and curvature within a cell bias its clipped mean: repeat the fit without them.
         rest = cells.fit(level, cls._of(coefficients, np.shape(data)))
         if rest is not None:
             coefficients = coefficients + rest[0]
@@ -120,21 +118,21 @@ class Gradient:
 
     @classmethod
     def _of(cls, coefficients, shape, *limits):
-        """That of a polynomial of given coefficients, first by powers of y, then of x."""
+        """Return the surface of polynomial coefficients, ordered by powers of y, then of x."""
         rows, columns = (np.vander(_positions(n), _DEGREE + 1, increasing=True) for n in shape)
         return cls(rows @ coefficients, columns.T, *limits)
 
 
 def _positions(n):
-    """From -1 to 1 along an axis of n pixels."""
+    """Return coordinates from -1 to 1 along an axis of n pixels."""
     return np.linspace(-1, 1, n)
 
 
 class _Cells:
-    """An image in cells, those of which half is valid; of a large image, a sample of its pixels."""
+    """An image divided into cells, the at least half valid ones; of a large image, a sample of its pixels."""
 
     def __init__(self, data, mask):
-        # An odd step, which comes by even and odd rows and columns.
+        # An odd step, which samples even and odd rows and columns.
         step = next(step for step in itertools.count(1, 2) if data.size <= _MAX_SAMPLE * step ** 2)
         size = [-(-n // step) // _CELLS for n in data.shape]
         self.n = 0
@@ -155,12 +153,12 @@ class _Cells:
         self.y, self.x = (centre.ravel()[self.enough] for centre in np.meshgrid(*centres, indexing='ij'))
 
     def _divide(self, image):
-        """From the sampled pixels to an array of shape (cells, pixels)."""
+        """Divide the sampled pixels into an array of shape (cells, pixels)."""
         return as_blocks(image, self.size).swapaxes(1, 2).reshape(_CELLS ** 2, -1)
 
     def means(self, level, gradient=None):
-        """Clipped means above what is known."""
-        # Without the level no precision is lost to a large pedestal.
+        """Return the clipped means of the cells above the level and the gradient."""
+        # Subtract the level first, so that no precision is lost to a large pedestal.
         values = self.values - level
         if gradient is not None:
             values -= self._divide(gradient.at(*self.part))[self.enough]
@@ -170,7 +168,7 @@ class _Cells:
         return sigma_clipped_stats(values, np.isnan(values), axis=1, sigma=3, maxiters=10)[0]
 
     def fit(self, level, gradient=None):
-        """Coefficients of the polynomial, its values at the cells, and their scatter; None where it is undetermined."""
+        """Return the polynomial coefficients, its values at the cells, and their scatter; None if undetermined."""
         if self.n < _CELLS ** 2 // 2:
             return None
         values = self.means(level, gradient)
@@ -178,7 +176,7 @@ class _Cells:
         fitter = FittingWithOutlierRemoval(LinearLSQFitter(), sigma_clip, niter=10, sigma_lower=5, sigma_upper=2.5,
                                            stdfunc='mad_std')
         with warnings.catch_warnings():
-            # Cells in few rows or columns do not determine all of it.
+            # Cells in few rows or columns do not determine all coefficients.
             warnings.filterwarnings('error', 'The fit may be poorly conditioned', AstropyUserWarning)
             try:
                 model, _ = fitter(Polynomial2D(_DEGREE), self.x, self.y, values)
@@ -189,15 +187,15 @@ class _Cells:
             x_power, y_power = map(int, name[1:].split('_'))
             coefficients[y_power, x_power] = value
         surface = model(self.x, self.y)
-        # The standard deviation of a normal distribution, from what 90 % are within: some cells hold bright sources.
+        # The standard deviation from the 90th percentile of a normal distribution: some cells hold bright sources.
         return coefficients, surface, np.percentile(np.abs(values - surface), 90) / 1.645
 
 
 def _has_few_photons(values):
     """
-    Decide if averages of pixels are to be clipped, not single pixels.
+    Decide if averages of pixels should be clipped, not single pixels.
 
-    Few photons are skewed, so that clipping single pixels would lower the mean.
+    The distribution of few photons is skewed, so that clipping of single pixels would lower the mean.
     """
     _, counts = np.unique(values, return_counts=True)
     return counts.max(initial=0) > _COMMONEST * counts.sum()
@@ -205,9 +203,9 @@ def _has_few_photons(values):
 
 def background_level(data, mask=None):
     """
-    The level of the background: the mean after clipping sources.
+    Measure the level of the background: the mean after clipping sources.
 
-    Unlike the median it does not lock in to an integer where counts are few.
+    Unlike the median, it is not biased to an integer where counts are few.
 
     Parameters
     ----------
@@ -223,7 +221,7 @@ def background_level(data, mask=None):
 
     Raises
     ------
-    CannotDenoiseError
+    If no pixel is valid.
         If no pixel is left.
 
     Examples
@@ -241,7 +239,7 @@ def background_level(data, mask=None):
     values = data.ravel()[::step][good.ravel()[::step]].astype(float)
     if values.size == 0:
         raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
-    # The median first, so that no precision is lost to a large pedestal or to the scale.
+    # Subtract the median first, so that no precision is lost to a large pedestal or to the scale.
     reference = np.median(values)
     values = values - reference
     if values.size >= _MIN_GROUPED and _has_few_photons(values[:100_000]):
@@ -251,7 +249,7 @@ def background_level(data, mask=None):
 
 def clipped_mean(values, sigma, iterations=10):
     """
-    Average values without the extreme ones, which are left out again and again.
+    Average values after iterative removal of the extreme ones.
 
     Parameters
     ----------
@@ -260,12 +258,12 @@ def clipped_mean(values, sigma, iterations=10):
     sigma : float
         Values farther from the median than this many standard deviations are left out.
     iterations : int, optional
-        The largest number of times.
+        The largest number of iterations.
 
     Returns
     -------
     float
-        As `astropy.stats.SigmaClip` and a mean have it.
+        As from `astropy.stats.SigmaClip` and a mean.
 
     Examples
     --------
@@ -274,7 +272,7 @@ def clipped_mean(values, sigma, iterations=10):
     >>> float(clipped_mean(np.append(np.arange(9.0), 1000), 2.5))
     4.0
     """
-    # In order, the median is known, and the values that are left are neighbours.
+    # In sorted order the median is known, and the remaining values are contiguous.
     values = np.sort(values, axis=None)
     for _ in range(iterations):
         middle = (values[(values.size - 1) // 2] + values[values.size // 2]) / 2

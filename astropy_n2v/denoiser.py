@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-A blind-spot network with what it takes to apply it to arrays: scale, tiles, posterior.
+A blind-spot network with its application to arrays: scale, tiles, posterior.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ __all__ = ['Denoiser', 'Prediction', 'SelfTrained', 'select_device']
 
 def select_device(device=None):
     """
-    Turn the name of a device into a device.
+    Convert the name of a device to a device.
 
     Parameters
     ----------
     device : str or `torch.device`, optional
-        'auto' takes a GPU where there is one; None is `~astropy_n2v.conf`'s choice.
+        'auto' is a GPU if there is one; None uses ``conf.device``.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def select_device(device=None):
     Raises
     ------
     ValueError
-        If there is no such device.
+        If the device does not exist.
     """
     device = conf.device if device is None else device
     if device == 'auto':
@@ -66,25 +66,25 @@ class Denoiser:
     network : BlindSpotUNet
         The network.
     metadata : dict, optional
-        What is known about it; must be representable as JSON. A file is written with it. Two entries say how to apply
-        the network, and are read here: ``whitened`` and ``margin``, see the attributes.
+        Information on the model; must be representable as JSON. It is written to files. Two entries control the use of
+        the network: ``whitened`` and ``margin``, see the attributes.
     name : str, optional
-        What to call it in headers of results; by default the ``name`` in ``metadata``, else 'custom'.
+        Name of the model in headers of results; by default the ``name`` in ``metadata``, else 'custom'.
     held_out : HeldOut, optional
-        Pixels that it was not trained on, of frames that it was trained on: only these judge its predictions of
-        these frames.
+        Pixels of training frames that the model was not trained on: only these judge its predictions of these
+        frames.
 
     Attributes
     ----------
     whitens : bool
-        True if the model is to see whitened images: it was trained on white noise, or on noise made white.
+        True if the model expects whitened images: it was trained on white noise, or on whitened noise.
     margin : int
-        Pixels at interior edges of a tile whose prediction is not to be used.
+        Width in pixels of the border at interior edges of a tile where the prediction is not used.
 
     See Also
     --------
-    astropy_n2v.train : Train one.
-    astropy_n2v.denoise : Apply one to CCDData and other containers.
+    astropy_n2v.train : Train a model.
+    astropy_n2v.denoise : Apply a model to CCDData and other containers.
 
     Examples
     --------
@@ -109,7 +109,7 @@ class Denoiser:
 
     @property
     def hole(self):
-        """Height and width of the hole around each pixel that its prediction does not see."""
+        """Height and width of the hole around each pixel, on which its prediction does not depend."""
         return self.network.hole
 
     @property
@@ -139,33 +139,33 @@ class Denoiser:
         noise : NoiseModel, optional
             Its noise, in data units; by default it is estimated from the image.
         mask : array_like of bool, optional
-            True where the data do not count: there the posterior is the blind prediction.
+            True where the data do not count: the posterior is the blind prediction there.
         held_out : array_like of bool, optional
-            True for pixels that may judge the prediction: those that the model was not trained
-            on, where it was trained on this very image. By default those that the model knows of, else all.
+            True for pixels that may judge the prediction: pixels that the model was not trained on, if it was trained
+            on this very image. By default the ones that the model knows of, else all.
         calibrate : bool, optional
-            Whether to correct the blind prediction by what the innovations say.
+            If true, correct the blind prediction by the innovations.
         strength : float, optional
             From 0 (the data) to 1 (the posterior).
         reject_outliers : bool, optional
-            Whether single pixels that no point-spread function of the image can have made become the
-            prediction from their surroundings.
+            If true, replace single pixels that are not compatible with the point-spread function of the image
+            by the prediction from their surroundings.
         audit : bool, optional
-            Whether to check the result against the data. Pixels that the noise does not explain are
-            then returned as measured, and an uncertainty that is found to be too small is enlarged.
+            If true, check the result against the data. Pixels that the noise does not explain are then returned as
+            measured, and an uncertainty that is too small is enlarged.
         whiten : bool, optional
             If true, whiten the noise where its autocorrelation, an attribute of ``noise``, is not 1 at lag 0 and 0
-            elsewhere. Blind mean, its spread, innovations and outliers are then those of the whitened image. By default
-            if the model was trained on whitened images, see ``whitens``.
+            elsewhere. Blind mean, its spread, innovations and outliers then refer to the whitened image. By default
+            true if the model was trained on whitened images, see ``whitens``.
         tile_size : int, optional
             Largest height and width of the parts in which a large image is processed; by
             default ``conf.tile_size``.
         device : str or `torch.device`, optional
-            Where to compute; by default ``conf.device``.
+            Device of the computation; by default ``conf.device``.
         progress : callable, optional
             Called with the fraction done.
         full_output : bool, optional
-            Whether to keep more than mean and standard deviation.
+            If true, keep more than mean and standard deviation.
 
         Returns
         -------
@@ -215,7 +215,7 @@ class Denoiser:
         return replace(result, n_rejected=int(np.count_nonzero(rejected)))
 
     def _predictor(self, held_out, **options):
-        """Choose how the network is applied to an image."""
+        """Return the function that applies the network to an image."""
         return BlindPredictor(self.network, self.margin, **options)
 
     def save(self, path, *, overwrite=False, dtype=None):
@@ -225,14 +225,13 @@ class Denoiser:
         Parameters
         ----------
         path : str or path-like
-            File to write. It appears only once it is complete.
+            File to write. It appears only when it is complete.
         overwrite : bool, optional
-            Whether to replace an existing file.
+            If true, replace an existing file.
         dtype : {'float32', 'float16'}, optional
-            How to store the weights. 'float16' halves the file and rounds the weights to one part
-            in 2000, in the file only. Whatever they are stored in, `load` makes them float32, and
-            that is what is computed in. By default that of the file that the model was loaded
-            from, else 'float32'.
+            Type of the weights in the file. 'float16' halves the file and rounds the weights to one part in 2000, in
+            the file only: `load` always converts them to float32, in which the network is computed. By default the type
+            of the file that the model was loaded from, else 'float32'.
 
         Raises
         ------
@@ -241,7 +240,7 @@ class Denoiser:
         OSError
             If it cannot be written.
         ValueError
-            If there is no such ``dtype``, or a weight is beyond its range.
+            If ``dtype`` is unknown, or a weight is beyond its range.
 
         Examples
         --------
@@ -255,7 +254,7 @@ class Denoiser:
         >>> small.network.join.weight.dtype
         torch.float32
         """
-        # Before the file is made: weights may be beyond the range.
+        # Before the file is created: weights may be out of range.
         raw = self._serialize(self._dtype if dtype is None else dtype)
         with atomic_write(path, overwrite=overwrite) as temporary:
             temporary.write_bytes(raw)
@@ -268,9 +267,8 @@ class Denoiser:
         Parameters
         ----------
         path : str or path-like
-            File that `save` wrote, or the name of a model that is shipped with the package:
-            'default', or one of those that ``astropy-n2v models`` lists. A file of such a name
-            needs its directory, as in './default'.
+            File that `save` wrote, or the name of a model that is shipped with the package: 'default', or a name that
+            ``astropy-n2v models`` lists. A file with such a name needs its directory, as in './default'.
 
         Returns
         -------
@@ -280,10 +278,10 @@ class Denoiser:
         Raises
         ------
         FileNotFoundError
-            If there is no such file, nor a shipped model of that name.
+            If neither a file nor a shipped model of that name exists.
         ValueError
-            If the file is truncated, is no model of this package, or holds another
-            architecture, or a shipped model is not what was shipped.
+            If the file is truncated, is not a model of this package, or holds another architecture, or if a shipped
+            model was modified.
 
         Examples
         --------
@@ -296,7 +294,7 @@ class Denoiser:
         if shipped is None and not os.path.lexists(path):
             raise FileNotFoundError('model must be a file, or a model that is shipped with the package (default, '
                                     f'{", ".join(model_names())}), got {path!r}: there is no such file')
-        # A file is what the user calls it.
+        # The name of a file is the name of the model.
         path, name = (path, os.path.basename(path)) if shipped is None else (shipped, None)
         with open(path, 'rb') as file:
             raw = file.read()
@@ -310,21 +308,21 @@ class Denoiser:
 
 class SelfTrained(Denoiser):
     """
-    A network that was trained on nothing but the frame that it is to denoise.
+    A network that was trained on only the frame that it denoises.
 
-    It scatters, from orientation to orientation of the image and from pixel to pixel. So its prediction of a frame that
-    it was trained on is a mean over all orientations, its spread is the one of its errors where the result is observed
-    again (parametric bootstrap), and the pixels that were held out of training judge it. These frames are recognised by
-    their values. Any other image is denoised as by a plain `Denoiser`.
+    Its predictions scatter between orientations of the image and from pixel to pixel. The prediction of a training
+    frame is therefore a mean over all orientations. Its spread is from the errors in repeated observations of the
+    result (parametric bootstrap), and the pixels that were held out of training judge it. Training frames are
+    recognised by their values. Any other image is denoised as by a plain `Denoiser`.
 
     Parameters
     ----------
     network, metadata, name, held_out
-        As for `Denoiser`.
+        See `Denoiser`.
 
     See Also
     --------
-    astropy_n2v.train : Train one on a single image.
+    astropy_n2v.train : Train a model on a single image.
 
     Examples
     --------
@@ -337,6 +335,6 @@ class SelfTrained(Denoiser):
     """
 
     def _predictor(self, held_out, **options):
-        """Choose how the network is applied to an image."""
+        """Return the function that applies the network to an image."""
         kind = BlindPredictor if held_out is None else BootstrapPredictor
         return kind(self.network, self.margin, **options)

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Denoising of containers: what comes in comes out, with everything that it held.
+Denoising of containers, which keeps their type and all their contents.
 """
 
 import os
@@ -31,9 +31,9 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     ----------
     data : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, `~astropy.units.Quantity`, array_like
         Image of shape (ny, nx), at least 8x8, or planes of shape (..., ny, nx) that are processed
-        one by one; where a WCS says that other axes are the celestial ones, planes are taken over
-        those. It is not modified. Pixels that hold no measurement count as masked: those that are
-        not finite, fill values, regions of one constant value, overscan.
+        one by one. If a WCS has its celestial axes in another place, planes are taken along these.
+        It is not modified. Pixels without a measurement count as masked: non-finite ones, fill values,
+        regions of one constant value, overscan.
     model : str, path or Denoiser, optional
         'default': the weights shipped with the package. 'self': train on this very frame
         (minutes). 'adapt': fine-tune the default on it. Otherwise a file written by
@@ -41,32 +41,32 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     mask : array_like of bool, optional
         True where the data do not count, in addition to the mask of ``data``.
     noise : NoiseModel, SetNoise, str or path-like, optional
-        The noise of the data; or that of a set of frames, from `estimate_set_noise` or a file of it: the
-        autocorrelation and the gain are then those of the group of the frame, and all else is measured as without.
+        The noise of the data; or the noise of a set of frames, from `estimate_set_noise` or a file of it. In the
+        latter case, autocorrelation and gain are taken from the group of the frame, and all else is measured.
     gain : float, `~astropy.units.Quantity` or array_like, optional
-        Electrons per data unit (electron / adu). An array broadcasts to the data; parts of one
-        gain are amplifiers, with pedestals and sky noise of their own.
+        Electrons per data unit (electron / adu). An array broadcasts to the data; parts with one
+        gain are amplifiers, with separate pedestals and sky noise.
     readnoise : float, `~astropy.units.Quantity` or array_like, optional
-        Read noise in electrons; as for ``gain``.
+        Read noise in electrons, in the same forms as ``gain``.
     satlevel : float or `~astropy.units.Quantity`, optional
-        Data at or above this level are saturated and count as masked. By default the level
-        of the header (SATURATE), if the data are in adu or have no unit; else integers are saturated at the
-        largest value of 8, 12, 14 or 16 bits, and other data where several pixels side by side
-        share the maximum exactly.
+        Data at or above this level are saturated and count as masked. By default the level is from the
+        header (SATURATE), if the data are in adu or have no unit. Without it, integers are saturated at
+        the largest value of 8, 12, 14 or 16 bits, and other data where several adjacent pixels have
+        exactly the maximum.
     hole : int or tuple of int, optional
-        Odd height and width of the part around a pixel that the network does not see: any with
-        'self', else that of the model, which is a pixel for 'default' and 'adapt'. By default that
-        of the model, and noise that is correlated is whitened before, if the model was trained so.
-        With a hole that is given, noise is not whitened.
+        Odd height and width of the hole: the part around a pixel that the network does not see. Any
+        hole is possible with 'self'; other models have one hole, which is a pixel for 'default' and
+        'adapt'. By default the hole of the model is used, and correlated noise is whitened first if
+        the model was trained so. If a hole is given, noise is not whitened.
     strength : float, optional
         From 0 (the data) to 1 (the posterior mean).
     fill_masked : bool, optional
-        Whether masked, non-finite and saturated pixels become the prediction from their
-        surroundings. By default they come out as they went in.
+        If true, replace masked, non-finite and saturated pixels by the prediction from their
+        surroundings. By default they are returned unchanged.
     reject_outliers : bool, optional
-        Whether to replace single pixels, dark or bright, that no point-spread function of the
-        image can have made, by the prediction from their surroundings: cosmic rays that hit one
-        pixel, and misreadings. By default all that was measured is kept.
+        If true, replace single pixels, dark or bright, that are not compatible with the point-spread
+        function of the image by the prediction from their surroundings: cosmic rays that hit one
+        pixel, and misreadings. By default all measurements are kept.
     tile_size : int, optional
         Large images are processed in tiles of this height and width, in pixels.
     device : str, optional
@@ -74,16 +74,16 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     seed : int, optional
         Seed of training, for the models 'self' and 'adapt'. By default 0.
     full_output : bool, optional
-        Whether to return more than the denoised data.
+        If true, also return the prediction with all its planes.
     progress_bar : bool, optional
-        Whether to show a progress bar on stderr.
+        If true, show a progress bar on stderr.
     add_keyword : bool, optional
-        Whether to write to header or meta how the result was made.
+        If true, write the provenance of the result to header or meta.
     audit : {'refuse', 'warn', 'off'}, optional
-        What to do with a result that its own data exclude. 'refuse': raise `AuditError`, or return
-        that plane of several as measured, with a warning. 'warn': return it with a warning. 'off':
-        make no audit. By default ``astropy_n2v.conf.audit``. Findings that are less grave make a
-        warning; single pixels that the noise does not explain are returned as measured.
+        Action if the data of the frame exclude the result. 'refuse': raise `AuditError`, or return
+        this plane of several as measured, with a warning. 'warn': return it with a warning. 'off':
+        make no audit. By default ``astropy_n2v.conf.audit``. Less grave findings cause a warning;
+        single pixels that the noise does not explain are returned as measured.
     **train_options
         For the models 'self' and 'adapt': ``max_steps``, ``max_time`` and other options of
         `astropy_n2v.train`.
@@ -93,10 +93,10 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     result : as ``data``
         Posterior mean, float64 if ``data`` is float64 or has integers of more than 24 bits, else
         float32. For CCDData and NDData
-        ``uncertainty`` is the standard deviation of the posterior; masked and other pixels that
-        come out as they went in keep the uncertainty that they had, or NaN. WCS, header, unit,
-        flags and psf are kept; the mask is kept, and extended by the pixels that do not count.
-        NaN uncertainty occurs only where the result is masked.
+        ``uncertainty`` is the standard deviation of the posterior. Masked and other pixels that are
+        returned unchanged keep their uncertainty, or NaN. WCS, header, unit, flags and psf are kept;
+        the mask is kept, and extended by the pixels that do not count. NaN uncertainty occurs only
+        where the result is masked.
     prediction : `~astropy_n2v.denoiser.Prediction`
         Only with ``full_output``: standard deviation, blind mean and its spread, innovation and
         noise, arrays of the shape of the data; and the report of the audit.
@@ -106,27 +106,27 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     ValueError
         If shapes do not agree or a number is out of its range.
     AuditError
-        If the result is excluded by its own data, and ``audit`` is 'refuse'.
+        If the data of the frame exclude the result, and ``audit`` is 'refuse'.
     CannotDenoiseError
         If all pixels are masked, there are fewer than 8x8, or the noise of a constant image must
-        be estimated. A plane of several of which that is true passes through with a warning.
+        be estimated. Among several planes, such a plane is returned unchanged with a warning.
     OSError
         If a file of the noise or the model cannot be read.
     TypeError
-        If ``data``, ``noise`` or ``model`` are of no known type, or there is no such option.
+        If ``data``, ``noise`` or ``model`` have an unknown type, or an option does not exist.
     `~astropy.units.UnitsError`
-        If units do not fit, such as a gain in adu per electron, or data are magnitudes.
+        If units are not compatible, such as a gain in adu per electron, or data are magnitudes.
 
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        If what is given about the noise disagrees with the image, or the result with what it
-        should be; the message says in what and by how much.
+        If given noise parameters disagree with the image, or the result with its expectation; the
+        message states the disagreement and its size.
 
     See Also
     --------
     train : Train a model on frames.
-    estimate_noise : What is done if nothing is known about the noise.
+    estimate_noise : Estimate the noise of an image if nothing is known about it.
     estimate_set_noise : Measure the noise of many frames once.
 
     Notes
@@ -134,7 +134,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     The errors of neighbouring pixels of the result are strongly correlated: variances must not
     be summed over an aperture. The card N2VAPFAC holds the measured factor for 5x5 pixels.
 
-    The method is that of Laine et al. (2019, arXiv:1901.10277), after Noise2Void (Krull et al.
+    The method is by Laine et al. (2019, arXiv:1901.10277), after Noise2Void (Krull et al.
     2019, arXiv:1811.10980).
 
     Examples
@@ -195,5 +195,5 @@ def _check_audit(audit):
 
 
 def _covers(hole, needed):
-    """Check if a hole is as large as noise that is not whitened calls for."""
+    """Check if a hole is large enough for correlated noise that is not whitened."""
     return hole[0] >= needed[0] and hole[1] >= needed[1]

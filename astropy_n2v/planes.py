@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The planes of a container: their noise, the blind spot that it calls for, and the warnings that it deserves.
+The planes of a container: their noise, the blind spot that it requires, and warnings about them.
 """
 
 import logging
@@ -32,14 +32,14 @@ __all__ = ['LAGS', 'Plane', 'find_hole', 'find_planes', 'own_autocorrelation', '
 
 log = logging.getLogger(__name__)
 
-# Share of the valid pixels whose right neighbour is valid, too, from which on an autocorrelation is measured: with half
-# of the pixels masked at random, white noise was taken for noise that is correlated over 7 pixels.
+# Least fraction of the valid pixels whose right neighbour is valid, too, for a measurement of the autocorrelation. With
+# half of the pixels masked at random, white noise appeared correlated over 7 pixels.
 _MIN_PAIRED = 0.6
-# Noise smoothed to this FWHM, in pixels, is hidden by a hole of 5x5: farther neighbours share a tenth of it.
+# Largest FWHM, in pixels, of smoothed noise that a hole of 5x5 hides: farther neighbours share a tenth of it.
 _MAX_SMOOTHED = 2.4
-#: Lag up to which an autocorrelation is measured, in pixels.
+#: Largest lag at which an autocorrelation is measured, in pixels.
 LAGS = 4
-_MAX_LAG = 24   # pixels; of noise that was smoothed
+_MAX_LAG = 24   # pixels: largest lag for noise that was smoothed
 #: Autocorrelation of white noise.
 WHITE = np.pad([[1.0]], LAGS)
 WHITE.flags.writeable = False
@@ -48,32 +48,31 @@ WHITE.flags.writeable = False
 @dataclass
 class Plane:
     """
-    A two-dimensional image with its noise, as a network is to see it.
+    A two-dimensional image with its noise, as the input of a network.
 
     Parameters
     ----------
     index : tuple of int
-        Which plane of the frame.
+        Index of the plane in the frame.
     values : `~numpy.ndarray`
         Data of shape (ny, nx).
     noise : NoiseModel
-        Their noise.
+        Noise of ``values``.
     mask : `~numpy.ndarray` of bool
         True where they do not count.
     data_noise : NoiseModel
-        The noise of the data as they came; that of ``values`` differs where these are on
-        another scale.
+        The noise of the original data; the noise of ``values`` differs if these are on another scale.
     amplifiers : AmplifierScale or None
-        That scale.
+        The scale of ``values``.
     view : tuple of slice
-        Which pixels of the plane: all of them, or those of one colour filter, one phase of an interpolation, one
+        Index of its pixels in the plane: all of them, one colour filter, one phase of an interpolation, or one
         amplifier.
     group : GroupNoise or None
-        The set of frames whose autocorrelation ``noise`` has; None if it is that of the plane itself.
+        The set of frames whose autocorrelation ``noise`` has; None if it was measured on the plane itself.
     patterns : Patterns or None
         Offsets that were subtracted from the whole plane.
     sample : SkySample or None
-        What was measured of the sky before; see ``sky``.
+        Earlier measurements of the sky; see ``sky``.
     """
 
     index: tuple
@@ -89,14 +88,14 @@ class Plane:
 
     @property
     def sky(self):
-        """What was measured of the sky of the values, a `~astropy_n2v.noise.SkySample`."""
+        """Measurements of the sky of ``values``, a `~astropy_n2v.noise.SkySample`."""
         if self.sample is None or self.sample.values is not self.values:
             self.sample = SkySample(self.values, self.mask | ~np.isfinite(self.values))
         return self.sample
 
     def following(self, group):
         """
-        Take over the autocorrelation of a set of frames, unless the plane contradicts it, of which there is a warning.
+        Use the autocorrelation of a set of frames, unless the plane contradicts it, in which case a warning is issued.
 
         Parameters
         ----------
@@ -106,7 +105,7 @@ class Plane:
         Returns
         -------
         Plane
-            The plane itself if there is nothing to take over.
+            The plane itself if the group has no autocorrelation.
         """
         if group is None:
             return self
@@ -115,28 +114,27 @@ class Plane:
             return self
         own = own_autocorrelation(self)
         if own is not None and own.shape != group.autocorrelation.shape:
-            log.info('the autocorrelation of the noise is that of the image, which was smoothed')
+            log.info('the autocorrelation of the noise is measured on the image, which was smoothed')
             return self
         reason = None if own is None else group.contradiction(own, lambda: _autocorrelation_error(self))
         if reason is not None:
-            warn_user(f'the noise of this frame is not that of its set: {reason}. Its own is used')
+            warn_user(f'the noise of this frame disagrees with its set: {reason}. Its own is used')
             return self
-        log.info('the autocorrelation of the noise is that of a %s: %s', group.source, group.group.text)
+        log.info('the autocorrelation of the noise is from a %s: %s', group.source, group.group.text)
         noise, data_noise = (replace(noise, autocorrelation=group.autocorrelation)
                              for noise in (self.noise, self.data_noise))
         return replace(self, noise=noise, data_noise=data_noise, group=group)
 
     @property
     def pixels(self):
-        """Which pixels of a mosaic it has, as text: 'all' also for those of an amplifier."""
+        """Name of its pixels in a mosaic; 'all' also for the pixels of an amplifier."""
         return pixels_of(self.view)
 
     def with_growth(self, report):
         """
-        Let the noise grow with the signal as an audit found it to, if it was measured on the image.
+        Let the noise grow with the signal as an audit found, if the noise was measured on the image.
 
-        Blocks of the image show the noise of photons only where enough of them have a signal of their own and no
-        structure.
+        Blocks of the image show the photon noise only where enough of them have a signal and no structure.
 
         Parameters
         ----------
@@ -146,14 +144,14 @@ class Plane:
         Returns
         -------
         Plane or None
-            None if there is no reason.
+            None if the audit found no growth.
         """
         noise = self.noise
         if (report is None or report.growth is None or noise.origin.gain is not GainFrom.IMAGE
                 or noise.gain is not None or self.amplifiers is not None or np.ndim(noise.sigma)):
             return None
         variance, slope = report.growth
-        # Which part of the noise of the sky is of photons does not matter: it is as without.
+        # The photon share of the noise of the sky does not matter: the sum is unchanged.
         floor = 0.1 * variance
         zero = self.sky.level - (variance - floor) / slope
         noise = replace(noise, sigma=float(np.sqrt(floor)), gain=1 / slope, zero_point=zero)
@@ -161,19 +159,19 @@ class Plane:
 
     def restore(self, prediction, strength=1.0):
         """
-        Bring a prediction back to the scale of the data; less than the full strength with some of the patterns.
+        Convert a prediction to the scale of the data; below full strength, restore a part of the patterns.
 
         Parameters
         ----------
         prediction : Prediction
-            Of this plane. Its arrays may be changed.
+            Prediction of this plane. Its arrays may be changed.
         strength : float, optional
             From 0 (the data) to 1 (the posterior).
 
         Returns
         -------
         Prediction
-            On the scale of the data.
+            The prediction on the scale of the data.
         """
         if self.amplifiers is not None:
             prediction = prediction.rescale(self.amplifiers.backward, self.amplifiers.deviation_backward)
@@ -185,26 +183,27 @@ class Plane:
 
     def allow_for_leak(self, prediction):
         """
-        Correct a prediction for the noise that neighbours outside of the hole shared with a pixel.
+        Correct a prediction for noise that a pixel has in common with neighbours outside of the hole.
 
-        The blind prediction has followed so much of it as is missing in the innovations. Only the rest is
-        averaged away by combining the two, so that the measurement counts more, and the error is larger.
+        The blind prediction follows a part of this noise, which is missing in the innovations. Only the rest is
+        averaged out by combining prediction and measurement. The measurement therefore gets a larger weight, and the
+        error is larger.
 
         Parameters
         ----------
         prediction : Prediction
-            Of this plane.
+            Prediction of this plane.
 
         Returns
         -------
         Prediction
-            With another mean and standard deviation; ``prediction`` itself if nothing is missing.
+            With another mean and standard deviation; ``prediction`` itself if the innovations are not too small.
         """
         share = 1 - prediction.recalibration.innovation_rms ** 2
         if not share > 0:
             return prediction
         variance = self.noise.variance(prediction.mean)
-        # Of the measurement, as it was combined; there may be no noise at all where no light is expected.
+        # Weight of the measurement in the combination; the noise may be zero where no light is expected.
         weight = np.ones(variance.shape)
         np.divide(prediction.std ** 2, variance, out=weight, where=variance > 0)
         weight = np.clip(weight, 0, 1)
@@ -218,7 +217,7 @@ class Plane:
 
 def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     """
-    The planes of a frame that can be denoised, with their noise.
+    Find the planes of a frame that can be denoised, with their noise.
 
     Parameters
     ----------
@@ -227,14 +226,14 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     noise, gain, readnoise : optional
         See `astropy_n2v.denoise`.
     indices : list of tuple of int, optional
-        Which planes; by default all.
+        Indices of the planes; by default all.
 
     Returns
     -------
     planes : list of Plane
-        What can be denoised.
+        Planes that can be denoised.
     rejected : list of tuple of int
-        Indices of the planes that cannot; there is a warning for each.
+        Indices of the other planes; a warning is issued for each.
 
     Raises
     ------
@@ -259,7 +258,7 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
             views = split_views(values, bad, frame.header, parameters, f'plane {i}: ' if i else '')
             found = _find_parts(frame, i, values, views, bad, parameters, patterns, of_set)
         except CannotDenoiseError as error:
-            # A single image is what the call is about; one plane of many is not.
+            # The error concerns the whole call for a single image, but not for one plane of many.
             if i == ():
                 raise
             warn_user(f'plane {i} passes through as it is: {error}')
@@ -272,14 +271,14 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
 
 
 def _of_plane(frame, name, value, index):
-    """A parameter of the noise, or all of a noise model, of one plane of a frame."""
+    """Return a parameter of the noise, or all of a noise model, for one plane of a frame."""
     if isinstance(value, NoiseModel):
         return value.map(lambda part, values: frame.parameter(part, values, index))
     return frame.parameter(name, value, index)
 
 
 def _find_parts(frame, index, values, views, bad, parameters, patterns, of_set):
-    """The parts of a plane, with their noise; a warning that is the same for several of them comes once."""
+    """Return the parts of a plane, with their noise; a warning common to several of them is issued once."""
     if len(views) == 1:
         return [_find_part(frame, index, values, views[0], bad, parameters, patterns, of_set)]
     with warnings.catch_warnings(record=True) as caught:
@@ -291,7 +290,7 @@ def _find_parts(frame, index, values, views, bad, parameters, patterns, of_set):
 
 
 def _find_part(frame, index, values, view, bad, parameters, patterns, of_set):
-    """Some pixels of a plane, without its patterns, with their noise."""
+    """Return some pixels of a plane, without its patterns, with their noise."""
     shape = frame.shape[-2:]
     group = None if of_set is None else _group_of(frame, view, of_set)
     values, bad = values[view], bad[view]
@@ -300,7 +299,7 @@ def _find_part(frame, index, values, view, bad, parameters, patterns, of_set):
                         set_gain=None if group is None else group.gain,
                         **{name: part_of(value, shape, view) for name, value in parameters.items()})
     if patterns is not None and patterns.step and not np.any(noise.quantum):
-        noise = replace(noise, quantum=patterns.step)   # which does not show without them
+        noise = replace(noise, quantum=patterns.step)   # the steps are not visible without the patterns
     amplifiers = AmplifierScale.find(values, bad, noise)
     plane = Plane(index, values, noise, frame.mask[index][view], noise, amplifiers, view, patterns, sample=sky)
     if amplifiers is not None:
@@ -309,18 +308,18 @@ def _find_part(frame, index, values, view, bad, parameters, patterns, of_set):
 
 
 def _group_of(frame, view, of_set):
-    """The noise of the group of a frame in a set; None, with a warning, if the set has no such group."""
+    """Return the noise of the group of a frame in a set; None, with a warning, if the set has no such group."""
     group = of_set.for_frame(frame.header, frame.unit, frame.shape[-2:], pixels_of(view))
     if group is None:
         known = FrameGroup.of(frame.header, frame.unit, frame.shape[-2:]).text
-        warn_user(f'{of_set.name or "noise"} has no frames of this group ({known}): the autocorrelation is that of '
-                  'the frame itself')
+        warn_user(f'{of_set.name or "noise"} has no frames of this group ({known}): the autocorrelation is '
+                  'measured on the frame itself')
     return group
 
 
 def find_hole(planes):
     """
-    The hole that the autocorrelation of the noise calls for, from at most three planes.
+    Find the hole that the autocorrelation of the noise requires, from at most three planes.
 
     Parameters
     ----------
@@ -340,7 +339,7 @@ def find_hole(planes):
 
 
 def _unique(views):
-    """Different ones, in order; slices cannot be hashed."""
+    """Return distinct views, in order; slices cannot be hashed."""
     found = []
     for view in views:
         if view not in found:
@@ -349,12 +348,12 @@ def _unique(views):
 
 
 def _hole_of(planes, chosen):
-    """The hole that the median of the autocorrelations of some planes calls for; others take the median over."""
+    """Return the hole for the median autocorrelation of some planes, which replaces their own one."""
     found = {plane.index: _autocorrelation_of(plane) for plane in planes if plane.index in chosen}
     known = [correlation for correlation in found.values() if correlation is not None]
     if not known:
         return 1, 1
-    # Of noise that was smoothed there are more lags; most planes decide.
+    # Smoothed noise has more lags; the majority of the planes decides.
     size = int(np.median([len(correlation) for correlation in known]))
     median = np.median([correlation for correlation in known if len(correlation) == size] or known[:1], axis=0)
     for plane in planes:
@@ -364,7 +363,7 @@ def _hole_of(planes, chosen):
 
 
 def _autocorrelation_of(plane):
-    """Autocorrelation of the noise of a plane: of its set of frames, or its own."""
+    """Return the autocorrelation of the noise of a plane: from its set of frames, or its own."""
     return own_autocorrelation(plane) if plane.group is None else plane.group.autocorrelation
 
 
@@ -380,16 +379,16 @@ def own_autocorrelation(plane):
     Returns
     -------
     `~numpy.ndarray` or None
-        Shape (9, 9); larger for noise that was smoothed over more than that. That of white noise if the differences of
-        neighbours are those of white noise of the known size. None if there are too few pixels, or too few next to
-        each other.
+        Shape (9, 9); larger for noise that was smoothed over more lags. It is the autocorrelation of white noise if
+        the differences of neighbours agree with white noise of the known size. None if there are too few pixels, or
+        too few next to each other.
     """
     valid = np.asarray(~plane.sky.mask)
     n = np.count_nonzero(valid)
     if n < (4000 if plane.view == WHOLE else 2000):
         return None
     if np.count_nonzero(valid[:, 1:] & valid[:, :-1]) < _MIN_PAIRED * n:
-        return None   # a mask that is scattered all over leaves too few neighbours to see structure apart from noise
+        return None   # a scattered mask leaves too few neighbours to separate structure from noise
     if looks_white(plane.sky, plane.noise):
         return WHITE
     smoothed = plane.sky.smoothed
@@ -404,19 +403,19 @@ def own_autocorrelation(plane):
 
 
 def _autocorrelation_of_smoothed(smoothed):
-    """Autocorrelation of noise that was smoothed, at as many lags as it reaches."""
+    """Return the autocorrelation of smoothed noise, up to the largest lag that is required."""
     if smoothed.fwhm > _MAX_SMOOTHED:
-        # Of a Gaussian beam: errors of so many lags would be larger than the power at high frequencies.
+        # A Gaussian beam: errors of so many lags would exceed the power at high frequencies.
         line = np.exp(-2 * np.log(2) * (np.arange(-_MAX_LAG, _MAX_LAG + 1) / smoothed.fwhm) ** 2)
         return line[:, None] * line[None, :]
     lags = smoothed.lags(LAGS)
-    # At the largest lags noise has no correlation, only structure does.
+    # At the largest lags only structure is correlated, not noise.
     structure = max(np.mean(lags[[0, -1]]) + np.mean(lags[:, [0, -1]]), 0) / 2
     return (lags - structure) / (1 - structure)
 
 
 def _autocorrelation_error(plane):
-    """Standard errors of the autocorrelation of a plane, from the scatter of its quarters; shape (9, 9)."""
+    """Return the standard errors of the autocorrelation of a plane, from its quarters; shape (9, 9)."""
     mask = plane.mask | ~np.isfinite(plane.values)
     half = [n // 2 for n in plane.values.shape]
     quarters = [(rows, columns) for rows in (slice(half[0]), slice(half[0], None))
@@ -427,7 +426,7 @@ def _autocorrelation_error(plane):
             found.append(noise_autocorrelation(plane.values[quarter], np.asarray(mask[quarter])))
         except CannotDenoiseError:
             continue
-    # Of so few quarters, the scatter may be small by chance.
+    # The scatter of four quarters may be small by chance.
     white = 1 / np.sqrt(np.count_nonzero(~np.asarray(mask)))
     scatter = np.std(found, axis=0, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.ones(WHITE.shape)
     return np.hypot(scatter, white)
@@ -435,14 +434,14 @@ def _autocorrelation_error(plane):
 
 def warn_of_patterns(planes, name=''):
     """
-    Warn if the first of some planes has stripes that no hole covers, or noise that was smoothed.
+    Warn if the first of some planes has stripes beyond any hole, or noise that was smoothed.
 
     Parameters
     ----------
     planes : list of Plane
         Planes of a frame.
     name : str, optional
-        What to call the frame, at the start of the warning.
+        Name of the frame at the start of the warning.
     """
     plane = planes[0]
     smoothed = plane.sky.smoothed
@@ -450,7 +449,7 @@ def warn_of_patterns(planes, name=''):
         _warn_of_smoothing(smoothed, name)
     try:
         shares = stripe_fraction(plane.values, plane.mask)
-    except CannotDenoiseError:   # constant; what its noise is was given
+    except CannotDenoiseError:   # a constant image, whose noise was given
         return
     for what, share in zip(('rows', 'columns'), shares):
         if share:
@@ -460,11 +459,11 @@ def warn_of_patterns(planes, name=''):
 
 
 def _warn_of_smoothing(smoothed, name):
-    """Warn, unless what was smoothed can be told from structure."""
+    """Warn, unless smoothed noise can be distinguished from structure."""
     if not smoothed.certain:
         warn_user(f'{name}the image has no noise at the highest spatial frequencies, as if it had been smoothed '
-                  'or resampled: correlated noise cannot be told from structure, and may be larger by far than '
+                  'or resampled: correlated noise cannot be separated from structure, and may be larger by far than '
                   'what is assumed. Give noise')
     elif smoothed.fwhm > _MAX_SMOOTHED:
         warn_user(f'{name}correlated noise: it is as of an image smoothed to a FWHM of {smoothed.fwhm:.1f} pixels. '
-                  'Part of it cannot be told from sources of that size, and stays; the uncertainty allows for it')
+                  'Part of it cannot be separated from sources of that size, and stays; the uncertainty allows for it')

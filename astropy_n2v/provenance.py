@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-How a result was made, for its header.
+Provenance of a result for its header.
 """
 
 import datetime
@@ -14,16 +14,16 @@ from .utils.sampling import cutouts
 
 __all__ = ['aperture_factor', 'provenance']
 
-# Of a gain that no header has.
+# Text for a gain that no header has.
 _ORIGINS = {GainFrom.IMAGE: ', estimated from the image', GainFrom.SET: ', estimated from the set'}
-_APERTURE = 5   # pixels; side of the square in which summed errors are compared
+_APERTURE = 5   # pixels: side of the square over which errors are summed and compared
 
 
 def aperture_factor(mean, std, used):
     """
-    How much larger the scatter of sums over apertures on the sky is than summed variances say.
+    Compare the scatter of sums over apertures on the sky with summed variances, as a ratio of deviations.
 
-    Faint structure counts as error here, so that the factor is rather too large than too small.
+    Faint structure counts as error, so that the factor is rather too large than too small.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def aperture_factor(mean, std, used):
     Returns
     -------
     float or None
-        None where there are too few apertures.
+        None if there are too few apertures.
     """
     part = cutouts(mean.shape)
     mean, std, used = mean[part], std[part], used[part]
@@ -50,14 +50,14 @@ def aperture_factor(mean, std, used):
 
 def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outliers=False):
     """
-    Say how a result was made, in header cards and lines of history.
+    Describe the making of a result, in header cards and lines of history.
 
     Parameters
     ----------
     frame : Container
         The data.
     plane : Plane
-        The first plane that was denoised, with the noise that was used. Cards are of this plane.
+        The first plane that was denoised, with its noise. Cards describe this plane.
     denoiser : Denoiser
         The model.
     prediction : Prediction
@@ -65,7 +65,7 @@ def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outl
     strength : float, optional
         See `astropy_n2v.denoise`.
     rejects_outliers : bool, optional
-        True if measurements of single pixels were to be replaced.
+        True if measurements of single pixels could be replaced.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outl
     used = np.isfinite(mean) & np.isfinite(std) & ~masked
     factor = aperture_factor(mean, std, used)
     audit = 'off' if prediction.audit is None else prediction.audit.summary()
-    # Cards take printable ASCII only.
+    # Cards accept printable ASCII only.
     name, source = (''.join(c if ' ' <= c <= '~' else '?' for c in text)[:60]
                     for text in (denoiser.name, noise.source))
     date = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%S')
@@ -121,10 +121,10 @@ def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outl
         cards['N2VNOUT'] = (float(typical), '[data unit] typical noise of the result')
     if rejects_outliers:
         cards['N2VNREJ'] = (prediction.n_rejected, '[pix] single-pixel outliers that were replaced')
-    # A card has room for both up to this length.
+    # Up to this length, a card has room for value and comment.
     cards['N2VAUDIT'] = (audit, 'findings of the audit' if len(audit) <= 44 else '')
     cards['N2VDATE'] = (date, 'UTC of denoising')
-    # Of 72 characters at most: longer lines are broken inside words.
+    # At most 72 characters: longer lines are broken inside words.
     see = ', see N2VAPFAC' if factor is not None else ''
     history = [f'astropy_n2v {__version__}: denoised, model {name}'[:72],
                f'astropy_n2v: errors are correlated, do not sum variances{see}']

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-A map of significance to detect on, from a denoised frame.
+A map of significance for source detection, from a denoised frame.
 """
 
 import numpy as np
@@ -16,16 +16,16 @@ from .utils.star_fit import StarFit
 __all__ = ['detection_image']
 
 # All fixed on simulated scenes that no benchmark uses. In units of the FWHM:
-_RADIUS = 1.25    # of the aperture in which a star is fitted with its local background
-_WINDOW = 8.0     # height and width of the neighbourhood that tells the deviation of the sky
-# In that neighbourhood the deviation of sources is high, which is no reason to miss another source.
+_RADIUS = 1.25    # radius of the aperture in which a star is fitted with its local background
+_WINDOW = 8.0     # height and width of the neighbourhood from which the deviation of the sky is measured
+# Percentile of the deviation in this neighbourhood: sources raise the deviation, which must not hide other sources.
 _PERCENTILE = 25
-_LEAST = 0.25     # part of the information on a star that must be left beside masked pixels and edges
-_FLOOR = 0.05     # of the median deviation: what is nearly noiseless would be significant anywhere
+_LEAST = 0.25     # least remaining fraction of the information on a star beside masked pixels and edges
+_FLOOR = 0.05     # least deviation in units of the median: nearly noiseless parts would be significant anywhere
 
 
 def _star_and_aperture(psf):
-    """Cut out the part of a point-spread function that a star is fitted with, and the aperture."""
+    """Cut out the part of a point-spread function that is fitted to a star, and the aperture."""
     stamp = psf.stamp
     y, x = (np.arange(n) - n // 2 for n in stamp.shape)
     aperture = np.hypot(y[:, None], x) <= max(_RADIUS * psf.fwhm, 1.5)
@@ -37,9 +37,9 @@ def _star_and_aperture(psf):
 
 def _fit_stars(data, good, star, aperture):
     """
-    Flux of a star with a constant background at each pixel, in units of its error at unit deviation.
+    Fit the flux of a star with a constant background at each pixel, in units of its error at unit deviation.
 
-    Returns the ratio and the part of the information that is left.
+    Returns the ratio and the remaining fraction of the information.
     """
     fit = StarFit(star, good.astype(float), aperture)
     numerator = fit.numerator(np.where(good, data - np.median(data[good]), 0))
@@ -48,7 +48,7 @@ def _fit_stars(data, good, star, aperture):
 
 
 def _sky_deviation(std, good, fwhm):
-    """Deviation of the sky around each pixel, smooth."""
+    """Return the smoothed deviation of the sky around each pixel."""
     nearest = distance_transform_edt(~good, return_distances=False, return_indices=True)
     std = std[tuple(nearest)]
     step = max(1, int(fwhm))
@@ -61,27 +61,26 @@ def _sky_deviation(std, good, fwhm):
 
 def detection_image(ccd, psf):
     """
-    Make the map of significance of point sources in a denoised frame, to detect on.
+    Make a map of significance of point sources in a denoised frame, for detection.
 
     At each pixel a star with a constant local background is fitted by least squares to the posterior mean, within
-    1.25 FWHM; its flux is divided by the error that it would have if the errors of the pixels were independent and
-    had the posterior standard deviation of the sky around: the lower quartile within 8 FWHM.
+    1.25 FWHM. Its flux is divided by the error for independent pixels with the posterior standard deviation of
+    the surrounding sky: the lower quartile within 8 FWHM.
 
     Parameters
     ----------
     ccd : `~astropy.nddata.CCDData`
-        What `~astropy_n2v.denoise` returned, or any other image of shape (ny, nx) with an uncertainty.
+        The result of `~astropy_n2v.denoise`, or any other image of shape (ny, nx) with an uncertainty.
     psf : array_like, float, `~astropy_n2v.validation.PSF` or `~astropy.modeling.Fittable2DModel`
         The point-spread function on the pixels of the image, centred on the central pixel of an array
         with odd sizes; its full width at half maximum in pixels, for a Moffat profile with a power index of 3; or a
-        model as those of `photutils.psf`.
+        model, like the models of `photutils.psf`.
 
     Returns
     -------
     `~astropy.nddata.CCDData`
-        The map, dimensionless, with the WCS and the header of the frame. Its mask is True where the
-        frame is masked or not finite or too little of a star is left beside such pixels; there the
-        map is 0.
+        The map, dimensionless, with the WCS and the header of the frame. Its mask is True where the frame is
+        masked or not finite, or where such pixels leave too little of a star; the map is 0 there.
 
     Raises
     ------
@@ -98,9 +97,9 @@ def detection_image(ccd, psf):
     Notes
     -----
     The fit is the filter of DAOFIND (Stetson 1987, PASP 99, 191), whose kernel sums to zero, made exact beside
-    masked pixels and edges. Errors of a denoised image *are* correlated, so that the map orders sources by how
-    sure they are, but a threshold is not in Gaussian sigma. Choose it by the rate of false detections: from a
-    simulation, or from the sign-flipped frame. What is found is to be measured on the original frame.
+    masked pixels and edges. Errors of a denoised image *are* correlated: the map orders sources by their
+    significance, but a threshold is not in Gaussian sigma. Choose it by the rate of false detections: from a
+    simulation, or from the sign-flipped frame. Measure the detected sources on the original frame.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Audit results against the data that they were made of, without any truth.
+Audit results against their own data, without any truth.
 """
 
 from .auditor import Auditor, audit_result

@@ -22,31 +22,31 @@ from .uncertainty import enlargement
 
 __all__ = ['Auditor', 'audit_result']
 
-# A pixel that could not be foreseen, with more than this probability, does not judge the prediction.
+# Largest outlier probability of a pixel that is used to judge the prediction.
 _FORESEEABLE = 0.1
-# From this probability on it could not.
+# Least outlier probability of a pixel that could not be predicted.
 _UNFORESEEN = 0.5
-_ROWS = 64   # rows of the image that are judged at a time
+_ROWS = 64   # rows of the image that are checked at a time
 
 
 class Auditor:
     """
-    Check a result against the data that it was made of, while it is made.
+    Check a result against its own data, while it is computed.
 
-    Nothing but the frame itself is needed. Checks by pixel see all of them, those by bin, block and lag cut-outs of at
-    most 250,000 pixels.
+    Nothing but the frame itself is needed. Checks by pixel use all pixels; checks by bin, block and lag use cut-outs of
+    at most 250,000 pixels.
 
     Parameters
     ----------
     image : NormalizedImage
         The data, where they count, their noise and the level of the background.
     strength : float, optional
-        As given to `~astropy_n2v.denoise`.
+        Strength, as given to `~astropy_n2v.denoise`.
     held_out : `~numpy.ndarray` of bool, optional
         True for pixels that the model was not trained on; by default all.
     outlier_share : float, optional
-        The share of the pixels brighter than foreseen that were taken to be unforeseeable from their surroundings.
-        Those that judge are the same for any share.
+        The prior outlier share that the probabilities of positive outliers are based on. The pixels that judge the
+        prediction are the same for any share.
 
     Examples
     --------
@@ -73,7 +73,7 @@ class Auditor:
 
     def rows(self, rows, part, exempt=None):
         """
-        Look at some rows of the result.
+        Check some rows of the result.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class Auditor:
         Returns
         -------
         `~numpy.ndarray` of bool
-            True for pixels that noise does not explain: they are to be returned as measured, with their own noise.
+            True for pixels that noise does not explain. They should be returned as measured, with their own noise.
         """
         columns = slice(0, self.image.shape[1])
         image = self.image.part(rows, columns)
@@ -121,22 +121,22 @@ class Auditor:
 
     def report(self, *, recalibration=None, hole=(1, 1), correlation=None):
         """
-        Conclude, once all rows have been looked at.
+        Compile the report after all rows were checked.
 
         Parameters
         ----------
         recalibration : Recalibration, optional
-            How the blind prediction was corrected.
+            The correction of the blind prediction.
         hole : tuple of int, optional
             Height and width of the hole of the model.
         correlation : `~numpy.ndarray`, optional
             Measured autocorrelation of the noise, of an odd number of lags along each axis with 1 in the middle. By
-            default the noise is taken to be white where the hole is one pixel, and is not known elsewhere.
+            default the noise is taken to be white if the hole is one pixel, and its correlation is unknown otherwise.
 
         Returns
         -------
         AuditReport
-            All checks, and by how much the uncertainty is to be enlarged.
+            All checks, and the factors that enlarge the uncertainty.
         """
         with np.errstate(invalid='ignore', divide='ignore', over='ignore'):
             return self._report(recalibration, hole, correlation)
@@ -152,21 +152,21 @@ class Auditor:
                   *check_whiteness(sample, white, correlation), *by_innovation.checks, sky, stated, *corrections)
         levels, factors = enlargement(by_variance, by_innovation, sky, stated, corrections[0], scaling)
         report = AuditReport(checks, levels, factors, self.counts.n_returned)
-        # With a larger hole, structure was taken for noise as often as not.
+        # With a larger hole, structure was mistaken for noise in about half of the cases.
         if tuple(hole) == (1, 1) and self.image.noise.gain is None:
             report = replace(report, growth=noise_growth(sample, recalibration, scaling.scale))
         return report
 
 
 def _at_share(probability, share):
-    """Probability that a pixel has which would have another one at the prior share."""
+    """Convert an outlier probability from the prior share `share` to the default prior."""
     odds = probability / (1 - probability) * share / (1 - share) * (1 - BROAD_WEIGHT) / BROAD_WEIGHT
     return odds / (1 + odds)
 
 
 def audit_result(image, prediction, *, strength=1.0, held_out=None, **options):
     """
-    Check a whole result against the data that it was made of.
+    Check a complete result against its own data.
 
     Parameters
     ----------
@@ -175,16 +175,16 @@ def audit_result(image, prediction, *, strength=1.0, held_out=None, **options):
     prediction : `~astropy_n2v.denoiser.Prediction`
         The result, with all its arrays.
     strength, held_out : optional
-        As for `Auditor`.
+        See `Auditor`.
     **options
-        ``hole`` and ``correlation``, as for `Auditor.report`.
+        ``hole`` and ``correlation``, see `Auditor.report`.
 
     Returns
     -------
     report : AuditReport
         All checks.
     returned : `~numpy.ndarray` of bool
-        True for pixels that are to be returned as measured.
+        True for pixels that should be returned as measured.
 
     Raises
     ------

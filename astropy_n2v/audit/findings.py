@@ -14,14 +14,14 @@ __all__ = ['CONSEQUENCES', 'AuditReport', 'Finding', 'judge', 'severity']
 
 #: The consequences of a check, in increasing order of severity.
 CONSEQUENCES = 'not checked', 'ok', 'note', 'returned', 'warning', 'refusal'
-# Checks that one and the same fault fails, by the first part of their names: a message has one of each.
+# Groups of checks that fail for one common fault, by the first part of their names: a message has one of each.
 _MECHANISMS = ({'noise', 'removed variance', 'innovations'}, {'flux', 'flux in boxes', 'removed flux'},
                {'finite', 'pixels', 'explained', 'range'}, {'correction'})
-# So many are in a message.
+# Largest number of findings in a message.
 _GRAVEST = 2
-_PART = ' ('   # of the image, after the name of a check
-_OF_BEAM = 'innovations', 'dark pixels'   # checks that sources without their beam may fail
-# Variances that come out too small where the prediction has seen noise that neighbours share.
+_PART = ' ('   # starts the part of the image after the name of a check
+_OF_BEAM = 'innovations', 'dark pixels'   # checks that sources may fail after the beam was removed
+# Checks of variances that are too small if the prediction follows noise that neighbours have in common.
 _FOLLOWED = 'noise', 'innovations', 'removed variance'
 
 
@@ -35,9 +35,9 @@ class Finding:
     name : str
         Name of the check, with the part of the image in brackets where there are several.
     value : float
-        The number that was measured.
+        The measured number.
     expected : float
-        The number that a right result has.
+        The expected number for a correct result.
     significance : float
         Their difference in units of its expected error.
     limit : float
@@ -47,7 +47,7 @@ class Finding:
     consequence : str
         One of ``CONSEQUENCES``.
     message : str
-        The finding in words, with what may be at fault; empty without one.
+        Description of the finding, with the possible fault; empty without a finding.
     """
 
     name: str
@@ -68,15 +68,15 @@ class AuditReport:
     Parameters
     ----------
     checks : tuple of Finding
-        Every check, also those that found nothing or could not be made.
+        All checks, including those without a finding and those that could not be made.
     levels, factors : `~numpy.ndarray`
         Factors of the uncertainty, at least 1, and the values of the result at which they hold, in data units,
         increasing.
     n_returned : int
-        Number of pixels that are not explained by the noise and were to be returned as measured.
+        Number of pixels that the noise does not explain and that should be returned as measured.
     growth : tuple of float, optional
-        Variance of the noise on the background, and its growth with the signal, if innovations show that the noise
-        model has too little of it; see ``audit.growth.noise_growth``.
+        Variance of the noise on the background, and its growth with the signal, if innovations show that the growth in
+        the noise model is too small; see ``audit.growth.noise_growth``.
 
     Examples
     --------
@@ -94,12 +94,12 @@ class AuditReport:
 
     @property
     def blames_noise(self):
-        """True if there is a finding that noise would make that is not as stated."""
+        """True if a finding can be due to a wrong noise model."""
         return any(_mechanism(check) is _MECHANISMS[0] for check in self.findings)
 
     @property
     def findings(self):
-        """Findings, worst first: by their consequence, then by how far they are beyond their threshold."""
+        """Findings, worst first: by their consequence, then by their excess over the threshold."""
         found = [check for check in self.checks if CONSEQUENCES.index(check.consequence) > 1]
         return tuple(sorted(found, key=_gravity, reverse=True))
 
@@ -122,7 +122,7 @@ class AuditReport:
         mean, std : `~numpy.ndarray`
             The result and its uncertainty, in data units.
         keep : `~numpy.ndarray` of bool, optional
-            True for pixels that were returned as measured: their uncertainty is the noise, and stays.
+            True for pixels that were returned as measured: their uncertainty is the noise, and is kept.
 
         Returns
         -------
@@ -132,13 +132,13 @@ class AuditReport:
         if self.factor <= 1:
             return std
         larger = np.empty_like(std)
-        for i in range(len(std)):   # factors are in double precision
+        for i in range(len(std)):   # row by row, since factors are in double precision
             larger[i] = std[i] * np.interp(mean[i], self.levels, self.factors)
         return larger if keep is None else np.where(keep, std, larger)
 
     def summary(self):
         """
-        Say in one line what was found, short enough for a card.
+        Summarise the findings in one line, short enough for a card.
 
         Returns
         -------
@@ -155,8 +155,8 @@ class AuditReport:
         """
         Drop findings of variances that are too small.
 
-        Where neighbours outside of the hole share noise with a pixel, the blind prediction follows it, and what is left
-        is less than the noise. It is no sign that the noise is smaller, and the result is corrected for it.
+        Where neighbours outside of the hole have noise in common with a pixel, the blind prediction follows it, and the
+        residual is smaller than the noise. This is no evidence for smaller noise, and the result is corrected for it.
 
         Returns
         -------
@@ -172,8 +172,8 @@ class AuditReport:
         """
         Drop findings of innovations by part of the image, and of dark pixels.
 
-        Where the filter has taken the beam off noise, sources are sharper than any that the model has seen. They are
-        returned as measured, and of the beam there is a warning.
+        After the filter has removed the beam from the noise, sources are sharper than in the training data. They are
+        returned as measured, and a separate warning names the beam.
 
         Returns
         -------
@@ -186,12 +186,12 @@ class AuditReport:
 
     def message(self, noise=None):
         """
-        Say in words what was found: the two gravest findings of different kinds, and how many others there are.
+        Describe the two gravest findings of different kinds, and give the number of others.
 
         Parameters
         ----------
         noise : str, optional
-            A better sentence than the findings that the noise is wrong; it comes first. Empty: leave them out.
+            A better sentence to replace findings that the noise is wrong; it comes first. Empty: leave these out.
 
         Returns
         -------
@@ -222,7 +222,7 @@ class AuditReport:
         dtype = ('U40', float, float, float, float, float, 'U12', 'U400')
         table = Table(rows=rows, names=names, dtype=dtype) if rows else Table(names=names, dtype=dtype)
         for name in ('value', 'expected', 'significance', 'limit', 'threshold'):
-            table[name].format = '.4g'   # as it is printed; the values are complete
+            table[name].format = '.4g'   # format of the printed table; values keep their precision
         return table
 
 
@@ -231,7 +231,7 @@ def _gravity(check):
 
 
 def _mechanism(check):
-    """Find the checks that fail with one, or its own name."""
+    """Return the checks that fail together with one, or its own name."""
     name = check.name.split(_PART)[0]
     return next((kind for kind in _MECHANISMS if name in kind), name)
 
@@ -260,11 +260,11 @@ def judge(name, value, expected, significance, *, message='', limit=None, conseq
     Parameters
     ----------
     name, value, expected, significance, consequence
-        As for `Finding`; the consequence is the one that a finding would have.
+        See `Finding`; the consequence is used if there is a finding.
     message : str
         Text of a finding.
     limit : Limit, optional
-        By default the one in `LIMITS` for the name, or its first part.
+        By default the limit in `LIMITS` for the name, or for its first part.
 
     Returns
     -------

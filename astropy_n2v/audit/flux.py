@@ -12,12 +12,12 @@ from .sample import COMMON
 
 __all__ = ['Totals', 'check_boxes']
 
-# Blind mean above the background, in units of the noise, below which there is sky, and above which there are sources.
+# Largest blind mean above the background for sky, and least one for sources, in units of the noise.
 _SKY, _SOURCES = 1.0, 3.0
-_BOXES = 3, 9, 33   # pixels
+_BOXES = 3, 9, 33   # pixels: sizes of the boxes
 _MIN_PIXELS = 30
-# Excess kurtosis of the noise of a pixel from which on large sums over boxes are not Gaussian; large are those above
-# this, in units of their error.
+# Excess kurtosis of the noise of a pixel above which large sums over boxes are not Gaussian, and least size of such
+# sums in units of their error.
 _SKEWED, _LARGE = 1e-3, 3.0
 
 
@@ -25,11 +25,11 @@ class Totals:
     """Sums over all pixels of the image, by brightness."""
 
     def __init__(self):
-        # Number, what was removed, its variance, variance of the noise and signal, of all, sky and sources.
+        # Number, removed flux, its variance, variance of the noise, and signal: for all pixels, sky and sources.
         self.sums = np.zeros((5, 3))
 
     def add(self, counted, removed, signal, noise_std, spread, strength):
-        """Add some rows; what was removed is 0 where pixels do not count."""
+        """Add some rows; the removed flux is 0 at masked pixels."""
         noise, prior = np.square(noise_std, dtype=float), np.square(spread, dtype=float)
         share = strength * noise / np.maximum(noise + prior, np.finfo(float).tiny)
         values = np.stack([counted, removed, share ** 2 * (noise + COMMON * prior), noise, signal]).reshape(5, -1)
@@ -37,14 +37,14 @@ class Totals:
             values = np.where(counted.ravel(), values, 0)
         brightness = signal.ravel() / np.maximum(noise_std.ravel(), np.finfo(float).tiny)
         total = values.sum(axis=1)
-        # Pixels above the sky are few, mostly.
+        # Most pixels belong to the sky.
         above = np.flatnonzero(brightness >= _SKY)
         values, brightness = values[:, above], brightness[above]
         self.sums += np.stack([total, total - values.sum(axis=1),
                                values[:, brightness > _SOURCES].sum(axis=1)], axis=1)
 
     def checks(self, sample):
-        """Compare what was removed with its error."""
+        """Compare the removed flux with its error."""
         growth = sample.growth
         found = []
         for name, (n, removed, variance, noise, signal) in zip(('all', 'sky', 'sources'), self.sums.T):
@@ -71,12 +71,12 @@ def check_boxes(sample, strength):
     sample : Sample
         Cut-outs.
     strength : float
-        As of the result.
+        Strength of the result.
 
     Returns
     -------
     list of Finding
-        One for each size of boxes.
+        One for each box size.
     """
     own, foreseen = sample.expected_variance(strength)
     growth = sample.growth
@@ -105,7 +105,7 @@ def check_boxes(sample, strength):
             large = np.abs(z) > _LARGE
             z[large] = deviation(total[large], variance[large], third[enough][large])
         extreme = -float(z[np.argmax(np.abs(z))])
-        # Boxes at all positions overlap: there are more independent ones than fit side by side.
+        # Boxes at all positions overlap: more of them are independent than fit side by side.
         step = _step(size)
         found.append(judge(name, extreme, 0, of_many(extreme, 3 * n * step ** 2 / size ** 2),
                            message=f'the flux of the result in boxes of {size} pixels differs from the data by '
@@ -114,7 +114,7 @@ def check_boxes(sample, strength):
 
 
 def _integrate(values):
-    """Sum all values above and to the left of each corner of the pixels of cut-outs."""
+    """Sum all values above and to the left of each pixel corner of cut-outs."""
     table = np.zeros((values.shape[0], values.shape[1] + 1, values.shape[2] + 1))
     np.cumsum(values, axis=1, dtype=float, out=table[:, 1:, 1:])
     np.cumsum(table[:, 1:, 1:], axis=2, out=table[:, 1:, 1:])

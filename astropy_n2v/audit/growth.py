@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Growth of the noise with the signal, as innovations show it.
+Growth of the noise with the signal, from innovations.
 """
 
 import numpy as np
@@ -9,11 +9,11 @@ from ..utils.sampling import brightness_bins
 
 __all__ = ['noise_growth']
 
-# Pixels of which more of the variance of innovations is the prediction's do not say what noise is.
+# Largest share of the prediction in the variance of innovations from which the noise is measured.
 _LARGEST_SHARE = 0.5
-# Least significance of a growth, and least ratio of the largest to the least variance of all bins.
+# Least significance of a growth, and least ratio of the largest to the smallest variance of all bins.
 _CERTAIN, _LEAST_RATIO = 8.0, 1.3
-# A single innovation counts no more than this, in units of the scatter of its bin.
+# Limit of a single innovation, in units of the scatter of its bin.
 _LARGEST = 5.0
 
 
@@ -26,7 +26,7 @@ def noise_growth(sample, recalibration, scale):
     sample : Sample
         Cut-outs.
     recalibration : `~astropy_n2v.inference.recalibration.Recalibration` or None
-        The correction of the blind prediction: it is undone, as it takes noise for an error of the prediction.
+        The correction of the blind prediction. It is undone, since it attributes noise to the prediction.
     scale : float
         The noise of the sky, in data units.
 
@@ -34,7 +34,7 @@ def noise_growth(sample, recalibration, scale):
     -------
     variance, slope : float or None
         Variance where the blind mean is at the background, in squared data units, and its growth with the signal,
-        in data units; None where no growth is certain.
+        in data units; None where the growth is not significant.
     """
     signal, spread, noise, z = (values[sample.held_out].astype(float) / unit for values, unit in
                                 ((sample.signal, scale), (sample.spread, scale), (sample.noise, scale), (sample.z, 1)))

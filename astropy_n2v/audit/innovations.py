@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Checks of the innovations, and of the correction that was learned from them.
+Checks of the innovations, and of the recalibration from them.
 """
 
 import numpy as np
@@ -17,11 +17,11 @@ __all__ = ['check_calibration', 'check_innovations']
 _BLOCK = 32
 # Edges of the classes of local structure: gradient of the blind mean in units of the noise per pixel.
 _GRADIENTS = 0.0, 0.3, 1.0, 3.0, 10.0, np.inf
-# Every so many pixels say how much the typical one was corrected; so many must remain.
+# Stride of the pixels from which the typical correction is measured, and their least number.
 _STRIDE, _LEAST_SAMPLE = 29, 30
 # Largest share of the blind prediction in the variance of innovations that judge the noise.
 _NOISE_SHARE = 0.15
-# A single innovation counts no more than this.
+# Limit of a single innovation.
 _LARGEST = 5.0
 
 
@@ -69,7 +69,7 @@ def check_innovations(sample):
 
 
 def _in_words(name):
-    """Say what a class is."""
+    """Describe a class in words."""
     low_high = name.removeprefix('gradient ')
     return name if low_high == name else f'where the image changes by {low_high} sigma from pixel to pixel'
 
@@ -125,7 +125,7 @@ def check_calibration(recalibration, sample, scale):
                       for values in (recalibration.factor, recalibration.offset))
     prior = spread ** 2 / np.maximum(factor, np.finfo(float).tiny)
     share = np.median(prior / (prior + noise ** 2))
-    # For the typical pixel: of few bright ones, the correction is not known as well.
+    # For the typical pixel, since the correction of the few bright ones is less certain.
     factor, offset = np.sqrt(np.median(factor)), np.median(offset)
     return [_check_noise(names[0], recalibration, share, np.count_nonzero(select)),
             judge(names[1], max(factor, 1 / factor), 1, np.inf if factor != 1 else 0.0, consequence='note',
@@ -135,7 +135,7 @@ def check_calibration(recalibration, sample, scale):
 
 
 def _check_noise(name, recalibration, share, n):
-    """Check the rms of innovations before any correction, where they are noise, mostly."""
+    """Check the rms of innovations before any correction, where noise dominates them."""
     if share > _NOISE_SHARE:
         return judge(name, np.nan, 1, np.nan)
     rms = recalibration.innovation_rms

@@ -11,24 +11,24 @@ __all__ = ['check_sky', 'check_whiteness']
 
 # Distances (dy, dx) in pixels between the neighbours whose covariance is measured.
 _LAGS = (0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0)
-# Sky is source-free where the blind prediction is this certain, in units of the noise.
+# Largest standard deviation of the blind prediction on source-free sky, in units of the noise.
 _FORESEEN = 0.5
 _MIN_PAIRS = 400
-# Weights of the lags in the covariance that light has: a Gaussian of 1.5 pixels.
+# Weights of the lags in the covariance of light: a Gaussian of 1.5 pixels.
 _WEIGHTS = np.exp(-np.array([dy ** 2 + dx ** 2 for dy, dx in _LAGS]) / (2 * 1.5 ** 2))
-# An error of the blind prediction that is so many times what it states must be visible, else it is not checked.
+# Largest measurement error in units of the stated variance of the prediction; otherwise the check is not made.
 _VISIBLE = 4.0
 
 
 class _Sky:
-    """Source-free sky, in units of the noise, about its mean."""
+    """Source-free sky, in units of the noise, relative to its mean."""
 
     def __init__(self, sample):
         self.noise = np.maximum(sample.noise, np.finfo('f4').tiny)
         self.where = sample.used & (np.abs(sample.signal) < self.noise) & (sample.spread < _FORESEEN * self.noise)
         self.n = max(np.count_nonzero(self.where), 1)
         weights = self.where.astype(np.float32)
-        # Cut-outs lie at levels of their own.
+        # Each cut-out has its own level.
         self.n_own = np.maximum(self.where.sum(axis=(1, 2), keepdims=True), 1)
         self.pairs = np.array([np.sum(np.multiply(*_shifted(weights, *lag)), dtype=float) for lag in _LAGS])
 
@@ -48,7 +48,7 @@ class _Sky:
 
 
 def _shifted(values, dy, dx):
-    """Select the pixels of all pairs at a lag, the first and the second of each."""
+    """Return the pixels of all pairs at a lag, the first and the second of each."""
     ny, nx = values.shape[1:]
     first = values[:, :ny - dy, max(0, -dx):nx - max(0, dx)]
     return first, values[:, dy:, max(0, dx):nx - max(0, -dx)]
@@ -56,7 +56,7 @@ def _shifted(values, dy, dx):
 
 def check_whiteness(sample, white, correlation):
     """
-    Check that what was removed on source-free sky has the correlation of the noise.
+    Check that the removed signal on source-free sky has the correlation of the noise.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def check_whiteness(sample, white, correlation):
         significance = np.nan
         if pairs >= _MIN_PAIRS and variance > 0 and np.isfinite(expected):
             value /= variance
-            # An average over m pixels leaves correlations of -1 / m in what it removes from white noise.
+            # The residual of an average over m pixels of white noise has correlations of -1 / m.
             significance = max((value - expected) * np.sqrt(pairs), 0.0)
         found.append(judge(f'correlation ({dy}, {dx})', value, expected, significance,
                            message=f'on the sky, what was removed has a correlation of {value:+.2f} between pixels '
@@ -96,11 +96,12 @@ def check_whiteness(sample, white, correlation):
 
 def check_sky(sample, white):
     """
-    Check the error of the blind prediction on source-free sky, to which innovations are blind.
+    Check the error of the blind prediction on source-free sky, which innovations do not show.
 
-    With y the data, whose noise is white, :math:`\\mu` the blind mean, which has not seen the noise of its pixel, and x
-    the truth, the mean square error of :math:`\\mu` is the mean of :math:`\\mu^2 - 2 \\mu y + x^2`. That of
-    :math:`x^2` is at least the covariance of y between neighbours, which share light, not noise.
+    Let y be the data, whose noise is white, :math:`\\mu` the blind mean, which does not depend on the noise of its
+    pixel, and x the truth. The mean square error of :math:`\\mu` is the mean of :math:`\\mu^2 - 2 \\mu y + x^2`. The
+    mean of :math:`x^2` is at least the covariance of y between neighbours, since these have light in common, but not
+    noise.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def check_sky(sample, white):
     Returns
     -------
     Finding
-        The error over the stated one; 'not checked' where there is too little sky, or the noise hides it.
+        The error over the stated one; 'not checked' if there is too little sky, or the noise is too large.
     """
     sky = _Sky(sample)
     name = 'sky uncertainty'
@@ -125,7 +126,7 @@ def check_sky(sample, white):
     own, common, scatter = sky.mean(mean ** 2), sky.mean(mean * data), sky.mean(data ** 2)
     light = np.sum(_WEIGHTS * sky.pairs * sky.covariances(data)) / pairs
     error = scatter * np.sqrt(np.sum(_WEIGHTS ** 2 * sky.pairs)) / pairs
-    # At least what is foreseen of it.
+    # At least the variance that the prediction explains.
     least = common ** 2 / max(own, np.finfo(float).tiny)
     error = np.sqrt(4 * own / sky.n + (error ** 2 if light > least else 0))
     actual = own - 2 * common + max(light, least)

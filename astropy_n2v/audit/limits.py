@@ -2,7 +2,7 @@
 """
 Limits of the checks.
 
-A finding needs both, a difference that matters and a significance that chance does not reach.
+A finding needs both a relevant difference and a significance that chance does not reach.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Limit:
     Parameters
     ----------
     below, above : float
-        Least difference from what is expected, in units of the number, where it is smaller or larger.
+        Least difference from the expected value, in units of the number, for smaller and for larger numbers.
     sigma_below, sigma_above : float
         Least significance.
     refused : float
@@ -51,7 +51,7 @@ def of_many(z, n):
     Returns
     -------
     float
-        The significance, of the same sign; 0 if chance has one as large.
+        The significance, of the same sign; 0 if chance has an equal one.
 
     Examples
     --------
@@ -66,22 +66,22 @@ def _both(difference, sigma, refused=np.inf):
     return Limit(difference, difference, sigma, sigma, refused)
 
 
-#: By the name of a check, or the first part of it. Significances are near those that an exponential tail, fitted to
-#: the largest hundredth, exceeds once in 1,000 frames over all checks together: on 2,200 clean frames of 64 to 256
-#: pixels of all kinds (``benchmarks/audit.py``). Those below are further out: a noise model often overstates the noise
-#: somewhere. Differences: a fifth of an offset of 0.1 sigma, 0.3 % of the flux, noise that is 15 % off.
+#: Limits by the name of a check, or its first part. Significances are near the values that an exponential tail, fitted
+#: to the largest hundredth, exceeds once in 1,000 frames over all checks together: on 2,200 clean frames of 64 to 256
+#: pixels of all kinds (``benchmarks/audit.py``). Limits below the expectation are larger: noise models often overstate
+#: the noise. Differences: a fifth of an offset of 0.1 sigma, 0.3 % of the flux, noise with an error of 15 %.
 LIMITS = {
     'finite': _both(0, 1),
-    # Chance has none beyond 5 sigma: the least significant triplet of a small image.
+    # Chance does not exceed 5 sigma: the least significant triplet of a small image.
     'explained': _both(2, 4.5),
-    # Of the pixels: 0.17 to 0.5 % in frames at hand that have misreadings, 0.1 % at most in others.
+    # Fraction of the pixels: 0.17 to 0.5 % in available frames with misreadings, 0.1 % at most in others.
     'dark pixels': _both(1e-3, 5),
     'flux (all)': _both(0.02, 4.5, 0.5),
     'flux (sky)': _both(0.02, 4.5, 0.5),
     'flux (sources)': _both(0.003, 4.5, 0.1),
     'flux in boxes': _both(0, 5.3),
     'removed variance': Limit(0.15, 0.15, 8, 6, 1.5),
-    # A prediction with too little structure does less harm than one with structure that is not there.
+    # Missing structure in a prediction does less harm than false structure.
     'innovations and blind mean': Limit(0.1, 0.3, 7, 14),
     'removed flux': _both(0.003, 4.5, 0.2),
     'correlation': _both(0.1, 5),

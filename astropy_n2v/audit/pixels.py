@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Check of single pixels: noise must be able to make the data from the result.
+Check of single pixels: the noise must explain the difference of data and result.
 """
 
 import numpy as np
@@ -8,15 +8,15 @@ from scipy.stats import norm
 
 __all__ = ['deviation', 'least_unexplained', 'unexplained']
 
-# Probability that noise alone makes a pixel of the whole image count as unexplained.
+# Probability of at least one unexplained pixel in the whole image by noise alone.
 _CHANCE = 5e-5
-# Deviations below, in units of the noise, are never looked at in detail.
+# Least deviation that is examined in detail, in units of the noise.
 _CANDIDATE = 4.0
 
 
 def least_unexplained(n_pixels):
     """
-    Find the deviation, in units of the noise, beyond which chance has no pixel among so many.
+    Compute the deviation, in units of the noise, that chance does not exceed in an image of so many pixels.
 
     Parameters
     ----------
@@ -39,10 +39,10 @@ def least_unexplained(n_pixels):
 
 def deviation(difference, variance, third_moment):
     """
-    Compute the deviation of data from their expectation, in units of the noise, as if it were Gaussian.
+    Compute the deviation of data from their expectation, in units of the noise, as an equivalent Gaussian one.
 
-    The signed root of the deviance of a shifted Poisson distribution that has the variance and the third moment of the
-    noise: two electrons where 0.05 are expected are no five-sigma event.
+    It is the signed root of the deviance of a shifted Poisson distribution with the variance and the third moment of
+    the noise: two electrons where 0.05 are expected are not a five-sigma event.
 
     Parameters
     ----------
@@ -74,36 +74,36 @@ def deviation(difference, variance, third_moment):
 
 def unexplained(removed, noise_std, result, noise, limit):
     """
-    Find the pixels whose data noise cannot have made from the result.
+    Find the pixels whose data the noise does not explain, given the result.
 
     Parameters
     ----------
     removed : `~numpy.ndarray`
-        Data minus result, shape (ny, nx); 0 where the data do not count.
+        Data minus result, shape (ny, nx); 0 at masked pixels.
     noise_std : `~numpy.ndarray`
-        Noise that was assumed.
+        Assumed standard deviation of the noise.
     result : `~numpy.ndarray`
         The result.
     noise : `~astropy_n2v.NoiseModel`
         The noise of these pixels.
     limit : float
-        Deviation, in units of the noise, beyond which a pixel is not explained.
+        Largest deviation of an explained pixel, in units of the noise.
 
     Returns
     -------
     index : tuple of `~numpy.ndarray`
-        Rows and columns of all pixels whose deviation is not small.
+        Rows and columns of all pixels with a large deviation.
     deviations : `~numpy.ndarray`
         Deviations of these pixels.
     bad : `~numpy.ndarray` of bool
-        True, among these, for those that are not explained.
+        True, among these, for unexplained pixels.
     """
     candidates = np.abs(removed) > _CANDIDATE * noise_std
     index = np.nonzero(candidates)
     if not index[0].size:
         return index, np.zeros(0), np.zeros(0, dtype=bool)
     own = noise.at(removed.shape, *index)
-    # The larger of two variances: a pixel that is brighter than foreseen has more photons.
+    # The larger of two variances: a pixel brighter than predicted has more photons.
     variance = np.maximum(noise_std[index] ** 2, own.variance(result[index]))
     photon = np.maximum(variance - own.sigma ** 2, 0)
     deviations = deviation(removed[index], variance, own.slope * photon)

@@ -11,14 +11,14 @@ from .limits import LIMITS, Limit
 
 __all__ = ['PixelCounts', 'check_dark']
 
-# Classes of brightness: blind mean above the background, in units of the noise.
+# Edges of the classes of brightness: blind mean above the background, in units of the noise.
 _EDGES = 3.0, 30.0
 _CLASSES = 'faint', 'middle', 'bright'
 _BEYOND = 5.0
-# A result with a larger share of pixels that are not explained is wrong elsewhere, too.
+# Largest fraction of unexplained pixels; with more of them the result is wrong elsewhere, too.
 _REFUSED_SHARE = 0.01
 _REFUSED_LEAST = 20
-# Result beyond the data, in units of the noise of the pixel.
+# Largest excess of the result over the range of the data, in units of the noise of the pixel.
 _RANGE = 5.0
 
 
@@ -29,7 +29,7 @@ class PixelCounts:
     Parameters
     ----------
     limit : float
-        Deviation beyond which a pixel is returned as measured.
+        Largest deviation; a pixel beyond is returned as measured.
     """
 
     def __init__(self, limit):
@@ -41,7 +41,7 @@ class PixelCounts:
         self.low, self.high = np.inf, -np.inf
 
     def add(self, infinite, known, mean, noise_std, signal, index, deviations):
-        """Count some rows; the last two are pixels with large deviations."""
+        """Count some rows; the last two arguments are pixels with large deviations."""
         self.n_infinite += int(np.count_nonzero(infinite))
         self.n += int(np.count_nonzero(known))
         above = known & (signal > _EDGES[0] * noise_std)
@@ -51,7 +51,7 @@ class PixelCounts:
             kind = np.searchsorted(_EDGES, signal[index] / noise_std[index])
             size = np.abs(deviations)
             sign = (deviations > 0).astype(int)
-            # Where the result is outside of the range of all data, it is as far from its own.
+            # A result outside of the range of all data deviates from its own pixel by at least as much.
             self.low = min(self.low, np.min(mean[index] + _RANGE * noise_std[index]))
             self.high = max(self.high, np.max(mean[index] - _RANGE * noise_std[index]))
             self.largest = max(self.largest, float(size.max()))
@@ -59,7 +59,7 @@ class PixelCounts:
             np.add.at(self.returned, (sign, kind), size > self.limit)
 
     def checks(self, image):
-        """Compare them with what chance has, and the result with the range of the data."""
+        """Compare the counts with chance, and the result with the range of the data."""
         self.n_returned = self.n_infinite + int(self.returned.sum())
         by_class = self.by_class.copy()
         by_class[0], by_class[1] = self.n - by_class[1], by_class[1] - by_class[2]
@@ -95,19 +95,19 @@ class PixelCounts:
 
 def check_dark(n, n_valid):
     """
-    Check that few pixels are darker than their surroundings foresee.
+    Check that few pixels are darker than their surroundings predict.
 
-    They are kept, since what was measured may be true; where they are many, they are misreadings, mostly.
+    Such pixels are kept, since the measurement may be correct. If they are many, most of them are misreadings.
 
     Parameters
     ----------
     n, n_valid : int
-        Number of such pixels, and of all.
+        Number of such pixels, and of all pixels.
 
     Returns
     -------
     Finding
-        Their share.
+        The fraction of such pixels.
     """
     limit = LIMITS['dark pixels'].above
     share = n / n_valid if n_valid else np.nan

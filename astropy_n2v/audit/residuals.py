@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Checks of what was removed: its variance, its independence of sources, and the uncertainty that is left.
+Checks of the residuals: their variance, their independence of sources, and the remaining uncertainty.
 """
 
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from .limits import BRIGHTNESS_BINS
 
 __all__ = ['Ratios', 'check_slopes', 'check_stated', 'check_variance', 'ratio', 'removed_share']
 
-_MIN_PIXELS = 100   # fewest pixels from which a ratio or a slope is measured
-_MIN_STATED = 10   # fewest pixels of a brightness bin in which the stated uncertainty is judged
-# Where the spread is many times the noise, the data come out, and nothing is removed that could be judged.
+_MIN_PIXELS = 100   # least number of pixels for a ratio or a slope
+_MIN_STATED = 10   # least number of pixels in a brightness bin for a check of the stated uncertainty
+# Largest spread of the prediction in units of the noise; beyond it the data are returned, and no residual is left.
 _LARGEST_SPREAD = 3.0
-# Share of a single pixel in a slope.
+# Largest share of a single pixel in a slope.
 _LARGEST_LEVERAGE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
 class Ratios:
     """
-    Checks of a variance by class, with the numbers that they were made of.
+    Checks of a variance by class, with the underlying numbers.
 
     Parameters
     ----------
     checks : list of Finding
         The checks.
     found, middle, ratio, share : `~numpy.ndarray`
-        Of each class that was checked, whether there is a finding, the blind mean above the background in data units,
-        the variance over its expectation, and the share of the blind prediction in the expectation.
+        For each class that was checked: a flag for a finding, the blind mean above the background in data units, the
+        variance over its expectation, and the share of the blind prediction in the expectation.
     """
 
     checks: list
@@ -43,14 +43,14 @@ class Ratios:
 
 def ratio(observed, expected, chance):
     """
-    Compare a sum of squares with what it is expected to be.
+    Compare a sum of squares with its expectation.
 
     Parameters
     ----------
     observed, expected : `~numpy.ndarray`
         Squares, and their expectation, shape (n,).
     chance : `~numpy.ndarray`
-        Relative variance of each square that chance has, see `Sample.chance`.
+        Relative variance of each square by chance, see `Sample.chance`.
 
     Returns
     -------
@@ -61,9 +61,9 @@ def ratio(observed, expected, chance):
     if observed.size < _MIN_PIXELS or not total > 0:
         return np.nan, np.nan
     value = np.sum(observed, dtype=float) / total
-    # Twice the square is the variance of the square of a Gaussian; neighbours share the excess.
+    # Twice the square is the variance of the square of a Gaussian; the excess is correlated between neighbours.
     scatter = np.sum((observed - value * expected) ** 2 * (chance / 2), dtype=float)
-    # Of few pixels, none may happen to have been far off.
+    # A few pixels may by chance contain no outlier.
     return value, np.sqrt(max(scatter, np.sum(chance * expected ** 2, dtype=float))) / total
 
 
@@ -71,21 +71,20 @@ def removed_share(std, noise, strength=1.0):
     """
     Compute the variance that denoising removes, as a share of the variance of the noise.
 
-    For a posterior mean the error and the noise have the covariance v, the variance of the posterior (from Tweedie's
-    formula; Efron 2011, JASA 106, 1602), so that the mean square of what is removed is the variance of the noise
-    minus v.
+    For a posterior mean, the covariance of error and noise is v, the variance of the posterior (Tweedie's formula;
+    Efron 2011, JASA 106, 1602). The mean square of the residual is therefore the variance of the noise minus v.
 
     Parameters
     ----------
     std, noise : array_like
         Stated standard deviation of the result, and of the noise of the data.
     strength : float, optional
-        As of the result.
+        Strength of the result.
 
     Returns
     -------
     `~numpy.ndarray`
-        From 0 to 1.
+        Values from 0 to 1.
 
     Examples
     --------
@@ -98,16 +97,16 @@ def removed_share(std, noise, strength=1.0):
 
 def check_variance(sample, strength):
     """
-    Compare the variance of what was removed with its expectation, in bins of the blind mean.
+    Compare the variance of the residuals with its expectation, in bins of the blind mean.
 
-    It is the variance of the noise less the stated variance of the result.
+    The expectation is the variance of the noise minus the stated variance of the result.
 
     Parameters
     ----------
     sample : Sample
         Cut-outs.
     strength : float
-        As of the result.
+        Strength of the result.
 
     Returns
     -------
@@ -149,12 +148,13 @@ def check_stated(sample, strength):
     sample : Sample
         Cut-outs.
     strength : float
-        As of the result.
+        Strength of the result.
 
     Returns
     -------
     Finding
-        The stated uncertainty over that which noise and blind prediction give, where it is smallest by brightness.
+        The stated uncertainty over the value from noise and blind prediction, in the brightness bin with the lowest
+        ratio.
     """
     select = sample.used & (sample.noise > 0)
     noise, prior = sample.noise[select].astype(float) ** 2, sample.spread[select].astype(float) ** 2
@@ -172,9 +172,9 @@ def check_stated(sample, strength):
 
 def check_slopes(sample):
     """
-    Check that innovations are uncorrelated with the blind mean, and what was removed with sources.
+    Check that innovations are uncorrelated with the blind mean, and residuals with sources.
 
-    With the *result* the covariance is the variance of the posterior, and not zero.
+    The covariance with the *result* is the variance of the posterior, not zero.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def check_slopes(sample):
     signal = sample.signal / total
     found = []
     for name, select in (('sky', sample.held_out & (np.abs(signal) < 2)), ('sources', sample.held_out & (signal > 5))):
-        # Where the prediction says little, what is wrong with it does not get into the result.
+        # An uncertain prediction has a small weight in the result, and so have its errors.
         weight = (sample.noise[select] / total[select]) ** 2
         value, significance = _slope(weight * sample.z[select], weight * signal[select])
         significance /= np.sqrt(sample.growth)
@@ -212,7 +212,7 @@ def _slope(values, signal, centred=True):
     if centred:
         signal = signal - signal.mean()
     squares = signal ** 2
-    # A few pixels that are much brighter than all others would be all that counts.
+    # A few pixels that are much brighter than the others must not dominate.
     squares = np.minimum(squares, _LARGEST_LEVERAGE * np.sum(squares))
     signal = np.sign(signal) * np.sqrt(squares)
     norm = np.sum(squares)

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The cut-outs of an image that are audited by bin, by block and by lag.
+The cut-outs of an image for the audit by bin, by block and by lag.
 """
 
 import numpy as np
@@ -9,17 +9,17 @@ from ..utils.blocks import as_blocks
 
 __all__ = ['COMMON', 'Sample', 'choose_cutouts']
 
-_MAX_PIXELS = 250_000   # largest image that is judged whole; of larger ones, cut-outs are
-_SIZE = 128     # pixels; nine of them are fewer than that
-_LARGEST_KURTOSIS = 1.0   # one photon
-#: Errors of the blind prediction are alike in neighbouring pixels: of about so many.
+_MAX_PIXELS = 250_000   # pixels of the largest image that is used whole; larger ones are sampled by cut-outs
+_SIZE = 128     # pixels: size of a cut-out; nine of them have fewer pixels than _MAX_PIXELS
+_LARGEST_KURTOSIS = 1.0   # largest excess kurtosis of the noise for a check of single pixels: about one photon
+#: Number of neighbouring pixels over which errors of the blind prediction are correlated, approximately.
 COMMON = 12.0
 _NAMES = 'removed', 'signal', 'noise', 'third', 'spread', 'std', 'z'
 
 
 def choose_cutouts(valid):
     """
-    Choose up to nine cut-outs of one shape that stand for an image.
+    Choose up to nine cut-outs of one shape that represent an image.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def choose_cutouts(valid):
             for x in np.linspace(0, nx - width, columns).astype(int)]
     counts = [np.count_nonzero(valid[y:y + height:4, x:x + width:4]) for y, x in grid]
     if 16 * np.mean(counts) < 0.5 * height * width:
-        # Most of the image is masked: the parts that are not, on a grid of cells.
+        # Most of the image is masked: use the other parts, on a grid of cells.
         cells = [(y, x) for y in range(0, ny - height + 1, height) for x in range(0, nx - width + 1, width)]
         filled = [np.count_nonzero(valid[y:y + height:4, x:x + width:4]) for y, x in cells]
         grid = [cells[i] for i in sorted(np.argsort(filled)[::-1][:len(grid)])]
@@ -53,7 +53,7 @@ def choose_cutouts(valid):
 
 class Sample:
     """
-    Cut-outs of everything that is known of an image and its result, filled row by row.
+    Cut-outs of an image and its result, filled row by row.
 
     Parameters
     ----------
@@ -66,14 +66,14 @@ class Sample:
         Data minus result, blind mean above the background, standard deviation and third moment of the noise, standard
         deviations of blind prediction and result, and innovation: shape (number of cut-outs, height, width).
     valid, used, held_out : `~numpy.ndarray` of bool
-        Where the data count; where, besides, they were foreseeable; where, besides, they may judge the prediction.
+        Valid pixels; the predictable ones among them; and among these the ones that may judge the prediction.
     """
 
     def __init__(self, valid):
         self.starts, shape = choose_cutouts(valid)
         shape = len(self.starts), *shape
         for name in _NAMES:
-            # Single precision is enough for numbers in units of the noise, and fast.
+            # Single precision is sufficient in units of the noise, and fast.
             setattr(self, name, np.zeros(shape, dtype=np.float32))
         self.valid, self.used, self.held_out = (np.zeros(shape, dtype=bool) for _ in range(3))
         self.shape, self._kurtosis, self._growth = shape, None, None
@@ -83,7 +83,7 @@ class Sample:
         return any(rows.start < y + self.shape[1] and rows.stop > y for y, _ in self.starts)
 
     def fill(self, rows, **values):
-        """Put in some rows of the image; each of the arrays has the shape (rows, nx)."""
+        """Insert some rows of the image; each of the arrays has the shape (rows, nx)."""
         for i, (y, x) in enumerate(self.starts):
             first, stop = max(rows.start, y), min(rows.stop, y + self.shape[1])
             if first < stop:
@@ -102,29 +102,29 @@ class Sample:
 
     @property
     def growth(self):
-        """Variance of sums over blocks of what was removed, over the sum of variances: 1 where noise is white."""
+        """Variance of sums over blocks of the residuals, over the sum of variances: 1 where noise is white."""
         if self._growth is None:
             self._growth = _growth_of(self)
         return self._growth
 
     @property
     def counted(self):
-        """Where photons are not so few that squares of single pixels say nothing."""
+        """Pixels with enough photons for squares of single pixels to be significant."""
         return self.kurtosis < _LARGEST_KURTOSIS
 
     def chance(self):
         """
         Compute the relative variance of the square of an innovation: 2 where all is Gaussian and independent.
 
-        Photons add to it, and errors of the blind prediction, which are alike in neighbouring pixels.
+        Photons add to it, and so do errors of the blind prediction, which are correlated between neighbours.
         """
         prior = self.spread ** 2
         share = prior / np.maximum(prior + self.noise ** 2, np.finfo('f4').tiny)
-        # Squares of neighbours have less in common than they have themselves.
+        # Squares of neighbours are less correlated than the values themselves.
         return (2 + self.kurtosis) * (1 + COMMON * share ** 2) * (1 + (self.growth - 1) / 2)
 
     def expected_variance(self, strength):
-        """Compute the two parts of the variance of what is removed: from the noise, and from the prediction."""
+        """Compute the two parts of the variance of the residuals: from the noise, and from the prediction."""
         noise, prior = self.noise.astype(float) ** 2, self.spread.astype(float) ** 2
         total = np.maximum(noise + prior, np.finfo(float).tiny)
         share = strength * noise / total
@@ -143,5 +143,5 @@ def _growth_of(sample, size=8):
         return 1.0
     sums, squares = blocks.sum(axis=(-3, -1))[full], (blocks ** 2).sum(axis=(-3, -1))[full]
     scaled = sums / np.sqrt(np.maximum(squares, np.finfo('f4').tiny))
-    # The middle of the distribution: what is wrong in few blocks is to be found, not allowed for.
+    # The middle of the distribution, since faults in a few blocks must be found and not allowed for.
     return max(1.0, float(np.median(np.abs(scaled - np.median(scaled))) / 0.6745) ** 2)

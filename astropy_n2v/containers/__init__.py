@@ -1,4 +1,4 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Take images of any kind apart, find the pixels that do not count, and build the same kind again.
+Parse images of any kind, find the pixels that do not count, and build results of the same kind.
 """

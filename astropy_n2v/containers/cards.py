@@ -16,9 +16,9 @@ def write_cards(meta, cards, history):
     Parameters
     ----------
     meta : `~astropy.io.fits.Header` or dict
-        Is changed.
+        Header to write to, in place.
     cards : dict or None
-        Value and comment for each keyword; without any, those of an earlier result go all the same.
+        Value and comment for each keyword; if empty, cards of an earlier result are removed all the same.
     history : list of str or None
         Lines of history.
     """
@@ -38,8 +38,8 @@ def write_cards(meta, cards, history):
 
 
 def _extend_history(meta, history):
-    """Add lines to the history of a dictionary so that what can save it still can."""
-    # Under the name that it has there already, and of the kind that it has.
+    """Add lines to the history of a dictionary, in a form that other packages can save."""
+    # Use an existing key, and keep the type of its value.
     key = next((name for name in meta if str(name).upper() == 'HISTORY'), 'HISTORY')
     earlier = meta.get(key, '')
     if not isinstance(earlier, str):
@@ -47,7 +47,7 @@ def _extend_history(meta, history):
     elif '\n' in earlier:   # as sunpy has it
         meta[key] = '\n'.join([earlier, *history])
     else:
-        # One string without line breaks is what both `astropy.nddata.CCDData` and sunpy can write; FITS splits it into
-        # cards of 72 characters.
+        # Both `astropy.nddata.CCDData` and sunpy can write one string without line breaks; FITS splits it into cards of
+        # 72 characters.
         lines = [earlier, *history] if earlier else history
         meta[key] = ''.join(line.ljust(-(-len(line) // CARD_LENGTH) * CARD_LENGTH) for line in lines).rstrip()

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Containers of images: any kind of input taken apart, and results packed again as the same kind.
+Containers of images: parsing of any kind of input, and results of the same kind.
 """
 
 import copy
@@ -16,12 +16,12 @@ from .parsing import extend_mask, measured
 
 __all__ = ['Container']
 
-_SMALLEST = 8   # pixels
+_SMALLEST = 8   # pixels: least height and width
 
 
 class Container:
     """
-    The parts of any kind of input, and the way back to its kind.
+    Parse input of any kind, and convert results to the same kind.
 
     Parameters
     ----------
@@ -35,17 +35,17 @@ class Container:
     Attributes
     ----------
     values : `~numpy.ndarray`
-        The data, float32 or float64 of native byte order; shared with the input where it is that.
+        The data, float32 or float64 of native byte order; shared with the input if it has this type.
     mask : `~astropy_n2v.containers.parsing.CompleteMask`
-        True where they do not count, but for values that are not finite; same shape.
+        True where they do not count, except for values that are not finite; same shape.
     dtype : type
-        Of the result.
+        Type of the result.
     order : tuple of int or None
-        In which the axes of the input are here, the celestial ones last; None if they are as they were.
+        Order of the axes of the input in ``values``, celestial ones last; None for the original order.
     unit, header : `~astropy.units.Unit` or None, mapping
-        Of the input.
+        Unit and header of the input.
     deviations : Deviations
-        Its uncertainty.
+        Uncertainty of the input.
 
     Raises
     ------
@@ -68,15 +68,15 @@ class Container:
                                      f'image, got {self.shape[-2:]}')
 
     def planes(self):
-        """Indices of the two-dimensional planes."""
+        """Return the indices of the two-dimensional planes."""
         return list(np.ndindex(self.shape[:-2]))
 
     def parameter(self, name, value, index):
-        """A parameter of the noise, one for all planes or of the shape of the data, for one plane."""
+        """Return a noise parameter, given for all planes or in the shape of the data, for one plane."""
         if value is None or np.ndim(value) <= 2:
             return value
         try:
-            # A view: of a Quantity, too.
+            # A view, also for a Quantity.
             value = np.broadcast_to(value, self._original_shape, subok=True)
         except ValueError:
             raise ValueError(f'{name} must broadcast to the shape of the data, {self._original_shape}, got an array '
@@ -94,7 +94,7 @@ class Container:
         Parameters
         ----------
         array : `~numpy.ndarray` or None
-            Of the shape of `values`.
+            Array of the shape of `values`.
 
         Returns
         -------
@@ -107,7 +107,7 @@ class Container:
 
     def pack(self, mean, std, cards, history):
         """
-        Make a container of the kind that came in.
+        Build a container of the kind of the input.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class Container:
         Returns
         -------
         object
-            Of the type of the input. Its mask has all pixels that came out as they went in because they do not count.
+            Of the type of the input. Its mask contains all pixels that do not count and were not replaced.
         """
         data, added = self.container, self.original_order(self._not_replaced(mean, std))
         mean, std = self.original_order(mean), self.original_order(std)
@@ -133,7 +133,7 @@ class Container:
         if not isinstance(data, NDData):
             return mean
         result = copy.copy(data)
-        # Deep copies of everything but the arrays that are replaced.
+        # Deep copies of everything except for the arrays that are replaced.
         for name, value in vars(data).items():
             if name not in ('_data', '_uncertainty', '_mask'):
                 setattr(result, name, copy.deepcopy(value))
@@ -141,16 +141,16 @@ class Container:
         result._uncertainty = None
         result.uncertainty = StdDevUncertainty(std)
         result._mask = extend_mask(data.mask, added)
-        # These reserved keywords describe the array.
+        # These reserved keywords describe the array and must be updated.
         for keyword, extreme in ('DATAMIN', np.min), ('DATAMAX', np.max):
             if keyword in result.meta:
-                # Cards cannot hold other numbers.
+                # Cards cannot hold numbers that are not finite.
                 result.meta[keyword] = float(extreme(mean[np.isfinite(mean)]))
         write_cards(result.meta, cards, history)
         return result
 
     def _not_replaced(self, mean, std):
-        """Pixels that do not count and have not been filled, and those without a standard deviation."""
+        """Return the pixels that do not count and were not filled, and the pixels without a standard deviation."""
         result = ~np.isfinite(std)
         bad = np.asarray(self.mask) | ~np.isfinite(self.values)
         result[bad] |= (mean[bad] == self.values[bad].astype(mean.dtype)) | ~np.isfinite(mean[bad])

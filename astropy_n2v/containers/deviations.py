@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The standard deviation that an image states for each pixel, and the pixels for which it says nothing.
+The standard deviation that an image states for each pixel, and the pixels where it is unusable.
 """
 
 import numpy as np
@@ -14,23 +14,23 @@ from ..utils.warn import warn_user
 
 __all__ = ['Deviations']
 
-_LEAST = 0.01   # share of the pixels with a usable deviation below which there is no plane to speak of
-# In units of the typical deviation. Above the second a pixel has a weight of less than 1e-3; up to the first that is
-# believed of bright pixels, so many times their deviation above the others (photon noise), and where such pixels lie
-# together and their data scatter accordingly (mosaics of very different depth).
+_LEAST = 0.01   # least fraction of pixels with a usable deviation
+# Huge and large deviations in units of the typical one. A pixel with a large deviation has a weight of less than 1e-3.
+# Between the two, a deviation is used where the data of the pixel exceed it significantly (photon noise of bright
+# pixels), and where such pixels lie together and scatter accordingly (mosaics of very different depth).
 _HUGE, _BIG = 1e5, 30.0
-_SIGNIFICANT = 5.0
-_TINY = 1e-6          # below it, a deviation stands for zero
-_TOGETHER = 0.6       # mean share of such pixels in the 3x3 pixels around them
-_SCATTER = 0.3, 3.0   # what robust scatter in units of the deviation agrees with it
-# A plane is broken where data fall below zero if so large a share of the pixels without a deviation does, and of the
-# pixels that dark has none; and if their median is so near, in typical deviations, to that of the data.
+_SIGNIFICANT = 5.0    # least distance of the data of a bright pixel from the median, in units of its deviation
+_TINY = 1e-6          # in units of the typical deviation; smaller values are taken as zero
+_TOGETHER = 0.6       # least mean fraction of large deviations in the 3x3 pixels around them, if they lie together
+_SCATTER = 0.3, 3.0   # range of the robust scatter, in units of the deviation, that agrees with it
+# A plane is the root of negative data if more than this fraction of all pixels at their level has no deviation, and
+# if their median is within this many typical deviations of the median of the data.
 _DARK, _NEAR = 0.9, 8.0
 
 
 class Deviations:
     """
-    The standard deviation of each pixel, from an uncertainty of any kind, part by part.
+    The standard deviation of each pixel, from an uncertainty of any kind, computed in parts.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Deviations:
     ValueError
         If the uncertainty does not have the shape of the data.
     `~astropy.units.UnitsError`
-        If its unit does not fit that of the data.
+        If its unit is not compatible with the unit of the data.
 
     Examples
     --------
@@ -88,7 +88,7 @@ class Deviations:
 
     @property
     def zero_weight(self):
-        """Where the uncertainty says that the data mean nothing (zero inverse variance), or None."""
+        """Return where the uncertainty gives data no weight (zero inverse variance), or None."""
         return self.array == 0 if self and self.power < 0 else None
 
     def transpose(self, order):
@@ -98,24 +98,24 @@ class Deviations:
 
     def find_junk(self, values, mask):
         """
-        Find pixels whose stated deviation says that they carry no information.
+        Find pixels whose stated deviation marks them as without information.
 
-        It is infinite, zero, negative, not a number, or huge. Not so where a plane was made as the root of data that
-        noise has brought below zero: there it is not the pixels that are at fault. `plane` is NaN there afterwards.
+        It is infinite, zero, negative, not a number, or huge. An exception is a plane that was computed as the root of
+        data that noise made negative: these pixels are valid. `plane` is NaN at the pixels found afterwards.
 
         Parameters
         ----------
         values : `~numpy.ndarray`
             The data.
         mask : `~numpy.ndarray` of bool
-            True where they do not count anyway; same shape.
+            True where they do not count for other reasons; same shape.
 
         Returns
         -------
         junk : `~numpy.ndarray` of bool or None
-            Same shape; None if there is none.
+            Same shape; None without such pixels.
         reason : str
-            How the deviations of these pixels look, for messages.
+            Description of the deviations of these pixels, for messages.
 
         Examples
         --------
@@ -132,7 +132,7 @@ class Deviations:
         if not self:
             return None, ''
         typical = self._typical(mask)
-        if typical is None:   # a plane of zeros, say
+        if typical is None:   # for example a plane of zeros
             self.junk = self.zero_weight
             return (self.junk, 'of zero inverse variance') if self.junk is not None else (None, '')
         big, none = self._beyond(_BIG * typical), self._without(_TINY * typical)
@@ -150,40 +150,40 @@ class Deviations:
         return self.junk, ' or '.join(reasons)
 
     def _typical(self, mask):
-        """The median of the deviations that are not huge, or None if there are hardly any."""
+        """Return the median of the deviations that are not huge, or None if there are hardly any."""
         flat = subsample(self.array, 100_000)
         values = Deviations.at(self._of(flat), slice(None))[~subsample(mask, 100_000)]
         known = np.sort(values[np.isfinite(values)])
         if known.size < max(1, _LEAST * values.size):
             return None
-        # A twentieth of the way up, so that it is a good pixel even where bad ones are the majority.
+        # The 5th percentile belongs to a good pixel even where most pixels are bad.
         return float(np.median(known[known <= _HUGE * known[known.size // 20]]))
 
     def _of(self, array):
-        """Deviations of the same kind from another array."""
+        """Convert another array to deviations, by the type of the uncertainty."""
         part = Deviations(None, (), None)
         part.array, part.power, part.factor = array, self.power, self.factor
         return part
 
     def _beyond(self, limit):
-        """Where the deviation is above a limit, without an array of deviations."""
+        """Return where the deviation is above a limit, without an array of deviations."""
         with np.errstate(over='ignore', invalid='ignore'):
             native = self._native(limit)
             return self.array > native if self.power > 0 else (self.array < native) & (self.array > 0)
 
     def _without(self, limit):
-        """Where it is no positive number, infinite, or below a limit."""
+        """Return where the deviation is not a positive number, infinite, or below a limit."""
         with np.errstate(over='ignore', invalid='ignore'):
             native = self._native(limit)
             usable = self.array >= native if self.power > 0 else (self.array > 0) & (self.array <= native)
         return ~(usable & np.isfinite(self.array))
 
     def _native(self, deviation):
-        """Convert a deviation to what the array holds for it."""
+        """Convert a deviation to the value that the array holds for it."""
         return float(np.float64(deviation / self.factor) ** (1 / self.power))   # infinity in place of an error
 
     def _unbelievable(self, values, mask, big, typical):
-        """Which of the pixels with big deviations do not scatter accordingly, or do not lie together."""
+        """Return the pixels with large deviations that do not scatter accordingly, or do not lie together."""
         huge = self._beyond(_HUGE * typical)
         rest = np.flatnonzero(big & ~huge & ~mask & np.isfinite(values))
         if not rest.size:
@@ -191,7 +191,7 @@ class Deviations:
         usual = values[~big & ~mask & np.isfinite(values)]
         centre = float(np.median(subsample(usual, 100_000))) if usual.size else 0.0
         pull = np.abs(values.ravel()[rest] - centre) / self.at(np.unravel_index(rest, values.shape))
-        # Not by ravel: where axes were reordered it is a copy.
+        # Not by ravel, which copies an array with reordered axes.
         big.flat[rest[pull > _SIGNIFICANT]] = False
         rest, pull = rest[pull <= _SIGNIFICANT], pull[pull <= _SIGNIFICANT]
         if rest.size < 64 or not _SCATTER[0] < np.median(pull) / MEDIAN_ABSOLUTE < _SCATTER[1]:
@@ -203,9 +203,9 @@ class Deviations:
         return huge if around > _TOGETHER else big
 
     def _is_root_of_negative(self, values, mask, none, typical):
-        """Where a plane has no value because the data are not positive, as noise is."""
+        """Return where a plane has no value because noise made the data negative."""
         with np.errstate(invalid='ignore'):
-            # An infinite or negative deviation is not the root of anything.
+            # An infinite or negative deviation is not a root.
             root = none & (np.isnan(self.array) | (self.array == 0)) & (values <= 0) if self.power > 0 else none & False
         counts = np.isfinite(values) & ~mask
         root &= counts
@@ -220,12 +220,12 @@ class Deviations:
 
     def at(self, index):
         """
-        Standard deviation of some pixels.
+        Return the standard deviation of some pixels.
 
         Parameters
         ----------
         index : tuple, slice or `~numpy.ndarray` of bool
-            Which part of the data.
+            Index of the pixels in the data.
 
         Returns
         -------
@@ -240,18 +240,18 @@ class Deviations:
 
     def plane(self, index):
         """
-        Standard deviation of a plane, in single precision.
+        Return the standard deviation of a plane, in single precision.
 
         Parameters
         ----------
         index : tuple of int
-            Which plane.
+            Index of the plane.
 
         Returns
         -------
         `~numpy.ndarray` or None
-            Shape (ny, nx), float32; NaN where it is not known or junk. None if there is no uncertainty. It must not
-            be changed: where the uncertainty is all of that already, it is shared.
+            Shape (ny, nx), float32; NaN where it is not known or unusable. None if there is no uncertainty. Do not
+            modify it: it may be a view of the uncertainty.
         """
         if not self:
             return None
@@ -266,7 +266,7 @@ class Deviations:
         with np.errstate(over='ignore'):
             for rows in row_blocks(height):
                 plane[rows] = self.at((*index, rows))
-        # Of a scale that single precision does not reach.
+        # Values out of the range of single precision.
         plane[~(np.isfinite(plane) & (plane > 0))] = np.nan
         if junk is not None:
             plane[junk] = np.nan

@@ -19,31 +19,31 @@ from ..utils.sampling import subsample
 
 __all__ = ['constant_regions', 'fill_values', 'huge_values', 'quantisation_step']
 
-# Magnitudes this many times as large as others stand for no value. Rounding errors of a convolution may be smaller
+# Least ratio of magnitudes that are not measurements to others. Rounding errors of a convolution may be smaller
 # than its peak by 1e17.
 _MAX_RANGE = 1e20
 _GAP = 1e10   # least ratio of fill values to the largest value of the data
-_SAMPLE = 100_000   # pixels
-_FEW = 0.01        # share of the sample of magnitudes that is enough to say that the larger ones are fill values
-_WINDOW = 4        # pixels: height and width of the smallest region that is looked for
-_STRIP = 256       # rows in work at a time, so that temporary arrays stay small
-_MAX_VALUES = 4    # constants that are looked at, the most frequent ones
-_MIN_SHARE = 0.05  # of all constant windows that one value must have, and that all must have together: in an image
-_MIN_TOTAL = 0.6   # that was enlarged by repetition all values have some
-# Pixels of other values that a block outside of a region must have for the region not to be chance: a block of
-# mean 25, which is where so few are rare, is empty once in 1e11.
+_SAMPLE = 100_000   # largest number of pixels that are examined
+_FEW = 0.01        # least fraction of small magnitudes in a sample for the larger ones to be fill values
+_WINDOW = 4        # pixels: height and width of the smallest region that can be found
+_STRIP = 256       # rows processed at a time, to limit temporary arrays
+_MAX_VALUES = 4    # largest number of constants that are examined, the most frequent ones
+_MIN_SHARE = 0.05  # least fraction of all constant windows that have one value
+_MIN_TOTAL = 0.6   # and that have any such value: in an image enlarged by repetition, all values have some windows
+# Pixels of other values that a block outside of a region must have for the region not to be due to chance. A block
+# of mean 25, at which so few are rare, is empty once in 1e11.
 _OCCUPIED = 12
-_DISTINCT = 0.95   # share of distinct values in a sample of data that are not quantised
-_SAME_PHASE = 0.05   # of a step; how far the values of quantised data lie beside its multiples, at most
-_DENSE = 0.9       # mean share of other values in the 3x3 pixels around each of them
-_MIN_FULL = 32     # such blocks that there must be
-_MAX_LOW = 0.05    # share of blocks that may have fewer: sources that fade, or few photons, leave many of them
-_MAX_LOW_EDGE = 0.5   # or of the blocks beside a region that has a long edge: few others fit into thin corners
-_MAX_STRAY = 0.002  # share of pixels of other values within a region; noise or photons leave more
-# Distance from a region, in pixels, within which others have to be dense, and how dense in units of those farther away.
+_DISTINCT = 0.95   # least fraction of distinct values in a sample of data without quantisation
+_SAME_PHASE = 0.05   # largest distance of quantised values from multiples of the step, in steps
+_DENSE = 0.9       # least mean fraction of other values in the 3x3 pixels around each of them
+_MIN_FULL = 32     # least number of well-filled blocks
+_MAX_LOW = 0.05    # largest fraction of blocks with fewer: fading sources, or few photons, leave many
+_MAX_LOW_EDGE = 0.5   # or fraction of the blocks at a long edge: few others fit into thin corners
+_MAX_STRAY = 0.002  # largest fraction of other values in a region; noise or photons leave more
+# Width in pixels of the band around a region in which others must be dense; least density relative to distant ones.
 _BAND, _FADING = 8, 0.4
-_PILE = 3          # pixels of exactly the lowest value that are fill values if it is far below all others
-_GAP_BELOW = 20    # how far, in widths of the lower half of the data (median less 1st percentile)
+_PILE = 3          # least number of pixels of the lowest value for a fill value far below all others
+_GAP_BELOW = 20    # least gap in widths of the lower half of the data (median minus 1st percentile)
 
 
 def quantisation_step(values):
@@ -81,12 +81,12 @@ def fill_values(values, mask):
     values : `~numpy.ndarray`
         Data of any shape.
     mask : `~numpy.ndarray` of bool
-        True for pixels that are not looked at; same shape.
+        True for pixels that are left out; same shape.
 
     Returns
     -------
     `~numpy.ndarray` of bool or None
-        Same shape; None where there is no such value.
+        Same shape; None without such a value.
 
     Examples
     --------
@@ -109,19 +109,19 @@ def fill_values(values, mask):
 
 def huge_values(values, mask):
     """
-    Find values that are larger than others by a factor that no data have.
+    Find values that are larger than others by an implausible factor.
 
     Parameters
     ----------
     values : `~numpy.ndarray`
         Data of any shape.
     mask : `~numpy.ndarray` of bool
-        True for pixels that are not looked at; same shape.
+        True for pixels that are left out; same shape.
 
     Returns
     -------
     `~numpy.ndarray` of bool or None
-        Same shape; None where there is no such value.
+        Same shape; None without such a value.
     """
     found, _ = _huge_values(values, mask)
     return found if found is not None and found.any() else None
@@ -135,7 +135,7 @@ def _huge_values(values, mask):
         return None, None
     limit = _huge(np.abs(sample[sample != 0]))
     with np.errstate(over='ignore', invalid='ignore'):
-        # No array of magnitudes: few images have any.
+        # Without an array of magnitudes, since few images contain such values.
         found = (values > limit) | (values < -limit)
         ordered = np.sort(sample[np.abs(sample) <= limit])
     found &= np.isfinite(values) & ~mask
@@ -143,36 +143,36 @@ def _huge_values(values, mask):
 
 
 def _huge(magnitudes):
-    """The magnitude above which values are fill values."""
+    """Return the magnitude above which values are fill values."""
     if not magnitudes.size:
         return np.inf
-    magnitudes = magnitudes.astype(float)   # the sum of the two middle ones may overflow
+    magnitudes = magnitudes.astype(float)   # the median of integers or float32 may overflow
     typical = float(np.median(magnitudes))
     with np.errstate(under='ignore'):
         small = magnitudes[magnitudes < magnitudes.max() / _MAX_RANGE]
     if small.size >= _FEW * magnitudes.size:
         reference = float(np.median(small))
-        # Few different ones: the core of a noise-free model has as many as pixels.
+        # Few distinct values: the core of a noise-free model has as many as pixels.
         if np.unique(magnitudes[magnitudes / _MAX_RANGE > reference]).size <= _MAX_VALUES:
             typical = reference
     limit = _MAX_RANGE * typical
     beyond = magnitudes > limit
-    # The wings of a noise-free model fall below any share of its peak, but have all values in between.
+    # The wings of a noise-free model are arbitrarily faint relative to its peak, but all intermediate values occur.
     if beyond.any() and magnitudes[beyond].min() < _GAP * magnitudes[~beyond].max(initial=0.0):
         return np.inf
     return limit
 
 
 def _lowest(values, mask, ordered):
-    """The lowest value if several pixels share it and a wide gap is above it, or None."""
+    """Return the lowest value if several pixels have it and a wide gap is above it, or None."""
     if ordered.size < 64:
         return None
     lowest = np.min(values, where=np.isfinite(values) & ~mask, initial=ordered[0])
     rest = ordered[np.searchsorted(ordered, lowest, side='right'):].astype(float)
     if 2 * rest.size < ordered.size:
-        return None   # more than half of all: a region, or few photons
+        return None   # more than half of all pixels: a region, or few photons
     median = np.median(rest)
-    # Of few photons, half of the pixels have none, so that there is no lower half.
+    # With few photons, half of the pixels are empty, and there is no lower half.
     width = median - rest[rest.size // 100] or np.percentile(rest, 84) - median or np.ptp(rest)
     if not (width > 0 and rest[0] - lowest > _GAP_BELOW * width):
         return None
@@ -181,25 +181,25 @@ def _lowest(values, mask, ordered):
 
 def constant_regions(values, mask):
     """
-    Find regions of one constant value that chance does not make.
+    Find regions of one constant value that are not due to chance.
 
-    Zeros outside a footprint, chip gaps, missing blocks. The zeros of an image of few photons are data, and so are the
-    plateaus of coarsely quantised images: a region counts only where blocks of its size outside of it are well filled
-    with other values, and where its value is not one step from those beside it.
+    Examples are zeros outside a footprint, chip gaps and missing blocks. The zeros of an image of few photons are data,
+    and so are the plateaus of coarsely quantised images. A region must therefore meet two conditions: outside of it,
+    blocks of its size are well filled with other values, and its value is not one step from its neighbours.
 
     Parameters
     ----------
     values : `~numpy.ndarray`
         Data of shape (ny, nx).
     mask : `~numpy.ndarray` of bool
-        True for pixels that are not looked at; same shape.
+        True for pixels that are left out; same shape.
 
     Returns
     -------
     regions : `~numpy.ndarray` of bool or None
-        Same shape; None where there is no region.
+        Same shape; None without a region.
     constants : list of float
-        Their values.
+        Values of the regions.
 
     Examples
     --------
@@ -229,7 +229,7 @@ def constant_regions(values, mask):
         constants += others.astype(float).tolist()
         found = lines if found is None else found | lines
         for value in others:
-            # A footprint that is turned a little leaves columns of which only a part is empty.
+            # A slightly rotated footprint leaves columns that are partly empty.
             same = (values == value) & ~mask
             if _is_foreign(values, mask, value, same):
                 found |= same
@@ -237,7 +237,7 @@ def constant_regions(values, mask):
 
 
 def _candidates(values, mask):
-    """Values of which a notable part of all constant 4x4 windows is."""
+    """Return values that fill a notable fraction of all constant 4x4 windows."""
     corners = []
     size = _WINDOW - 1
     for start in range(0, values.shape[0] - size, _STRIP):
@@ -260,7 +260,7 @@ def _candidates(values, mask):
 
 
 def _is_foreign(values, mask, value, same):
-    """Check that chance does not make a value: it is far from all others, or among them, where no other one repeats."""
+    """Check that a value is not due to chance: far from all others, or among others that do not repeat."""
     sample, bad = subsample(values, _SAMPLE), subsample(mask, _SAMPLE)
     others = np.sort(sample[~bad & np.isfinite(sample) & (sample != value)]).astype(float)
     if others.size < 100:
@@ -269,7 +269,7 @@ def _is_foreign(values, mask, value, same):
     steps = steps[steps > 0]
     below = np.searchsorted(others, float(value)) / others.size
     if 0.01 < below < 0.99:
-        # Else it may be where the data were clipped.
+        # Otherwise it may be the value at which data were clipped.
         return steps.size > _DISTINCT * others.size or _is_between_steps(others, float(value))
     few = others.size // 1000   # dead or hot pixels
     low, median, high = np.percentile(others, (16, 50, 84))
@@ -277,14 +277,14 @@ def _is_foreign(values, mask, value, same):
     width = high - median if below > 0.5 else median - low
     if not (steps.size and width > 0 and gap > max(width, 4 * steps.min())):
         return False
-    # Few photons are far from 0, too, but do not fill what is around them.
+    # Few photons are far from 0, too, but do not fill their surroundings.
     others = np.isfinite(values) & ~same & ~mask
     return uniform_filter(others.astype(np.float32), 3)[others].mean() > _DENSE
 
 
 def _is_between_steps(others, value):
-    """Check that a value lies between the steps that all other values are on, so that it was not rounded with them."""
-    # Not across the value, which may be one of three levels.
+    """Check that a value lies between the steps of all other values, so that it was not rounded with them."""
+    # Excluding the step across the value, which may be one of three levels.
     steps = np.concatenate([np.diff(side) for side in np.split(others, [np.searchsorted(others, value)])])
     steps = steps[steps > 0]
     if not steps.size:
@@ -295,7 +295,7 @@ def _is_between_steps(others, value):
 
 def _opened(pixels):
     """Find the pixels that lie in windows of 4x4 that are all true."""
-    # Of an even size: the windows of the second filter must lie on the other side of a pixel.
+    # For an even size, the windows of the second filter must extend to the opposite side of a pixel.
     for filter1d, origin in (minimum_filter1d, 0), (maximum_filter1d, -1):
         for axis in (0, 1):
             pixels = filter1d(pixels, _WINDOW, axis=axis, mode='constant', cval=0, origin=origin)
@@ -303,12 +303,12 @@ def _opened(pixels):
 
 
 def _blocks(array, size):
-    """Sums over blocks."""
+    """Sum over blocks."""
     return as_blocks(array, size).sum(axis=(-3, -1), dtype=np.int32)
 
 
 def _unlikely(same, bad):
-    """Find pixels of one value in windows that others would have interrupted, had they been as usual there."""
+    """Find pixels of one value in windows where other values would be expected from the rest of the image."""
     empty, others, valid, unit = same.view(np.uint8), ~same & ~bad, ~bad, 1
     while min(empty.shape) >= 2 * _WINDOW:
         covered = _opened(empty)
@@ -324,7 +324,7 @@ def _unlikely(same, bad):
         allowed = _MAX_LOW * min(n_full, np.count_nonzero(covered) / _WINDOW ** 2)
         edge = np.count_nonzero(outside & maximum_filter(~outside, 3))
         if edge < 0.5 * n_full:
-            allowed = max(allowed, _MAX_LOW_EDGE * edge)   # blocks that an edge cuts
+            allowed = max(allowed, _MAX_LOW_EDGE * edge)   # blocks on an edge
         if n_full >= _MIN_FULL and not strays and n_low <= allowed:
             covered = covered.view(bool).repeat(unit, axis=0).repeat(unit, axis=1)
             pad = [(0, n - m) for n, m in zip(same.shape, covered.shape)]
@@ -343,7 +343,7 @@ def _is_plateau(values, region, value, mask):
     ring = binary_dilation(region) & outside
 
     def near(part):
-        """Share of the pixels of another value that are one step away."""
+        """Return the fraction of the pixels of another value that are one step away."""
         part = subsample(values[part], _SAMPLE).astype(float) - float(value)
         others = np.abs(part[part != 0])
         return np.mean(others <= 1.5 * step) if others.size else 0.0
@@ -355,16 +355,16 @@ def _is_plateau(values, region, value, mask):
     n, others = _blocks(outside, size), _blocks(outside & (values != value), size)
     n, others = n[2 * n > size ** 2], others[2 * n > size ** 2]
     density = np.percentile(others / n, 90) if n.size else 0.0
-    # Photons that become fewer towards a region: it is where they end, not where they were cut off.
+    # Photons that become fewer towards a region: a natural edge, not a cut-off.
     band = binary_dilation(region, iterations=_BAND) & outside
     if np.count_nonzero(band & (values != value)) < _FADING * density * np.count_nonzero(band):
         return True
-    # Of few photons that are not 0 most are 1, everywhere; but then most pixels are 0.
+    # Of few photons above 0 most are 1, everywhere; but then most pixels are 0.
     return beside > 2 * elsewhere or density > 0.9 and (elsewhere > 0.8 or beside > (1 + elsewhere) / 2)
 
 
 def _grow(region, same):
-    """A region with the pixels of its value that are connected with it, unless that value is everywhere."""
+    """Add to a region the connected pixels of its value, unless that value is everywhere."""
     total, size = np.count_nonzero(same), np.count_nonzero(region)
     outside = max(same.size - size, 1)
     if total - size > max(0.1 * size, 0.05 * outside):
@@ -374,19 +374,19 @@ def _grow(region, same):
     wanted[parts[region]] = True
     wanted[0] = False
     grown = wanted[parts]
-    # Where chance does not make the value at all, these are splinters of the region.
+    # A value that is not due to chance at all: the rest are fragments of the region.
     return same if total - np.count_nonzero(grown) < min(0.25 * size, 0.005 * outside) else grown
 
 
 def _constant_lines(values, mask):
-    """Rows and columns of one value: dead columns, edges that a shift left empty."""
+    """Find rows and columns of one value: dead columns, edges that a shift left empty."""
     found = None
     for axis in (0, 1):
         image, bad = (values, mask) if axis == 0 else (values.T, mask.T)
         equal = np.count_nonzero((image[1:] == image[:-1]) & ~bad[1:], axis=0)
         n = np.maximum(np.count_nonzero(~bad, axis=0), 1)
         lines = np.flatnonzero((equal > 0.9 * n) & (n > max(16, image.shape[0] // 2)))
-        # In an image of few values all lines are like that.
+        # In an image of few distinct values, all lines are like that.
         if not lines.size or lines.size > 0.2 * image.shape[1] or np.median(equal / n) > 0.2:
             continue
         found = np.zeros(values.shape, dtype=bool) if found is None else found

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Find overscan: strips of an image that saw no light.
+Find overscan: strips of an image without light.
 """
 
 import re
@@ -11,41 +11,41 @@ from ..utils.sampling import subsample
 
 __all__ = ['overscan']
 
-_NARROWEST = 4   # rows or columns of a strip
+_NARROWEST = 4   # least number of rows or columns of a strip
 
 
 def _section(text, shape):
-    """Rows and columns of a section such as '[1:20,1:512]' of a header, or None."""
+    """Return rows and columns of a section such as '[1:20,1:512]' of a header, or None."""
     match = re.fullmatch(r'\s*\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]\s*', str(text))
     if match is None:
         return None
     x0, x1, y0, y1 = map(int, match.groups())
     (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
     if min(x0, y0) < 1 or x1 > shape[1] or y1 > shape[0] or (x1 - x0 + 1, y1 - y0 + 1) == shape[::-1]:
-        return None   # of the frame before it was trimmed or binned, or all of it
+        return None   # a section of the untrimmed or unbinned frame, or all of it
     return slice(y0 - 1, y1), slice(x0 - 1, x1)
 
 
 def overscan(values, mask, header):
     """
-    Find overscan strips: columns or rows that saw no light.
+    Find overscan strips: columns or rows without light.
 
-    A strip is darker than the data beside it, with a sharp step, and less noisy. The header (BIASSEC, DATASEC, TRIMSEC)
-    is believed where the strips that it names differ from the data at all, since these cards outlive a trimming.
+    A strip is darker than the data beside it, with a sharp step, and less noisy. Strips that the header names (BIASSEC,
+    DATASEC, TRIMSEC) are used if they differ from the data at all, since these cards outlive a trimming.
 
     Parameters
     ----------
     values : `~numpy.ndarray`
         Data of shape (ny, nx).
     mask : `~numpy.ndarray` of bool
-        True for pixels that are not looked at; same shape.
+        True for pixels that are left out; same shape.
     header : mapping
         FITS header or dictionary.
 
     Returns
     -------
     `~numpy.ndarray` of bool or None
-        Same shape; None where there is none.
+        Same shape; None without a strip.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def _differs(values, strip, data):
 
 
 def _dark_strips(values, mask, axis):
-    """First and last (not included) columns (axis 0) or rows of dark strips with a sharp edge."""
+    """Find the first and last (not included) columns (axis 0) or rows of dark strips with a sharp edge."""
     image, bad = (values, mask) if axis == 0 else (values.T, mask.T)
     step = max(1, image.shape[0] // 64)
     lines = np.ascontiguousarray(np.where(bad[::step], np.nan, image[::step]).T, dtype=np.float32)
@@ -103,7 +103,7 @@ def _dark_strips(values, mask, axis):
     typical = np.median(width)
     if not typical > 0:
         return []
-    # Between columns further apart than one, so that a column in transition does not hide the edge.
+    # Differences over more than one column, so that a column in transition does not hide the edge.
     edges = np.flatnonzero(np.abs(np.diff(level)) > 3 * typical) + 1
     bounds = [0, *edges.tolist(), columns.size]
     parts = [(a, b) for a, b in zip(bounds[:-1], bounds[1:])]

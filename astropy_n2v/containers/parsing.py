@@ -1,9 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Take images of any kind apart, and find the pixels that do not count.
+Parse images of any kind, and find the pixels that do not count.
 
-All functions that are given an image go through `take_apart`, and those that are given a measured image through
-`measured`, so that they agree on mask, fill values, saturation and unit.
+All functions that accept an image use `take_apart`, and functions that accept a measured image use `measured`, so that
+they agree on mask, fill values, saturation and unit.
 """
 
 import logging
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 class CompleteMask(np.ndarray):
     """
-    A mask that has all pixels that do not count, so that they are not looked for again.
+    A mask that is known to contain all pixels that do not count, so that no second search is needed.
 
     Slices of it, and its combinations by ``|`` and ``&``, are of this class, too.
 
@@ -50,7 +50,7 @@ class Parts:
     Parameters
     ----------
     values : `~numpy.ndarray`
-        The data as they came.
+        The data, unchanged.
     unit : `~astropy.units.Unit` or None
         Their unit.
     mask : array_like or None
@@ -58,7 +58,7 @@ class Parts:
     uncertainty : `~astropy.nddata.NDUncertainty` or None
         Their uncertainty.
     header : mapping
-        Header or meta; empty if there is none.
+        Header or meta; empty without one.
     """
 
     values: np.ndarray
@@ -70,14 +70,14 @@ class Parts:
 
 def take_apart(data, name='data'):
     """
-    Take an image of any kind apart.
+    Parse an image of any kind.
 
     Parameters
     ----------
     data : `~astropy.nddata.NDData`, `~astropy.units.Quantity`, `~astropy.utils.masked.Masked` or array_like
         Numbers of any shape.
     name : str, optional
-        The parameter, for messages.
+        Name of the parameter, for messages.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def take_apart(data, name='data'):
     parts = Parts(data)
     if isinstance(data, NDData):
         parts = Parts(data.data, data.unit, data.mask, data.uncertainty, data.meta)
-        data = data.data   # which may be of the kinds below
+        data = data.data   # which may be of a type handled below
     if isinstance(data, Masked):
         parts.mask = data.mask if parts.mask is None else parts.mask | data.mask
         parts.values = data = data.unmasked
@@ -127,14 +127,14 @@ def merge_mask(mask, part, name, order=None):
     Parameters
     ----------
     mask : `~numpy.ndarray` of bool
-        Is changed.
+        Mask to extend, in place.
     part : array_like or None
         True or not 0 where pixels are masked; of the shape of the mask, or of its planes (the last two axes), or one
         number.
     name : str
         Name of ``part`` in messages.
     order : tuple of int, optional
-        Order of the axes of ``part``, of the shape of the data as they came, to bring them to that of ``mask``.
+        Order in which to transpose the axes of ``part``, if it has the shape of the original data.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def merge_mask(mask, part, name, order=None):
 
 def celestial_order(data):
     """
-    Order of axes that brings the two celestial ones of an image to the end.
+    Find the order of axes that has the two celestial ones last.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def celestial_order(data):
     Returns
     -------
     tuple of int or None
-        For `numpy.transpose`; None where the axes are in that order already, or nothing says otherwise.
+        For `numpy.transpose`; None where the axes are in that order already, or the order is not known.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def celestial_order(data):
 
 
 def _other_axes(data, ndim):
-    """The axes of an array that are not celestial, or None if that is not known."""
+    """Return the axes of an array that are not celestial, or None if they are not known."""
     wcs = getattr(data.wcs, 'low_level_wcs', data.wcs)
     if wcs is not None and wcs.pixel_n_dim == ndim:
         types = [str(kind or '') for kind in wcs.world_axis_physical_types]
@@ -205,7 +205,7 @@ def _other_axes(data, ndim):
                       'an image: each of more depends on the position in the sky. The last two are taken; '
                       'transpose the data if others are meant')
             return None
-        # Without celestial axes: a spectrum or a time at each pixel of an image.
+        # Without celestial axes: a spectrum or a time series at each pixel of an image.
         other = matrix[[kind.startswith(('em.', 'spect.', 'time')) for kind in types]].any(axis=0)
         if np.count_nonzero(other) == ndim - 2:
             return [ndim - 1 - int(i) for i in np.flatnonzero(other)[::-1]]
@@ -221,10 +221,10 @@ class Measured:
     Parameters
     ----------
     values : `~numpy.ndarray`
-        The data, of float32 or float64 and native byte order; celestial axes last. Shared with the input where it is
-        that.
+        The data, of float32 or float64 and native byte order; celestial axes last. Shared with the input if it has
+        this type.
     mask : CompleteMask
-        True where they do not count, but for values that are not finite; same shape.
+        True where they do not count, except for values that are not finite; same shape.
     dtype : type
         The smallest float that holds the data.
     unit : `~astropy.units.Unit` or None
@@ -234,9 +234,9 @@ class Measured:
     deviations : Deviations
         Their uncertainty.
     own_mask : array_like or None
-        The mask or flags that they came with.
+        Their original mask or flags.
     order : tuple of int or None
-        In which the axes of the input are here; None if they are as they were.
+        Order of the axes of the input in ``values``; None for the original order.
     """
 
     values: np.ndarray
@@ -251,21 +251,21 @@ class Measured:
 
 def measured(data, mask=None, satlevel=None, *, name='data', check=None):
     """
-    Take a measured image apart and find all the pixels that do not count.
+    Parse a measured image and find all the pixels that do not count.
 
-    These are, besides those of its own mask and of ``mask``: fill values, saturated pixels, regions of one constant
-    value, overscan, and pixels whose stated error says that they carry no information.
+    Besides the pixels of its own mask and of ``mask``, these are fill values, saturated pixels, regions of one constant
+    value, overscan, and pixels whose stated error marks them as without information.
 
     Parameters
     ----------
     data : `~astropy.nddata.NDData`, `~astropy.units.Quantity`, `~astropy.utils.masked.Masked` or array_like
         Image of shape (ny, nx), or planes.
     mask : array_like of bool, optional
-        True where the data do not count. A `CompleteMask` has everything already.
+        True where the data do not count. A `CompleteMask` is used as it is.
     satlevel : float, `~astropy.units.Quantity` or array_like, optional
         Data at or above it are saturated.
     name : str, optional
-        The parameter, for messages.
+        Name of the parameter, for messages.
     check : callable, optional
         Function of the array and the unit that raises an error for data that cannot be used.
 
@@ -296,7 +296,7 @@ def measured(data, mask=None, satlevel=None, *, name='data', check=None):
     integer = array.dtype.kind in 'iu'
     wide = array.dtype.itemsize >= (4 if integer else 8)
     values = array.astype(np.float64 if wide else np.float32, copy=False)
-    # Integers of more than 24 bits do not fit float32.
+    # Integers of more than 24 bits do not fit into float32.
     dtype = np.float32 if not wide or integer and np.abs(values).max(initial=0) <= 2 ** 24 else np.float64
     bad = np.zeros(values.shape, dtype=bool)
     merge_mask(bad, parts.mask, f'mask of {name}', order)
@@ -317,7 +317,7 @@ def measured(data, mask=None, satlevel=None, *, name='data', check=None):
 
 
 def _find(values, bad, parts, satlevel, largest):
-    """Add to a mask what is not a measurement."""
+    """Add pixels that are not measurements to a mask."""
     found = fill_values(values, bad)
     if found is not None:
         _warn(f'{np.count_nonzero(found)} values such as {values[found][0]:g}, far from all others',
@@ -356,14 +356,14 @@ def extend_mask(own, added):
     Parameters
     ----------
     own : array_like of bool, flags or None
-        The mask that an image came with.
+        The original mask of an image.
     added : `~numpy.ndarray` of bool
-        True where it is masked now, of the shape of the image.
+        True at the pixels to add, of the shape of the image.
 
     Returns
     -------
     `~numpy.ndarray` or None
-        Of the kind of ``own``: bool, or flags, where a bit that is nowhere set (else the lowest) says so; None if
+        Of the type of ``own``: bool, or flags, in which an unused bit (else the lowest) marks the added pixels. None if
         there was no mask and nothing is added.
 
     Examples

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Find saturated pixels: by a level that is given or in the header, by the largest integer, by a pile-up at the maximum.
+Find saturated pixels: by a given level or one of the header, the largest integer, or a pile-up at the maximum.
 """
 
 import numpy as np
@@ -15,17 +15,16 @@ from .nodata import quantisation_step
 
 __all__ = ['saturated_pixels']
 
-# A saturation level that masks more than this is not the level of these data.
+# Largest fraction of saturated pixels; a level that gives more does not apply to these data.
 _MAX_SATURATED = 0.5
-# Largest values of converters of 12 and 14 bits, as they are and as cameras scale them to 16 bits.
+# Largest values of converters of 12 and 14 bits, unscaled and as cameras scale them to 16 bits.
 _LARGEST = (4095, 16383, 65520, 65532)
-# A pile-up at the maximum: so many pixels, so many times as many as in the next 2 % of the range below, and so large a
-# share of them side by side, or so many times that it does not matter (stars of one saturated pixel); the maximum so
-# many quantisation steps, and tenths of the width of the data, above the median.
+# A pile-up at the maximum, at least: its number of pixels; this number over the number of pixels just below; the
+# fraction of them side by side; the excess beyond which this fraction does not matter (stars of one saturated pixel).
 _PILE, _EXCESS, _CLUMPED, _CERTAIN = 4, 2.0, 0.5, 10.0
-_SLICE = 0.02
-_FAR = 50
-_BRIGHT = 0.1    # how high the neighbours of a plateau are (75th percentile) between the median and the maximum
+_SLICE = 0.02    # range just below the maximum, as a fraction of the distance from the median
+_FAR = 50        # least distance of the maximum from the median, in quantisation steps and in tenths of the width
+_BRIGHT = 0.1    # least level of the neighbours of a plateau (75th percentile): 0 is the median, 1 the maximum
 
 
 def saturated_pixels(values, mask, header, unit, satlevel=None, largest=None):
@@ -37,29 +36,29 @@ def saturated_pixels(values, mask, header, unit, satlevel=None, largest=None):
     values : `~numpy.ndarray`
         Data of any shape.
     mask : `~numpy.ndarray` of bool
-        True for pixels that are not looked at; same shape.
+        True for pixels that are left out; same shape.
     header : mapping
-        May hold the level (`astropy_n2v.conf.saturation_keywords`), which is used for data in adu or without a unit.
+        A level in it (`astropy_n2v.conf.saturation_keywords`) is used for data in adu or without a unit.
     unit : `~astropy.units.Unit` or None
         Unit of the data.
     satlevel : float, `~astropy.units.Quantity` or array_like, optional
         Data at or above it are saturated.
     largest : int, optional
-        The largest value that the integers can have that the data came as.
+        Largest possible value of the original integers.
 
     Returns
     -------
     saturated : `~numpy.ndarray` of bool or None
-        Same shape; None where no pixel is saturated.
+        Same shape; None without saturated pixels.
     reason : str
-        How they were found, for messages.
+        Description of the method, for messages.
 
     Raises
     ------
     ValueError
-        If ``satlevel`` is no finite number, of a wrong shape, or below all data.
+        If ``satlevel`` is not a finite number, of a wrong shape, or below all data.
     `~astropy.units.UnitsError`
-        If its unit does not fit.
+        If its unit is not compatible.
 
     Examples
     --------
@@ -85,7 +84,7 @@ def saturated_pixels(values, mask, header, unit, satlevel=None, largest=None):
 
 
 def _level(satlevel, unit, shape):
-    """A saturation level as an array of finite numbers in the unit of the data."""
+    """Return a saturation level as an array of finite numbers in the unit of the data."""
     if isinstance(satlevel, u.Quantity):
         if unit is None:
             raise u.UnitsError(f'satlevel must have no unit, as the data, got {satlevel.unit}')
@@ -102,10 +101,10 @@ def _level(satlevel, unit, shape):
 
 
 def _above(values, mask, unit, satlevel, keyword):
-    """Pixels at or above a level, or None if the level of the header cannot be meant or none is."""
+    """Return the pixels at or above a level; None without any, or if the level of the header does not apply."""
     satlevel = _level(satlevel, unit, values.shape)
     with np.errstate(invalid='ignore'):
-        # In the precision of the data: a level that they have must not lie above them by its rounding.
+        # In the precision of the data, so that the rounding of a level does not raise it above them.
         saturated = values >= satlevel.astype(values.dtype)
     valid = ~mask & np.isfinite(values)
     share = np.count_nonzero(saturated & valid) / max(np.count_nonzero(valid), 1)
@@ -120,7 +119,7 @@ def _above(values, mask, unit, satlevel, keyword):
 
 
 def _piled_up(values, mask, largest):
-    """Pixels of exactly the maximum of the data if the detector or the converter made it."""
+    """Find pixels at exactly the maximum of the data, if it is due to the detector or the converter."""
     maximum = np.max(values, where=np.isfinite(values) & ~mask, initial=-np.inf)
     if not np.isfinite(maximum):
         return None, ''

@@ -1,4 +1,4 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-From an image in units of its noise to the posterior of each pixel, in the order of the steps.
+Inference of the posterior of each pixel of an image in units of its noise, in the order of the steps.
 """

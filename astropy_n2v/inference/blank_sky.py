@@ -1,10 +1,11 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-How wrong the blind prediction of an empty sky is.
+The error of the blind prediction on an empty sky.
 
-Models learned that there are sources below the noise, as there are in most fields, and their spread allows for them. On
-a sky without any they are less wrong than they say. Innovations do not show it, as the variance of the prediction is a
-hundredth of that of the noise, but neighbouring pixels do: noise is not shared between them, the light of sources is.
+Most fields have sources below the noise, and models learned a spread that includes them. On a sky without sources, the
+error is smaller than stated. Innovations do not show this, since the variance of the prediction is a hundredth of the
+variance of the noise. Products of neighbouring pixels show it: neighbours have the light of sources in common, but not
+the noise.
 """
 
 import numpy as np
@@ -15,35 +16,35 @@ from ..utils.sampling import row_blocks
 
 __all__ = ['REACH', 'variance_factor', 'blank_fraction']
 
-#: How many pixels around one tell whether its sky is empty.
+#: Distance in pixels of the neighbours that decide if the sky at a pixel is empty.
 REACH = 8
-# It is where the blind mean is below the first everywhere around, and less and less up to the second.
+# The sky is empty if the blind mean is below the first value at all neighbours, and partly empty up to the second.
 _FAINT, _BRIGHT = 0.5, 1.0   # in units of the noise
-_SIGMA = 1.5   # pixels; how far neighbours go
+_SIGMA = 1.5   # pixels: width of the Gaussian weights of neighbours
 _RADIUS = 5
 _LAGS = np.hypot(*np.mgrid[-_RADIUS:_RADIUS + 1, -_RADIUS:_RADIUS + 1])
 _WEIGHTS = gaussian_filter((_LAGS == 0).astype(float), _SIGMA, mode='constant', radius=_RADIUS)
 _CENTRE = _WEIGHTS[_RADIUS, _RADIUS]
 _OTHERS = np.where(_LAGS == 0, 0, _WEIGHTS)
-# Variance of the light over its covariance between neighbours: the least, the usual and the most.
+# Variance of the light over its covariance between neighbours: least, usual and largest value.
 _SHARPNESS = 1.2, 1.5, 10.0
-# Up to the first variance of the light, in units of that of the prediction, sky is empty; from the second on it is not.
+# Variance of the light in units of the variance of the prediction: sky is empty up to the first, not beyond the second.
 _EMPTY = 0.6, 0.9
-# Of the light of faint sources, so much is foreseen from their surroundings, give or take a part of it; and what is not
-# foreseen at all, in units of the variance of the prediction.
+# For the light of faint sources: the fraction of its covariance that the network predicts, the relative error of this
+# estimate, and the unpredicted part in units of the variance of the prediction.
 _FORESEEN, _FORESEEN_ERROR, _UNFORESEEN = 0.35, 0.6, 0.15
 _LEAST_FACTOR = 0.1
 _MIN_PIXELS = 3000
-# Growth of the variance with the signal, in units of the sky noise, beyond which photons are so few (less than 0.45
-# electrons of sky) that the wings of sources pass for empty sky: there pulls of faint sources doubled to 4.
+# Largest growth of the variance with the signal, in units of the sky noise. Beyond it, with less than 0.45 electrons of
+# sky, the wings of sources pass for empty sky, and pulls of faint sources doubled to 4.
 _MAX_SLOPE = 1.5
-_ROWS = 128   # rows of a part of the image; of a large one every n-th part is looked at
+_ROWS = 128   # rows of a part of the image; of a large image every n-th part is used
 _MAX_PIXELS = 4_000_000
 
 
 def blank_fraction(mean):
     """
-    How far each pixel is part of a sky without sources that can be seen.
+    Measure to which degree each pixel belongs to a sky without detectable sources.
 
     Parameters
     ----------
@@ -71,11 +72,12 @@ def blank_fraction(mean):
 
 def variance_factor(image, mean, spread, recalibration):
     """
-    What the variance of the blind prediction is to be multiplied by on a sky without sources.
+    Find the factor for the variance of the blind prediction on a sky without sources.
 
-    With y the data, whose noise is white, :math:`\\mu` the blind mean, which has not seen the noise of its pixel, and x
-    the truth, the mean square error of :math:`\\mu` is the mean of :math:`\\mu^2 - 2 \\mu y + x^2`; that of
-    :math:`x^2` follows from the covariance of y between neighbours. Only where it is small is it known well enough.
+    Let y be the data, whose noise is white, :math:`\\mu` the blind mean, which does not depend on the noise of its
+    pixel, and x the truth. The mean square error of :math:`\\mu` is the mean of :math:`\\mu^2 - 2 \\mu y + x^2`. The
+    mean of :math:`x^2` follows from the covariance of y between neighbours. It is accurate enough only where it is
+    small.
 
     Parameters
     ----------
@@ -84,12 +86,12 @@ def variance_factor(image, mean, spread, recalibration):
     mean, spread : `~numpy.ndarray`
         Its blind mean and spread, in units of the sky noise.
     recalibration : Recalibration
-        What innovations said of them; its corrected means are judged, and its factor replaced.
+        Corrections from the innovations: means are corrected by them, and their factor is replaced.
 
     Returns
     -------
     factor, weight : float
-        The factor, at most 1, and from 0 to 1 how sure it is that the sky is empty.
+        The factor, at most 1, and from 0 to 1 the certainty that the sky is empty.
     """
     if np.median(image.noise_parameters()[1]) > _MAX_SLOPE:
         return 1.0, 0.0
@@ -114,7 +116,7 @@ def variance_factor(image, mean, spread, recalibration):
     variance = average(lambda part: part.variance)
     own = average(lambda part: (part.mean - offset) ** 2)
     common = average(lambda part: (part.mean - offset) * (part.data - level))
-    # At least what is foreseen of it.
+    # At least the variance that the prediction explains.
     least = common ** 2 / max(own, np.finfo(float).tiny)
     light = max(_sharpness(parts) * _at_most(covariance, error, common, variance), least)
     factor = np.clip((own - 2 * common + light) / variance, _LEAST_FACTOR, 1.0)
@@ -124,10 +126,10 @@ def variance_factor(image, mean, spread, recalibration):
 
 def _at_most(covariance, error, common, variance):
     """
-    What a covariance is, plus its error.
+    Return a covariance plus its error.
 
-    It was measured with an error, is not negative, and goes with what is foreseen of it. An uncertainty had better be
-    too large than too small.
+    The measured covariance is combined with its value from the prediction, and with the condition that it is not
+    negative. The error is added, since an uncertainty should be too large rather than too small.
     """
     likely = max(common, 0) / _FORESEEN
     spread = np.hypot(_FORESEEN_ERROR * likely, _UNFORESEEN * variance)
@@ -147,20 +149,20 @@ class _Sky:
         deviation = np.sqrt(noise_variance)
         self.data, self.mean, self.variance = image.values() / deviation, mean / deviation, (spread / deviation) ** 2
         self.share = blank_fraction(self.mean)
-        # What could not be foreseen is no faint source.
+        # Outliers are not faint sources.
         self.empty = image.valid & (self.share > 0) & (np.abs(self.data - self.mean) < 5)
 
 
 def _around(values):
-    """Weighted sum of the neighbours of each pixel, without itself."""
+    """Sum the neighbours of each pixel with weights, without the pixel itself."""
     return gaussian_filter(values, _SIGMA, mode='constant', radius=_RADIUS) - _CENTRE * values
 
 
 def _sharpness(parts):
-    """Variance over covariance of neighbours of the light of sources that are seen."""
+    """Measure the variance over the covariance of neighbours, for the light of detected sources."""
     least, usual, most = _SHARPNESS
     sources = [np.where(part.share == 0, np.clip(part.mean, 0, 100), 0) for part in parts]
     light = sum(np.sum(values ** 2) for values in sources)
     shared = sum(np.sum(values * _around(values)) for values in sources) / np.sum(_OTHERS)
-    # Of single pixels neighbours share nothing.
+    # Light in single pixels has no covariance.
     return max(float(light / max(shared, light / most)), least) if light > 0 else usual

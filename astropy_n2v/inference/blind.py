@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Blind mean and spread of each pixel of an image, tile by tile.
+Compute the blind mean and spread of each pixel of an image, tile by tile.
 """
 
 from dataclasses import dataclass, replace
@@ -17,26 +17,26 @@ from .tiling import Tiling
 
 __all__ = ['BlindPredictor', 'BootstrapPredictor', 'predict_orientations']
 
-_LEAST_LOCAL = 0.2   # units of the typical noise; least noise of a pixel that the network is shown
+_LEAST_LOCAL = 0.2   # units of the typical noise: least noise of a pixel in the input of the network
 
 
 @dataclass(frozen=True, eq=False)
 class BlindPredictor:
     """
-    A network with all that it takes to apply it to an image.
+    A network with all parameters of its application to an image.
 
     Parameters
     ----------
     network : BlindSpotUNet
         The network.
     margin : int
-        Pixels at interior edges of a tile whose prediction is not to be used.
+        Width in pixels of the border at interior edges of a tile where the prediction is not used.
     tile_size : int
         Largest height and width of a tile, in pixels.
     device : `torch.device`
-        Where to compute.
+        Device of the computation.
     dtype : `torch.dtype`
-        Numbers in which the network predicts.
+        Floating-point type of the network.
     progress : callable, optional
         Called with the fraction done.
     """
@@ -48,7 +48,7 @@ class BlindPredictor:
     dtype: torch.dtype
     progress: object = None
 
-    #: True if the network is asked in all orientations of the image.
+    #: True if predictions are averaged over all orientations of the image.
     oriented: ClassVar[bool] = False
 
     def predict(self, image):
@@ -68,7 +68,7 @@ class BlindPredictor:
         mean, spread = self._predict_tiles(image)
         noisy = image.unsupported()
         while noisy is not None:
-            # Parts of a mosaic that are far noisier than the rest: once more, on the scale of their own noise.
+            # Parts of a mosaic that are far noisier than the rest are predicted again on the scale of their own noise.
             again = image.on_scale(image.noise_scale(noisy))
             factor = np.float32(again.scaling.scale / image.scaling.scale)
             for values, new in zip((mean, spread), self._predict_tiles(again)):
@@ -103,12 +103,12 @@ class BlindPredictor:
 
     def correct_spread(self, image, mean, spread):
         """
-        Correct the spread, as far as that does not take the residuals.
+        Correct the spread, unless this requires residuals.
 
         Parameters
         ----------
         image : NormalizedImage
-            The image, with the noise that goes with ``mean``.
+            The image, with the noise for ``mean``.
         mean, spread : `~numpy.ndarray`
             From `predict`.
 
@@ -122,23 +122,23 @@ class BlindPredictor:
 
 class BootstrapPredictor(BlindPredictor):
     """
-    The prediction of a network that was trained on nothing but the image.
+    The prediction of a network that was trained on the image alone.
 
-    Such a network scatters, from orientation to orientation and pixel to pixel: the prediction is a mean over all
-    orientations, and its spread the one of its errors where the result is observed again.
+    Predictions of such a network scatter between orientations and from pixel to pixel. The prediction is therefore a
+    mean over all orientations, and its spread is from the errors in repeated observations of the result.
     """
 
     oriented = True
 
     def predict(self, image):
         """Predict each pixel of an image, see `BlindPredictor.predict`."""
-        # The bootstrap predicts a cut-out twice more.
+        # The bootstrap predicts a cut-out two more times.
         share = 1 / (1 + 2 * min(1, BOOTSTRAP_SIZE ** 2 / image.data.size))
         report = self.progress and (lambda fraction: self.progress(share * fraction))
         return BlindPredictor.predict(replace(self, progress=report), image)
 
     def correct_spread(self, image, mean, spread):
-        """Correct the spread by the errors where the result is observed again."""
+        """Correct the spread by the errors in repeated observations of the result."""
         spread = bootstrap_spread(image, mean, spread, self.network.hole, replace(self, progress=None).predict)
         if self.progress:
             self.progress(1.0)
@@ -147,18 +147,18 @@ class BootstrapPredictor(BlindPredictor):
 
 def predict_orientations(network, inputs, inner, dtype=torch.float32):
     """
-    Predict the inner part of a tile as a mean over all orientations; their scatter adds to the spread.
+    Average the prediction of the inner part of a tile over all orientations; their scatter adds to the spread.
 
     Parameters
     ----------
     network : BlindSpotUNet
         The network.
     inputs : tensor
-        What it sees, shape (1, n, height, width).
+        Its input, shape (1, n, height, width).
     inner : tuple of slice
         The inner part.
     dtype : `torch.dtype`, optional
-        Numbers in which the network predicts.
+        Floating-point type of the network.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def predict_orientations(network, inputs, inner, dtype=torch.float32):
         Blind mean and logarithm of its spread, of the inner part.
     """
     means, log_spreads = [], []
-    # The hole turns with the image, where it is no square.
+    # A hole that is not square must keep its orientation.
     for turn in (range(4) if network.hole[0] == network.hole[1] else (0, 2)):
         for flip in [], [3]:
             output = network.predict(torch.rot90(inputs, turn, dims=(2, 3)).flip(flip), dtype=dtype)
@@ -178,7 +178,7 @@ def predict_orientations(network, inputs, inner, dtype=torch.float32):
 
 
 def _inputs(image, tile):
-    """Cut a tile out of an image, as the network is to see it, padded to its whole size."""
+    """Cut out a tile of an image as the input of the network, padded to its full size."""
     image, shape = image.part(tile.y, tile.x), (tile.y.stop - tile.y.start, tile.x.stop - tile.x.start)
 
     def padded(values):
@@ -188,7 +188,7 @@ def _inputs(image, tile):
     with np.errstate(over='ignore'):
         v0, slope, zero = image.noise_parameters()
         if np.ndim(v0):
-            # Pixels far deeper than the typical one are outside of what the network was trained on.
+            # Pixels far deeper than the typical one are outside of the training data of the network.
             v0 = np.maximum(v0, _LEAST_LOCAL ** 2)
         seen, z, *parameters = (padded(values) for values in (image.seen, image.values(), v0, slope, zero))
     return network_inputs(z, seen, *parameters)

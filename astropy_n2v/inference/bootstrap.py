@@ -1,10 +1,10 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What a network that learned from a single frame does not know of its own errors.
+The error of a network that was trained on a single frame.
 
-Its spread follows the innovations that it happened to see, more than the errors that it makes. So the
-frame is observed again (parametric bootstrap: Efron 1979, Ann. Statist. 7, 1): the result is taken for the
-truth, noise is drawn anew, and the network predicts what it has never seen, with errors that are known.
+The spread of such a network follows the innovations of this frame rather than its errors. The frame is therefore
+observed again (parametric bootstrap: Efron 1979, Ann. Statist. 7, 1): the result serves as the truth, new noise is
+drawn, and the network predicts this new frame, with known errors.
 """
 
 import logging
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 #: Height and width in pixels of the part of an image that is observed again.
 BOOTSTRAP_SIZE = 768
-_ROWS = 64   # at a time, since double precision takes more memory than all else
-# A parameter below this does not matter, and its logarithm stays finite.
+_ROWS = 64   # rows that are processed at a time, to limit memory in double precision
+# Smallest value of a parameter: smaller ones do not matter, and the logarithm stays finite.
 _LEAST = np.exp(-8.0)
 
 
@@ -33,15 +33,15 @@ class SpreadCorrection:
     """
     Variance of the blind prediction from its stated spread, by brightness.
 
-    It is ``slope * spread**2 + least * noise_variance``: where a network cannot tell one pixel from
-    the other, all have the least one.
+    It is ``slope * spread**2 + least * noise_variance``: where a network cannot distinguish pixels, all have the
+    least variance.
 
     Parameters
     ----------
     mean : `~numpy.ndarray`
-        Blind means at which it is known, increasing.
+        Blind means at which the parameters are known, increasing.
     slope, least : `~numpy.ndarray`
-        The parameters there.
+        The parameters at these means.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class SpreadCorrection:
     @classmethod
     def fit(cls, error, mean, spread, noise_variance):
         """
-        Find what is most likely.
+        Find the parameters of maximum likelihood.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class SpreadCorrection:
         Returns
         -------
         SpreadCorrection or None
-            None where the pixels are too few to tell.
+            None if the pixels are too few.
         """
         rows = []
         for middle, part, weight in brightness_bins(mean):
@@ -88,7 +88,7 @@ class SpreadCorrection:
         Parameters
         ----------
         mean, spread, noise_variance : `~numpy.ndarray`
-            As for `fit`, of any one shape.
+            As in `fit`, of any one shape.
 
         Returns
         -------
@@ -96,13 +96,13 @@ class SpreadCorrection:
             The corrected spread, of that shape.
         """
         position, nodes = np.arcsinh(mean), np.arcsinh(self.mean)
-        # Both reach over decades, from the sky to the stars.
+        # Both span decades, from the sky to the stars.
         slope, least = (np.exp(np.interp(position, nodes, np.log(values))) for values in (self.slope, self.least))
         return np.sqrt(slope * spread ** 2 + least * noise_variance)
 
 
 def _most_likely(square, prior, weight):
-    """The slope and the least variance under which Gaussian errors of these squares are most likely."""
+    """Find the slope and the least variance of maximum likelihood for Gaussian errors of these squares."""
     typical = max(weight @ square, _LEAST)
 
     def surprise(logarithms):
@@ -144,12 +144,12 @@ def correlated_normal(correlation, shape, rng):
     True
     """
     reach = len(correlation) // 2
-    # Room for the lags, so that opposite edges do not share noise.
+    # A border for the lags, so that the noise of opposite edges is not correlated.
     size = [n + 2 * reach for n in shape]
     lags = np.zeros(size)
     offsets = np.arange(-reach, reach + 1)
     np.add.at(lags, np.ix_(offsets % size[0], offsets % size[1]), correlation)
-    # What was measured need not be the correlation of any noise exactly.
+    # The measured values need not be an exact autocorrelation.
     power = np.fft.fft2(lags).real.clip(min=0)
     noise = np.fft.ifft2(np.sqrt(power / power.mean()) * np.fft.fft2(rng.normal(size=size))).real
     return noise[:shape[0], :shape[1]]
@@ -157,7 +157,7 @@ def correlated_normal(correlation, shape, rng):
 
 def bootstrap_spread(image, mean, spread, hole, predict):
     """
-    The spread as it should be, of a network that was trained on nothing but this image.
+    Correct the spread of a network that was trained on this image alone.
 
     Parameters
     ----------
@@ -166,20 +166,20 @@ def bootstrap_spread(image, mean, spread, hole, predict):
     mean, spread : `~numpy.ndarray`
         Its blind mean and spread, in units of the sky noise.
     hole : tuple of int
-        That of the network: above 1 the noise is drawn with its measured autocorrelation.
+        Hole of the network: if above 1, the noise is drawn with its measured autocorrelation.
     predict : callable
-        It takes a NormalizedImage and returns its blind mean and spread.
+        Function of a NormalizedImage that returns its blind mean and spread.
 
     Returns
     -------
     `~numpy.ndarray`
-        The corrected spread; as it was, if there are too few pixels to tell.
+        The corrected spread; the original one if there are too few pixels.
 
     Notes
     -----
-    The first result is taken for the truth, is observed again, and predicted. It is rougher than the truth, as it
-    lets noise through; the result with the spread that is found is smoother, as it lacks what is too faint to be
-    seen. So that is observed, too, and both together decide.
+    The first result serves as the truth, is observed again, and predicted. It is rougher than the truth, since it
+    contains some noise. The result with the corrected spread is smoother, since it lacks sources that are too faint
+    to be detected. It is therefore observed, too, and both are used together.
     """
     from .posterior import posterior  # needs torch
     cutout = middle_cutout(image.valid, BOOTSTRAP_SIZE)
@@ -196,7 +196,7 @@ def bootstrap_spread(image, mean, spread, hole, predict):
             data = truth.data + (np.sqrt(part.noise.variance(truth.data))
                                  * correlated_normal(correlation, part.shape, rng))
         blind, stated = predict(part.observed(data))
-        # What could not be foreseen tells nothing of the errors of what can.
+        # Exclude outliers.
         counts = part.valid & (result['outlier'] < 0.5)
         samples.append([values[counts].astype(float) for values in (
             blind - part.scaling.forward(truth.data), blind, stated, part.noise_variance(blind))])
@@ -212,7 +212,7 @@ def bootstrap_spread(image, mean, spread, hole, predict):
 
 
 def _correlation(image, max_lag):
-    """Autocorrelation of the noise of an image, or None."""
+    """Measure the autocorrelation of the noise of an image; None where this fails."""
     try:
         return noise_autocorrelation(image.data, ~image.valid, max_lag=max_lag)
     except CannotDenoiseError:

@@ -1,9 +1,10 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Keep the blind prediction within what the surrounding data allow.
+Bounds of the blind prediction from the surrounding data.
 
-Far outside its training a network may say anything. Its blind mean is bounded by the valid pixels around: by
-their range without the most extreme one, which may be a hot pixel, widened by that range and by the noise.
+Far outside of its training data, the output of a network is arbitrary. The blind mean is bounded by the surrounding
+valid pixels: by their range without the most extreme one, which may be a hot pixel, widened by that range and by
+the noise.
 """
 
 import numpy as np
@@ -13,12 +14,12 @@ from ..utils.sampling import row_blocks, with_halo
 
 __all__ = ['bound_prediction']
 
-_REACH = 4   # pixels on each side, so that 9x9 pixels count
-# In units of the range of these pixels. A star of FWHM 1.5 pixels has a third of its peak in the nearest pixels, so
-# that a correct prediction of the peak lies two ranges above them; 3 leaves such a star alone wherever it falls.
+_REACH = 4   # pixels on each side: the bounds are from 9x9 pixels
+# Widening in units of the range of these pixels. A star of FWHM 1.5 pixels has a third of its peak in the nearest
+# pixels, so that a correct prediction of the peak is two ranges above them; 3 leaves such a star alone at any position.
 _WIDENING = 3.0
-_SIGMAS = 3.0   # standard deviations of the noise
-_MAX_WINDOWS = 20_000   # windows of 9x9 pixels in work at a time
+_SIGMAS = 3.0   # widening in standard deviations of the noise
+_MAX_WINDOWS = 20_000   # windows of 9x9 pixels that are processed at a time
 
 
 def bound_prediction(image, mean, spread):
@@ -71,7 +72,7 @@ def bound_prediction(image, mean, spread):
                 widest = _widest(image) if widest is None else widest
                 low[lonely], high[lonely] = widest
             old = mean[rows][pixels]
-            # A mean that is not finite says nothing.
+            # A mean that is not finite is replaced by the middle.
             new = np.clip(np.where(np.isnan(old), 0.5 * (low + high), old), low, high)
             cut = np.where(np.isfinite(old), np.abs(new - old), high - low)
             mean[rows][pixels] = new
@@ -84,20 +85,20 @@ def _suspicious(values, valid, noise, inner, mean):
     """
     Find pixels that may be out of bounds.
 
-    The two neighbours along a row settle nearly all pixels at little cost: the limits are never narrower than the
-    lower one plus its noise and the higher one minus its noise.
+    The two neighbours along a row decide for nearly all pixels at little cost: the limits are never narrower than
+    the lower one plus its noise and the higher one minus its noise.
     """
     high = np.full(values.shape, -np.inf, dtype=np.float32)
     low = np.full(values.shape, np.inf, dtype=np.float32)
     values, noise = np.where(valid, values, np.nan), _SIGMAS * noise
-    # fmin and fmax would ignore NaN: a pixel with a masked neighbour is to be looked at.
+    # fmin and fmax would ignore NaN: a pixel with a masked neighbour must be examined.
     high[:, 1:-1] = np.minimum(values[:, :-2] + noise[:, :-2], values[:, 2:] + noise[:, 2:])
     low[:, 1:-1] = np.maximum(values[:, :-2] - noise[:, :-2], values[:, 2:] - noise[:, 2:])
     return ~((mean <= high[inner]) & (mean >= low[inner]))
 
 
 def _limits(values, valid, noise, pixels):
-    """Limits at some pixels; NaN where fewer than three pixels around count."""
+    """Return limits at some pixels; NaN with fewer than three valid pixels around."""
     size = 2 * _REACH + 1
     windows = []
     for array, fill in ((values, np.nan), (noise, np.nan)):
@@ -115,7 +116,7 @@ def _limits(values, valid, noise, pixels):
 
 
 def _widest(image):
-    """Limits where too few pixels around count: the range of the whole image, widened alike."""
+    """Return limits for pixels with too few valid neighbours: the range of the whole image, widened alike."""
     low, high = np.inf, -np.inf
     for rows in row_blocks(image.shape[0]):
         part = image.part(rows, slice(0, image.shape[1]))

@@ -2,9 +2,9 @@
 """
 The stated spread of the blind prediction where faint structure fills the sky.
 
-The spread that a network states varies from pixel to pixel with the noise. On a sky of faint clouds, pixels with the
-smallest spread were wrong by 2 to 3 times as much as stated, those with the largest by no more, and the mean over the
-pixels around was right.
+The spread that a network states varies from pixel to pixel with the noise. On a sky of faint clouds, the errors of
+pixels with the smallest spread were 2 to 3 times as large as stated, and the errors of pixels with the largest spread
+were as stated. The mean over the surrounding pixels was right.
 """
 
 import numpy as np
@@ -15,21 +15,21 @@ from ..utils.sampling import row_blocks, subsample
 
 __all__ = ['even_spread']
 
-# Spread in units of the noise below which a pixel is foreseen. Of 420 random scenes, the intervals of 95 % covered less
-# than 85 % in 13, in 2 with the mean over the pixels around.
+# Largest spread in units of the noise of a pixel that is predictable. Of 420 random scenes, the intervals of 95 %
+# covered less than 85 % in 13, and in 2 with the mean over the surrounding pixels.
 _FORESEEN = 0.5
-_RADIUS = 8.0   # pixels; standard deviation of the mean over pixels around
-_CELL = 4   # pixels
-# Scatter of the blind mean over the typical spread, where the latter is below so many units of the noise: below the
-# second, what is foreseen is flat; from the third on, there is structure. Random scenes with too small an uncertainty
-# had 0.8 to 5, empty fields and fields of stars 0.3 to 0.8.
+_RADIUS = 8.0   # pixels: standard deviation of the Gaussian mean over surrounding pixels
+_CELL = 4   # pixels: size of the cells in which the mean is computed
+# Largest spread in units of the noise for a test of structure; scatter of the blind mean over the typical spread, up to
+# which the prediction is flat, and from which on there is structure. Random scenes with too small an uncertainty had
+# 0.8 to 5, empty fields and fields of stars 0.3 to 0.8.
 _SURE, _FLAT, _STRUCTURE = 0.25, 0.85, 1.1
-_ROWS = 64   # a multiple of the cell
+_ROWS = 64   # rows that are processed at a time: a multiple of the cell
 
 
 def even_spread(image, mean, spread):
     """
-    Raise the spread of a blind prediction to its mean over the pixels around, where there is faint structure.
+    Raise the spread of a blind prediction to its mean over the surrounding pixels, where there is faint structure.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def even_spread(image, mean, spread):
     Returns
     -------
     `~numpy.ndarray`
-        The spread, nowhere smaller than before; ``spread`` itself where the sky is flat.
+        The spread, nowhere smaller than before; ``spread`` itself if the sky is flat.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def even_spread(image, mean, spread):
         cells = slice(rows.start // _CELL, -(-rows.stop // _CELL))
         squares[cells], counts[cells] = _cells(np.where(foreseen, ratio, 0) ** 2), _cells(foreseen)
     squares, counts = (gaussian_filter(sums, _RADIUS / _CELL, mode='nearest') for sums in (squares, counts))
-    # Single precision: it is of the size of the image.
+    # Single precision, since the array has the size of the image.
     around = np.sqrt(weight * squares / np.maximum(counts, 1e-6)).astype(np.float32)
     around = zoom(around, _CELL, order=1, mode='nearest', grid_mode=True)
     result = spread.copy()
@@ -79,9 +79,9 @@ def even_spread(image, mean, spread):
 
 
 def _structure(image, mean, spread):
-    """How sure it is that there is structure where pixels are foreseen: from 0 to 1."""
+    """Return the certainty of structure at predictable pixels, from 0 to 1."""
     if image.scaling.gradient is not None:
-        return 1.0   # clouds that span the frame pass for a gradient, and leave their small parts
+        return 1.0   # clouds that span the frame may pass for a gradient, and their small parts remain
     valid, mean, spread = (subsample(values) for values in (image.valid, mean, spread))
     known = valid & (spread < _SURE)
     if np.count_nonzero(known) < 100:
@@ -96,12 +96,12 @@ def _parts(image):
 
 
 def _in_noise(image, mean, spread, rows):
-    """Spread of some rows in units of the noise of each pixel, and that noise."""
+    """Return the spread of some rows in units of the noise of each pixel, and this noise."""
     part = image.part(rows, slice(0, image.shape[1]))
     noise = np.sqrt(part.noise_variance(mean[rows]))
     return spread[rows] / noise, noise
 
 
 def _cells(values):
-    """Sums over cells; those at the edges may be smaller."""
+    """Sum over cells; cells at the edges may be smaller."""
     return as_blocks(values.astype(float), _CELL, pad=True).sum(axis=(-3, -1))

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The pixels of frames that a model was not trained on, found again by the data of the frame.
+The pixels of training frames that a model was not trained on, identified by the data of the frame.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from ..utils.sampling import row_blocks
 
 __all__ = ['HeldOut', 'fingerprint']
 
-_ROWS = 256   # of the data that are hashed at a time
+_ROWS = 256   # rows of the data that are hashed at a time
 
 
 def fingerprint(data):
@@ -27,7 +27,7 @@ def fingerprint(data):
     Returns
     -------
     str
-        SHA-256 of its shape and values, as float64: the same for any type and byte order that hold the values.
+        SHA-256 of its shape and values, as float64; equal for all types and byte orders that hold the values.
 
     Examples
     --------
@@ -47,16 +47,16 @@ def fingerprint(data):
 @dataclass(frozen=True, eq=False)
 class HeldOut:
     """
-    Pixels that a model was not trained on, for each frame that it was trained on.
+    Pixels that a model was not trained on, for each training frame.
 
-    They are those that can judge its predictions of that very frame. On any other frame all pixels can.
+    Only these pixels may judge its predictions of that frame. On any other frame all pixels may.
 
     Parameters
     ----------
     shapes : dict
         Height and width of the frames, by their fingerprints.
     bits : dict
-        The pixels, as `numpy.packbits` makes of an array of bool, by the same.
+        The pixels, as `numpy.packbits` of an array of bool, by the fingerprints.
 
     Examples
     --------
@@ -106,7 +106,7 @@ class HeldOut:
         `~numpy.ndarray` of bool or None
             None if the model was not trained on this frame.
         """
-        # Most frames differ in shape, if at all.
+        # Most other frames differ in shape.
         if tuple(data.shape) not in self.shapes.values():
             return None
         name = fingerprint(data)

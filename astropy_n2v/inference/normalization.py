@@ -1,8 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The map between an image and units of its sky noise above its background, and an image in these units.
+The map from an image to units of its sky noise above its background, and an image in these units.
 
-In units of the sky noise above the background all frames look alike. Nothing is clipped, and the way back is exact.
+In units of the sky noise above the background all frames look alike. Nothing is clipped, and the inverse is exact.
 """
 
 import math
@@ -17,21 +17,21 @@ from ..utils.sampling import cutouts, row_blocks, subsample
 
 __all__ = ['NormalizedImage', 'Normalization']
 
-# Without read noise there is none where no light is expected; errors in units of it are to be finite.
+# Floor of the variance, in units of the sky noise: it vanishes where neither read noise nor signal is expected.
 _LEAST_VARIANCE = 1e-3
-# Pixels whose noise is larger than the scale by more than this do not show the network much but their noise, of a kind
-# that it was not trained on: with a single pixel in a hundred ten times noisier, pulls were 7. It does not see them.
+# Largest noise of a pixel, in units of the scale, that the network may use. A noisier pixel has little information, and
+# such noise was not in the training data: with one pixel in a hundred ten times noisier, pulls were 7.
 _MAX_NOISE = 4.0
-# A prediction from fewer visible pixels than this share of 17x17 is made again on the scale of the noisier ones.
+# Least fraction of usable pixels in 17x17; others are predicted again on the scale of the noisier pixels.
 _SUPPORT, _SUPPORT_SIZE = 0.6, 17
-# What the variance of the noise along a gradient that is taken off may be, relative to that at the level.
+# Range of the variance of the noise along a gradient that is subtracted, relative to the variance at the level.
 _GROWTH = 0.2, 9.0
-# Least light of the sky that the network was trained on, in electrons per pixel (`astropy_n2v.simulate.random_scene`).
+# Least light of the sky in the training data, in electrons per pixel (`astropy_n2v.simulate.random_scene`).
 _LEAST_SKY = 0.05
 
 
 def _known_scale(level, scale, noise):
-    """Level and scale that a network knows: of a sky with fewer photons than in its training, those of the least."""
+    """Raise level and scale of a sky with fewer photons than in the training to the least trained ones."""
     if noise.gain is None:
         return level, scale
     electron = 1 / float(np.median(subsample(noise.gain)))
@@ -49,15 +49,15 @@ class Normalization:
     Parameters
     ----------
     level : float or `~numpy.ndarray`
-        The background, in data units; an array is that of each pixel.
+        The background, in data units; an array has a value for each pixel.
     scale : float
         The sky noise, in data units.
     gradient : `~astropy_n2v.background.Gradient`, optional
-        What is to be added to the level, of an image whose background slopes.
+        Surface to add to the level, for an image whose background slopes.
     sky, sky_noise : float, optional
-        The measured background and its noise, in data units; by default ``level`` and ``scale``. They differ where
-        photons are so few that the network has seen nothing of the kind: there the scale is that of a sky of 0.05
-        electrons, at which the network sees zeros and single events as it knows them.
+        The measured background and its noise, in data units; by default ``level`` and ``scale``. They differ if the
+        photons are fewer than in the training data. The scale is then from a sky of 0.05 electrons, at which zeros
+        and single events look to the network as in its training.
 
     Examples
     --------
@@ -86,7 +86,7 @@ class Normalization:
         variance = sample.variance(level)
         dark = not np.any(variance > 0)
         if dark:
-            # Not even a photon on the sky: the noise of the average pixel.
+            # Without a photon on the sky, use the noise of the average pixel.
             valid = np.isfinite(data[part]) if mask is None else np.isfinite(data[part]) & ~mask[part]
             variance = np.mean(sample.variance(np.where(valid, data[part], level))[valid])
         good = np.isfinite(variance) & (variance > 0)
@@ -102,34 +102,34 @@ class Normalization:
             counts = np.isfinite(data[part]) & (np.maximum(before, after) > 0)
             if mask is not None:
                 counts &= ~np.asarray(mask, dtype=bool)[part]
-            # Where photons become few, the network would take the low noise for a property of the detector.
+            # Where photons become few, the network would attribute the low noise to the detector.
             before, after = before[counts], after[counts]
             if np.any(after < _GROWTH[0] * before) or np.any(after > _GROWTH[1] * before):
                 gradient = None
         return cls(*_known_scale(level, 0.0 if dark else scale, noise), gradient, level, scale)
 
     def at(self, y, x):
-        """The same for the pixels [y, x] of the image, two slices or two arrays of indices."""
+        """Return the map for the pixels [y, x] of the image, two slices or two arrays of indices."""
         if self.gradient is not None:
             return replace(self, level=self.level + self.gradient.at(y, x), gradient=None)
         return self if np.ndim(self.level) == 0 else replace(self, level=self.level[y, x])
 
     @property
     def few_photons(self):
-        """True where the scale is not that of the image, as photons are fewer than in the training of the network."""
+        """True if the scale is not from the image, since photons are fewer than in the training of the network."""
         return self.scale != self.sky_noise
 
     def forward(self, data):
-        """From data units to units of the sky noise."""
+        """Convert data units to units of the sky noise."""
         return (data - self.level) / self.scale
 
     def backward(self, z):
-        """From units of the sky noise to data units."""
+        """Convert units of the sky noise to data units."""
         return z * self.scale + self.level
 
     def noise_parameters(self, noise):
         """
-        The parameters ``v0, slope, zero`` of a noise model in units of the sky noise.
+        Return the parameters ``v0, slope, zero`` of a noise model in units of the sky noise.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class Normalization:
         Returns
         -------
         v0, slope, zero : float or `~numpy.ndarray`
-            So that the variance at z is ``v0 + slope * max(z - zero, 0)``.
+            The variance at z is ``v0 + slope * max(z - zero, 0)``.
         """
         return ((noise.sigma / self.scale) ** 2, noise.slope / self.scale,
                 (noise.zero_point - self.level) / self.scale)
@@ -148,20 +148,20 @@ class Normalization:
 @dataclass(frozen=True, eq=False)
 class NormalizedImage:
     """
-    An image, which of its pixels count, its noise and its scale.
+    An image with its valid pixels, its noise and its scale.
 
     Parameters
     ----------
     data : `~numpy.ndarray`
-        Values in data units, shape (ny, nx), or (n,) for pixels picked from it.
+        Values in data units, shape (ny, nx), or (n,) for pixels selected from it.
     valid : `~numpy.ndarray` of bool
         True where they count, of the same shape.
     noise : `~astropy_n2v.NoiseModel`
         Their noise, in data units.
     scaling : Normalization
-        From data units to units of the sky noise above the background.
+        Map from data units to units of the sky noise above the background.
     seen : `~numpy.ndarray` of bool, optional
-        True where the network may see them; by default as ``valid``.
+        True for pixels that the network may use; by default ``valid``.
 
     Examples
     --------
@@ -186,14 +186,14 @@ class NormalizedImage:
     @classmethod
     def prepare(cls, data, noise, mask=None):
         """
-        Find the pixels that count, the level of the sky and its noise.
+        Find the valid pixels, the level of the sky and its noise.
 
         Parameters
         ----------
         data : `~numpy.ndarray`
-            Image of shape (ny, nx); not finite pixels do not count.
+            Image of shape (ny, nx); non-finite pixels do not count.
         noise : `~astropy_n2v.NoiseModel`
-            Its noise. Pixels without any do not count: they cannot be weighed against their surroundings.
+            Its noise. Pixels without noise do not count: they cannot be weighed against their surroundings.
         mask : `~numpy.ndarray` of bool, optional
             True where the data do not count.
 
@@ -205,7 +205,7 @@ class NormalizedImage:
         Raises
         ------
         ValueError
-            If no pixel counts, or there is no noise on the sky.
+            If no pixel is valid, or the noise on the sky is zero.
         """
         valid = np.isfinite(data)
         if mask is not None:
@@ -218,7 +218,7 @@ class NormalizedImage:
 
     def on_scale(self, scale):
         """
-        Change the scale, and hide from the network the pixels that are much noisier than that.
+        Change the scale, and hide pixels with far larger noise from the network.
 
         Parameters
         ----------
@@ -237,18 +237,18 @@ class NormalizedImage:
         seen = self.valid.copy()
         for rows in row_blocks(self.shape[0]):
             own = noise.at(self.shape, rows, slice(None))
-            # At the level of the background: bright sources are noisy by what they show.
+            # At the level of the background, since bright sources have photon noise of their own.
             seen[rows] &= own.variance(self.scaling.sky) <= (_MAX_NOISE * scale) ** 2
         return replace(self, scaling=scaling, seen=seen)
 
     def unsupported(self):
         """
-        Find noisy parts in which the network sees too few pixels.
+        Find noisy parts in which the network may use too few pixels.
 
         Returns
         -------
         `~numpy.ndarray` of bool or None
-            Shape of the image; None where there are no such pixels.
+            Shape of the image; None without such pixels.
         """
         if self.seen is self.valid:
             return None
@@ -268,42 +268,42 @@ class NormalizedImage:
 
     @property
     def shape(self):
-        """That of the data."""
+        """Shape of the image."""
         return self.data.shape
 
     def part(self, y, x):
-        """The pixels [y, x], two slices or two arrays of indices."""
+        """Return the pixels [y, x], two slices or two arrays of indices."""
         return NormalizedImage(self.data[y, x], self.valid[y, x], self.noise.at(self.shape, y, x),
                                self.scaling.at(y, x), self.seen[y, x])
 
     def without(self, rejected):
-        """Take out pixels whose measurement is not to count."""
+        """Remove pixels whose measurement must not be used."""
         return replace(self, valid=self.valid & ~rejected, seen=self.seen & ~rejected)
 
     def observed(self, data):
-        """Put in other data."""
+        """Replace the data."""
         return replace(self, data=data)
 
     def values(self):
-        """In units of the sky noise, float64; 0, the level of the background, where the data do not count."""
+        """Return values in units of the sky noise, float64; 0, the level of the background, at invalid pixels."""
         scaling = self._scaling
         with np.errstate(invalid='ignore', over='ignore'):
             return np.where(self.valid, scaling.forward(np.where(self.valid, self.data, 0).astype(float)), 0)
 
     def noise_parameters(self):
-        """``v0, slope, zero`` of the noise in units of the sky noise; see `Normalization.noise_parameters`."""
+        """Return ``v0, slope, zero`` of the noise in sky noise units; see `Normalization.noise_parameters`."""
         return self._scaling.noise_parameters(self.noise)
 
     def backward(self, z):
-        """From units of the sky noise to data units."""
+        """Convert units of the sky noise to data units."""
         return self._scaling.backward(z)
 
     def noise_variance(self, z):
-        """Variance of the noise where the truth is ``z``, in units of that of the sky; at least a thousandth."""
+        """Return the noise variance for the true value ``z`` in squared units of the sky noise, at least 0.001."""
         variance = self.noise.variance(self.backward(z)) / self.scaling.scale ** 2
         return np.maximum(np.broadcast_to(variance, np.shape(z)), _LEAST_VARIANCE)
 
     @property
     def _scaling(self):
-        """The scaling with the level of each pixel."""
+        """Return the scaling with the level of each pixel."""
         return self.scaling.at(*(slice(0, n) for n in self.shape)) if self.data.ndim == 2 else self.scaling

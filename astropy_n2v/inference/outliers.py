@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Single pixels that no point-spread function can have made: cosmic rays and misreadings.
+Single pixels that are not compatible with any point-spread function: cosmic rays and misreadings.
 """
 
 import numpy as np
@@ -9,30 +9,30 @@ from ..utils.sampling import row_blocks, with_halo
 
 __all__ = ['single_pixel_outliers']
 
-# Mean excess of the four nearest pixels over the excess of the central one. A Gaussian star of FWHM 1 pixel in the
-# middle of a pixel has 0.158: the sharpest star that is allowed for, with room for what its wings add to the level.
+# Sharpest star that is accepted: mean excess of the four nearest pixels over the excess of the central one. A Gaussian
+# star of FWHM 1 pixel at the centre of a pixel has 0.158; the rest allows for its wings in the local level.
 _SHARPEST = 0.13
-# The sharpest stars of a frame may be this much sharper than its typical ones: undersampled ones vary with their
+# Least ratio of this value for the sharpest stars of a frame to its typical stars. Undersampled stars vary with their
 # position, and the measured ones may be galaxies.
 _ALLOWED = 0.5
-_MIN_STARS = 10   # local maxima that show the point-spread function of a frame
-_STAR = 15.0   # standard deviations of the noise; excess of such maxima
-_LEAST = 5.0   # standard deviations of the noise; smaller excesses may be noise
-_CERTAIN = 4.0   # standard deviations by which the neighbours lack what a star would bring them
-# Where the extremes of one sign have hardly any light beside them on average, most of them are outliers. Odds from
-# which one of them is taken for an outlier, too, though it alone would not be certain: a dark star is rarer than a
-# bright one. The odds count on as many stars as there may be at most. Of the misreadings of an exposure of M 13 of 5 to
-# 10 sigma, dark odds of 30 find a quarter, 5 find four fifths.
+_MIN_STARS = 10   # least number of local maxima for a measurement of the point-spread function
+_STAR = 15.0   # standard deviations of the noise: least excess of such maxima
+_LEAST = 5.0   # standard deviations of the noise: smaller excesses may be noise
+_CERTAIN = 4.0   # standard deviations: least deficit of the neighbours relative to a star
+# If the extremes of one sign have hardly any light beside them on average, most of them are outliers. These are the
+# least odds for one of them to be an outlier, too, that is not certain by itself. A dark star is rarer than a bright
+# one. The odds assume the largest possible number of stars. Of the misreadings of 5 to 10 sigma in an exposure of
+# M 13, dark odds of 30 find a quarter, and 5 find four fifths.
 _DARK_ODDS, _BRIGHT_ODDS = 5.0, 1000.0
 
 
 def single_pixel_outliers(image):
     """
-    Find single pixels, bright or dark, that no point-spread function of an image can have made.
+    Find single pixels, bright or dark, that are not compatible with the point-spread function of an image.
 
-    The four nearest pixels of a star share its light. A pixel is an outlier if they have less of its excess, by four
-    standard deviations, than a star half as wide as those of the image would give them, or, where the image shows no
-    stars, one of a full width at half maximum of one pixel.
+    The four nearest pixels of a star share its light. A pixel is an outlier if their fraction of its excess is four
+    standard deviations below the value for a narrow star. This star has half the width of the stars in the image, or,
+    if the image shows no stars, a full width at half maximum of one pixel.
 
     Parameters
     ----------
@@ -81,21 +81,21 @@ def _odds_in_class(size, beside, error, sharpest):
     if not light > 0:
         return np.zeros(size.shape)
     stars = np.clip(max(np.sum(beside) / light, 0) + 2 * np.sqrt(np.sum(error ** 2)) / light, 1e-3, 1)
-    # A star brings its neighbours at least this much.
+    # A star gives its neighbours at least this signal.
     expected = np.maximum(sharpest * size, np.minimum(beside, size))
     log_ratio = 0.5 * ((beside - expected) ** 2 - beside ** 2) / error ** 2
     return (1 - stars) / stars * np.exp(np.clip(log_ratio, -50, 50))
 
 
 def _candidates(part, first, inner):
-    """Find extremes of some rows, with their excess, the mean one of the nearest pixels, and the noise of both."""
-    with np.errstate(over='ignore'):   # errors of junk
+    """Find extremes of some rows; return them, their excess, the mean excess of the nearest pixels, and the noise."""
+    with np.errstate(over='ignore'):   # errors of invalid pixels
         values = np.where(part.valid, part.values(), np.nan).astype(np.float32)
         rough = np.sqrt(part.noise_variance(np.nan_to_num(np.minimum(values, 0)))).astype(np.float32)
     padded = np.pad(values, 1, constant_values=np.nan)
     nearest = np.stack([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]])
     with np.errstate(invalid='ignore'):
-        # All four must count: a masked neighbour may have been part of the event.
+        # All four must be valid: a masked neighbour may have been part of the event.
         highest, contrast = values > nearest.max(axis=0), np.abs(values - nearest.mean(axis=0)) / rough
         extreme = (highest | (values < nearest.min(axis=0))) & (contrast > 0.5 * _LEAST) \
             | highest & (values > _STAR * rough)
@@ -103,7 +103,7 @@ def _candidates(part, first, inner):
     y, x = np.nonzero(extreme)
     if not y.size:
         return [np.zeros(0, dtype=int)] * 2 + [np.zeros(0)] * 4
-    # The level around, without the event: the median of the border of 5x5 pixels.
+    # The local level without the event: the median of the border of 5x5 pixels.
     ring = np.pad(values, 2, constant_values=np.nan)
     offsets = [(dy, dx) for dy in range(5) for dx in range(5) if dy in (0, 4) or dx in (0, 4)]
     around = np.stack([ring[y + dy, x + dx] for dy, dx in offsets])
@@ -114,10 +114,10 @@ def _candidates(part, first, inner):
     beside = nearest[:, y, x].mean(axis=0)
     pixels = part.part(y, x)
     noise = np.sqrt(pixels.noise_variance(np.maximum(level, beside)))
-    # Structure around makes the level less certain than its noise says.
+    # Surrounding structure makes the level less certain than its noise.
     scatter = 1.4826 * np.nanmedian(np.abs(around - level), axis=0)
     error = np.sqrt((noise ** 2 + np.maximum(scatter - noise, 0) ** 2) * (1 / 4 + 1.5 / len(offsets)))
-    # So does a difference between neighbours, as between two bright stars.
+    # A difference between neighbours does, too, as between two bright stars.
     error = np.hypot(error, np.maximum(np.ptp(nearest[:, y, x], axis=0) / 2 - 2 * noise, 0))
     large = np.abs(excess) > _LEAST * noise
     return [values[large] for values in (y + first, x, excess, beside - level, noise, error)]

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-From an image in units of its noise to its prediction: all steps, in their order.
+The prediction of an image in units of its noise: all steps, in their order.
 """
 
 import logging
@@ -20,7 +20,7 @@ __all__ = ['infer', 'infer_whitened']
 log = logging.getLogger(__name__)
 
 _WHITE = np.pad([[1.0]], 2)   # autocorrelation of white noise
-_DOUBTFUL = 0.1   # by how much the rms of innovations may differ from 1 where noise was whitened
+_DOUBTFUL = 0.1   # largest difference of the rms of innovations from 1 for whitened noise
 _ROWS = 64   # rows of the image for which the posterior is computed at a time
 
 
@@ -34,20 +34,20 @@ def infer(image, predictor, *, whitened=None, held_out=None, calibrate=True, str
     image : NormalizedImage
         The image.
     predictor : BlindPredictor
-        It predicts the pixels.
+        Predictor of the pixels.
     whitened : Whitened, optional
-        What ``image`` was made by, if its noise was whitened.
+        The whitening of ``image``, if its noise was whitened.
     held_out : `~numpy.ndarray` of bool, optional
         True for pixels that may judge the prediction; by default all.
     calibrate, strength, audit, full_output : optional
         See `astropy_n2v.Denoiser.predict`.
     dtype : type, optional
-        Of the arrays of the result.
+        Type of the arrays of the result.
 
     Returns
     -------
     Prediction
-        In data units.
+        The prediction in data units.
     """
     mean, spread = predictor.predict(image)
     if whitened is not None:
@@ -55,8 +55,8 @@ def infer(image, predictor, *, whitened=None, held_out=None, calibrate=True, str
     spread = predictor.correct_spread(image, mean, spread)
     recalibration = recalibrate(image, mean, spread, held_out)
     hole = predictor.network.hole
-    # Noise that was whitened shares with its neighbours what the autocorrelation was measured wrong by, which is as
-    # much as an empty sky lacks.
+    # Whitened noise keeps a correlation due to errors of the measured autocorrelation, as large as the difference on
+    # an empty sky.
     if held_out is None and hole == (1, 1) and whitened is None:
         recalibration = replace(recalibration, blank_sky=variance_factor(image, mean, spread, recalibration))
     applied, auditor, report = recalibration if calibrate else None, None, None
@@ -68,7 +68,7 @@ def infer(image, predictor, *, whitened=None, held_out=None, calibrate=True, str
     if image.scaling.few_photons and strength > 0:
         keep_counts(image, planes['mean'], planes['std'], returned)
     if auditor is not None:
-        # Of whitened noise, the autocorrelation is not known well enough to tell faint light from it.
+        # For whitened noise, the autocorrelation is too uncertain to separate faint light from it.
         report = auditor.report(recalibration=applied, hole=hole, correlation=None if whitened is None else _WHITE)
         planes['std'] = report.enlarge(planes['mean'], planes['std'], keep=returned)
     return Prediction(**planes, scaling=image.scaling, recalibration=recalibration, audit=report,
@@ -76,7 +76,7 @@ def infer(image, predictor, *, whitened=None, held_out=None, calibrate=True, str
 
 
 def _combine(image, mean, spread, planes, auditor, **options):
-    """Fill planes with the posterior, some rows at a time; return which pixels come out as measured."""
+    """Fill planes with the posterior, some rows at a time; return the pixels that are returned as measured."""
     returned = np.zeros(image.shape, dtype=bool)
     for rows in row_blocks(image.shape[0], _ROWS):
         part = posterior_of_rows(image, mean, spread, rows, **options)
@@ -84,7 +84,7 @@ def _combine(image, mean, spread, planes, auditor, **options):
             returned[rows] = auditor.rows(rows, part)
             return_as_measured(image, rows, part, returned[rows])
         if np.any(image.noise.quantum):
-            # After the audit: the noise that is removed is smaller by the error of the prediction, not by this.
+            # After the audit: the removed noise is reduced by the error of the prediction, but not by this error.
             add_rounding(image, rows, part)
         for name, values in planes.items():
             values[rows] = part[name]
@@ -98,19 +98,19 @@ def infer_whitened(whitened, predictor, *, held_out=None, strength=1.0, full_out
     Parameters
     ----------
     whitened : Whitened
-        The image, whitened, and the way back.
+        The whitened image with its inverse map.
     predictor, held_out, strength, full_output, dtype, **options
-        As for `infer`.
+        See `infer`.
 
     Returns
     -------
     Prediction
-        Of the image itself, in data units. Its ``whitening`` is None if it was made without.
+        Prediction of the original image, in data units. Its ``whitening`` is None if the filter was not used.
     """
     white = infer(whitened.white, predictor, whitened=whitened, held_out=whitened.outside(held_out), **options)
     result = whitened.prediction(white, strength=strength, full_output=full_output, dtype=dtype)
     if _is_doubtful(result):
-        # Structure that passes for correlated noise makes the filter a wrong one.
+        # The filter is wrong if structure passes for correlated noise.
         result = min(result, infer(whitened.image, predictor, held_out=held_out, strength=strength,
                                    full_output=full_output, dtype=dtype, **options), key=_gravity)
         if result.whitening is None:
@@ -125,7 +125,7 @@ def _is_doubtful(prediction):
 
 
 def _gravity(prediction):
-    """Order predictions by what speaks against them."""
+    """Return a key that orders predictions by the evidence against them."""
     audit = prediction.audit
     found = (0, 0) if audit is None else (severity(audit), len(audit.findings))
     return *found, abs(prediction.recalibration.innovation_rms - 1)

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What a pixel is, given its surroundings and its own measurement.
+Combine the prior of each pixel with its measurement.
 """
 
 from dataclasses import replace
@@ -17,11 +17,11 @@ from .recalibration import Recalibration
 
 __all__ = ['add_rounding', 'keep_counts', 'posterior', 'posterior_of_rows', 'recalibrate', 'return_as_measured']
 
-_MAX_CALIBRATION = 1_000_000   # pixels
-_ITERATIONS = 4   # of the share of unforeseeable pixels, each from the odds that the last one gives
-# Share of the pixels that may be unforeseeable from their surroundings, such as stars narrower than a pixel.
+_MAX_CALIBRATION = 1_000_000   # pixels: largest sample for the recalibration
+_ITERATIONS = 4   # iterations of the outlier share, each from the odds of the last one
+# Largest fraction of pixels that cannot be predicted from their surroundings, such as stars narrower than a pixel.
 _MAX_UNFORESEEABLE = 0.003
-_ROWS = 64   # of an image that are summed at a time
+_ROWS = 64   # rows of an image that are summed at a time
 
 
 def _tensors(shape, values):
@@ -39,21 +39,21 @@ def posterior(image, blind_mean, blind_spread, *, recalibration=None, strength=1
     blind_mean, blind_spread : `~numpy.ndarray`
         Mean and spread of each pixel given its surroundings alone, in units of the sky noise.
     recalibration : Recalibration, optional
-        Correction of the two; by default none.
+        Correction of the two; by default no correction.
     strength : float, optional
         From 0 (the data) to 1 (the posterior).
 
     Returns
     -------
     dict of `~numpy.ndarray`
-        ``mean``, ``std``, ``blind_mean``, ``blind_std``, ``innovation``, ``outlier`` and ``noise_std`` as in
+        ``mean``, ``std``, ``blind_mean``, ``blind_std``, ``innovation``, ``outlier`` and ``noise_std`` see
         `Prediction`, in data units.
     """
     parameters = [np.asarray(value, dtype=float) for value in image.noise_parameters()]
     mean, spread = blind_mean.astype(float), blind_spread.astype(float)
     v0, slope, zero = parameters
     photon = expected_photon_variance(*(torch.as_tensor(value) for value in (mean, spread, slope, zero))).numpy()
-    # Offsets are measured in units of the noise of typical pixels. Pixels of more than three times that do not count.
+    # Offsets are in units of the noise of typical pixels: at most three times this noise is used for a pixel.
     mean, spread = (recalibration or Recalibration.neutral()).apply(mean, spread, np.minimum(v0, 9) + photon)
     tensors = _tensors(image.shape, (image.values(), image.valid, mean, spread, *parameters))
     weight = BROAD_WEIGHT if recalibration is None else recalibration.outlier_share
@@ -67,19 +67,19 @@ def posterior(image, blind_mean, blind_spread, *, recalibration=None, strength=1
 
 def posterior_of_rows(image, blind_mean, blind_spread, rows, **options):
     """
-    The same for some rows of an image.
+    Apply `posterior` to some rows of an image.
 
     Parameters
     ----------
     image, blind_mean, blind_spread, **options
-        As for `posterior`.
+        See `posterior`.
     rows : slice
         The rows, with start and stop.
 
     Returns
     -------
     dict of `~numpy.ndarray`
-        As of `posterior`, for these rows.
+        Planes as from `posterior`, for these rows.
     """
     halo = slice(max(rows.start - REACH, 0), min(rows.stop + REACH, image.shape[0]))
     part = posterior(image.part(halo, slice(0, image.shape[1])), blind_mean[halo], blind_spread[halo], **options)
@@ -89,14 +89,14 @@ def posterior_of_rows(image, blind_mean, blind_spread, rows, **options):
 
 def return_as_measured(image, rows, part, returned):
     """
-    Put the data and their own noise where noise does not explain the result, in place.
+    Replace the result by the data and their noise where the noise does not explain it, in place.
 
     Parameters
     ----------
     image : NormalizedImage
         The image.
     rows : slice
-        Some of its rows.
+        The rows.
     part : dict of `~numpy.ndarray`
         Their posterior, see `posterior`.
     returned : `~numpy.ndarray` of bool
@@ -108,27 +108,27 @@ def return_as_measured(image, rows, part, returned):
     data = own.data[returned]
     part['mean'][returned] = data
     noise = own.noise.at(own.shape, *np.nonzero(returned))
-    # A blind mean that is not finite says nothing of the photons.
+    # A blind mean that is not finite does not predict the photons.
     part['std'][returned] = np.sqrt(noise.variance(np.fmax(data, part['blind_mean'][returned])))
 
 
 def add_rounding(image, rows, part):
     """
-    Add the rounding error that neighbours of one level share, which no average of them removes, in place.
+    Add the rounding error that neighbours of one level have in common, in place; averages do not remove it.
 
     Parameters
     ----------
     image : NormalizedImage
         The image.
     rows : slice
-        Some of its rows.
+        The rows.
     part : dict of `~numpy.ndarray`
         Their posterior, see `posterior`.
     """
     own = image.part(rows, slice(0, image.shape[1]))
     std, noise = part['std'], part['noise_std']
     larger = np.hypot(std, own.noise.rounding_error(part['mean']))
-    # The noise of a pixel has it in it already: no error of what was measured is larger.
+    # The noise of a pixel includes it already: the error of a measurement is not larger.
     part['std'] = np.where(own.valid, np.minimum(larger, np.maximum(std, noise)), larger)
 
 
@@ -136,7 +136,7 @@ def keep_counts(image, mean, std, returned):
     """
     Keep the sum of the counts of few photons, in place.
 
-    The pixels that are known worst give way, but those that are returned as measured.
+    The pixels with the largest errors are adjusted, except for pixels that are returned as measured.
 
     Parameters
     ----------
@@ -166,14 +166,14 @@ def recalibrate(image, blind_mean, blind_spread, held_out=None):
     Parameters
     ----------
     image, blind_mean, blind_spread
-        As for `posterior`.
+        See `posterior`.
     held_out : array_like of bool, optional
         True for pixels that may judge the spread; by default all.
 
     Returns
     -------
     Recalibration
-        What the innovations say.
+        Corrections from the innovations.
     """
     valid = image.valid
     index = np.arange(0, valid.size, coprime_step(np.count_nonzero(valid) // _MAX_CALIBRATION, valid.shape[1]))
@@ -195,9 +195,9 @@ def recalibrate(image, blind_mean, blind_spread, held_out=None):
 
 def _unforeseeable(outlier, bright):
     """
-    The share of bright pixels that cannot be foreseen, and the probability of each pixel that it is one of them.
+    Estimate the fraction of unpredictable bright pixels, and the probability of each pixel to be one of them.
 
-    By the expectation-maximisation algorithm, from the probabilities at the prior share. Stars that are narrower than a
+    The expectation-maximisation algorithm starts from the probabilities at the prior share. Stars narrower than a
     pixel are bright; pixels that are too dark do not make them more likely.
     """
     outlier = outlier.astype(float)

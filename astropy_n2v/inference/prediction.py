@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The result for an image, and the one list of the planes that it has.
+The result for an image, and the list of its planes.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -17,13 +17,13 @@ __all__ = ['PLANES', 'PlaneKind', 'PredictedPlane', 'Prediction']
 
 
 class PlaneKind(Enum):
-    """How a plane of a prediction follows a change of the scale of the data."""
+    """How a plane of a prediction is converted to another scale of the data."""
 
     #: In the unit of the data: multiplied, and moved with their zero point.
     VALUE = 'value'
     #: In the unit of the data: multiplied only.
     DEVIATION = 'deviation'
-    #: Without a unit: it stays as it is.
+    #: Without a unit: unchanged.
     NUMBER = 'number'
 
     @property
@@ -40,11 +40,11 @@ class PredictedPlane:
     Parameters
     ----------
     kind : PlaneKind
-        How it follows the scale of the data.
+        Conversion to another scale of the data.
     extension : str, optional
-        Name of the FITS extension that it is written to; '' for the result itself and its uncertainty.
+        Name of its FITS extension; '' for the result itself and its uncertainty.
     text : str, optional
-        What it holds, in one line.
+        Its contents, in one line.
     """
 
     kind: PlaneKind
@@ -59,7 +59,7 @@ def _plane(kind, extension='', text='', **options):
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """
-    What a `Denoiser` says of an image; all arrays have its shape and its units.
+    The prediction of a `Denoiser` for an image; all arrays have its shape and its units.
 
     Parameters
     ----------
@@ -71,23 +71,23 @@ class Prediction:
         (data - blind mean) / its expected deviation, which should be N(0, 1); NaN where the
         data do not count.
     outlier : `~numpy.ndarray` or None
-        Probability that the pixel could not be foreseen from its surroundings: transients,
+        Probability that the pixel could not be predicted from its surroundings: transients,
         cosmic rays, hot pixels.
     noise_std : `~numpy.ndarray` or None
-        Standard deviation of the noise that was assumed.
+        Standard deviation of the assumed noise.
     scaling : Normalization
-        Background and sky noise that were used.
+        Background and sky noise used.
     recalibration : Recalibration
-        What the innovations said.
+        Corrections from the innovations.
     n_rejected : int
         Number of pixels whose measurement was replaced, with ``reject_outliers``.
     audit : `~astropy_n2v.audit.AuditReport` or None
-        What the data say of the result.
+        The audit of the result against its data.
     whitening : Whitening or None
-        The filter that made correlated noise white. If there was one, blind mean and spread, innovation and outlier
-        are those of the whitened image.
+        The filter that whitened correlated noise. With a filter, blind mean and spread, innovation and outlier refer
+        to the whitened image.
     precision : {'float32', 'bfloat16'}
-        Numbers in which the network predicted.
+        Floating-point type of the network.
     """
 
     mean: np.ndarray = _plane(PlaneKind.VALUE)
@@ -111,27 +111,27 @@ class Prediction:
 
     @staticmethod
     def names(full_output=True):
-        """List the names of the planes: all, or those of the result itself."""
+        """List the names of all planes, or only of the result itself."""
         return [name for name, plane in PLANES.items() if full_output or not plane.extension]
 
     @classmethod
     def empty(cls, shape, dtype, full_output=True):
         """
-        Allocate planes that are to be filled.
+        Allocate empty planes.
 
         Parameters
         ----------
         shape : tuple of int
             Their shape.
         dtype : type
-            Of their values, which are NaN.
+            Type of their values, which are NaN.
         full_output : bool, optional
-            Whether to allocate more than mean and standard deviation.
+            If true, allocate more than mean and standard deviation.
 
         Returns
         -------
         Prediction
-            With planes, and without all else.
+            A prediction with planes, and without other attributes.
 
         Examples
         --------
@@ -143,16 +143,16 @@ class Prediction:
 
     @property
     def planes(self):
-        """The planes that there are, by their names."""
+        """The existing planes, by their names."""
         return {name: values for name in PLANES if (values := getattr(self, name)) is not None}
 
     def map(self, function):
-        """Apply a function to all planes that there are."""
+        """Apply a function to all existing planes."""
         return replace(self, **{name: function(values) for name, values in self.planes.items()})
 
     def rescale(self, value, deviation):
         """
-        Bring the planes to another scale of the data.
+        Convert the planes to another scale of the data.
 
         Parameters
         ----------
@@ -162,21 +162,21 @@ class Prediction:
         Returns
         -------
         Prediction
-            On the other scale.
+            The prediction on the other scale.
         """
         convert = {PlaneKind.VALUE: value, PlaneKind.DEVIATION: deviation}
         return replace(self, **{name: convert[PLANES[name].kind](values) for name, values in self.planes.items()
                                 if PLANES[name].kind in convert})
 
     def without_planes(self):
-        """Drop the planes, and keep all else."""
+        """Drop the planes, and keep all other attributes."""
         return replace(self, **dict.fromkeys(PLANES))
 
     def fill(self, other, index, view):
-        """Copy the planes of a part of the image to where they belong, in place."""
+        """Copy the planes of a part of the image to their place, in place."""
         for name, values in self.planes.items():
             values[index][view] = getattr(other, name)
 
 
-#: The planes of a prediction, by the names of its attributes, with what describes them.
+#: The planes of a prediction, with their description, by the names of its attributes.
 PLANES = {entry.name: entry.metadata['plane'] for entry in fields(Prediction) if 'plane' in entry.metadata}

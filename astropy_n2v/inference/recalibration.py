@@ -1,11 +1,11 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the innovations of a frame say about its blind prediction and its noise.
+Corrections of the blind prediction and of the noise from the innovations of a frame.
 
-A blind mean has not seen its own pixel, so that the difference of the two, over pixels that
-are selected by their blind mean, must average to zero and scatter by what the blind spread
-and the noise say. Where it does not, the prediction is corrected: this is a cross-validation
-that costs nothing, on the very frame.
+A blind mean does not depend on its own pixel. The difference of the two, over pixels that are
+selected by their blind mean, must therefore average to zero and scatter by the blind spread and
+the noise. Where it does not, the prediction is corrected: this is a cross-validation on the
+frame itself, at no cost.
 """
 
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from .blank_sky import blank_fraction
 
 __all__ = ['Recalibration']
 
-# Sky: where the spread adds less than this share to the noise. There its correction is bounded,
-# since a small error of the noise feigns a large one of the spread.
+# Largest share of the spread in the variance of the sky, relative to the noise. The correction is bounded there,
+# since a small error of the noise causes a large one of the spread.
 _SKY_SHARE = 0.1
 _MAX_SKY_FACTOR = 2.0
-# By how much the factors of frames of all kinds scatter: what is measured is believed as far as it is known better.
+# Scatter of the factor over random scenes, the prior towards which it is shrunk.
 _SKY_SCATTER = 0.2
-# Where the pixels of the sky are too few to tell the factor this well, it stays as it is.
+# Largest error of the factor of the sky for a correction; it is larger if the pixels of the sky are too few.
 _MAX_SKY_ERROR = 0.3
-# Innovations within this of unit rms do not contradict the noise; where the prediction has a share in their variance,
-# so much more for it: on fields of nebulosity without gaps rms of 0.8 to 1.35 belong to noise that is right.
+# Largest difference of the rms of innovations from 1 that does not contradict the noise, and its growth with the share
+# of the prediction in their variance: on fields of nebulosity without gaps, correct noise has an rms of 0.8 to 1.35.
 _NOISE_LIMIT, _PER_SHARE = 0.1, 0.5
-# Relative error by which the variance of the noise may be larger than estimated, where it may be smaller by more.
+# Largest relative excess of the variance of the noise over its estimate; a deficit may be larger.
 _LARGEST_EXCESS = 0.03
 
 
@@ -43,18 +43,18 @@ class Recalibration:
     mean : `~numpy.ndarray`
         Blind means at which the corrections are known, increasing.
     offset : `~numpy.ndarray`
-        What to add to the blind mean, in units of the total spread of the innovation.
+        Correction to add to the blind mean, in units of the total spread of the innovation.
     factor : `~numpy.ndarray`
-        What to multiply the variance of the blind spread by.
+        Factor of the variance of the blind spread.
     innovation_rms : float
         Rms of the normalised innovations of the typical pixel, before any correction.
     blank_sky : tuple of float, optional
-        What to multiply it by instead on a sky without sources, and how far; see
+        Factor to use instead on a sky without sources, and its weight; see
         `~astropy_n2v.inference.blank_sky.variance_factor`.
     share : float, optional
-        The share of the blind spread in the variance of the innovation of the typical pixel, before any correction.
+        Share of the blind spread in the variance of the innovation of the typical pixel, before any correction.
     outlier_share : float, optional
-        The share of the pixels brighter than foreseen whose value cannot be foreseen from their surroundings.
+        Fraction of positive outliers: pixels whose value cannot be predicted from their surroundings.
     """
 
     mean: np.ndarray
@@ -67,18 +67,18 @@ class Recalibration:
 
     @property
     def contradicts_noise(self):
-        """True if the innovations cannot have the rms that they have unless the noise is wrong."""
+        """True if the rms of the innovations contradicts the noise."""
         return bool(abs(self.innovation_rms - 1) > _NOISE_LIMIT + _PER_SHARE * self.share)
 
     @classmethod
     def neutral(cls):
-        """The recalibration that changes nothing."""
+        """Return the recalibration without any correction."""
         return cls(np.zeros(1), np.zeros(1), np.ones(1), np.nan)
 
     @classmethod
     def fit(cls, difference, mean, spread, noise_variance, weight, *, held_out=None, relative_error=0.003):
         """
-        Learn the corrections.
+        Fit the corrections.
 
         Parameters
         ----------
@@ -87,20 +87,20 @@ class Recalibration:
         mean, spread : `~numpy.ndarray`
             Blind mean and spread.
         noise_variance : `~numpy.ndarray`
-            Variance of the noise that is expected of blind mean and spread.
+            Variance of the noise expected for blind mean and spread.
         weight : `~numpy.ndarray`
-            Probability that the pixel is none of the outliers.
+            Probability that the pixel is not an outlier.
         held_out : `~numpy.ndarray` of bool, optional
             Pixels that the prediction was not trained on; the spread is corrected by them alone.
             By default all.
         relative_error : float, optional
-            How accurately the variance of the noise is known.
+            Relative error of the variance of the noise.
 
         Returns
         -------
         Recalibration
-            Corrections, each shrunk by its own uncertainty (James & Stein 1961), that of the sky
-            towards what it is on frames of all kinds, so that few pixels correct little.
+            Corrections, each shrunk by its own uncertainty (James & Stein 1961). The factor of the sky is
+            shrunk towards its distribution over random scenes, so that few pixels correct little.
         """
         bins = [(middle, part, counts) for middle, part, own in brightness_bins(mean)
                 if (counts := weight[part] * own).sum() > 20]
@@ -109,8 +109,8 @@ class Recalibration:
         held_out = np.ones(mean.size, dtype=bool) if held_out is None else held_out
         prior = spread ** 2
         values = difference, prior, noise_variance, weight
-        # What all pixels have in common is known best; a part deviates only as far as is certain.
-        # Offsets: the mean of all is kept as it is. Spreads: the sky, where little can be told, as one.
+        # The mean over all pixels is most accurate; a part deviates only as far as it is significant.
+        # Offsets: the mean of all pixels is not shrunk. Spreads: the sky, with little information, has one factor.
         common = np.average(difference / np.sqrt(prior + noise_variance), weights=weight)
         sky = held_out & (prior < _SKY_SHARE * noise_variance)
         factor = 1.0
@@ -136,7 +136,7 @@ class Recalibration:
                 own = factor
             else:
                 own, error = cls._fit_factor(*part_values, offset, relative_error)
-                # In the logarithm: a factor of nearly zero is known no better for that.
+                # In the logarithm: a factor near zero is not more accurate.
                 own = float(np.exp(_shrink(np.log(own), error / own)))
             rows.append((middle, offset, own, rms))
         centres, offsets, factors, rms = np.array(rows).T
@@ -146,10 +146,10 @@ class Recalibration:
     @staticmethod
     def _fit_factor(difference, prior, noise, weight, offset, relative_error):
         """
-        Factor of the prior variance under which the innovations are most likely, and its error.
+        Fit the factor of the prior variance by maximum likelihood; return it and its error.
 
-        The scale of the noise is fitted with it, within its own uncertainty: pixels that the prediction is
-        less sure of tell more, and their contrast to others does not depend on the noise model.
+        The scale of the noise is fitted, too, within its own uncertainty. Pixels with a less certain prediction have
+        more information on the factor, and their contrast to others does not depend on the noise model.
         """
         squares = (difference - offset * np.sqrt(prior + noise)) ** 2
         # Structure makes an estimate of the noise too large, never too small.
@@ -170,7 +170,7 @@ class Recalibration:
             scale = float(np.clip(scale + step[1], 0.5, 2))
             if abs(step[0]) < 1e-4:
                 break
-        # Innovations that are not Gaussian tell less.
+        # Innovations that are not Gaussian contain less information.
         count = weight.sum()
         kurtosis = np.sum(weight * (z2 - np.sum(weight * z2) / count) ** 2) / count / 2
         error = factor * np.sqrt(np.linalg.inv(information)[0, 0] * max(kurtosis, 1.0))
@@ -183,14 +183,14 @@ class Recalibration:
         Parameters
         ----------
         mean, spread, noise_variance : `~numpy.ndarray`
-            Blind mean, blind spread and the variance of the noise that is expected of them, shape (ny, nx).
+            Blind mean, blind spread and the variance of the noise expected for them, shape (ny, nx).
 
         Returns
         -------
         mean, spread : `~numpy.ndarray`
-            The corrected ones.
+            The corrected mean and spread.
         """
-        # The blind means of a frame reach over decades.
+        # The blind means of a frame span decades.
         position, nodes = np.arcsinh(mean), np.arcsinh(self.mean)
         corrected = mean + np.interp(position, nodes, self.offset) * np.sqrt(spread ** 2 + noise_variance)
         factor = np.interp(position, nodes, self.factor)
@@ -202,7 +202,7 @@ class Recalibration:
 
 
 def _shrink(value, error):
-    """Shrink a deviation by what its uncertainty alone would make of it."""
+    """Shrink a deviation according to its uncertainty."""
     if value == 0:
         return 0.0
     return value * max(0.0, 1 - (error / value) ** 2)

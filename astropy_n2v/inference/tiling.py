@@ -1,10 +1,10 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Tiles: how a large image is processed in parts, and how the parts become one again.
+Tiles: division of a large image into parts, and combination of the parts.
 
-Interior edges of a tile get no weight within the margin where the missing surroundings
-could be felt; between neighbours the weights change over smoothly and sum to one
-everywhere, borders of the image included.
+Interior edges of a tile have no weight within a margin where the missing surroundings affect the
+prediction. Between neighbours the weights change smoothly and sum to one everywhere, borders of the
+image included.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Tile:
     Parameters
     ----------
     y, x : slice
-        Where the tile lies in the padded image.
+        Position of the tile in the padded image.
     weight_y, weight_x : `~numpy.ndarray`
         One-dimensional weights along each axis; the weight of a pixel is their product.
     """
@@ -39,18 +39,18 @@ class Tile:
 
     @property
     def inner(self):
-        """The rows and columns of the tile that have weight."""
+        """The rows and columns of the tile with weight."""
         return tuple(slice(int(used[0]), int(used[-1]) + 1)
                      for used in (np.flatnonzero(weight) for weight in (self.weight_y, self.weight_x)))
 
     @property
     def inner_y(self):
-        """The rows of the image on which the inner part lies."""
+        """The rows of the image at the inner part."""
         return slice(self.y.start + self.inner[0].start, self.y.start + self.inner[0].stop)
 
     @property
     def inner_x(self):
-        """The columns of the image on which the inner part lies."""
+        """The columns of the image at the inner part."""
         return slice(self.x.start + self.inner[1].start, self.x.start + self.inner[1].stop)
 
 
@@ -65,16 +65,16 @@ class Tiling:
     tile_size : int
         Largest height and width of a tile.
     margin : int
-        Pixels next to interior edges that get no weight.
+        Pixels next to interior edges without weight.
     alignment : int, optional
         Positions and sizes of tiles are multiples of this.
     blend : int, optional
-        Pixels over which neighbouring tiles change over.
+        Pixels over which the weights of neighbouring tiles change.
 
     Attributes
     ----------
     padded_shape : tuple of int
-        The image is to be padded at its end to this shape.
+        The image must be padded at its end to this shape.
 
     Raises
     ------
@@ -104,14 +104,14 @@ class Tiling:
         self._spans = [self._split(n, tile_size, alignment) for n in self.padded_shape]
 
     def _split(self, length, tile_size, alignment):
-        """Starts, ends and weights of the tiles along an axis."""
+        """Return starts, ends and weights of the tiles along an axis."""
         tile_size = tile_size // alignment * alignment
         if length <= tile_size:
             return [(0, length, np.ones(length, dtype=np.float32))]
-        # Positions are rounded down to the alignment, which may cost some of the overlap.
+        # Positions are rounded down to the alignment, which may reduce the overlap.
         overlap = 2 * self.margin + self.blend + alignment
         count = -(-(length - overlap) // (tile_size - overlap))
-        # No larger than that many tiles need to be.
+        # No larger than necessary for this number of tiles.
         tile_size = -(-(-(-(length - overlap) // count) + overlap) // alignment) * alignment
         starts = np.linspace(0, length - tile_size, count)
         starts = [int(start) // alignment * alignment for start in starts]
@@ -120,7 +120,7 @@ class Tiling:
             overlap = starts[i] + tile_size - starts[i + 1]
             weights[i] *= self._ramp(overlap, tile_size)[::-1]
             weights[i + 1] *= self._ramp(overlap, tile_size)
-        # Already one, but where more than two tiles overlap.
+        # Already one, except where more than two tiles overlap.
         total = np.zeros(length)
         for start, weight in zip(starts, weights):
             total[start:start + tile_size] += weight

@@ -21,23 +21,23 @@ __all__ = ['BlindSpotUNet', 'HalfPlaneConv2d', 'isolated_rng']
 
 _RANDOM = threading.Lock()
 
-# Least pixels of a strip, by kind of device. On a CPU large activations would be given back to the system and
-# asked for again, page by page, with every layer. In strips of less than 80,000 pixels the coarsest level is
-# so small that torch convolves it by other means, whose rounding errors differ.
+# Least pixels of a strip, by type of device. On a CPU, memory for large activations would be returned to the system
+# and requested again for every layer. In strips of less than 80,000 pixels the coarsest level is so small that torch
+# uses another convolution algorithm, with different rounding errors.
 _STRIP = {'cpu': 2 ** 17, 'cuda': 2 ** 22}
-# Strips of fewer rows are copied to put the row above on top of them; for others one row more costs less.
+# Least rows of a strip for padding instead of a copy: shorter strips are copied with the row above on top.
 _TALL = 48
 
 
 @contextmanager
 def isolated_rng(seed=0):
     """
-    Make new networks of torch's random numbers that do not depend on others, nor change them.
+    Make new networks with random numbers of torch that neither depend on others nor change them.
 
     Parameters
     ----------
     seed : int, optional
-        The same numbers come from the same seed, in whatever thread.
+        Seed: equal seeds give equal numbers, in any thread.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def isolated_rng(seed=0):
 
 
 def _shift_down(x, rows):
-    """Move ``x`` by ``rows`` rows to larger row indices, zeros coming in."""
+    """Move ``x`` by ``rows`` rows to larger row indices; fill with zeros."""
     if rows == 0:
         return x
     return F.pad(x[..., :-rows, :], (0, 0, rows, 0))
@@ -65,15 +65,15 @@ def _shift_down(x, rows):
 
 class _RowAbove(dict):
     """
-    The last row that each layer saw of the strip above, where an image goes through in strips.
+    The last input row of each layer in the strip above, for an image that is processed in strips.
 
-    Layers reach one row up and never down, so this row is all that they need to know of
-    the strips above: the strips together are exactly the whole.
+    Layers extend one row up and never down, so that this row is all they need from the strips above: the strips
+    together give exactly the result of the whole image.
 
     Parameters
     ----------
     kernels : dict
-        Collects the kernels that layers make of their weights: once for all strips.
+        Collects the kernels that layers compute from their weights: once for all strips.
     """
 
     def __init__(self, kernels):
@@ -81,7 +81,7 @@ class _RowAbove(dict):
         self.kernels = kernels
 
     def made(self, key, make, dtype):
-        """Weights that a layer makes, or has made before, rounded to a type."""
+        """Return weights that a layer computes, once, rounded to a type."""
         if key not in self.kernels:
             self.kernels[key] = [_rounded(weight, dtype) for weight in make()]
         return self.kernels[key]
@@ -98,10 +98,10 @@ class _RowAbove(dict):
 
 
 def _conv_up(x, weight, bias=None, above=None, key=None):
-    """A convolution with a kernel of two rows, whose output at row r depends on rows r - 1 and r."""
+    """Convolve with a kernel of two rows: the output at row r depends on rows r - 1 and r."""
     if above is not None and x.shape[2] < _TALL:
         return F.conv2d(above.join(key, x), weight, bias, padding=(0, 1))
-    # Padded below, too, and cut again: cheaper than to copy the input for a row above it.
+    # Padded below, too, and cut afterwards: this is faster than a copy of the input with a row above.
     y = F.conv2d(x, weight, bias, padding=1)[:, :, :-1]
     if above is not None and key in above:
         y[:, :, :1] = F.conv2d(above.join(key, x[:, :, :1]), weight, bias, padding=(0, 1))
@@ -125,15 +125,16 @@ def _rounded(weight, dtype):
     """
     Round a kernel, or a bias, so that the response to a smooth image is kept.
 
-    The smallest weight between two channels takes over the rounding errors of the others. If weights were rounded one
-    by one, the error of their sum would not average out over the pixels of an image: bright ones would get fainter by
-    0.05 %, and by 0.5 % with the first block rounded, too; so by less than 0.01 %.
+    The smallest weight between two channels is adjusted by the sum of the rounding errors of the others. If weights
+    were rounded independently, the error of their sum would not average out over the pixels of an image. Bright pixels
+    would become fainter by 0.05 %, and by 0.5 % with the first block rounded, too; with the adjustment by less than
+    0.01 %.
     """
     if dtype == weight.dtype or weight.ndim == 1:
         return weight.to(dtype)
     exact = weight.flatten(2)
     rounded = exact.to(dtype)
-    # Zeros must stay what they are.
+    # Zeros must stay zero.
     smallest = torch.where(exact == 0, torch.inf, exact.abs()).min(dim=2, keepdim=True).indices
     lost = (exact - rounded).sum(dim=2, keepdim=True)
     return rounded.scatter(2, smallest, (rounded.gather(2, smallest) + lost).to(dtype)).reshape(weight.shape)
@@ -159,7 +160,7 @@ class HalfPlaneConv2d(nn.Conv2d):
         return _conv_up(x, *made, above, self)
 
     def forward_upsampled(self, coarse, skip, above=None):
-        """Convolve ``coarse``, upsampled by repeating pixels, and ``skip`` as one input, without making it."""
+        """Convolve ``coarse``, upsampled by repeating pixels, and ``skip`` as one input, without forming it."""
         def parameters():
             return self._upsampling_kernels(coarse.shape[1])
         key = self, 'upsampled'
@@ -169,19 +170,19 @@ class HalfPlaneConv2d(nn.Conv2d):
         rows = (_interleave_columns(_conv_up(coarse, two_rows, None, above, key)),
                 _interleave_columns(F.conv2d(coarse, one_row, padding=(0, 1))))
         if torch.is_grad_enabled():
-            # The gradient of what is added in place, row by row, costs more than this copy.
+            # The gradient of additions in place, row by row, is slower than this copy.
             return y + _interleave_rows(*rows)
         y[:, :, ::2] += rows[0]
         y[:, :, 1::2] += rows[1]
         return y
 
     def _upsampling_kernels(self, channels):
-        """The kernel for the skipped input, those for the coarse one that give even and odd rows, and the bias."""
+        """Return the kernel for the skipped input, the coarse kernels for even and for odd rows, and the bias."""
         upsampled, skipped = self.weight.split([channels, self.weight.shape[1] - channels], dim=1)
-        # Where pixels are repeated, an even column sees the pixel to its left with one weight and its own with two, an
-        # odd one its own with two and that to its right with one. Even rows see two rows, odd ones one. A third of
-        # the products is with zero: kernels of two columns would be faster by some per cent, but for some widths
-        # oneDNN sums their products in another order, and tiles would differ from the whole.
+        # Where pixels are repeated, an even column combines one weight for the pixel to its left and two for its own;
+        # an odd column two for its own and one for the pixel to its right. Even rows depend on two rows, odd ones on
+        # one. A third of the products is with zero. Kernels of two columns would be faster by some per cent, but for
+        # some widths oneDNN sums their products in another order, and tiles would differ from the whole image.
         left, middle, right = upsampled.unbind(dim=3)
         zero = torch.zeros_like(left)
         even, odd = torch.stack([left, middle + right, zero], dim=3), torch.stack([zero, left + middle, right], dim=3)
@@ -190,27 +191,27 @@ class HalfPlaneConv2d(nn.Conv2d):
 
 
 def _interleave_columns(x):
-    """The first half of the channels to the even columns, the second half to the odd ones."""
+    """Move the first half of the channels to the even columns, the second half to the odd ones."""
     n, channels, height, width = x.shape
-    # With channels last this moves nothing.
+    # With channels last no data are moved.
     return x.permute(0, 2, 3, 1).reshape(n, height, 2 * width, channels // 2).permute(0, 3, 1, 2)
 
 
 def _interleave_rows(even, odd):
-    """One image of two that have its even and its odd rows."""
+    """Interleave two images as the even and the odd rows of one image."""
     rows = torch.stack([even.permute(0, 2, 3, 1), odd.permute(0, 2, 3, 1)], dim=2)
     return rows.flatten(1, 2).permute(0, 3, 1, 2)
 
 
 def _turned_rows(x, turn, start, stop):
-    """The part of ``x``, shape (height, width, ...), that becomes rows of it once it is turned, but not turned."""
+    """Return the unrotated part of ``x``, shape (height, width, ...), that forms some of its rows after rotation."""
     height, width = x.shape[:2]
     return (x[start:stop], x[:, max(width - stop, 0):width - start],
             x[max(height - stop, 0):height - start], x[:, start:stop])[turn]
 
 
 class _Activation(nn.LeakyReLU):
-    """In place only where no gradient is wanted: the gradient of a slice that was changed in place is slow."""
+    """In place only without gradients: the gradient of a slice that was changed in place is slow."""
 
     def __init__(self):
         super().__init__(0.1)
@@ -241,8 +242,8 @@ class _Pointwise(nn.Conv2d):
     def forward(self, x):
         if torch.is_grad_enabled() or x.device.type != 'cpu':
             return F.linear(x, self.weight.flatten(1), self.bias)
-        # Not on all processors is MKL's product as fast as this. Rows as a batch of images: torch convolves a
-        # single image with a single pixel by that product.
+        # On some processors MKL's product is slower than this. Rows are a batch of images, since torch would use that
+        # product for a single image and a kernel of one pixel.
         rows = x.flatten(0, -3).unsqueeze(1).permute(0, 3, 1, 2)
         return super().forward(rows).permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_channels)
 
@@ -265,7 +266,7 @@ class _HalfPlaneUNet(nn.Module):
     def forward(self, x, above=None, dtype=None):
         skips = []
         for block in self.encoder[:-1]:
-            # The first block sees the data: they take float32.
+            # The first block receives the data and needs float32.
             x = block(x, above=above).to(dtype=dtype)
             skips.append(x)
             x = _pool(x, above, block)
@@ -293,14 +294,14 @@ class BlindSpotUNet(nn.Module):
     head_width : int, optional
         Channels of the 1x1 convolutions that join the four branches.
     hole : tuple of int, optional
-        Height and width (odd) of the hole around a pixel that its output does not
-        depend on. The weights do not depend on it.
+        Height and width (odd) of the hole around a pixel, on which its output does not
+        depend. The weights are independent of the hole.
 
     Notes
     -----
     Height and width of the input must be multiples of `alignment`. There is no
-    normalisation over the batch or the image: it would let a pixel influence its
-    own prediction, and paints artefacts on flat sky.
+    normalisation over the batch or the image: a pixel would then influence its
+    own prediction, and normalisation causes artefacts on flat sky.
 
     Examples
     --------
@@ -330,7 +331,7 @@ class BlindSpotUNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=0.1)
                 nn.init.zeros_(module.bias)
-        # The first guess is the background with the spread of the noise.
+        # The initial prediction is the background with the spread of the noise.
         nn.init.zeros_(self.head[-1].weight)
 
     @property
@@ -359,7 +360,7 @@ class BlindSpotUNet(nn.Module):
         """
         self._check_shape(x)
         features = []
-        # Quarter turns swap height and width, so that opposite directions go through together.
+        # Quarter turns swap height and width, so that opposite directions are processed together.
         for turns, size in zip(((0, 2), (1, 3)), self.hole):
             pair = torch.cat([torch.rot90(x, turn, dims=(2, 3)) for turn in turns])
             pair = self.branch(pair.contiguous(memory_format=torch.channels_last))
@@ -368,7 +369,7 @@ class BlindSpotUNet(nn.Module):
                                      for turn in range(4)], dim=1).permute(0, 2, 3, 1))
 
     def _join(self, features):
-        """From the features of the four branches, shape (n, height, width, channels), to the output."""
+        """Compute the output from the features of the four branches, shape (n, height, width, channels)."""
         joined = self.join(features)
         with torch.autocast(joined.device.type, enabled=False):
             joined = self.head(joined.to(self.join.weight.dtype))
@@ -384,16 +385,16 @@ class BlindSpotUNet(nn.Module):
         x : tensor
             Shape (1, in_channels, height, width).
         inner : tuple of slice, optional
-            The rows and columns of the output that are wanted; by default all.
+            The rows and columns of the output; by default all.
         dtype : `torch.dtype`, optional
-            In what the branches compute, but for their first block. ``torch.bfloat16`` is faster on processors
-            that have it. Each prediction changes by about 0.3 % of the flux, or less; these errors are
-            of either sign and average out. By default as ``x``, as everything else.
+            Type in which the branches are computed, except for their first block. ``torch.bfloat16`` is faster on
+            processors that support it. Predictions change by about 0.3 % of the flux, or less, with both signs, so
+            that the errors average out. By default the type of ``x``.
 
         Returns
         -------
         tensor
-            Shape (1, out_channels, rows, columns) of the part that is wanted.
+            Shape (1, out_channels, rows, columns) of the requested part.
 
         Raises
         ------
@@ -411,7 +412,7 @@ class BlindSpotUNet(nn.Module):
         self._check_shape(x)
         inner = inner or (slice(0, x.shape[2]), slice(0, x.shape[3]))
         rows, columns = (part.stop - part.start for part in inner)
-        # Of the four branches side by side, channels last: what the join reads.
+        # The four branches side by side, channels last: the input of the join.
         features = x.new_empty((rows, columns, self.join.in_channels), dtype=dtype or x.dtype)
         kernels = {}
         for turn, part in enumerate(features.chunk(4, dim=2)):
@@ -432,20 +433,20 @@ class BlindSpotUNet(nn.Module):
         turned = torch.rot90(x, turn, dims=(2, 3)).contiguous(memory_format=torch.channels_last)
         shift = (self.hole[turn % 2] + 1) // 2
         above = _RowAbove(kernels)
-        # Nothing is known of the first rows.
+        # The first rows have no rows above.
         _turned_rows(features, turn, 0, max(shift - top, 0)).zero_()
         for start, stop in self._strips(height, width, x.device):
             if start + shift >= bottom:
                 break
             strip = self.branch(turned[:, :, start:stop], above, features.dtype)
-            # The rows of the strip after the shift, as far as they are inner ones.
+            # The shifted rows of the strip, within the inner part.
             first, last = max(start + shift, top), min(start + shift + strip.shape[2], bottom)
             if first < last:
                 strip = strip[0, :, first - start - shift:last - start - shift, left:right].permute(1, 2, 0)
                 _turned_rows(features, turn, first - top, last - top).copy_(torch.rot90(strip, -turn, dims=(0, 1)))
 
     def _strips(self, height, width, device):
-        """First and last rows of strips of about the same size."""
+        """Return first and last rows of strips of about equal size."""
         height = -(-height // self.alignment)
         rows = _STRIP.get(device.type, _STRIP['cuda']) // (self.alignment * width) + 1
         count = max(1, height // rows)

@@ -1,18 +1,18 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-From what a blind network says to a likelihood, and from there to the posterior.
+The likelihood of an image given the output of a blind network, and the posterior that follows.
 
 All quantities are in units of the sky noise above the background. A network has two
 outputs ``(a, c)`` for each pixel: the blind mean is ``mu = sinh(a)`` and the blind
-spread ``sigma_p = exp(c) cosh(a)``, which spans many decades of flux without trouble.
+spread ``sigma_p = exp(c) cosh(a)``, which spans many decades of flux.
 The noise is ``sigma_n**2 = v0 + slope * E[max(x - zero, 0)]``, its expectation over the
 true values ``x`` that mean and spread allow (`expected_photon_variance`). It is always
 built from the blind prediction and never from the noisy pixel: a variance that carries
 the fluctuation of its own pixel biases fluxes low.
 
 The prior of the true value, given its context, is a Gaussian plus, with weight
-``BROAD_WEIGHT``, something much broader: a transient, a cosmic ray or a star that is
-narrower than a pixel cannot be foreseen from its surroundings.
+``BROAD_WEIGHT``, a much broader distribution: a transient, a cosmic ray or a star that is
+narrower than a pixel cannot be predicted from its surroundings.
 """
 
 import math
@@ -25,29 +25,29 @@ from ..noise.model import BROAD_WEIGHT
 __all__ = ['blind_moments', 'expected_photon_variance', 'negative_log_likelihood', 'network_inputs',
            'posterior_moments']
 
-# Scale of the broad component, in units of the total spread. Its Cauchy profile is still
-# wider than any Gaussian far out, so that the scale hardly matters.
+# Scale of the broad component, in units of the total spread. The wings of its Cauchy profile are wider than any
+# Gaussian, so that the scale hardly matters.
 _BROAD_SCALE = 10.0
-# Within this many spreads of no photon at all it matters that the photon noise cannot be negative.
+# Distance from zero photons, in spreads, within which the positivity of the photon noise matters.
 _NEAR_ZERO = 6.0
-# Images whose posterior has less variance, in units of the noise, do not count for more.
+# Least variance of the posterior, in units of the noise, that weights an image: smaller ones get no larger weight.
 _LEAST_ERROR = 3e-3
-# A surprising pixel makes its neighbours suspect: what is unforeseeable is seldom one pixel wide.
+# Weight of the outlier probability of neighbours: unpredictable objects are seldom one pixel wide.
 _NEIGHBOUR_WEIGHT = 0.3
 
 
 def network_inputs(z, valid, v0, slope, zero):
     """
-    Stack what the network sees.
+    Stack the input channels of the network.
 
     Parameters
     ----------
     z : tensor
         Image above the background in units of the sky noise, shape (n, 1, height, width).
     valid : tensor
-        1 where the pixel may be seen, else 0; same shape.
+        1 at pixels that the network may use, else 0; same shape.
     v0, slope, zero : tensor
-        Parameters of the noise; shapes that broadcast to that of ``z``.
+        Parameters of the noise, which broadcast to the shape of ``z``.
 
     Returns
     -------
@@ -57,18 +57,18 @@ def network_inputs(z, valid, v0, slope, zero):
         as outside of the image.
     """
     sky_variance = v0 + slope * torch.clamp(-zero, min=0)
-    # Where there is no noise at the level of the background, there is some above it.
+    # Where the noise at the level of the background is zero, it is positive above.
     local = 0.5 * torch.log(sky_variance.clamp(min=1e-6))
     poisson = 0.25 * torch.log(slope + 1e-3) + 1
     seen = valid > 0
     channels = [torch.asinh(z), local.expand_as(z), poisson.expand_as(z), torch.ones_like(z)]
-    # where, not a product: what is not valid may be NaN.
+    # where, not a product: invalid pixels may be NaN.
     return torch.cat([torch.where(seen, channel, 0) for channel in channels], dim=1)
 
 
 def blind_moments(output):
     """
-    Blind mean and logarithm of the blind spread from the outputs of a network.
+    Convert the outputs of a network to the blind mean and the logarithm of the blind spread.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def blind_moments(output):
         Each of shape (n, 1, height, width).
     """
     a, c = output.chunk(2, dim=1)
-    # Bounds of what float32 can square; no real image comes near.
+    # Bounds for squares in float32, far beyond real images.
     a, c = a.clamp(-30, 30), c.clamp(-12, 12)
     log_cosh = a.abs() + F.softplus(-2 * a.abs()) - math.log(2)
     return torch.sinh(a), c + log_cosh
@@ -89,18 +89,18 @@ def blind_moments(output):
 
 def expected_photon_variance(mean, spread, slope, zero):
     """
-    Variance of the photon noise of a pixel of which no more is known than mean and spread.
+    Compute the variance of the photon noise of a pixel of which only mean and spread are known.
 
-    The expectation of ``slope * max(x - zero, 0)`` over a Gaussian: that at the mean, unless this is
-    within some spreads of where no photon comes. There it must not vanish: what is then observed
-    would have to be the truth.
+    It is the expectation of ``slope * max(x - zero, 0)`` over a Gaussian. This is the value at the mean, unless the
+    mean is within some spreads of zero photons. There it must not vanish: the measurement would then have to equal
+    the truth.
 
     Parameters
     ----------
     mean, spread : tensor
         Mean and standard deviation of the true value.
     slope, zero : tensor
-        Growth of the variance with the signal, and the value at which there is no signal;
+        Growth of the variance with the signal, and the value at which the signal is zero;
         shapes that broadcast.
 
     Returns
@@ -117,7 +117,7 @@ def expected_photon_variance(mean, spread, slope, zero):
     """
     excess, spread = torch.broadcast_tensors(mean - zero, spread)
     expected = excess.clamp(min=0)
-    # The tail beyond changes it by less than float32 resolves, and takes time to compute.
+    # The tail beyond is smaller than the resolution of float32, and slow to compute.
     near = excess < _NEAR_ZERO * spread
     if near.any():
         excess, spread = excess[near], spread[near]
@@ -130,10 +130,10 @@ def expected_photon_variance(mean, spread, slope, zero):
 
 def _surprise(difference, variance, slope, photon_variance):
     """
-    Squared innovation in units of its variance, corrected for the skewness of photon noise.
+    Compute the squared innovation in units of its variance, corrected for the skewness of photon noise.
 
-    The deviance of a shifted Poisson distribution that has the variance and the third moment
-    of the innovation: two electrons where 0.05 are expected are no five-sigma event.
+    It is the deviance of a shifted Poisson distribution with the variance and the third moment of the
+    innovation: two electrons where 0.05 are expected are not a five-sigma event.
     """
     x = (difference * slope * photon_variance / variance ** 2).clamp(min=-1 + 1e-6)
     series = 1 - x / 3 + x ** 2 / 6
@@ -142,7 +142,7 @@ def _surprise(difference, variance, slope, photon_variance):
 
 
 def _log_densities(difference, variance, slope, photon_variance):
-    """Log densities of the innovation: foreseen (skewness-corrected exponent) and broad."""
+    """Return log densities of the innovation: Gaussian (skewness-corrected exponent) and broad component."""
     log_narrow = -0.5 * (_surprise(difference, variance, slope, photon_variance)
                          + torch.log(2 * math.pi * variance))
     scale = _BROAD_SCALE * variance.sqrt()
@@ -163,27 +163,26 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
         The image in units of the sky noise and the weight of each pixel, shape (n, 1,
         height, width); pixels of weight 0 may be NaN.
     v0, slope, zero : tensor
-        Parameters of the noise; shapes that broadcast to that of ``z``.
+        Parameters of the noise, which broadcast to the shape of ``z``.
     broad_weight : float, optional
         Weight of the broad component.
     max_gain : float, optional
-        Where the spread is a small part of the total, the likelihood hardly depends on it, and it would
-        be learned last. Its gradient is raised by up to this factor; where it vanishes stays the same. The larger
-        the factor, the more of the noise of few pixels gets into the weights.
+        Largest factor by which gradients are raised. The likelihood hardly depends on a spread that is a small
+        part of the total, and would learn it last. The zeros of the gradient do not change. With a larger factor,
+        more of the noise of few pixels gets into the weights.
     focus : bool, optional
-        Whether ``loss`` cares about what lowers the error of the posterior: each pixel counts by the share of the
-        noise in its total variance, and each image by the inverse of the mean of the rest, the variance of its
-        posterior in units of the noise. It is then the gradient of the logarithm of this variance, where the
-        stated spread is right. Otherwise pixels much brighter than the noise, whose measurement says all, and
-        images full of them have most of the gradient. The optimum is the same, as the weights come from the
-        blind prediction.
+        If true, ``loss`` weights the error of the posterior: each pixel by the share of the noise in its total
+        variance, and each image by the inverse of the mean of the rest, the variance of its posterior in units of
+        the noise. If the stated spread is right, it is then the gradient of the logarithm of this variance.
+        Otherwise pixels much brighter than the noise, for which the measurement is sufficient, and images full of
+        them dominate the gradient. The optimum is equal, as the weights depend on the blind prediction alone.
 
     Returns
     -------
     loss, likelihood : tensor
         Scalars. Both have the same value up to a constant; only ``loss`` has the gradients
-        to train with: the mixture's own, with the responsibility of its broad component
-        held fixed.
+        for the training: the gradients of the mixture with a fixed responsibility of its broad
+        component.
     """
     mean, log_spread = blind_moments(output)
     counts = weight > 0
@@ -210,7 +209,7 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
 
 
 def _focus(weight, prior, noise):
-    """By how much each pixel counts where the error of the posterior is to be lowered."""
+    """Return the weight of each pixel in the error of the posterior."""
     share = prior / (prior + noise).clamp(min=1e-12)
     of_image = (1, 2, 3)
     error = (weight * share).sum(of_image, keepdim=True) / weight.sum(of_image, keepdim=True).clamp(min=1)
@@ -218,7 +217,7 @@ def _focus(weight, prior, noise):
 
 
 def _largest_neighbour(values):
-    """The largest of the eight neighbours of each pixel of an image, itself not among them."""
+    """Return the largest of the eight neighbours of each pixel of an image."""
     height, width = values.shape
     padded = F.pad(values, (1, 1, 1, 1))
     shifts = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
@@ -235,19 +234,19 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, bright_weight=
     y : tensor
         The image, shape (height, width), finite where valid.
     valid : tensor of bool
-        Where the measurement counts; elsewhere the result is the blind prediction.
+        True where the measurement is used; elsewhere the result is the blind prediction.
     mean, spread : tensor
         Blind mean and blind spread.
     v0, slope, zero : tensor
         Parameters of the noise, broadcastable.
     bright_weight : float, optional
-        Weight of the broad component for pixels that are brighter than foreseen; for others it is 5e-5.
+        Weight of the broad component for pixels brighter than predicted; 5e-5 for other pixels.
     strength : float, optional
-        From 0 (the measurement) to 1 (the posterior): the foreseen part is this far from the
-        measurement to its posterior mean, with the variance of such a combination.
+        From 0 (the measurement) to 1 (the posterior): position of the Gaussian part between the
+        measurement and its posterior mean, with the variance of this combination.
     suspect_neighbours : bool, optional
-        Whether the neighbours of an unforeseeable pixel are more likely to be so, too; the
-        tensors must be images for this.
+        If true, the neighbours of an unpredictable pixel are more likely to be unpredictable, too; this
+        requires tensors that are images.
 
     Returns
     -------
@@ -256,9 +255,9 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, bright_weight=
     innovation : tensor
         ``(y - mean) / sqrt(spread**2 + sigma_n**2)``; NaN where not valid.
     responsibility : tensor
-        Probability that the pixel was not foreseeable.
+        Probability that the pixel was not predictable.
     noise_variance : tensor
-        The variance of the noise that was assumed.
+        The assumed variance of the noise.
     """
     y = torch.where(valid, y, mean)
     photon = expected_photon_variance(mean, spread, slope, zero)
@@ -280,7 +279,7 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, bright_weight=
     remaining = torch.where(valid, strength, 1.0)
     foreseen = y + remaining * (mean + share * difference - y)
     foreseen_variance = prior * (1 - share) + (1 - remaining) ** 2 * noise ** 2 / total
-    # An unforeseen value is as uncertain as the photons that it is made of.
+    # An unpredicted value has the uncertainty of its own photons.
     broad_variance = v0 + slope * torch.clamp(torch.maximum(y, mean) - zero, min=0)
     result = foreseen + responsibility * (y - foreseen)
     variance = (foreseen_variance + responsibility * (broad_variance - foreseen_variance)

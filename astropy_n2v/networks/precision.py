@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-In which floating-point numbers the network is computed.
+The floating-point type of the computation of the network.
 """
 
 import torch
@@ -12,17 +12,17 @@ __all__ = ['select_dtype', 'supports_bfloat16']
 
 def supports_bfloat16(device):
     """
-    Tell if a device multiplies numbers of type bfloat16 in hardware, and so faster than float32.
+    Check if a device multiplies numbers of type bfloat16 in hardware, and therefore faster than float32.
 
     Parameters
     ----------
     device : `torch.device`
-        Where to compute.
+        Device of the computation.
 
     Returns
     -------
     bool
-        True for GPUs that do, and for x86 processors with AVX512-BF16, and so for those with AMX.
+        True for GPUs with this support, and for x86 processors with AVX512-BF16, which includes those with AMX.
     """
     if device.type == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -31,17 +31,17 @@ def supports_bfloat16(device):
 
 def select_dtype(device):
     """
-    Choose the type of numbers in which a network predicts, by ``conf.precision``.
+    Choose the floating-point type in which a network predicts, by ``conf.precision``.
 
     Parameters
     ----------
     device : `torch.device`
-        Where to compute.
+        Device of the computation.
 
     Returns
     -------
     `torch.dtype`
-        As ``conf.precision`` says; for 'auto' bfloat16 where the device has it in hardware, else float32.
+        The type in ``conf.precision``; for 'auto' bfloat16 where the device supports it in hardware, else float32.
 
     Examples
     --------

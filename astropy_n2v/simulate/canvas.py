@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The fine grid on which sources collect before the point-spread function acts.
+The fine grid that collects sources before the convolution with the point-spread function.
 """
 
 import numpy as np
@@ -12,15 +12,15 @@ from ..utils.blocks import as_blocks
 from .galaxies import draw_galaxy, visible_radius
 from .psf import make_psf
 
-_MARGIN = 24   # pixels around the frame in which sources are drawn, too: their light falls in
+_MARGIN = 24   # pixels: width of the border in which sources are drawn, too, since their light reaches the frame
 
 
 class Canvas:
     """
-    A field that collects sources before the point-spread function acts.
+    A field that collects sources before the convolution with the point-spread function.
 
-    Stars and small galaxies go to a grid finer than the pixels, broad light to one of the
-    pixels themselves.
+    Stars and small galaxies are drawn on a grid finer than the pixels, and diffuse light on the pixels
+    themselves.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Canvas:
         return np.prod([n + 2 * _MARGIN for n in self.shape])
 
     def random_positions(self, rng, n):
-        """``n`` positions x, y in the frame and its margin."""
+        """Draw ``n`` positions x, y in the frame and its margin."""
         y = rng.uniform(-_MARGIN, self.shape[0] - 1 + _MARGIN, n)
         x = rng.uniform(-_MARGIN, self.shape[1] - 1 + _MARGIN, n)
         return x, y
@@ -68,10 +68,9 @@ class Canvas:
         """
         Add a galaxy of one or more Sersic components, catalogued as one source.
 
-        ``components`` are tuples (fraction of the flux, ratio of ``r_eff`` to its half-light
-        radius, n, ellipticity, theta); ``structure`` is that of the first (see
-        `make_galaxy`). Without ``limit`` they reach to 8 half-light radii, with it as far as
-        they are brighter than that.
+        ``components`` are tuples (fraction of the flux, ratio of ``r_eff`` to its half-light radius, n, ellipticity,
+        theta); ``structure`` applies to the first component (see `make_galaxy`). Without ``limit`` they extend to 8
+        half-light radii, with it to the radius where they are fainter than ``limit``.
         """
         for fraction, shrink, n, ellipticity, theta in components:
             self._add_sersic(x, y, fraction * flux, r_eff / shrink, n, ellipticity, theta, limit, **structure)
@@ -103,7 +102,7 @@ class Canvas:
         self._record('galaxy', x, y, flux)
 
     def add_diffuse(self, image):
-        """Add light of the frame that varies slowly on the scale of a pixel."""
+        """Add light of the frame that varies slowly from pixel to pixel."""
         if self.coarse is None:
             self.coarse = np.zeros([n + 2 * _MARGIN for n in self.shape])
         self.coarse += np.pad(image, _MARGIN, mode='reflect' if min(image.shape) > _MARGIN else 'edge')
@@ -115,7 +114,7 @@ class Canvas:
         self._rows.append((np.full(len(x), kind, dtype='U6'), *(np.asarray(c, dtype=float) for c in (x, y, flux))))
 
     def catalog(self):
-        """The sources in the frame, brightest first."""
+        """List the sources in the frame, brightest first."""
         columns = zip(*self._rows) if self._rows else ([], [], [], [])
         types = ('U6', float, float, float)
         kind, x, y, flux = (np.concatenate([np.empty(0, t), *c]) for c, t in zip(columns, types))
@@ -127,16 +126,16 @@ class Canvas:
 
     def render(self, *, psfs, fast=True):
         """
-        Convolve, bin and cut.
+        Convolve the field, bin it to pixels and cut out the frame.
 
         Parameters
         ----------
         psfs : list of dict
-            Keywords of `make_psf`: for one point-spread function, or for two, that of the left
-            and that of the right edge of the frame, between which it varies linearly.
+            Keywords of `make_psf`, for one point-spread function, or for the point-spread functions of the left
+            and of the right edge of the frame, between which it varies linearly.
         fast : bool, optional
-            Whether to take the short way, whose rounding errors are others. Scenes that have
-            been made the long way stay the same to the last bit.
+            If true, use the fast method, which has different rounding errors. Scenes of the slow method stay
+            reproducible to the last bit.
 
         Returns
         -------
@@ -164,7 +163,7 @@ class Canvas:
         return image, stamps
 
     def _weight(self, size, i):
-        """Share of the left (0) or right (1) point-spread function in each column of a plane."""
+        """Return the weight of the left (0) or right (1) point-spread function in each column of a plane."""
         step = size // (self.shape[1] + 2 * _MARGIN)
         x = (np.arange(size) + 0.5) / step - 0.5 - _MARGIN
         right = np.clip(x / max(self.shape[1] - 1, 1), 0, 1)
@@ -187,10 +186,10 @@ def _bin(image, step):
 
 def _convolve_and_bin(fine, kernel, step):
     """
-    What ``_bin(fftconvolve(fine, kernel, mode='same'), step)`` is inside the margin.
+    Compute ``_bin(fftconvolve(fine, kernel, mode='same'), step)`` inside the margin.
 
-    Only as much is padded as keeps the frame free of what comes round the other side, and
-    rows are binned before the transform back.
+    The padding is just sufficient to keep the frame free of light that wraps around, and rows are binned before
+    the inverse transform.
     """
     half = kernel.shape[0] // 2
     padded = [step * next_fast_len(-(-(n + max(half - _MARGIN * step, 0)) // step), real=True) for n in fine.shape]
@@ -201,7 +200,7 @@ def _convolve_and_bin(fine, kernel, step):
     spectrum *= rfft2(np.roll(rolled, (-half, -half), axis=(0, 1)))
     frequency = np.arange(padded[0])[:, None] / padded[0]
     spectrum *= sum(np.exp(2j * np.pi * frequency * j) for j in range(step)) / step
-    # Taking every step-th row folds the spectrum.
+    # Sampling every step-th row folds the spectrum.
     spectrum = spectrum.reshape(step, padded[0] // step, -1).sum(axis=0)
     rows = irfft(ifft(spectrum, axis=0), n=padded[1], axis=1)
     image = rows.reshape(rows.shape[0], -1, step).sum(axis=2)
@@ -209,10 +208,10 @@ def _convolve_and_bin(fine, kernel, step):
 
 
 def _bin_kernel(kernel, step):
-    """The kernel on pixels, binned as the image is, around its central sample; sum 1."""
+    """Bin the kernel to pixels like the image, around its central sample; sum 1."""
     half = (kernel.shape[0] - 1) // (2 * step)
     size = (2 * half - 1) * step
-    # Where a pixel has an even number of samples, the mean of the two binnings that nearly centre it.
+    # For an even number of samples per pixel, average the two binnings that are nearly centred.
     pads = {(step - 1) // 2, step // 2}
     parts = [kernel[step - i:step - i + size, step - j:step - j + size] for i in pads for j in pads]
     stamp = _bin(sum(parts), step)

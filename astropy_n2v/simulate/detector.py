@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What a detector makes of a scene: photon noise, read noise, defects.
+Effects of a detector on a scene: photon noise, read noise, defects.
 """
 
 import numpy as np
@@ -63,8 +63,8 @@ def add_bleed_trails(image, full_well):
     """
     Let charge beyond the full well spill along the columns.
 
-    Half of what a pixel cannot hold goes up, half down, until pixels are found that have room;
-    what reaches an edge is lost.
+    Half of the excess charge of a pixel moves up and half down, to the next pixels that are not full. Charge
+    that reaches an edge is lost.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def add_bleed_trails(image, full_well):
     image : `~numpy.ndarray`
         Image with trails, float64, nowhere above ``full_well``.
     mask : `~numpy.ndarray`
-        Boolean, True where pixels are full or hold charge of others.
+        Boolean, True where pixels are full or hold charge of other pixels.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def add_bleed_trails(image, full_well):
 
 def make_flat(shape, *, error=0.005, vignetting=0.0, smooth=0.0, seed=None):
     """
-    Make what is left of the flat field after an imperfect correction.
+    Make the residual of a flat field after an imperfect correction.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def observe(truth, *, gain=1.0, readnoise=0.0, bias=0.0, flat=None, cosmic_rays=
     bias : float, optional
         Pedestal in adu.
     flat : array_like, optional
-        Relative response of the pixels that no calibration takes out: see `make_flat`.
+        Relative response of the pixels that remains after calibration: see `make_flat`.
     cosmic_rays : int, optional
         Number of cosmic-ray hits.
     hot_pixels : int, optional
@@ -185,12 +185,12 @@ def observe(truth, *, gain=1.0, readnoise=0.0, bias=0.0, flat=None, cosmic_rays=
     satlevel : float, optional
         Level in adu at which pixels saturate, bias included.
     bleed : bool, optional
-        Whether charge above the saturation level runs along the columns.
+        If true, charge above the saturation level runs along the columns.
     quantize : bool, optional
-        Whether adu are whole numbers.
+        If true, adu are rounded to integers.
     flagged : str or sequence of str, optional
-        Defects that are flagged in the mask of the frame: of `DEFECTS`, or 'all'. The others
-        are left for somebody to find.
+        Defects that are flagged in the mask of the frame: of `DEFECTS`, or 'all'. The others are
+        in the data only.
     seed : int or `~numpy.random.Generator`, optional
         Seed of the noise.
 
@@ -198,15 +198,15 @@ def observe(truth, *, gain=1.0, readnoise=0.0, bias=0.0, flat=None, cosmic_rays=
     -------
     `~astropy.nddata.CCDData`
         The noisy frame, float32, in adu, or in electrons if ``gain`` is 1 and ``bias`` 0;
-        header cards GAIN and RDNOISE hold what was used. The mask is `None` if nothing is to
-        be flagged.
+        header cards GAIN and RDNOISE hold the values used. The mask is `None` without defects to
+        flag.
 
     Raises
     ------
     ValueError
         If ``truth`` is negative or not finite somewhere, ``flat`` of another shape, ``gain`` is not
-        positive, ``readnoise`` is negative, ``bleed`` is asked for without ``satlevel``, or ``flagged``
-        names no defect.
+        positive, ``readnoise`` is negative, ``bleed`` is set without ``satlevel``, or ``flagged``
+        has unknown names.
 
     Examples
     --------
@@ -234,7 +234,7 @@ def observe(truth, *, gain=1.0, readnoise=0.0, bias=0.0, flat=None, cosmic_rays=
 
 def expose(truth, *, gain=1.0, readnoise=0.0, bias=0.0, flat=None, cosmic_rays=0, hot_pixels=0, bad_columns=0,
            satlevel=None, bleed=False, quantize=False, seed=None):
-    """Data of `observe`, float64, and the masks of all defects by name."""
+    """Return data of `observe`, float64, and the masks of all defects by name."""
     truth = np.asarray(truth, dtype=float)
     if not gain > 0:
         raise ValueError(f'gain must be positive, got {gain}')
@@ -272,7 +272,7 @@ def expose(truth, *, gain=1.0, readnoise=0.0, bias=0.0, flat=None, cosmic_rays=0
 
 
 def combine_masks(masks, names, shape):
-    """Where one of some named masks is set; those that are missing are empty."""
+    """Return where one of some named masks is set; missing masks are empty."""
     combined = np.zeros(shape, dtype=bool)
     for name in names:
         combined |= masks.get(name, False)
@@ -280,7 +280,7 @@ def combine_masks(masks, names, shape):
 
 
 def check_flagged(flagged):
-    """The names of the defects that are to be flagged."""
+    """Return the names of the defects to flag; raise an error for unknown ones."""
     names = DEFECTS if flagged == 'all' else (flagged,) if isinstance(flagged, str) else tuple(flagged)
     for name in names:
         if name not in DEFECTS:
@@ -289,7 +289,7 @@ def check_flagged(flagged):
 
 
 def _spoil_columns(electrons, n, sigma, rng):
-    """Spoil columns, in place: dead, weak or bright, whole or from a row to the end; where they are."""
+    """Spoil columns, in place: dead, weak or bright, whole or from a row to the end; return where they are."""
     mask = np.zeros(electrons.shape, dtype=bool)
     height, width = electrons.shape
     for x in rng.integers(0, width, n):

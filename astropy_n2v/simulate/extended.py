@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What is neither star, galaxy nor nebula: trails, long-slit spectra, discs of planets, the Sun and the Moon.
+Trails, long-slit spectra, and discs of planets, the Sun and the Moon.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ def make_trails(shape, *, amplitude=1.0, width=1.0, n=1, seed=None):
     n : int, optional
         Number of trails. Of three, one is shorter than the frame and one tumbles.
     seed : int or `~numpy.random.Generator`, optional
-        Seed of everything.
+        Seed of all random numbers.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def make_trails(shape, *, amplitude=1.0, width=1.0, n=1, seed=None):
 
 def make_spectrum(shape, *, amplitude=1.0, width=2.0, n_lines=20, n_traces=3, seed=None):
     """
-    Make a long-slit spectrum: lines of the sky across it, traces of stars with lines of their own along it.
+    Make a long-slit spectrum: sky lines across it, and traces of stars with their own lines along it.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def make_spectrum(shape, *, amplitude=1.0, width=2.0, n_lines=20, n_traces=3, se
     n_lines, n_traces : int, optional
         Number of lines of the sky and of traces.
     seed : int or `~numpy.random.Generator`, optional
-        Seed of everything.
+        Seed of all random numbers.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def make_spectrum(shape, *, amplitude=1.0, width=2.0, n_lines=20, n_traces=3, se
     y, x = np.mgrid[:ny, :nx].astype(float)
     v, u = y / ny - 0.5, x / nx - 0.5
     image = np.zeros((ny, nx))
-    # Lines are inclined and bent a little, all in the same way.
+    # All lines are inclined and bent a little, by the same amount.
     bent = x + rng.normal(0, 4) * v + rng.normal(0, 4) * v ** 2
     for _ in range(n_lines):
         image += _log_uniform(rng, 0.01, 1) * np.exp(-0.5 * ((bent - rng.uniform(-5, nx + 5)) / width) ** 2)
@@ -118,7 +118,7 @@ def make_spectrum(shape, *, amplitude=1.0, width=2.0, n_lines=20, n_traces=3, se
         own = width * rng.uniform(0.6, 1.6)
         light = np.exp(0.4 * gaussian_filter1d(rng.standard_normal(nx), 0.15 * nx) * np.sqrt(0.5 * nx))
         for _ in range(int(rng.integers(0, 12))):
-            # Absorption, or emission.
+            # Absorption lines, or emission lines.
             depth = rng.uniform(-0.9, 0) if rng.uniform() < 0.7 else _log_uniform(rng, 0.3, 10)
             light *= 1 + depth * np.exp(-0.5 * ((np.arange(nx) - rng.uniform(0, nx)) / width) ** 2)
         image += _log_uniform(rng, 0.01, 1) * light / light.max() * np.exp(-0.5 * ((y - middle) / own) ** 2)
@@ -139,9 +139,9 @@ def make_disc(shape, *, amplitude=1.0, contrast=0.1, seed=None):
     amplitude : float, optional
         Brightness of the brightest part, in electrons per pixel.
     contrast : float, optional
-        Standard deviation of what is on the surface, relative to its brightness.
+        Standard deviation of the surface features, relative to the brightness.
     seed : int or `~numpy.random.Generator`, optional
-        Seed of everything.
+        Seed of all random numbers.
 
     Returns
     -------
@@ -164,7 +164,7 @@ def make_disc(shape, *, amplitude=1.0, contrast=0.1, seed=None):
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:shape[0], :shape[1]].astype(float)
     radius = _log_uniform(rng, 0.1, 1.5) * max(shape)
-    # A large disc is seen at its edge.
+    # The frame shows the edge of a large disc.
     angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0, 1) * max(radius, 0.5 * min(shape))
     y, x = y - 0.5 * shape[0] - distance * np.sin(angle), x - 0.5 * shape[1] - distance * np.cos(angle)
     turn = rng.uniform(0, np.pi)
@@ -176,7 +176,7 @@ def make_disc(shape, *, amplitude=1.0, contrast=0.1, seed=None):
     surface += _random_field(rng, shape, rng.uniform(2, 3.5))
     image = height ** rng.uniform(0, 0.8) * (height > 0) * np.exp(contrast * surface)
     if rng.uniform() < 0.3:
-        # Not full, unless nothing would be left in the frame.
+        # A phase that is not full, unless nothing would be left in the frame.
         light = np.clip(3 * (equator + rng.uniform(-0.7, 0.9)), 0, 1)
         image *= light if np.any(light * image) else 1
     return amplitude * image / max(image.max(), np.finfo(float).tiny)

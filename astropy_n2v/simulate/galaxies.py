@@ -28,7 +28,7 @@ def make_galaxy(r_eff, *, n=1.0, ellipticity=0.0, theta=0.0, offset=(0.0, 0.0), 
     theta : float, optional
         Position angle of the major axis in radians, from the x axis.
     offset : tuple of float, optional
-        Displacement (x, y) of the centre of the galaxy from that of the stamp, in samples.
+        Displacement (x, y) of the centre of the galaxy from the centre of the stamp, in samples.
     half_size : int, optional
         Half the size of the stamp in samples; 5 half-light radii if not given.
     structure : {None, 'spiral', 'clumps'}, optional
@@ -84,7 +84,7 @@ def make_galaxy(r_eff, *, n=1.0, ellipticity=0.0, theta=0.0, offset=(0.0, 0.0), 
 
 def draw_galaxy(r_eff, n, ellipticity, theta, offset, half, oversampling, structure=None, *, contrast=0.6, arms=2,
                 pitch=0.35, seed=None):
-    """`make_galaxy` without checks and not normalised."""
+    """Draw a galaxy as `make_galaxy`, without checks and not normalised."""
     x0, y0 = offset
     axis = np.arange(-half, half + 1, dtype=float)
     x, y = np.meshgrid(axis, axis)
@@ -106,11 +106,11 @@ def _average_core(stamp, half, oversampling, r_eff, n, x0, y0, ellipticity, thet
     """Replace the innermost samples, in place, by averages over finer points."""
     core = min(2, half)
     fine = (np.arange((2 * core + 1) * oversampling) + 0.5) / oversampling - core - 0.5
-    # Around the sample that holds the centre.
+    # Around the sample with the centre.
     ix, iy = (int(np.clip(round(c), core - half, half - core)) for c in (x0, y0))
     x, y = np.meshgrid(fine + ix - x0, fine + iy - y0)
-    # A point may be as good as at the cusp, whose value stands for no area: move it to where the
-    # mean over its area is found.
+    # A point may fall on the cusp, whose value does not represent an area: move it to the radius that has the mean
+    # over its area.
     x[np.hypot(x, y) < 1e-9] = 1e-9
     away = np.maximum(0.35 / (oversampling * np.hypot(x, y)), 1)
     points = Sersic2D.evaluate(x * away, y * away, 1, r_eff, n, 0, 0, ellipticity, theta)
@@ -119,7 +119,7 @@ def _average_core(stamp, half, oversampling, r_eff, n, x0, y0, ellipticity, thet
 
 
 def _spiral(r, angle, arms, pitch, contrast, rng):
-    """Logarithmic arms of mean 1 at each radius that begin outside the bulge."""
+    """Return logarithmic arms of mean 1 at each radius that begin outside the bulge."""
     phase = arms * (angle - np.log(np.maximum(r, 1e-3)) / np.tan(pitch)) + rng.uniform(0, 2 * np.pi)
     # Narrow arms and wide gaps; the mean of exp(c cos) over the circle is I0(c).
     sharpness = rng.uniform(0.5, 2)
@@ -128,8 +128,8 @@ def _spiral(r, angle, arms, pitch, contrast, rng):
 
 
 def visible_radius(flux, r_eff, n, limit):
-    """Radius in units of r_eff at which a Sersic profile of a given flux falls below a limit."""
-    # b by Ciotti & Bertin (1999, A&A 352, 447), good to 1e-3 above n = 0.5.
+    """Return the radius in units of r_eff at which a Sersic profile of a given flux falls below a limit."""
+    # b from Ciotti & Bertin (1999, A&A 352, 447), accurate to 1e-3 above n = 0.5.
     b = 2 * n - 1 / 3 + 4 / (405 * n)
     # The total flux over I_e r_eff**2 is near 4 pi n / b for 1 <= n <= 4, within a factor of two.
     ratio = max(flux * b / (4 * np.pi * n * r_eff ** 2) / limit, 1e-3)

@@ -10,7 +10,7 @@ __all__ = ['make_filaments', 'make_gradient', 'make_nebula']
 
 
 def _random_field(rng, shape, index):
-    """A Gaussian random field of unit variance with power spectrum k**-index."""
+    """Draw a Gaussian random field of unit variance with power spectrum k**-index."""
     ky = np.fft.fftfreq(2 * shape[0])[:, None]
     kx = np.fft.rfftfreq(2 * shape[1])[None, :]
     k = np.hypot(ky, kx)
@@ -107,7 +107,7 @@ def make_filaments(shape, *, amplitude=1.0, width=4.0, n=2, index=4.5, seed=None
     rng = np.random.default_rng(seed)
     image = np.zeros(shape)
     for _ in range(n):
-        # Level lines of a field that is rough on the scale of a filament would be no lines.
+        # A field that is rough on the scale of a filament has no smooth level lines.
         field = gaussian_filter(_random_field(rng, shape, index), max(width, 1.5))
         slope_y, slope_x = np.gradient(field)
         slope = np.hypot(slope_y, slope_x)

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Observations of which everything is known.
+Observations with known truth, noise and defects.
 """
 
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ __all__ = ['Observation']
 @dataclass
 class Observation:
     """
-    A noisy frame of which everything is known.
+    A noisy frame with known truth, noise and defects.
 
     Parameters
     ----------
     data : `~numpy.ndarray`
         The frame, float64, shape (ny, nx), in the unit that ``gain`` of the noise refers to.
     truth : `~numpy.ndarray`
-        What the data would be without noise and defects, in the same unit.
+        The data without noise and defects, in the same unit.
     noise : `~astropy_n2v.NoiseModel`
         The noise of the data; its ``variance(truth)`` is the variance of each pixel.
     mask : `~numpy.ndarray`
@@ -30,7 +30,7 @@ class Observation:
     defects : `~numpy.ndarray`
         Boolean, True where there is a defect, flagged or not.
     kind : str
-        What it shows.
+        Kind of the scene.
     """
 
     data: np.ndarray
@@ -42,6 +42,6 @@ class Observation:
 
     @property
     def innovation(self):
-        """(data - truth) in units of the noise: of mean 0 and variance 1 off defects; NaN where there is no noise."""
+        """(data - truth) in units of the noise: of mean 0 and variance 1 off defects; NaN where the noise is zero."""
         difference, sigma = np.broadcast_arrays(self.data - self.truth, np.sqrt(self.noise.variance(self.truth)))
         return np.divide(difference, sigma, out=np.full(sigma.shape, np.nan), where=sigma > 0)

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Populations of stars and galaxies: how many, how bright, where.
+Populations of stars and galaxies: their numbers, fluxes and positions.
 """
 
 import numpy as np
@@ -10,28 +10,28 @@ from .galaxies import draw_galaxy, visible_radius
 # Galaxies fainter than this many sigma of the sky are copies of a few stamps, for speed.
 _FAINT = 60
 _TEMPLATES = 24
-_MOST_STARS = 0.6   # stars per pixel: what would lie beyond is a smooth background
+_MOST_STARS = 0.6   # stars per pixel, at most; fainter stars are a smooth background
 
 
 def power_law(rng, n, low, high, index):
-    """``n`` fluxes between ``low`` and ``high`` with N(>F) proportional to F**-index."""
+    """Draw ``n`` fluxes between ``low`` and ``high`` with N(>F) proportional to F**-index."""
     return low * (1 - rng.uniform(size=n) * (1 - (high / low) ** -index)) ** (-1 / index)
 
 
 def add_stars(canvas, rng, per_pixel, low, high, index):
-    """Stars at random positions with a power-law luminosity function; ``per_pixel`` in all."""
+    """Add stars at random positions with a power-law luminosity function; ``per_pixel`` in all."""
     n = rng.poisson(per_pixel * canvas.area)
     canvas.add_stars(*canvas.random_positions(rng, n), power_law(rng, n, low, high, index))
 
 
 def add_luminous_stars(canvas, rng, per_pixel, low, high, index, *, reference):
-    """Stars of which ``per_pixel`` are brighter than ``reference``, going on down to ``low``."""
+    """Add stars, ``per_pixel`` of them brighter than ``reference``, with fluxes down to ``low``."""
     low = max(low, reference * (per_pixel / _MOST_STARS) ** (1 / index))
     add_stars(canvas, rng, per_pixel * (reference / low) ** index, low, high, index)
 
 
 def add_globular(canvas, rng, n, sigma, low, high, index):
-    """A globular cluster: ``n`` stars whose surface density is a King (1962) profile."""
+    """Add a globular cluster: ``n`` stars whose surface density is a King (1962) profile."""
     height, width = canvas.shape
     core = min(canvas.shape) * rng.uniform(0.04, 0.15)
     limit = 12 * core
@@ -44,7 +44,7 @@ def add_globular(canvas, rng, n, sigma, low, high, index):
 
 
 def _components(rng):
-    """A disc, now and then with a bulge, or an early type."""
+    """Draw the components of a galaxy: a disc, sometimes with a bulge, or an early type."""
     theta, ellipticity = rng.uniform(0, np.pi), rng.uniform(0, 0.75)
     if rng.uniform() < 0.6:
         bulge = rng.uniform(0, 0.4)
@@ -54,7 +54,7 @@ def _components(rng):
 
 
 def _structure(rng):
-    """How a disc of some size looks."""
+    """Draw the structure of a disc of some size."""
     draw = rng.uniform()
     if draw < 0.4:
         return {'structure': 'spiral', 'contrast': rng.uniform(0.3, 1), 'arms': int(rng.integers(2, 5)),
@@ -66,12 +66,11 @@ def _structure(rng):
 
 def add_galaxies(canvas, rng, per_pixel, low, high, index, radii, sigma=None, *, reference=None):
     """
-    Galaxies of a field, with a power-law luminosity function.
+    Add galaxies of a field, with a power-law luminosity function.
 
-    Without ``sigma`` each is drawn on its own, smooth, and ``per_pixel`` is their number. With
-    it, the noise of the sky, ``per_pixel`` counts those brighter than ``reference``; they are
-    drawn as far as they can be seen, large discs have structure, and faint ones are copies of
-    a few.
+    Without ``sigma`` each is drawn separately, smooth, and ``per_pixel`` is their number. With ``sigma``, the noise
+    of the sky, ``per_pixel`` is the number of galaxies brighter than ``reference``. They are then drawn to the
+    radius where they are visible, large discs have structure, and faint galaxies are copies of a few.
     """
     if sigma is not None:
         per_pixel = per_pixel * (reference / low) ** index
@@ -112,7 +111,7 @@ def _add_faint(canvas, rng, x, y, flux, r_eff, sigma):
 
 def add_cluster(canvas, rng, sigma, *, richness, r_core):
     """
-    A cluster of galaxies: a brightest one with a halo, early types around it.
+    Add a cluster of galaxies: a brightest one with a halo, early types around it.
 
     Members have a surface density 1 / (1 + (r / r_core)**2) and Schechter fluxes.
     """
@@ -121,7 +120,7 @@ def add_cluster(canvas, rng, sigma, *, richness, r_core):
     theta, ellipticity = rng.uniform(0, np.pi), rng.uniform(0.1, 0.5)
     bright = sigma * 10 ** rng.uniform(3, 4.5)
     limit = 0.02 * sigma
-    # The brightest galaxy and the light between the galaxies.
+    # The brightest galaxy and the intracluster light.
     size = max(r_core * rng.uniform(0.2, 0.5), 1.5)
     canvas.add_galaxy(x0, y0, 3 * bright, size, [(1.0, 1.0, rng.uniform(2.5, 4), ellipticity, theta)], limit=limit)
     canvas.add_galaxy(x0, y0, 3 * bright * rng.uniform(0.2, 1), 4 * size, [(1.0, 1.0, 1.0, ellipticity, theta)],
@@ -142,11 +141,11 @@ def add_cluster(canvas, rng, sigma, *, richness, r_core):
 
 
 def add_large_galaxy(canvas, rng, sigma):
-    """A galaxy of tens of pixels: bulge and disc with arms or clumps, or an early type."""
+    """Add a galaxy of tens of pixels: bulge and disc with arms or clumps, or an early type."""
     height, width = canvas.shape
     x, y = rng.uniform(0.1, 0.9) * width, rng.uniform(0.1, 0.9) * height
     r_eff = np.exp(rng.uniform(np.log(6), np.log(0.25 * min(canvas.shape) + 6)))
-    # Surface brightness of some to hundreds of sigma.
+    # Surface brightness of a few to hundreds of sigma.
     flux = sigma * r_eff ** 2 * 10 ** rng.uniform(0.7, 3.2)
     theta, ellipticity = rng.uniform(0, np.pi), rng.uniform(0, 0.7)
     if rng.uniform() < 0.25:
@@ -157,7 +156,7 @@ def add_large_galaxy(canvas, rng, sigma):
     components = [(1 - bulge, 1.0, 1.0, ellipticity, theta),
                   (bulge, rng.uniform(4, 10), rng.uniform(1, 4), ellipticity / 3, theta)]
     canvas.add_galaxy(x, y, flux, r_eff, components, limit=0.02 * sigma, **_structure(rng))
-    # Young clusters and HII regions along the disc are points; their light is not the galaxy's.
+    # Young clusters and HII regions along the disc are points; their light is added to the galaxy.
     n = rng.poisson(rng.uniform(0, 2) * r_eff)
     r, angle = r_eff / 1.68 * rng.gamma(2, size=n), rng.uniform(0, 2 * np.pi, n)
     along, across = r * np.cos(angle), (1 - ellipticity) * r * np.sin(angle)

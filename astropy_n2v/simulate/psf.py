@@ -14,9 +14,9 @@ from ..utils.checks import check_integer
 __all__ = ['make_psf']
 
 _HALF_PSF = 48   # half size, in pixels, of the stamp of a point-spread function
-# Wavelengths, in units of the central one, that a broad filter averages over.
+# Wavelengths over which a broad filter averages, in units of the central one.
 _BAND = (0.88, 0.96, 1.04, 1.12)
-_JITTER = 0.1   # of the pointing, in units of the FWHM
+_JITTER = 0.1   # jitter of the pointing, in units of the FWHM
 
 
 def make_psf(fwhm, *, kind='moffat', beta=3.0, ellipticity=0.0, theta=0.0, spikes=0, spike_angle=0.0,
@@ -39,7 +39,7 @@ def make_psf(fwhm, *, kind='moffat', beta=3.0, ellipticity=0.0, theta=0.0, spike
         Position angle of the major axis in radians, from the x axis.
     spikes : int, optional
         Number of diffraction spikes: 4 for a spider of two crossed vanes, 6 for three. For
-        'pupil' the vanes themselves diffract; onto other profiles spikes are laid.
+        'pupil' the vanes themselves diffract; to other profiles spikes are added.
     spike_angle : float, optional
         Direction of the first spike in radians, from the x axis.
     spike_fraction : float, optional
@@ -108,7 +108,7 @@ def make_psf(fwhm, *, kind='moffat', beta=3.0, ellipticity=0.0, theta=0.0, spike
 
 
 def _lay_spikes(x, y, fwhm, half_size, spikes, angle):
-    """Narrow rays of sum 1, as wide as the seeing, that fall off as 1 / r**2 and end softly."""
+    """Return narrow rays of sum 1, as wide as the seeing, that fall off as 1 / r**2 and end smoothly."""
     rays = np.zeros(x.shape)
     sigma = fwhm / np.sqrt(8 * np.log(2))
     for i in range(spikes // 2):
@@ -121,16 +121,16 @@ def _lay_spikes(x, y, fwhm, half_size, spikes, angle):
 
 
 def _taper(r, half_size):
-    """One inside, down to zero at the edge of the stamp, so that no edge of it shows."""
+    """Return 1 inside, decreasing to zero at the edge of the stamp, so that no edge is visible."""
     return 0.5 * (1 + np.cos(np.pi * np.clip(r / half_size * 2.5 - 1.5, 0, 1)))
 
 
 def _pupil(diameter, obstruction, spikes, angle, vane_width):
-    """Aperture with soft edges, of a diameter in samples, on the smallest grid that holds it."""
+    """Return the aperture with soft edges, of a diameter in samples, on the smallest grid that holds it."""
     half = int(diameter / 2) + 4
     y, x = np.mgrid[-half:half + 1, -half:half + 1]
     r = np.hypot(x, y)
-    # Edges as soft as the samples are wide, so that an aperture of any diameter can be drawn.
+    # Edges one sample wide, so that an aperture of any diameter can be drawn.
     pupil = expit(4 * (diameter / 2 - r))
     if obstruction:
         pupil -= expit(4 * (obstruction * diameter / 2 - r))
@@ -144,10 +144,10 @@ def _pupil(diameter, obstruction, spikes, angle, vane_width):
 
 
 def _diffract(fwhm, half, obstruction, spikes, angle, vane_width):
-    """Diffraction pattern with ``fwhm`` samples, averaged over a filter; sum 1."""
+    """Return the diffraction pattern with ``fwhm`` samples, averaged over a filter; sum 1."""
     size = next_fast_len(max(2 * half + 2, int(30 * fwhm)), real=True)
     psf = np.zeros((2 * half + 1, 2 * half + 1))
-    # Measured on these patterns, jitter included: the obstruction makes the core narrower.
+    # Fitted to these patterns, jitter included: the obstruction makes the core narrower.
     resolution = fwhm / (1.025 - 0.388 * obstruction ** 1.756)
     centred = np.arange(-half, half + 1) % size
     for wavelength in _BAND:

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Scenes and observations drawn from the whole range of what telescopes see.
+Scenes and observations drawn from the whole range of telescope images.
 """
 
 from dataclasses import replace
@@ -20,30 +20,30 @@ from .scenes import Scene
 
 __all__ = ['RANDOM_FIELDS', 'random_observation', 'random_scene']
 
-#: The fields that `random_scene` draws from, and how often.
+#: The fields that `random_scene` draws from, and their probabilities.
 RANDOM_FIELDS = {
     'survey': 0.25,       # galaxies and stars
     'stars': 0.06,        # few stars
-    'sparse': 0.10,       # stars, galaxies or both, of which none is too faint to be seen
-    'crowded': 0.11,      # many
+    'sparse': 0.10,       # stars, galaxies or both, all of them detectable
+    'crowded': 0.11,      # crowded stars
     'globular': 0.04,
-    'cluster': 0.06,      # of galaxies
-    'galaxy': 0.05,       # a large one in the foreground of a survey field
+    'cluster': 0.06,      # a cluster of galaxies
+    'galaxy': 0.05,       # a large galaxy in the foreground of a survey field
     'nebula': 0.12,       # power-law nebulosity and stars
     'cirrus': 0.05,       # nebulosity below the noise, with few stars or none
     'filaments': 0.05,    # filaments, most in nebulosity
     'bright_nebula': 0.03,   # nebulosity of hundreds of sigma
     'empty': 0.04,        # sky, or a few faint stars
-    'spectrum': 0.025,    # of a long slit
-    'disc': 0.015,        # of a planet, the Sun or the Moon, or a part of it
+    'spectrum': 0.025,    # a long-slit spectrum
+    'disc': 0.015,        # all or a part of a planet, the Sun or the Moon
 }
 
-_MAX_LAG = 6   # pixels
-_LAG_ERROR = 0.005   # with which the correlation of a lag is measured
+_MAX_LAG = 6   # pixels: largest lag of the autocorrelation
+_LAG_ERROR = 0.005   # standard deviation of the error of a measured correlation
 
 
 def _random_psfs(rng, fwhm):
-    """Keywords of one point-spread function or of two between which it varies."""
+    """Draw the keywords of one point-spread function, or of two between which it varies."""
     kind = rng.choice(['moffat', 'gaussian', 'airy', 'pupil'], p=[0.62, 0.16, 0.08, 0.14])
     psf = {'fwhm': fwhm, 'kind': str(kind)}
     if kind == 'pupil':
@@ -63,9 +63,9 @@ def _random_psfs(rng, fwhm):
 
 
 def _populate(canvas, rng, kind, sigma):
-    """Stars and galaxies of a field."""
+    """Add stars and galaxies of a field."""
     area = np.prod(canvas.shape)
-    # How far below the limit sources go on is what the noise of the sky hardly tells: some fields have few of them.
+    # The noise of the sky hardly determines how far below the limit sources extend: some fields have few of them.
     low, brightest = _log_uniform(rng, 0.1, 5) * sigma, _log_uniform(rng, 300, 3e5) * sigma
     if kind == 'empty':
         if rng.uniform() < 0.6:
@@ -97,11 +97,11 @@ def _populate(canvas, rng, kind, sigma):
 
 
 def _add_visible(canvas, rng, sigma):
-    """Sources with nothing below them, as in short exposures; the sky between them is empty."""
+    """Add detectable sources only, as in short exposures; the sky between them is empty."""
     faintest, ratio, index = _log_uniform(rng, 5, 60), _log_uniform(rng, 3, 3000), rng.uniform(0.1, 1.0)
 
     def fluxes(width):
-        """Of sources of a full width at half maximum, from a signal-to-noise ratio on."""
+        """Draw fluxes of sources of a full width at half maximum, above a signal-to-noise ratio."""
         low = faintest * sigma * np.sqrt(4 * np.pi) * width / 2.355
         return low, min(low * ratio, max(3e5 * sigma, 3 * low))
 
@@ -115,7 +115,7 @@ def _add_visible(canvas, rng, sigma):
 
 
 def _diffuse(rng, shape, kind, sigma):
-    """Nebulosity, filaments and what else is broad, or None."""
+    """Draw nebulosity, filaments and other diffuse light, or None."""
     image = None
     if kind == 'cirrus':
         contrast = _log_uniform(rng, 0.1, 1)
@@ -148,15 +148,15 @@ def random_scene(shape=(256, 256), *, seed=None):
 
     Sky is log-uniform from 0.05 to 10\\ :sup:`4` electrons, read noise from 0.5 to 20 electrons
     or none (half of the scenes with less than one electron of sky, 15 % of the others), the width
-    of the point-spread function from 0.9 to 8 pixels; in most fields, luminosity functions reach far
-    below the limit of detection. What the scene shows is drawn from `RANDOM_FIELDS`.
+    of the point-spread function from 0.9 to 8 pixels; in most fields, luminosity functions extend far
+    below the limit of detection. The kind of field is drawn from `RANDOM_FIELDS`.
 
     Parameters
     ----------
     shape : tuple of int, optional
         Height and width in pixels.
     seed : int or `~numpy.random.Generator`, optional
-        Seed of everything.
+        Seed of all random numbers.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def random_scene(shape=(256, 256), *, seed=None):
 
     See Also
     --------
-    random_observation : one with noise, defects and masks, too.
+    random_observation : Draw a scene with noise, defects and masks.
 
     Examples
     --------
@@ -175,7 +175,7 @@ def random_scene(shape=(256, 256), *, seed=None):
     """
     rng = np.random.default_rng(seed)
     sky = _log_uniform(rng, 0.05, 1e4)
-    # Frames with less than one electron of sky are mostly taken by detectors that count photons.
+    # Frames with less than one electron of sky are mostly from detectors that count photons.
     readnoise = 0.0 if rng.uniform() < (0.5 if sky < 1 else 0.15) else _log_uniform(rng, 0.5, 20)
     sigma = np.sqrt(sky + readnoise ** 2)
     fwhm = rng.uniform(0.9, 1.8) if rng.uniform() < 0.2 else _log_uniform(rng, 1.8, 8)
@@ -183,7 +183,7 @@ def random_scene(shape=(256, 256), *, seed=None):
     canvas = Canvas(shape, fwhm)
     _populate(canvas, rng, kind, sigma)
     diffuse = _diffuse(rng, shape, kind, sigma)
-    # Light passes through the point-spread function, unless it is meant to have a pure power law.
+    # Diffuse light is convolved with the point-spread function, except for a pure power law.
     convolved = rng.uniform() < 0.6
     if diffuse is not None and convolved:
         canvas.add_diffuse(diffuse)
@@ -198,7 +198,7 @@ def random_scene(shape=(256, 256), *, seed=None):
 
 
 def _random_defects(rng, truth, sigma):
-    """Keywords of `expose` for defects, and which of them are flagged."""
+    """Draw keywords of `expose` for defects, and the names of the flagged ones."""
     options, flagged = {}, []
     if rng.uniform() < 0.35:
         options['cosmic_rays'] = int(rng.poisson(_log_uniform(rng, 1, 15)))
@@ -210,7 +210,7 @@ def _random_defects(rng, truth, sigma):
         options['bad_columns'] = int(rng.integers(1, 5))
         flagged += ['bad_columns'] if rng.uniform() < 0.7 else []
     if rng.uniform() < 0.4:
-        # Never more than some per cent of the frame, whatever it shows.
+        # Never more than a few per cent of the frame, for any scene.
         full_well = max(np.median(truth) + _log_uniform(rng, 100, 3e4) * sigma, np.quantile(truth, 0.985))
         options.update(satlevel=full_well + 5 * np.sqrt(full_well), bleed=bool(rng.uniform() < 0.6))
         flagged.append('saturated')
@@ -218,10 +218,10 @@ def _random_defects(rng, truth, sigma):
 
 
 def _random_flat(rng, scene, sigma):
-    """Response of single pixels, or None, its error, and the smooth response."""
+    """Draw the response of single pixels, or None, its error, and the smooth response."""
     error, flat, smooth = 0.0, None, 1.0
     if rng.uniform() < 0.3:
-        # Below the photon noise, else nobody would be content with the flat field.
+        # Below the photon noise, as in any acceptable flat field.
         error = min(_log_uniform(rng, 1e-4, 0.01), 0.4 * sigma / max(np.median(scene.truth), 1e-3))
         flat = make_flat(scene.truth.shape, error=error, seed=rng)
     if rng.uniform() < 0.2:
@@ -232,21 +232,21 @@ def _random_flat(rng, scene, sigma):
 
 def random_observation(shape=(256, 256), *, correlated=False, seed=None):
     """
-    Draw a scene and observe it with a detector drawn, too.
+    Draw a scene and observe it with a random detector.
 
-    Gain and its quantisation, errors of the flat field, cosmic rays, hot pixels, bad columns
-    and saturated stars with their bleed trails are there in some of the frames; saturated
-    pixels are always flagged, other defects in about half of the frames.
+    Gain and its quantisation, errors of the flat field, cosmic rays, hot pixels, bad columns and saturated stars
+    with their bleed trails occur in some of the frames. Saturated pixels are always flagged, other defects in
+    about half of the frames.
 
     Parameters
     ----------
     shape : tuple of int, optional
         Height and width in pixels.
     correlated : bool, optional
-        Whether to correlate the noise in any way that detectors, resampling and drizzling do, except
-        of data that are rounded. Its autocorrelation, as measured with some error, is that of ``noise``.
+        If true, correlate the noise in any way that detectors, resampling and drizzling do, except for rounded data.
+        The autocorrelation of ``noise`` is the true one with a measurement error.
     seed : int or `~numpy.random.Generator`, optional
-        Seed of everything.
+        Seed of all random numbers.
 
     Returns
     -------
@@ -276,7 +276,7 @@ def random_observation(shape=(256, 256), *, correlated=False, seed=None):
         options['satlevel'] /= gain
     quantize = bool(rng.uniform() < 0.3 and sigma > 2 and gain < 0.7 * sigma)
     data, masks = expose(truth, gain=gain, readnoise=scene.readnoise, flat=flat, quantize=quantize, seed=rng, **options)
-    # The error of the flat field is taken at the level of the sky; rounding has a variance of 1/12.
+    # The error of the flat field is computed at the level of the sky; rounding has a variance of 1/12.
     variance = (scene.readnoise ** 2 + (error * np.median(truth)) ** 2) / gain ** 2 + quantize / 12
     noise = NoiseModel(np.sqrt(variance), gain=gain, source='simulated')
     observation = Observation(data, truth / gain, noise, combine_masks(masks, flagged, shape),
@@ -285,23 +285,23 @@ def random_observation(shape=(256, 256), *, correlated=False, seed=None):
 
 
 def _filter_noise(observation, rng):
-    """Correlate the noise as electronics, beams and other filters do; its variance stays."""
+    """Correlate the noise as electronics, beams and other filters do, at constant variance."""
     draw = rng.uniform()
     if draw < 0.45:
-        # Along rows or columns, of either sign.
+        # Along rows or columns, positive or negative.
         line = np.array([rng.normal(0, 0.06) * (rng.uniform() < 0.3), rng.uniform(-0.35, 0.5), 1, 0, 0])
         kernel = line[None, :] if rng.uniform() < 0.8 else line[:, None]
     elif draw < 0.7:
         kernel = rng.uniform(-0.15, 0.4, (3, 3)) * rng.uniform(0.2, 1)
         kernel[1, 1] = 1
     else:
-        # A beam, and interpolation along each axis of its own.
+        # A beam, and a separate interpolation along each axis.
         sigma = _log_uniform(rng, 0.35, 1.7) * (rng.uniform(0.7, 1.4, 2) if rng.uniform() < 0.5 else np.ones(2))
         axis = np.arange(-6, 7)
         kernel = np.exp(-0.5 * (axis[:, None] / sigma[0]) ** 2) * np.exp(-0.5 * (axis[None, :] / sigma[1]) ** 2)
     kernel /= np.sqrt(np.sum(kernel ** 2))
     noise = observation.noise
-    # Events of single pixels stay where they are.
+    # Single-pixel events are not smoothed.
     events = observation.defects | ~np.isfinite(observation.data)
     deviation = np.sqrt(noise.variance(observation.truth))
     white = np.where(events, rng.normal(size=events.shape), (observation.data - observation.truth) / deviation)
@@ -311,7 +311,7 @@ def _filter_noise(observation, rng):
 
 
 def _with_autocorrelation(observation, rng):
-    """The autocorrelation of the noise as it is measured, with an error."""
+    """Return the autocorrelation of the noise with a measurement error."""
     z = np.clip(np.where(observation.defects, 0, np.nan_to_num(observation.innovation)), -5, 5)
     size = 2 * _MAX_LAG + 1
     power = np.abs(np.fft.fft2(z, [n + _MAX_LAG for n in z.shape])) ** 2
@@ -326,7 +326,7 @@ def _with_autocorrelation(observation, rng):
 
 
 def _correlated_frame(rng, truth, readnoise, options):
-    """One of the ways to correlated noise by which exposures are taken and processed."""
+    """Draw one of the ways in which exposures with correlated noise are taken and processed."""
     draw = rng.uniform()
     if draw < 0.3:
         sigma = rng.uniform(0.3, 0.85, 2) * ((0, 1) if rng.uniform() < 0.2 else (1, 1))
@@ -347,9 +347,9 @@ def _correlated_frame(rng, truth, readnoise, options):
 
 
 def _exposures(n, scale, options):
-    """The defects of a frame shared out to its exposures, and their full well."""
+    """Divide the defects of a frame among its exposures, and adapt their full well."""
     if 'satlevel' in options:
-        # A pixel of the detector holds the light of 1 / scale**2 of the result's.
+        # A pixel of the detector holds the light of 1 / scale**2 pixels of the result.
         options = {**options, 'satlevel': options['satlevel'] / scale ** 2}
     shared = {name: -(-options[name] // n) for name in ('cosmic_rays', 'hot_pixels') if name in options}
     if n > 2:

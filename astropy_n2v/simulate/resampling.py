@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Frames whose noise is correlated: resampled, drizzled, smoothed, or so by their read-out.
+Frames with correlated noise: resampled, drizzled, smoothed, or from a correlated read-out.
 
 The noise is not drawn from a covariance: exposures are made and processed as in a pipeline.
 """
@@ -14,7 +14,7 @@ from .observations import Observation
 
 __all__ = ['KERNELS', 'observe_correlated_readout', 'observe_drizzled', 'observe_resampled', 'observe_smoothed']
 
-_PAD = 6   # pixels of an exposure around the frame, at least
+_PAD = 6   # pixels: least border of an exposure around the frame
 
 
 def _bilinear(t):
@@ -34,12 +34,12 @@ def _lanczos3(t):
 #: Interpolation kernels of `observe_resampled`.
 KERNELS = {'bilinear': 'linear between 2 x 2 pixels', 'cubic': 'cubic convolution of 4 x 4 pixels (Keys 1981)',
            'lanczos3': 'windowed sinc of 6 x 6 pixels'}
-# Function of the distance, and its reach in pixels.
+# Functions of the distance, and their radius in pixels.
 _KERNELS = {'bilinear': (_bilinear, 1), 'cubic': (_cubic, 2), 'lanczos3': (_lanczos3, 3)}
 
 
 class _Coadd:
-    """Weighted mean of exposures, with the share of their variance that it keeps."""
+    """Weighted mean of exposures, with the fraction of their variance that remains."""
 
     def __init__(self, shape):
         self.data, self.truth, self.weight, self.square = np.zeros((4, *shape))
@@ -53,7 +53,7 @@ class _Coadd:
         self.defects |= defects
 
     def observation(self, readnoise, area):
-        """``area`` is that of a pixel of the result in pixels of the detector."""
+        """Return the mean as an Observation; ``area`` is the area of its pixels in pixels of the detector."""
         covered = self.weight > 1e-6
         weight = np.where(covered, self.weight, 1)
         share = self.square / weight ** 2
@@ -65,7 +65,7 @@ class _Coadd:
 
 
 def _positions(shape, angle, scale, shift):
-    """Row and column, in an exposure, of each pixel; those of a mere shift have one column or row."""
+    """Return row and column, in an exposure, of each pixel; a pure shift has one column or row."""
     centre_y, centre_x = (np.array(shape) - 1) / 2
     y = np.arange(shape[0])[:, None] - centre_y
     x = np.arange(shape[1])[None, :] - centre_x
@@ -76,7 +76,7 @@ def _positions(shape, angle, scale, shift):
 
 
 def _interpolate(planes, y, x, kernel):
-    """Values of planes at rows y and columns x, and the sum of the squared weights."""
+    """Interpolate planes at rows y and columns x; also return the sum of the squared weights."""
     function, reach = _KERNELS[kernel]
     y0, x0 = np.floor(y).astype(int), np.floor(x).astype(int)
     taps = range(1 - reach, reach + 1)
@@ -100,8 +100,8 @@ def observe_resampled(truth, *, readnoise=0.0, n_exposures=1, kernel='bilinear',
     """
     Observe with dithered exposures that are interpolated onto one grid and averaged.
 
-    Each exposure is displaced by a random fraction of a pixel and has noise of its own, that
-    interpolation makes correlated and, depending on the phase, smaller.
+    Each exposure is displaced by a random fraction of a pixel and has independent noise. Interpolation
+    correlates this noise and, depending on the phase, reduces it.
 
     Parameters
     ----------
@@ -114,11 +114,11 @@ def observe_resampled(truth, *, readnoise=0.0, n_exposures=1, kernel='bilinear',
     kernel : {'bilinear', 'cubic', 'lanczos3'}, optional
         Interpolation: see `KERNELS`.
     rotation : float, optional
-        Angle in radians between the rows of the detector and those of the result.
+        Angle in radians between the rows of the detector and of the result.
     scale : float, optional
         Size of a pixel of the result in pixels of the detector.
     flagged : str or sequence of str, optional
-        Defects that are known and left out of the mean: of `DEFECTS`, or 'all'.
+        Defects that are known and excluded from the mean: of `DEFECTS`, or 'all'.
     seed : int or `~numpy.random.Generator`, optional
         Seed of displacements and noise.
     **defects
@@ -149,7 +149,7 @@ def observe_resampled(truth, *, readnoise=0.0, n_exposures=1, kernel='bilinear',
     _check(scale, n_exposures)
     truth, rng = np.asarray(truth, dtype=float), np.random.default_rng(seed)
     coadd = _Coadd(truth.shape)
-    # An exposure holds the turned frame and the reach of the kernel.
+    # An exposure holds the rotated frame and the radius of the kernel.
     size = [int(np.ceil(scale * (n + abs(np.sin(rotation)) * max(truth.shape)))) + 2 * _PAD for n in truth.shape]
     for _ in range(n_exposures):
         shift = rng.uniform(-0.5, 0.5, 2)
@@ -166,7 +166,7 @@ def observe_resampled(truth, *, readnoise=0.0, n_exposures=1, kernel='bilinear',
 
 
 def _turned(shift, rotation, scale):
-    """The displacement of an exposure on the grid of the result."""
+    """Return the displacement of an exposure on the grid of the result."""
     c, s = np.cos(rotation) / scale, np.sin(rotation) / scale
     return np.array([c * shift[0] + s * shift[1], c * shift[1] - s * shift[0]])
 
@@ -176,7 +176,7 @@ def _two_masks(masks, flagged, shape):
 
 
 def _overlaps(edges_to, edges_from):
-    """Lengths by which intervals (low, high) overlap, shape (n_to, n_from)."""
+    """Return the lengths by which intervals (low, high) overlap, shape (n_to, n_from)."""
     low = np.maximum(edges_to[0][:, None], edges_from[0])
     high = np.minimum(edges_to[1][:, None], edges_from[1])
     return np.maximum(high - low, 0)
@@ -186,9 +186,9 @@ def observe_drizzled(truth, *, readnoise=0.0, n_exposures=4, pixfrac=0.8, scale=
     """
     Observe with dithered exposures that are drizzled onto a finer grid.
 
-    The variable-pixel linear reconstruction of Fruchter & Hook (2002, PASP 114, 144), for
-    exposures that are displaced, not rotated: each pixel of an exposure is shrunk by
-    ``pixfrac`` and shared out to the pixels that it falls on.
+    The method is the variable-pixel linear reconstruction of Fruchter & Hook (2002, PASP 114, 144), for
+    exposures that are displaced, not rotated: each pixel of an exposure is shrunk by ``pixfrac`` and
+    distributed over the pixels that it overlaps.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ def observe_drizzled(truth, *, readnoise=0.0, n_exposures=4, pixfrac=0.8, scale=
 
 def _drizzle_axis(n, pad, shift, pixfrac, scale):
     """
-    Matrices of one axis: from padded pixels of the result to the detector, and from drops back.
+    Return the matrices of one axis: from padded pixels of the result to the detector, and from drops back.
 
     Coordinates are pixels of the detector.
     """
@@ -267,7 +267,7 @@ def _drizzle_axis(n, pad, shift, pixfrac, scale):
 
 
 def _dithers(rng, n):
-    """Displacements that fill the pixel evenly: a rank-1 lattice, shifted and perturbed."""
+    """Return displacements that sample the pixel evenly: a rank-1 lattice, shifted and perturbed."""
     i = np.arange(n)
     lattice = np.stack([(i + 0.5) / n, (i * 0.6180339887 + 0.5) % 1], axis=1)
     return (lattice + rng.uniform(size=2) + rng.normal(0, 0.07, (n, 2))) % 1 - 0.5
@@ -284,10 +284,10 @@ def observe_smoothed(truth, *, readnoise=0.0, sigma=0.6, flagged=(), seed=None, 
     readnoise : float, optional
         Read noise in electrons.
     sigma : float or tuple of float, optional
-        Standard deviation of the Gaussian in pixels, or those along columns and along rows;
+        Standard deviation of the Gaussian in pixels, or standard deviations along columns and along rows;
         (0, 0.6) correlates along rows only.
     flagged : str or sequence of str, optional
-        Defects that are flagged, and all that they spread to: of `DEFECTS`, or 'all'.
+        Defects that are flagged, with all pixels that they spread to: of `DEFECTS`, or 'all'.
     seed : int or `~numpy.random.Generator`, optional
         Seed of the noise.
     **defects
@@ -316,7 +316,7 @@ def observe_smoothed(truth, *, readnoise=0.0, sigma=0.6, flagged=(), seed=None, 
     data, masks = expose(truth, readnoise=readnoise, seed=seed, **defects)
     known, all_bad = (gaussian_filter(mask.astype(float), sigma) > 1e-3
                       for mask in _two_masks(masks, flagged, data.shape))
-    # Smoothing leaves this share of the variance, in each pixel.
+    # Fraction of the variance of each pixel that remains after smoothing.
     share = np.sum(gaussian_filter(np.pad([[1.0]], 16), sigma) ** 2)
     noise = NoiseModel(readnoise * np.sqrt(share), gain=1 / share, source='simulated')
     return Observation(gaussian_filter(data, sigma), gaussian_filter(np.asarray(truth, dtype=float), sigma), noise,
@@ -345,7 +345,7 @@ def observe_correlated_readout(truth, *, readnoise, length=0.6, flagged=(), seed
     Returns
     -------
     Observation
-        The variance is that of white noise: photon noise and signal are not smoothed.
+        The variance equals the variance of white noise: photon noise and signal are not smoothed.
 
     Raises
     ------

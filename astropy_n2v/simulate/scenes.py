@@ -1,9 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Scenes whose truth is known: stars, galaxies, nebulosity and sky.
+Scenes with known truth: stars, galaxies, nebulosity and sky.
 
-Everything is drawn on a finer grid, convolved there with the point-spread function and
-binned to pixels, so that pixels integrate the light that falls on them.
+All sources are drawn on a finer grid, convolved there with the point-spread function and binned to pixels,
+so that pixels integrate the light that falls on them.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ __all__ = ['SCENE_KINDS', 'Scene', 'make_scene']
 @dataclass
 class Scene:
     """
-    A noise-free scene and what is needed to observe it.
+    A noise-free scene and all parameters that are needed to observe it.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Scene:
         Sources with columns ``kind`` ('star' or 'galaxy'), ``x``, ``y`` (pixels, 0 the
         centre of the first pixel) and ``flux`` (electrons).
     kind : str
-        What the scene shows.
+        Kind of the scene.
     edge_psfs : tuple of `~numpy.ndarray`, optional
         The point-spread functions of the first and of the last column, if it varies; between
         them it varies linearly.
@@ -61,7 +61,7 @@ class Scene:
 
     def psf_model(self):
         """
-        The point-spread function as a model for PSF photometry.
+        Make a model of the point-spread function for PSF photometry.
 
         Returns
         -------
@@ -103,7 +103,7 @@ class Scene:
         return observe(self.truth, readnoise=self.readnoise, seed=seed, **kwargs)
 
 
-#: The fixed kinds of `make_scene` and what they show.
+#: The fixed kinds of `make_scene` and their contents.
 SCENE_KINDS = {
     'survey': 'galaxies and stars as in a deep extragalactic survey: sky 200 electrons, read noise 5',
     'crowded': 'a dense star field: sky 150 electrons, read noise 5',
@@ -123,7 +123,7 @@ _SETTINGS = {'survey': (200, 5, 3.2), 'crowded': (150, 5, 3.0), 'nebula': (100, 
              'sky_limited': (5000, 5, 3.5), 'cluster': (300, 4, 3.0), 'globular': (80, 5, 2.6),
              'filaments': (50, 4, 2.8), 'undersampled': (40, 3, 1.2), 'varying': (150, 5, 3.0)}
 
-# Measured figures were taken on these.
+# Kinds that published figures are based on: they must stay reproducible.
 _SETTLED = ('survey', 'crowded', 'nebula', 'low_counts', 'sky_limited')
 
 
@@ -153,7 +153,7 @@ def make_scene(kind='survey', shape=(512, 512), *, seed=None):
 
     See Also
     --------
-    random_scene : a scene from the whole range.
+    random_scene : Draw a scene from the whole range.
 
     Examples
     --------

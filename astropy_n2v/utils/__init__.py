@@ -1,4 +1,4 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Helpers that know nothing of images of the sky: checks of arguments, files, warnings, samples of pixels.
+General helpers: checks of arguments, files, warnings, samples of pixels, the point-spread function.
 """

@@ -19,7 +19,7 @@ def as_blocks(images, size, *, pad=False):
     size : int or tuple of int
         Height and width of a block in pixels, or both in one.
     pad : bool, optional
-        Fill the blocks at the far edges with zeros (False). By default rows and columns that fill no block are
+        If true, fill the blocks at the far edges with zeros. By default rows and columns that do not fill a block are
         left out.
 
     Returns
@@ -45,16 +45,16 @@ def as_blocks(images, size, *, pad=False):
 
 def sum_blocks(images, good, size, *, pad=False):
     """
-    Sum and count the pixels that count in each block.
+    Sum and count the valid pixels of each block.
 
     Parameters
     ----------
     images : `~numpy.ndarray`
         Shape (..., ny, nx).
     good : `~numpy.ndarray` of bool
-        True where pixels count.
+        True for the pixels to sum.
     size, pad : optional
-        As for `as_blocks`.
+        See `as_blocks`.
 
     Returns
     -------

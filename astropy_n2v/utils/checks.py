@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Checks of arguments that several functions have.
+Checks of arguments that several functions accept.
 """
 
 import difflib
@@ -18,17 +18,17 @@ MAX_HOLE = 31
 
 def check_integer(name, value, minimum):
     """
-    Check that an argument is an integer from some minimum on, or None.
+    Check that an argument is None, or an integer not below a minimum.
 
     Returns
     -------
     int or None
-        As files can hold it.
+        The argument as a Python int.
 
     Raises
     ------
     ValueError
-        If it is not.
+        If it is anything else.
     """
     if value is None:
         return None
@@ -40,28 +40,28 @@ def check_integer(name, value, minimum):
 
 def check_number(name, value, accepted, valid):
     """
-    Check that an argument is a real number of which a condition holds, or None.
+    Check that an argument is None, or a real number that fulfils a condition.
 
     Parameters
     ----------
     name : str
         Name of the argument.
     value : object
-        What was given.
+        The argument.
     accepted : str
-        What is accepted, to complete the sentence "It must be ...".
+        Description of accepted values, to complete the sentence "It must be ...".
     valid : callable
         The condition.
 
     Returns
     -------
     float or None
-        As files can hold it.
+        The argument as a Python float.
 
     Raises
     ------
     ValueError
-        If it is not.
+        If it is anything else.
     """
     if value is None:
         return None
@@ -73,22 +73,22 @@ def check_number(name, value, accepted, valid):
 @dataclass(frozen=True)
 class TrainingOption:
     """
-    Describe an option of training: its values, and its text on the command line.
+    An option of training: its values, and its help on the command line.
 
     Parameters
     ----------
     kind : type
-        The type int, float, str for a path, or dict.
+        Type of the value: int, float, str for a path, or dict.
     default : object, optional
-        The value where none is given; None where it depends on others.
+        The default value; None where it depends on other options.
     low, high : float, optional
-        The range of numbers; without its ends, but for ``low`` where ``closed`` is true.
+        Open range of numbers; ``low`` is included if ``closed`` is true.
     closed : bool, optional
-        Accept ``low`` itself.
+        If true, accept ``low`` itself.
     help : str, optional
-        The text on the command line, which does not have the option without one.
+        Help on the command line; without a text, the command line does not have the option.
     unset : str, optional
-        The text on the command line for the default, where that is None.
+        Text on the command line for the default, where that is None.
     """
 
     kind: type
@@ -101,17 +101,17 @@ class TrainingOption:
 
     def check(self, name, value):
         """
-        Check a value of the option, or None.
+        Check a value of the option, or accept None.
 
         Returns
         -------
         object
-            As files can hold it.
+            The value as a type that files can hold.
 
         Raises
         ------
         ValueError
-            If it is a number out of its range, or none.
+            If it is out of range or not a number.
         """
         if self.kind is int:
             return check_integer(name, value, self.low)
@@ -123,7 +123,7 @@ class TrainingOption:
             value > self.low and (self.high is None or value < self.high)))
 
 
-#: Options of `astropy_n2v.train` besides those that it shares with `astropy_n2v.denoise`.
+#: Options of `astropy_n2v.train` that `astropy_n2v.denoise` does not have.
 TRAINING_OPTIONS = {
     'max_steps': TrainingOption(int, low=1, help='Number of training steps.',
                                 unset='700, or 100 where training starts from a model'),
@@ -153,13 +153,13 @@ def check_training_options(options):
 
     Returns
     -------
-    dict
+    All options: given values, as types that files can hold, and defaults.
         All options: values as files can hold them, and defaults.
 
     Raises
     ------
     TypeError
-        If there is no such option.
+        If an option does not exist.
     ValueError
         If a number is out of its range.
 
@@ -180,7 +180,7 @@ def check_training_options(options):
 
 def parse_hole(hole):
     """
-    A hole as a pair of odd numbers.
+    Convert a hole to a pair of odd numbers.
 
     Parameters
     ----------

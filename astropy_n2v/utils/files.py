@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Write files that are whole or not there, whatever happens meanwhile.
+Write files that are either complete or absent.
 """
 
 import errno
@@ -13,35 +13,36 @@ from pathlib import Path
 
 __all__ = ['atomic_write', 'process_is_alive', 'remove_leftovers']
 
-# Bytes of the name of a file, and of a host, in that of a temporary file: file systems allow 255 in all.
+# Largest number of bytes of the file name, and of the host name, in the name of a temporary file; file systems allow
+# 255 in all.
 _LONGEST_STEM, _LONGEST_HOST = 120, 40
-# Of the temporary files of `atomic_write`: random digits, host and process.
+# Names of the temporary files of `atomic_write`, with random digits, host and process.
 _TEMPORARY = re.compile(r'\..*\.[0-9a-f]{8}\.(?P<host>[\w-]+)-(?P<pid>\d+)\.part(\.[^.]*)?', re.DOTALL)
 
 
 @contextmanager
 def atomic_write(path, *, overwrite=False, inputs=()):
     """
-    Write a file under a temporary name, and give it its own when it is complete.
+    Write a file under a temporary name, and rename it when it is complete.
 
-    The temporary file is made on entry, so that a directory that cannot be written to is
-    noticed before any work is done.
+    The temporary file is created on entry, so that a directory without write permission raises an error before
+    any work is done.
 
     Parameters
     ----------
     path : str or path-like
         File to be written.
     overwrite : bool, optional
-        Whether an existing file may be replaced.
+        If true, replace an existing file.
     inputs : iterable of path, optional
         Files that must not be replaced in any case.
 
     Yields
     ------
     `pathlib.Path`
-        Name to write to, in the same directory. It is written to the disk and renamed if the block ends without
-        an exception, else removed. It names host and process, so that `remove_leftovers` can remove it where the
-        process was killed.
+        Name to write to, in the same directory. The file is written to the disk and renamed if the block ends without
+        an exception, otherwise removed. Its name contains host and process, so that `remove_leftovers` can remove it
+        if the process was killed.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def atomic_write(path, *, overwrite=False, inputs=()):
     _refuse_existing(path, overwrite)
     temporary = _temporary_name(path)
     try:
-        # Not tempfile.mkstemp: its files are readable by their owner alone, and stay so.
+        # tempfile.mkstemp is not used: its files stay readable by their owner alone.
         open(temporary, 'xb').close()
     except OSError as error:
         raise type(error)(f'cannot write to the directory {path.parent}: {error.strerror or error}') from error
@@ -78,7 +79,7 @@ def atomic_write(path, *, overwrite=False, inputs=()):
         yield temporary
         _sync(temporary)
         _rename(temporary, path, overwrite)
-        if os.name == 'posix':   # a rename is an entry of the directory
+        if os.name == 'posix':   # a rename changes an entry of the directory
             _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -89,13 +90,13 @@ def _host():
 
 
 def _temporary_name(path):
-    """Name a file after its owner. Random: of two writers of one file, and of one that was killed, each has its own."""
+    """Name a temporary file after its owner, with random digits, so that each of several writers has its own."""
     stem = os.fsdecode(os.fsencode(path.stem)[:_LONGEST_STEM])
     return path.with_name(f'.{stem}.{secrets.token_hex(4)}.{_host()}-{os.getpid()}.part{path.suffix}')
 
 
 def _sync(path):
-    """Wait until a file or directory is on the disk; some file systems cannot say so."""
+    """Wait until a file or directory is on the disk, on file systems that support it."""
     descriptor = os.open(path, os.O_RDONLY if os.name == 'posix' else os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -107,11 +108,11 @@ def _sync(path):
 
 
 def _rename(temporary, path, overwrite):
-    """Give a complete file its name; without ``overwrite``, one that came meanwhile stays."""
+    """Rename a complete file; without ``overwrite``, keep a file that another process wrote in the meantime."""
     _refuse_existing(path, overwrite)
     if not overwrite:
         try:
-            os.link(temporary, path)   # unlike a rename, it never replaces
+            os.link(temporary, path)   # unlike a rename, it never replaces a file
             return
         except FileExistsError:
             _refuse_existing(path, overwrite)
@@ -127,12 +128,12 @@ def process_is_alive(pid):
     Parameters
     ----------
     pid : int
-        Its number.
+        Number of the process.
 
     Returns
     -------
     bool
-        True also where that cannot be found out.
+        True also if the answer cannot be determined.
 
     Examples
     --------
@@ -141,13 +142,13 @@ def process_is_alive(pid):
     >>> process_is_alive(os.getpid())
     True
     """
-    if os.name != 'posix':   # elsewhere, signal 0 is a signal
+    if os.name != 'posix':   # on other systems, signal 0 may end a process
         return True
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:   # of another user
+    except OSError:   # a process of another user
         pass
     return True
 
@@ -159,7 +160,7 @@ def remove_leftovers(directory):
     Parameters
     ----------
     directory : str or path-like
-        Where `atomic_write` wrote to. Files of other hosts, and of processes that run, stay.
+        Directory of `atomic_write`. Files of other hosts, and of running processes, are kept.
 
     Returns
     -------
@@ -181,7 +182,7 @@ def remove_leftovers(directory):
             continue
         try:
             os.unlink(entry.path)
-        except OSError:   # another run was faster, or it is not ours
+        except OSError:   # another run has removed it, or it belongs to another user
             continue
         removed.append(Path(entry.path))
     return removed

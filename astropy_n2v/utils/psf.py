@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The point-spread function in all forms in which it is given: a width, an image, a model.
+The point-spread function in all accepted forms: a width, an image, a model.
 """
 
 import numbers
@@ -12,32 +12,32 @@ from astropy.modeling import Fittable2DModel
 
 __all__ = ['PSF', 'half_maximum_width', 'psf_model']
 
-# Power index of the Moffat profile of a star of which only the width is known: the default of
-# `astropy_n2v.simulate.make_psf`, too. Seeing has 2.5 to 5 (Trujillo et al. 2001, MNRAS 328, 977).
+# Power index of the Moffat profile of a star of known width alone, also the default of
+# `astropy_n2v.simulate.make_psf`. Seeing has 2.5 to 5 (Trujillo et al. 2001, MNRAS 328, 977).
 _BETA = 3.0
-_NARROWEST, _WIDEST = 0.5, 100.0   # pixels; FWHM that is taken for one
+_NARROWEST, _WIDEST = 0.5, 100.0   # pixels: range of an accepted FWHM
 
 
 @dataclass(frozen=True, eq=False)
 class PSF:
     """
-    A point-spread function, as it falls on pixels.
+    A point-spread function sampled on pixels.
 
     Parameters
     ----------
     model : `~astropy.modeling.Fittable2DModel`
-        Model with the parameters ``flux``, ``x_0`` and ``y_0``; its value at an offset is what a
-        pixel there receives (an "effective" PSF: the integration over the pixel is included).
+        Model with the parameters ``flux``, ``x_0`` and ``y_0``. Its value at an offset is the signal of a
+        pixel there (an "effective" PSF: the integration over the pixel is included).
     stamp : `~numpy.ndarray`
-        A star of flux 1 in the middle of a pixel; odd size, sum 1.
+        A star of flux 1 at the centre of a pixel; odd size, sum 1.
     fwhm : float
         Full width at half maximum in pixels, of a circle of the area above half maximum.
     fwhm_err : float, optional
         Standard error of the FWHM from the scatter of the stars; NaN if it was not measured.
     n_stars : int, optional
-        Number of stars that it was measured on.
+        Number of stars that were measured.
     method : str, optional
-        'given', or how it was measured.
+        'given', or the method of the measurement.
 
     Examples
     --------
@@ -58,17 +58,17 @@ class PSF:
     @classmethod
     def from_any(cls, psf, *, size=None, **attributes):
         """
-        Make a PSF from whatever describes one.
+        Make a PSF from any of its descriptions.
 
         Parameters
         ----------
         psf : PSF, float, array_like or `~astropy.modeling.Fittable2DModel`
-            A PSF comes back as it is. All else that ``psf_model`` takes: a FWHM in pixels, the image of a
+            A PSF is returned unchanged. Otherwise any argument of ``psf_model``: a FWHM in pixels, the image of a
             star, or a model.
         size : int, optional
             Odd size of the stamp in pixels; by default the size of the array, or eight FWHM.
         **attributes
-            ``fwhm_err``, ``n_stars``, ``method``.
+            Attributes of the PSF: ``fwhm_err``, ``n_stars``, ``method``.
 
         Returns
         -------
@@ -78,7 +78,7 @@ class PSF:
         Raises
         ------
         TypeError
-            If ``psf`` is none of them.
+            If ``psf`` has another type.
         ValueError
             If ``psf`` or ``size`` is out of its range.
         """
@@ -95,7 +95,7 @@ class PSF:
         return cls(model, stamp / stamp.sum(), width, **attributes)
 
     def at(self, dx, dy):
-        """Values at offsets from the centre of a star of flux 1; arrays of one shape."""
+        """Return values at offsets from the centre of a star of flux 1; arrays of one shape."""
         return self.model(np.asarray(dx, dtype=float), np.asarray(dy, dtype=float))
 
     def check_fits(self, shape):
@@ -107,27 +107,27 @@ class PSF:
 
 def psf_model(psf):
     """
-    Make a model of whatever describes a point-spread function.
+    Make a model of a point-spread function from any of its descriptions.
 
     Parameters
     ----------
     psf : PSF, float, `~astropy.units.Quantity`, array_like or `~astropy.modeling.Fittable2DModel`
         A number is a FWHM in pixels, of a Moffat profile with a power index of 3. An array is the image of a star
-        on the pixels of the frame, centred, of odd size; between its pixels a cubic spline is taken, which wants a
-        FWHM of 2 pixels or more. A model has ``flux``, ``x_0`` and ``y_0``, as those of `photutils.psf`; give one,
-        such as an oversampled ``ImagePSF``, for narrow PSFs.
+        on the pixels of the frame, centred, of odd size. It is interpolated by a cubic spline, which requires a FWHM
+        of 2 pixels or more. A model has ``flux``, ``x_0`` and ``y_0``, like the models of `photutils.psf`. Narrow PSFs
+        require one, such as an oversampled ``ImagePSF``.
 
     Returns
     -------
     model : `~astropy.modeling.Fittable2DModel`
-        A star of flux 1 at the position (0, 0); of a PSF, its own model.
+        A star of flux 1 at the position (0, 0); for a PSF, its model.
     fwhm : float
-        Full width at half maximum in pixels, as of `half_maximum_width`.
+        Full width at half maximum in pixels, see `half_maximum_width`.
 
     Raises
     ------
     TypeError
-        If ``psf`` is none of them.
+        If ``psf`` has another type.
     ValueError
         If a FWHM is not between 0.5 and 100 pixels, or an array is not a centred image of odd size with a
         positive sum.
@@ -161,7 +161,7 @@ def psf_model(psf):
 
 
 def _moffat(fwhm):
-    """Make the model of a star of which only the width is known."""
+    """Make the model of a star of known width alone."""
     from photutils.psf import MoffatPSF
     if not _NARROWEST <= fwhm <= _WIDEST:
         raise ValueError(f'psf must be an image or a FWHM between {_NARROWEST:g} and {_WIDEST:g} pixels, got {fwhm}')
@@ -175,12 +175,12 @@ def _stamp_model(stamp):
         raise ValueError(f'psf must be an image of odd sizes, got an array of shape {stamp.shape}')
     if not np.isfinite(stamp).all() or not stamp.sum() > 0:
         raise ValueError(f'psf must be finite with a positive sum, got a sum of {stamp.sum()}')
-    # By all that is bright: the image of a star out of focus is a ring.
+    # Over all bright pixels, since the image of a star out of focus is a ring.
     centre = [np.mean(index) - n // 2 for index, n in zip(np.nonzero(stamp > stamp.max() / 2), stamp.shape)]
     if max(map(abs, centre)) > 1:
         raise ValueError(f'psf must be centred, got one whose bright part is {centre[1]:.1f} pixels to the right and '
                          f'{centre[0]:.1f} up in a stamp of {stamp.shape}')
-    # The spline needs 4 samples an axis.
+    # The spline needs 4 samples along each axis.
     padded = np.pad(stamp, max(0, (5 - min(stamp.shape)) // 2 + 1))
     return ImagePSF(padded / stamp.sum(), flux=1, x_0=0, y_0=0)
 
@@ -192,7 +192,7 @@ def half_maximum_width(model):
     Parameters
     ----------
     model : callable
-        Its values at arrays of x and y, in pixels from the centre.
+        Function that returns values at arrays of x and y, in pixels from the centre.
 
     Returns
     -------

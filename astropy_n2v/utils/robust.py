@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Scatter from medians, which few outliers do not change.
+Scatter from medians, which are robust against outliers.
 """
 
 import numpy as np

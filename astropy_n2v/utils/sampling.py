@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Samples of the pixels of an image: some that stand for all of them, bins of brightness, and blocks of rows.
+Samples of the pixels of an image: representative pixels and parts, bins of brightness, and blocks of rows.
 """
 
 import math
@@ -9,14 +9,14 @@ import numpy as np
 
 __all__ = ['brightness_bins', 'coprime_step', 'cutouts', 'middle_cutout', 'row_blocks', 'subsample', 'with_halo']
 
-_MAX_SAMPLE = 1_000_000   # most pixels of a sample
-_ROWS = 256   # rows of an image that are in work at a time, so that temporary arrays stay small
-_MIN_PER_BIN = 200   # pixels of a bin of brightness, at least
+_MAX_SAMPLE = 1_000_000   # largest number of pixels of a sample
+_ROWS = 256   # rows of an image that are processed at a time, to limit temporary arrays
+_MIN_PER_BIN = 200   # least number of pixels in a bin of brightness
 
 
 def subsample(values, size=_MAX_SAMPLE):
     """
-    Every n-th element of an array, at most ``size`` of them, from all its columns.
+    Take every n-th element of an array, at most ``size`` of them, from all its columns.
 
     Parameters
     ----------
@@ -44,19 +44,19 @@ def subsample(values, size=_MAX_SAMPLE):
 
 def coprime_step(step, width):
     """
-    A step through a flattened image that comes by all of its columns.
+    Choose a step through a flattened image that samples all of its columns.
 
     Parameters
     ----------
     step : int
-        The smallest step wanted; values below 1 count as 1.
+        The least step; values below 1 are replaced by 1.
     width : int
         Number of columns.
 
     Returns
     -------
     int
-        The smallest step from there on that has no divisor in common with ``width``.
+        The smallest larger or equal step without a common divisor with ``width``.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def coprime_step(step, width):
 
 def cutouts(shape, size=448):
     """
-    Index of nine cut-outs, evenly spread over an image, that stand for all of it.
+    Return the index of nine cut-outs that are evenly spread over an image and represent it.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ def cutouts(shape, size=448):
     Returns
     -------
     tuple
-        To index the image with: the cut-outs side by side, or all of an image that is not
-        larger than they are together.
+        Index into the image: the cut-outs side by side, or all of an image that is not larger than the
+        cut-outs together.
 
     Examples
     --------
@@ -106,7 +106,7 @@ def cutouts(shape, size=448):
 
 def row_blocks(n_rows, size=_ROWS):
     """
-    Divide the rows of an image into blocks, to work on one after the other in little memory.
+    Divide the rows of an image into blocks, to process them one after the other in little memory.
 
     Parameters
     ----------
@@ -135,12 +135,12 @@ def row_blocks(n_rows, size=_ROWS):
 
 def with_halo(rows, halo, n_rows):
     """
-    Add to a block of rows those around it, as far as the image has them.
+    Add the surrounding rows to a block of rows, within the image.
 
     Parameters
     ----------
     rows : slice
-        The block, as of `row_blocks`.
+        The block, as from `row_blocks`.
     halo : int
         Number of rows above and below.
     n_rows : int
@@ -149,9 +149,9 @@ def with_halo(rows, halo, n_rows):
     Returns
     -------
     wide : slice
-        The rows of the block and those around it, in the image.
+        The rows of the block and around it, in the image.
     inner : slice
-        The rows of the block, in the part of the image that ``wide`` cuts out.
+        The rows of the block, in the part of the image at ``wide``.
 
     Examples
     --------
@@ -165,14 +165,14 @@ def with_halo(rows, halo, n_rows):
 
 def middle_cutout(counts, size):
     """
-    Index of a cut-out around the middle of the pixels that count.
+    Return the index of a cut-out around the middle of the valid pixels.
 
     The middle of the image itself may be masked.
 
     Parameters
     ----------
     counts : array_like of bool
-        True for the pixels that count, shape (ny, nx); for one at least.
+        True for the valid pixels, shape (ny, nx); at least one.
     size : int
         Height and width of the cut-out in pixels; less where the image is smaller.
 
@@ -191,7 +191,7 @@ def middle_cutout(counts, size):
     (slice(64, 84, None), slice(90, 110, None))
     """
     counts = np.asarray(counts)
-    # The row with as many above as below, and the middle one in it.
+    # The row with as many pixels above as below, and its middle pixel.
     in_rows = np.cumsum(np.count_nonzero(counts, axis=1))
     row = np.searchsorted(in_rows, in_rows[-1] / 2)
     in_row = np.flatnonzero(counts[row])
@@ -204,8 +204,8 @@ def brightness_bins(mean):
     """
     Divide pixels into bins of brightness, each with enough of them for statistics.
 
-    The bins overlap: a pixel counts to the two whose middles it is between, the more the closer it is. So
-    nothing depends on which side of an edge a rounding error puts a pixel.
+    The bins overlap: a pixel belongs to the two bins with the nearest middles, with linear weights. No result
+    therefore depends on the rounding error of a pixel at an edge.
 
     Parameters
     ----------
@@ -215,8 +215,8 @@ def brightness_bins(mean):
     Returns
     -------
     list of tuple
-        Of each bin, faint ones first, the blind mean in its middle, the indices of its pixels and their
-        weights, up to 1. Empty where pixels are too few.
+        For each bin, faint ones first: the blind mean at its middle, the indices of its pixels and their
+        weights, up to 1. Empty if pixels are too few.
 
     Examples
     --------
@@ -229,7 +229,7 @@ def brightness_bins(mean):
     if n < _MIN_PER_BIN:
         return []
     order = np.argsort(mean)
-    # Twentieths, the brightest again and again in halves: bright pixels are few.
+    # Twentieths, and for the few bright pixels repeated halves of the brightest one.
     tail = 0.05 * 0.5 ** np.arange(1, 30)
     edges = np.concatenate([np.arange(0, 0.96, max(0.05, _MIN_PER_BIN / n)), 1 - tail])
     edges = np.unique(np.append(edges[n * (1 - edges) >= _MIN_PER_BIN], 1.0))
@@ -238,7 +238,7 @@ def brightness_bins(mean):
     for i, middle in enumerate(middles):
         first = 0 if i == 0 else int(middles[i - 1])
         stop = n if i == len(middles) - 1 else int(middles[i + 1]) + 1
-        # The first and the last bin keep all that is beyond their middles.
+        # The first and the last bin include all pixels beyond their middles.
         own = np.interp(np.arange(first, stop), middles, np.arange(len(middles)) == i)
         bins.append((mean[order[int(middle)]], order[first:stop], own))
     return bins

@@ -10,7 +10,7 @@ __all__ = ['StarFit', 'correlate']
 
 
 def correlate(image, kernel):
-    """Sum an image around each pixel, weighted by a kernel of odd sizes; zero beyond the edges."""
+    """Sum an image around each pixel, weighted by a kernel of odd size; zero beyond the edges."""
     return fftconvolve(image, kernel[::-1, ::-1], mode='same')
 
 
@@ -18,17 +18,17 @@ class StarFit:
     """
     Weighted least-squares fits of the flux of a star at each pixel, alone or together with a constant background.
 
-    The sums over weights are the same for all images with this noise, and made once.
+    The sums of weights are computed once, for all images with this noise.
 
     Parameters
     ----------
     star : `~numpy.ndarray`
-        Image of a star of flux 1 in the middle of the central pixel; odd sizes.
+        Image of a star of flux 1 at the centre of the central pixel; odd size.
     weights : `~numpy.ndarray`
-        Inverse variance of each pixel, 0 where it does not count; shape (ny, nx).
+        Inverse variance of each pixel, 0 at masked pixels; shape (ny, nx).
     aperture : `~numpy.ndarray`, optional
         Pixels in which a constant background is fitted together with the star (1, else 0), of the shape of ``star``,
-        which is 0 outside. By default there is no background.
+        which is 0 outside. By default no background is fitted.
 
     Attributes
     ----------
@@ -38,7 +38,8 @@ class StarFit:
     Notes
     -----
     With weights w, star p and the data d above the background, the flux is ``sum(w p d) / sum(w p**2)``, the filter
-    of North (1943); with a constant in it, that of DAOFIND (Stetson 1987, PASP 99, 191), whose kernel sums to zero.
+    of North (1943). With a constant it becomes the filter of DAOFIND (Stetson 1987, PASP 99, 191), whose kernel sums
+    to zero.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Warnings that point to the line of the user.
+Warnings that refer to the line of the user.
 """
 
 import sys
@@ -13,12 +13,12 @@ __all__ = ['warn_user']
 
 def warn_user(message, category=AstropyUserWarning):
     """
-    Warn, and give as the place the line outside of this package from which it was called.
+    Issue a warning whose location is the line outside of this package that called it.
 
     Parameters
     ----------
     message : str or Warning
-        The text; or a warning that was caught before, whose own category is kept.
+        The text, or a warning that was caught before, whose own category is kept.
     category : type, optional
         Category of the warning.
 
@@ -33,7 +33,7 @@ def warn_user(message, category=AstropyUserWarning):
     'the noise is not known'
     """
     package = __name__.partition('.')[0]
-    # Frames of other packages may lie in between, such as contextlib: the caller of the outermost frame counts.
+    # Frames of other packages, such as contextlib, may lie in between: the caller of the outermost frame is used.
     frame, depth, outermost = sys._getframe(), 1, 1
     while frame is not None:
         if str(frame.f_globals.get('__name__')).partition('.')[0] == package:
