@@ -26,8 +26,8 @@ _OTHER_MAGIC = {b'\x1f\x9d': ('with compress (.Z)', 'uncompress or gzip -d'),
                 b'7z\xbc\xaf': ('as a 7z archive', '7z x')}
 _BLOCK, _CARD = 2880, 80   # bytes of FITS
 _MOST_AXES = 999   # of the FITS standard, also for columns
-# A card that counts axes or columns, or what is in them.
-_COUNT = re.compile(rb'(Z?NAXIS\d{0,3}|TFIELDS|[PG]COUNT) *= *([-+]?\d{1,40})')
+# A card that counts axes or columns, or what is in them, or sets a compression, whose code crashes below zero.
+_COUNT = re.compile(rb'(Z?NAXIS\d{0,3}|TFIELDS|[PG]COUNT|ZVAL\d{1,3}) *= *([-+]?\d{1,40})')
 # Errors that writing alone can meet, which name no file.
 _ON_WRITING = {errno.ENOSPC: 'the disk is full', errno.EDQUOT: 'the quota of the disk is used up',
                errno.EFBIG: 'files cannot be as large there', errno.EROFS: 'the file system is read-only'}
