@@ -9,6 +9,7 @@ Prints one line of figures each:
 * ``overhead``: time of `denoise_files` against that of `denoise` of the same arrays in memory;
 * ``jobs``: throughput of two processes against one with one thread;
 * ``memory``: peak of anonymous memory (RssAnon) of a process that denoises one file, by its size, in its own process;
+* ``mutants``: 10,000 damaged files: results, messages, and what should not be;
 * ``kills``: a batch of two processes whose worker or whole is killed at random moments, again and again, until it is
   done: are all results whole, and those of a quiet run?
 """
@@ -31,7 +32,7 @@ __all__ = ['main']
 
 _SAMPLING = 0.02   # seconds between two looks at the memory
 _FILES, _FRAMES = 5000, 6   # small files of the journal; frames of overhead and throughput
-_KILLS = 20
+_KILLS, _MUTANTS = 20, 10000
 
 
 def write_frames(folder, n, size, seed=7000):
@@ -155,6 +156,30 @@ def measure_memory(folder, model, size):
           f'{(peak[0] - before) * 2 ** 20 / size ** 2:.0f} bytes a pixel, {seconds:.1f} s of the processor', flush=True)
 
 
+def measure_mutants(folder, model):
+    """Read and write damaged files."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'tests'))
+    from collections import Counter
+
+    from mutants import make_seeds, mutate
+
+    from astropy_n2v.io import process_fits
+    seeds, counts, slowest = make_seeds(), Counter(), 0.0
+    for n in range(_MUTANTS):
+        path = folder / 'a.fits'
+        path.write_bytes(mutate(seeds[n % len(seeds)], np.random.default_rng((7000, n))))
+        start = time.process_time()
+        try:
+            process_fits(path, folder / 'b.fits', lambda ccd, **options: ccd, overwrite=True)
+            counts['done'] += 1
+        except (OSError, ValueError):
+            counts['refused'] += 1
+        except Exception as error:
+            counts[type(error).__name__] += 1
+        slowest = max(slowest, time.process_time() - start)
+    print(f'{_MUTANTS} damaged files: {dict(counts)}, {slowest:.1f} s at most for one, {anonymous_memory():.0f} MiB')
+
+
 def measure_kills(folder, model, size):
     """Kill a batch or one of its processes at random, and let the next run go on."""
     from astropy_n2v.batch import denoise_files
@@ -193,7 +218,7 @@ def measure_kills(folder, model, size):
 def main(arguments=None):
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument('what', choices=['journal', 'overhead', 'jobs', 'memory', 'kills'])
+    parser.add_argument('what', choices=['journal', 'overhead', 'jobs', 'memory', 'mutants', 'kills'])
     parser.add_argument('--size', type=int, nargs='+', default=[2048], help='height and width of frames')
     parser.add_argument('--model', choices=['default', 'tiny'], default='default')
     options = parser.parse_args(arguments)
@@ -201,7 +226,7 @@ def main(arguments=None):
     for size in options.size:
         with tempfile.TemporaryDirectory() as folder:
             measure = globals()[f'measure_{options.what}']
-            measure(Path(folder), model, *([] if options.what == 'journal' else [size]))
+            measure(Path(folder), model, *([] if options.what in ('journal', 'mutants') else [size]))
 
 
 if __name__ == '__main__':

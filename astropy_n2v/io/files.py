@@ -8,6 +8,7 @@ import errno
 import gzip
 import io
 import lzma
+import math
 import os
 import re
 import zlib
@@ -23,6 +24,10 @@ _OTHER_MAGIC = {b'\x1f\x9d': ('with compress (.Z)', 'uncompress or gzip -d'),
                 b'\x1f\xa0': ('with lzh (.z)', 'gzip -d'), b'PK\x03\x04': ('as a ZIP archive', 'unzip'),
                 b'\x28\xb5\x2f\xfd': ('with zstd', 'zstd -d'), b'\x04\x22\x4d\x18': ('with lz4', 'lz4 -d'),
                 b'7z\xbc\xaf': ('as a 7z archive', '7z x')}
+_BLOCK, _CARD = 2880, 80   # bytes of FITS
+_MOST_AXES = 999   # of the FITS standard, also for columns
+# A card that counts axes or columns, or what is in them, or sets a compression, whose code crashes below zero.
+_COUNT = re.compile(rb'(Z?NAXIS\d{0,3}|TFIELDS|[PG]COUNT|ZVAL\d{1,3}) *= *([-+]?\d{1,40})')
 # Errors that writing alone can meet, which name no file.
 _ON_WRITING = {errno.ENOSPC: 'the disk is full', errno.EDQUOT: 'the quota of the disk is used up',
                errno.EFBIG: 'files cannot be as large there', errno.EROFS: 'the file system is read-only'}
@@ -87,6 +92,49 @@ def refuse_bomb(unpacked, packed, path):
     if unpacked > _SMALL and unpacked > _MOST_EXPANSION * packed:
         raise OSError(f'{os.fspath(path)}: {packed} compressed bytes would become {unpacked} or more, which is no '
                       'plausible image; if it is one, decompress it first')
+
+
+def refuse_endless_headers(stream, path):
+    """
+    Refuse headers that say what no file has of axes or columns.
+
+    Libraries count to the number of axes for hours, and behind an axis of less than nothing the next header seems to
+    come before this one, again and again.
+
+    Parameters
+    ----------
+    stream : file object
+        The file, decompressed; it is left at its end.
+    path : str or path-like
+        Its name.
+
+    Raises
+    ------
+    OSError
+        If a header is such.
+    """
+    stream.seek(0)
+    in_header = False
+    while chunk := stream.read(_BLOCK << 12):
+        for start in range(0, len(chunk), _BLOCK):
+            # Wherever one may begin: where the last one ends is not to be trusted, either.
+            in_header = in_header or chunk.startswith((b'SIMPLE  ', b'XTENSION'), start)
+            if in_header:
+                in_header = _check_counts(chunk[start:start + _BLOCK], path)
+
+
+def _check_counts(block, path):
+    """Check a block of a header; return if it goes on in the next."""
+    for start in range(0, len(block), _CARD):
+        match = _COUNT.match(block, start)
+        if match is not None:
+            most = _MOST_AXES if match[1] in (b'NAXIS', b'ZNAXIS', b'TFIELDS') else math.inf
+            if not 0 <= int(match[2]) <= most:
+                raise OSError(f'{os.fspath(path)} has a header with {match[1].decode()} = {match[2].decode()}, which '
+                              'FITS does not allow')
+        if block[start:start + 8] == b'END     ':
+            return False
+    return True
 
 
 def split_extension(name):

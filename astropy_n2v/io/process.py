@@ -4,7 +4,7 @@ Files in which images are replaced in place, and everything else stays as it was
 """
 
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,6 +104,20 @@ def values_per_image(values, chosen):
         for row, entry in zip(rows, value):
             row[name] = entry
     return rows
+
+
+@contextmanager
+def reading(path):
+    """Make one kind of the errors of all kinds that libraries meet in damaged files."""
+    try:
+        yield
+    except (OSError, ValueError):
+        raise
+    except MemoryError as error:
+        raise OSError(f'{path}: memory does not suffice to read it, or it is damaged') from error
+    except Exception as error:
+        text = ' '.join(str(error).split())
+        raise OSError(f'{path} is damaged: {type(error).__name__}: {text}') from error
 
 
 @contextmanager
@@ -288,8 +302,11 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
     images = []
     given = {} if uncertainty is None else {'uncertainty': uncertainty}
     style = _Style(**style)
-    with atomic_write(output, overwrite=overwrite, inputs=[path, *protect]) as temporary, FitsSource(path) as source:
-        chosen = science_hdus(source.hdus, ext)
+    with ExitStack() as stack:
+        temporary = stack.enter_context(atomic_write(output, overwrite=overwrite, inputs=[path, *protect]))
+        with reading(path):
+            source = stack.enter_context(FitsSource(path))
+            chosen = science_hdus(source.hdus, ext)
         keywords = dict(zip(chosen, values_per_image(per_image or {}, chosen)))
         # Before the data are read, which takes the scaling out of a header.
         source.headers = {i: source.hdus[i].header.copy() for i in chosen}
@@ -300,7 +317,8 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
                         source.copy(i, out)
                     continue
                 label = hdu_label(hdu, i)
-                ccd = read_image(source, i, ignore_bits, mask=mask, **given)
+                with reading(path):
+                    ccd = read_image(source, i, ignore_bits, mask=mask, **given)
                 before = ccd.meta.copy()
                 # A mask from elsewhere is not in the file.
                 known = ccd.mask if mask is None else None

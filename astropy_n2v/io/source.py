@@ -4,6 +4,7 @@ FITS files as bytes and as HDUs at the same time.
 """
 
 import io
+import math
 import os
 import re
 import warnings
@@ -12,7 +13,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from .cards import Overlay, forbidden_cards, mended, set_card
-from .files import open_decompressed
+from .files import open_decompressed, refuse_bomb, refuse_endless_headers
 
 __all__ = ['FitsSource']
 
@@ -55,12 +56,16 @@ class FitsSource:
         self._patches = []
         try:
             self._check_kind()
+            refuse_endless_headers(self.stream, path)
             self.spans, self.sizes = self._layout()
             with warnings.catch_warnings():
                 # Where only the padding of the last block is missing nothing is lost.
                 warnings.filterwarnings('ignore', 'File may have been truncated', AstropyUserWarning)
                 self.hdus = self._open()
                 len(self.hdus)   # reads all headers
+            for hdu, size in zip(self.hdus, self.sizes):
+                if isinstance(hdu, fits.CompImageHDU):
+                    refuse_bomb(math.prod(hdu.shape) * abs(hdu.header['BITPIX']) // 8, size, path)
         except BaseException:
             self.close()
             raise

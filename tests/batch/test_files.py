@@ -3,6 +3,7 @@
 Many files in one run.
 """
 
+import os
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from astropy_n2v import CannotDenoiseError
 from astropy_n2v.batch import FileRecord, denoise_files
 from astropy_n2v.batch.summary import describe_images, summary_table, write_summary
 from astropy_n2v.io import ImageResult, describe_error
+from astropy_n2v.utils.files import atomic_write
 
 pytestmark = pytest.mark.filterwarnings('ignore:the innovations have', 'ignore:the noise of neighbouring')
 
@@ -201,3 +203,41 @@ def test_audit_of_a_file_that_was_refused(frames, tmp_path, tiny_denoiser, monke
     assert list(table['status']) == ['failed', 'failed'] and list(table['audit']) == ['refusal: flux', '']
     assert list(table['error']) == ['the data exclude the result', 'No such file or directory']
     assert list((tmp_path / 'out').iterdir()) == []
+
+
+def test_leftovers_of_killed_runs_are_removed(frames, tmp_path, tiny_denoiser):
+    out = tmp_path / 'out'
+    out.mkdir()
+    process = subprocess.Popen([sys.executable, '-c', ''])
+    process.wait()
+    with atomic_write(out / 'a_n2v.fits') as mine:
+        dead = out / mine.name.replace(f'-{os.getpid()}.', f'-{process.pid}.')
+        dead.touch()
+        (record,) = denoise_files(frames[1:2], out, model=tiny_denoiser)
+        assert record.status == 'done' and not dead.exists() and mine.exists()
+
+
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_another_batch_in_the_same_folder(frames, tmp_path, tiny_denoiser, overwrite):
+    def meanwhile(record):
+        if record.status == 'running':
+            record.output.parent.mkdir(exist_ok=True)
+            record.output.write_text('of another batch')
+
+    (record,) = denoise_files(frames[:1], tmp_path / 'out', model=tiny_denoiser, overwrite=overwrite,
+                              callback=meanwhile)
+    assert record.status == ('done' if overwrite else 'failed')
+    assert (record.output.read_bytes() == b'of another batch') is not overwrite
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['a_n2v.fits']
+
+
+def test_unreadable_and_vanished_files(frames, tmp_path, tiny_denoiser):
+    frames[0].unlink()
+    frames[0].mkdir()
+
+    def vanish(record):
+        if record.status == 'running' and record.path == frames[1]:
+            frames[1].unlink()
+
+    records = denoise_files(frames, tmp_path / 'out', model=tiny_denoiser, callback=vanish, journal=tmp_path / 'j')
+    assert [record.error for record in records] == ['Is a directory', 'No such file or directory', '']

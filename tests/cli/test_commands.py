@@ -192,6 +192,27 @@ def test_overwrite(run, frames, model, tmp_path):
     assert run(*arguments, '--overwrite').exit_code == 0
 
 
+def test_lists_catalogues_and_shares(run, frames, model, tmp_path):
+    (tmp_path / 'list').write_text(f'{frames[0]}\n')
+    (tmp_path / 'night.csv').write_text('path,filter\nb.fits,r\nc.fits,g\n')
+    arguments = ['denoise', '-o', tmp_path / 'out', '--model', model, '--per-frame', '--files-from', tmp_path / 'list',
+                 '--catalog', tmp_path / 'night.csv', '--where', "filter == 'r'", '--skip-existing']
+    result = run(*arguments, '--shard', '2/2')
+    assert result.exit_code == 0, result.stderr
+    assert f'[1/1] {frames[1]}' in result.stderr
+    result = run(*arguments, '--journal', tmp_path / 'out' / 'n2v-journal.jsonl')
+    assert result.exit_code == 0 and '1 of 2 files denoised, 1 were there and current' in result.stdout
+    assert f'[2/2] {frames[1]} is there and current' in result.stderr
+    for options, message in (['--shard', '3/2'], "shard must be 'i/n'"), (['--where', 'n > 1'], '--where goes with'), (
+            [], "Missing argument 'FILES...', --files-from or --catalog"):
+        result = run('denoise', '-o', tmp_path / 'out', *options)
+        assert result.exit_code == 2 and message in result.stderr
+    result = run(*arguments[:-3], '--where', 'airmass < 2')
+    assert result.exit_code == 1 and 'there is no column airmass' in result.stderr
+    result = run('denoise', '-o', tmp_path / 'out', tmp_path / 'out' / 'none')
+    assert result.exit_code == 1 and 'No such file or directory' in result.stderr
+
+
 def test_input_is_not_overwritten(run, frames, model, tmp_path):
     before = frames[0].read_bytes()
     result = run('denoise', frames[0], '-o', tmp_path, '--suffix', '', '--model', model, '--overwrite')
