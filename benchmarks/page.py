@@ -378,9 +378,9 @@ that of an exposure which was moved by a part of a pixel.''',
 ``python benchmarks/detect.py``
 
 Tables of `~astropy_n2v.detect` at 5 % expected false entries, the point-spread function measured on the frame and
-nothing else known: how many of the entries are true, with 68 % intervals; how many of the stars of 2 sigma or more are in the
-table, and how many would be at the threshold at which 5 % are false by the truth. The kinds named last are survey
-fields with correlated noise.''',
+nothing else known: how many of the entries are true, with 68 % intervals; how many of the stars of 2 sigma or more are
+in the table, and how many would be at the threshold at which 5 % are false by the truth. The kinds named last are
+survey fields with correlated noise.''',
                [('kind', 'field'), ('seeds', 'fields'), ('entries', 'entries'), ('purity', 'true'),
                 ('purity_low', 'from'), ('purity_high', 'to'), ('completeness', 'stars found'),
                 ('completeness_at_5_percent', 'at 5 % by the truth')]),
