@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from ..background import background_level
 from ..config import conf
 from ..exceptions import CannotDenoiseError
 from ..io.process import FitsResult, ImageResult
 from ..io.raster import read_raster, write_raster
-from ..noise import NoiseModel, SizeFrom, estimate_noise
-from ..noise.brightness import picture_noise, relative_noise
+from ..noise import GainFrom, NoiseModel, Origin, SizeFrom
+from ..noise.brightness import picture_noise, relative_noise, white_noise
 from ..utils.checks import check_number
 from ..utils.warn import warn_user
 
@@ -138,11 +137,12 @@ def channel_noise(values, mask=None, *, floor=0.0):
     bad = ~np.isfinite(values) if mask is None else np.asarray(mask, dtype=bool) | ~np.isfinite(values)
     if bad.all():
         raise CannotDenoiseError('all of its pixels are masked or not finite')
-    sky = estimate_noise(values, bad)
-    if sky.origin.size is SizeFrom.PHOTONS:
-        sigma = np.sqrt(sky.variance(background_level(values, bad)))
-        return NoiseModel(np.maximum(sigma * relative_noise(values, bad), floor), origin=sky.origin,
-                          autocorrelation=_WHITE)
+    if not np.ptp(values[~bad]) > 0:
+        raise CannotDenoiseError(f'it is constant ({values[~bad][0]:g}): it has no noise')
+    sigma = white_noise(values, bad)
+    if sigma:
+        return NoiseModel(np.maximum(sigma * relative_noise(values, bad), floor), autocorrelation=_WHITE,
+                          origin=Origin('image', SizeFrom.IMAGE, GainFrom.IMAGE))
     return picture_noise(values, bad, floor=floor)
 
 
@@ -216,7 +216,7 @@ def denoise_raster(path, output, model=None, *, overwrite=False, protect=(), com
     >>> import numpy as np
     >>> from astropy_n2v.batch import denoise_raster
     >>> from astropy_n2v.io.raster import RasterImage, write_raster
-    >>> noise = np.random.default_rng(0).normal(8000, 500, (3, 48, 48))
+    >>> noise = np.random.default_rng(0).normal(8000, 500, (3, 96, 96))
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     path = Path(directory) / 'a.png'
     ...     write_raster(path, RasterImage(noise.astype('u2')))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from click.testing import CliRunner
 from scipy.ndimage import convolve
 
@@ -175,3 +176,15 @@ def test_galaxies_of_the_hubble_deep_field_stay(tmp_path):
     assert np.abs(after[:, bright].mean(axis=1) / before[:, bright].mean(axis=1) - 1).max() < 0.01
     sky = before.mean(axis=0) < 30
     assert (after[:, sky].std(axis=1) < 0.8 * before[:, sky].std(axis=1)).all()
+
+
+def test_cubes_of_fits_have_the_noise_of_each_plane(tmp_path):
+    scene, truth, noisy = observe(seed=5)
+    noisy[2] += np.random.default_rng(6).normal(0, 40, noisy[2].shape)
+    fits.writeto(tmp_path / 'rgb.fits', noisy.astype('f4'))
+    denoise_fits(tmp_path / 'rgb.fits', tmp_path / 'out.fits')
+    after = fits.getdata(tmp_path / 'out.fits')
+    assert after.shape == truth.shape
+    assert (rms(after - truth) < 0.4 * rms(noisy - truth)).all()
+    uncertainty = np.median(fits.getdata(tmp_path / 'out.fits', 'UNCERT'), axis=(1, 2))
+    assert uncertainty[2] > 1.5 * uncertainty[0]
