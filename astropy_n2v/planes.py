@@ -120,7 +120,7 @@ class Plane:
         if reason is not None:
             warn_user(f'the noise of this frame disagrees with its set: {reason}. Its own is used')
             return self
-        log.info('the autocorrelation of the noise is from a %s: %s', group.source, group.group.text)
+        log.info('the autocorrelation of the noise is that of a %s: %s', group.source, group.group.text)
         noise, data_noise = (replace(noise, autocorrelation=group.autocorrelation)
                              for noise in (self.noise, self.data_noise))
         return replace(self, noise=noise, data_noise=data_noise, group=group)

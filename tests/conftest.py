@@ -25,7 +25,7 @@ def data_path():
 
 @pytest.fixture
 def tiny_denoiser():
-    """An untrained model: its results are wrong, and an audit would say so."""
+    """Make an untrained model, whose results are wrong and would fail an audit."""
     with conf.set_temp('audit', 'off'):
         yield make_tiny_denoiser()
 
@@ -39,13 +39,13 @@ def float32():
 
 @pytest.fixture(scope='session')
 def scene():
-    """A small survey field."""
+    """Make a small survey field."""
     return make_scene('survey', (128, 160), seed=5)
 
 
 @pytest.fixture
 def ccd(scene):
-    """An observation of it."""
+    """Observe the field."""
     return scene.observe(seed=6)
 
 

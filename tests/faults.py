@@ -89,7 +89,7 @@ class Lab:
         return SKY + render_sources(stars, (size, size), PSF), between
 
     def clean(self, ccd):
-        """A frame without its noise; the photon noise of what was injected later stays."""
+        """Remove the noise of a frame; the photon noise of sources that were injected later stays."""
         noise = self.noises[ccd.meta['FRAME']]
         data = np.asarray(ccd.data, dtype=float)
         # A frame upside down has its noise upside down.
@@ -97,7 +97,7 @@ class Lab:
         return data - noise if upright else data + noise
 
     def finish(self, ccd, clean, error=ERROR, stated=1.0):
-        """A result with white errors, and their statement."""
+        """Make a result with white errors, and state them."""
         rng = np.random.default_rng(abs(int(1e6 * float(np.sum(ccd.data)))) % 2 ** 32)
         result = ccd.copy()
         result.data = clean + rng.normal(0, error * SIGMA, clean.shape)

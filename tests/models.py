@@ -10,7 +10,7 @@ from astropy_n2v.networks import BlindSpotUNet
 
 
 def make_tiny_denoiser(hole=(1, 1), seed=0):
-    """An untrained model of few weights, whose predictions depend on the data."""
+    """Make an untrained model of few weights, whose predictions depend on the data."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = BlindSpotUNet(widths=(6, 8, 8), decoder_widths=(6, 8), head_width=16, hole=hole)
@@ -19,5 +19,5 @@ def make_tiny_denoiser(hole=(1, 1), seed=0):
 
 
 def flat_weights(denoiser):
-    """All weights of a model, side by side."""
+    """Concatenate all weights of a model."""
     return torch.cat([value.flatten() for value in denoiser.network.state_dict().values()])

@@ -25,7 +25,7 @@ def whole(shape=SHAPE):
 
 
 def slope(amplitude, shape=SHAPE, kind='linear'):
-    """A surface of zero mean, whose range is the amplitude."""
+    """Make a surface of zero mean, whose range is the amplitude."""
     y, x = (np.linspace(-0.5, 0.5, n) for n in shape)
     surface = np.add.outer(y, 0.5 * x) if kind == 'linear' else -np.add.outer(y ** 2, x ** 2)
     return amplitude * (surface - surface.mean()) / np.ptp(surface)

@@ -105,7 +105,7 @@ class TestShipped:
 
     @pytest.fixture
     def directory(self, tmp_path, monkeypatch):
-        """A copy of the shipped models that may be spoilt."""
+        """Copy the shipped models to a directory where they may be spoilt."""
         directory = tmp_path / 'weights'
         shutil.copytree(weights.DIRECTORY, directory)
         monkeypatch.setattr(weights, 'DIRECTORY', directory)
@@ -124,7 +124,7 @@ class TestShipped:
     @pytest.mark.parametrize('name', ['default', 'default-1x1'])
     def test_names(self, name):
         denoiser = Denoiser.load(name)
-        # Correlated noise is whitened, for which no hole but that of white noise is needed.
+        # Correlated noise is whitened, and the hole for white noise is sufficient.
         assert denoiser.hole == (1, 1) and denoiser.whitens
         assert denoiser.sha256 == weights.read_checksums()['default-1x1.safetensors']
 

@@ -62,7 +62,7 @@ def test_default_model_on_a_simulated_frame(ccd, scene):
 class TestContainers:
     @pytest.fixture
     def full(self, ccd):
-        """A frame with everything that a CCDData can hold."""
+        """Make a frame with everything that a CCDData can hold."""
         wcs = WCS(naxis=2)
         wcs.wcs.ctype = 'RA---TAN-SIP', 'DEC--TAN-SIP'
         wcs.wcs.crval = 10, 20
@@ -863,7 +863,7 @@ def test_more_bad_input(data, options, error, match):
 
 
 class TestEndToEnd:
-    """What users do with a frame and its result."""
+    """Use a frame and its result as users do."""
 
     def test_photometry_of_saturated_stars(self, scene, tiny_denoiser):
         """NaN uncertainty does not stop a catalogue, since the result is masked there."""

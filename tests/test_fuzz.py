@@ -18,7 +18,7 @@ DEFECTS = list(load('fuzz_defects').DEFECTS) if Path(FOLDER).is_dir() else []
 
 
 class Result:
-    """What denoise() returns, as far as the fuzz looks at it."""
+    """The part of the result of denoise() that the fuzz examines."""
 
     def __init__(self, data, std):
         self.data, self.uncertainty = data, type('', (), {'array': std})
@@ -26,7 +26,7 @@ class Result:
 
 @pytest.fixture
 def fuzz(monkeypatch):
-    """The fuzz on small frames."""
+    """Return the fuzz for small frames."""
     module = load('fuzz')
     monkeypatch.setattr(module, '_SIZES', (64, 80))
     monkeypatch.setattr(module, '_use_one_thread', lambda: None)

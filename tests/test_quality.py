@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the default model must do on scenes whose truth is known; the figures are in benchmarks/.
+Least quality of the default model on scenes with known truth; the figures are in benchmarks/.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from astropy_n2v.validation import noise_reduction
 
 @pytest.fixture(scope='module', params=['survey', 'crowded', 'nebula', 'low_counts'])
 def case(request):
-    """A scene, its observation, and what became of it."""
+    """Return a scene, its observation, and its denoised observation."""
     scene = make_scene(request.param, (256, 256), seed=71)
     noisy = scene.observe(seed=72)
     return scene, noisy.data, *denoise(noisy, noise=scene.noise, hole=1, full_output=True)

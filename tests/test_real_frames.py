@@ -17,7 +17,7 @@ CLEAN = ['blast/GALEX_NUV.fits', 'blast/2MASS_J.fits', 'xdf_hst/xdf_hst_wfc3ir_6
          'sfft_decam/DEC-OBS04a.mini.fits', 'panoptes/pole.fits', 'panoptes/rotation.fits',
          'legacypipe/testcase6/c4d_150110_053718_ooi_z_ls9.S4.fits', 'scarlet_cosmos/Cut_HST.fits',
          'astropy_ws/kelt-16-b-S001-R001-C084-r.fit.gz', 'drizzlepac_flc/sample_ipppssoot_flc.fits']
-# What is wrong, and words that must not be said of it.
+# The fault, and words that must not occur in the warning.
 FAULTY = {'ccdproc/a8280271.fits': ('strips without light', 'innovations'),
           'astropy_ws/combined_dark_90.000.fit.gz': ('sky noise according to the uncertainty', 'innovations'),
           'hst_foc/foc.fits': ('regions of one constant value', 'structure was removed'),

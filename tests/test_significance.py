@@ -31,7 +31,7 @@ def make_ccd(data, std=1.0, **kwargs):
 
 
 def test_least_squares_fit_of_a_star():
-    """In the open, the value is that of an explicit fit of star and background."""
+    """Far from edges, the value equals an explicit fit of star and background."""
     data = stars() + np.random.default_rng(1).normal(0, 1, (80, 90))
     value = detection_image(make_ccd(data, 2.0), PSF).data[20, 30]
     y, x = np.mgrid[-8:9, -8:9]
@@ -128,7 +128,7 @@ def test_bad_pixels_do_not_spread(bad):
 
 
 def test_local_background_beside_masked_pixels():
-    """Where the background is not that of the frame, missing pixels do not make a source."""
+    """Missing pixels do not cause a source where the local background differs from the frame's."""
     data = np.full((60, 90), 100.0)
     data[:, 60:] = 1000
     mask = np.zeros(data.shape, dtype=bool)

@@ -176,7 +176,7 @@ def test_constants_are_explained():
 
 @pytest.fixture
 def example(tmp_path):
-    """A package with a circle at the top of modules, and another one inside a function."""
+    """Write a package with a circle at the top of modules, and another one inside a function."""
     files = {'__init__.py': '', 'a.py': 'from . import b\nimport torch.nn', 'b.py': 'from .a import something',
              'sub/__init__.py': 'from .c import *', 'sub/c.py': 'def f():\n    from ..d import g\n',
              'd.py': 'from package.sub import c\n'}

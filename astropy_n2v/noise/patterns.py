@@ -409,7 +409,7 @@ def _in_parts(means, good, noise):
 
 def find_patterns(image, mask, header):
     """
-    Find the patterns that are to be taken off an image before its noise is measured.
+    Find the patterns to subtract from an image before its noise is measured.
 
     Parameters
     ----------

@@ -228,7 +228,7 @@ class TestPixels:
         assert least_unexplained(10) == 5 < least_unexplained(1e4) < least_unexplained(1e8) < 8
 
     def test_deviation_of_photons(self):
-        """As likely as a Gaussian deviation of the same size."""
+        """The deviation of photons is as likely as a Gaussian deviation of its size."""
         from scipy.stats import norm, poisson
         for expected, count in ((0.01, 2), (0.5, 6), (20.0, 50)):
             z = float(deviation(np.array(count - expected), expected, expected))
@@ -254,7 +254,7 @@ class TestFlux:
 
     @pytest.mark.parametrize('sign', [-1, 1])
     def test_star(self, sign):
-        """One that was erased, or invented."""
+        """A star that was erased, or invented, is found."""
         result = Result(truth=np.full(SHAPE, 100.0))
         result.mean += sign * stars(SHAPE, [15 * 5 * 4.6], seed=2)
         assert any(name.startswith('flux in boxes') for name in result.names())
@@ -305,7 +305,7 @@ class TestVariance:
         assert 'innovations (blocks)' in result.combine().names()
 
     def test_structure(self):
-        """A spread that is too small where the image is steep."""
+        """A spread that is too small where the image is steep is found."""
         truth = 100 + 300 * np.sin(np.arange(128) / 2) * np.ones((128, 1)) * (np.arange(128)[:, None] > 64)
         result = Result(truth=truth, spread=0.5)
         result.spread[65:] /= 3
@@ -322,7 +322,7 @@ class TestVariance:
         assert 'innovations (next to masked pixels)' in result.combine().names()
 
     def test_only_judged_pixels_judge(self):
-        """Those that a model was trained on agree with it better than they should."""
+        """Pixels that a model was trained on agree with it too well."""
         held_out = np.random.default_rng(2).uniform(size=SHAPE) < 0.2
         result = Result()
         result.data = np.where(held_out, result.data, result.blind + 0.7 * (result.data - result.blind))

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What is in the files that are written, by option.
+Contents of the files that are written, by option.
 """
 
 import gzip

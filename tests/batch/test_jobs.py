@@ -194,7 +194,7 @@ def workers_of(pid):
 
 
 def compare(night, out):
-    """The results are those of a run that nothing happened to, and there is nothing else."""
+    """Check that the results equal the results of an undisturbed run, without any other files."""
     finish(night, 'quiet')
     names = [f'{name}_n2v.fits' for name in 'abcd']
     assert sorted(path.name for path in (night / out).iterdir()) == [*names, 'n2v-journal.jsonl']

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings('ignore:the innovations have', 'ignore:t
 
 @pytest.fixture
 def command(tmp_path):
-    """A directory with the command, for PATH."""
+    """Return a directory with the command, for PATH."""
     directory = tmp_path / 'bin'
     directory.mkdir()
     script = directory / 'astropy-n2v'
@@ -54,7 +54,7 @@ def test_loop_over_shards(tmp_path, command, tiny_denoiser):
         assert np.array_equal(fits.getdata(record.output), fits.getdata(tmp_path / 'out' / record.output.name))
 
 
-#: Cards of an image that may change, besides those of its kind of numbers. astropy shows EXTEND in compressed images.
+#: Cards of an image that may change, besides the cards of its number type. astropy shows EXTEND in compressed images.
 CHANGES = {'DATAMIN', 'DATAMAX', 'EXTEND'}
 #: Files of the test data that have no image of the sky, or none that can be denoised, and a part of the reason.
 # Those of the Legacy Surveys are planes of flags, in files of their own.

@@ -297,7 +297,7 @@ def test_warnings_of_many_files_are_said_once(run, frames, model, tmp_path):
 
 @pytest.fixture
 def two_images(tmp_path, frames):
-    """A file of two images of different sizes."""
+    """Write a file of two images of different sizes."""
     path = tmp_path / 'mef.fits'
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(fits.getdata(frames[0]), name='SCI', ver=1),
                   fits.ImageHDU(fits.getdata(frames[1])[:32], name='SCI', ver=2)]).writeto(path)
@@ -540,7 +540,7 @@ class TestValidate:
 
     @pytest.fixture
     def field(self, tmp_path):
-        """A frame with stars, and its truth."""
+        """Write a frame with stars, and its truth."""
         from faults import Lab
         lab = Lab(96, 1, 0, seed=2)
         paths = tmp_path / 'field.fits', tmp_path / 'truth.fits'
@@ -560,7 +560,7 @@ class TestValidate:
         again = run(*arguments)
         assert again.exit_code == 1 and '--overwrite' in again.stderr
         again = run(*arguments, '--overwrite', '--strict')
-        # What the untrained model does to stars is no success.
+        # The untrained model does not preserve stars.
         assert again.exit_code == 1 and 'fail ' in again.stdout
         content = json.loads((tmp_path / 'r' / 'report.json').read_text())
         assert content['meta']['frames'][0]['resumed']

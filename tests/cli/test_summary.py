@@ -14,7 +14,7 @@ from astropy_n2v.cli import main
 
 @pytest.fixture
 def journal(tmp_path):
-    """The journal of six files: one failed, one failed at first, one is noisier than the others."""
+    """Write the journal of six files: one failed, one failed at first, one is noisier than the others."""
     journal = Journal(tmp_path / 'n2v-journal.jsonl')
 
     def add(name, noise=5.0, error=''):

@@ -16,7 +16,7 @@ from astropy_n2v.collections import check_manifest, make_manifest, split_manifes
 
 @pytest.fixture
 def night(tmp_path, rng):
-    """A directory of ten frames of five fields."""
+    """Write a directory of ten frames of five fields."""
     for n in range(10):
         header = fits.Header({'INSTRUME': 'CAM', 'FILTER': 'r', 'OBJECT': f'field {n // 2}', 'BUNIT': 'adu'})
         fits.writeto(tmp_path / f'{n}.fits', rng.normal(500, 10, (32, 32)).astype('f4'), header)
@@ -29,7 +29,7 @@ def write(path, data, **cards):
 
 
 def problems(folder, split=None, **options):
-    """The problems that are found, and the names of the files."""
+    """Return the problems that are found, and the names of the files."""
     found = check_manifest(folder if not isinstance(folder, os.PathLike) else make_manifest(folder), split, **options)
     return sorted((problem, os.path.basename(path)) for problem, path in zip(found['problem'], found['path']))
 

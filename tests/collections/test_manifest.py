@@ -40,7 +40,7 @@ def noisy(rng):
 
 @pytest.fixture
 def night(tmp_path, rng):
-    """A directory of frames."""
+    """Write a directory of frames."""
     folder = tmp_path / 'night'
     (folder / 'deep').mkdir(parents=True)
     for n, name in enumerate(['a.fits', 'b.fits', 'deep/c.fits']):

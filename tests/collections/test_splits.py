@@ -21,7 +21,7 @@ PLACE = {'shape': '1000x1000', 'pixel_scale': 0.36, 'dec': 60.0}   # 0.1 degrees
 
 
 def frames(*rows):
-    """A catalogue of usable frames, each of its own content unless a row says otherwise."""
+    """Make a catalogue of usable frames, each with its own content unless a row says otherwise."""
     return make_table([{'path': f'{n}.fits', 'sha1': f'{n:040x}', 'noise': 5.0, **row} for n, row in enumerate(rows)])
 
 

@@ -39,7 +39,7 @@ def image_of(seed=0, shape=(64, 64), level=100.0):
 
 
 def container(kind, data, mask):
-    """The same image in a container of some kind."""
+    """Put the image into a container of some kind."""
     swapped = data.astype(data.dtype.newbyteorder('S'))
     return {
         'Masked': lambda: Masked(data, mask=mask),
@@ -338,7 +338,7 @@ class TestCubes:
         np.testing.assert_array_equal(np.moveaxis(result.data, -1, 0), expected.data)
         np.testing.assert_array_equal(np.moveaxis(result.uncertainty.array, -1, 0), expected.uncertainty.array)
         np.testing.assert_array_equal(np.moveaxis(result.mask, -1, 0), mask | np.isnan(planes))
-        # Parameters that vary are in the order of the data, too; a mask may be that of an image.
+        # Parameters that vary are in the order of the data, too; a mask may have the shape of an image.
         gain = np.ones(last.shape) * [1, 2, 3]
         frame = Container(cube, mask=np.eye(20, 24) > 0)
         np.testing.assert_array_equal(frame.parameter('gain', gain, (1,)), np.full((20, 24), 2.0))

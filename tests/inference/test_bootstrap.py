@@ -118,7 +118,7 @@ def test_cutout_lies_inside_around_what_counts(height, width, size, chosen):
 
 
 class TestWrongSpread:
-    """What a network wrongly says of its errors, on the frame that it was trained on, is found out."""
+    """The wrong errors that a network states for its training frame are corrected."""
 
     def denoiser(self, name, factor):
         denoiser = Denoiser.load(name)

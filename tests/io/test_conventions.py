@@ -17,7 +17,7 @@ SHAPE = (8, 9)
 
 
 def layout(*names, dtypes=None, headers=None):
-    """A file with an image under each name: '' has none, None is a primary HDU without data, 'SCI,2' has a version."""
+    """Write a file with one image per name: '' has none, None is a primary HDU without data, 'SCI,2' has a version."""
     hdus = []
     for i, name in enumerate(names):
         data = None if name is None else np.zeros(SHAPE, dtype=(dtypes or {}).get(name, 'f4'))
@@ -270,7 +270,7 @@ def test_uncertainty_with_an_axis_more(tmp_path):
 
 @pytest.fixture
 def elsewhere(tmp_path):
-    """A science file, and files with uncertainties in them."""
+    """Write a science file, and files with uncertainties."""
     layout('', 'ERR', 'DEPTH').writeto(tmp_path / 'a.fits')
     for name, cards in (('std', {}), ('VAR', {}), ('weird', {'BUNIT': 'adu2'}), ('weight', {'PRODTYPE': 'wtmap'})):
         fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.full(SHAPE, 2.0), fits.Header(cards), name=name)]).writeto(

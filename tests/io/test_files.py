@@ -48,7 +48,7 @@ def halve(ccd, **kwargs):
 
 
 def header_cards(content, start=0):
-    """The cards of the first header that begins at or after a byte, without blank ones at its end."""
+    """Return the cards of the first header that begins at or after a byte, without blank ones at its end."""
     cards = []
     while content[start:start + 80].rstrip() != b'END':
         cards.append(content[start:start + 80])

@@ -24,7 +24,7 @@ LSST_BAD = {'BAD', 'SAT', 'INTRP', 'CR', 'SUSPECT', 'NO_DATA', 'UNMASKEDNAN'}
 
 
 def write(path, flags, *, name='DQ', header=None, primary=None, data=None, science='SCI', more=()):
-    """A file with an image and its flags."""
+    """Write a file with an image and its flags."""
     if data is None:
         data = np.random.default_rng(0).normal(100, 5, SHAPE).astype('f4')
     with warnings.catch_warnings():

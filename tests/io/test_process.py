@@ -47,7 +47,7 @@ def image(shape=(12, 16), dtype='f4'):
 
 @pytest.fixture
 def mef(tmp_path):
-    """A file with two SCI, ERR and DQ extensions, a table, and gains of their own."""
+    """Write a file with two SCI, ERR and DQ extensions, a table, and different gains."""
     primary = fits.PrimaryHDU(header=fits.Header({'RDNOISE': 3.5, 'GAIN': 9.0, 'NEXTEND': 7}))
     hdus = [primary]
     for ver in (1, 2):
@@ -64,7 +64,7 @@ def mef(tmp_path):
 
 
 def raw_hdus(path):
-    """The bytes of each HDU."""
+    """Return the bytes of each HDU."""
     with fits.open(path, disable_image_compression=True) as hdus:
         infos = [hdu.fileinfo() for hdu in hdus]
     content = path.read_bytes()
@@ -651,7 +651,7 @@ def test_how_it_was_made_is_returned_if_it_is_not_written(tmp_path, ccd, tiny_de
 
 @pytest.fixture
 def mask_file(tmp_path):
-    """A file with a mask that is bad at one pixel."""
+    """Write a file with a mask that is bad at one pixel."""
     mask = np.zeros((12, 16), dtype='u1')
     mask[5, 6] = 1
     path = tmp_path / 'mask.fits'
@@ -663,7 +663,7 @@ def test_mask_from_elsewhere(mef, mask_file):
     for mask in (mask_file, f'{mask_file}[BAD]', f'{mask_file}[1]', fits.getdata(mask_file)):
         first, second = read_fits_images(mef, mask=mask)
         assert np.flatnonzero(first.mask).tolist() == [17, 86] and np.flatnonzero(second.mask).tolist() == [34, 86]
-    # An extension of the file itself, that of the same version.
+    # An extension of the file itself, with an equal version.
     with fits.open(mef, mode='append') as hdus:
         for ver in (1, 2):
             hdus.append(fits.ImageHDU((image() == ver + 60).astype('u1'), name='HOT', ver=ver))
@@ -798,7 +798,7 @@ def test_nothing_is_left_after_a_failure(mef, tmp_path):
 
 @pytest.fixture
 def innovations_ignored():
-    """An untrained model finds that the noise is not what it should be."""
+    """Ignore that an untrained model finds wrong noise."""
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'the innovations have', AstropyUserWarning)
         warnings.filterwarnings('ignore', 'the noise of neighbouring pixels', AstropyUserWarning)
@@ -868,7 +868,7 @@ def test_real_files(data_path, tmp_path, name):
     assert [i for i in range(len(before)) if before[i] != after[i]] == replaced
     assert len(after) == len(before) + len(REAL[name])
     with warnings.catch_warnings():
-        # CHECKSUM must hold for what was written; those of other HDUs are as they were.
+        # CHECKSUM must hold for the written HDUs; the others keep their CHECKSUM.
         warnings.filterwarnings('error', '.*(Checksum|Datasum) verification failed', AstropyUserWarning)
         with fits.open(one) as old, fits.open(two, checksum=True) as new:
             for n, i in enumerate(REAL[name]):

@@ -23,7 +23,7 @@ GAIN, READNOISE, BIAS = (1.0, 2.5), (4.0, 9.0), (1000.0, 420.0)
 
 @pytest.fixture(scope='module')
 def raw():
-    """A raw frame of two amplifiers side by side: gain, read noise, truth and data in adu."""
+    """Make a raw frame of two amplifiers side by side: gain, read noise, truth and data in adu."""
     scene = make_scene('survey', (160, 192), seed=31)
     rng = np.random.default_rng(32)
     gain, readnoise, bias = (np.repeat(values, 96) for values in (GAIN, READNOISE, BIAS))

@@ -177,7 +177,7 @@ class TestEstimate:
         assert sky_sigma(estimate_noise(decam), 0) == pytest.approx(32.8, rel=0.06)
         galex = fits.getdata(data_path / 'blast' / 'GALEX_NUV.fits')
         assert np.mean(galex == 0) > 0.5
-        # Sixty in a hundred pixels are zero, most others hold a photon: sky noise is that of Poisson.
+        # Sixty in a hundred pixels are zero, most others hold a photon: sky noise is Poisson noise.
         photon = np.median(galex[(galex > 0) & (galex < 0.01)])
         noise = estimate_noise(galex)
         assert 0.4 < float(noise.zero_point) / photon < 0.55   # photons in a pixel of sky
@@ -316,7 +316,7 @@ class TestSources:
             self.resolve(image, gain=np.ones(3))
 
     def observe_average(self, n, average=True):
-        """n exposures of a bright nebula in adu, averaged or added."""
+        """Observe n exposures of a bright nebula in adu, averaged or added."""
         scene = make_scene('nebula', (320, 320), seed=3)
         frames = [scene.observe(seed=i, gain=2.0).data.astype(float) for i in range(n)]
         return scene, np.mean(frames, axis=0) if average else np.sum(frames, axis=0)
@@ -386,7 +386,7 @@ class TestSources:
 
     @pytest.mark.parametrize('background', [200.0, 0.0])
     def test_plane_computed_from_the_data_is_rebuilt(self, background, rng):
-        """As of ccdproc.create_deviation, which writes NaN on negative pixels."""
+        """A plane from ccdproc.create_deviation is rebuilt, which has NaN at negative pixels."""
         truth = np.full((256, 256), 200.0)
         truth[100:140, 100:140] += 1000
         image = rng.poisson(truth) + rng.normal(0, 5, truth.shape) - (200 - background)
@@ -403,7 +403,7 @@ class TestSources:
         model = noise.variance(truth - (200 - background))
         np.testing.assert_allclose(np.median(model[110:130, 110:130]), np.median(expected[110:130, 110:130]), rtol=0.1)
         np.testing.assert_allclose(np.median(model[:90]), np.median(expected[:90]), rtol=0.1)
-        # What matters: it no longer follows the pixel's own noise.
+        # The essential condition: it no longer follows the noise of its own pixel.
         difference = (image - truth)[:90]
         slope = np.polyfit(difference.ravel(), model[:90].ravel(), 1)[0]
         assert abs(slope) < 0.05

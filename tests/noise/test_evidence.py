@@ -235,7 +235,7 @@ class TestQuantisation:
         assert sky_sigma(noise, level * scale) >= 0.999 * scale / np.sqrt(12)
 
     def test_plateaus_do_not_show_how_the_noise_grows(self, rng):
-        """What sums leave of a plateau is their rounding error."""
+        """Only the rounding error of sums remains of a plateau."""
         image = np.round(100 + np.linspace(0, 3, 128) + rng.normal(0, 0.1, (128, 128))) - 101.4417070795
         assert star_slope(image, 0.3) == 0
 
@@ -308,7 +308,7 @@ class TestHeaderGain:
     def test_values_of_few_bits_that_fill_sixteen(self, padding, gain, level, seed):
         image = np.round(star_field(level, seed) / gain) * padding
         noise, _ = resolve_with_warnings(image, header={'EGAIN': gain}, unit=u.adu)
-        # Four times the noise that photons explain may be that of the read-out.
+        # Four times the noise that photons explain may be due to the read-out.
         if padding == 16:
             assert noise.source == 'image, header EGAIN / 16'
         if noise.source.startswith('image, header EGAIN /'):

@@ -34,7 +34,7 @@ def make_beam_map(fwhm, n_sources=30, size=160, seed=0, sigma=1.0):
 
 
 def make_sky(size=128, seed=3, level=400.0):
-    """A field of stars with photon noise: truth and data."""
+    """Make a field of stars with photon noise: truth and data."""
     rng = np.random.default_rng(seed)
     points = np.zeros((size, size))
     points[rng.integers(0, size, 20), rng.integers(0, size, 20)] = 10 ** rng.uniform(2.5, 4, 20)
@@ -114,7 +114,7 @@ class TestSmoothed:
         assert any('sky noise according to the given' in str(w.message) for w in caught)
 
     def test_structure_without_noise_is_warned_of(self, rng):
-        """As of a photographic plate: what is noise cannot be said."""
+        """The noise of an image without power at high frequencies, as of a photographic plate, is not known."""
         data = gaussian_filter(rng.exponential(size=(128, 128)) ** 2, 3.0)
         assert not smoothed_noise(data).certain
         with pytest.warns(AstropyUserWarning) as caught:

@@ -38,7 +38,7 @@ def correlation(rows=0.0, columns=0.0):
 
 
 def set_of(rows=0.0, columns=0.0, **parameters):
-    """A set of one group of ten frames."""
+    """Make a set of one group of ten frames."""
     return SetNoise([GroupNoise(FrameGroup.of(CARDS), correlation(rows, columns), n_frames=10, **parameters)])
 
 
@@ -345,7 +345,7 @@ def test_gain_of_the_set(rng):
     data = rng.normal(100, 5, (128, 128))
     (plane,) = planes_of(data, set_of(gain=8.0))
     assert plane.noise.source == 'image, gain of the set' and float(plane.noise.gain) == 8.0
-    # What a header says comes first, and so does what is given; a gain that cannot be is not used.
+    # A gain of a header or of the user comes first; an impossible gain is not used.
     header = {**CARDS, 'GAIN': 8.0}
     noise = SetNoise([GroupNoise(FrameGroup.of(header), correlation(), gain=5.0, n_frames=3)])
     (plane,) = planes_of(data, noise, GAIN=8.0)

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What is measured of the sky of a plane, each quantity once.
+Measurements of the sky of a plane, each quantity once.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def image(rng):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Names of the functions that measure something of a whole plane, as they are called."""
+    """Record the names of the functions that measure a whole plane, as they are called."""
     names = []
 
     def count(module, name):

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Patterns of the read-out: found, taken off, and told from light.
+Patterns of the read-out: detection, subtraction, and separation from light.
 """
 
 import logging
@@ -25,12 +25,12 @@ SIGMA = np.sqrt(SKY + READNOISE ** 2)
 
 @pytest.fixture(scope='module')
 def field():
-    """A survey field."""
+    """Make a survey field."""
     return make_scene('survey', (SIZE, SIZE), seed=11).truth
 
 
 def make_light(name):
-    """What is not to be taken for a pattern."""
+    """Make light that must not be mistaken for a pattern."""
     y, x = np.indices((SIZE, SIZE))
     return SIGMA * {'none': 0 * y,
                     'galaxy': 100 * np.exp(-np.hypot(x - 240, 1.4 * (y - 270)) / 24),
@@ -79,7 +79,7 @@ class TestOffsets:
             after.append(row_means(result - truth))
         assert np.sqrt(np.mean(np.square(after))) < np.sqrt(np.mean(np.square(before))) / 5
         if name in ('galaxy', 'trail', 'step'):
-            # What is left of the offsets, or was taken off too much, in flux and in the width of a trail.
+            # Residuals of the offsets, of either sign, in flux and in the width of a trail.
             left = offsets - model if name != 'trail' else -model
             weight = light - light.mean()   # on the background
             assert abs(np.sum(left * weight) / np.sum(light * weight)) < 0.005
@@ -94,7 +94,7 @@ class TestOffsets:
         assert np.std(found.model() - offsets) == pytest.approx(np.mean(found.deviation()), rel=0.4)
 
     def test_parts_of_rows(self, rng):
-        """As read by two amplifiers, each with offsets of its own."""
+        """Offsets of the parts of rows of two amplifiers are found separately."""
         offsets = np.repeat(rng.normal(size=(256, 2)), 128, axis=1)
         data = rng.normal(size=(256, 256))
         found = Patterns.find(data + offsets)
@@ -112,7 +112,7 @@ class TestOffsets:
 
     @pytest.mark.parametrize(('width', 'seed'), [(0.6, 2), (1.0, 1), (1.0, 5), (1.5, 6), (1.5, 7)])
     def test_lines_of_the_night_sky_are_light(self, width, seed):
-        """Of a long slit: whole columns share them."""
+        """Lines of a long-slit spectrum, which whole columns share, are not offsets."""
         rng = np.random.default_rng(seed)
         x, spectrum = np.arange(512), np.zeros(512)
         for height, centre in zip(rng.exponential(3, 150), rng.uniform(0, 512, 150)):
@@ -162,7 +162,7 @@ class TestPeriods:
         assert find_patterns(columns, np.zeros(data.shape, bool), {'BAYERPAT': 'RGGB'}) is None
 
     def test_photons_and_coarse_steps_have_none(self, rng):
-        """What would be taken off a count is no offset; and rounded noise does not show the offset that it has."""
+        """Nothing is subtracted from counts, and rounded noise does not show its offsets."""
         offsets = 0.3 * rng.normal(size=(256, 1))
         assert find_patterns(np.round(rng.normal(0, 0.3, (256, 256)) + offsets), np.zeros((256, 256), bool), {}) is None
 
@@ -180,7 +180,7 @@ class TestLight:
         assert Patterns.find(np.asarray(image, float)) is None
 
     def test_pattern_of_a_real_detector(self, data_path):
-        """Its read-out repeats after 16 rows, at some hundredths of the noise."""
+        """A read-out pattern with a period of 16 rows, at some hundredths of the noise, is found."""
         image = fits.getdata(data_path / 'arcsat' / 'light_g_03.fits.gz')
         found = find_patterns(image.astype(float), np.zeros(image.shape, bool), {})
         assert [(stripes.axis, stripes.period) for stripes in found.stripes] == [('rows', 16)]

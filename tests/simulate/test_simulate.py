@@ -328,7 +328,7 @@ class TestExtended:
     def test_trails_have_the_width_that_is_asked_for(self):
         for seed in range(5):
             image = make_trails((200, 200), width=2.0, n=1, seed=seed)
-            # What is above half of the peak is 2.355 widths across.
+            # The region above half of the peak is 2.355 widths across.
             rows, columns = np.nonzero(image > 0.5 * image.max())
             assert len(rows) < 6 * np.hypot(200, 200)
             along = np.linalg.svd(np.stack([rows, columns]) - np.mean([rows, columns], axis=1)[:, None])[1]

@@ -25,7 +25,7 @@ def scene():
 
 @pytest.fixture
 def paths(tmp_path, scene):
-    """A frame, its result, and its truth without a unit."""
+    """Write a frame, its result, and its truth without a unit."""
     frame, result, truth = tmp_path / 'frame.fits', tmp_path / 'out' / 'frame_n2v.fits', tmp_path / 'truth.fits'
     ccd = scene.observe(seed=2)
     ccd.write(frame)

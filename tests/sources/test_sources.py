@@ -32,7 +32,7 @@ def frame(scene):
 
 
 def smooth(frame):
-    """A denoiser that takes no time."""
+    """Return a denoiser that takes no time."""
     return CCDData(gaussian_filter(frame.data, 1.3), unit=frame.unit, wcs=frame.wcs,
                    uncertainty=StdDevUncertainty(np.full(frame.shape, 3.0)))
 

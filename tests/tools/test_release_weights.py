@@ -24,7 +24,7 @@ class TestRelease:
 
     @pytest.fixture
     def directory(self, tmp_path, monkeypatch):
-        """A copy of the shipped models that may be changed."""
+        """Copy the shipped models to a directory where they may be changed."""
         directory = tmp_path / 'weights'
         shutil.copytree(shipped.DIRECTORY, directory)
         monkeypatch.setattr(shipped, 'DIRECTORY', directory)

@@ -21,7 +21,7 @@ class TestWiden:
         image = torch.randn(2, 4, 16, 24)
         torch.testing.assert_close(wider(image), network(image), atol=1e-6, rtol=1e-5)
         assert wider.hole == (1, 3) and wider.config == network.config | {k: list(v) for k, v in options.items()}
-        # What the new channels say has a gradient: it only is not listened to yet.
+        # The new channels have a gradient, although their output has no weight yet.
         wider(image).square().sum().backward()
         assert all((p.grad != 0).any() for p in wider.parameters())
 

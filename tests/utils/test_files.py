@@ -15,7 +15,7 @@ from astropy_n2v.utils.files import atomic_write, process_is_alive, remove_lefto
 
 @pytest.fixture
 def dead():
-    """The number of a process that has ended."""
+    """Return the number of a process that has ended."""
     process = subprocess.Popen([sys.executable, '-c', ''])
     process.wait()
     return process.pid

@@ -25,7 +25,7 @@ def wcs():
 
 @pytest.fixture
 def pair(rng, wcs):
-    """A frame of noise of 3 adu around 100, and a result that knows it."""
+    """Make a frame with noise of 3 adu around 100, and a result that states it."""
     shape = 48, 64
     frame = CCDData(rng.normal(100, 3, shape), unit='adu', wcs=wcs)
     return frame, CCDData(np.full(shape, 100.0), unit='adu', wcs=wcs,
@@ -137,7 +137,7 @@ def test_no_scale_of_nothing():
 
 
 class Viewer:
-    """What a viewer of the astro-image-display-api is asked to do."""
+    """Record the calls to a viewer of the astro-image-display-api."""
 
     def __init__(self):
         self.images, self.cuts, self.stretches, self.maps, self.catalogs = {}, {}, {}, {}, {}

@@ -68,7 +68,7 @@ def test_positions_are_sub_pixel(stars):
 
 @pytest.mark.parametrize('method', ['peaks', 'daofind'])
 def test_scores_are_thresholds(stars, method):
-    """What is found at a threshold is what has a higher score at a lower one."""
+    """Detections at a threshold are the ones with a higher score at a lower threshold."""
     image = matched_filter(stars[0], PSF_STAMP) if method == 'peaks' else stars[0].data - 10
     low, high = (find_sources(image, threshold, method=method, fwhm=FWHM) for threshold in (3.0, 4.5))
     assert low['score'][low['score'] > 4.5].tolist() == pytest.approx(high['score'].tolist())
@@ -98,7 +98,7 @@ def test_matched_filter_of_white_noise_is_normal(rng):
 
 
 def test_matched_filter_weighs_by_the_noise(rng):
-    """Where the noise doubles, the significance stays that of noise; masked pixels do not matter."""
+    """Where the noise doubles, the significance of the noise is unchanged; masked pixels do not matter."""
     sigma = np.where(np.arange(300) < 150, 1.0, 4.0) * np.ones((200, 1))
     data = rng.normal(0, 1, sigma.shape) * sigma
     data[50:60, 20:30] = np.nan
@@ -215,7 +215,7 @@ def test_sources_to_be_ignored_are_neither_found_nor_false():
     plain = sweep_thresholds(image, [4], truth=truth)[0]
     sweep = sweep_thresholds(image, [4], truth=truth, ignore=ignore)[0]
     assert (plain['tp'], plain['fp'], plain['fn']) == (1, 3, 1)
-    # What is true stays true, though it is near one of them.
+    # True sources stay true, even near one of them.
     assert (sweep['tp'], sweep['fp'], sweep['fn'], sweep['n_detected']) == (1, 2, 1, 3)
     assert sweep['precision'] == pytest.approx(1 / 3)
 

@@ -256,7 +256,7 @@ class TestFaults:
             table = compare_depth(recovery, false_rate=20, n_bootstrap=60, reference='raw', seed=1)
             depth[name] = table[table['image'] == 'denoised'][0]
         assert depth['identity']['gain'] == depth['identity']['gain_low'] == depth['identity']['gain_high'] == 0
-        # What it keeps is brighter than what its false detections would allow to keep.
+        # At an equal false rate it keeps only brighter sources.
         assert depth['invent']['gain_high'] < -0.02 and depth['invent']['false_per_megapixel'] <= 20
 
     def test_removed_sources_are_missed(self, recoveries, sky):

@@ -53,7 +53,7 @@ class Field:
 
     def observe(self, rng):
         self.before = self.truth + self.sigma * rng.normal(size=self.truth.shape)
-        # What surroundings say, with known errors, and the posterior of that and the data.
+        # A prediction from the surroundings, with known errors, and its posterior with the data.
         spread = 0.3 * self.sigma
         variance = 1 / (1 / self.sigma ** 2 + 1 / spread ** 2)
         guess = self.truth + spread * rng.normal(size=self.truth.shape)

@@ -126,7 +126,7 @@ def test_ssim(images):
     found = structural_similarity(noisy, truth, data_range=(10, 100))
     assert found == pytest.approx(expected, abs=0.02)
     assert found < structural_similarity(result, truth, data_range=(10, 100)) < 1
-    # What is masked has no say, whatever it holds.
+    # Masked values have no effect, whatever they are.
     spoilt = noisy.copy()
     spoilt[3:5, 4] = np.nan
     spoilt[20, 20] = 1e30

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the measures of validation have in common: noise of pixels, positions.
+Common inputs of the measures of validation: noise of pixels, positions.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def test_noise_follows_the_surroundings_and_leaves_out_what_is_not_known():
     sigma = noise_sigma(noise, data)
     assert sigma[5, 5] == pytest.approx(4) and sigma[10, 10] == pytest.approx(4)
     assert sigma[0, 0] == pytest.approx(4) and sigma[-1, -1] == pytest.approx(10)
-    # A pixel alone tells nothing of its own noise.
+    # A single pixel contains no information on its noise.
     assert np.isnan(noise_sigma(noise, np.where(np.indices((9, 9)).sum(axis=0) == 0, 1.0, np.nan))[0, 0])
 
 

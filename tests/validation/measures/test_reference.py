@@ -30,7 +30,7 @@ def make_wcs(shape, scale, angle=0.0, ra=150.0):
 
 
 def star_on(wcs, shape, fwhm, flux=1000.0):
-    """A star of the same place and size on the sky, as flux per pixel."""
+    """Make a star at one place and of one size on the sky, as flux per pixel."""
     x0, y0 = wcs.wcs_world2pix([[150.0005, 2.0003]], 0)[0]
     sigma = fwhm / 2.3548 / abs(wcs.wcs.cdelt[0])
     y, x = np.mgrid[:shape[0], :shape[1]]

@@ -27,7 +27,7 @@ META = {'denoiser': 'mine <b>', 'version': '1', 'created': '2026-01-01T00:00:00+
 
 
 def make_report(seed=0):
-    """A report with all tables that figures are drawn of."""
+    """Make a report with all tables for figures."""
     rng = np.random.default_rng(seed)
     n = 200
     snr = 10 ** rng.uniform(0.4, 2.5, n)
