@@ -46,7 +46,7 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
     add_keyword : bool, optional
         Whether to write to the headers how the result was made.
     ext, ignore_bits, mask, uncertainty, overwrite, protect, complete : optional
-        See `process_fits`.
+        See `~astropy_n2v.io.process_fits`.
     cosmic_rays : bool, optional
         If true, mask cosmic rays first; see `~astropy_n2v.batch.mask_cosmic_rays`. They come out as they went in,
         unless ``fill_masked`` is true.
@@ -55,7 +55,7 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
         pixel that its surroundings do not explain (with a probability above one half); 4: it was masked by
         ``cosmic_rays``.
     replace_uncertainty, quantize : optional
-        See `process_fits`.
+        See `~astropy_n2v.io.process_fits`.
     **kwargs
         Other keywords of `astropy_n2v.denoise`, for all images.
 
@@ -67,11 +67,11 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
     Raises
     ------
     OSError, ValueError
-        As `process_fits` and `astropy_n2v.denoise`.
+        As `~astropy_n2v.io.process_fits` and `astropy_n2v.denoise`.
 
     See Also
     --------
-    process_fits : What happens to the file.
+    astropy_n2v.io.process_fits : What happens to the file.
 
     Examples
     --------
