@@ -69,7 +69,7 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
     n_jobs : int, optional
         Number of processes, which share the cores. They are spawned: a script needs ``if __name__ == '__main__':``.
         With an executor, how many files it is given at a time (1: a thousand).
-    executor : `concurrent.futures.Executor`, optional
+    executor : concurrent.futures.Executor, optional
         Where to run in place of processes that are made here, such as ``dask.distributed.Client.get_executor()``. Its
         workers must see the files under the same names.
     journal : str, path-like or `~astropy_n2v.batch.Journal`, optional

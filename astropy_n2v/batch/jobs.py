@@ -166,7 +166,7 @@ def run_jobs(jobs, work, begin, finish, n_jobs=1, executor=None):
         Called with a job and its `~astropy_n2v.batch.FileRecord`, or the exception that its process met.
     n_jobs : int, optional
         How many processes. With an executor, how many files it has at a time; 1: a thousand.
-    executor : `concurrent.futures.Executor`, optional
+    executor : concurrent.futures.Executor, optional
         Where to run.
     """
     if executor is not None:

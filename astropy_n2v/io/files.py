@@ -25,8 +25,10 @@ _OTHER_MAGIC = {b'\x1f\x9d': ('with compress (.Z)', 'uncompress or gzip -d'),
                 b'\x28\xb5\x2f\xfd': ('with zstd', 'zstd -d'), b'\x04\x22\x4d\x18': ('with lz4', 'lz4 -d'),
                 b'7z\xbc\xaf': ('as a 7z archive', '7z x')}
 _BLOCK, _CARD = 2880, 80   # bytes of FITS
-_MOST_AXES = 999   # of the FITS standard, also for columns
-# A card that counts axes or columns, or what is in them, or sets a compression, whose code crashes below zero.
+# Of the FITS standard; columns are as many at most.
+_LARGEST = {b'NAXIS': 999, b'ZNAXIS': 999, b'TFIELDS': 999}
+_LARGEST_SETTING = 10 ** 6   # of a compression; real ones are below a thousand
+# A card that counts axes or columns, or what is in them, or sets a compression, whose code crashes with odd ones.
 _COUNT = re.compile(rb'(Z?NAXIS\d{0,3}|TFIELDS|[PG]COUNT|ZVAL\d{1,3}) *= *([-+]?\d{1,40})')
 # Errors that writing alone can meet, which name no file.
 _ON_WRITING = {errno.ENOSPC: 'the disk is full', errno.EDQUOT: 'the quota of the disk is used up',
@@ -128,7 +130,7 @@ def _check_counts(block, path):
     for start in range(0, len(block), _CARD):
         match = _COUNT.match(block, start)
         if match is not None:
-            most = _MOST_AXES if match[1] in (b'NAXIS', b'ZNAXIS', b'TFIELDS') else math.inf
+            most = _LARGEST.get(match[1], _LARGEST_SETTING if match[1].startswith(b'ZVAL') else math.inf)
             if not 0 <= int(match[2]) <= most:
                 raise OSError(f'{os.fspath(path)} has a header with {match[1].decode()} = {match[2].decode()}, which '
                               'FITS does not allow')

@@ -39,7 +39,8 @@ def test_damaged_files(tmp_path, tiny_denoiser, monkeypatch):
         record.output.name for record in records if record.status == 'done')
 
 
-@pytest.mark.parametrize('keyword, value', [('NAXIS', 2147483647), ('NAXIS2', -32), ('PCOUNT', -2880), ('ZVAL2', -32)])
+@pytest.mark.parametrize('keyword, value', [
+    ('NAXIS', 2147483647), ('NAXIS2', -32), ('PCOUNT', -2880), ('ZVAL2', -32), ('ZVAL2', 2147483647)])
 def test_endless_headers_and_crashes(tmp_path, keyword, value):
     content = bytearray(make_seeds()[3])
     start = content.index(keyword.encode().ljust(8) + b'=', 2880)
