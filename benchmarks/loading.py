@@ -88,7 +88,7 @@ def patches(folder, form, workers, n=6, size=2048, batches=400):
              'processor_seconds': used, 'patches_per_second': 8 * batches / seconds}]
 
 
-def training(folder, n, size=512):
+def training(folder, n, size=128):
     """Memory of a training on some frames."""
     from astropy_n2v.collections import make_manifest, split_manifest
     from astropy_n2v.training.collection import train_collection
@@ -128,7 +128,7 @@ def main(arguments=None):
         print(json.dumps(rows))
         return
     plan = [('catalogue', options.files), *(('patches', form, workers) for form in ('fits', 'fz', 'gz')
-                                            for workers in (0, 2)), ('training', 10), ('training', 100)]
+                                            for workers in (0, 2)), ('training', 50), ('training', 500)]
     rows = []
     for entry in plan:
         if options.only in (None, entry[0]):
