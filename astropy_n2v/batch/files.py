@@ -257,8 +257,9 @@ class _Batch:
     def _reason_to_skip(self, job, record):
         """Return 'current' if the result is there; raise an error if there is another one that must stay."""
         if job.key in self.taken:
-            raise ValueError(f'another file of this run is written to {job.output} as well; several extensions of one '
-                             'file are chosen by ext (--ext)')
+            raise ValueError(f'another file of this run is written to {job.output} as well: give the folder that both '
+                             'are in, or denoise them to different directories; several extensions of one file are '
+                             'chosen by ext (--ext)')
         if self.known is None or not os.path.lexists(job.output):
             return None
         entry = self.known.entry(job.output)

@@ -245,7 +245,11 @@ def describe_error(error, path=''):
         return error.strerror
     if isinstance(error, OSError) and error.errno in _ON_WRITING:
         return f'cannot be written: {_ON_WRITING[error.errno]}'
-    text = ' '.join(str(error).split()) or type(error).__name__
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename2 is None:
+        # without the number of the error, which Python puts first
+        text = error.strerror if error.filename is None else f'{os.fsdecode(error.filename)}: {error.strerror}'
+    text = ' '.join(text.split()) or type(error).__name__
     if path and text.startswith(os.fspath(path)):
         text = text[len(os.fspath(path)):].lstrip(': ')
     # Of an error that was not foreseen, the text alone may mean nothing.

@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from astropy_n2v import CannotDenoiseError
-from astropy_n2v.batch import FileRecord, denoise_files
+from astropy_n2v.batch import FileRecord, denoise_files, find_inputs
 from astropy_n2v.batch.summary import describe_images, summary_table, write_summary
 from astropy_n2v.io import ImageResult, describe_error
 from astropy_n2v.utils.files import atomic_write
@@ -47,6 +47,16 @@ def test_same_output_twice(frames, tmp_path, tiny_denoiser):
     first, second = denoise_files([frames[0], other], tmp_path / 'out', model=tiny_denoiser, overwrite=True)
     assert first.status == 'done'
     assert second.status == 'failed' and 'another file of this run is written to' in second.error
+    assert 'the folder that both are in' in second.error
+
+
+def test_same_name_in_two_folders(frames, tmp_path, tiny_denoiser):
+    for night in ('night1', 'night2'):
+        (tmp_path / 'both' / night).mkdir(parents=True)
+        (tmp_path / 'both' / night / 'a.fits').write_bytes(frames[0].read_bytes())
+    records = denoise_files(find_inputs([tmp_path / 'both']), tmp_path / 'out', model=tiny_denoiser)
+    assert [record.status for record in records] == ['done', 'done']
+    assert all((tmp_path / 'out' / night / 'a_n2v.fits').exists() for night in ('night1', 'night2'))
 
 
 def test_no_input_is_overwritten(frames, tmp_path, tiny_denoiser):
@@ -111,6 +121,9 @@ def test_unforeseen_errors_tell_their_type():
     assert describe_error(KeyError('x'), 'a.fits') == "KeyError: 'x'"
     assert describe_error(MemoryError()) == 'MemoryError: MemoryError'
     assert describe_error(OSError('a.fits is truncated: 3 bytes'), 'a.fits') == 'is truncated: 3 bytes'
+    assert describe_error(FileNotFoundError(2, 'No such file', 'b.fits'), 'a.fits') == 'b.fits: No such file'
+    assert describe_error(FileNotFoundError(2, 'cannot write the journal j: No such file')) == (
+        'cannot write the journal j: No such file')
 
 
 def test_torch_is_not_imported():

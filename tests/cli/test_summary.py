@@ -55,7 +55,7 @@ def test_journals_together(journal, tmp_path):
 
 def test_no_journal(tmp_path):
     result = run(tmp_path)
-    assert result.exit_code == 1 and 'No such file' in result.stderr
+    assert result.exit_code == 1 and 'n2v-journal.jsonl: No such file' in result.stderr and 'Errno' not in result.stderr
 
 
 def test_unusual_images():
