@@ -374,24 +374,6 @@ How many peaks a megapixel of noise without sources has above the thresholds of 
 that of an exposure which was moved by a part of a pixel.''',
                [('noise', 'noise'), ('threshold_of', 'threshold of'), ('map', 'map'),
                 ('per_megapixel', 'detections per megapixel'), ('error', 'error')]),
-        _plain(folder, 'detect', 'Tables of sources', '''
-``python benchmarks/detect.py``
-
-Tables of `~astropy_n2v.detect` at 5 % expected false entries, the point-spread function measured on the frame and
-nothing else known: how many of the entries are true, with 68 % intervals; how many of the stars of 2 sigma or more are
-in the table, and how many would be at the threshold at which 5 % are false by the truth. The kinds named last are
-survey fields with correlated noise.''',
-               [('kind', 'field'), ('seeds', 'fields'), ('entries', 'entries'), ('purity', 'true'),
-                ('purity_low', 'from'), ('purity_high', 'to'), ('completeness', 'stars found'),
-                ('completeness_at_5_percent', 'at 5 % by the truth')]),
-        _plain(folder, 'colour', 'Stretched colour pictures', '''
-``python benchmarks/colour.py --n-seeds 1``
-
-How many times smaller the rms error is than that of the picture, in each channel and in the differences of the channels
-(chroma). The peers are told the noise of the picture, which is that of red, green and blue together; ours is told
-nothing.''',
-               [('kind', 'field'), ('picture', 'picture'), ('method', 'method'), ('red', 'red'), ('green', 'green'),
-                ('blue', 'blue'), ('chroma', 'chroma')]),
         _plain(folder, 'validation', 'Validation of a large frame', '''
 ``python benchmarks/validation.py``
 
