@@ -118,8 +118,8 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, sch
 
     The science images of each file are replaced, every other extension stays as it was, and
     the standard deviation of the result is appended as UNCERT. The error and quality extensions
-    of the same version serve as uncertainty and mask. FILE[EXT] is one extension of a file, such
-    as 'frame.fits[SCI,1]'. The options of training (--max-steps to
+    of the same version serve as uncertainty and mask. Pictures (JPEG, PNG, TIFF) come out as
+    pictures. FILE[EXT] is one extension of a file, such as 'frame.fits[SCI,1]'. The options of training (--max-steps to
     --checkpoint) go with --model self or --model adapt.
 
     \b

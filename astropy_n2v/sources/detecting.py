@@ -63,10 +63,10 @@ def detect(original, clean=None, *, false_rate=0.05, psf=None, denoiser=None, n_
         One row a source, the most significant first: ``id``; ``x`` and ``y`` (pixels, 0 the centre of the first);
         ``ra`` and ``dec`` (ICRS), if the frame has a celestial WCS; ``flux`` and ``flux_err``, of the point-spread
         function fitted at that place to the *original* data, neighbours along; ``snr``, their ratio; ``significance``,
-        the height in the `detection_image`; ``false_share``, the expected share of false entries among those at least
-        as significant; and ``flag``, a sum of 1 (the fit reaches beyond the edge), 2 (masked or saturated pixels
-        within a FWHM, left out of the fit), 4 (no local background), 8 (another entry within 1.5 FWHM). With 1 or 4 the
-        flux is NaN; that of an extended source is less than its total flux. Meta: ``threshold``,
+        the height in `~astropy_n2v.detection_image`; ``false_share``, the expected share of false entries among those
+        at least as significant; and ``flag``, a sum of 1 (the fit reaches beyond the edge), 2 (masked or saturated
+        pixels within a FWHM, left out of the fit), 4 (no local background), 8 (another entry within 1.5 FWHM). With 1
+        or 4 the flux is NaN; that of an extended source is less than its total flux. Meta: ``threshold``,
         ``false_rate``, ``n_frames``, ``fwhm``, ``version``.
 
     Raises

@@ -230,11 +230,11 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         of the same data and options; budget (``max_steps``, ``max_time``) and stopping
         (``patience``, ``min_delta``) may differ, and the same call goes on with what is left of the budget. It is
         saved at least every two minutes, and when Ctrl-C or SIGTERM ends the training
-        (`~astropy_n2v.training.interruption.TrainingInterrupted`, a KeyboardInterrupt). With a budget in steps the
+        (``TrainingInterrupted``, a KeyboardInterrupt). With a budget in steps the
         weights are those of a training that was not interrupted.
     log : path, optional
         CSV file to write: steps, seconds, likelihoods and learning rate, see
-        `~astropy_n2v.training.monitor.Monitor`. Learning curves are drawn beside it.
+        ``Monitor``. Learning curves are drawn beside it.
     network_options : dict, optional
         Options of `~astropy_n2v.networks.BlindSpotUNet`.
 
