@@ -4,6 +4,7 @@ A blind-spot network with what it takes to apply it to arrays: scale, tiles, pos
 """
 
 import hashlib
+import json
 import os
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import torch
 
 from .config import conf
 from .inference.blind import BlindPredictor, BootstrapPredictor
+from .inference.export import onnx_model
 from .inference.normalization import NormalizedImage
 from .inference.outliers import single_pixel_outliers
 from .inference.pipeline import infer, infer_whitened
@@ -25,6 +27,7 @@ from .noise import estimate_noise
 from .utils.files import atomic_write
 from .weights import check_integrity, find_model, model_names
 from .weights.files import parse, serialize
+from .weights.shipped import read_checksums
 
 __all__ = ['ClassicalDenoiser', 'Denoiser', 'Prediction', 'SelfTrained', 'select_device']
 
@@ -266,6 +269,41 @@ class Denoiser:
         with atomic_write(path, overwrite=overwrite) as temporary:
             temporary.write_bytes(raw)
 
+    def export_onnx(self, path, *, license=None, overwrite=False):
+        """
+        Write the network to an ONNX file, for programs without torch; it needs the extra ``onnx``.
+
+        The file holds the step from a normalised image to the mean and spread of each pixel given its surroundings.
+        Inputs are ``z`` (image minus background, in units of the sky noise), ``valid`` (1 where the pixel counts), and
+        ``v0``, ``slope`` and ``zero`` of the noise; outputs are ``mean`` and ``spread`` in the same units, all float32
+        of shape (1, 1, height, width). Both sizes must be multiples of ``alignment``, which is in the metadata, as are
+        ``hole``, ``margin``, ``sha256`` and ``license``. The posterior is made of them by `predict`.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write, such as ``model.onnx``.
+        license : str, optional
+            Licence of the model, for the metadata. By default the ``license`` in `metadata`; else that of the package
+            for the models that are shipped with it, and 'not stated' for others.
+        overwrite : bool, optional
+            Whether to replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and ``overwrite`` is false.
+        ImportError
+            If onnx or onnxscript are not installed.
+        """
+        shipped = self.sha256 in read_checksums().values()
+        license = license or self.metadata.get('license') or ('BSD-3-Clause' if shipped else 'not stated')
+        cards = {'license': license, 'name': self.name, 'sha256': self.sha256, 'hole': json.dumps(list(self.hole)),
+                 'margin': str(self.margin), 'alignment': str(self.network.alignment),
+                 'whitened': json.dumps(self.whitens)}
+        with atomic_write(path, overwrite=overwrite) as temporary:
+            temporary.write_bytes(onnx_model(self.network.cpu(), cards))
+
     @classmethod
     def load(cls, path):
         """
@@ -383,6 +421,10 @@ class ClassicalDenoiser(Denoiser):
     def hole(self):
         """Height and width of the mask under which pixels were hidden in training."""
         return tuple(self.metadata.get('hole', (1, 1)))
+
+    def export_onnx(self, path, **options):
+        """Raise `NotImplementedError`: only blind-spot networks are exported."""
+        raise NotImplementedError('export_onnx() is for blind-spot networks, not for classical ones')
 
     def predict(self, data, noise=None, mask=None, *, strength=1.0, tile_size=None, device=None, progress=None,
                 full_output=True, **options):
