@@ -4,6 +4,7 @@ A blind-spot network with its application to arrays: scale, tiles, posterior.
 """
 
 import hashlib
+import json
 import os
 from dataclasses import replace
 
@@ -12,18 +13,23 @@ import torch
 
 from .config import conf
 from .inference.blind import BlindPredictor, BootstrapPredictor
+from .inference.export import onnx_model
 from .inference.normalization import NormalizedImage
 from .inference.outliers import single_pixel_outliers
 from .inference.pipeline import infer, infer_whitened
+from .inference.plain import LinearScale, predict_plain
 from .inference.prediction import Prediction
+from .inference.recalibration import Recalibration
 from .inference.whitened import whiten_image
+from .networks import UNet
 from .networks.precision import select_dtype
 from .noise import estimate_noise
 from .utils.files import atomic_write
 from .weights import check_integrity, find_model, model_names
 from .weights.files import parse, serialize
+from .weights.shipped import read_checksums
 
-__all__ = ['Denoiser', 'Prediction', 'SelfTrained', 'select_device']
+__all__ = ['ClassicalDenoiser', 'Denoiser', 'Prediction', 'SelfTrained', 'select_device']
 
 
 def select_device(device=None):
@@ -96,6 +102,9 @@ class Denoiser:
     >>> bool(result.mean.std() < 1.5)
     True
     """
+
+    #: True if results have an uncertainty.
+    has_posterior = True
 
     def __init__(self, network, metadata=None, *, name=None, held_out=None):
         self.network = network.eval()
@@ -259,6 +268,41 @@ class Denoiser:
         with atomic_write(path, overwrite=overwrite) as temporary:
             temporary.write_bytes(raw)
 
+    def export_onnx(self, path, *, license=None, overwrite=False):
+        """
+        Write the network to an ONNX file, for programs without torch; it needs the extra ``onnx``.
+
+        The file holds the step from a normalised image to the mean and spread of each pixel given its surroundings.
+        Inputs are ``z`` (image minus background, in units of the sky noise), ``valid`` (1 where the pixel counts), and
+        ``v0``, ``slope`` and ``zero`` of the noise; outputs are ``mean`` and ``spread`` in the same units, all float32
+        of shape (1, 1, height, width). Both sizes must be multiples of ``alignment``, which is in the metadata, as are
+        ``hole``, ``margin``, ``sha256`` and ``license``. The posterior is made of them by `predict`.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write, such as ``model.onnx``.
+        license : str, optional
+            Licence of the model, for the metadata. By default the ``license`` in `metadata`; else that of the package
+            for the models that are shipped with it, and 'not stated' for others.
+        overwrite : bool, optional
+            Whether to replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and ``overwrite`` is false.
+        ImportError
+            If onnx or onnxscript are not installed.
+        """
+        shipped = self.sha256 in read_checksums().values()
+        license = license or self.metadata.get('license') or ('BSD-3-Clause' if shipped else 'not stated')
+        cards = {'license': license, 'name': self.name, 'sha256': self.sha256, 'hole': json.dumps(list(self.hole)),
+                 'margin': str(self.margin), 'alignment': str(self.network.alignment),
+                 'whitened': json.dumps(self.whitens)}
+        with atomic_write(path, overwrite=overwrite) as temporary:
+            temporary.write_bytes(onnx_model(self.network.cpu(), cards))
+
     @classmethod
     def load(cls, path):
         """
@@ -300,7 +344,8 @@ class Denoiser:
             raw = file.read()
         sha256 = check_integrity(path, raw)
         stored = parse(raw, path)
-        kind = SelfTrained if stored.self_trained else Denoiser
+        kind = ClassicalDenoiser if isinstance(stored.network, UNet) else \
+            SelfTrained if stored.self_trained else Denoiser
         denoiser = kind(stored.network, stored.metadata, name=name, held_out=stored.held_out)
         denoiser._sha256, denoiser._dtype = sha256, stored.dtype
         return denoiser
@@ -338,3 +383,80 @@ class SelfTrained(Denoiser):
         """Return the function that applies the network to an image."""
         kind = BlindPredictor if held_out is None else BootstrapPredictor
         return kind(self.network, self.margin, **options)
+
+
+class ClassicalDenoiser(Denoiser):
+    """
+    A plain U-Net that was trained by a classical strategy, see `~astropy_n2v.training.classical.train_classical`.
+
+    Its result is its prediction alone: there is no posterior, and no uncertainty.
+
+    Parameters
+    ----------
+    network : UNet
+        The network.
+    metadata : dict
+        As for `Denoiser`; ``scale`` are mean and standard deviation of the pixels that it was trained on, ``hole``
+        height and width of the mask under which pixels were hidden.
+    name : str, optional
+        As for `Denoiser`.
+    held_out : None
+        Not used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.denoiser import ClassicalDenoiser
+    >>> from astropy_n2v.networks import UNet
+    >>> model = ClassicalDenoiser(UNet(levels=2, base=4), {'scale': [100.0, 5.0]})
+    >>> bool(np.isnan(model.predict(np.full((16, 16), 100.0) + np.eye(16)).std).all())
+    True
+    """
+
+    has_posterior = False
+
+    @property
+    def hole(self):
+        """Height and width of the mask under which pixels were hidden in training."""
+        return tuple(self.metadata.get('hole', (1, 1)))
+
+    def export_onnx(self, path, **options):
+        """Raise `NotImplementedError`: only blind-spot networks are exported."""
+        raise NotImplementedError('export_onnx() is for blind-spot networks, not for classical ones')
+
+    def predict(self, data, noise=None, mask=None, *, strength=1.0, tile_size=None, device=None, progress=None,
+                full_output=True, **options):
+        """
+        Denoise an array.
+
+        Parameters
+        ----------
+        data, noise, mask, strength, tile_size, device, progress, full_output : optional
+            As for `Denoiser.predict`; the noise is only recorded.
+        **options
+            Other options of `Denoiser.predict`, which need a posterior and change nothing.
+
+        Returns
+        -------
+        Prediction
+            Its mean is the prediction; all other planes are NaN.
+
+        Raises
+        ------
+        ValueError
+            If ``data`` is not two-dimensional, or no pixel is valid.
+        """
+        data = np.asarray(data)
+        if data.ndim != 2:
+            raise ValueError(f'data must be two-dimensional, got {data.ndim} dimensions')
+        data = data.astype(np.float64 if data.dtype == np.float64 else np.float32)
+        valid = np.isfinite(data) if mask is None else np.isfinite(data) & ~np.asarray(mask, dtype=bool)
+        if not valid.any():
+            raise ValueError('data has no valid pixel: all are masked or not finite')
+        scaling = NormalizedImage.prepare(data, estimate_noise(data, mask) if noise is None else noise, mask).scaling
+        mean = predict_plain(self.network, LinearScale(*self.metadata['scale']), data, valid,
+                             tile_size=conf.tile_size if tile_size is None else tile_size,
+                             device=select_device(device), progress=progress)
+        mean[valid] = ((1 - strength) * data + strength * mean)[valid]
+        result = Prediction.empty(data.shape, data.dtype, full_output)
+        return replace(result, mean=mean, scaling=scaling, recalibration=Recalibration.neutral())

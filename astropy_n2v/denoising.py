@@ -183,7 +183,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     if add_keyword:
         cards, history = provenance(frame, planes[0], denoiser, result, strength=strength,
                                     rejects_outliers=reject_outliers)
-    packed = frame.pack(result.mean, result.std, cards, history)
+    packed = frame.pack(result.mean, result.std if denoiser.has_posterior else None, cards, history)
     return (packed, result.map(frame.original_order)) if full_output else packed
 
 

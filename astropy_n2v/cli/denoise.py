@@ -147,8 +147,9 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, sch
     ignore_bits = parse_bits(ignore_bits)
     files = collect_files(files, files_from, catalog, where, output_dir)
     journal = None if journal == 'none' else journal or Path(output_dir) / JOURNAL_NAME
-    if 'checkpoint' in training and len(files) > 1:
-        raise click.UsageError('--checkpoint goes with one file, whose training it can resume.')
+    for name in 'checkpoint', 'log':
+        if name in training and len(files) > 1:
+            raise click.UsageError(f'--{name} goes with one file, whose training it is of.')
     paths = [chosen_extension(file, ext)[0] for file in files]
     total = len(take_shard(files, shard))
     with Reporter.of(ctx) as report:

@@ -112,7 +112,7 @@ class Container:
         Parameters
         ----------
         mean, std : `~numpy.ndarray`
-            Result and standard deviation, of the shape of `values`.
+            Result and standard deviation, of the shape of `values`; None in place of the latter if it is not known.
         cards, history : dict and list of str, or None
             See `astropy_n2v.containers.cards.write_cards`.
 
@@ -122,7 +122,7 @@ class Container:
             Of the type of the input. Its mask contains all pixels that do not count and were not replaced.
         """
         data, added = self.container, self.original_order(self._not_replaced(mean, std))
-        mean, std = self.original_order(mean), self.original_order(std)
+        mean, std = self.original_order(mean), None if std is None else self.original_order(std)
         if isinstance(data, np.ma.MaskedArray):
             return np.ma.MaskedArray(mean, mask=extend_mask(np.ma.getmaskarray(data), added),
                                      fill_value=data.fill_value)
@@ -139,7 +139,7 @@ class Container:
                 setattr(result, name, copy.deepcopy(value))
         result._data = mean
         result._uncertainty = None
-        result.uncertainty = StdDevUncertainty(std)
+        result.uncertainty = None if std is None else StdDevUncertainty(std)
         result._mask = extend_mask(data.mask, added)
         # These reserved keywords describe the array and must be updated.
         for keyword, extreme in ('DATAMIN', np.min), ('DATAMAX', np.max):
@@ -151,7 +151,7 @@ class Container:
 
     def _not_replaced(self, mean, std):
         """Return the pixels that do not count and were not filled, and the pixels without a standard deviation."""
-        result = ~np.isfinite(std)
+        result = np.zeros(mean.shape, dtype=bool) if std is None else ~np.isfinite(std)
         bad = np.asarray(self.mask) | ~np.isfinite(self.values)
         result[bad] |= (mean[bad] == self.values[bad].astype(mean.dtype)) | ~np.isfinite(mean[bad])
         return result

@@ -5,3 +5,4 @@ Networks and the likelihood that they are trained with.
 
 from .blindspot import *  # noqa: F403
 from .likelihood import *  # noqa: F403
+from .unet import *  # noqa: F403

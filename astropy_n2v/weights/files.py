@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from ..inference.held_out import HeldOut
-from ..networks import BlindSpotUNet, isolated_rng
+from ..networks import BlindSpotUNet, UNet, isolated_rng
 
 __all__ = ['DTYPES', 'StoredModel', 'parse', 'serialize']
 
@@ -20,6 +20,8 @@ _FORMAT = 'astropy_n2v blind-spot model'
 _FORMAT_VERSION = 1   # of the files that are written, and the only one that is read
 #: What weights are stored in.
 DTYPES = {'float32': torch.float32, 'float16': torch.float16}
+# Networks by the names that files have for them.
+_ARCHITECTURES = {'BlindSpotUNet': BlindSpotUNet, 'UNet': UNet}
 _HELD_OUT = 'held_out.'   # start of the names of tensors that hold pixels, not weights
 
 
@@ -80,7 +82,7 @@ def serialize(network, metadata, dtype='float32', *, held_out=None, self_trained
     """
     if dtype not in DTYPES:
         raise ValueError(f'dtype must be {" or ".join(map(repr, DTYPES))}, got {dtype!r}')
-    content = {'format': _FORMAT, 'version': _FORMAT_VERSION, 'architecture': 'BlindSpotUNet',
+    content = {'format': _FORMAT, 'version': _FORMAT_VERSION, 'architecture': type(network).__name__,
                'network': network.config, 'hole': list(network.hole), 'metadata': metadata}
     weights = {name: _cast(name, tensor.detach().cpu().contiguous(), dtype)
                for name, tensor in network.state_dict().items()}
@@ -143,8 +145,9 @@ def parse(raw, name):
         raise ValueError(f'{name} was not written by astropy_n2v') from error
     if not isinstance(content, dict) or not isinstance(content.get('metadata', {}), dict):
         raise ValueError(f'{name} was not written by astropy_n2v')
-    if content.get('format') != _FORMAT or content.get('architecture') != 'BlindSpotUNet':
-        raise ValueError(f'{name} holds the architecture {content.get("architecture")!r}, expected \'BlindSpotUNet\'')
+    if content.get('format') != _FORMAT or content.get('architecture') not in _ARCHITECTURES:
+        raise ValueError(f'{name} holds the architecture {content.get("architecture")!r}, expected '
+                         f'{" or ".join(map(repr, _ARCHITECTURES))}')
     if content.get('version') != _FORMAT_VERSION:
         raise ValueError(f'{name} has format version {content.get("version")!r}, this version of astropy_n2v reads '
                          f'{_FORMAT_VERSION}')
@@ -153,7 +156,8 @@ def parse(raw, name):
         if len(hole) != 2 or not all(isinstance(n, int) and n % 2 == 1 and n > 0 for n in hole):
             raise ValueError(f'hole {hole}')
         with isolated_rng():   # of weights that are replaced
-            network = BlindSpotUNet(**content['network'], hole=hole)
+            blind = {'hole': hole} if content['architecture'] == 'BlindSpotUNet' else {}
+            network = _ARCHITECTURES[content['architecture']](**content['network'], **blind)
         held_out = _take_held_out(weights, content.get('held_out'))
         network.load_state_dict(weights, strict=True)
     except (AttributeError, RuntimeError, TypeError, KeyError, ValueError) as error:

@@ -85,6 +85,7 @@ def test_options(run, command, options):
     ['denoise', 'a.fits', '-o', 'x', '--strength', '2'], ['denoise', 'a.fits', '-o', 'x', '--gain', '-1'],
     ['denoise', 'a.fits', '-o', 'x', '--ignore-bits', '3,5'], ['denoise', 'a.fits', '-o', 'x', '--max-steps', '5'],
     ['denoise', 'a.fits', 'b.fits', '-o', 'x', '--model', 'self', '--checkpoint', 'c'],
+    ['denoise', 'a.fits', 'b.fits', '-o', 'x', '--model', 'self', '--log', 'c.csv'],
     ['denoise', 'a.fits', '-o', 'x', '--audit', 'never'], ['denoise', 'a.fits[1]', '-o', 'x', '--ext', '2'],
     ['train', 'a.fits[1]', '-o', 'x', '--ext', '2'], ['validate', 'a.fits[1]', '--ext', '2'],
     ['demo', '--kind', 'nonsense']])

@@ -1,0 +1,82 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The prediction of a network that sees all pixels, and says nothing of its errors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .tiling import Tiling
+
+__all__ = ['LinearScale', 'predict_plain']
+
+
+@dataclass(frozen=True)
+class LinearScale:
+    """
+    Mean and standard deviation of the pixels that a network was trained on, which scale its input and its output.
+
+    Parameters
+    ----------
+    mean, deviation : float
+        In data units.
+
+    Examples
+    --------
+    >>> from astropy_n2v.inference.plain import LinearScale
+    >>> LinearScale(100.0, 5.0).forward(110.0), LinearScale(100.0, 5.0).backward(2.0)
+    (2.0, 110.0)
+    """
+
+    mean: float
+    deviation: float
+
+    def forward(self, data):
+        """From data units."""
+        return (data - self.mean) / self.deviation
+
+    def backward(self, z):
+        """To data units."""
+        return z * self.deviation + self.mean
+
+
+def predict_plain(network, scale, data, valid, *, tile_size, device, progress=None):
+    """
+    Predict an image tile by tile.
+
+    Parameters
+    ----------
+    network : UNet
+        The network.
+    scale : LinearScale
+        What it was trained with.
+    data : `~numpy.ndarray`
+        Image of shape (ny, nx).
+    valid : `~numpy.ndarray` of bool
+        True where the data count; elsewhere the network sees the mean.
+    tile_size : int
+        Largest height and width of a tile, in pixels.
+    device : `torch.device`
+        Where to compute.
+    progress : callable, optional
+        Called with the fraction done.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        In data units, float32 or float64 as ``data``.
+    """
+    z = np.where(valid, scale.forward(np.where(valid, data, 0).astype(float)), 0)
+    tiling = Tiling(z.shape, tile_size, network.receptive_radius, alignment=network.alignment)
+    padded = np.pad(z, [(0, n - m) for n, m in zip(tiling.padded_shape, z.shape)], mode='symmetric')
+    result = np.zeros(tiling.padded_shape)
+    network.to(device).eval()
+    for i, tile in enumerate(tiling):
+        inputs = torch.from_numpy(padded[tile.y, tile.x].astype(np.float32))[None, None].to(device)
+        with torch.inference_mode():
+            result[tile.y, tile.x] += tile.weight * network(inputs)[0, 0].cpu().numpy()
+        if progress:
+            progress((i + 1) / len(tiling))
+    return scale.backward(result[:z.shape[0], :z.shape[1]]).astype(np.result_type(data.dtype, np.float32), copy=False)
