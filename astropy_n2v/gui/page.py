@@ -45,13 +45,14 @@ class Page:
 
     def __init__(self, path='.', dark=False):
         self.folder, self.dark = Folder(path), dark
-        self.worker, self._queue = Worker(), []
+        self._queue = []
         self.path = self.image = self.result = self.found = None
         self.pyramids, self.tables, self.used = {}, {}, None
         self._blinked, self._pending, self._sharp, self._pointed = False, False, None, None
         self._quiet = False   # while widgets are filled by the page itself
         self.widgets = Widgets(self.folder)
         self.panes = Panes(self._moved, self._point, self._tap)
+        self.worker = Worker()
         self._connect()
         self.keys = Keys()
         self.keys.param.watch(lambda event: self.press(event.new.partition(' ')[0]), 'pressed')
@@ -182,15 +183,21 @@ class Page:
         self._fill_plane(self.widgets.plane.value or 0, value['n_planes'] - 1)
         self.pyramids = {'input': Pyramid.load(self.worker.folder, 'input')}
         self.widgets.header.object = _preformatted(value['header'])
-        self.widgets.say(f'{self.path.name}: {value["shape"][1]}×{value["shape"][0]} pixels, in {value["unit"]}')
+        self.widgets.say(self._about())
         self._fit()
         self._rescale()
         self._say_code()
         self._ask('measure', str(self.path), self.widgets.hdu.value, {})
 
+    def _about(self):
+        """Name, size and unit of the image."""
+        ny, nx = self.image['shape']
+        return f'{self.path.name}: {nx}×{ny} pixels, in {self.image["unit"]}'
+
     def _after_measure(self, value):
         self.found = value
         self.widgets.show_found(value, self.image['unit'])
+        self.widgets.say(self._about())
 
     def denoise(self):
         """Denoise the image with the parameters of the page."""

@@ -68,14 +68,20 @@ class Guard(Router):
         return self.application.get_handler_delegate(request, ErrorHandler, {'status_code': 403})
 
 
+class _Template(pn.template.VanillaTemplate):
+    """The frame of the page; nothing of it comes from other servers."""
+
+    _resources = {'css': {}}
+
+
 def _make_page(path):
     """Make the page of a session."""
     dark = pn.state.session_args.get('theme', [b''])[0] == b'dark'
     menu, main = Page(path, dark).parts()
     other = 'light' if dark else 'dark'
     theme = pn.pane.HTML(f'<a href="?theme={other}" style="color:inherit">{other}</a>', margin=(8, 16))
-    return pn.template.VanillaTemplate(title='astropy-n2v', sidebar=menu, main=main, header=[theme], sidebar_width=310,
-                                       theme='dark' if dark else 'default')
+    return _Template(title='astropy-n2v', sidebar=menu, main=main, header=[theme], sidebar_width=310,
+                                       theme='dark' if dark else 'default', busy_indicator=None)
 
 
 def _free_port():

@@ -63,51 +63,51 @@ class Widgets:
         self._make_texts()
 
     def _make_picking(self):
-        self.folder = pn.widgets.Select(name='Folder', width=_WIDTH)
-        self.file = pn.widgets.Select(name='File', width=_WIDTH)
-        self.hdu = pn.widgets.Select(name='HDU', options={}, width=_WIDTH)
-        self.plane = pn.widgets.IntInput(name='Plane of the cube', value=0, visible=False, width=_WIDTH)
+        self.folder = pn.widgets.Select(label='Folder', width=_WIDTH)
+        self.file = pn.widgets.Select(label='File', width=_WIDTH)
+        self.hdu = pn.widgets.Select(label='HDU', options={}, width=_WIDTH)
+        self.plane = pn.widgets.IntInput(label='Plane of the cube', value=0, visible=False, width=_WIDTH)
 
     def _make_parameters(self):
         half = (_WIDTH - 10) // 2
         number = {'value': None, 'width': half, 'placeholder': 'as found'}
         self.parameters = {
-            'model': pn.widgets.Select(name='Model', options=['default', 'self', 'adapt', 'file'], width=half),
-            'strength': pn.widgets.FloatInput(name='Strength (0 to 1)', value=1.0, start=0, end=1, step=0.1,
+            'model': pn.widgets.Select(label='Model', options=['default', 'self', 'adapt', 'file'], width=half),
+            'strength': pn.widgets.FloatInput(label='Strength (0 to 1)', value=1.0, start=0, end=1, step=0.1,
                                               width=half),
-            'file': pn.widgets.TextInput(name='File of the model', width=_WIDTH, visible=False),
-            'gain': pn.widgets.FloatInput(name='Gain (e⁻ / data unit)', **number),
-            'readnoise': pn.widgets.FloatInput(name='Read noise (e⁻)', **number),
-            'satlevel': pn.widgets.FloatInput(name='Saturation level', **number),
-            'reject_outliers': pn.widgets.Checkbox(name='replace outliers'),
-            'fill_masked': pn.widgets.Checkbox(name='fill masked pixels')}
+            'file': pn.widgets.TextInput(label='File of the model', width=_WIDTH, visible=False),
+            'gain': pn.widgets.FloatInput(label='Gain (e⁻ / data unit)', **number),
+            'readnoise': pn.widgets.FloatInput(label='Read noise (e⁻)', **number),
+            'satlevel': pn.widgets.FloatInput(label='Saturation level', **number),
+            'reject_outliers': pn.widgets.Checkbox(label='replace outliers'),
+            'fill_masked': pn.widgets.Checkbox(label='fill masked pixels')}
         model, file = self.parameters['model'], self.parameters['file']
         model.param.watch(lambda event: file.param.update(visible=event.new == 'file'), 'value')
         self.found = pn.pane.HTML('', width=_WIDTH)
-        self.denoise = pn.widgets.Button(name='Denoise', button_type='primary', disabled=True, width=half)
-        self.cancel = pn.widgets.Button(name='Cancel', disabled=True, width=half)
-        self.progress = pn.indicators.Progress(name='progress', value=0, max=100, width=_WIDTH, visible=False)
+        self.denoise = pn.widgets.Button(label='Denoise', color='primary', disabled=True, width=half)
+        self.cancel = pn.widgets.Button(label='Cancel', disabled=True, width=half)
+        self.progress = pn.indicators.Progress(value=0, max=100, width=_WIDTH, visible=False)
 
     def _make_view(self):
         half = (_WIDTH - 10) // 2
-        self.panes = pn.widgets.MultiChoice(name='Pictures', options=list(PANES), value=list(PANES), width=_WIDTH)
-        self.stretch = pn.widgets.Select(name='Stretch', options=list(STRETCHES), width=half)
-        self.cuts = pn.widgets.Select(name='Cuts', options=[*CUTS, 'by hand'], width=half)
-        self.low = pn.widgets.FloatInput(name='Lowest', value=None, width=half)
-        self.high = pn.widgets.FloatInput(name='Highest', value=None, width=half)
-        self.colours = pn.widgets.Select(name='Colours', options=list(COLOUR_MAPS), width=half)
-        self.fit = pn.widgets.Button(name='Show all', width=half)
-        self.blink = pn.widgets.Button(name='Blink', width=half)
-        self.false_rate = pn.widgets.FloatInput(name='Share of false sources', value=0.05, start=0.001, end=0.5,
+        self.panes = pn.widgets.MultiChoice(label='Pictures', options=list(PANES), value=list(PANES), width=_WIDTH)
+        self.stretch = pn.widgets.Select(label='Stretch', options=list(STRETCHES), width=half)
+        self.cuts = pn.widgets.Select(label='Cuts', options=[*CUTS, 'by hand'], width=half)
+        self.low = pn.widgets.FloatInput(label='Lowest', value=None, width=half)
+        self.high = pn.widgets.FloatInput(label='Highest', value=None, width=half)
+        self.colours = pn.widgets.Select(label='Colours', options=list(COLOUR_MAPS), width=half)
+        self.fit = pn.widgets.Button(label='Show all', width=half)
+        self.blink = pn.widgets.Button(label='Blink', width=half)
+        self.false_rate = pn.widgets.FloatInput(label='Share of false sources', value=0.05, start=0.001, end=0.5,
                                                 step=0.01, width=half)
-        self.detect = pn.widgets.Button(name='Find sources', disabled=True, width=half)
-        self.overlay = pn.widgets.Checkbox(name='circle sources', value=False)
+        self.detect = pn.widgets.Button(label='Find sources', disabled=True, width=half)
+        self.overlay = pn.widgets.Checkbox(label='circle sources', value=False)
 
     def _make_saving(self):
         third = (_WIDTH - 20) // 3
-        self.target = pn.widgets.TextInput(name='Folder of results', value='denoised', width=_WIDTH)
-        self.overwrite = pn.widgets.Checkbox(name='replace files that exist')
-        self.fits, self.png, self.json = (pn.widgets.Button(name=name, disabled=True, width=third)
+        self.target = pn.widgets.TextInput(label='Folder of results', value='denoised', width=_WIDTH)
+        self.overwrite = pn.widgets.Checkbox(label='replace files that exist')
+        self.fits, self.png, self.json = (pn.widgets.Button(label=name, disabled=True, width=third, margin=(5, 4, 5, 10))
                                           for name in ('Save FITS', 'Save PNG', 'Save JSON'))
 
     def _make_texts(self):
@@ -164,8 +164,10 @@ class Widgets:
 
     def show_found(self, found, unit):
         """Show the noise that was found, which holds unless it is given."""
-        unit = escape(unit)
-        gain = 'does not grow with the signal' if found['gain'] is None else f'gain {found["gain"]:.4g} e⁻ / {unit}'
+        unit, gain, p = escape(unit), found['gain'], self.parameters
+        p['gain'].placeholder = 'none' if gain is None else f'{gain:.4g}'
+        p['readnoise'].placeholder = 'as found' if gain is None else f'{found["sigma"] * gain:.4g}'
+        gain = 'it does not grow with the signal' if gain is None else f'gain {gain:.4g} e⁻ / {unit}'
         self.found.object = (
             f'<small id="found">Found: {escape(found["source"])}; {gain}; without light {found["sigma"]:.4g} {unit}; '
             f'at the sky ({found["sky"]:.5g} {unit}) {found["sky_noise"]:.4g} {unit}; '
