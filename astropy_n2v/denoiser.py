@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .config import conf
-from .inference.blind import BlindPredictor, BootstrapPredictor
+from .inference.blind_prediction import BlindPredictor, BootstrapPredictor
 from .inference.export import onnx_model
 from .inference.normalization import NormalizedImage
 from .inference.outliers import single_pixel_outliers
@@ -20,7 +20,7 @@ from .inference.pipeline import infer, infer_whitened
 from .inference.plain import LinearScale, predict_plain
 from .inference.prediction import Prediction
 from .inference.recalibration import Recalibration
-from .inference.whitened import whiten_image
+from .inference.whitened_image import whiten_image
 from .networks import UNet
 from .networks.precision import select_dtype
 from .noise import estimate_noise

@@ -11,7 +11,8 @@ from .containers.container import Container
 from .noise import SetNoise
 from .planes import find_hole, find_planes, warn_of_patterns
 from .provenance import provenance
-from .utils.checks import check_integer, check_number, check_training_options, parse_hole
+from .training.options import check_training_options
+from .utils.checks import check_integer, check_number, parse_hole
 from .utils.warn import warn_user
 
 __all__ = ['denoise']

@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 from astropy_n2v import Denoiser, NoiseModel
 from astropy_n2v.audit import audit_result
 from astropy_n2v.inference.normalization import NormalizedImage
-from astropy_n2v.inference.whitened import whiten_image
+from astropy_n2v.inference.whitened_image import whiten_image
 from astropy_n2v.simulate import SCENE_KINDS, make_scene, random_observation
 
 __all__ = ['FAULTS', 'clean_case', 'main', 'plant', 'tail_limit']

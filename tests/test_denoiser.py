@@ -21,7 +21,7 @@ from models import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel
 from astropy_n2v.denoiser import SelfTrained
-from astropy_n2v.inference.blind import predict_orientations
+from astropy_n2v.inference.blind_prediction import predict_orientations
 from astropy_n2v.inference.normalization import NormalizedImage
 from astropy_n2v.inference.posterior import keep_counts, return_as_measured
 from astropy_n2v.inference.recalibration import Recalibration

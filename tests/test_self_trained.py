@@ -13,7 +13,7 @@ import torch
 
 from astropy_n2v import Denoiser, NoiseModel, denoise, train
 from astropy_n2v.denoiser import SelfTrained
-from astropy_n2v.inference.blind import BlindPredictor, BootstrapPredictor
+from astropy_n2v.inference.blind_prediction import BlindPredictor, BootstrapPredictor
 from astropy_n2v.simulate import make_scene
 
 pytestmark = pytest.mark.filterwarnings('ignore:.*innovations have an rms', 'ignore:.*result')

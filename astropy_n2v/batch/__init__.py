@@ -13,6 +13,6 @@ from .night import *  # noqa: F403
 from .preview import *  # noqa: F403
 from .raster import *  # noqa: F403
 from .records import *  # noqa: F403
+from .row_filter import *  # noqa: F403
 from .set_noise import *  # noqa: F403
 from .summary import *  # noqa: F403
-from .where import *  # noqa: F403

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..io import split_extension
-from .where import select_rows
+from .row_filter import select_rows
 
 __all__ = ['InputFile', 'find_inputs', 'parse_shard', 'read_catalog', 'read_list', 'take_shard']
 

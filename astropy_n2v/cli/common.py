@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 import click
 
-from ..utils.checks import MAX_HOLE, TRAINING_OPTIONS, parse_hole
+from ..training.options import TRAINING_OPTIONS
+from ..utils.checks import MAX_HOLE, parse_hole
 
 __all__ = ['HoleType', 'Reporter', 'chosen_extension', 'expand_files', 'given', 'mask_options', 'one_or_list',
            'parse_bits', 'training_options', 'verbosity_options']

@@ -107,8 +107,9 @@ class Widgets:
         third = (_WIDTH - 20) // 3
         self.target = pn.widgets.TextInput(label='Folder of results', value='denoised', width=_WIDTH)
         self.overwrite = pn.widgets.Checkbox(label='replace files that exist')
-        self.fits, self.png, self.json = (pn.widgets.Button(label=name, disabled=True, width=third, margin=(5, 4, 5, 10))
-                                          for name in ('Save FITS', 'Save PNG', 'Save JSON'))
+        self.fits, self.png, self.json = (
+            pn.widgets.Button(label=name, disabled=True, width=third, margin=(5, 4, 5, 10))
+            for name in ('Save FITS', 'Save PNG', 'Save JSON'))
 
     def _make_texts(self):
         self.status = pn.pane.Alert('Choose a file.', alert_type='light', margin=(4, 8), css_classes=['status'],

@@ -11,7 +11,7 @@ import numpy as np
 from ..audit import AuditReport
 from .normalization import Normalization
 from .recalibration import Recalibration
-from .whitening import Whitening
+from .whitening_filter import Whitening
 
 __all__ = ['PLANES', 'PlaneKind', 'PredictedPlane', 'Prediction']
 

@@ -18,7 +18,7 @@ from ..significance import detection_image
 from ..utils.checks import check_integer
 from ..utils.warn import warn_user
 from ..version import __version__
-from .false import expected_false, false_scores, hollow_scores, threshold_at_share
+from .false_rates import expected_false, false_scores, hollow_scores, threshold_at_share
 from .repeats import RepeatedFrames
 
 __all__ = ['compare_detections', 'detect', 'detect_on_both']

@@ -11,7 +11,7 @@ from astropy.nddata import StdDevUncertainty
 from scipy.signal import fftconvolve
 
 from ..containers.container import Container
-from ..inference.whitening import Whitening
+from ..inference.whitening_filter import Whitening
 from ..planes import find_planes, own_autocorrelation
 
 __all__ = ['RepeatedFrames']

@@ -7,8 +7,9 @@ import hashlib
 import json
 
 from ..collections import CollectionBlocks
-from ..utils.checks import check_integer, check_training_options, parse_hole
+from ..utils.checks import check_integer, parse_hole
 from .checkpoints import training_identity
+from .options import check_training_options
 from .streaming import StreamSampler, training_frames
 from .train import find_start, train_on_frames
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..inference.normalization import NormalizedImage
-from ..inference.whitened import whiten_image
+from ..inference.whitened_image import whiten_image
 
 __all__ = ['PatchSampler', 'TrainingFrame', 'likelihood_noise', 'split_planes']
 

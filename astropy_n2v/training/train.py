@@ -14,12 +14,13 @@ from ..exceptions import CannotDenoiseError
 from ..inference.held_out import HeldOut
 from ..networks import BlindSpotUNet, isolated_rng
 from ..planes import find_hole, find_planes, warn_of_patterns
-from ..utils.checks import check_integer, check_training_options, parse_hole
+from ..utils.checks import check_integer, parse_hole
 from ..utils.warn import warn_user
 from .checkpoints import training_identity
 from .judgement import compare_networks, judge_network
 from .loop import Trainer
 from .monitor import Monitor
+from .options import check_training_options
 from .patches import PatchSampler, TrainingFrame
 
 __all__ = ['train', 'train_on_frames']

@@ -3,14 +3,11 @@
 Checks of arguments that several functions accept.
 """
 
-import difflib
 import numbers
-from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ['MAX_HOLE', 'TRAINING_OPTIONS', 'TrainingOption', 'check_integer', 'check_number',
-           'check_training_options', 'parse_hole']
+__all__ = ['MAX_HOLE', 'check_integer', 'check_number', 'parse_hole']
 
 #: Largest height and width of a hole, in pixels.
 MAX_HOLE = 31
@@ -68,114 +65,6 @@ def check_number(name, value, accepted, valid):
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real) or not valid(value):
         raise ValueError(f'{name} must be {accepted}, got {value!r}')
     return float(value)
-
-
-@dataclass(frozen=True)
-class TrainingOption:
-    """
-    An option of training: its values, and its help on the command line.
-
-    Parameters
-    ----------
-    kind : type
-        Type of the value: int, float, str for a path, or dict.
-    default : object, optional
-        The default value; None where it depends on other options.
-    low, high : float, optional
-        Open range of numbers; ``low`` is included if ``closed`` is true.
-    closed : bool, optional
-        If true, accept ``low`` itself.
-    help : str, optional
-        Help on the command line; without a text, the command line does not have the option.
-    unset : str, optional
-        Text on the command line for the default, where that is None.
-    """
-
-    kind: type
-    default: object = None
-    low: float = 0
-    high: float = None
-    closed: bool = False
-    help: str = None
-    unset: str = None
-
-    def check(self, name, value):
-        """
-        Check a value of the option, or accept None.
-
-        Returns
-        -------
-        object
-            The value as a type that files can hold.
-
-        Raises
-        ------
-        ValueError
-            If it is out of range or not a number.
-        """
-        if self.kind is int:
-            return check_integer(name, value, self.low)
-        if self.kind is not float:
-            return value
-        accepted = f'between {self.low:g} and {self.high:g}' if self.high is not None else \
-            f'a number from {self.low:g} on' if self.closed else 'positive'
-        return check_number(name, value, accepted, lambda value: (self.closed and value == self.low) or (
-            value > self.low and (self.high is None or value < self.high)))
-
-
-#: Options of `astropy_n2v.train` that `astropy_n2v.denoise` does not have.
-TRAINING_OPTIONS = {
-    'max_steps': TrainingOption(int, low=1, help='Number of training steps.',
-                                unset='700, or 100 where training starts from a model'),
-    'max_time': TrainingOption(float, help='Seconds after which training ends.', unset='no limit'),
-    'patch_size': TrainingOption(int, 96, low=1, help='Height and width of training patches in pixels.'),
-    'batch_size': TrainingOption(int, 8, low=1, help='Patches in a training step.'),
-    'learning_rate': TrainingOption(float, help='Peak learning rate.',
-                                    unset='0.004, or 0.0003 where training starts from a model'),
-    'patience': TrainingOption(int, 8, low=1, help='Stop training after that many judgements without improvement.'),
-    'min_delta': TrainingOption(float, 1e-4, closed=True, help='What counts as improvement of the likelihood.'),
-    'held_out': TrainingOption(float, 0.1, high=1, help='Fraction of the pixels that judge, and are not trained on.'),
-    'checkpoint': TrainingOption(str, help='File to save the state of the training to, and to resume from.'),
-    'log': TrainingOption(str, help='CSV file to write losses to; learning curves are drawn beside it, as PNG.',
-                          unset='none'),
-    'network_options': TrainingOption(dict),
-}
-
-
-def check_training_options(options):
-    """
-    Check options of training.
-
-    Parameters
-    ----------
-    options : dict
-        Their names and values.
-
-    Returns
-    -------
-    All options: given values, as types that files can hold, and defaults.
-        All options: values as files can hold them, and defaults.
-
-    Raises
-    ------
-    TypeError
-        If an option does not exist.
-    ValueError
-        If a number is out of its range.
-
-    Examples
-    --------
-    >>> from astropy_n2v.utils.checks import check_training_options
-    >>> checked = check_training_options({'max_steps': 20})
-    >>> checked['max_steps'], checked['batch_size']
-    (20, 8)
-    """
-    for name in options:
-        if name not in TRAINING_OPTIONS:
-            close = difflib.get_close_matches(name, TRAINING_OPTIONS, 1)
-            hint = f' (do you mean {close[0]}?)' if close else ''
-            raise TypeError(f'{name!r} is no keyword{hint}; options of training are {", ".join(TRAINING_OPTIONS)}')
-    return {name: option.check(name, options.get(name, option.default)) for name, option in TRAINING_OPTIONS.items()}
 
 
 def parse_hole(hole):

@@ -20,7 +20,7 @@ from astropy_n2v.cli import main
 from astropy_n2v.cli.common import expand_files, parse_bits
 from astropy_n2v.cli.demo import _KINDS
 from astropy_n2v.simulate import SCENE_KINDS
-from astropy_n2v.utils.checks import TRAINING_OPTIONS
+from astropy_n2v.training.options import TRAINING_OPTIONS
 from astropy_n2v.weights import shipped as weights
 
 

@@ -58,7 +58,7 @@ def test_stars_do_not_notice(fwhm, rng, monkeypatch):
         truth += flux * 0.88 / fwhm ** 2 * np.exp(-2.77 * ((y - row) ** 2 + (x - column) ** 2) / fwhm ** 2)
     data, noise = rng.poisson(truth).astype(float), NoiseModel(3.0, gain=1.0)
     bounded = Denoiser.load('default').predict(data, noise).mean
-    monkeypatch.setattr('astropy_n2v.inference.blind.bound_prediction', lambda *args: 0)
+    monkeypatch.setattr('astropy_n2v.inference.blind_prediction.bound_prediction', lambda *args: 0)
     free = Denoiser.load('default').predict(data, noise).mean
     # Of undersampled peaks the measurement decides.
     assert np.abs(bounded - free).max() < 0.3

@@ -15,8 +15,8 @@ from scipy.ndimage import binary_dilation, convolve, convolve1d, gaussian_filter
 
 from astropy_n2v import Denoiser, NoiseModel, denoise, detection_image
 from astropy_n2v.inference.normalization import Normalization, NormalizedImage
-from astropy_n2v.inference.whitened import whiten_image
-from astropy_n2v.inference.whitening import Whitening
+from astropy_n2v.inference.whitened_image import whiten_image
+from astropy_n2v.inference.whitening_filter import Whitening
 from astropy_n2v.simulate import make_scene
 
 SHAPE = 192, 208

@@ -9,7 +9,7 @@ import torch
 from models import make_tiny_denoiser
 
 from astropy_n2v import Denoiser, NoiseModel, conf, denoise
-from astropy_n2v.inference.blind import BlindPredictor
+from astropy_n2v.inference.blind_prediction import BlindPredictor
 from astropy_n2v.inference.normalization import Normalization, NormalizedImage
 from astropy_n2v.networks import precision
 from astropy_n2v.networks.blindspot import _rounded

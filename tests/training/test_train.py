@@ -22,9 +22,9 @@ from scipy.ndimage import binary_dilation
 from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
 from astropy_n2v.networks import BlindSpotUNet
 from astropy_n2v.training.loop import Trainer
+from astropy_n2v.training.options import TRAINING_OPTIONS
 from astropy_n2v.training.patches import PatchSampler, TrainingFrame, split_planes
 from astropy_n2v.training.train import train_on_frames
-from astropy_n2v.utils.checks import TRAINING_OPTIONS
 
 TINY = dict(widths=(6, 8), decoder_widths=(6,), head_width=8)
 OPTIONS = dict(max_steps=10, batch_size=2, patch_size=32, network_options=TINY)

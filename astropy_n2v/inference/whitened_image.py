@@ -15,7 +15,7 @@ from ..noise import NoiseModel
 from ..noise.quantisation import ROUNDED
 from .normalization import Normalization, NormalizedImage
 from .outliers import single_pixel_outliers
-from .whitening import Whitening, convolve_valid
+from .whitening_filter import Whitening, convolve_valid
 
 __all__ = ['Whitened', 'whiten_image']
 

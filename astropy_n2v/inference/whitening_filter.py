@@ -83,7 +83,7 @@ class Whitening:
     Examples
     --------
     >>> import numpy as np
-    >>> from astropy_n2v.inference.whitening import Whitening
+    >>> from astropy_n2v.inference.whitening_filter import Whitening
     >>> rho = np.array([[0, 0, 0], [0.3, 1, 0.3], [0, 0, 0]])
     >>> whitening = Whitening.find(rho, 10**6)
     >>> white = np.random.default_rng(1).normal(size=(256, 257))
