@@ -10,10 +10,12 @@ from scipy.ndimage import median_filter
 
 from ..exceptions import CannotDenoiseError
 from ..noise import estimate_noise
+from ..utils.warn import warn_user
 
 __all__ = ['mask_cosmic_rays']
 
 _MEDIAN = 5   # pixels on a side of the median that stands for the light of the sky where a cosmic ray is
+_TOO_MANY = 0.05   # fraction of the pixels; cosmic rays are rarely as many, an undersampled Kepler frame gave 0.12
 
 
 def mask_cosmic_rays(ccd):
@@ -32,6 +34,11 @@ def mask_cosmic_rays(ccd):
         The same data with a mask of its own.
     n_masked : int
         How many pixels were masked for cosmic rays.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        If they are so many that stars must be among them.
 
     See Also
     --------
@@ -57,7 +64,11 @@ def mask_cosmic_rays(ccd):
         found[plane] = _find(data[plane], bad[plane])
     result = CCDData(ccd.data, unit=ccd.unit, meta=ccd.meta, wcs=ccd.wcs, uncertainty=ccd.uncertainty, flags=ccd.flags,
                      mask=found if ccd.mask is None else found | ccd.mask)
-    return result, int((found & ~bad).sum())
+    n_masked = int((found & ~bad).sum())
+    if n_masked > _TOO_MANY * (~bad).sum():
+        warn_user(f'{n_masked / (~bad).sum():.1%} of the pixels are masked as cosmic rays: stars not wider than '
+                  'a pixel or two are taken for such. Look at the mask, or do without (--cosmic-rays)')
+    return result, n_masked
 
 
 def _find(data, bad):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
+from astropy.utils.exceptions import AstropyUserWarning
 
 from astropy_n2v import denoise
 from astropy_n2v.batch import denoise_fits, mask_cosmic_rays
@@ -95,6 +96,13 @@ def test_cosmic_rays_of_any_scale(scale, rng):
     masked, n = mask_cosmic_rays(CCDData(data * scale, unit='adu', mask=given))
     assert masked.mask[tuple(where)].mean() > 0.85 and masked.mask[0].all()
     assert n == (masked.mask & ~given).sum() < 120
+
+
+def test_stars_as_sharp_as_cosmic_rays_are_warned_of(rng):
+    data = rng.normal(100.0, 5.0, (64, 64))
+    data[2::4, 2::4] += 500.0
+    with pytest.warns(AstropyUserWarning, match='% of the pixels are masked as cosmic rays'):
+        mask_cosmic_rays(CCDData(data, unit='adu'))
 
 
 def test_cosmic_rays_of_images_with_nothing():
