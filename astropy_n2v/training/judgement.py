@@ -3,6 +3,7 @@
 How well a network foresees pixels that it was not trained on, alone and compared with another network.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,8 +55,11 @@ class Comparison:
     def describe(self, other):
         """Say in a sentence, without its beginning, how the network compares with one of some name."""
         verdict = 'better' if self.better else 'not better'
+        # At least two digits of the interval.
+        digits = 4 if self.interval == 0 else min(max(4, 1 - math.floor(math.log10(self.interval))), 9)
         return (f'{verdict} than the {other} on {self.pixels} held-out pixels of these frames: negative log-likelihood '
-                f'{"lower" if self.difference < 0 else "higher"} by {abs(self.difference):.4f} +- {self.interval:.4f} '
+                f'{"lower" if self.difference < 0 else "higher"} by {abs(self.difference):.{digits}f} +- '
+                f'{self.interval:.{digits}f} '
                 '(95 % interval)')
 
 

@@ -44,6 +44,7 @@ def test_one_block_says_nothing_of_chance(scene):
 def test_difference_by_chance_is_not_better():
     text = Comparison(-0.001, 0.002, 100).describe('default')
     assert text.startswith('not better than the default on 100 held-out pixels') and 'lower by 0.0010 +- 0.0020' in text
+    assert 'higher by 0.000300 +- 0.000012' in Comparison(3e-4, 1.2e-5, 100).describe('default')
 
 
 def test_trained_model_says_how_it_compares(scene):
