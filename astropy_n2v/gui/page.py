@@ -382,7 +382,6 @@ class Page:
         """Show what is known of a source."""
         row = self.tables[name][number]
         self.widgets.sources.object = _describe_source(name, row)
-        self.widgets.tabs.active = self.widgets.TAB_SOURCES
 
     def _point(self, x, y):
         """Show the values under the cursor; of many moves, the last."""

@@ -52,7 +52,6 @@ class Widgets:
     """
 
     NO_VALUES = '<div id="cursor">Move the cursor over a picture to read its values.</div>'
-    TAB_SOURCES = 1   # number of the tab that shows a source
 
     def __init__(self, folder):
         self.warnings = []
@@ -107,8 +106,9 @@ class Widgets:
         third = (_WIDTH - 20) // 3
         self.target = pn.widgets.TextInput(label='Folder of results', value='denoised', width=_WIDTH)
         self.overwrite = pn.widgets.Checkbox(label='replace files that exist')
-        self.fits, self.png, self.json = (pn.widgets.Button(label=name, disabled=True, width=third, margin=(5, 4, 5, 10))
-                                          for name in ('Save FITS', 'Save PNG', 'Save JSON'))
+        self.fits, self.png, self.json = (
+            pn.widgets.Button(label=name, disabled=True, width=third, margin=(5, 4, 5, 10))
+            for name in ('Save FITS', 'Save PNG', 'Save JSON'))
 
     def _make_texts(self):
         self.status = pn.pane.Alert('Choose a file.', alert_type='light', margin=(4, 8), css_classes=['status'],
@@ -116,10 +116,10 @@ class Widgets:
         self.values = pn.pane.HTML(self.NO_VALUES, width=280)
         legend = ('<small><span style="color:#e69f00">◯</span> on both images &nbsp; '
                   '<span style="color:#56b4e9">◯</span> on one only &nbsp; click for its flux</small>')
-        self.beside = pn.Column(self.values, pn.pane.HTML(legend), width=290, margin=(24, 4))
         self.header, self.cards, self.code, self.alerts, self.sources = (
             pn.pane.HTML('', sizing_mode='stretch_width') for _ in range(5))
-        self.tabs = pn.Tabs(('How it was made', pn.Column(self.alerts, self.cards)), ('Source', self.sources),
+        self.beside = pn.Column(self.values, pn.pane.HTML(legend), self.sources, width=290, margin=(24, 4))
+        self.tabs = pn.Tabs(('How it was made', pn.Column(self.alerts, self.cards)),
                             ('Header', self.header), ('As code', self.code), sizing_mode='stretch_width')
 
     def menu(self):
