@@ -22,7 +22,7 @@ def make_frame(folder):
     ccd = make_scene('survey', (512, 512), seed=3).observe(seed=4)
     ccd.wcs = WCS(naxis=2)
     ccd.wcs.wcs.ctype, ccd.wcs.wcs.crval, ccd.wcs.wcs.cdelt = ('RA---TAN', 'DEC--TAN'), (150, 2), (-7e-5, 7e-5)
-    ccd.write(Path(folder) / 'frame.fits')
+    ccd.write(folder / 'frame.fits')
 
 
 def take_pictures(address):
@@ -51,9 +51,11 @@ def take_pictures(address):
 
 
 def main():
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory) / 'night1'
+        folder.mkdir()
         make_frame(folder)
-        command = [sys.executable, '-m', 'astropy_n2v.cli', 'gui', folder, '--no-browser']
+        command = [sys.executable, '-m', 'astropy_n2v.cli', 'gui', str(folder), '--no-browser']
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:
                 take_pictures(server.stdout.readline().strip())

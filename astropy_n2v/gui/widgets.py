@@ -77,7 +77,7 @@ class Widgets:
             'file': pn.widgets.TextInput(label='File of the model', width=_WIDTH, visible=False),
             'gain': pn.widgets.FloatInput(label='Gain (e⁻ / data unit)', **number),
             'readnoise': pn.widgets.FloatInput(label='Read noise (e⁻)', **number),
-            'satlevel': pn.widgets.FloatInput(label='Saturation level', **number),
+            'satlevel': pn.widgets.FloatInput(label='Saturation (data unit)', **number),
             'reject_outliers': pn.widgets.Checkbox(label='replace outliers'),
             'fill_masked': pn.widgets.Checkbox(label='fill masked pixels')}
         model, file = self.parameters['model'], self.parameters['file']
