@@ -17,8 +17,8 @@ def app(path='.'):
 
     Returns
     -------
-    `panel.viewable.Viewable`
-        The page; ``panel.extension()`` must have been called.
+    object
+        The page, something that Panel can show; ``panel.extension()`` must have been called.
 
     Raises
     ------

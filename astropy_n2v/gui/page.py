@@ -382,7 +382,6 @@ class Page:
         """Show what is known of a source."""
         row = self.tables[name][number]
         self.widgets.sources.object = _describe_source(name, row)
-        self.widgets.tabs.active = self.widgets.TAB_SOURCES
 
     def _point(self, x, y):
         """Show the values under the cursor; of many moves, the last."""
@@ -460,5 +459,5 @@ def _describe_source(name, row):
     unit = row.columns['flux'].unit or ''
     matched = 'on both images' if row['matched'] else f'on the {name} only'
     return (f'<div id="source">Source {row["id"]} of the {name}, found {matched}: x {row["x"]:.1f}, y {row["y"]:.1f} '
-            f'pixels{position}<br>flux {row["flux"]:.5g} ± {row["flux_err"]:.2g} {escape(str(unit))} (on the input), '
+            f'pixels{position}<br>flux {row["flux"]:.5g} ± {row["flux_err"]:.3g} {escape(str(unit))} (on the input), '
             f'S/N {row["snr"]:.1f}, significance {row["significance"]:.1f}, flag {row["flag"]}</div>')

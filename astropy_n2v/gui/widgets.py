@@ -52,7 +52,6 @@ class Widgets:
     """
 
     NO_VALUES = '<div id="cursor">Move the cursor over a picture to read its values.</div>'
-    TAB_SOURCES = 1   # number of the tab that shows a source
 
     def __init__(self, folder):
         self.warnings = []
@@ -78,7 +77,7 @@ class Widgets:
             'file': pn.widgets.TextInput(label='File of the model', width=_WIDTH, visible=False),
             'gain': pn.widgets.FloatInput(label='Gain (e⁻ / data unit)', **number),
             'readnoise': pn.widgets.FloatInput(label='Read noise (e⁻)', **number),
-            'satlevel': pn.widgets.FloatInput(label='Saturation level', **number),
+            'satlevel': pn.widgets.FloatInput(label='Saturation (data unit)', **number),
             'reject_outliers': pn.widgets.Checkbox(label='replace outliers'),
             'fill_masked': pn.widgets.Checkbox(label='fill masked pixels')}
         model, file = self.parameters['model'], self.parameters['file']
@@ -117,10 +116,10 @@ class Widgets:
         self.values = pn.pane.HTML(self.NO_VALUES, width=280)
         legend = ('<small><span style="color:#e69f00">◯</span> on both images &nbsp; '
                   '<span style="color:#56b4e9">◯</span> on one only &nbsp; click for its flux</small>')
-        self.beside = pn.Column(self.values, pn.pane.HTML(legend), width=290, margin=(24, 4))
         self.header, self.cards, self.code, self.alerts, self.sources = (
             pn.pane.HTML('', sizing_mode='stretch_width') for _ in range(5))
-        self.tabs = pn.Tabs(('How it was made', pn.Column(self.alerts, self.cards)), ('Source', self.sources),
+        self.beside = pn.Column(self.values, pn.pane.HTML(legend), self.sources, width=290, margin=(24, 4))
+        self.tabs = pn.Tabs(('How it was made', pn.Column(self.alerts, self.cards)),
                             ('Header', self.header), ('As code', self.code), sizing_mode='stretch_width')
 
     def menu(self):
