@@ -55,7 +55,8 @@ class Panes:
     def _add(self, name, moved, pointed):
         """Make a pane."""
         pane = figure(x_range=self.x_range, y_range=self.y_range, title=PANES[name], toolbar_location=None, name=name,
-                      tools='pan,wheel_zoom', active_scroll='wheel_zoom', min_border=6, output_backend='canvas', lod_timeout=_WHEEL)
+                      tools='pan,wheel_zoom', active_scroll='wheel_zoom', min_border=6, output_backend='canvas',
+                      lod_timeout=_WHEEL)
         pane.grid.visible = False
         pane.axis.visible = False
         pane.title.text_font_size = '12px'
