@@ -21,6 +21,7 @@ PANES = {'input': 'input', 'result': 'result', 'residual': 'residual (σ): input
 _SIZES = {1: 640, 2: 440, 3: 292}
 # Colours of sources that both lists have, and one only; orange and blue are seen by all kinds of colour vision.
 _MATCHED, _ALONE = '#e69f00', '#56b4e9'
+_WHEEL = 20    # milliseconds after which a turn of the wheel is reported; Bokeh would wait for half a second
 _ZOOM = 1.6    # of a key
 _SHARE = 0.2   # of the visible width or height, by which a key moves
 
@@ -54,7 +55,8 @@ class Panes:
     def _add(self, name, moved, pointed):
         """Make a pane."""
         pane = figure(x_range=self.x_range, y_range=self.y_range, title=PANES[name], toolbar_location=None, name=name,
-                      tools='pan,wheel_zoom', active_scroll='wheel_zoom', min_border=6, output_backend='canvas')
+                      tools='pan,wheel_zoom', active_scroll='wheel_zoom', min_border=6, output_backend='canvas',
+                      lod_timeout=_WHEEL)
         pane.grid.visible = False
         pane.axis.visible = False
         pane.title.text_font_size = '12px'
