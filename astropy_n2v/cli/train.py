@@ -81,14 +81,13 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
             raise click.UsageError('--manifest, --split and --workers go together, and without FILES.')
         if ext or mask:
             raise click.UsageError('--ext and --mask do not go with --manifest, which names the images.')
+        options['checkpoint'] = options.get('checkpoint')
         _train_collection(ctx, manifest, split, output, overwrite, {'workers': workers or 0}, ignore_bits=ignore_bits,
                           **given(init=init, gain=gain, readnoise=readnoise, satlevel=satlevel, **options))
         return
     if not files:
         raise click.UsageError("Missing argument 'FILES...', or --manifest and --split.")
-    # One that nobody asked for is nobody's to keep.
-    temporary_state = None if options['checkpoint'] else f'{output}.checkpoint'
-    options['checkpoint'] = options['checkpoint'] or temporary_state
+    temporary_state = _take_state(output, options)
     files = expand_files(files)
     paths = [chosen_extension(file, ext)[0] for file in files]
     failed = 0
@@ -112,27 +111,35 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
                     raise click.ClickException('no image to train on')
                 report.say(f'training on {len(images)} images of {len(files) - failed} files')
                 start = time.monotonic()
-                denoiser = _train(images, names=names, progress_bar=report.progress_bar or report.say,
+                from ..training.train import train
+                denoiser = _run(train, images, names=names, progress_bar=report.progress_bar or report.say,
                                   **given(init=init, gain=gain, readnoise=readnoise, satlevel=satlevel, **options))
                 denoiser.save(temporary, overwrite=True)
         except (OSError, ValueError, TypeError) as error:
             raise click.ClickException(describe_error(error)) from error
-        if temporary_state:
-            Path(temporary_state).unlink(missing_ok=True)
+        _finish(report, output, denoiser, time.monotonic() - start, temporary_state)
         failed += len(images) - denoiser.metadata['images']
-        report.result(_describe(output, denoiser, time.monotonic() - start))
-        if 'against_default' in denoiser.metadata:
-            report.result(f'{output} is {denoiser.metadata["against_default"]}')
     if failed:
         ctx.exit(1)
 
 
-def _describe(output, denoiser, seconds):
-    """Say in one line how a model was trained."""
+def _take_state(output, options):
+    """Let a training keep its state beside its model unless a file is named; return the name of such a file."""
+    own = None if options['checkpoint'] else f'{output}.checkpoint'
+    options['checkpoint'] = options['checkpoint'] or own
+    return own
+
+
+def _finish(report, output, denoiser, seconds, temporary_state):
+    """Say how a model was trained, and remove a state that nobody asked for."""
+    if temporary_state:
+        Path(temporary_state).unlink(missing_ok=True)
     metadata = denoiser.metadata
-    return (f'{output}: trained on {metadata["images"]} images in {seconds:.0f} s, {metadata.get("steps")} steps, hole '
-            f'{denoiser.hole[0]}x{denoiser.hole[1]}, held-out negative log-likelihood '
-            f'{metadata.get("held_out_likelihood", float("nan")):.4f}, SHA-256 {denoiser.sha256[:16]}')
+    report.result(f'{output}: trained on {metadata["images"]} images in {seconds:.0f} s, {metadata.get("steps")} steps, '
+                  f'hole {denoiser.hole[0]}x{denoiser.hole[1]}, held-out negative log-likelihood '
+                  f'{metadata.get("held_out_likelihood", float("nan")):.4f}, SHA-256 {denoiser.sha256[:16]}')
+    if 'against_default' in metadata:
+        report.result(f'{output} is {metadata["against_default"]}')
 
 
 def _train_collection(ctx, manifest, split, output, overwrite, loading, held_out=None, **options):
@@ -142,6 +149,7 @@ def _train_collection(ctx, manifest, split, output, overwrite, loading, held_out
     from ..utils.files import atomic_write
     if held_out is not None:
         raise click.UsageError('--held-out does not go with --manifest: the validation frames are held out.')
+    temporary_state = _take_state(output, options)
     with Reporter.of(ctx) as report:
         try:
             table, parts = read_manifest(manifest), Split.read(split)
@@ -150,19 +158,19 @@ def _train_collection(ctx, manifest, split, output, overwrite, loading, held_out
                 report.say(f'training on {counts["train"]} files, judged by {counts["validation"]}')
                 start = time.monotonic()
                 from ..training.collection import train_collection
-                denoiser = train_collection(table, parts, progress_bar=report.progress_bar, loading=loading, **options)
+                denoiser = _run(train_collection, table, parts, progress_bar=report.progress_bar or report.say,
+                                loading=loading, **options)
                 denoiser.save(temporary, overwrite=True)
         except (OSError, ValueError, TypeError, ImportError) as error:
             raise click.ClickException(describe_error(error)) from error
-        report.result(_describe(output, denoiser, time.monotonic() - start))
+        _finish(report, output, denoiser, time.monotonic() - start, temporary_state)
 
 
-def _train(images, **options):
+def _run(function, *data, **options):
     """Train; where a signal ends it, say how to resume, and exit as a shell expects it."""
     from ..training.interruption import TrainingInterrupted
-    from ..training.train import train
     try:
-        return train(images, **options)
+        return function(*data, **options)
     except TrainingInterrupted as interrupted:
         click.echo(f'interrupted after step {interrupted.step}; to go on from there, run the same command again (the '
                    f'state is in {interrupted.checkpoint})', err=True)
