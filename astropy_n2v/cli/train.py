@@ -81,7 +81,6 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
             raise click.UsageError('--manifest, --split and --workers go together, and without FILES.')
         if ext or mask:
             raise click.UsageError('--ext and --mask do not go with --manifest, which names the images.')
-        options['checkpoint'] = options.get('checkpoint')
         _train_collection(ctx, manifest, split, output, overwrite, {'workers': workers or 0}, ignore_bits=ignore_bits,
                           **given(init=init, gain=gain, readnoise=readnoise, satlevel=satlevel, **options))
         return
@@ -125,8 +124,9 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
 
 def _take_state(output, options):
     """Let a training keep its state beside its model unless a file is named; return the name of such a file."""
-    own = None if options['checkpoint'] else f'{output}.checkpoint'
-    options['checkpoint'] = options['checkpoint'] or own
+    own = None if options.get('checkpoint') else f'{output}.checkpoint'
+    if own:
+        options['checkpoint'] = own
     return own
 
 
@@ -135,8 +135,8 @@ def _finish(report, output, denoiser, seconds, temporary_state):
     if temporary_state:
         Path(temporary_state).unlink(missing_ok=True)
     metadata = denoiser.metadata
-    report.result(f'{output}: trained on {metadata["images"]} images in {seconds:.0f} s, {metadata.get("steps")} steps, '
-                  f'hole {denoiser.hole[0]}x{denoiser.hole[1]}, held-out negative log-likelihood '
+    report.result(f'{output}: trained on {metadata["images"]} images in {seconds:.0f} s, {metadata.get("steps")} '
+                  f'steps, hole {denoiser.hole[0]}x{denoiser.hole[1]}, held-out negative log-likelihood '
                   f'{metadata.get("held_out_likelihood", float("nan")):.4f}, SHA-256 {denoiser.sha256[:16]}')
     if 'against_default' in metadata:
         report.result(f'{output} is {metadata["against_default"]}')
