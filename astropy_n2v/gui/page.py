@@ -4,6 +4,7 @@ The page: the state of one session, and what happens when something is clicked.
 """
 
 from dataclasses import asdict
+from functools import partial
 from html import escape
 
 import numpy as np
@@ -55,7 +56,7 @@ class Page:
         self.worker = Worker()
         self._connect()
         self.keys = Keys()
-        self.keys.param.watch(lambda event: self.press(event.new.partition(' ')[0]), 'pressed')
+        self.keys.param.watch(lambda event: _soon(partial(self.press, event.new.partition(' ')[0])), 'pressed')
         self._list_folder('')
         if self.folder.first:
             self.widgets.file.value = self.folder.first
@@ -65,16 +66,16 @@ class Page:
         w = self.widgets
         for widget, action in ((w.folder, self._enter), (w.file, self._pick), (w.hdu, self._choose),
                                (w.plane, self._choose), (w.panes, self._arrange)):
-            widget.param.watch(lambda event, action=action: self._quiet or action(event.new), 'value')
+            widget.param.watch(lambda event, action=action: self._quiet or _soon(partial(action, event.new)), 'value')
         for button, action in ((w.denoise, self.denoise), (w.cancel, self.cancel), (w.detect, self.detect),
                                (w.fits, self.save_fits), (w.png, self.save_png), (w.json, self.save_json),
                                (w.fit, self._fit), (w.blink, self._blink)):
-            button.on_click(lambda event, action=action: action())
+            button.on_click(lambda event, action=action: _soon(action))
         for widget in w.stretch, w.cuts, w.low, w.high, w.colours:
-            widget.param.watch(lambda event: self._quiet or self._rescale(event.obj), 'value')
+            widget.param.watch(lambda event: self._quiet or _soon(partial(self._rescale, event.obj)), 'value')
         for widget in (*w.parameters.values(), w.target):
             widget.param.watch(lambda event: self._say_code(), 'value')
-        w.overlay.param.watch(lambda event: self._show_sources(), 'value')
+        w.overlay.param.watch(lambda event: _soon(self._show_sources), 'value')
 
     # What is picked.
 
@@ -441,11 +442,20 @@ class Page:
 
     def start(self):
         """Look at the worker from time to time, until the session ends."""
-        pn.state.add_periodic_callback(self.poll, period=_POLL)
+        pn.state.add_periodic_callback(lambda: _soon(self.poll), period=_POLL)
         if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
             pn.state.on_session_destroyed(lambda context: self.worker.close())
         if self.path is not None or self._queue:
             self.poll()
+
+
+def _soon(action):
+    """Do something while the document is locked: models of Bokeh must not change at other times, as on a click."""
+    document = pn.state.curdoc
+    if document is None or document.session_context is None:
+        action()
+    else:
+        document.add_next_tick_callback(action)
 
 
 def _preformatted(text):
