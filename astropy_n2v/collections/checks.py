@@ -110,16 +110,17 @@ def _of_images(manifest):
 
 
 def _alike(manifest, *names):
-    """Rows of readable images by the values of some columns."""
+    """Group the rows of readable images by instrument and the values of other columns; unknown ones stand alone."""
     groups = {}
-    for i, (error, *key) in enumerate(zip(*(manifest[name].tolist() for name in ('error', *names)))):
+    names = 'error', 'telescope', 'instrument', *names
+    for i, (error, *key) in enumerate(zip(*(manifest[name].tolist() for name in names))):
         if not error:
-            groups.setdefault(tuple(key), []).append(i)
+            groups.setdefault(tuple(key) if any(key[:2]) else i, []).append(i)
     return groups.values()
 
 
 def _units(manifest):
-    for rows in _alike(manifest, 'telescope', 'instrument'):
+    for rows in _alike(manifest):
         units = manifest['unit'][rows].tolist()
         most = max(sorted(set(units)), key=units.count)
         for i, unit in zip(rows, units):
@@ -129,7 +130,7 @@ def _units(manifest):
 
 
 def _noises(manifest):
-    for rows in _alike(manifest, 'telescope', 'instrument', 'filter', 'unit', 'imagetype'):
+    for rows in _alike(manifest, 'filter', 'unit', 'imagetype'):
         noise = np.asarray(manifest['noise'][rows], dtype=float)
         known = np.isfinite(noise) & (noise > 0)
         typical = np.median(noise[known]) if np.count_nonzero(known) >= _ALIKE else np.nan

@@ -109,6 +109,8 @@ def _fits_image(source, index):
     hdus = source.hdus
     hdu = hdus[index]
     header = merge_headers(hdu.header, hdus[0].header if index else None)
+    if 'N2VVERS' in header:
+        return {'ext': index, 'error': 'a result of astropy_n2v (N2VVERS), and no frame to train on'}
     ccd = read_image(source, index, 0, section=_middle(hdu.shape))
     values, sky = _measurements(ccd)
     return {'ext': index, 'shape': 'x'.join(map(str, hdu.shape)), 'dtype': stored_type(hdu.header),

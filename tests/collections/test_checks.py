@@ -102,6 +102,25 @@ def test_unit(night, rng):
     assert problems(night) == []
 
 
+def test_frames_of_unknown_instruments_are_not_compared(night, rng):
+    for n in range(10):
+        unit = 'electron' if n == 3 else 'adu'
+        write(night / f'{n}.fits', rng.normal(500, 300 if n == 4 else 10, (32, 32)), OBJECT=f'field {n // 2}',
+              BUNIT=unit)
+    assert problems(night) == [('noise', '4.fits'), ('unit', '3.fits')]
+    for n in range(10):
+        fits.delval(night / f'{n}.fits', 'INSTRUME')
+    assert problems(night) == []
+
+
+def test_results_are_no_frames(night, rng):
+    write(night / '3.fits', rng.normal(500, 1, (32, 32)), N2VVERS='1.0')
+    assert problems(night) == [('unreadable', '3.fits')]
+    manifest = make_manifest(night)
+    assert 'N2VVERS' in ''.join(manifest['error'].tolist())
+    assert str(night / '3.fits') not in [frame['path'] for frame in split_manifest(manifest).frames]
+
+
 def test_some_bad_pixels_are_no_problem(night, rng):
     data = rng.normal(500, 10, (32, 32))
     data[:4], data[10:12, 10:12] = np.nan, 60000
