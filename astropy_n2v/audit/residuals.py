@@ -126,7 +126,7 @@ def check_variance(sample, strength):
         own = bins == i
         value, error = ratio(observed[own], expected[own], chance[own])
         rms = np.sqrt(value)
-        where = f'{BRIGHTNESS_BINS[i]:g} to {BRIGHTNESS_BINS[i + 1]:g} sigma'
+        where = _describe_bin(BRIGHTNESS_BINS[i], BRIGHTNESS_BINS[i + 1])
         name = f'removed variance ({where})'
         size = 'larger' if rms > 1 else 'smaller'
         checks.append(judge(name, rms, 1, (value - 1) / error,
@@ -137,6 +137,13 @@ def check_variance(sample, strength):
             rows.append((bool(checks[-1].message), np.median(sample.signal[select][own]), value, np.mean(share[own])))
     columns = np.array(rows).reshape(-1, 4).T
     return Ratios(checks, *columns)
+
+
+def _describe_bin(low, high):
+    """A bin of brightness in words."""
+    if np.isinf(low):
+        return f'below {high:g} sigma'
+    return f'above {low:g} sigma' if np.isinf(high) else f'{low:g} to {high:g} sigma'
 
 
 def check_stated(sample, strength):

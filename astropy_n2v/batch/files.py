@@ -88,7 +88,7 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
     Raises
     ------
     OSError
-        If the directory cannot be made, or ``model`` or ``noise`` cannot be read.
+        If the directory cannot be made, the journal cannot be written, or ``model`` or ``noise`` cannot be read.
     TypeError
         If ``files`` is one path.
     ValueError
@@ -126,6 +126,8 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
         os.makedirs(output_dir, exist_ok=True)
     except OSError as error:
         raise type(error)(f'cannot make the directory {os.fspath(output_dir)}: {error.strerror}') from error
+    if journal is not None:
+        journal.check()
     # Pictures say nothing of the noise that the frames have in common.
     frames = [job for job in jobs if not is_raster(job.path)]
     if noise is None and not per_frame and len({job.path for job in frames}) > 1:

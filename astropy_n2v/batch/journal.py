@@ -3,6 +3,7 @@
 The books of a batch: a line of JSON for each file, appended as soon as its fate is known.
 """
 
+import errno
 import json
 import logging
 import math
@@ -51,6 +52,23 @@ class Journal:
     def __init__(self, path):
         self.path = Path(os.path.abspath(path))
         self._synced = -math.inf
+
+    def check(self):
+        """
+        Check that lines can be written, before hours of work that they are of.
+
+        Raises
+        ------
+        OSError
+            If its folder is missing, it is a folder itself, or writing is not allowed.
+        """
+        folder = self.path.parent
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f'cannot write the journal {self.path}: there is no folder {folder}')
+        if self.path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, f'cannot write the journal {self.path}: it is a folder')
+        if not os.access(self.path if self.path.exists() else folder, os.W_OK):
+            raise PermissionError(errno.EACCES, f'cannot write the journal {self.path}: writing is not allowed')
 
     def append(self, entry):
         """

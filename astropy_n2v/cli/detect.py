@@ -39,6 +39,13 @@ def command(ctx, files, output, denoised, suffix, false_rate, psf, ext, ignore_b
     ones. The threshold is such that the expected share of false entries is --false-rate.
 
     \b
+    Columns that need a word (more on "Sources and pictures", docs/detect.rst):
+      significance  height in the map that sources are found on; not in sigma
+      false_share   expected share of false entries among all down to this one
+      flag          0, or a sum of 1 (fit beyond the edge), 2 (bad pixels),
+                    4 (no local background), 8 (another entry within 1.5 FWHM)
+
+    \b
     Examples:
       astropy-n2v detect frame.fits -o sources.ecsv
       astropy-n2v detect night1/*.fits --denoised denoised -o catalogs --false-rate 0.01

@@ -3,6 +3,9 @@
 ``astropy-n2v preview``.
 """
 
+import os
+from pathlib import Path
+
 import click
 
 from .common import Reporter, chosen_extension, expand_files, mask_options, parse_bits, verbosity_options
@@ -11,9 +14,13 @@ __all__ = ['command']
 
 
 @click.command('preview')
-@click.argument('files', nargs=-1, required=True, metavar='FILES...')
+@click.argument('files', nargs=-1, metavar='[FILES...]')
 @click.option('-o', '--output-dir', required=True, metavar='DIR', type=click.Path(),
               help='Directory for the pictures; it is made if there is none.')
+@click.option('--manifest', metavar='MANIFEST', type=click.Path(),
+              help='Catalogue of frames to draw in place of FILES (astropy-n2v manifest); needs --split.')
+@click.option('--split', metavar='SPLIT', type=click.Path(),
+              help='Its part for the test is drawn, which no training has seen (astropy-n2v split).')
 @click.option('--model', metavar='MODEL',
               help="'default', 'self', 'adapt', one that 'models' lists, or a file that 'train' wrote.")
 @click.option('-n', '--number', type=click.IntRange(min=1), default=10, show_default=True,
@@ -30,38 +37,66 @@ __all__ = ['command']
 @click.option('--overwrite', is_flag=True, help='Replace existing pictures.')
 @verbosity_options
 @click.pass_context
-def command(ctx, files, output_dir, model, number, size, stretch, ext, ignore_bits, mask, device, overwrite):
+def command(ctx, files, output_dir, manifest, split, model, number, ext, mask, ignore_bits, **options):
     """
     Draw FITS files before and after denoising, side by side.
 
     Input, result, residual and uncertainty of each image in a picture (PNG). Nothing else is written.
 
+    With --manifest and --split, frames of a catalogue that are for the test; pictures keep the folders of the files.
+
     \b
-    Example:
+    Examples:
       astropy-n2v preview night2/*.fits --model mycamera.safetensors -n 5 -o pictures
+      astropy-n2v preview --manifest manifest.ecsv --split split.json --model mycamera.safetensors -o pictures
     """
     from ..batch.preview import preview_file
     from ..denoiser import Denoiser
     from ..io.files import describe_error
-    ignore_bits, files = parse_bits(ignore_bits), expand_files(files)
-    chosen = [files[i * len(files) // number] for i in range(number)] if number < len(files) else files
+    reading = {'ignore_bits': parse_bits(ignore_bits), 'mask': mask}
     failed = 0
     with Reporter.of(ctx) as report:
         try:
+            inputs = _find_inputs(files, manifest, split, ext, mask)
             if model not in (None, 'self', 'adapt'):
                 model = Denoiser.load(model)   # once for all files
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ImportError) as error:
             raise click.ClickException(describe_error(error)) from error
-        for file in chosen:
+        for i in range(min(number, len(inputs))):
+            file, path, extensions, folder = inputs[i * len(inputs) // min(number, len(inputs))]
             report.begin(file)
             try:
-                path, extensions = chosen_extension(file, ext)
-                for picture in preview_file(path, output_dir, model, ext=extensions, ignore_bits=ignore_bits, mask=mask,
-                                            size=size, stretch=stretch, overwrite=overwrite, device=device,
-                                            progress_bar=report.progress_bar):
+                for picture in preview_file(path, Path(output_dir) / folder, model, ext=extensions,
+                                            progress_bar=report.progress_bar, **reading, **options):
                     report.result(f'{file} -> {picture}')
             except (OSError, ValueError, TypeError) as error:
                 failed += 1
                 report.error(f'{file}: error: {describe_error(error, file)}')
     if failed:
         ctx.exit(1)
+
+
+def _find_inputs(files, manifest, split, ext, mask):
+    """Name, path, extensions and folder of the pictures, of each file."""
+    if not (manifest or split):
+        if not files:
+            raise click.UsageError("Missing argument 'FILES...', or --manifest and --split.")
+        return [(file, *chosen_extension(file, ext), '') for file in expand_files(files)]
+    if files or not (manifest and split):
+        raise click.UsageError('--manifest and --split go together, and without FILES.')
+    if ext or mask:
+        raise click.UsageError('--ext and --mask do not go with --manifest, which names the images.')
+    return _find_tests(manifest, split)
+
+
+def _find_tests(manifest, split):
+    """The same of the files of a catalogue that are for the test."""
+    from ..collections import Split, read_manifest
+    rows, extensions = Split.read(split).rows(read_manifest(manifest), 'test'), {}
+    for path, number in zip(rows['path'].tolist(), rows['ext'].tolist()):
+        extensions.setdefault(path, []).append(number)
+    # Nights may have files of the same name.
+    folders = [os.path.dirname(os.path.abspath(path)) for path in extensions]
+    top = os.path.commonpath(folders)
+    return [(path, path, numbers, os.path.relpath(folder, top))
+            for (path, numbers), folder in zip(extensions.items(), folders)]

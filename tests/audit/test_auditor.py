@@ -106,7 +106,7 @@ class TestClean:
         checks = {check.name: check.value for check in result.audit()[0].checks}
         after = CCDData(result.mean, unit='adu', uncertainty=StdDevUncertainty(result.std))
         table = residual_statistics(CCDData(result.data, unit='adu'), after, noise=result.noise, seed=1)
-        assert table['excess'][1] == pytest.approx(checks['removed variance (-inf to 1 sigma)'] ** 2, rel=0.01)
+        assert table['excess'][1] == pytest.approx(checks['removed variance (below 1 sigma)'] ** 2, rel=0.01)
 
     def test_nothing_is_removed(self):
         report, returned = Result(strength=0.0).audit()
@@ -279,6 +279,7 @@ class TestVariance:
         found = [finding for finding in report.findings if finding.name.startswith('removed variance')]
         assert found and f'noise is {word}' in found[0].message
         assert found[0].value == pytest.approx(factor, abs=0.1)
+        assert 'where the signal is below 1 sigma is' in found[0].message
         assert report.factor > 1   # either way the statement cannot be trusted
 
     def test_gross_noise_is_refused(self):

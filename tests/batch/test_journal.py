@@ -10,10 +10,12 @@ import threading
 import numpy as np
 import pytest
 from astropy.io import fits
+from click.testing import CliRunner
 
 from astropy_n2v.batch import Journal, denoise_files, read_journal, summary_table
 from astropy_n2v.batch.fingerprints import digest, is_unchanged, named_file, plain
 from astropy_n2v.batch.journal import KnownResults
+from astropy_n2v.cli import main
 from astropy_n2v.noise import NoiseModel
 
 pytestmark = pytest.mark.filterwarnings('ignore:the innovations have', 'ignore:the noise of neighbouring')
@@ -98,8 +100,34 @@ def test_other_files_are_no_journals(tmp_path):
     assert read_journal(tmp_path / 'empty') == []
 
 
-def test_journal_that_cannot_be_written(frames, tmp_path, tiny_denoiser, caplog):
-    (record,) = denoise_files(frames[:1], tmp_path / 'out', model=tiny_denoiser, journal=tmp_path / 'none' / 'j')
+@pytest.mark.parametrize(('name', 'reason'), [('none/j', 'there is no folder .*none'), ('folder', 'it is a folder')])
+def test_journal_that_cannot_be_written(frames, tmp_path, name, reason):
+    """Found at the start: no file was opened."""
+    (tmp_path / 'folder').mkdir()
+    with pytest.raises(OSError, match=f'cannot write the journal .*{name}: {reason}'):
+        denoise_files(frames, tmp_path / 'out', journal=tmp_path / name, callback=pytest.fail)
+    assert list((tmp_path / 'out').iterdir()) == []
+
+
+def test_journal_that_may_not_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr('os.access', lambda path, mode: False)
+    with pytest.raises(PermissionError, match='cannot write the journal .*j: writing is not allowed'):
+        Journal(tmp_path / 'j').check()
+
+
+def test_folder_of_the_journal_is_missing(frames, tmp_path):
+    arguments = ['denoise', frames[0], '-o', tmp_path / 'out', '--journal', tmp_path / 'none' / 'j']
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 1
+    assert f'Error: cannot write the journal {tmp_path / "none" / "j"}: there is no folder' in result.output
+
+
+def test_disk_fails_under_the_journal(frames, tmp_path, tiny_denoiser, caplog, monkeypatch):
+    def fail(descriptor, line):
+        raise OSError(5, 'Input/output error')
+
+    monkeypatch.setattr('astropy_n2v.batch.journal._append', fail)
+    (record,) = denoise_files(frames[:1], tmp_path / 'out', model=tiny_denoiser, journal=tmp_path / 'j')
     assert record.status == 'failed' and 'cannot write the journal' in record.error
     assert list((tmp_path / 'out').iterdir()) == [] and 'cannot write the journal' in caplog.text
 

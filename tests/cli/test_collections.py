@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The commands for collections: manifest, split, check, train --manifest; what they print and their exit statuses.
+The commands for collections: manifest, split, check, train --manifest, preview --manifest; what they print and their
+exit statuses.
 """
 
 import json
@@ -117,6 +118,45 @@ def test_train(run, prepared):
     assert Denoiser.load(prepared / 'm.safetensors').metadata['images'] == 4
 
 
+def test_preview(run, prepared, tiny_denoiser):
+    """Files of the test only, so many of them; those of one name in two folders have a picture each."""
+    (prepared / 'more').mkdir()
+    tiny_denoiser.save(prepared / 't.safetensors')
+    split = json.loads((prepared / 's.json').read_text())
+    test = [frame for frame in split['frames'] if frame['split'] == 'test']
+    moved = f'more/{Path(test[0]["path"]).name}'
+    (prepared / test[1]['path']).rename(prepared / moved)
+    split['frames'] = [test[0], {**test[1], 'path': moved}]
+    (prepared / 's.json').write_text(json.dumps(split))
+    assert run('manifest', prepared / 'night', prepared / 'more', '-o', prepared / 'm.ecsv').exit_code == 0
+    arguments = ['preview', '--manifest', prepared / 'm.ecsv', '--split', prepared / 's.json', '--model',
+                 prepared / 't.safetensors']
+    result = run(*arguments, '-o', prepared / 'all')
+    assert result.exit_code == 0, result.output
+    name = Path(test[0]['path']).stem + '.png'
+    assert sorted(path.relative_to(prepared / 'all').as_posix() for path in (prepared / 'all').rglob('*.png')) == [
+        f'more/{name}', f'night/{name}']
+    result = run(*arguments, '-o', prepared / 'one', '-n', '1')
+    assert result.exit_code == 0 and len(list((prepared / 'one').rglob('*.png'))) == 1
+
+
+def test_preview_of_the_images_of_a_file(run, tmp_path, tiny_denoiser, rng):
+    """Those that the manifest has, each its picture; a file that is gone is reported."""
+    tiny_denoiser.save(tmp_path / 't.safetensors')
+    for n in range(4):
+        images = [fits.ImageHDU(rng.normal(500, 10, (48, 48)).astype('f4'), name='SCI', ver=ver) for ver in (1, 2, 3)]
+        images[2].data[:] = 7   # constant: not usable
+        fits.HDUList([fits.PrimaryHDU(), *images]).writeto(tmp_path / f'{n}.fits')
+    run('manifest', tmp_path, '-o', tmp_path / 'm.ecsv')
+    run('split', tmp_path / 'm.ecsv', '-o', tmp_path / 's.json', '--fractions', '0', '0', '1')
+    (tmp_path / '3.fits').unlink()
+    result = run('preview', '--manifest', tmp_path / 'm.ecsv', '--split', tmp_path / 's.json', '--model',
+                 tmp_path / 't.safetensors', '-o', tmp_path / 'out')
+    assert result.exit_code == 1 and '3.fits: error: ' in result.output
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
+        f'{n}-{image}.png' for n in range(3) for image in (1, 2)]
+
+
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['manifest', 'empty', '-o', 'x.ecsv'], 'no FITS file and no raster image'),
     (['manifest', 'gone', '-o', 'x.ecsv'], 'No such file or directory'),
@@ -135,10 +175,21 @@ def test_train(run, prepared):
     (['train', '--manifest', 'm.ecsv', '--split', 's.json', '--held-out', '0.1', '-o', 'x.safetensors'],
      '--held-out does not go'),
     (['train', '--manifest', 'm.ecsv', '--split', 's.json', '-o', 's.json'], 'overwrite its input'),
+    (['preview', '-o', 'x'], "Missing argument 'FILES...'"),
+    (['preview', '--manifest', 'm.ecsv', '-o', 'x'], '--manifest and --split go together'),
+    (['preview', 'a.fits', '--manifest', 'm.ecsv', '--split', 's.json', '-o', 'x'], 'without FILES'),
+    (['preview', '--manifest', 'm.ecsv', '--split', 's.json', '--ext', 'SCI', '-o', 'x'], '--ext and --mask'),
+    (['preview', '--manifest', 'bad.csv', '--split', 's.json', '-o', 'x'], 'lacks the columns'),
+    (['preview', '--manifest', 'm.ecsv', '--split', 'm.ecsv', '-o', 'x'], 'is no split'),
+    (['preview', '--manifest', 'm.ecsv', '--split', 'none.json', '-o', 'x'], 'test must have at least one image'),
+    (['preview', '--manifest', 'gone.ecsv', '--split', 's.json', '-o', 'x'], 'No such file'),
 ])
 def test_bad_input(run, prepared, monkeypatch, arguments, message):
     (prepared / 'empty').mkdir()
     (prepared / 'bad.csv').write_text('path,noise\na.fits,3\n')
+    content = json.loads((prepared / 's.json').read_text())
+    content['frames'] = [frame for frame in content['frames'] if frame['split'] != 'test']
+    (prepared / 'none.json').write_text(json.dumps(content))
     monkeypatch.chdir(prepared)
     result = run(*arguments)
     assert result.exit_code in (1, 2) and message in result.output.replace('\n', ' '), result.output
@@ -159,14 +210,17 @@ def test_commands_of_the_page(run, tmp_path, monkeypatch):
     exec(compile(code.replace('256, 256', '48, 48').replace('range(24)', 'range(8)'), str(PAGE), 'exec'), {})
     commands = re.findall(r'^    \$ astropy-n2v (.+)$', text, re.MULTILINE)
     names = [command.split()[0] for command in commands]
-    assert names[:4] == ['manifest', 'split', 'check', 'train']
-    for command in commands[:4]:
+    assert names == ['manifest', 'split', 'check', 'train', 'preview']
+    for command in commands:
         arguments = shlex.split(command)
         if arguments[0] == 'train':
             arguments = [entry for entry in arguments if not entry.startswith('--max-time')] + QUICK
         result = run(*arguments)
         assert result.exit_code == 0, (command, result.output)
     assert Denoiser.load('mycamera.safetensors').metadata['images'] > 1
+    test = [frame['path'] for frame in json.loads(Path('split.json').read_text())['frames']
+            if frame['split'] == 'test']
+    assert sorted(path.stem for path in Path('pictures').rglob('*.png')) == sorted(Path(path).stem for path in test)
 
 
 def test_pipeline_on_real_frames(run, data_path, tmp_path):

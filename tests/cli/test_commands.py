@@ -6,8 +6,10 @@ The command line.
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +52,17 @@ def model(tmp_path, tiny_denoiser):
     return path
 
 
+@pytest.fixture
+def page():
+    """Read a page of the documentation, which is not part of an installation."""
+    def read(name):
+        path = Path(__file__).parents[2] / name
+        if not path.exists():
+            pytest.skip('there is no documentation')
+        return path.read_text(encoding='utf-8')
+    return read
+
+
 def test_version(run):
     assert run('--version').stdout.strip().endswith(__version__)
 
@@ -57,6 +70,19 @@ def test_version(run):
 def test_help_lists_the_commands(run):
     text = run('--help').stdout
     assert all(name in text for name in ('demo', 'denoise', 'models', 'noise', 'train', '--quiet'))
+
+
+def test_page_lists_the_commands(page):
+    rows = re.findall(r'^``([a-z]+)``  +.*`_?$', page('docs/command_line.rst'), re.MULTILINE)   # a link at the end
+    assert sorted(rows) == main.list_commands(None)
+
+
+def test_help_of_detect_explains_columns(run, page):
+    text = run('detect', '--help').stdout
+    columns = 'significance', 'false_share', 'flag'
+    assert all(f'    {name} ' in text for name in columns)
+    (name,) = re.findall(r'docs/\w+\.rst', text)
+    assert all(f'``{column}`` is' in page(name) for column in columns)
 
 
 @pytest.mark.parametrize(('command', 'options'), [

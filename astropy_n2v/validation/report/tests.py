@@ -314,8 +314,8 @@ def _stars(kind):
         tail = (1 - results.confidence) / 2
         lower = chi2.ppf(tail, 2 * number) / 2 if number else 0.0
         upper = chi2.ppf(1 - tail, 2 * number + 2) / 2
-        # Noise alone makes a few.
-        rates = [(count - expected) / area for count in (number, lower, upper)]
+        # Noise alone makes a few; where it makes more than are found, the rest is none, and not less.
+        rates = [max(count - expected, 0.0) / area for count in (number, lower, upper)]
         return Measured(*rates, number, f'{number:d} in {area:.3g} megapixels, where noise alone makes {expected:.2g}; '
                         f'the value is the rest{_with_psf(results.tables)}. ')
     return measure

@@ -125,6 +125,16 @@ def test_registry_says_what_a_test_needs():
     assert checks['depth'].reason == 'this needs injected sources'
 
 
+def test_rate_of_invented_stars_is_not_negative():
+    measure = next(test.measure for test in TESTS if test.name == 'invented')
+
+    def rate(number):
+        return measure(Results({'residual_stars': Table({'invented': [number], 'expected': [0.8], 'area': [4.0]})}))
+
+    assert rate(0)[:2] == (0, 0) and rate(0).high == pytest.approx((5.298 - 0.8) / 4, rel=1e-3)   # -ln(0.005)
+    assert rate(9).value == pytest.approx(8.2 / 4) and 0 < rate(9).low < rate(9).value < rate(9).high
+
+
 @pytest.mark.parametrize('limits, values, expected', [
     # Surely beyond the limits, and the most of these; a wide interval that reaches farther is no proof.
     ((-1, 1), [(0, -9, 9), (2, 1.5, 2.5), (-3, -3.5, -2)], 2), ((-1, 1), [(0, -2, 2), (0.9, 0.8, 1)], 0),
