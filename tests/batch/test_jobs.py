@@ -189,7 +189,8 @@ def wait_for(condition, process):
 
 def workers_of(pid):
     """Processes that a process has spawned to denoise."""
-    children = subprocess.run(['ps', '-o', 'pid=,args=', '--ppid', str(pid)], capture_output=True, text=True).stdout
+    command = ['ps', '-ww', '-o', 'pid=,args=', '--ppid', str(pid)]   # else lines may be cut
+    children = subprocess.run(command, capture_output=True, text=True).stdout
     return [int(line.split()[0]) for line in children.splitlines() if 'spawn_main' in line]
 
 
