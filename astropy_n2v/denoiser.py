@@ -283,7 +283,7 @@ class Denoiser:
         path : str or path-like
             File to write, such as ``model.onnx``.
         license : str, optional
-            Licence of the model, for the metadata. By default the ``license`` in `metadata`; else that of the package
+            Licence of the model, for the metadata. By default the ``license`` in ``metadata``; else that of the package
             for the models that are shipped with it, and 'not stated' for others.
         overwrite : bool, optional
             Whether to replace an existing file.

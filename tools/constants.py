@@ -132,7 +132,8 @@ def read_variations(path):
         with open(path, encoding='utf-8', newline='') as file:
             for row in csv.DictReader(line for line in file if not line.startswith('#')):
                 found.setdefault((row['module'], row['name']), []).append(_describe(row))
-    return found
+    # A table that is not complete may end between the two.
+    return {name: texts for name, texts in found.items() if len(texts) == 2}
 
 
 def _describe(row):

@@ -38,7 +38,7 @@ class Masking:
     Parameters
     ----------
     strategy : {'uniform', 'median', 'struct'}
-        See `STRATEGIES`.
+        See ``STRATEGIES``.
     roi_size : int
         Odd height and width of the neighbourhood that replacements come from, in pixels.
     struct : array_like of bool, optional
@@ -170,9 +170,9 @@ def train_classical(images, strategy='uniform', *, struct=None, roi_size=11, mas
     images : image or list of images
         Frames as `astropy_n2v.denoise` takes them.
     strategy : {'uniform', 'median', 'struct'}, optional
-        See `STRATEGIES`. With 'median' the network has blur pooling and no top skip, as in N2V2.
+        See ``STRATEGIES``. With 'median' the network has blur pooling and no top skip, as in N2V2.
     struct, roi_size : optional
-        See `Masking`.
+        See ``Masking``.
     masked : float, optional
         Fraction of the pixels of a patch that are hidden.
     max_steps, patch_size, batch_size, seed : int, optional
