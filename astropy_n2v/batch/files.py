@@ -59,7 +59,7 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
     per_frame : bool, optional
         If true, measure autocorrelation and gain on each image by itself.
     overwrite : bool, optional
-        Whether to replace existing results. None of ``files`` is ever replaced.
+        If true, replace existing results. None of ``files`` is ever replaced.
     skip_existing : bool, optional
         If true, pass over files whose result is there and current: the journal knows it, and input, model, options and
         noise of the set are the same. A result that is not current, or not known, is replaced with ``overwrite``, and
@@ -191,17 +191,17 @@ class _Batch:
     Parameters
     ----------
     work : Work
-        What they have in common.
+        Model, noise and options of all files.
     inputs : list of str
         Files that must not be replaced.
     jobs : list of Job
         Those to be denoised.
     skip_existing : bool
-        Whether to pass over what is there and current.
+        If true, pass over results that are there and current.
     callback : callable or None
         See `denoise_files`.
     elsewhere : bool
-        Whether files are denoised by other processes, whose warnings nobody has seen yet.
+        True if other processes denoise the files, whose warnings nobody has seen yet.
     """
 
     def __init__(self, work, inputs, jobs, skip_existing, callback, elsewhere):

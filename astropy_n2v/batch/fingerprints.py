@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What a result depends on, in hashes: its input, the model, the options and the noise of the set.
+Hash all that a result depends on: its input, the model, the options and the noise of the set.
 """
 
 import dataclasses

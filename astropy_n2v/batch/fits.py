@@ -28,18 +28,18 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
     Parameters
     ----------
     path, output : str or path-like
-        What to denoise, and where to write the result. A picture (JPEG, PNG, TIFF) is denoised by
+        The file to denoise, and the file to write. A picture (JPEG, PNG, TIFF) is denoised by
         `~astropy_n2v.batch.denoise_raster`.
     model : str, path or Denoiser, optional
         See `astropy_n2v.denoise`.
     gain, readnoise, satlevel : optional
         See `astropy_n2v.denoise`. Lists or tuples have one entry for each image.
     full_output : bool, optional
-        Whether to append BLIND and SPREAD (mean and deviation of each pixel given its
+        If true, append BLIND and SPREAD (mean and deviation of each pixel given its
         surroundings alone), INNOVATION, OUTLIER and NOISE extensions as well; see
         `~astropy_n2v.denoiser.Prediction`.
     add_keyword : bool, optional
-        Whether to write to the headers how the result was made.
+        If true, write to the headers how the result was made.
     ext, ignore_bits, mask, uncertainty, overwrite, protect, complete : optional
         See `~astropy_n2v.io.process_fits`.
     cosmic_rays : bool, optional
@@ -57,7 +57,7 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
     Returns
     -------
     FitsResult
-        What was done.
+        The outcome of each image.
 
     Raises
     ------

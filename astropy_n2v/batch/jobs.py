@@ -83,7 +83,7 @@ class _Processes:
     Parameters
     ----------
     work : Work
-        What all files have in common; each process gets it once.
+        Model, noise and options of all files; each process gets them once.
     n_jobs : int
         How many processes.
     """
@@ -159,7 +159,7 @@ def run_jobs(jobs, work, begin, finish, n_jobs=1, executor=None):
     jobs : iterable of Job
         The files. Of two with the same result, the second waits for the first.
     work : Work
-        What they have in common.
+        Model, noise and options of all files.
     begin : callable
         Called with a job before it is begun; if it returns false, the job is passed over.
     finish : callable

@@ -42,7 +42,7 @@ def preview_file(path, output_dir, model=None, *, ext=None, ignore_bits=0, mask=
     stretch : {'asinh', 'zscale', 'linear'}, optional
         See `~astropy_n2v.visualization.STRETCHES`.
     overwrite : bool, optional
-        Whether to replace existing pictures.
+        If true, replace existing pictures.
     **options
         Other keywords of `astropy_n2v.denoise`.
 

@@ -179,11 +179,11 @@ def denoise_raster(path, output, model=None, *, overwrite=False, protect=(), com
     Parameters
     ----------
     path, output : str or path-like
-        What to denoise, and where to write the result, a file of the same kind.
+        The picture, and the file to write, of the same kind.
     model : str, path or Denoiser, optional
         See `denoise_channels`.
     overwrite : bool, optional
-        Whether to replace an existing result.
+        If true, replace an existing result.
     protect : iterable of path, optional
         Files that are never replaced, as the input.
     complete : callable, optional
@@ -194,7 +194,7 @@ def denoise_raster(path, output, model=None, *, overwrite=False, protect=(), com
     Returns
     -------
     FitsResult
-        What was done; for HDUs stand the channels.
+        The outcome; for HDUs stand the channels.
 
     Raises
     ------

@@ -132,7 +132,7 @@ def write_summary(records, path, *, overwrite=False, inputs=()):
     path : str or path-like
         File to be written; `~astropy.table.Table.read` reads it with ``format='ascii.ecsv'``.
     overwrite : bool, optional
-        Whether to replace an existing file.
+        If true, replace an existing file.
     inputs : iterable of path, optional
         Files that must not be replaced in any case.
 

@@ -60,7 +60,7 @@ class Work:
     noise : SetNoise, NoiseModel or None
         The noise of the set.
     overwrite : bool
-        Whether to replace results.
+        If true, replace existing results.
     journal : Journal or None
         Where the outcome of each file is written.
     options : dict
@@ -179,11 +179,11 @@ def denoise_job(work, job, silent=False):
     Parameters
     ----------
     work : Work
-        What all files have in common.
+        Model, noise and options of all files.
     job : Job
         The file.
     silent : bool, optional
-        Whether to show no warning, but only to return them.
+        If true, show no warnings, but return them.
 
     Returns
     -------
@@ -239,11 +239,11 @@ def journal_entry(record, job, work, before=None, after=None):
     Parameters
     ----------
     record : FileRecord
-        What became of the file.
+        The outcome of the file.
     job : Job
         The file.
     work : Work
-        What all files of the batch have in common.
+        Model, noise and options of all files of the batch.
     before, after : dict, optional
         States of input and result.
 

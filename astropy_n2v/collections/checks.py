@@ -38,7 +38,7 @@ def check_manifest(manifest, split=None, *, hashes=False):
     Returns
     -------
     `~astropy.table.Table`
-        What is wrong, a row each: ``problem``, ``path``, ``ext``, ``message``. Empty if all is well. Problems are
+        The problems, a row each: ``problem``, ``path``, ``ext``, ``message``. Empty if all is well. Problems are
 
         - ``unreadable``: the file could not be read when it was catalogued;
         - ``missing``, ``changed``: the file is not there any more, or has another content than it was catalogued with;

@@ -41,7 +41,7 @@ class Split:
     fractions : tuple of float
         Fractions that were asked for.
     by : {'field', 'frame'}
-        What stayed together.
+        The unit that stayed together.
 
     See Also
     --------

@@ -77,7 +77,7 @@ def write_manifest(manifest, path, *, overwrite=False):
         ``.ecsv``, ``.csv``, which has neither units nor descriptions, or ``.parquet``. Paths of files below its
         directory are written relative to it.
     overwrite : bool, optional
-        Whether to replace an existing file.
+        If true, replace an existing file.
 
     Raises
     ------

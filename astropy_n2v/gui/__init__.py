@@ -46,7 +46,7 @@ def serve(path='.', *, port=0, browser=True, started=None):
     port : int, optional
         Port on 127.0.0.1; by default one that is free.
     browser : bool, optional
-        Whether to open a browser.
+        If true, open a browser.
     started : callable, optional
         Called with the address when the page can be opened. The address holds a random token; whoever has it can read
         and write the files of the folder.

@@ -36,7 +36,7 @@ class Page:
     path : str or path-like, optional
         Folder whose files may be read and written, or a file in it, which is opened.
     dark : bool, optional
-        Whether pictures are on dark ground.
+        If true, draw on dark ground.
 
     Raises
     ------

@@ -28,7 +28,7 @@ class Guard(Router):
     Parameters
     ----------
     application : `tornado.web.Application`
-        What answers all other requests.
+        The application that answers all other requests.
     token : str
         First part of the path of all addresses.
     port : int

@@ -23,7 +23,7 @@ class Settings:
     gain, readnoise, satlevel : float, optional
         In electrons per data unit, electrons and data units.
     reject_outliers, fill_masked : bool, optional
-        Whether to replace single-pixel outliers and masked pixels.
+        If true, replace single-pixel outliers and masked pixels.
 
     Examples
     --------

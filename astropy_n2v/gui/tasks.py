@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What a page asks of its worker process. Images are handed over as files in a folder, so that no process copies them.
+Tasks that a page gives to its worker process.
+
+Images are handed over as files in a folder, so that no process copies them.
 """
 
 import json
@@ -223,9 +225,9 @@ def run(name, arguments):
     kind : {'done', 'failed'}
         How it ended.
     value : object
-        What it returned, or why it failed in one line.
+        The value that it returned, or one line that says why it failed.
     messages : list of str
-        What was warned of.
+        Texts of the warnings.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always', UserWarning)   # that of astropy is one

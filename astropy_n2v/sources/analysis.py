@@ -42,9 +42,9 @@ def analyze_files(files, output_dir, *, denoised=None, truth=None, suffix='_n2v'
     seed : int, optional
         Seed of all that is random.
     overwrite : bool, optional
-        Whether to replace an earlier report.
+        If true, replace an earlier report.
     progress_bar : bool, optional
-        Whether to show progress.
+        If true, show progress.
     **options
         Other keywords of `astropy_n2v.validation.validate`, which makes the report.
 

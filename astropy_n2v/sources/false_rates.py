@@ -73,7 +73,7 @@ def hollow_scores(hollows, found, fwhm):
     Parameters
     ----------
     hollows, found : `~astropy.table.Table`
-        What is found on the negative of a map, and on the map; columns ``x``, ``y`` and ``score``.
+        Sources on the negative of a map, and on the map; columns ``x``, ``y`` and ``score``.
     fwhm : float
         Of the point-spread function, in pixels.
 
