@@ -29,6 +29,13 @@ def usable(manifest):
     -------
     `~numpy.ndarray` of bool
         False for files that cannot be read, images that are constant, or of which no pixel counts.
+
+    Examples
+    --------
+    >>> from astropy_n2v.collections import usable
+    >>> from astropy_n2v.collections.columns import make_table
+    >>> usable(make_table([{'path': 'a.fits', 'noise': 5.0}, {'path': 'flat.fits', 'noise': 0.0}])).tolist()
+    [True, False]
     """
     noise = np.asarray(manifest['noise'], dtype=float)
     readable = np.array([not error for error in manifest['error']], dtype=bool)
