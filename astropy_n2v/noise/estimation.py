@@ -30,6 +30,10 @@ _LEAST_ERROR = 0.03
 # Number of pixels over which the squares of a Laplacian of white noise are correlated: the sum of the squares of the
 # autocorrelation of its kernel.
 _SHARED = (35 / 18) ** 2
+# Least variance in units of the photon noise that a right gain implies, in the median of so many bright blocks; with
+# fewer blocks, less by the error of a median. Of 1,880 simulated fields of stars with right gains, the least ratio is
+# 0.6 with 10 blocks, and 0.37 with 3.
+_LEAST_PHOTONS, _ENOUGH_BLOCKS = 0.4, 9
 
 
 def _laplacian(image):
@@ -240,9 +244,11 @@ class SkyNoise:
         implied = self.level / (gain * self.scale)
         # Where photons should dominate. Residuals of sources in the Laplacian only add to the noise.
         bright = (implied > 4 * typical) & (self.level > 5 * np.sqrt(typical) / self.size)
-        if bright.sum() < 3:
+        n = bright.sum()
+        if n < 3:
             return True
-        return bool(np.median(self.variance[bright] / implied[bright]) > 0.4 * self.response)
+        least = _LEAST_PHOTONS * min(1, np.sqrt(n / _ENOUGH_BLOCKS))
+        return bool(np.median(self.variance[bright] / implied[bright]) > least * self.response)
 
 
 def measure_sky(data, mask=None, *, correlated=True):
