@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...utils.checks import require
 from ..measures.correlation import autocorrelation_map
 from . import detection, flux, quality
 from .images import draw_comparison
@@ -124,8 +125,7 @@ def draw_overview(report, *, columns=4):
     4
     """
     from matplotlib.figure import Figure
-    if columns < 1:
-        raise ValueError(f'columns must be positive, got {columns}')
+    require(columns >= 1, 'columns', 'be positive', columns)
     panels = [panel for panel in _panels(report) if panel[1][0] <= 6]
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.6 * columns, 3.7 * max(rows, 1)), layout='constrained')

@@ -10,6 +10,8 @@ from inspect import cleandoc
 
 import numpy as np
 
+from ...utils.checks import require
+
 __all__ = ['COLOURS', 'figure_style']
 
 #: Colours that can be told apart on white and on black, and by the colour-blind.
@@ -42,8 +44,7 @@ def figure_style(theme='light'):
     '#e4e8ee'
     """
     import matplotlib
-    if theme not in _LINES:
-        raise ValueError(f"theme must be 'light' or 'dark', got {theme!r}")
+    require(theme in _LINES, 'theme', "be 'light' or 'dark'", theme)
     ink, paper, grid = _LINES[theme]
     with matplotlib.rc_context({
             'text.color': ink, 'axes.labelcolor': ink, 'axes.edgecolor': ink, 'axes.titlecolor': ink,

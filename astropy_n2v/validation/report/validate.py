@@ -31,7 +31,7 @@ from .remarks import (
 )
 from .report import Report, refuse_existing
 from .series import find_misaligned, judge_gain, judge_uncertainty_by_others
-from .task import Measures
+from .task import Measures, bootstrap_of
 from .verdicts import make_checks
 
 __all__ = ['DEFAULT_THRESHOLDS', 'validate']
@@ -271,17 +271,17 @@ def _judge_series(exposures, settings, tables, reasons):
     if misaligned:
         reasons.update(noise_by_brightness=misaligned, gain=misaligned, uncertainty=misaligned)
         return [f'No exposure was judged by the others: {misaligned}.']
+    bootstrap = bootstrap_of(settings.options, settings.seed)
     results = [run_denoiser(settings.denoiser, frame) if result is None else result for frame, result in exposures]
     try:
-        tables.update(judge_gain(list(frames), results, settings.options, settings.seed))
+        tables.update(judge_gain(list(frames), results, bootstrap))
     except ValueError as error:
         reasons.update(noise_by_brightness=str(error), gain=str(error), uncertainty=str(error))
         return []
     if any(result.uncertainty is None for result in results):
         reasons['uncertainty'] = 'the result states no uncertainty'
         return []
-    tables['uncertainty'], reason = judge_uncertainty_by_others(list(frames), results, list(noises), settings.options,
-                                                                settings.seed)
+    tables['uncertainty'], reason = judge_uncertainty_by_others(list(frames), results, list(noises), bootstrap)
     if reason:
         reasons['uncertainty'] = reason
     return []
