@@ -37,20 +37,15 @@ def _source_table(x, y, score, threshold, method, **columns):
 
 
 def _parabola(image, x, y):
-    """Sub-pixel positions of maxima by a parabola along each axis."""
+    """Find positions of peaks from parabolas through a pixel and its neighbours along each axis."""
+    padded = np.pad(image, 1, constant_values=np.nan)   # at the edge there is no parabola
     result = []
-    for dy, dx, n, start in ((0, 1, image.shape[1], x), (1, 0, image.shape[0], y)):
-        inside = (start > 0) & (start < n - 1)
-        yy, xx = np.where(inside, y, 1 if dy else y), np.where(inside, x, 1 if dx else x)
-        if n < 3:
-            result.append(start.astype(float))
-            continue
-        below, centre, above = (image[yy + k * dy, xx + k * dx] for k in (-1, 0, 1))
+    for start, dx, dy in ((x, 1, 0), (y, 0, 1)):
+        below, centre, above = (padded[y + 1 + k * dy, x + 1 + k * dx] for k in (-1, 0, 1))
         curvature = 2 * centre - below - above
         with np.errstate(divide='ignore', invalid='ignore'):
             shift = (above - below) / (2 * curvature)
-        good = inside & (curvature > 0) & np.isfinite(shift)
-        result.append(start + np.where(good, np.clip(shift, -0.5, 0.5), 0))
+        result.append(start + np.where((curvature > 0) & np.isfinite(shift), np.clip(shift, -0.5, 0.5), 0))
     return result
 
 
@@ -352,9 +347,8 @@ def find_residual_sources(noisy, denoised, psf, *, threshold=5.0, sigma=None, ma
     """
     check_threshold(threshold)
     after, other = frame_arrays(denoised, mask, name='denoised')
-    at = after if hasattr(sigma, 'variance') else None
     if hasattr(sigma, 'variance'):
-        sigma = np.sqrt(sigma.variance(np.where(np.isfinite(at), at, 0)))
+        sigma = np.sqrt(sigma.variance(np.where(np.isfinite(after), after, 0)))
     data, bad, _, sigma = sky_of(noisy, mask, sigma)
     require(after.shape == data.shape, 'denoised', f'have the shape of noisy, {data.shape}', after.shape)
     star_filter = StarFilter(psf, bad | other, 0.0, sigma)

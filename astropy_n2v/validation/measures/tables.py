@@ -9,7 +9,8 @@ from astropy.table import Table
 from .inputs import block_labels
 from .statistics import fold_labels
 
-__all__ = ['block_sums', 'image_sums', 'estimate_rows', 'estimate_sums', 'merge_bins', 'set_units']
+__all__ = ['block_sums', 'image_sums', 'estimate_rows', 'estimate_sums', 'merge_bins', 'set_units',
+           'values_of']
 
 
 def estimate_rows(values, brightness, bins, measures, bootstrap, *, prefix='brightness', centre=None):
@@ -200,3 +201,9 @@ def set_units(table, unit, columns):
         if name in table.colnames and unit is not None:
             table[name].unit = unit
     return table
+
+
+def values_of(table, name):
+    """Take a column of a table as a plain array, without unit and mask."""
+    column = table[name]
+    return np.ma.getdata(np.asarray(getattr(column, 'value', column)))

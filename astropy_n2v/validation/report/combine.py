@@ -13,14 +13,14 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from ..detection.completeness import measure_completeness
 from ..detection.depth import compare_depth
-from ..detection.thresholds import combine_sweeps
+from ..detection.thresholds import combine_sweeps, detection_scores
 from ..injection.recovery import MAPS_BEFORE, Recovery
 from ..measures.correlation import combine_apertures, combine_autocorrelations
 from ..measures.flux import estimate_growth, flux_bias, flux_correlation
 from ..measures.images import ERROR_COLUMNS
 from ..measures.residuals import RESIDUAL_COLUMNS, estimate_correlation
 from ..measures.shapes import shape_change
-from ..measures.tables import estimate_sums, merge_bins
+from ..measures.tables import estimate_sums, merge_bins, values_of
 from ..measures.uncertainty import PULL_COLUMNS
 from .task import BRIGHT_SNR, bootstrap_of, thresholds_of
 
@@ -31,12 +31,6 @@ FLUX_BINS = (3, 5, BRIGHT_SNR, np.inf)
 
 #: Brightness of pixels, in sigma of the sky, between which they are sky, faint and bright.
 GAIN_BINS = (-np.inf, 1, 10, np.inf)
-
-
-def values_of(table, name):
-    """A column as a plain array."""
-    column = table[name]
-    return np.ma.getdata(np.asarray(getattr(column, 'value', column)))
 
 
 def combine_frames(names, measured, options, seed):
@@ -243,9 +237,8 @@ def _sweep_injected(recovery, options):
             rows.append((name, threshold, found, int(round(wrong)), mine.size - found))
     table = Table(rows=rows or None, names=('image', 'threshold', 'tp', 'fp', 'fn'),
                   dtype=('U32', float, int, int, int))
-    tp, fp, fn = (values_of(table, name).astype(float) for name in ('tp', 'fp', 'fn'))
-    with np.errstate(invalid='ignore', divide='ignore'):
-        table['precision'], table['recall'], table['f1'] = tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn)
+    counts = (values_of(table, name) for name in ('tp', 'fp', 'fn'))
+    table['precision'], table['recall'], table['f1'] = detection_scores(*counts)
     return table
 
 

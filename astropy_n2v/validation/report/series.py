@@ -13,10 +13,10 @@ from ..measures.exposures import EXPOSURE_COLUMNS, estimate_exposures, exposure_
 from ..measures.inputs import smoothed
 from ..measures.reference import fit_scale
 from ..measures.statistics import robust_scatter
-from ..measures.tables import estimate_sums, merge_bins
+from ..measures.tables import estimate_sums, merge_bins, values_of
 from ..measures.uncertainty import HALVES_COLUMNS, halves_sums
 from .arguments import as_array
-from .combine import GAIN_BINS, values_of
+from .combine import GAIN_BINS
 from .task import UNCERTAINTY_BINS
 
 __all__ = []
