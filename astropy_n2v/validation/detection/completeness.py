@@ -9,6 +9,7 @@ from astropy import units as u
 from astropy.table import Table
 from scipy.special import expit
 
+from ...utils.checks import require
 from ..measures.inputs import as_floats
 from ..measures.statistics import binomial_interval
 
@@ -26,8 +27,7 @@ def wilson_interval(k, n, confidence=0.95):
 
 def check_fraction(name, value):
     """Raise ValueError unless a number lies between 0 and 1."""
-    if not (np.isscalar(value) and 0 < value < 1):
-        raise ValueError(f'{name} must be between 0 and 1, got {value}')
+    require(np.isscalar(value) and 0 < value < 1, name, 'be between 0 and 1', value)
 
 
 def _magnitudes(mag, detected):
@@ -82,8 +82,7 @@ def measure_completeness(mag, detected, *, bins=10, confidence=0.95):
     mag, detected = _magnitudes(mag, detected)
     check_fraction('confidence', confidence)
     if np.ndim(bins) == 0:
-        if not bins >= 1:
-            raise ValueError(f'bins must be a positive number or edges, got {bins}')
+        require(bins >= 1, 'bins', 'be a positive number or edges', bins)
     elif np.size(bins) < 2 or not (np.diff(bins) > 0).all():
         raise ValueError(f'bins must be at least two increasing edges, got {bins}')
     edges = np.histogram_bin_edges(mag, bins)
@@ -150,8 +149,7 @@ def logistic_fit(mag, detected, weights=None):
 def _unit_snr(psf, sigma):
     """Significance of a star of flux 1."""
     from ..measures.psf import PSF
-    if not (np.isscalar(sigma) and np.isfinite(sigma) and sigma > 0):
-        raise ValueError(f'sigma must be a positive number, got {sigma}')
+    require(np.isscalar(sigma) and np.isfinite(sigma) and sigma > 0, 'sigma', 'be a positive number', sigma)
     return np.sqrt(np.sum(PSF.from_any(psf).stamp ** 2)) / sigma
 
 
@@ -223,6 +221,5 @@ def matched_filter_depth(psf, sigma, threshold, *, zeropoint=0.0):
     >>> float(matched_filter_depth(psf, 20.0, 5.0))
     -5.0
     """
-    if not (np.isscalar(threshold) and threshold > 0):
-        raise ValueError(f'threshold must be a positive number, got {threshold}')
+    require(np.isscalar(threshold) and threshold > 0, 'threshold', 'be a positive number', threshold)
     return zeropoint - 2.5 * np.log10(threshold / _unit_snr(psf, sigma))

@@ -7,6 +7,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
+from ...utils.checks import require
 from ...utils.warn import warn_user
 from .completeness import _LOGIT90, check_fraction, logistic_fit
 from .thresholds import PER_MEGAPIXEL
@@ -19,8 +20,7 @@ _CELL = 64   # pixels: false detections of one such cell are resampled together
 def _scores(name, values):
     """Scores as an array of those that are finite."""
     values = np.asarray(values, dtype=float)
-    if values.ndim != 1:
-        raise ValueError(f'{name} must be one-dimensional, got shape {values.shape}')
+    require(values.ndim == 1, name, 'be one-dimensional', values.shape)
     return values[np.isfinite(values)]
 
 
@@ -55,11 +55,9 @@ def threshold_at_false_rate(false_scores, area, rate, *, floor=0.0):
     >>> threshold_at_false_rate([3.0, 5.0, 4.0, 3.5], 0.1, 20.0)
     3.5
     """
-    if not area > 0:
-        raise ValueError(f'area must be a positive number of megapixels, got {area}')
-    if not rate * area >= 1:
-        raise ValueError(f'rate must be at least {1 / area:.3g} per megapixel, one detection in the {area:.3g} '
-                         f'megapixels searched, got {rate}')
+    require(area > 0, 'area', 'be a positive number of megapixels', area)
+    require(rate * area >= 1, 'rate',
+            f'be at least {1 / area:.3g} per megapixel, one detection in the {area:.3g} megapixels searched', rate)
     scores = _scores('false_scores', false_scores)
     return _rate_threshold(np.sort(scores)[::-1], np.ones(scores.size), rate * area, floor)
 
@@ -104,8 +102,7 @@ def threshold_at_purity(scores, false_scores, purity, *, area_ratio=1.0, floor=0
     4.0
     """
     check_fraction('purity', purity)
-    if not area_ratio > 0:
-        raise ValueError(f'area_ratio must be positive, got {area_ratio}')
+    require(area_ratio > 0, 'area_ratio', 'be positive', area_ratio)
     scores, false_scores = _scores('scores', scores), _scores('false_scores', false_scores)
     return _purity_threshold(scores, np.ones(scores.size), np.sort(false_scores)[::-1], np.ones(false_scores.size),
                              purity, area_ratio, floor)
@@ -233,10 +230,8 @@ def compare_depth(recovery, *, false_rate=None, purity=None, reference='matched 
     if false_rate is not None and purity is not None:
         raise ValueError(f'false_rate or purity must be given, not both, got {false_rate} and {purity}')
     check_fraction('confidence', confidence)
-    if not n_bootstrap >= 2:
-        raise ValueError(f'n_bootstrap must be at least 2, got {n_bootstrap}')
-    if reference not in recovery.images:
-        raise ValueError(f'reference must be one of {", ".join(map(repr, recovery.images))}, got {reference!r}')
+    require(n_bootstrap >= 2, 'n_bootstrap', 'be at least 2', n_bootstrap)
+    require(reference in recovery.images, 'reference', f'be one of {", ".join(map(repr, recovery.images))}', reference)
     area = recovery.false_area
     if not area > 0:
         raise ValueError("recovery must have false detections to compare at an equal rate, got one with blank=None")

@@ -38,6 +38,25 @@ def check_thresholds(thresholds):
     return thresholds
 
 
+def detection_scores(tp, fp, fn):
+    """
+    Compute precision, recall and F1.
+
+    Parameters
+    ----------
+    tp, fp, fn : array_like
+        Numbers of sources that were found, of false detections and of missed sources, in arrays of one shape.
+
+    Returns
+    -------
+    precision, recall, f1 : `~numpy.ndarray`
+        NaN where nothing was found, there was nothing to find, or neither.
+    """
+    tp, fp, fn = (np.asarray(value, dtype=float) for value in (tp, fp, fn))
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn)
+
+
 def _catalogs(image, thresholds, mask, options):
     """The sources at each threshold. Of peaks, those of the lowest threshold contain all others."""
     if options.get('method', 'peaks') == 'segmentation':

@@ -6,6 +6,7 @@ Figures. Matplotlib is imported when one is drawn.
 import numpy as np
 
 from ...background import background_level
+from ...utils.checks import require
 
 __all__ = ['draw_comparison']
 
@@ -62,8 +63,7 @@ def draw_comparison(noisy, result, truth=None, *, sigma=None, titles=('before', 
         figure = Figure(figsize=(4 * panels, 4 * height / width + 0.4), layout='constrained')
         axes = figure.subplots(1, panels, squeeze=False)[0]
     axes = np.ravel(axes)
-    if len(axes) < panels:
-        raise ValueError(f'axes must have one for each of the {panels} panels, got {len(axes)}')
+    require(len(axes) >= panels, 'axes', f'have one for each of the {panels} panels', len(axes))
     level = background_level(images[0])
     if sigma is None:
         sky = images[0][np.isfinite(images[0]) & (images[0] <= level)]

@@ -9,6 +9,7 @@ from astropy.table import Table, vstack
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
+from ...utils.checks import require
 from ..detection.maps import StarFilter, find_sources, maps_of
 from ..measures.frames import flip_frame, run_denoiser, sky_of, with_data
 from .sources import overlap, source_stamps
@@ -118,12 +119,9 @@ def check_blank(blank, n_blank):
     if blank is None:
         return 0, 'none'
     if isinstance(blank, str):
-        if blank not in ('flip', 'noise'):
-            raise ValueError(f"blank must be 'flip', 'noise', a list of source-free frames or None, got {blank!r}")
-        if not n_blank >= 1:
-            raise ValueError(f'n_blank must be at least 1, got {n_blank}')
+        require(blank in ('flip', 'noise'), 'blank', "be 'flip', 'noise', a list of source-free frames or None", blank)
+        require(n_blank >= 1, 'n_blank', 'be at least 1', n_blank)
         return (1 if blank == 'flip' else n_blank), blank
-    if isinstance(blank, CCDData) or len(blank) == 0:
-        raise ValueError(f"blank must be 'flip', 'noise', a list of at least one source-free frame or None, got "
-                         f'{type(blank).__name__}')
+    require(not isinstance(blank, CCDData) and len(blank) > 0, 'blank',
+            "be 'flip', 'noise', a list of at least one source-free frame or None", type(blank))
     return len(blank), 'given'

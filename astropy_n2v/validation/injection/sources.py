@@ -10,6 +10,7 @@ from astropy.nddata import CCDData, InverseVariance, VarianceUncertainty
 from scipy.signal import fftconvolve
 
 from ...noise.resolve import gain_value
+from ...utils.checks import require
 from ..measures.frames import frame_arrays, with_data
 from ..measures.inputs import as_floats, position_array
 from ..measures.psf import PSF
@@ -108,8 +109,7 @@ def render_sources(sources, shape, psf):
     psf = PSF.from_any(psf)
     psf.check_fits(shape)
     missing = set(_COLUMNS) - set(sources.colnames)
-    if missing:
-        raise ValueError(f'sources must have the columns {", ".join(_COLUMNS)}, got {sources.colnames}')
+    require(not missing, 'sources', f'have the columns {", ".join(_COLUMNS)}', sources.colnames)
     position_array('sources', sources)
     image = np.zeros(shape)
     flux = as_floats(sources['flux'])
@@ -267,8 +267,7 @@ def inject_realisations(ccd, psf, *, n_realisations=10, n_sources=200, magnitude
     (128, 128) 9
     """
     psf = PSF.from_any(psf)
-    if not n_realisations >= 1:
-        raise ValueError(f'n_realisations must be at least 1, got {n_realisations}')
+    require(n_realisations >= 1, 'n_realisations', 'be at least 1', n_realisations)
     _, bad = frame_arrays(ccd, mask)
     psf.check_fits(bad.shape)
     spacing = 6 * psf.fwhm if spacing is None else spacing

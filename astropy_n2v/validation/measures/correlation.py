@@ -11,8 +11,8 @@ from scipy.stats import chi2 as chi2_distribution
 from ...utils.blocks import sum_blocks
 from .background import choose_sky, smooth_good
 from .inputs import as_images, block_labels, noise_sigma, stated_sigma
-from .statistics import bootstrap_interval, robust_scatter
-from .tables import estimate_columns, set_units
+from .statistics import Bootstrap, robust_scatter
+from .tables import set_units
 
 __all__ = ['aperture_error_factor', 'aperture_noise', 'autocorrelation', 'autocorrelation_map']
 
@@ -91,7 +91,7 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
     deviation, good = _deviation(values, sky, true, 3.0 * max(sizes))
     if stated is not None:
         good &= np.isfinite(stated)
-    rng = np.random.default_rng(seed)
+    bootstrap = Bootstrap(confidence, n_resamples, seed).started()
     one = robust_scatter(deviation[good])
     rows = []
     for size in sorted(sizes):
@@ -101,17 +101,14 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
             continue
         # Sums next to each other have errors in common.
         labels = block_labels(sums.shape, max(1, 4 * _MAX_RANGE // size))[whole]
-        estimate = bootstrap_interval(sums[whole], 'scatter', groups=labels, confidence=confidence,
-                                      n_resamples=n_resamples, seed=rng)
-        row = {'size': size, 'area': size ** 2, 'n': int(whole.sum()), **estimate_columns('sigma', estimate),
+        estimate = bootstrap.interval(sums[whole], 'scatter', groups=labels)
+        row = {'size': size, 'area': size ** 2, 'n': int(whole.sum()), **estimate.columns('sigma'),
                'sigma_white': one * size}
         quoted = np.full(whole.sum(), np.nan) if stated is None \
             else np.sqrt(sum_blocks(np.square(stated), good, size, pad=True)[0][whole])
-        factor = bootstrap_interval(sums[whole] / quoted, 'scatter', groups=labels, confidence=confidence,
-                                    n_resamples=n_resamples, seed=rng)
-        row.update(factor=row['sigma'] / row['sigma_white'], quoted=float(np.median(quoted)),
-                   **estimate_columns('factor_quoted', factor))
-        rows.append(row)
+        factor = bootstrap.interval(sums[whole] / quoted, 'scatter', groups=labels)
+        rows.append({**row, 'factor': row['sigma'] / row['sigma_white'], 'quoted': float(np.median(quoted)),
+                     **factor.columns('factor_quoted')})
     if not rows:
         raise ValueError(f'sizes must fit on the sky at least {_MIN_APERTURES} times, got {sizes} for an image of '
                          f'{values.shape}')

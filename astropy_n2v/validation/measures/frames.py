@@ -11,6 +11,7 @@ from photutils.background import Background2D, MADStdBackgroundRMS
 from scipy.ndimage import label, maximum_filter
 
 from ...noise import NoiseModel
+from ...utils.checks import require
 from .inputs import image_array
 
 __all__ = ['flip_frame', 'run_denoiser']
@@ -48,17 +49,15 @@ def sky_of(frame, mask=None, sigma=None, background=None):
     if background is None or sigma is None:
         measured = mesh_background(data, bad)
     background = measured[0] if background is None else np.asarray(getattr(background, 'value', background), float)
-    if background.shape not in ((), data.shape):
-        raise ValueError(f'background must be a number or have the shape of the data, {data.shape}, got shape '
-                         f'{background.shape}')
+    require(background.shape in ((), data.shape), 'background',
+            f'be a number or have the shape of the data, {data.shape}', background.shape)
     if sigma is None:
         sigma = measured[1]
     elif isinstance(sigma, NoiseModel):
         sigma = np.sqrt(sigma.variance(background))
     sigma = np.asarray(getattr(sigma, 'value', sigma), dtype=float)
-    if sigma.shape not in ((), data.shape):
-        raise ValueError(f'sigma must be a number, a NoiseModel or have the shape of the data, {data.shape}, got shape '
-                         f'{sigma.shape}')
+    require(sigma.shape in ((), data.shape), 'sigma',
+            f'be a number, a NoiseModel or have the shape of the data, {data.shape}', sigma.shape)
     if not (sigma[np.isfinite(sigma)] > 0).all() or not np.isfinite(sigma).any():
         raise ValueError(f'sigma must be positive, got a minimum of {np.min(sigma)}')
     return data, bad | ~np.isfinite(sigma), background, np.where(np.isfinite(sigma), sigma, 1.0)
@@ -110,9 +109,8 @@ def run_denoiser(denoiser, ccd):
     result = denoiser(ccd)
     if not isinstance(result, NDData):
         raise TypeError(f'denoiser must return CCDData, got {type(result).__name__}')
-    if np.shape(result.data) != np.shape(ccd.data):
-        raise ValueError(f'denoiser must return data of the shape of its input, {np.shape(ccd.data)}, got '
-                         f'{np.shape(result.data)}')
+    require(np.shape(result.data) == np.shape(ccd.data), 'denoiser',
+            f'return data of the shape of its input, {np.shape(ccd.data)}', np.shape(result.data))
     if not np.isfinite(result.data).any():
         raise ValueError('denoiser must return finite data, got none')
     return result
@@ -155,9 +153,8 @@ def flip_frame(ccd, background=None):
     if background is None:
         background, _ = mesh_background(data, bad)
     background = np.asarray(background, dtype=float)
-    if background.shape not in ((), data.shape):
-        raise ValueError(f'background must be a number or have the shape of the data, {data.shape}, got shape '
-                         f'{background.shape}')
+    require(background.shape in ((), data.shape), 'background',
+            f'be a number or have the shape of the data, {data.shape}', background.shape)
     return with_data(ccd, 2 * background - data)
 
 

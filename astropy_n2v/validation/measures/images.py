@@ -8,8 +8,10 @@ from astropy.table import Table
 from scipy.ndimage import binary_erosion
 
 from ...background import background_level
-from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma
-from .tables import block_sums, estimate_sums, set_units
+from ...utils.checks import require
+from .inputs import BRIGHTNESS_BINS, as_images, brightness_in_sigma, check_bins, compared_images
+from .statistics import Bootstrap
+from .tables import estimate_sums, image_sums, set_units
 
 __all__ = ['image_metrics', 'mean_absolute_error', 'mean_offset', 'mean_squared_error', 'noise_reduction',
            'noise_reduction_by_brightness', 'peak_signal_noise_ratio', 'structural_similarity']
@@ -20,8 +22,7 @@ _WINDOW = 11   # pixels; of SSIM
 def _selected(good, select):
     """The pixels that count, of those that are good."""
     select = good if select is None else np.asarray(select, dtype=bool)
-    if select.shape != good.shape:
-        raise ValueError(f'select must have the shape of truth, {good.shape}, got {select.shape}')
+    require(select.shape == good.shape, 'select', f'have the shape of truth, {good.shape}', select.shape)
     return good & select
 
 
@@ -35,8 +36,7 @@ def _residuals(images, truth, sigma, select):
     truth = np.asarray(truth, dtype=float)
     images = [(name, np.asarray(image, dtype=float)) for name, image in images]
     for name, image in images:
-        if image.shape != truth.shape:
-            raise ValueError(f'{name} must have the shape of truth, {truth.shape}, got {image.shape}')
+        require(image.shape == truth.shape, name, f'have the shape of truth, {truth.shape}', image.shape)
     sigma = np.asarray(sigma, dtype=float)
     if not (sigma[np.isfinite(sigma)] > 0).all() or not np.isfinite(sigma).any():
         raise ValueError('sigma must be positive')
@@ -183,17 +183,14 @@ def mean_absolute_error(image, truth, *, select=None, mask=None):
 
 def _stretched(values, true, data_range, stretch, scale):
     """Both images stretched, and the length of the range."""
-    if np.shape(data_range) != (2,):
-        raise ValueError(f'data_range must be a lower and a higher value, got {data_range}')
+    require(np.shape(data_range) == (2,), 'data_range', 'be a lower and a higher value', data_range)
     low, high = (float(getattr(end, 'value', end)) for end in data_range)
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise ValueError(f'data_range must be a lower and a higher value, got {data_range}')
     if stretch == 'linear':
         return values, true, high - low
-    if stretch != 'asinh':
-        raise ValueError(f"stretch must be 'linear' or 'asinh', got {stretch!r}")
-    if scale is None or not scale > 0:
-        raise ValueError(f"scale must be positive for the stretch 'asinh', got {scale}")
+    require(stretch == 'asinh', 'stretch', "be 'linear' or 'asinh'", stretch)
+    require(scale is not None and scale > 0, 'scale', "be positive for the stretch 'asinh'", scale)
     return np.arcsinh((values - low) / scale), np.arcsinh((true - low) / scale), float(np.arcsinh((high - low) / scale))
 
 
@@ -274,8 +271,7 @@ def structural_similarity(image, truth, *, data_range, stretch='linear', scale=N
     """
     from skimage.metrics import structural_similarity as ssim
     values, true, good = _common(image, truth, select, mask)
-    if min(true.shape) < _WINDOW:
-        raise ValueError(f'image must be at least {_WINDOW} pixels wide, got {true.shape}')
+    require(min(true.shape) >= _WINDOW, 'image', f'be at least {_WINDOW} pixels wide', true.shape)
     values, true, length = _stretched(values, true, data_range, stretch, scale)
     usable = binary_erosion(good, np.ones((_WINDOW, _WINDOW)))
     if not usable.any():
@@ -320,22 +316,17 @@ def noise_reduction_by_brightness(before, after, truth, *, noise=None, bins=BRIG
     4.0
     """
     return estimate_sums(error_sums(before, after, truth, noise=noise, bins=bins, mask=mask), ERROR_COLUMNS,
-                         confidence=confidence, n_resamples=n_resamples, seed=seed)
+                         Bootstrap(confidence, n_resamples, seed))
 
 
 def error_sums(before, after, truth, *, noise=None, bins=BRIGHTNESS_BINS, mask=None):
     """Sum over blocks what `noise_reduction_by_brightness` is made of, to be combined over frames."""
     bins = check_bins(bins)
-    (first, second, true), unit = as_images(mask, before=before, after=after, truth=truth)
-    sigma = noise_sigma(noise, before, true, unit=unit)
+    (first, second, true), sigma, _ = compared_images(before, after, truth, noise, mask)
     level, sky = brightness_in_sigma(true, sigma)
     was, now = (first - true) / sigma, (second - true) / sigma
-    good = np.isfinite(was)
     values = {'square_before': was ** 2, 'square_after': now ** 2, 'error': now}
-    sums = block_sums({name: value[good] for name, value in values.items()}, level[good], bins,
-                      block_labels(true.shape)[good])
-    sums.meta['sigma_sky'] = sky
-    return sums
+    return image_sums(values, level, bins, np.isfinite(was), {'sigma_sky': sky})
 
 
 def image_metrics(before, after, truth, *, noise=None, data_range=None, stretch='asinh', scale=None, name='',
@@ -383,8 +374,7 @@ def image_metrics(before, after, truth, *, noise=None, data_range=None, stretch=
     >>> float(row['ssim_after'][0]), bool(row['ssim_before'][0] < 0.9)
     (1.0, True)
     """
-    (first, second, true), unit = as_images(mask, before=before, after=after, truth=truth)
-    sigma = noise_sigma(noise, before, true, unit=unit)
+    (first, second, true), sigma, unit = compared_images(before, after, truth, noise, mask)
     _, sky = brightness_in_sigma(true, sigma)
     if data_range is None:
         low = background_level(true)

@@ -13,9 +13,10 @@ from ...containers.deviations import Deviations
 from ...containers.nodata import huge_values
 from ...containers.parsing import merge_mask, take_apart
 from ...noise import NoiseModel, estimate_noise
+from ...utils.checks import require
 
 __all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels',
-           'brightness_in_sigma', 'check_bins', 'image_array', 'noise_sigma',
+           'brightness_in_sigma', 'check_bins', 'compared_images', 'image_array', 'noise_sigma',
            'position_array', 'smoothed', 'stated_sigma']
 
 #: Edges of the bins of the signal-to-noise ratio of sources.
@@ -151,6 +152,32 @@ def as_images(mask=None, **images):
     return result, unit
 
 
+def compared_images(before, after, truth, noise, mask):
+    """
+    Convert the images of a comparison, and find the noise of the first.
+
+    Parameters
+    ----------
+    before, after, truth
+        As in `as_images`; the truth may be None.
+    noise
+        As in `noise_sigma`, of the image before.
+    mask : array_like of bool or None
+        Pixels to leave out.
+
+    Returns
+    -------
+    images : list of `~numpy.ndarray`
+        The three images.
+    sigma : `~numpy.ndarray`
+        Standard deviation of the noise of each pixel.
+    unit : `~astropy.units.Unit` or None
+        Their unit.
+    """
+    images, unit = as_images(mask, before=before, after=after, truth=truth)
+    return images, noise_sigma(noise, before, images[2], unit=unit), unit
+
+
 def as_floats(values):
     """Numbers as a float array, NaN where they are masked."""
     if isinstance(values, np.ma.MaskedArray):
@@ -190,8 +217,7 @@ def position_array(name, sources):
         return np.empty((0, 2))
     columns = getattr(sources, 'colnames', None)
     if columns is not None:
-        if not {'x', 'y'} <= set(columns):
-            raise ValueError(f'{name} must have the columns x and y, got {columns}')
+        require({'x', 'y'} <= set(columns), name, 'have the columns x and y', columns)
         xy = np.stack([as_floats(sources['x']), as_floats(sources['y'])], axis=1)
     else:
         xy = as_floats(sources)

@@ -5,17 +5,10 @@ Whether the stated uncertainty of a result is right.
 
 import numpy as np
 
-from .inputs import (
-    BRIGHTNESS_BINS,
-    as_images,
-    block_labels,
-    brightness_in_sigma,
-    check_bins,
-    noise_sigma,
-    smoothed,
-    stated_sigma,
-)
-from .tables import block_sums, estimate_sums
+from ...utils.checks import require
+from .inputs import BRIGHTNESS_BINS, as_images, brightness_in_sigma, check_bins, noise_sigma, smoothed, stated_sigma
+from .statistics import Bootstrap
+from .tables import estimate_sums, image_sums
 
 __all__ = ['judge_uncertainty', 'judge_uncertainty_by_halves']
 
@@ -37,13 +30,13 @@ def _stated(result, uncertainty, unit):
     return stated
 
 
-def _bins(image, stated, sigma, good):
-    """Brightness in units of the noise of the sky."""
-    if sigma is None:
-        sigma = stated
-    if not np.all(np.asarray(sigma)[np.isfinite(sigma)] > 0):
-        raise ValueError(f'sigma must be positive, got {sigma}')
-    return brightness_in_sigma(np.where(good, image, np.nan), np.broadcast_to(sigma, image.shape))
+def _binned_sums(parts, image, stated, sigma, bins, compared_with):
+    """Sum over blocks in bins of the brightness of an image, in units of the noise of the sky."""
+    good = np.isfinite(next(iter(parts.values())))
+    sigma = stated if sigma is None else sigma
+    require(np.all(np.asarray(sigma)[np.isfinite(sigma)] > 0), 'sigma', 'be positive', sigma)
+    level, sky = brightness_in_sigma(np.where(good, image, np.nan), np.broadcast_to(sigma, image.shape))
+    return image_sums(parts, level, bins, good, {'sigma_sky': sky, 'compared_with': compared_with})
 
 
 def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=None, brightness=None,
@@ -101,7 +94,7 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
     """
     sums = pull_sums(result, truth, uncertainty=uncertainty, truth_std=truth_std, sigma=sigma, brightness=brightness,
                      bins=bins, mask=mask)
-    return estimate_sums(sums, PULL_COLUMNS, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    return estimate_sums(sums, PULL_COLUMNS, Bootstrap(confidence, n_resamples, seed))
 
 
 def pull_sums(result, truth, *, uncertainty=None, truth_std=None, sigma=None, brightness=None, bins=BRIGHTNESS_BINS,
@@ -112,13 +105,9 @@ def pull_sums(result, truth, *, uncertainty=None, truth_std=None, sigma=None, br
     stated = _stated(result, uncertainty, unit)
     known = noise_sigma(truth_std, truth, unit=unit) if truth_std is not None else stated_sigma(truth)
     pull = (values - true) / (stated if known is None else np.hypot(stated, known))
-    good = np.isfinite(pull)
-    level, sky = _bins(smoothed(values) if bright is None else bright, stated, sigma, good)
     parts = {'pull': pull, 'square': pull ** 2, 'in68': np.abs(pull) <= 1, 'in95': np.abs(pull) <= 1.959964}
-    sums = block_sums({name: part[good] for name, part in parts.items()}, level[good], bins,
-                      block_labels(pull.shape)[good])
-    sums.meta.update(sigma_sky=sky, compared_with='truth' if known is None else 'reference')
-    return sums
+    return _binned_sums(parts, smoothed(values) if bright is None else bright, stated, sigma, bins,
+                        'truth' if known is None else 'reference')
 
 
 def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigma=None, brightness=None,
@@ -162,7 +151,7 @@ def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigm
     """
     sums = halves_sums(result, first, second, uncertainty=uncertainty, sigma=sigma, brightness=brightness, bins=bins,
                        mask=mask)
-    return estimate_sums(sums, HALVES_COLUMNS, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    return estimate_sums(sums, HALVES_COLUMNS, Bootstrap(confidence, n_resamples, seed))
 
 
 def halves_sums(result, first, second, *, uncertainty=None, sigma=None, brightness=None, bins=BRIGHTNESS_BINS,
@@ -172,9 +161,5 @@ def halves_sums(result, first, second, *, uncertainty=None, sigma=None, brightne
     (values, one, two, bright), unit = as_images(mask, result=result, first=first, second=second,
                                                  brightness=brightness)
     stated = _stated(result, uncertainty, unit)
-    product = (values - one) * (values - two) / stated ** 2
-    good = np.isfinite(product)
-    level, sky = _bins(smoothed(values) if bright is None else bright, stated, sigma, good)
-    sums = block_sums({'product': product[good]}, level[good], bins, block_labels(product.shape)[good])
-    sums.meta.update(sigma_sky=sky, compared_with='halves')
-    return sums
+    parts = {'product': (values - one) * (values - two) / stated ** 2}
+    return _binned_sums(parts, smoothed(values) if bright is None else bright, stated, sigma, bins, 'halves')

@@ -13,6 +13,7 @@ from astropy import units as u
 from astropy.nddata import CCDData, NDData
 
 from ...containers.parsing import take_apart
+from ...utils.checks import require
 from ...utils.files import atomic_write
 from ..measures.inputs import as_image
 from ..measures.psf import PSF, measure_psf
@@ -40,16 +41,12 @@ def check_options(**options):
             raise TypeError(f'{name} must be a number, got {options[name]!r}')
     if options['magnitudes'] is not None:
         magnitudes = np.asarray(options['magnitudes'])
-        if magnitudes.shape != (2,) or not (np.isfinite(magnitudes).all() and magnitudes[0] < magnitudes[1]):
-            raise ValueError('magnitudes must be the brightest and the faintest, such as (-12, -6), got '
-                             f'{options["magnitudes"]}')
-    if not 0.5 <= options['confidence'] < 1:
-        raise ValueError(f'confidence must be from 0.5 to below 1, got {options["confidence"]}')
-    if not 0 <= options['galaxies'] <= 1:
-        raise ValueError(f'galaxies must be a fraction from 0 to 1, got {options["galaxies"]}')
+        require(magnitudes.shape == (2,) and np.isfinite(magnitudes).all() and magnitudes[0] < magnitudes[1],
+                'magnitudes', 'be the brightest and the faintest, such as (-12, -6)', options['magnitudes'])
+    require(0.5 <= options['confidence'] < 1, 'confidence', 'be from 0.5 to below 1', options['confidence'])
+    require(0 <= options['galaxies'] <= 1, 'galaxies', 'be a fraction from 0 to 1', options['galaxies'])
     for name in 'radius', 'false_rate':
-        if options[name] is not None and not options[name] > 0:
-            raise ValueError(f'{name} must be positive, got {options[name]}')
+        require(options[name] is None or options[name] > 0, name, 'be positive', options[name])
     make = options['detection_image']
     if not (make is None or callable(make) or isinstance(make, str) and make == 'auto'):
         raise TypeError("detection_image must be 'auto', None or a function of a CCDData and a PSF, got "
@@ -107,8 +104,7 @@ def one_each(name, value, n):
     """A value for each frame, from one for all of them or a list."""
     if not isinstance(value, (list, tuple)):
         return [value] * n
-    if len(value) != n:
-        raise ValueError(f'{name} must be one for all frames, or one for each of the {n} frames, got {len(value)}')
+    require(len(value) == n, name, f'be one for all frames, or one for each of the {n} frames', len(value))
     return list(value)
 
 
@@ -153,8 +149,7 @@ def given_psf(psf, frame):
     """A PSF that was given, as a stamp that fits the frame."""
     if isinstance(psf, Real):
         from ...simulate import make_psf
-        if not (np.isfinite(psf) and psf > 0):
-            raise ValueError(f'psf must be an image, a model or a positive FWHM in pixels, got {psf}')
+        require(np.isfinite(psf) and psf > 0, 'psf', 'be an image, a model or a positive FWHM in pixels', psf)
         half = min(int(6 * psf) + 1, (min(frame.shape) - 1) // 2)
         if psf > half:
             raise ValueError(f'psf must not be larger than the frame, {frame.shape}, got a FWHM of {psf:g} pixels')

@@ -7,7 +7,7 @@ import numpy as np
 from astropy.table import Table
 
 from ...noise import GainFrom
-from .combine import values_of
+from ..measures.tables import values_of
 
 __all__ = []
 

@@ -13,6 +13,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
+from ...utils.checks import require
 from ...utils.files import atomic_write
 from .schema import SCHEMA_NAME, SCHEMA_VERSION
 
@@ -58,8 +59,7 @@ def judge_interval(value, interval, limits):
     """
     low = -math.inf if limits[0] is None else limits[0]
     high = math.inf if limits[1] is None else limits[1]
-    if not low <= high:
-        raise ValueError(f'limits must be (lowest, highest), got {limits}')
+    require(low <= high, 'limits', 'be (lowest, highest)', limits)
     lower, upper = interval
     if not all(math.isfinite(number) for number in (value, lower, upper)):
         return 'not run'
@@ -124,8 +124,7 @@ class Check:
     advice: str = ''
 
     def __post_init__(self):
-        if self.verdict not in VERDICTS:
-            raise ValueError(f'verdict must be one of {", ".join(map(repr, VERDICTS))}, got {self.verdict!r}')
+        require(self.verdict in VERDICTS, 'verdict', f'be one of {", ".join(map(repr, VERDICTS))}', self.verdict)
 
     @property
     def ran(self):

@@ -13,7 +13,8 @@ from scipy.stats import chi2, norm
 
 from ..injection.recovery import MAPS_BEFORE
 from ..measures.background import summarize_sky_offset
-from .combine import FLUX_BINS, values_of
+from ..measures.tables import values_of
+from .combine import FLUX_BINS
 from .remarks import describe_psf, describe_sources
 
 __all__ = ['TESTS', 'Limits', 'Measured', 'NotMeasured', 'Results', 'Test']
