@@ -83,11 +83,13 @@ def training_options(function):
     for name, option in reversed(TRAINING_OPTIONS.items()):
         if option.help is None:
             continue
+        text_kind = (click.Choice(option.choices), None) if option.choices else (click.Path(), 'FILE')
         kind, metavar = {
-            int: (click.IntRange(min=option.low), None), str: (click.Path(), 'FILE'),
+            int: (click.IntRange(min=option.low), None), str: text_kind,
             float: (click.FloatRange(option.low, option.high, min_open=not option.closed,
                                      max_open=option.high is not None), None)}[option.kind]
-        default = option.unset if option.default is None else f'{option.default:g}'
+        default = option.unset if option.default is None else option.default if option.choices else \
+            f'{option.default:g}'
         text = option.help if default is None else f'{option.help}  [default: {default}]'
         function = click.option(f'--{name.replace("_", "-")}', type=kind, metavar=metavar, help=text)(function)
     return function
