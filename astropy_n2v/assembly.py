@@ -13,6 +13,7 @@ from .audit import AuditReport, severity
 from .exceptions import AuditError
 from .inference.prediction import Prediction
 from .noise.quantisation import ROUNDED
+from .planes import group_channels
 from .utils.warn import warn_user
 
 __all__ = ['predict_planes', 'restore_verbatim']
@@ -58,10 +59,13 @@ def predict_planes(frame, planes, denoiser, *, leaks=False, strength=1.0, audit=
     ------
     AuditError
         If the data of a single image exclude its prediction, and ``audit`` is 'refuse'.
+    CannotDenoiseError
+        If the planes are not those that the model sees together.
     """
     from tqdm import tqdm
     # The prediction of a single image is the result.
     single = len(planes) == 1 and not frame.shape[:-2]
+    channels = None if denoiser.channels == 1 else _Channels(planes, denoiser.channels)
     together = None if single else Prediction.empty(frame.shape, frame.dtype, full_output)
     first, used, n_rejected, judgements = None, [], 0, _Judgements(audit)
     with tqdm(total=len(planes), disable=not progress_bar, desc='denoising', unit='plane') as bar:
@@ -71,7 +75,8 @@ def predict_planes(frame, planes, denoiser, *, leaks=False, strength=1.0, audit=
 
             predict = partial(denoiser.predict, audit=audit != 'off', strength=strength, full_output=full_output,
                               progress=progress, **options)
-            prediction = predict(plane.values, plane.noise, plane.mask)
+            prediction = predict(plane.values, plane.noise, plane.mask) if channels is None else \
+                channels.predict(plane, predict)
             grown = plane.with_growth(prediction.audit)
             if grown is not None:
                 again = predict(grown.values, grown.noise, grown.mask)
@@ -90,6 +95,24 @@ def predict_planes(frame, planes, denoiser, *, leaks=False, strength=1.0, audit=
     result = first if single else replace(first, **together.planes)
     result = result.map(lambda values: values.astype(frame.dtype, copy=False))
     return replace(result, n_rejected=n_rejected, audit=judgements.worst), used, judgements.refused
+
+
+class _Channels:
+    """Predictions of planes that a model sees together, each kept until it is asked for."""
+
+    def __init__(self, planes, channels):
+        self._groups = group_channels(planes, channels)
+        self._found = {}
+
+    def predict(self, plane, predict):
+        """Return the prediction of a plane, from a function that predicts all channels."""
+        if id(plane) not in self._found:
+            group = next(group for group in self._groups if any(other is plane for other in group))
+            prediction = predict(np.stack([other.values for other in group]), group[0].noise,
+                                 np.stack([np.asarray(other.mask) for other in group]))
+            for n, other in enumerate(group):
+                self._found[id(other)] = prediction.map(lambda values, n=n: values[n])
+        return self._found.pop(id(plane))
 
 
 def _agrees_better(again, prediction):

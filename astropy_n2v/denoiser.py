@@ -105,6 +105,8 @@ class Denoiser:
 
     #: True if results have an uncertainty.
     has_posterior = True
+    #: Planes of an image that the network sees together.
+    channels = 1
 
     def __init__(self, network, metadata=None, *, name=None, held_out=None):
         self.network = network.eval()
@@ -396,8 +398,8 @@ class ClassicalDenoiser(Denoiser):
     network : UNet
         The network.
     metadata : dict
-        As for `Denoiser`; ``scale`` are mean and standard deviation of the pixels that it was trained on, ``hole``
-        height and width of the mask under which pixels were hidden.
+        As for `Denoiser`; ``scale`` are mean and standard deviation of the pixels that it was trained on, of several
+        channels a list of each; ``hole`` are height and width of the mask under which pixels were hidden.
     name : str, optional
         As for `Denoiser`.
     held_out : None
@@ -420,6 +422,11 @@ class ClassicalDenoiser(Denoiser):
         """Height and width of the mask under which pixels were hidden in training."""
         return tuple(self.metadata.get('hole', (1, 1)))
 
+    @property
+    def channels(self):
+        """Planes of an image that the network sees and predicts together."""
+        return self.network.config['in_channels']
+
     def export_onnx(self, path, **options):
         """Raise `NotImplementedError`: only blind-spot networks are exported."""
         raise NotImplementedError('export_onnx() is for blind-spot networks, not for classical ones')
@@ -432,7 +439,8 @@ class ClassicalDenoiser(Denoiser):
         Parameters
         ----------
         data, noise, mask, strength, tile_size, device, progress, full_output : optional
-            As for `Denoiser.predict`; the noise is only recorded.
+            As for `Denoiser.predict`; the noise is only recorded. For a model of several channels, ``data`` and
+            ``mask`` have the shape (channels, ny, nx), and the noise is that of the first.
         **options
             Other options of `Denoiser.predict`, which need a posterior and change nothing.
 
@@ -444,17 +452,23 @@ class ClassicalDenoiser(Denoiser):
         Raises
         ------
         ValueError
-            If ``data`` is not two-dimensional, or no pixel is valid.
+            If ``data`` does not have the channels of the model, or no pixel is valid.
         """
         data = np.asarray(data)
-        if data.ndim != 2:
+        if self.channels > 1 and (data.ndim != 3 or len(data) != self.channels):
+            raise ValueError(f'data must have the shape ({self.channels}, ny, nx), as the model has {self.channels} '
+                             f'channels, got {data.shape}')
+        if self.channels == 1 and data.ndim != 2:
             raise ValueError(f'data must be two-dimensional, got {data.ndim} dimensions')
         data = data.astype(np.float64 if data.dtype == np.float64 else np.float32)
         valid = np.isfinite(data) if mask is None else np.isfinite(data) & ~np.asarray(mask, dtype=bool)
         if not valid.any():
             raise ValueError('data has no valid pixel: all are masked or not finite')
-        scaling = NormalizedImage.prepare(data, estimate_noise(data, mask) if noise is None else noise, mask).scaling
-        mean = predict_plain(self.network, LinearScale(*self.metadata['scale']), data, valid,
+        first, bad = (plane.reshape(-1, *data.shape[-2:])[0] for plane in (data, ~valid))
+        scaling = NormalizedImage.prepare(first, estimate_noise(first, bad) if noise is None else noise, bad).scaling
+        scale = LinearScale(*(np.reshape(value, (-1, 1, 1)) if self.channels > 1 else value
+                              for value in self.metadata['scale']))
+        mean = predict_plain(self.network, scale, data, valid,
                              tile_size=conf.tile_size if tile_size is None else tile_size,
                              device=select_device(device), progress=progress)
         mean[valid] = ((1 - strength) * data + strength * mean)[valid]

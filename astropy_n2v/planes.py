@@ -28,7 +28,7 @@ from .noise.resolve import looks_white, resolve_sky
 from .noise.views import WHOLE, part_of, pixels_of, split_views
 from .utils.warn import warn_user
 
-__all__ = ['LAGS', 'Plane', 'find_hole', 'find_planes', 'own_autocorrelation', 'warn_of_patterns']
+__all__ = ['LAGS', 'Plane', 'find_hole', 'find_planes', 'group_channels', 'own_autocorrelation', 'warn_of_patterns']
 
 log = logging.getLogger(__name__)
 
@@ -268,6 +268,44 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     if not planes:
         raise CannotDenoiseError('data has no plane that can be denoised: all are constant or masked')
     return planes, rejected
+
+
+def group_channels(planes, channels):
+    """
+    Group the planes that a model of several channels sees together.
+
+    Parameters
+    ----------
+    planes : list of Plane
+        Planes of one frame.
+    channels : int
+        Channels of the model. They are the third axis from the end of the frame.
+
+    Returns
+    -------
+    list of list of Plane
+        As many planes each: the channels, in order, of the same pixels.
+
+    Raises
+    ------
+    CannotDenoiseError
+        If a plane is without the others.
+    """
+    if channels == 1:
+        return [[plane] for plane in planes]
+    groups = []
+    for plane in planes:
+        same = [group for group in groups if group[0].index[:-1] == plane.index[:-1] and group[0].view == plane.view]
+        if same and plane.index:
+            same[0].append(plane)
+        else:
+            groups.append([plane])
+    for group in groups:
+        if len(group) != channels:
+            found = 'an image of one plane' if group[0].index == () else f'{len(group)} that can be denoised'
+            raise CannotDenoiseError(f'the model takes images of {channels} channels, shape (..., {channels}, ny, nx), '
+                                     f'got {found}')
+    return groups
 
 
 def _of_plane(frame, name, value, index):

@@ -52,7 +52,7 @@ MAX_PARAMETERS = 12
 
 # Functions that users call: their parameters are the options that they have. Commands have one for each option.
 FRONT_DOORS = {'analyze_files', 'denoise', 'denoise_files', 'denoise_fits', 'inject_and_recover', 'train',
-               'train_collection', 'validate'}
+               'train_classical', 'train_classical_collection', 'train_collection', 'validate'}
 
 LONG_FUNCTIONS = set()
 

@@ -85,6 +85,8 @@ def denoise_channels(data, model=None, *, mask=None, floor=0.0, strength=1.0, de
     bad = ~np.isfinite(data)
     if mask is not None:
         bad |= np.broadcast_to(np.asarray(mask, dtype=bool), data.shape)
+    if denoiser.channels > 1:
+        return _denoise_together(denoiser, data, bad, strength=strength, device=device, tile_size=tile_size)
     result, errors = data.copy(), []
     for n, (values, own) in enumerate(zip(data, bad)):
         name = _names(len(data))[n]
@@ -100,6 +102,13 @@ def denoise_channels(data, model=None, *, mask=None, floor=0.0, strength=1.0, de
         if not errors[-1]:
             result[n] = np.where(own, values, found.mean)
     return result, errors
+
+
+def _denoise_together(denoiser, data, bad, **options):
+    """Denoise by a model that sees all channels; its result is not audited, as it has no posterior."""
+    noise = channel_noise(data[0], bad[0])
+    mean = denoiser.predict(data, noise, bad, full_output=False, **options).mean
+    return np.where(bad, data, mean), [''] * len(data)
 
 
 def channel_noise(values, mask=None, *, floor=0.0):

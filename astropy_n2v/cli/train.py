@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from .classical import classical_options, describe_error_of, take_classical, training_function
 from .common import (
     HoleType,
     Reporter,
@@ -49,6 +50,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option('--hole', type=HoleType(),
               help='What the network does not see around a pixel; by default correlated noise is whitened instead.')
 @training_options
+@classical_options
 @click.option('--device', help="'auto', 'cpu', 'cuda', ...  [default: astropy_n2v.conf.device]")
 @click.option('--seed', type=int, help='Seed of weights and patches.  [default: 0]')
 @click.option('--overwrite', is_flag=True, help='Replace an existing model.')
@@ -71,20 +73,22 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
     Under torchrun, several processes train the model together: on several GPUs, or on the cores of several machines.
 
     \b
-    Example:
+    Examples:
       astropy-n2v train night1/*.fits -o mycamera.safetensors --init default
       astropy-n2v train --manifest manifest.ecsv --split split.json -o mycamera.safetensors
       torchrun --nproc-per-node 2 -m astropy_n2v.cli train night1/*.fits -o mycamera.safetensors
+      astropy-n2v train night1/*.fits -o plain.safetensors --strategy n2v2
     """
-    from ..io import read_fits_images
     from ..io.files import describe_error
     ignore_bits = parse_bits(ignore_bits)
+    classical = take_classical(options, init=init, gain=gain, readnoise=readnoise, workers=workers)
     if manifest or split or workers is not None:
         if files or not (manifest and split):
             raise click.UsageError('--manifest, --split and --workers go together, and without FILES.')
         if ext or mask:
             raise click.UsageError('--ext and --mask do not go with --manifest, which names the images.')
-        _train_collection(ctx, manifest, split, output, overwrite, {'workers': workers or 0}, ignore_bits=ignore_bits,
+        loading = {} if classical else {'workers': workers or 0}
+        _train_collection(ctx, manifest, split, output, overwrite, loading, classical, ignore_bits=ignore_bits,
                           **given(init=init, gain=gain, readnoise=readnoise, satlevel=satlevel, **options))
         return
     if not files:
@@ -101,7 +105,7 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
                 for file in files:
                     report.begin(file)
                     try:
-                        found = read_fits_images(*chosen_extension(file, ext), ignore_bits=ignore_bits, mask=mask)
+                        found = _read_images(file, ext, ignore_bits=ignore_bits, mask=mask)
                     except (OSError, ValueError, TypeError) as error:
                         failed += 1
                         report.error(f'{file}: error: {describe_error(error, file)}')
@@ -113,9 +117,9 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
                     raise click.ClickException('no image to train on')
                 report.say(f'training on {len(images)} images of {len(files) - failed} files')
                 start = time.monotonic()
-                from ..training.train import train
-                denoiser = _run(train, images, names=names, progress_bar=report.progress_bar or report.say,
-                                  **given(init=init, gain=gain, readnoise=readnoise, satlevel=satlevel, **options))
+                train = training_function(classical, of_collection=False)
+                denoiser = _run(train, images, names=names, progress_bar=report.progress_bar or report.say, **classical,
+                                **given(init=init, gain=gain, readnoise=readnoise, satlevel=satlevel, **options))
                 if first:
                     denoiser.save(temporary, overwrite=True)
         except (OSError, ValueError, TypeError) as error:
@@ -151,6 +155,17 @@ def _model_file(output, overwrite, inputs, first):
     return atomic_write(output, overwrite=overwrite, inputs=inputs) if first else nullcontext()
 
 
+def _read_images(file, ext, **options):
+    """Read the images of a file."""
+    from ..collections.raster import is_raster, read_raster
+    from ..io import read_fits_images
+    if not is_raster(file):
+        return read_fits_images(*chosen_extension(file, ext), **options)
+    if ext or options['mask']:
+        raise ValueError('is a picture, with which --ext and --mask do not go')
+    return [read_raster(file)]
+
+
 def _take_state(output, options):
     """Let a training keep its state beside its model unless a file is named; return the name of such a file."""
     own = None if options.get('checkpoint') else f'{output}.checkpoint'
@@ -165,13 +180,13 @@ def _finish(report, output, denoiser, seconds, temporary_state):
         Path(temporary_state).unlink(missing_ok=True)
     metadata = denoiser.metadata
     report.result(f'{output}: trained on {metadata["images"]} images in {seconds:.0f} s, {metadata.get("steps")} '
-                  f'steps, hole {denoiser.hole[0]}x{denoiser.hole[1]}, held-out negative log-likelihood '
-                  f'{metadata.get("held_out_likelihood", float("nan")):.4f}, SHA-256 {denoiser.sha256[:16]}')
+                  f'steps, hole {denoiser.hole[0]}x{denoiser.hole[1]}, {describe_error_of(metadata)}, '
+                  f'SHA-256 {denoiser.sha256[:16]}')
     if 'against_default' in metadata:
         report.result(f'{output} is {metadata["against_default"]}')
 
 
-def _train_collection(ctx, manifest, split, output, overwrite, loading, held_out=None, **options):
+def _train_collection(ctx, manifest, split, output, overwrite, loading, classical, held_out=None, **options):
     """Train on the frames of a catalogue."""
     from ..collections import Split, read_manifest
     from ..io.files import describe_error
@@ -185,9 +200,9 @@ def _train_collection(ctx, manifest, split, output, overwrite, loading, held_out
                 counts = parts.counts()
                 report.say(f'training on {counts["train"]} files, judged by {counts["validation"]}')
                 start = time.monotonic()
-                from ..training.collection import train_collection
+                train_collection = training_function(classical, of_collection=True)
                 denoiser = _run(train_collection, table, parts, progress_bar=report.progress_bar or report.say,
-                                loading=loading, **options)
+                                loading=loading, **classical, **options)
                 if first:
                     denoiser.save(temporary, overwrite=True)
         except (OSError, ValueError, TypeError, ImportError) as error:

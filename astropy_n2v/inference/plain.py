@@ -20,7 +20,7 @@ class LinearScale:
 
     Parameters
     ----------
-    mean, deviation : float
+    mean, deviation : float, or `~numpy.ndarray` of shape (channels, 1, 1)
         In data units.
 
     Examples
@@ -53,9 +53,9 @@ def predict_plain(network, scale, data, valid, *, tile_size, device, progress=No
     scale : LinearScale
         What it was trained with.
     data : `~numpy.ndarray`
-        Image of shape (ny, nx).
+        Image of shape (ny, nx), or (channels, ny, nx).
     valid : `~numpy.ndarray` of bool
-        True where the data count; elsewhere the network sees the mean.
+        True where the data count, of the same shape; elsewhere the network sees the mean.
     tile_size : int
         Largest height and width of a tile, in pixels.
     device : `torch.device`
@@ -69,14 +69,17 @@ def predict_plain(network, scale, data, valid, *, tile_size, device, progress=No
         In data units, float32 or float64 as ``data``.
     """
     z = np.where(valid, scale.forward(np.where(valid, data, 0).astype(float)), 0)
-    tiling = Tiling(z.shape, tile_size, network.receptive_radius, alignment=network.alignment)
-    padded = np.pad(z, [(0, n - m) for n, m in zip(tiling.padded_shape, z.shape)], mode='symmetric')
-    result = np.zeros(tiling.padded_shape)
+    planes = z.reshape(-1, *z.shape[-2:])
+    tiling = Tiling(z.shape[-2:], tile_size, network.receptive_radius, alignment=network.alignment)
+    beyond = [(0, n - m) for n, m in zip(tiling.padded_shape, z.shape[-2:])]
+    padded = np.pad(planes, [(0, 0), *beyond], mode='symmetric')
+    result = np.zeros(padded.shape)
     network.to(device).eval()
     for i, tile in enumerate(tiling):
-        inputs = torch.from_numpy(padded[tile.y, tile.x].astype(np.float32))[None, None].to(device)
+        inputs = torch.from_numpy(padded[:, tile.y, tile.x].astype(np.float32))[None].to(device)
         with torch.inference_mode():
-            result[tile.y, tile.x] += tile.weight * network(inputs)[0, 0].cpu().numpy()
+            result[:, tile.y, tile.x] += tile.weight * network(inputs)[0].cpu().numpy()
         if progress:
             progress((i + 1) / len(tiling))
-    return scale.backward(result[:z.shape[0], :z.shape[1]]).astype(np.result_type(data.dtype, np.float32), copy=False)
+    result = result[:, :z.shape[-2], :z.shape[-1]].reshape(z.shape)
+    return scale.backward(result).astype(np.result_type(data.dtype, np.float32), copy=False)

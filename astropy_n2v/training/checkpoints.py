@@ -7,7 +7,7 @@ import hashlib
 
 import numpy as np
 
-__all__ = ['check_identity', 'training_identity']
+__all__ = ['check_identity', 'pixels_identity', 'training_identity']
 
 
 def _digest(*arrays):
@@ -17,6 +17,30 @@ def _digest(*arrays):
         digest.update(f'{array.dtype.str}{array.shape}'.encode())
         digest.update(array)
     return digest.hexdigest()[:16]
+
+
+def pixels_identity(arrays):
+    """
+    Digest arrays that a training depends on.
+
+    Parameters
+    ----------
+    arrays : list of array_like
+        Their types, shapes and values count.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.training.checkpoints import pixels_identity
+    >>> pixels_identity([np.zeros(3)]) == pixels_identity([np.zeros(4)])
+    False
+    """
+    return _digest(*arrays)
 
 
 def training_identity(frames, **options):

@@ -7,182 +7,78 @@ loss. It states no uncertainty, and does not use the measurement of the pixel it
 networks of `astropy_n2v.train` learn from all pixels at once, and know the noise.
 """
 
-import math
-from dataclasses import dataclass
+import hashlib
+import json
+import logging
+import warnings
+from functools import partial
 
 import numpy as np
 import torch
 
+from ..collections import CollectionBlocks, read_section
 from ..containers.container import Container
 from ..denoiser import ClassicalDenoiser, select_device
+from ..exceptions import CannotDenoiseError
 from ..inference.plain import LinearScale, predict_plain
 from ..networks import UNet, isolated_rng
-from ..planes import find_planes
+from ..planes import find_planes, group_channels
 from ..utils.checks import check_integer, check_number
+from ..utils.warn import warn_user
+from .checkpoints import pixels_identity
+from .loop import Trainer
+from .masked_patches import BlockPatches, HiddenError, MaskedPatches, hidden_error
+from .masking import STRATEGIES, STRATEGY_NAMES, Masking
+from .monitor import Monitor
+from .options import CLASSICAL_DEFAULTS, check_training_options
 
-__all__ = ['STRATEGIES', 'Masking', 'train_classical']
+__all__ = ['STRATEGIES', 'STRATEGY_NAMES', 'Masking', 'train_classical', 'train_classical_collection']
 
-#: Strategies by name, and by what they replace a pixel.
-STRATEGIES = {
-    'uniform': 'by a neighbour that is drawn at random (N2V, Krull et al. 2019, arXiv:1811.10980)',
-    'median': 'by the median of its neighbours (N2V2, Hoeck et al. 2022, arXiv:2211.08512)',
-    'struct': 'by a neighbour, and with it all pixels under a mask around it (structN2V, Broaddus et al. 2020)',
-}
+log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, eq=False)
-class Masking:
-    """
-    How pixels are hidden.
-
-    Parameters
-    ----------
-    strategy : {'uniform', 'median', 'struct'}
-        See ``STRATEGIES``.
-    roi_size : int
-        Odd height and width of the neighbourhood that replacements come from, in pixels.
-    struct : array_like of bool, optional
-        For 'struct': the mask, of odd height and width, with the pixel itself in the middle; ``np.ones((5, 5))`` is a
-        hole of 5x5 pixels, ``np.ones((1, 9))`` is for noise that is correlated along rows.
-
-    Raises
-    ------
-    ValueError
-        If there is no such strategy, or the neighbourhood or the mask is none.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astropy_n2v.training.classical import Masking
-    >>> patch, rng = np.arange(81.0).reshape(9, 9), np.random.default_rng(0)
-    >>> hidden = Masking('struct', 5, np.ones((1, 3))).hide(patch, np.array([[4, 4]]), rng)
-    >>> np.argwhere(hidden != patch).tolist()
-    [[4, 3], [4, 4], [4, 5]]
-    """
-
-    strategy: str = 'uniform'
-    roi_size: int = 11
-    struct: object = None
-
-    def __post_init__(self):
-        if self.strategy not in STRATEGIES:
-            raise ValueError(f'strategy must be one of {", ".join(map(repr, STRATEGIES))}, got {self.strategy!r}')
-        if check_integer('roi_size', self.roi_size, 3) % 2 == 0:
-            raise ValueError(f'roi_size must be odd, got {self.roi_size}')
-        if (self.struct is None) == (self.strategy == 'struct'):
-            raise ValueError("struct must be given with the strategy 'struct', and with no other, got "
-                             f'{self.struct!r} and {self.strategy!r}')
-        radius = self.roi_size // 2
-        sources = np.ones((self.roi_size, self.roi_size), dtype=bool)
-        sources[radius, radius] = False
-        covered = np.zeros((1, 2), dtype=int)
-        if self.struct is not None:
-            struct = np.asarray(self.struct, dtype=bool)
-            if struct.ndim != 2 or not all(n % 2 for n in struct.shape) or not struct[tuple(n // 2 for n in
-                                                                                            struct.shape)]:
-                raise ValueError('struct must be a two-dimensional mask of odd height and width that is true in the '
-                                 f'middle, got shape {struct.shape}')
-            covered = np.argwhere(struct) - [n // 2 for n in struct.shape]
-            inside = covered[np.all(np.abs(covered) <= radius, axis=1)] + radius
-            sources[tuple(inside.T)] = False
-            if not sources.any():
-                raise ValueError(f'struct must leave pixels of the neighbourhood of {self.roi_size}x{self.roi_size} '
-                                 'pixels (roi_size) to replace others by, got a mask that covers all')
-        # Offsets of the pixels that replacements come from, and of those that are replaced.
-        object.__setattr__(self, 'sources', np.argwhere(sources) - radius)
-        object.__setattr__(self, 'covered', covered)
-
-    def hide(self, patch, coordinates, rng):
-        """
-        Replace pixels of a patch.
-
-        Parameters
-        ----------
-        patch : `~numpy.ndarray`
-            Shape (height, width); it is not changed.
-        coordinates : `~numpy.ndarray` of int
-            Rows and columns of the pixels to be hidden, shape (n, 2).
-        rng : `~numpy.random.Generator`
-            Source of randomness.
-
-        Returns
-        -------
-        `~numpy.ndarray`
-            The patch without them.
-        """
-        hidden, last = patch.copy(), np.subtract(patch.shape, 1)
-
-        def reflected(places):
-            return tuple(np.moveaxis(last - np.abs(last - np.abs(places)), -1, 0))
-
-        if self.strategy == 'median':
-            hidden[tuple(coordinates.T)] = np.median(patch[reflected(coordinates[:, None] + self.sources)], axis=1)
-            return hidden
-        places = coordinates[:, None] + self.covered
-        inside = np.all((places >= 0) & (places <= last), axis=-1)
-        # Each pixel under the mask by another neighbour of the pixel in its middle.
-        drawn = coordinates[:, None] + self.sources[rng.integers(len(self.sources), size=inside.shape)]
-        hidden[tuple(places[inside].T)] = patch[reflected(drawn[inside])]
-        return hidden
+_JUDGEMENTS = 20   # in a training, as of `astropy_n2v.train`
+# Blocks of the validation frames that judge, and how many are looked at for so many that can be used.
+_JUDGES, _LOOKED_AT = 8, 64
 
 
-class _Patches:
-    """Patches of scaled frames, with hidden pixels; borders of frames are reflected into patches that are larger."""
-
-    def __init__(self, frames, masking, size, batch_size, masked, rng):
-        padding = [[(0, max(size - n, 0)) for n in z.shape] for z, _ in frames]
-        self.frames = [(np.pad(z, pad, mode='symmetric'), np.pad(valid, pad))
-                       for (z, valid), pad in zip(frames, padding)]
-        self.masking, self.size, self.batch_size, self.masked, self.rng = masking, size, batch_size, masked, rng
-        weights = np.array([valid.sum() for _, valid in frames], dtype=float)
-        self.share = weights / weights.sum()
-        # Noise that is correlated along rows must stay along rows.
-        self.turns = 4 if masking.struct is None else 1
-
-    def draw(self):
-        """Draw inputs, targets and the mask of the coordinates that count; each of shape (n, 1, size, size)."""
-        parts = [self._patch() for _ in range(self.batch_size)]
-        return (torch.from_numpy(np.stack(plane).astype(np.float32))[:, None] for plane in zip(*parts))
-
-    def _patch(self):
-        rng, size = self.rng, self.size
-        for _ in range(20):   # a patch without a pixel that counts teaches nothing
-            z, valid = self.frames[rng.choice(len(self.frames), p=self.share)]
-            y, x = (int(rng.integers(n - size + 1)) for n in z.shape)
-            part = slice(y, y + size), slice(x, x + size)
-            if valid[part].any():
-                break
-        turn, flip = int(rng.integers(self.turns)), 1 - 2 * int(rng.integers(2))
-        z, valid = (np.rot90(plane[part], turn)[::flip] for plane in (z, valid))
-        coordinates = np.argwhere((rng.random(z.shape) < self.masked) & valid)
-        chosen = np.zeros(z.shape, dtype=bool)
-        chosen[tuple(coordinates.T)] = True
-        return self.masking.hide(z, coordinates, rng), z, chosen
-
-
-def train_classical(images, strategy='uniform', *, struct=None, roi_size=11, masked=0.02, max_steps=2000,
-                    patch_size=64, batch_size=16, learning_rate=4e-4, seed=0, device=None, network_options=None):
+def train_classical(images, strategy='uniform', *, struct=None, roi_size=11, masked=0.02, channels=1, mask=None,
+                    satlevel=None, names=None, seed=0, device=None, progress_bar=False, **options):
     """
     Train a plain U-Net by one of the classical strategies.
 
     Parameters
     ----------
     images : image or list of images
-        Frames as `astropy_n2v.denoise` takes them.
-    strategy : {'uniform', 'median', 'struct'}, optional
-        See ``STRATEGIES``. With 'median' the network has blur pooling and no top skip, as in N2V2.
+        Frames as `astropy_n2v.denoise` takes them. Of several, those that are constant, fully masked or the like are
+        left out with a warning.
+    strategy : {'uniform', 'median', 'struct', 'n2v', 'n2v2', 'structn2v'}, optional
+        See ``STRATEGIES`` and, for the last three, ``STRATEGY_NAMES``. With 'median' the network has blur pooling and
+        no top skip, as in N2V2.
     struct, roi_size : optional
         See ``Masking``.
     masked : float, optional
         Fraction of the pixels of a patch that are hidden.
-    max_steps, patch_size, batch_size, seed : int, optional
-        Steps, height and width of patches in pixels, patches in a step, seed of weights and patches.
-    learning_rate : float, optional
-        Peak learning rate; it falls to zero along a cosine.
+    channels : int, optional
+        Planes that the network sees and predicts together, such as 3 for colours: images then have the shape
+        (..., channels, ny, nx), and the same pixels of all channels are hidden.
+    mask : array_like of bool, optional
+        True where the frames do not count, in addition to their own masks.
+    satlevel : optional
+        As for `astropy_n2v.denoise`.
+    names : list of str, optional
+        What to call the images in warnings; by default their positions.
+    seed : int, optional
+        Seed of weights and patches.
     device : str, optional
         By default `astropy_n2v.conf.device`.
-    network_options : dict, optional
-        Options of `~astropy_n2v.networks.UNet`.
+    progress_bar : bool or callable, optional
+        As for `astropy_n2v.train`.
+    **options
+        ``max_steps`` (by default 2000), ``patch_size`` (64), ``batch_size`` (16), ``learning_rate``,
+        ``max_time``, ``patience``, ``min_delta``, ``held_out``, ``checkpoint`` and ``log`` of `astropy_n2v.train`;
+        what is judged is the mean squared error of hidden pixels. ``network_options`` are those of
+        `~astropy_n2v.networks.UNet`: by default the original's 4 levels, 48 channels at full resolution, no batch
+        normalisation, transposed up-sampling.
 
     Returns
     -------
@@ -192,9 +88,11 @@ def train_classical(images, strategy='uniform', *, struct=None, roi_size=11, mas
     Raises
     ------
     ValueError
-        If an option is out of its range.
+        If an option is out of its range, or the masks cover all pixels.
     CannotDenoiseError
-        If an image cannot be denoised.
+        If no image can be denoised, or one does not have as many channels.
+    TypeError
+        If there is no such option.
 
     Examples
     --------
@@ -208,60 +106,252 @@ def train_classical(images, strategy='uniform', *, struct=None, roi_size=11, mas
     (48, 48)
     """
     masking = Masking(strategy, roi_size, struct)
-    for name, value in (('max_steps', max_steps), ('patch_size', patch_size), ('batch_size', batch_size)):
-        check_integer(name, value, 1)
-    check_number('masked', masked, 'between 0 and 1', lambda value: 0 < value < 1)
-    check_number('learning_rate', learning_rate, 'positive', lambda value: value > 0)
-    defaults = {'blur_pool': True, 'top_skip': False} if strategy == 'median' else {}
-    with isolated_rng(check_integer('seed', seed, 0)):
-        network = UNet(**{**defaults, **(network_options or {})})
-    device = select_device(device)
-    frames = []
-    for image in images if isinstance(images, (list, tuple)) else [images]:
-        for plane in find_planes(Container(image))[0]:
-            valid = np.isfinite(plane.values) if plane.mask is None else np.isfinite(plane.values) & ~plane.mask
-            frames.append((np.asarray(plane.values), valid))
-    if not frames:
+    images = images if isinstance(images, (list, tuple)) else [images]
+    if not images:
         raise ValueError('images must hold at least one image, got none')
-    pixels = np.concatenate([data[valid] for data, valid in frames]).astype(float)
-    scale = LinearScale(float(pixels.mean()), float(pixels.std()))
-    scaled = [(np.where(valid, scale.forward(np.where(valid, data, 0).astype(float)), 0), valid)
-              for data, valid in frames]
-    size = -(-patch_size // network.alignment) * network.alignment
-    patches = _Patches(scaled, masking, size, batch_size, masked, np.random.default_rng(seed))
-    _run(network.to(device), patches, max_steps, learning_rate, device)
-    _centre(network, scale, frames, device)
-    metadata = {'name': f'classical {strategy}', 'strategy': strategy, 'frames': len(frames), 'seed': seed,
-                'steps': max_steps, 'scale': [scale.mean, scale.deviation],
-                'hole': [1, 1] if struct is None else list(np.shape(struct))}
+    if names is not None and len(names) != len(images):
+        raise ValueError(f'names must have one entry for each of the {len(images)} images, got {len(names)}')
+    channels = check_integer('channels', channels, 1)
+    frames, used = [], 0
+    for i, image in enumerate(images):
+        try:
+            found = _find_frames(find_planes(Container(image, mask, satlevel))[0], channels)
+        except CannotDenoiseError as error:
+            if len(images) == 1:
+                raise
+            warn_user(f'{i if names is None else names[i]}: the image is left out: {error}')
+            continue
+        frames, used = frames + found, used + 1
+    if not frames:
+        raise CannotDenoiseError('images must hold at least one that can be denoised, got none')
+    return _train(_Frames(frames), masking, channels, masked, seed=seed, device=device, progress_bar=progress_bar,
+                  images=used, **options)
+
+
+def train_classical_collection(manifest, split, strategy='uniform', *, struct=None, roi_size=11, masked=0.02,
+                               channels=1, ignore_bits=0, satlevel=None, block_size=512, loading=None, seed=0,
+                               device=None, progress_bar=False, **options):
+    """
+    Train a plain U-Net by one of the classical strategies on the frames of a catalogue.
+
+    Blocks of the frames are read from the files as they are needed. Validation frames judge; test frames are not
+    touched.
+
+    Parameters
+    ----------
+    manifest, split, ignore_bits, satlevel, block_size : optional
+        As for `~astropy_n2v.training.collection.train_collection`.
+    strategy, struct, roi_size, masked, channels, seed, device, progress_bar : optional
+        As for `train_classical`.
+    loading : dict, optional
+        ``pool`` and ``patches_per_block`` of `~astropy_n2v.training.masked_patches.BlockPatches`.
+    **options
+        As for `train_classical`, but for ``held_out``.
+
+    Returns
+    -------
+    ClassicalDenoiser
+        The trained model.
+
+    Raises
+    ------
+    ValueError
+        If the split has no training or no validation frames that can be used, or an option is out of its range.
+    OSError
+        If a file cannot be read any more.
+    TypeError
+        If there is no such option.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astropy_n2v.collections import make_manifest, split_manifest
+    >>> from astropy_n2v.simulate import make_scene
+    >>> from astropy_n2v.training.classical import train_classical_collection
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     for n in range(3):
+    ...         make_scene('survey', (64, 64), seed=n).observe(seed=n).write(Path(directory) / f'{n}.fits')
+    ...     manifest = make_manifest(directory)
+    ...     model = train_classical_collection(manifest, split_manifest(manifest), 'n2v2', max_steps=2, patch_size=32,
+    ...                                        batch_size=2, network_options={'levels': 2, 'base': 4})
+    >>> model.metadata['images']
+    1
+    """
+    if 'held_out' in options:
+        raise TypeError("'held_out' is no keyword: the validation frames are what is held out")
+    masking = Masking(strategy, roi_size, struct)
+    channels = check_integer('channels', channels, 1)
+    reading = {'ignore_bits': ignore_bits, 'satlevel': satlevel, 'block_size': block_size,
+               'seed': check_integer('seed', seed, 0)}
+    training, validation = (CollectionBlocks(split.rows(manifest, name), **reading) for name in ('train', 'validation'))
+    source = _Blocks(training, validation, channels, loading or {})
+    return _train(source, masking, channels, masked, seed=seed, device=device, progress_bar=progress_bar,
+                  images=len(training.images), **options)
+
+
+def _find_frames(planes, channels):
+    """Find frames of planes: data of shape (channels, ny, nx), and where each channel counts."""
+    frames = []
+    for group in group_channels(planes, channels):
+        data = np.stack([np.asarray(plane.values) for plane in group])
+        bad = [np.broadcast_to(False if plane.mask is None else np.asarray(plane.mask), plane.values.shape)
+               for plane in group]
+        frames.append((data, np.isfinite(data) & ~np.stack(bad)))
+    return frames
+
+
+class _Frames:
+    """Frames that are all in memory, of which some pixels judge."""
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def divide(self, scaled, held_out, rng):
+        """The function that makes the source of patches to train on, and the frames with the pixels that judge."""
+        training, judging = [], []
+        for z, counts in map(scaled, self.frames):
+            held = counts & (rng.random(counts.shape) < held_out)
+            training.append((z, counts & ~held))
+            judging.append((z, held))
+        if not any(held.any() for _, held in judging):
+            raise ValueError(f'held_out must leave some pixels to judge by, got {held_out}, which is none of them')
+        return partial(MaskedPatches, training), judging, held_out
+
+    def identity(self):
+        """The data that a checkpoint belongs to."""
+        return pixels_identity([array for frame in self.frames for array in frame])
+
+
+class _Blocks:
+    """Frames of a collection, of which a pool of blocks is in memory; validation frames judge, all of their pixels."""
+
+    def __init__(self, training, validation, channels, loading):
+        self.training, self.validation, self.channels, self.loading = training, validation, channels, loading
+        for path, _, shape in training.images + validation.images:
+            if channels > 1 and shape[-3:-2] != (channels,):
+                raise ValueError(f'channels must be those of all images of the split, got {channels}: {path} has the '
+                                 f'shape {"x".join(map(str, shape))}')
+        # The scale of the data is measured on them.
+        self.frames = [frame for n in range(min(len(training), _LOOKED_AT)) for frame in self._read(training, n)]
+        if not self.frames:
+            raise ValueError('split must have training frames with pixels that count, got none')
+
+    def _read(self, blocks, n):
+        if self.channels == 1:
+            return _find_frames(blocks.planes(n), 1)
+        # Blocks are of single planes; of each of them all channels are read.
+        image, (*plane, y, x) = blocks.place(n)
+        path, ext, shape = blocks.images[image]
+        ccd = read_section(path, ext, (*plane[:-1], slice(None), y, x), shape=shape[-2:],
+                           ignore_bits=blocks.ignore_bits)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')   # of each block; check_manifest() names the faults of a frame
+            try:
+                return _find_frames(find_planes(Container(ccd, satlevel=blocks.satlevel))[0], self.channels)
+            except CannotDenoiseError as error:
+                log.info('a block of %s is left out: %s', path, error)
+                return []
+
+    def divide(self, scaled, held_out, rng):
+        """The function that makes the source of patches to train on, and the frames that judge."""
+        judging = []
+        for n in range(min(len(self.validation), _LOOKED_AT)):
+            judging += map(scaled, self._read(self.validation, n))
+            if len(judging) >= _JUDGES:
+                break
+        if not judging:
+            raise ValueError('split must have validation frames with pixels that count, got none')
+
+        def read(n):
+            return [scaled(frame) for frame in self._read(self.training, n)]
+
+        return partial(BlockPatches, read, len(self.training), **self.loading), judging, 1.0
+
+    def identity(self):
+        """The data that a checkpoint belongs to, and how they are loaded."""
+        data = [[blocks.contents, blocks.block_size, blocks.seed] for blocks in (self.training, self.validation)]
+        return hashlib.sha256(json.dumps([data, self.loading], default=str).encode()).hexdigest()[:16]
+
+
+class _ClassicalTrainer(Trainer):
+    """The training loop, with the squared error of hidden pixels in place of the likelihood of all."""
+
+    def _train_step(self, fraction):
+        batch = [plane.to(self.device) for plane in self.sampler.draw()]
+        self.network.train()
+        loss = hidden_error(self.parallel, *batch)
+        self.network.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        if torch.isfinite(norm):
+            self.rate = self.learning_rate * self._rate(fraction)
+            self.optimizer.step(self.rate)
+            self.average.update_parameters(self.network)
+        self.loss = loss.item()
+
+
+def _train(source, masking, channels, masked, *, images, seed, device, progress_bar, **options):
+    """Train on a source of frames."""
+    options = check_training_options({**CLASSICAL_DEFAULTS, **options})
+    check_number('masked', masked, 'between 0 and 1', lambda value: 0 < value < 1)
+    seed = check_integer('seed', seed, 0) or 0
+    defaults = {'blur_pool': True, 'top_skip': False} if masking.strategy == 'median' else {}
+    with isolated_rng(seed):
+        network = UNet(channels, channels, **{**defaults, **(options['network_options'] or {})})
+    device = select_device(device)
+    network.to(device)
+    scale = _find_scale(source.frames)
+
+    def scaled(frame):
+        data, valid = frame
+        return np.where(valid, scale.forward(np.where(valid, data, 0)), 0).astype(np.float32), valid.all(axis=0)
+
+    size, batch_size = -(-options['patch_size'] // network.alignment) * network.alignment, options['batch_size']
+    make_patches, judging, share = source.divide(scaled, options['held_out'], np.random.default_rng([seed, 1]))
+    # As many of the held-out pixels are hidden at once as of all in training.
+    judge = HiddenError(MaskedPatches(judging, masking, size, batch_size, min(masked / share, 1.0),
+                                      np.random.default_rng([seed, 2])))
+    max_steps = options['max_steps']
+    trainer = _ClassicalTrainer(
+        network, make_patches(masking, size, batch_size, masked, np.random.default_rng(seed)), max_steps=max_steps,
+        judge=judge, judge_every=max(max_steps // _JUDGEMENTS, 1),
+        **{name: options[name] for name in ('max_time', 'learning_rate', 'patience', 'min_delta')})
+    checkpoint = options['checkpoint']
+    identity = None if checkpoint is None else {
+        'data': source.identity(), 'strategy': masking.strategy, 'roi_size': masking.roi_size,
+        'covered': masking.covered.tolist(), 'masked': masked, 'patch_size': size, 'batch_size': batch_size,
+        'seed': seed, **{name: options[name] for name in ('learning_rate', 'held_out')},
+        'network': json.dumps(network.config, sort_keys=True)}
+    with Monitor(trainer, show=progress_bar, log=options['log']) as trainer.progress:
+        trainer.run(checkpoint=checkpoint, identity=identity)
+    _centre(network, scale, source.frames, device)
+    metadata = {'name': f'classical {masking.strategy}', 'strategy': masking.strategy, 'images': images, 'seed': seed,
+                'steps': trainer.step, 'held_out_error': trainer.best,
+                'scale': [np.squeeze(value).tolist() for value in (scale.mean, scale.deviation)],
+                'hole': [1, 1] if masking.struct is None else list(np.shape(masking.struct))}
     return ClassicalDenoiser(network.cpu(), metadata)
 
 
-def _run(network, patches, max_steps, learning_rate, device):
-    """Take the steps: squared error of the pixels that are hidden."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate)
-    network.train()
-    for step in range(max_steps):
-        inputs, targets, chosen = (plane.to(device) for plane in patches.draw())
-        loss = (chosen * (network(inputs) - targets) ** 2).sum() / chosen.sum().clamp(min=1)
-        for group in optimizer.param_groups:
-            group['lr'] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / max_steps))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+def _find_scale(frames):
+    """Measure mean and standard deviation of each channel on the valid pixels of frames."""
+    pixels = [np.concatenate([data[channel][valid[channel]] for data, valid in frames]).astype(float)
+              for channel in range(len(frames[0][0]))]
+    return LinearScale(*(np.array([function(values) for values in pixels])[:, None, None]
+                         for function in (np.mean, np.std)))
 
 
 def _centre(network, scale, frames, device):
     """
-    Move the last bias so that predictions of the frames have the mean of the data, as the least squared error has.
+    Move the last biases so that predictions of the frames have the mean of the data, as the least squared error has.
 
     Few steps do not get there: a hundredth of a sky of 0.05 photons is a five-hundredth of its noise.
     """
     total = count = 0
     for data, valid in frames:
         predicted = predict_plain(network, scale, data.astype(float), valid, tile_size=1024, device=device)
-        total += float((data - predicted)[valid].sum())
-        count += int(valid.sum())
+        total += np.sum(data - predicted, axis=(1, 2), where=valid)
+        count += np.sum(valid, axis=(1, 2))
     with torch.no_grad():
-        network.last.bias += total / count / scale.deviation
+        network.last.bias += torch.from_numpy(total / count / np.squeeze(scale.deviation, axis=(1, 2))).to(
+            network.last.bias)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..utils.checks import check_integer, check_number
 
-__all__ = ['TRAINING_OPTIONS', 'TrainingOption', 'check_training_options']
+__all__ = ['CLASSICAL_DEFAULTS', 'TRAINING_OPTIONS', 'TrainingOption', 'check_training_options']
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,9 @@ TRAINING_OPTIONS = {
                           unset='none'),
     'network_options': TrainingOption(dict),
 }
+
+#: Defaults of the classical strategies, where they are others.
+CLASSICAL_DEFAULTS = {'max_steps': 2000, 'patch_size': 64, 'batch_size': 16, 'learning_rate': 4e-4}
 
 
 def check_training_options(options):

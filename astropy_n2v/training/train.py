@@ -152,9 +152,16 @@ def find_start(init, hole):
         Height and width.
     whiten : bool
         True if neither ``hole`` nor ``init`` say otherwise.
+
+    Raises
+    ------
+    ValueError
+        If ``init`` is a model of a classical strategy.
     """
     if init is not None and not isinstance(init, Denoiser):
         init = Denoiser.load(init)
+    if init is not None and not init.has_posterior:
+        raise ValueError(f'init must be a blind-spot model, got {init!r}, a plain U-Net of a classical strategy')
     whiten = hole is None and (init is None or init.whitens)
     return init, hole or (init.hole if init is not None else (1, 1)), whiten
 

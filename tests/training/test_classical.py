@@ -9,11 +9,12 @@ import torch
 from astropy.io import fits
 from astropy.nddata import CCDData
 
-from astropy_n2v import Denoiser, NoiseModel, denoise
-from astropy_n2v.batch import denoise_fits
+from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
+from astropy_n2v.batch import denoise_channels, denoise_fits
 from astropy_n2v.denoiser import ClassicalDenoiser
 from astropy_n2v.networks import UNet
-from astropy_n2v.training.classical import STRATEGIES, Masking, _Patches, train_classical
+from astropy_n2v.training.classical import STRATEGIES, Masking, train_classical
+from astropy_n2v.training.masked_patches import BlockPatches, MaskedPatches
 
 TINY = dict(max_steps=3, patch_size=32, batch_size=2, network_options={'levels': 2, 'base': 4})
 
@@ -91,7 +92,7 @@ class TestMasking:
         np.testing.assert_array_equal((hidden != self.patch)[6:9, 7:10], cross == 1)
 
     @pytest.mark.parametrize('arguments, match', [
-        (('other',), "strategy must be one of 'uniform', 'median', 'struct', got 'other'"),
+        (('other',), "strategy must be one of 'uniform', 'median', 'struct', 'n2v', 'n2v2', 'structn2v', got 'other'"),
         (('uniform', 4), 'roi_size must be odd, got 4'), (('struct',), 'struct must be given with the strategy'),
         (('uniform', 5, np.ones((3, 3))), 'struct must be given with the strategy'),
         (('struct', 5, np.ones((2, 3))), 'struct must be a two-dimensional mask of odd'),
@@ -104,7 +105,7 @@ class TestMasking:
     def test_masked_pixels_are_never_chosen(self, rng):
         valid = np.ones((40, 20), dtype=bool)
         valid[10:30] = False
-        patches = _Patches([(rng.normal(size=valid.shape), valid)], Masking(), 32, 4, 0.2, rng)
+        patches = MaskedPatches([(rng.normal(size=(1, *valid.shape)), valid)], Masking(), 32, 4, 0.2, rng)
         inputs, targets, chosen = patches.draw()
         assert inputs.shape == targets.shape == chosen.shape == (4, 1, 32, 32)
         # Everything but the chosen pixels is as it was.
@@ -177,3 +178,163 @@ def test_bad_options(frame, arguments, match):
         train_classical(frame, **arguments)
     with pytest.raises(ValueError, match='images must hold at least one'):
         train_classical([])
+
+
+class TestColours:
+    """Models that see several channels together."""
+
+    @pytest.fixture
+    def picture(self, rng):
+        return rng.normal([[[100]], [[300]], [[900]]], [[[5]], [[10]], [[20]]], (3, 48, 56))
+
+    @pytest.fixture
+    def model(self, picture):
+        return train_classical(picture, channels=3, **TINY)
+
+    def test_channels_lose_the_same_pixels(self, rng):
+        patch = np.arange(2 * 15 * 17.0).reshape(2, 15, 17)
+        for arguments in ('uniform', 5), ('median', 5), ('struct', 5, np.ones((1, 3))):
+            hidden = Masking(*arguments).hide(patch, np.array([[7, 8], [0, 0]]), rng)
+            changed = hidden != patch
+            np.testing.assert_array_equal(changed[0], changed[1])
+            # Of the same neighbours.
+            np.testing.assert_array_equal(hidden[1] - hidden[0], patch[1] - patch[0])
+
+    def test_denoise(self, picture, model, tmp_path):
+        mask = np.zeros(picture.shape, dtype=bool)
+        mask[1, 3, 4] = True
+        ccd = CCDData(picture, unit='adu', mask=mask)
+        result, prediction = denoise(ccd, model, full_output=True)
+        assert result.uncertainty is None and np.isnan(prediction.std).all()
+        np.testing.assert_array_equal(result.mask, mask)
+        assert result.data[mask] == picture[mask] and np.isfinite(result.data).all()
+        np.testing.assert_allclose(result.data.mean(axis=(1, 2)), (100, 300, 900), rtol=0.01)
+        direct = model.predict(picture, NoiseModel(5.0), mask).mean
+        np.testing.assert_allclose(result.data[~mask], direct[~mask], rtol=1e-6)
+        model.save(tmp_path / 'm.safetensors')
+        loaded = Denoiser.load(tmp_path / 'm.safetensors')
+        assert loaded.channels == 3
+        np.testing.assert_array_equal(denoise(ccd, loaded).data, result.data)
+
+    def test_each_channel_is_used(self, picture, model):
+        changed = picture.copy()
+        changed[2] += 50 * np.eye(48, 56)
+        before, after = (model.predict(data, NoiseModel(5.0)).mean for data in (picture, changed))
+        assert np.any(before[0] != after[0])
+
+    def test_cube_of_pictures(self, picture, model):
+        cube = np.stack([picture, picture[:, ::-1]])
+        result = denoise(cube, model)
+        np.testing.assert_allclose(result[0], denoise(picture, model), rtol=1e-5)
+
+    def test_denoise_channels(self, picture, model):
+        bad = np.zeros(picture.shape, dtype=bool)
+        bad[:, 5, 5] = True
+        result, errors = denoise_channels(picture, model, mask=bad, strength=0.5)
+        assert errors == [''] * 3 and np.array_equal(result[bad], picture[bad])
+        whole = denoise_channels(picture, model, mask=bad)[0]
+        np.testing.assert_allclose(result, (picture + whole) / 2, atol=1e-3)
+
+    def test_tiles_are_the_whole(self, picture, model):
+        large = np.tile(picture, (1, 3, 3))
+        whole, tiles = (model.predict(large, NoiseModel(5.0), tile_size=size).mean for size in (512, 96))
+        np.testing.assert_allclose(tiles, whole, atol=2e-3)
+
+    def test_flat_poisson_channels_keep_their_means(self, rng):
+        frame = rng.poisson(np.array([0.05, 3, 50])[:, None, None], (3, 96, 96)).astype(float)
+        model = train_classical(frame, channels=3, **{**TINY, 'max_steps': 20})
+        result = model.predict(frame, NoiseModel(0.0, gain=1.0)).mean
+        np.testing.assert_allclose(result.mean(axis=(1, 2)), frame.mean(axis=(1, 2)), rtol=0.01)
+
+    def test_numbers_of_channels_that_disagree(self, frame, picture, model, recwarn):
+        ask = r'the model takes images of 3 channels, shape \(..., 3, ny, nx\), got '
+        for data, found in ((frame, 'an image of one plane'), (np.stack([frame] * 4), '4 that can be denoised')):
+            with pytest.raises(CannotDenoiseError, match=ask + found):
+                denoise(data, model)
+            with pytest.raises(CannotDenoiseError, match=ask + found):
+                train_classical(data, channels=3, **TINY)
+        constant = picture.copy()
+        constant[0] = 7
+        with pytest.raises(CannotDenoiseError, match=ask + '2 that can be denoised'):
+            denoise(constant, model)
+        for data in frame, np.stack([frame] * 4):
+            with pytest.raises(ValueError, match=r'data must have the shape \(3, ny, nx\), as the model has 3 ch'):
+                model.predict(data)
+        with pytest.raises(ValueError, match=r'data must have the shape \(3, ny, nx\)'):
+            denoise_channels(picture[:2], model)
+        with pytest.raises(ValueError, match='data must be two-dimensional, got 3 dimensions'):
+            train_classical(frame, **TINY).predict(picture)
+
+    def test_a_model_of_one_channel_takes_planes_one_by_one(self, picture):
+        assert denoise(picture, train_classical(picture, **TINY)).shape == picture.shape
+
+
+class TestPatches:
+    """Where patches come from."""
+
+    def test_mask_of_structure_keeps_its_direction(self, rng):
+        """Patches are turned by half a turn only: noise along a diagonal stays along it."""
+        z = np.add.outer(np.arange(64.0), 100 * np.arange(64.0))[None]
+        patches = MaskedPatches([(z, np.ones((64, 64), dtype=bool))], Masking('struct', 5, np.eye(3)), 16, 16, 0.1, rng)
+        _, targets, _ = patches.draw()
+        steps = torch.stack([targets[:, 0, 1, 0] - targets[:, 0, 0, 0], targets[:, 0, 0, 1] - targets[:, 0, 0, 0]])
+        assert {tuple(step) for step in steps.T.tolist()} == {(1, 100), (-1, -100)}
+
+    @pytest.mark.parametrize('n_blocks, reads', [(3, 3), (10, 4 + 5)])
+    def test_blocks_are_renewed_and_resumed(self, n_blocks, reads):
+        read = []
+
+        def block(n):
+            read.append(n)
+            return [(np.full((1, 32, 32), n % n_blocks, dtype=np.float32), np.ones((32, 32), dtype=bool))]
+
+        def make(seed=0):
+            return BlockPatches(block, n_blocks, Masking(), 32, 2, 0.1, np.random.default_rng(seed), pool=4,
+                                patches_per_block=4)
+
+        patches = make()
+        for n in range(12):
+            if n == 7:
+                state = patches.state
+            drawn = patches.draw()
+        assert len(read) == reads
+        resumed = make(seed=1)
+        resumed.state = state
+        for _ in range(5):
+            again = resumed.draw()
+        assert all(torch.equal(*both) for both in zip(drawn, again))
+
+    def test_no_pixel_counts(self, rng):
+        with pytest.raises(ValueError, match='pixels that count, got none: the masks cover all'):
+            MaskedPatches([(np.zeros((1, 32, 32)), np.zeros((32, 32), dtype=bool))], Masking(), 32, 2, 0.1, rng)
+
+
+def test_masks_that_cover_all(frame, recwarn):
+    covered = np.ma.masked_array(frame, mask=True)
+    with pytest.raises(CannotDenoiseError, match='data has no valid pixel: all are masked'):
+        train_classical(covered, **TINY)
+    with pytest.raises(CannotDenoiseError, match='images must hold at least one that can be denoised'):
+        train_classical([covered, covered], **TINY)
+    assert '0: the image is left out: data has no valid pixel' in str(recwarn[0].message)
+    assert train_classical([covered, frame], **TINY).metadata['images'] == 1
+    with pytest.raises(ValueError, match='held_out must leave some pixels to judge by'):
+        train_classical(frame, held_out=1e-9, **TINY)
+
+
+def test_models_of_another_architecture(frame, tmp_path, tiny_denoiser):
+    plain = train_classical(frame, **TINY)
+    with pytest.raises(ValueError, match='init must be a blind-spot model, got <ClassicalDenoiser'):
+        train(frame, init=plain, max_steps=1)
+    # Weights of one network under the name of another.
+    wrong = ClassicalDenoiser(UNet(levels=2, base=6), plain.metadata)
+    wrong.network.config = plain.network.config
+    wrong.save(tmp_path / 'm.safetensors')
+    with pytest.raises(ValueError, match='m.safetensors holds weights that do not fit its architecture'):
+        Denoiser.load(tmp_path / 'm.safetensors')
+
+
+def test_log_and_curves(frame, tmp_path):
+    train_classical(frame, log=tmp_path / 'log.csv', **{**TINY, 'max_steps': 40})
+    rows = (tmp_path / 'log.csv').read_text().splitlines()
+    assert rows[0] == 'step,seconds,loss,learning_rate,held_out' and (tmp_path / 'log.png').exists()
+    assert 0 < float(rows[-1].split(',')[-1]) < 2
