@@ -46,7 +46,7 @@ def is_mosaic(image, mask, header):
     --------
     >>> import numpy as np
     >>> from astropy_n2v.noise.views import is_mosaic
-    >>> image = np.random.default_rng(0).normal(100, 5, (64, 64))
+    >>> image = np.random.default_rng(0).normal(100, 5, (128, 128))
     >>> image[::2, ::2] += 10
     >>> is_mosaic(image, np.zeros(image.shape, bool), {})
     True
