@@ -10,7 +10,7 @@ from astropy.table import Table
 from scipy.special import expit
 
 from ...utils.checks import require
-from ..measures.inputs import as_floats
+from ..measures.inputs import as_floats, check_bins
 from ..measures.statistics import binomial_interval
 
 __all__ = ['matched_filter_depth', 'matched_filter_snr', 'measure_completeness']
@@ -81,11 +81,8 @@ def measure_completeness(mag, detected, *, bins=10, confidence=0.95):
     """
     mag, detected = _magnitudes(mag, detected)
     check_fraction('confidence', confidence)
-    if np.ndim(bins) == 0:
-        require(bins >= 1, 'bins', 'be a positive number or edges', bins)
-    elif np.size(bins) < 2 or not (np.diff(bins) > 0).all():
-        raise ValueError(f'bins must be at least two increasing edges, got {bins}')
-    edges = np.histogram_bin_edges(mag, bins)
+    require(np.ndim(bins) or bins >= 1, 'bins', 'be a positive number or edges', bins)
+    edges = np.histogram_bin_edges(mag, check_bins(bins) if np.ndim(bins) else bins)
     n, _ = np.histogram(mag, edges)
     k, _ = np.histogram(mag[detected], edges)
     total, _ = np.histogram(mag, edges, weights=mag)

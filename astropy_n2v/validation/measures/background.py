@@ -5,23 +5,17 @@ The background after denoising: where it is, and its level.
 
 import numpy as np
 from astropy.table import Table
-from scipy.ndimage import binary_dilation, gaussian_filter
+from scipy.ndimage import binary_dilation
 
 from ...utils.blocks import sum_blocks
 from ...utils.checks import require
-from .inputs import as_image, compared_images
+from .inputs import as_image, compared_images, smooth_good
 from .statistics import Bootstrap, robust_scatter
 from .tables import set_units
 
 __all__ = ['sky_offset', 'sky_pixels', 'summarize_sky_offset']
 
 _SUBBLOCK = 8        # pixels; means over blocks of this size have nearly independent errors
-
-
-def smooth_good(values, good, sigma):
-    """Gaussian mean of the good pixels."""
-    weight = gaussian_filter(good.astype(float), sigma)
-    return gaussian_filter(np.where(good, values, 0), sigma) / np.maximum(weight, 1e-9)
 
 
 def sky_pixels(image, *, sigma=None, mask=None, smoothing=2.0, threshold=3.0, grow=3, scale=32.0):

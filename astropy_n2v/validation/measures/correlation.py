@@ -9,8 +9,8 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.stats import chi2 as chi2_distribution
 
 from ...utils.blocks import sum_blocks
-from .background import choose_sky, smooth_good
-from .inputs import as_images, block_labels, noise_sigma, stated_sigma
+from .background import choose_sky
+from .inputs import as_images, block_labels, noise_sigma, smooth_good, stated_sigma
 from .statistics import Bootstrap, robust_scatter
 from .tables import set_units
 

@@ -17,7 +17,7 @@ from ...utils.checks import require
 
 __all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels',
            'brightness_in_sigma', 'check_bins', 'compared_images', 'image_array', 'noise_sigma',
-           'position_array', 'smoothed', 'stated_sigma']
+           'position_array', 'smooth_good', 'smoothed', 'stated_sigma']
 
 #: Edges of the bins of the signal-to-noise ratio of sources.
 SNR_BINS = (0, 3, 5, 10, 30, 100, np.inf)
@@ -401,9 +401,13 @@ def smoothed(values):
     >>> bool(np.allclose(smoothed(image), 1))
     True
     """
-    good = np.isfinite(values)
-    weight = gaussian_filter(good.astype(float), _SMOOTHING)
-    return gaussian_filter(np.where(good, values, 0), _SMOOTHING) / np.maximum(weight, 1e-6)
+    return smooth_good(values, np.isfinite(values), _SMOOTHING)
+
+
+def smooth_good(values, good, sigma):
+    """Gaussian mean of the good pixels."""
+    weight = gaussian_filter(good.astype(float), sigma)
+    return gaussian_filter(np.where(good, values, 0), sigma) / np.maximum(weight, 1e-9)
 
 
 def block_labels(shape, size=_BLOCK):

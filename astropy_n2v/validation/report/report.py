@@ -133,11 +133,7 @@ class Check:
 
     def to_dict(self):
         """Its fields, as they go into JSON."""
-        pair = [None, None] if self.interval is None else list(self.interval)
-        return {'name': self.name, 'title': self.title, 'question': self.question, 'verdict': self.verdict,
-                'meaning': self.meaning, 'value': _plain(self.value), 'interval': _plain(pair),
-                'limits': _plain(list(self.limits)), 'unit': self.unit, 'n': _plain(self.n), 'reason': self.reason,
-                'group': self.group, 'advice': self.advice}
+        return _plain({**vars(self), 'interval': (None, None) if self.interval is None else self.interval})
 
 
 @dataclass
