@@ -10,6 +10,7 @@ from scipy.ndimage import convolve, convolve1d, gaussian_filter
 
 from ..background import background_level
 from ..exceptions import CannotDenoiseError
+from ..utils.robust import MEDIAN_ABSOLUTE
 from .model import NoiseModel
 from .origin import GainFrom, Origin, SizeFrom
 
@@ -94,7 +95,7 @@ def relative_noise(image, mask=None):
         return ratio
     sizes /= reference
     below = values[values <= level]
-    sky = level + _SKY * 1.4826 * np.median(level - below) if below.size else level
+    sky = level + _SKY * np.median(level - below) / MEDIAN_ABSOLUTE if below.size else level
     sizes[(sizes > _STRUCTURE) & (places > sky)] = _UNKNOWN
     # Beyond what there are many pixels of, only the middles of stars and galaxies are.
     places = np.append(places, max(np.percentile(values[bins[-1]], 95), sky))
@@ -135,7 +136,7 @@ def white_noise(image, mask=None):
 
     def size(rows, columns):
         values = convolve1d(convolve1d(scaled[0], rows, axis=0), columns, axis=1) / scaled[1]
-        return 1.4826 * np.median(np.abs(values[good]))
+        return np.median(np.abs(values[good])) / MEDIAN_ABSOLUTE
 
     both, one, other = size(_THIRD, _THIRD), size(_THIRD, _MEAN), size(_MEAN, _THIRD)
     return float(both) if both > _LEAST_WHITE * max(one, other) else None

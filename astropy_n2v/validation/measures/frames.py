@@ -12,7 +12,7 @@ from scipy.ndimage import label, maximum_filter
 
 from ...noise import NoiseModel
 from ...utils.checks import require
-from .inputs import image_array
+from .inputs import check_sigma, image_array
 
 __all__ = ['flip_frame', 'run_denoiser']
 
@@ -39,6 +39,14 @@ def mesh_background(data, bad, box_size=64):
     return background, np.where(positive, rms, np.median(rms[positive]))
 
 
+def _as_background(background, shape):
+    """Convert a given background, of all pixels or of each."""
+    background = np.asarray(getattr(background, 'value', background), dtype=float)
+    require(background.shape in ((), shape), 'background', f'be a number or have the shape of the data, {shape}',
+            background.shape)
+    return background
+
+
 def sky_of(frame, mask=None, sigma=None, background=None):
     """
     Background and noise of the sky: those given, or measured ones.
@@ -48,18 +56,12 @@ def sky_of(frame, mask=None, sigma=None, background=None):
     data, bad = frame_arrays(frame, mask)
     if background is None or sigma is None:
         measured = mesh_background(data, bad)
-    background = measured[0] if background is None else np.asarray(getattr(background, 'value', background), float)
-    require(background.shape in ((), data.shape), 'background',
-            f'be a number or have the shape of the data, {data.shape}', background.shape)
+    background = measured[0] if background is None else _as_background(background, data.shape)
     if sigma is None:
         sigma = measured[1]
     elif isinstance(sigma, NoiseModel):
         sigma = np.sqrt(sigma.variance(background))
-    sigma = np.asarray(getattr(sigma, 'value', sigma), dtype=float)
-    require(sigma.shape in ((), data.shape), 'sigma',
-            f'be a number, a NoiseModel or have the shape of the data, {data.shape}', sigma.shape)
-    if not (sigma[np.isfinite(sigma)] > 0).all() or not np.isfinite(sigma).any():
-        raise ValueError(f'sigma must be positive, got a minimum of {np.min(sigma)}')
+    sigma = check_sigma('sigma', sigma, data.shape, 'a number, a NoiseModel')
     return data, bad | ~np.isfinite(sigma), background, np.where(np.isfinite(sigma), sigma, 1.0)
 
 
@@ -150,11 +152,7 @@ def flip_frame(ccd, background=None):
     [[11.0, 8.0]]
     """
     data, bad = frame_arrays(ccd)
-    if background is None:
-        background, _ = mesh_background(data, bad)
-    background = np.asarray(background, dtype=float)
-    require(background.shape in ((), data.shape), 'background',
-            f'be a number or have the shape of the data, {data.shape}', background.shape)
+    background = mesh_background(data, bad)[0] if background is None else _as_background(background, data.shape)
     return with_data(ccd, 2 * background - data)
 
 

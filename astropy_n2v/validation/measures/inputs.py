@@ -16,7 +16,7 @@ from ...noise import NoiseModel, estimate_noise
 from ...utils.checks import require
 
 __all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels',
-           'brightness_in_sigma', 'check_bins', 'compared_images', 'image_array', 'noise_sigma',
+           'brightness_in_sigma', 'check_bins', 'check_sigma', 'compared_images', 'image_array', 'noise_sigma',
            'position_array', 'smooth_good', 'smoothed', 'stated_sigma']
 
 #: Edges of the bins of the signal-to-noise ratio of sources.
@@ -303,12 +303,39 @@ def noise_sigma(noise, data, signal=None, *, unit=None):
         return np.sqrt(variance)
     if isinstance(noise, u.Quantity):
         noise = noise.to_value(own_unit or u.dimensionless_unscaled)
-    sigma = np.asarray(noise, dtype=float)
-    if sigma.shape not in ((), values.shape):
-        raise ValueError(f'noise must be a number or have the shape of the image, {values.shape}, got {sigma.shape}')
+    return np.broadcast_to(check_sigma('noise', noise, values.shape), values.shape)
+
+
+def check_sigma(name, sigma, shape, kinds='a number'):
+    """
+    Check the standard deviation of noise, of all pixels or of each.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    sigma : array_like or `~astropy.units.Quantity`
+        The argument, of which a unit is ignored.
+    shape : tuple of int
+        Shape of the image.
+    kinds : str, optional
+        What is accepted beside an image.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Of no dimension or of the given shape.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, or a finite value is not positive, or none is finite.
+    """
+    sigma = np.asarray(getattr(sigma, 'value', sigma), dtype=float)
+    require(sigma.shape in ((), shape), name, f'be {kinds} or have the shape of the image, {shape}', sigma.shape)
     if not np.isfinite(sigma).any() or not (sigma[np.isfinite(sigma)] > 0).all():
-        raise ValueError('noise must be positive')
-    return np.broadcast_to(sigma, values.shape)
+        raise ValueError(f'{name} must be positive, got a minimum of {np.min(sigma)}')
+    return sigma
 
 
 def _surroundings(values):

@@ -5,6 +5,7 @@ What a validation is given: checked, read, and brought onto the grid of its fram
 
 import logging
 import os
+from contextlib import suppress
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -60,11 +61,8 @@ def try_directory(directory):
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise type(error)(f'cannot make the directory {os.fspath(directory)}: {error.strerror}') from error
-    try:
-        with atomic_write(Path(directory) / 'report.html', overwrite=True):
-            raise _Stop
-    except _Stop:
-        pass
+    with suppress(_Stop), atomic_write(Path(directory) / 'report.html', overwrite=True):
+        raise _Stop
 
 
 class _Stop(Exception):

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from ...exceptions import CannotDenoiseError
 from ...noise import noise_autocorrelation
+from ...utils.robust import robust_std
 from ..detection.completeness import matched_filter_snr
 from ..detection.maps import detection_maps, find_residual_sources, find_sources, matched_filter
 from ..detection.thresholds import sweep_thresholds
@@ -270,7 +271,7 @@ def _residual_stars(task, measures):
     threshold = 5.0
     significance = matched_filter(task.frame, task.psf, sigma=task.sky_sigma, mask=task.mask)[task.sky]
     # Where neighbouring pixels share noise, the filter does not suppress it as much.
-    correlated = max(1.0, 1.4826 * float(np.median(np.abs(significance - np.median(significance)))))
+    correlated = max(1.0, robust_std(significance))
     if correlated < 1.15:
         correlated = 1.0   # unresolved sources also widen it
     found = find_residual_sources(task.frame, task.result, task.psf, threshold=threshold * correlated,
