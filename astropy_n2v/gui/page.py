@@ -425,7 +425,7 @@ class Page:
     # What it is made of.
 
     def parts(self):
-        """The menu and the pictures, as two lists of parts."""
+        """List the parts of the menu and of the pictures."""
         theme = 'dark_minimal' if self.dark else 'light_minimal'
         self.frames = {name: pn.pane.Bokeh(figure, theme=theme, margin=2) for name, figure in
                        self.panes.figures.items()}
@@ -435,7 +435,7 @@ class Page:
         return self.widgets.menu(), [self.widgets.status, pictures, keys, self.widgets.tabs, self.keys]
 
     def layout(self):
-        """The page without a frame, for notebooks."""
+        """Lay out the page without a frame, for notebooks."""
         menu, main = self.parts()
         return pn.Row(pn.Column(*menu, width=300, scroll=True, height=800),
                       pn.Column(*main, sizing_mode='stretch_width'))
@@ -464,7 +464,7 @@ def _preformatted(text):
 
 
 def _describe_source(name, row):
-    """What is known of a source, as HTML."""
+    """Describe a source in HTML."""
     position = f', {row["ra"]:.6f}°, {row["dec"]:.6f}°' if 'ra' in row.colnames else ''
     unit = row.columns['flux'].unit or ''
     matched = 'on both images' if row['matched'] else f'on the {name} only'

@@ -56,7 +56,7 @@ class Settings:
         return shlex.join(words)
 
     def snippet(self, path, output, index):
-        """Lines of Python that write the same file."""
+        """Write lines of Python that make the same file."""
         options = ''.join(f', {name}={value!r}' for name, value in self.options().items())
         return ('from astropy_n2v.batch import denoise_fits\n\n'
                 f'denoise_fits({str(path)!r}, {str(output)!r}, ext={index}, full_output=True{options})')

@@ -123,7 +123,7 @@ class Widgets:
                             ('Header', self.header), ('As code', self.code), sizing_mode='stretch_width')
 
     def menu(self):
-        """The parts of the menu, from top to bottom."""
+        """List the parts of the menu, from top to bottom."""
         p = self.parameters
 
         def title(text):

@@ -18,7 +18,7 @@ _BLOCK = 2880
 
 
 def encode(hdu, checksum):
-    """The bytes of an HDU."""
+    """Encode an HDU as bytes."""
     buffer = io.BytesIO()
     primary = isinstance(hdu, fits.PrimaryHDU)
     with warnings.catch_warnings():
@@ -30,7 +30,7 @@ def encode(hdu, checksum):
 
 def make_hdu(data, header, like, quantize=None):
     """
-    An HDU of the kind of another: primary, extension, or compressed tile by tile.
+    Make an HDU of the kind of another: primary, extension, or compressed tile by tile.
 
     Compression is without loss, unless ``quantize`` says into how many steps the noise of the data is divided.
     """

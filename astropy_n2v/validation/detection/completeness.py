@@ -19,7 +19,7 @@ _LOGIT90 = np.log(9)   # from 50 to 90 % along a logistic curve, in units of its
 
 
 def wilson_interval(k, n, confidence=0.95):
-    """The Wilson interval of fractions; NaN of nothing. Arrays of one shape come back for the two ends."""
+    """Compute the Wilson interval of fractions: arrays of its two ends, NaN where there was no trial."""
     some = np.asarray(n) > 0
     _, low, high = binomial_interval(np.where(some, k, 0), n, confidence=confidence, method='wilson')
     return np.where(some, low, np.nan), np.where(some, high, np.nan)
@@ -152,7 +152,7 @@ def _unit_snr(psf, sigma):
 
 def matched_filter_snr(flux, psf, sigma):
     """
-    The expected significance of a star in the matched filter, in white noise.
+    Compute the expected significance of a star in the matched filter, in white noise.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def matched_filter_snr(flux, psf, sigma):
 
 def matched_filter_depth(psf, sigma, threshold, *, zeropoint=0.0):
     """
-    The magnitude at which theory expects the matched filter to find half of the stars.
+    Compute the magnitude at which theory expects the matched filter to find half of the stars.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ _SUBBLOCK = 8        # pixels; means over blocks of this size have nearly indepe
 
 def sky_pixels(image, *, sigma=None, mask=None, smoothing=2.0, threshold=3.0, grow=3, scale=32.0):
     """
-    Where an image shows sky and no source.
+    Find the pixels where an image shows sky and no source.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def sky_offset(before, after, *, truth=None, mesh=32, select=None, noise=None, m
     one = float(np.median(sigma[good]))
     offset, n = mean[y, x], count[y, x]
     error = per_pixel / np.sqrt(n)
-    # What changes nothing, or all by the same, has no scatter.
+    # A denoiser that changes nothing, or all by one number, has no scatter.
     significance = np.divide(offset, error, out=np.where(offset == 0, 0.0, np.copysign(np.inf, offset)),
                              where=error > 1e-12 * one)
     table = Table({'x': (x + 0.5) * mesh - 0.5, 'y': (y + 0.5) * mesh - 0.5, 'n': n.astype(int), 'offset': offset,
@@ -164,7 +164,7 @@ def sky_offset(before, after, *, truth=None, mesh=32, select=None, noise=None, m
 
 def summarize_sky_offset(cells, *, confidence=0.6827, n_resamples=1000, seed=None):
     """
-    The offset of the sky over all cells, and the worst of them.
+    Estimate the offset of the sky over all cells, and find the worst of them.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the validation of detections needs of a frame: its arrays, background, noise and peaks.
+Arrays, background, noise and peaks of a frame, for the validation of detections.
 """
 
 import warnings
@@ -18,7 +18,7 @@ __all__ = ['flip_frame', 'run_denoiser']
 
 
 def frame_arrays(frame, mask=None, name='ccd'):
-    """Values of a frame as floats, and where they mean nothing."""
+    """Convert a frame to floats, and mark the pixels without a valid value."""
     data, bad, _ = image_array(frame, mask, name)
     if bad.all():
         raise ValueError(f'{name} has no valid pixel: all are masked or not finite')
@@ -122,7 +122,7 @@ def flip_frame(ccd, background=None):
     """
     Turn a frame upside down about its background.
 
-    What is detected on it was never there: sources have become holes, and the noise of the sky
+    All detections on it are false: sources have become holes, and the noise of the sky
     is as likely up as down. The flip comes before the denoiser, which is not symmetric. Photon
     noise is: at few counts it is skewed, and the flipped sky shows fewer high peaks.
 
@@ -157,7 +157,7 @@ def flip_frame(ccd, background=None):
 
 
 def with_data(ccd, data, uncertainty=None):
-    """A frame like another one, of other data (float32 stays float32)."""
+    """Copy a frame with other data (float32 stays float32)."""
     result = ccd.copy() if isinstance(ccd, CCDData) else CCDData(np.asarray(ccd, dtype=float), unit='')
     kind = np.asarray(result.data).dtype
     # Integers would round and wrap around.

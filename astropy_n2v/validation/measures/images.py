@@ -44,7 +44,7 @@ def _residuals(truth, sigma, select, **images):
 
 def noise_reduction(noisy, result, truth, sigma, *, select=None):
     """
-    How many times nearer to the truth a result is than the data were.
+    Compute the factor by which a result is nearer to the truth than the data were.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def noise_reduction(noisy, result, truth, sigma, *, select=None):
 
 def mean_offset(result, truth, sigma, *, select=None):
     """
-    Mean difference between a result and the truth, in units of the noise.
+    Compute the mean difference between a result and the truth, in units of the noise.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def _common(image, truth, select, mask):
 
 def mean_squared_error(image, truth, *, select=None, mask=None):
     """
-    Mean of the squared differences between an image and the truth.
+    Compute the mean of the squared differences between an image and the truth.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def mean_squared_error(image, truth, *, select=None, mask=None):
 
 def mean_absolute_error(image, truth, *, select=None, mask=None):
     """
-    Mean of the absolute differences between an image and the truth.
+    Compute the mean of the absolute differences between an image and the truth.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def peak_signal_noise_ratio(image, truth, *, data_range, stretch='linear', scale
 
 def structural_similarity(image, truth, *, data_range, stretch='linear', scale=None, select=None, mask=None):
     """
-    Mean structural similarity index (SSIM).
+    Compute the mean structural similarity index (SSIM).
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def structural_similarity(image, truth, *, data_range, stretch='linear', scale=N
 def noise_reduction_by_brightness(before, after, truth, *, noise=None, bins=BRIGHTNESS_BINS, mask=None,
                                   confidence=0.6827, n_resamples=1000, seed=None):
     """
-    How many times nearer to the truth an image is after than before, by the brightness of the truth.
+    Estimate the factor by which errors are smaller than before, by the brightness of the truth.
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ def error_sums(before, after, truth, *, noise=None, bins=BRIGHTNESS_BINS, mask=N
 def image_metrics(before, after, truth, *, noise=None, data_range=None, stretch='asinh', scale=None, name='',
                   mask=None):
     """
-    The usual figures of an image before and after, against the truth, as one row of a table.
+    Compute the usual metrics of an image before and after, against the truth, as one row of a table.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the measures have in common: images in, their noise, bins of brightness.
+Inputs that all measures share: images, their noise, positions, bins of brightness.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ _BLOCK = 16   # pixels; errors of a denoised image are correlated over less than
 
 def as_image(name, data, mask=None, *, unit=None):
     """
-    An image as an array that is NaN where it does not count.
+    Convert an image to an array that is NaN at pixels that do not count.
 
     Parameters
     ----------
@@ -357,7 +357,7 @@ def _surroundings(values):
 
 def stated_sigma(data):
     """
-    The standard deviation that an image states, or None.
+    Return the standard deviation that an image states, or None.
 
     Parameters
     ----------
@@ -407,7 +407,7 @@ def brightness_in_sigma(brightness, sigma):
 
 def smoothed(values):
     """
-    How bright a pixel is, by its surroundings in an image.
+    Measure the brightness of each pixel by its surroundings in an image.
 
     Parameters
     ----------
@@ -432,7 +432,7 @@ def smoothed(values):
 
 
 def smooth_good(values, good, sigma):
-    """Gaussian mean of the good pixels."""
+    """Compute the Gaussian mean of the good pixels around each pixel."""
     weight = gaussian_filter(good.astype(float), sigma)
     return gaussian_filter(np.where(good, values, 0), sigma) / np.maximum(weight, 1e-9)
 

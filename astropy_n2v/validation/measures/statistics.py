@@ -62,7 +62,7 @@ class Estimate:
 
     def significance(self, expected=0.0):
         """
-        How many standard errors the value is above what is expected (negative: below).
+        Compute the number of standard errors between the value and the expected one (negative: below).
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class Estimate:
 
     def differs(self, expected=0.0, *, tolerance=0.0, n_sigma=3.0):
         """
-        Whether the value differs from what is expected by more than a tolerance and significantly so.
+        Compare the value with the expected one: true if they differ significantly, by more than a tolerance.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class Estimate:
         Returns
         -------
         bool
-            Whether the value is ``n_sigma`` beyond ``expected`` plus or minus ``tolerance``.
+            True if the value is ``n_sigma`` beyond ``expected`` plus or minus ``tolerance``.
         """
         difference = self.value - expected
         if abs(difference) <= tolerance:
@@ -294,7 +294,7 @@ class Bootstrap:
 
 
 def fold_labels(labels):
-    """Number labels from 0, and return their number; of very many, some are numbered alike."""
+    """Give labels numbers from 0, and count these; of very many labels, some share a number."""
     if labels.dtype.kind in 'iu' and labels.size and 0 <= labels.min() and labels.max() < 4 * labels.size + 1000:
         # Without sorting: images have many pixels.
         labels = (np.cumsum(np.bincount(labels) > 0) - 1)[labels]

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Whether the stated uncertainty of a result is right.
+Stated uncertainty of a result against its errors.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ HALVES_COLUMNS = {'square_pull': ('product', 'n'), 'rms_pull': ('product', 'n', 
 
 
 def _stated(result, uncertainty, unit):
-    """The stated standard deviation of each pixel."""
+    """Find the stated standard deviation of each pixel."""
     if uncertainty is not None:
         return noise_sigma(uncertainty, result, unit=unit)
     stated = stated_sigma(result)
@@ -96,7 +96,7 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
 
 
 def pull_sums(result, truth, *, bins=BRIGHTNESS_BINS, **options):
-    """Sum what `judge_uncertainty` estimates from over blocks of pixels; the options are those of `find_pulls`."""
+    """Sum over blocks of pixels for `judge_uncertainty`; `find_pulls` takes the options."""
     bins = check_bins(bins)
     pull, level, meta = find_pulls(result, truth, **options)
     parts = {'pull': pull, 'square': pull ** 2, 'in68': np.abs(pull) <= 1, 'in95': np.abs(pull) <= 1.959964}
@@ -116,7 +116,7 @@ def find_pulls(result, truth, *, uncertainty=None, truth_std=None, sigma=None, b
 def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigma=None, brightness=None,
                                 bins=BRIGHTNESS_BINS, mask=None, confidence=0.6827, n_resamples=1000, seed=None):
     """
-    Mean square error in units of the stated variance, from two references whose noise need not be known.
+    Estimate the mean square error in units of the stated variance, from two references of unknown noise.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-From the measures of single frames to those of all.
+Combine the measures of single frames into tables of all.
 """
 
 import json
@@ -85,7 +85,7 @@ def _stack(names, parts, bootstrap):
 
 
 def stack_sums(tables):
-    """The sums over blocks of several frames, whose blocks are others."""
+    """Stack the sums over blocks of several frames, with new numbers of the blocks."""
     parts, start = [], 0
     for table in tables:
         part = table.copy()
@@ -150,7 +150,7 @@ def _sweeps(names, sweeps, bootstrap):
 
 
 def recovery_of(measured):
-    """The injections of all frames as one."""
+    """Join the injections of all frames."""
     return Recovery.stack([_recovery_of(tables) for tables in measured if 'injected' in tables])
 
 
@@ -197,7 +197,7 @@ def _recovered_flux(injected, bootstrap):
     """
     Bias of the flux of injected stars, by signal-to-noise ratio.
 
-    What the injection changed: that is free of the noise that was there before.
+    Measure the flux that the injection changed, which is free of the noise that was there before.
     """
     injected = injected[values_of(injected, 'kind') == 'star']
     images, snr, flux, change = (values_of(injected, name) for name in ('image', 'snr', 'flux', 'flux_change'))

@@ -65,7 +65,7 @@ def measure_frame(task):
 
 
 def _container(task, measures):
-    """What a result must have kept of the frame."""
+    """Check the unit, WCS, mask and pixels that a result must keep of the frame."""
     frame, result = task.frame, task.result
     masked = np.zeros(frame.shape, bool) if frame.mask is None else np.asarray(frame.mask, dtype=bool)
     lost = []
@@ -81,7 +81,7 @@ def _container(task, measures):
 
 
 def _background(task, measures):
-    """Level, apertures and correlation of the sky."""
+    """Measure level, apertures and correlation of the sky."""
     known = {'mask': task.mask, 'truth': task.truth}
     exact = known if task.kind == 'truth' else {'mask': task.mask}   # the noise of a reference is not the result's
     cells = sky_offset(task.frame, task.result, select=task.sky, noise=task.noise, mask=task.mask)
@@ -110,7 +110,7 @@ def _noise_autocorrelation(task, exact):
 
 
 def _residual(task, measures):
-    """What was taken away."""
+    """Measure the residual."""
     brightness = task.truth   # by default that of the result
     known = {'brightness': brightness, 'noise': task.noise, 'mask': task.mask}
     tables = {'residual_statistics': residual_sums(task.frame, task.result, **known),
