@@ -126,7 +126,7 @@ def _judge(name, report, audit):
 
 
 def raster_options(**options):
-    """Those keywords of `denoise_fits` that make sense for pictures; ValueError if another one is given."""
+    """Select the keywords of `denoise_fits` that make sense for pictures; raise ValueError if another one is given."""
     ignored = 'seed', 'progress_bar', 'noise'   # of other files of the same run, or of no effect
     known = {name: options.pop(name) for name in _OPTIONS if name in options}
     given = [name for name, value in options.items() if name not in ignored and value not in (None, False)]
@@ -207,6 +207,6 @@ def denoise_raster(path, output, model=None, *, overwrite=False, protect=(), com
 
 
 def _cards(model):
-    """What the summary of a file says of a channel."""
+    """Describe a channel for the summary of a file."""
     name = conf.default_model if model is None else getattr(model, 'name', str(model))
     return fits.Header([('N2VMODEL', name), ('N2VHOLE', '1x1'), ('N2VNSRC', 'image')])

@@ -416,7 +416,7 @@ class Page:
     # What it is made of.
 
     def parts(self):
-        """The menu and the pictures, as two lists of parts."""
+        """List the parts of the menu and of the pictures."""
         self.frames = {name: pn.pane.Bokeh(figure, theme=self.theme, margin=2) for name, figure in
                        self.panes.figures.items()}
         pictures = pn.FlexBox(*self.frames.values(), self.widgets.beside, sizing_mode='stretch_width')
@@ -425,7 +425,7 @@ class Page:
         return self.widgets.menu(), [self.screen, self.widgets.status, pictures, keys, self.widgets.tabs, self.keys]
 
     def layout(self):
-        """The page without a frame, for notebooks."""
+        """Lay out the page without a frame, for notebooks."""
         menu, main = self.parts()
         return pn.Row(pn.Column(*menu, width=300, scroll=True, height=800),
                       pn.Column(*main, sizing_mode='stretch_width'))

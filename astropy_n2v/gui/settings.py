@@ -60,7 +60,7 @@ class Settings:
         return shlex.join([*words, *(['--overwrite'] if overwrite else [])])
 
     def snippet(self, path, output, index, overwrite=False):
-        """Lines of Python that write the same file."""
+        """Write lines of Python that make the same file."""
         options = {} if is_raster(path) else {'ext': index, 'full_output': True}
         options |= {**self.options(), **({'overwrite': True} if overwrite else {})}
         words = ''.join(f', {name}={value!r}' for name, value in options.items())

@@ -130,7 +130,7 @@ class Widgets:
         self.beside = pn.Column(self.values, self.inspector, width=290, margin=(4, 2))
 
     def menu(self):
-        """The parts of the menu, from top to bottom."""
+        """List the parts of the menu, from top to bottom."""
         p = self.parameters
 
         def title(text):

@@ -20,7 +20,7 @@ _OF_ROUNDED = 'RICE_1', 'GZIP_1', 'GZIP_2', 'HCOMPRESS_1'
 
 
 def encode(hdu, checksum):
-    """The bytes of an HDU."""
+    """Encode an HDU as bytes."""
     buffer = io.BytesIO()
     primary = isinstance(hdu, fits.PrimaryHDU)
     with warnings.catch_warnings():
@@ -32,7 +32,7 @@ def encode(hdu, checksum):
 
 def make_hdu(data, header, like, quantize=None):
     """
-    An HDU of the kind of another: primary, extension, or compressed tile by tile.
+    Make an HDU of the kind of another: primary, extension, or compressed tile by tile.
 
     Compression is without loss, which takes gzip for floats whatever that of the other is, unless ``quantize`` says
     into how many steps the noise of the data is divided.

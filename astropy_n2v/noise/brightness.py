@@ -11,6 +11,7 @@ from scipy.ndimage import convolve, convolve1d, gaussian_filter
 
 from ..background import background_level
 from ..exceptions import CannotDenoiseError
+from ..utils.robust import MEDIAN_ABSOLUTE
 from ..utils.warn import warn_user
 from .model import NoiseModel
 from .origin import GainFrom, Origin, SizeFrom
@@ -146,7 +147,7 @@ def relative_noise(image, mask=None):
         return ratio
     sizes /= reference
     below = values[values <= level]
-    sky = level + _SKY * 1.4826 * np.median(level - below) if below.size else level
+    sky = level + _SKY * np.median(level - below) / MEDIAN_ABSOLUTE if below.size else level
     sizes[(sizes > _STRUCTURE) & (places > sky)] = _UNKNOWN
     # Beyond what there are many pixels of, only the middles of stars and galaxies are.
     places = np.append(places, max(np.percentile(values[bins[-1]], 95), sky))
@@ -191,7 +192,7 @@ def white_noise(image, mask=None):
 def _size(image, ratio, good, rows, columns):
     """Standard deviation of an image filtered along rows and columns, in units of the relative noise."""
     values = convolve1d(convolve1d(image, rows, axis=0), columns, axis=1) / ratio
-    return float(1.4826 * np.median(np.abs(values[good])))
+    return float(np.median(np.abs(values[good])) / MEDIAN_ABSOLUTE)
 
 
 def picture_noise(image, mask=None, *, floor=0.0):

@@ -120,7 +120,7 @@ def compare_networks(network, other, frames):
 
 def held_out_likelihood(network, planes, weight):
     """
-    Mean negative log-likelihood of the pixels held out.
+    Compute the mean negative log-likelihood of the pixels held out.
 
     Parameters
     ----------

@@ -176,12 +176,12 @@ class _Frames:
         return len(self.frames)
 
     def prepare(self, held_out, rng, whiten):
-        """The frames that judge."""
+        """Prepare the frames that judge."""
         self.prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng, whiten=whiten) for frame in self.frames]
         return self.prepared
 
     def sampler(self, size, batch_size, rng):
-        """The source of patches."""
+        """Make the source of patches."""
         return PatchSampler(self.prepared, size, batch_size, rng)
 
     def identity(self, **options):
@@ -189,7 +189,7 @@ class _Frames:
         return training_identity(self.frames, **options)
 
     def held_out(self):
-        """The pixels that were not trained on, of each frame."""
+        """Return the pixels of each frame that were not trained on."""
         return HeldOut.of((data, frame.held_out_pixels) for (data, *_), frame in zip(self.frames, self.prepared))
 
 

@@ -18,7 +18,7 @@ _CELL = 64   # pixels: false detections of one such cell are resampled together
 
 
 def _scores(name, values):
-    """Scores as an array of those that are finite."""
+    """Convert scores to an array of the finite ones."""
     values = np.asarray(values, dtype=float)
     require(values.ndim == 1, name, 'be one-dimensional', values.shape)
     return values[np.isfinite(values)]
@@ -26,7 +26,7 @@ def _scores(name, values):
 
 def threshold_at_false_rate(false_scores, area, rate, *, floor=0.0):
     """
-    The lowest threshold with at most a given rate of false detections.
+    Find the lowest threshold with at most a given rate of false detections.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def _rate_threshold(scores, weights, allowed, floor):
 
 def threshold_at_purity(scores, false_scores, purity, *, area_ratio=1.0, floor=0.0):
     """
-    The lowest threshold at which the detections have a given purity.
+    Find the lowest threshold at which the detections have a given purity.
 
     Parameters
     ----------
@@ -138,14 +138,14 @@ class _Sample:
         self.false, self.cell = false[order], cells[select][order]
 
     def threshold(self, weights, cell_weights, allowed, purity, area_ratio):
-        """The threshold of a rate or a purity, with sources and cells weighted."""
+        """Find the threshold of a rate or a purity, with sources and cells weighted."""
         false_weights = cell_weights[self.cell]
         if purity is None:
             return _rate_threshold(self.false, false_weights, allowed, self.floor)
         return _purity_threshold(self.score, weights, self.false, false_weights, purity, area_ratio, self.floor)
 
     def magnitudes(self, threshold, weights):
-        """50 and 90 % completeness at a threshold."""
+        """Fit the magnitudes of 50 and 90 % completeness at a threshold."""
         detected = self.score > threshold
         share = np.sum(weights * detected) / np.sum(weights)
         if not 0 < share < 1:
@@ -155,7 +155,7 @@ class _Sample:
 
 
 def _cells(false, area):
-    """Number of the cell in which each false detection lies, and how many cells there are."""
+    """Number the cells in which false detections lie, and return how many cells there are."""
     keys = np.stack([np.asarray(false['frame'], dtype=int), *(np.asarray(false[name]).astype(int) // _CELL
                                                               for name in ('x', 'y'))], axis=1)
     if len(keys) == 0:

@@ -57,7 +57,7 @@ def _find_peaks(image, bad, threshold, fwhm):
 
 
 def _find_daofind(image, bad, threshold, fwhm):
-    """What DAOStarFinder finds."""
+    """Find sources by DAOStarFinder."""
     if fwhm is None or not (np.isfinite(fwhm) and fwhm > 0):
         raise ValueError(f"fwhm must be a positive number of pixels for method='daofind', got {fwhm}")
     with warnings.catch_warnings(), photutils.use_future_column_names():
@@ -170,7 +170,7 @@ class StarFilter:
         self.psf.check_fits(bad.shape)
         self.bad, self.background, self.sigma = bad, background, sigma
         self.fit = StarFit(self.psf.stamp, np.where(bad, 0, 1 / np.broadcast_to(sigma, bad.shape) ** 2))
-        # Near masks and edges too little of a star is left to tell it from its neighbours.
+        # Near masks and edges too little of a star is left to separate it from its neighbours.
         covered = correlate((~bad).astype(float), self.psf.stamp ** 2)
         self.useful = covered > 0.25 * np.sum(self.psf.stamp ** 2)
         self.error = 1 / np.sqrt(np.where(self.useful, self.fit.information, np.inf))
@@ -183,7 +183,7 @@ class StarFilter:
         return np.where(self.useful, self.fit.numerator(excess) * np.where(self.useful, self.error, 0), 0.0)
 
     def peak_significance(self, data):
-        """The flux of a star with a given central pixel, over the error that the filter would have."""
+        """Divide the flux of a star with a given central pixel by the error that the filter would have."""
         excess = np.where(self.bad | ~np.isfinite(data), 0, data - self.background)
         peak = self.psf.stamp[tuple(n // 2 for n in self.psf.stamp.shape)]
         return excess / peak / self.error
@@ -191,7 +191,7 @@ class StarFilter:
 
 def matched_filter(data, psf, *, sigma=None, background=None, mask=None):
     """
-    The significance of a star at each pixel: the matched filter.
+    Compute the significance of a star at each pixel: the matched filter.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def matched_filter(data, psf, *, sigma=None, background=None, mask=None):
 
 def detection_maps(noisy, denoised, psf, *, sigma=None, background=None, mask=None, extra=None):
     """
-    The maps on which detection is compared, before and after denoising.
+    Compute the maps on which detection is compared, before and after denoising.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def detection_maps(noisy, denoised, psf, *, sigma=None, background=None, mask=No
 
 
 def maps_of(star_filter, noisy, denoised, extra=None):
-    """The maps of `detection_maps` by a filter that is set up."""
+    """Compute the maps of `detection_maps` by a filter that is set up."""
     before = np.asarray(noisy.data, dtype=float)
     after = np.asarray(denoised.data, dtype=float)
     require(after.shape == before.shape, 'denoised', f'have the shape of noisy, {before.shape}', after.shape)
@@ -333,8 +333,8 @@ def find_residual_sources(noisy, denoised, psf, *, threshold=5.0, sigma=None, ma
 
     Notes
     -----
-    What a denoiser changes by more than the noise allows is not noise: the matched filter of
-    denoised minus noisy is that of the removed noise, of unit variance or less.
+    Changes that are larger than the noise allows are not noise: the matched filter of
+    denoised minus noisy sees the removed noise, and has a variance of one or less.
 
     Examples
     --------

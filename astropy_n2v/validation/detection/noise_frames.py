@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What is detected where there is nothing but noise.
+Detections on frames of nothing but noise.
 """
 
 import numpy as np

@@ -57,7 +57,7 @@ def figure_style(theme='light'):
 
 
 def get_ink():
-    """The colour of text and reference lines in the present style."""
+    """Return the colour of text and reference lines in the present style."""
     import matplotlib
     return matplotlib.rcParams['text.color']
 

@@ -95,7 +95,7 @@ def injection_positions(shape, n, *, spacing, mask=None, avoid=None, avoid_radiu
 
 
 def _allowed_test(shape, mask, avoid, avoid_radius, border):
-    """Function of positions (n, 2) that tells where sources may lie."""
+    """Make the function of positions (n, 2) that allows those where sources may lie."""
     distance = None
     if mask is not None:
         mask = np.asarray(mask, dtype=bool)

@@ -25,7 +25,7 @@ MAPS_BEFORE = ('raw', 'matched filter')
 @dataclass(frozen=True, eq=False)
 class Recovery:
     """
-    What was injected, what was found of it, and what is found where nothing is.
+    Injected sources, their detections, and detections where nothing is.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Recovery:
     @classmethod
     def stack(cls, recoveries):
         """
-        Join those of several frames.
+        Join the recoveries of several frames.
 
         Parameters
         ----------

@@ -37,7 +37,7 @@ class Search:
         self.area = float(np.sum(~self.covered) / 1e6)
 
     def maps(self, noisy, denoised):
-        """The maps to detect on."""
+        """Compute the maps to detect on."""
         return maps_of(self.filter, noisy, denoised, self.extra)
 
     def find(self, image, threshold):
@@ -47,7 +47,7 @@ class Search:
         return found[inside]
 
     def catalog(self, image, floor):
-        """All detections above the floor. Above real sources, too: an injected one may make a peak of its own there."""
+        """Find all detections above the floor, also on real sources, where an injected one may peak on its own."""
         return find_sources(image, max(floor, LOWEST), fwhm=self.psf.fwhm)
 
     def score(self, found, sources):
@@ -94,7 +94,7 @@ def blank_frames(blank, search, n_blank, rng):
 
 
 def false_table(denoiser, frames, max_false_rate, tick):
-    """The highest detections on blank frames, so many for each megapixel, and the lowest score that is complete."""
+    """List the highest detections on blank frames, and the lowest score down to which they are complete."""
     parts, area, images = [], 0.0, {}
     for number, (frame, search) in enumerate(frames):
         area += search.area
@@ -115,7 +115,7 @@ def false_table(denoiser, frames, max_false_rate, tick):
 
 
 def check_blank(blank, n_blank):
-    """Number and kind of the blank frames; ValueError if there cannot be any."""
+    """Find number and kind of the blank frames; raise ValueError if there cannot be any."""
     if blank is None:
         return 0, 'none'
     if isinstance(blank, str):

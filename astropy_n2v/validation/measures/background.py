@@ -5,11 +5,11 @@ The background after denoising: where it is, and its level.
 
 import numpy as np
 from astropy.table import Table
-from scipy.ndimage import binary_dilation, gaussian_filter
+from scipy.ndimage import binary_dilation
 
 from ...utils.blocks import sum_blocks
 from ...utils.checks import require
-from .inputs import as_image, compared_images
+from .inputs import as_image, compared_images, smooth_good
 from .statistics import Bootstrap, robust_scatter
 from .tables import set_units
 
@@ -18,15 +18,9 @@ __all__ = ['sky_offset', 'sky_pixels', 'summarize_sky_offset']
 _SUBBLOCK = 8        # pixels; means over blocks of this size have nearly independent errors
 
 
-def smooth_good(values, good, sigma):
-    """Gaussian mean of the good pixels."""
-    weight = gaussian_filter(good.astype(float), sigma)
-    return gaussian_filter(np.where(good, values, 0), sigma) / np.maximum(weight, 1e-9)
-
-
 def sky_pixels(image, *, sigma=None, mask=None, smoothing=2.0, threshold=3.0, grow=3, scale=32.0):
     """
-    Where an image shows sky and no source.
+    Find the pixels where an image shows sky and no source.
 
     Parameters
     ----------
@@ -158,7 +152,7 @@ def sky_offset(before, after, *, truth=None, mesh=32, select=None, noise=None, m
     one = float(np.median(sigma[good]))
     offset, n = mean[y, x], count[y, x]
     error = per_pixel / np.sqrt(n)
-    # What changes nothing, or all by the same, has no scatter.
+    # A denoiser that changes nothing, or all by one number, has no scatter.
     significance = np.divide(offset, error, out=np.where(offset == 0, 0.0, np.copysign(np.inf, offset)),
                              where=error > 1e-12 * one)
     table = Table({'x': (x + 0.5) * mesh - 0.5, 'y': (y + 0.5) * mesh - 0.5, 'n': n.astype(int), 'offset': offset,
@@ -170,7 +164,7 @@ def sky_offset(before, after, *, truth=None, mesh=32, select=None, noise=None, m
 
 def summarize_sky_offset(cells, *, confidence=0.6827, n_resamples=1000, seed=None):
     """
-    The offset of the sky over all cells, and the worst of them.
+    Estimate the offset of the sky over all cells, and find the worst of them.
 
     Parameters
     ----------

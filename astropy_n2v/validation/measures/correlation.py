@@ -9,8 +9,8 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.stats import chi2 as chi2_distribution
 
 from ...utils.blocks import sum_blocks
-from .background import choose_sky, smooth_good
-from .inputs import as_images, block_labels, noise_sigma, stated_sigma
+from .background import choose_sky
+from .inputs import as_images, block_labels, noise_sigma, smooth_good, stated_sigma
 from .statistics import Bootstrap, robust_scatter
 from .tables import set_units
 
@@ -30,7 +30,7 @@ def _deviation(values, sky, truth, scale):
 def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=None, truth=None, mask=None,
                    confidence=0.6827, n_resamples=1000, seed=None):
     """
-    Scatter of sums over empty square apertures, against that of independent pixels.
+    Measure the scatter of sums over empty square apertures, relative to independent pixels.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def autocorrelation(image, *, truth=None, select=None, mask=None, max_lag=8):
 
 
 def correlate(deviation, good, max_lag):
-    """The table of `autocorrelation` for deviations that are to be white."""
+    """Make the table of `autocorrelation` from deviations that are to be white."""
     deviation = np.where(good, deviation - (deviation[good].mean() if good.any() else 0), 0)
     shape = [next_fast_len(n + max_lag, real=True) for n in deviation.shape]
     products, pairs = (irfft2(np.abs(rfft2(part, shape)) ** 2, shape) for part in (deviation, good.astype(float)))
@@ -273,7 +273,7 @@ def correlate(deviation, good, max_lag):
 
 
 def combine_autocorrelations(tables):
-    """Make one table of those of several frames: correlations add by their numbers of pairs."""
+    """Join the tables of several frames: correlations add by their numbers of pairs."""
     parts = vstack(list(tables), join_type='exact', metadata_conflicts='silent')
     lags, place = np.unique(np.stack([parts['dy'], parts['dx']], axis=1), axis=0, return_inverse=True)
     n = np.bincount(place.ravel(), parts['n'])

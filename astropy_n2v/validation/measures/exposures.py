@@ -5,10 +5,9 @@ Exposures of a series, each judged by the others.
 
 import numpy as np
 from astropy.table import vstack
-from scipy.ndimage import gaussian_filter
 
 from ...utils.checks import require
-from .inputs import as_images, block_labels, check_bins, noise_sigma
+from .inputs import as_images, block_labels, check_bins, noise_sigma, smooth_good
 from .reference import fit_scale
 from .statistics import Bootstrap
 from .tables import block_sums, estimate_sums, set_units
@@ -140,8 +139,7 @@ def _exposure_sums(frame, result, others, selection, smoothing, bins):
     labels = block_labels(frame.shape)
     parts = {name: [] for name in ('before', 'after', 'offset', 'level', 'label')}
     for first, second, third in _splits(others, selection):
-        weight = np.maximum(gaussian_filter(good.astype(float), smoothing), 1e-6)
-        smooth = gaussian_filter(np.where(good, third, 0), smoothing) / weight
+        smooth = smooth_good(third, good, smoothing)
         parts['level'].append((smooth - np.median(smooth[good]))[good])
         parts['before'].append(((frame - first) * (frame - second))[good])
         parts['after'].append(((result - first) * (result - second))[good])

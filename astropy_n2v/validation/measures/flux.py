@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Whether a denoiser preserves the flux of sources.
+Flux of sources before and after denoising.
 """
 
 import numpy as np
@@ -184,7 +184,7 @@ def _line(x, y, weight, axis=-1):
 
 def flux_correlation(sources, *, against=None, confidence=0.6827, n_resamples=1000, seed=None):
     """
-    How closely fluxes after denoising follow those before or the true ones.
+    Measure how closely fluxes after denoising follow the earlier or the true ones.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from scipy.ndimage import binary_erosion
 
 from ...background import background_level
 from ...utils.checks import require
-from .inputs import BRIGHTNESS_BINS, as_images, brightness_in_sigma, check_bins, compared_images
+from .inputs import BRIGHTNESS_BINS, as_images, brightness_in_sigma, check_bins, check_sigma, compared_images
 from .statistics import Bootstrap
 from .tables import estimate_sums, image_sums, set_units
 
@@ -31,26 +31,20 @@ ERROR_COLUMNS = {'rms_before': ('square_before', 'n', 'root'), 'rms_after': ('sq
                  'offset': ('error', 'n'), 'noise_reduction': ('square_before', 'square_after', 'root')}
 
 
-def _residuals(images, truth, sigma, select):
-    """Residuals in units of the noise, where all of them are finite."""
+def _residuals(truth, sigma, select, **images):
+    """Compute errors of images in units of the noise, at the pixels where all of them are known."""
     truth = np.asarray(truth, dtype=float)
-    images = [(name, np.asarray(image, dtype=float)) for name, image in images]
-    for name, image in images:
-        require(image.shape == truth.shape, name, f'have the shape of truth, {truth.shape}', image.shape)
-    sigma = np.asarray(sigma, dtype=float)
-    if not (sigma[np.isfinite(sigma)] > 0).all() or not np.isfinite(sigma).any():
-        raise ValueError('sigma must be positive')
-    if sigma.shape not in ((), truth.shape):
-        raise ValueError(f'sigma must be a number or have the shape of truth, {truth.shape}, got {sigma.shape}')
-    residuals = [(image - truth) / sigma for _, image in images]
-    good = np.logical_and.reduce([np.isfinite(residual) for residual in residuals])
-    good = _selected(good, select)
+    for name, image in images.items():
+        require(np.shape(image) == truth.shape, name, f'have the shape of truth, {truth.shape}', np.shape(image))
+    sigma = check_sigma('sigma', sigma, truth.shape)
+    residuals = [(np.asarray(image, dtype=float) - truth) / sigma for image in images.values()]
+    good = _selected(np.logical_and.reduce([np.isfinite(residual) for residual in residuals]), select)
     return [residual[good] for residual in residuals]
 
 
 def noise_reduction(noisy, result, truth, sigma, *, select=None):
     """
-    How many times nearer to the truth a result is than the data were.
+    Compute the factor by which a result is nearer to the truth than the data were.
 
     Parameters
     ----------
@@ -78,7 +72,7 @@ def noise_reduction(noisy, result, truth, sigma, *, select=None):
     >>> noise_reduction([[1.0, -1.0]], [[0.5, -0.5]], [[0.0, 0.0]], 1.0)
     2.0
     """
-    before, after = _residuals([('noisy', noisy), ('result', result)], truth, sigma, select)
+    before, after = _residuals(truth, sigma, select, noisy=noisy, result=result)
     if before.size == 0:
         return float('nan')
     with np.errstate(divide='ignore', invalid='ignore'):
@@ -87,7 +81,7 @@ def noise_reduction(noisy, result, truth, sigma, *, select=None):
 
 def mean_offset(result, truth, sigma, *, select=None):
     """
-    Mean difference between a result and the truth, in units of the noise.
+    Compute the mean difference between a result and the truth, in units of the noise.
 
     Parameters
     ----------
@@ -114,7 +108,7 @@ def mean_offset(result, truth, sigma, *, select=None):
     >>> mean_offset([[1.0, 3.0]], [[0.0, 0.0]], 2.0)
     1.0
     """
-    (residual,) = _residuals([('result', result)], truth, sigma, select)
+    (residual,) = _residuals(truth, sigma, select, result=result)
     return float(residual.mean()) if residual.size else float('nan')
 
 
@@ -126,7 +120,7 @@ def _common(image, truth, select, mask):
 
 def mean_squared_error(image, truth, *, select=None, mask=None):
     """
-    Mean of the squared differences between an image and the truth.
+    Compute the mean of the squared differences between an image and the truth.
 
     Parameters
     ----------
@@ -159,7 +153,7 @@ def mean_squared_error(image, truth, *, select=None, mask=None):
 
 def mean_absolute_error(image, truth, *, select=None, mask=None):
     """
-    Mean of the absolute differences between an image and the truth.
+    Compute the mean of the absolute differences between an image and the truth.
 
     Parameters
     ----------
@@ -237,7 +231,7 @@ def peak_signal_noise_ratio(image, truth, *, data_range, stretch='linear', scale
 
 def structural_similarity(image, truth, *, data_range, stretch='linear', scale=None, select=None, mask=None):
     """
-    Mean structural similarity index (SSIM).
+    Compute the mean structural similarity index (SSIM).
 
     Parameters
     ----------
@@ -284,7 +278,7 @@ def structural_similarity(image, truth, *, data_range, stretch='linear', scale=N
 def noise_reduction_by_brightness(before, after, truth, *, noise=None, bins=BRIGHTNESS_BINS, mask=None,
                                   confidence=0.6827, n_resamples=1000, seed=None):
     """
-    How many times nearer to the truth an image is after than before, by the brightness of the truth.
+    Estimate the factor by which errors are smaller than before, by the brightness of the truth.
 
     Parameters
     ----------
@@ -332,7 +326,7 @@ def error_sums(before, after, truth, *, noise=None, bins=BRIGHTNESS_BINS, mask=N
 def image_metrics(before, after, truth, *, noise=None, data_range=None, stretch='asinh', scale=None, name='',
                   mask=None):
     """
-    The usual figures of an image before and after, against the truth, as one row of a table.
+    Compute the usual metrics of an image before and after, against the truth, as one row of a table.
 
     Parameters
     ----------

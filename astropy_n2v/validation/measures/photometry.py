@@ -128,7 +128,7 @@ class FluxOperator:
             self._sum - csr_array((self.area, (np.arange(len(self.x)),) * 2)) @ self._ring)
 
     def _check_annulus(self, annulus):
-        """Radii of the ring of the background; ValueError if they are none."""
+        """Find the radii of the ring of the background; raise ValueError if they are no such radii."""
         if annulus is None:
             return None
         if isinstance(annulus, str) and annulus == 'auto':

@@ -48,7 +48,7 @@ class LinearScale:
 
     def apply(self, reference):
         """
-        The reference on the scale of the frame.
+        Put a reference on the scale of the frame.
 
         Parameters
         ----------

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What a denoiser took away: before minus after.
+Residuals of a denoiser: before minus after.
 
 It should be noise: of mean zero, with no more than the variance of the noise, white, and unrelated to sources.
 """
@@ -35,7 +35,7 @@ def _prepare(before, after, noise, brightness, mask):
 def residual_statistics(before, after, *, noise=None, brightness=None, bins=BRIGHTNESS_BINS, mask=None,
                         confidence=0.6827, n_resamples=1000, seed=None):
     """
-    Mean and variance of what was taken away, against the noise, by brightness.
+    Estimate mean and variance of the residual, relative to the noise, by brightness.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def _standardized(values):
 def residual_correlation(before, after, *, brightness=None, noise=None, mask=None, confidence=0.6827,
                          n_resamples=1000, seed=None):
     """
-    Whether what was taken away has to do with sources.
+    Estimate the correlation of the residual with the brightness of sources.
 
     Parameters
     ----------

@@ -11,10 +11,10 @@ from astropy.stats import binom_conf_interval
 from scipy.stats import norm, t
 
 from ...utils.checks import require
+from ...utils.robust import MEDIAN_ABSOLUTE, robust_scatter
 
 __all__ = ['Estimate', 'binomial_interval', 'bootstrap_interval', 'robust_scatter']
 
-_MAD = 1.482602218505602   # of a normal distribution: standard deviation over median absolute deviation
 _CHUNK = 4_000_000         # resampled values held at a time
 _MAX_GROUPS = 1000         # that are resampled one by one
 _NODES = 2000              # of the histogram that stands for a distribution of grouped values
@@ -62,7 +62,7 @@ class Estimate:
 
     def significance(self, expected=0.0):
         """
-        How many standard errors the value is above what is expected (negative: below).
+        Compute the number of standard errors between the value and the expected one (negative: below).
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class Estimate:
 
     def differs(self, expected=0.0, *, tolerance=0.0, n_sigma=3.0):
         """
-        Whether the value differs from what is expected by more than a tolerance and significantly so.
+        Compare the value with the expected one: true if they differ significantly, by more than a tolerance.
 
         Parameters
         ----------
@@ -112,46 +112,12 @@ class Estimate:
         Returns
         -------
         bool
-            Whether the value is ``n_sigma`` beyond ``expected`` plus or minus ``tolerance``.
+            True if the value is ``n_sigma`` beyond ``expected`` plus or minus ``tolerance``.
         """
         difference = self.value - expected
         if abs(difference) <= tolerance:
             return False
         return bool(abs(self.significance(expected + math.copysign(tolerance, difference))) > n_sigma)
-
-
-def robust_scatter(values, axis=None):
-    """
-    Standard deviation from the median absolute deviation, which outliers hardly change.
-
-    Parameters
-    ----------
-    values : array_like
-        Values; NaN are ignored.
-    axis : int, optional
-        Axis along which to compute it.
-
-    Returns
-    -------
-    float or `~numpy.ndarray`
-        1.4826 times the median absolute deviation from the median; NaN if there is no value.
-
-    Examples
-    --------
-    >>> from astropy_n2v.validation import robust_scatter
-    >>> float(robust_scatter([1, 2, 3, 4, 1000]).round(4))
-    1.4826
-    """
-    values = np.asarray(values, dtype=float)
-    if np.isnan(values).any():
-        good = np.isfinite(values)
-        if not good.any():
-            return np.full(np.nanmax(values, axis=axis, initial=0).shape, np.nan)[()]
-        centre = np.nanmedian(values, axis=axis, keepdims=True)
-        return _MAD * np.nanmedian(np.abs(values - centre), axis=axis)
-    if values.size == 0:
-        return np.nan
-    return _MAD * np.median(np.abs(values - np.median(values, axis=axis, keepdims=True)), axis=axis)
 
 
 _STATISTICS = {
@@ -328,7 +294,7 @@ class Bootstrap:
 
 
 def fold_labels(labels):
-    """Number labels from 0, and return their number; of very many, some are numbered alike."""
+    """Give labels numbers from 0, and count these; of very many labels, some share a number."""
     if labels.dtype.kind in 'iu' and labels.size and 0 <= labels.min() and labels.max() < 4 * labels.size + 1000:
         # Without sorting: images have many pixels.
         labels = (np.cumsum(np.bincount(labels) > 0) - 1)[labels]
@@ -375,7 +341,7 @@ def _resample_groups(statistic, arrays, labels, weights):
         return value, np.sqrt(mean(first ** 2))
     if statistic == 'median':
         return value, _grouped_medians(first, labels, weights)
-    return value, _MAD * _grouped_medians(np.abs(first - np.median(first)), labels, weights)
+    return value, _grouped_medians(np.abs(first - np.median(first)), labels, weights) / MEDIAN_ABSOLUTE
 
 
 def _grouped_medians(values, labels, weights):

@@ -4,13 +4,13 @@ Tables of estimates: from values, or from sums over blocks of pixels, which can 
 """
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, vstack
 
 from .inputs import block_labels
 from .statistics import fold_labels
 
 __all__ = ['block_sums', 'image_sums', 'estimate_rows', 'estimate_sums', 'merge_bins', 'set_units',
-           'values_of']
+           'stack_named', 'values_of']
 
 
 def estimate_rows(values, brightness, bins, measures, bootstrap, *, prefix='brightness', centre=None):
@@ -200,6 +200,13 @@ def set_units(table, unit, columns):
     for name in columns:
         if name in table.colnames and unit is not None:
             table[name].unit = unit
+    return table
+
+
+def stack_named(column, names, tables):
+    """Stack tables with the name of each in a first column."""
+    table = vstack(list(tables), join_type='exact', metadata_conflicts='silent')
+    table.add_column(np.repeat(names, [len(part) for part in tables]), 0, column)
     return table
 
 

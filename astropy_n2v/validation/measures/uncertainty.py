@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Whether the stated uncertainty of a result is right.
+Stated uncertainty of a result against its errors.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ HALVES_COLUMNS = {'square_pull': ('product', 'n'), 'rms_pull': ('product', 'n', 
 
 
 def _stated(result, uncertainty, unit):
-    """The stated standard deviation of each pixel."""
+    """Find the stated standard deviation of each pixel."""
     if uncertainty is not None:
         return noise_sigma(uncertainty, result, unit=unit)
     stated = stated_sigma(result)
@@ -30,13 +30,11 @@ def _stated(result, uncertainty, unit):
     return stated
 
 
-def _binned_sums(parts, image, stated, sigma, bins, compared_with):
-    """Sum over blocks in bins of the brightness of an image, in units of the noise of the sky."""
-    good = np.isfinite(next(iter(parts.values())))
+def _level(image, stated, sigma, good):
+    """Measure the brightness of the valid pixels of an image in units of the noise of the sky, and that noise."""
     sigma = stated if sigma is None else sigma
     require(np.all(np.asarray(sigma)[np.isfinite(sigma)] > 0), 'sigma', 'be positive', sigma)
-    level, sky = brightness_in_sigma(np.where(good, image, np.nan), np.broadcast_to(sigma, image.shape))
-    return image_sums(parts, level, bins, good, {'sigma_sky': sky, 'compared_with': compared_with})
+    return brightness_in_sigma(np.where(good, image, np.nan), np.broadcast_to(sigma, image.shape))
 
 
 def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=None, brightness=None,
@@ -97,23 +95,28 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
     return estimate_sums(sums, PULL_COLUMNS, Bootstrap(confidence, n_resamples, seed))
 
 
-def pull_sums(result, truth, *, uncertainty=None, truth_std=None, sigma=None, brightness=None, bins=BRIGHTNESS_BINS,
-              mask=None):
-    """Sum over blocks what `judge_uncertainty` is made of, to be combined over frames."""
+def pull_sums(result, truth, *, bins=BRIGHTNESS_BINS, **options):
+    """Sum over blocks of pixels for `judge_uncertainty`; `find_pulls` takes the options."""
     bins = check_bins(bins)
+    pull, level, meta = find_pulls(result, truth, **options)
+    parts = {'pull': pull, 'square': pull ** 2, 'in68': np.abs(pull) <= 1, 'in95': np.abs(pull) <= 1.959964}
+    return image_sums(parts, level, bins, np.isfinite(pull), meta)
+
+
+def find_pulls(result, truth, *, uncertainty=None, truth_std=None, sigma=None, brightness=None, mask=None):
+    """Compute pulls and brightness of the pixels of a result, with the parameters of `judge_uncertainty`."""
     (values, true, bright), unit = as_images(mask, result=result, truth=truth, brightness=brightness)
     stated = _stated(result, uncertainty, unit)
     known = noise_sigma(truth_std, truth, unit=unit) if truth_std is not None else stated_sigma(truth)
     pull = (values - true) / (stated if known is None else np.hypot(stated, known))
-    parts = {'pull': pull, 'square': pull ** 2, 'in68': np.abs(pull) <= 1, 'in95': np.abs(pull) <= 1.959964}
-    return _binned_sums(parts, smoothed(values) if bright is None else bright, stated, sigma, bins,
-                        'truth' if known is None else 'reference')
+    level, sky = _level(smoothed(values) if bright is None else bright, stated, sigma, np.isfinite(pull))
+    return pull, level, {'sigma_sky': sky, 'compared_with': 'truth' if known is None else 'reference'}
 
 
 def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigma=None, brightness=None,
                                 bins=BRIGHTNESS_BINS, mask=None, confidence=0.6827, n_resamples=1000, seed=None):
     """
-    Mean square error in units of the stated variance, from two references whose noise need not be known.
+    Estimate the mean square error in units of the stated variance, from two references of unknown noise.
 
     Parameters
     ----------
@@ -161,5 +164,7 @@ def halves_sums(result, first, second, *, uncertainty=None, sigma=None, brightne
     (values, one, two, bright), unit = as_images(mask, result=result, first=first, second=second,
                                                  brightness=brightness)
     stated = _stated(result, uncertainty, unit)
-    parts = {'product': (values - one) * (values - two) / stated ** 2}
-    return _binned_sums(parts, smoothed(values) if bright is None else bright, stated, sigma, bins, 'halves')
+    product = (values - one) * (values - two) / stated ** 2
+    good = np.isfinite(product)
+    level, sky = _level(smoothed(values) if bright is None else bright, stated, sigma, good)
+    return image_sums({'product': product}, level, bins, good, {'sigma_sky': sky, 'compared_with': 'halves'})

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-From the measures of single frames to those of all.
+Combine the measures of single frames into tables of all.
 """
 
 import json
@@ -20,7 +20,7 @@ from ..measures.flux import estimate_growth, flux_bias, flux_correlation
 from ..measures.images import ERROR_COLUMNS
 from ..measures.residuals import RESIDUAL_COLUMNS, estimate_correlation
 from ..measures.shapes import shape_change
-from ..measures.tables import estimate_sums, merge_bins, values_of
+from ..measures.tables import estimate_sums, merge_bins, stack_named, values_of
 from ..measures.uncertainty import PULL_COLUMNS
 from .task import BRIGHT_SNR, bootstrap_of, thresholds_of
 
@@ -81,13 +81,11 @@ def combine_frames(names, measured, options, seed):
 
 def _stack(names, parts, bootstrap):
     """The rows of all frames, and whose they are."""
-    table = vstack(list(parts), join_type='exact', metadata_conflicts='silent')
-    table.add_column(np.repeat(names, [len(part) for part in parts]), 0, 'frame')
-    return table
+    return stack_named('frame', names, parts)
 
 
 def stack_sums(tables):
-    """The sums over blocks of several frames, whose blocks are others."""
+    """Stack the sums over blocks of several frames, with new numbers of the blocks."""
     parts, start = [], 0
     for table in tables:
         part = table.copy()
@@ -137,8 +135,8 @@ def _allow_for_own_noise(table, own):
 
 def _sweeps(names, sweeps, bootstrap):
     """The sweeps of all frames, map by map."""
-    joined = []
-    for name in dict.fromkeys(values_of(sweeps[0], 'image').tolist()):
+    names, joined = list(dict.fromkeys(values_of(sweeps[0], 'image').tolist())), []
+    for name in names:
         parts = []
         for sweep in sweeps:
             rows = values_of(sweep, 'image') == name
@@ -147,15 +145,12 @@ def _sweeps(names, sweeps, bootstrap):
                 part.meta['area'] = float(values_of(part, 'area')[0])
                 part.remove_columns(['image', 'area'])
                 parts.append(part)
-        table = combine_sweeps(parts)
-        table['image'] = np.full(len(table), name, dtype='U32')
-        joined.append(table)
-    table = vstack(joined, metadata_conflicts='silent')
-    return table[['image', *(column for column in table.colnames if column != 'image')]]
+        joined.append(combine_sweeps(parts))
+    return stack_named('image', names, joined)
 
 
 def recovery_of(measured):
-    """The injections of all frames as one."""
+    """Join the injections of all frames."""
     return Recovery.stack([_recovery_of(tables) for tables in measured if 'injected' in tables])
 
 
@@ -194,17 +189,15 @@ def _combine_recovery(tables, measured, reasons, options, bootstrap):
     for row in tables['depth']:
         rows = values_of(injected, 'image') == row['image']
         found = values_of(injected, 'score')[rows] > float(row['threshold'])
-        part = measure_completeness(values_of(injected, 'mag')[rows], found, bins=10, confidence=options['confidence'])
-        part['image'] = np.full(len(part), str(row['image']), dtype='U32')
-        parts.append(part)
-    tables['completeness'] = vstack(parts, metadata_conflicts='silent')
+        parts.append(measure_completeness(values_of(injected, 'mag')[rows], found, confidence=options['confidence']))
+    tables['completeness'] = stack_named('image', values_of(tables['depth'], 'image'), parts)
 
 
 def _recovered_flux(injected, bootstrap):
     """
     Bias of the flux of injected stars, by signal-to-noise ratio.
 
-    What the injection changed: that is free of the noise that was there before.
+    Measure the flux that the injection changed, which is free of the noise that was there before.
     """
     injected = injected[values_of(injected, 'kind') == 'star']
     images, snr, flux, change = (values_of(injected, name) for name in ('image', 'snr', 'flux', 'flux_change'))

@@ -114,7 +114,7 @@ def _check_group(report, group):
 
 
 def _audits(report):
-    """What the audits found that the results were made with."""
+    """Write what the audits of the results found."""
     audits = report.audits()
     if not audits:
         return ''

@@ -26,7 +26,7 @@ __all__ = ['Given', 'Settings', 'measure_noise', 'prepare']
 @dataclass(frozen=True)
 class Settings:
     """
-    What holds for all frames of a validation.
+    Settings of all frames of a validation.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Settings:
 @dataclass(frozen=True)
 class Given:
     """
-    What is given with one frame; None for what is not.
+    Truth, reference, catalogue and PSF that are given with a frame; else None.
 
     Parameters
     ----------

@@ -8,9 +8,8 @@ from astropy.table import vstack
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import median_filter
 
-from ..measures.background import smooth_good
 from ..measures.exposures import EXPOSURE_COLUMNS, estimate_exposures, exposure_sums
-from ..measures.inputs import smoothed
+from ..measures.inputs import smooth_good, smoothed
 from ..measures.reference import fit_scale
 from ..measures.statistics import robust_scatter
 from ..measures.tables import estimate_sums, merge_bins, values_of

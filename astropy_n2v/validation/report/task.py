@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What is known of a frame that is to be judged, and what was measured on it.
+A frame that is to be judged, and its measures.
 """
 
 from dataclasses import dataclass, field
@@ -89,7 +89,7 @@ class FrameTask:
 @dataclass
 class Measures:
     """
-    What was measured on a frame.
+    Measures of a frame.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def bootstrap_of(options, seed):
 
 def thresholds_of(image, thresholds):
     """
-    The thresholds at which detections on a map are counted.
+    List the thresholds at which detections on a map are counted.
 
     Parameters
     ----------
