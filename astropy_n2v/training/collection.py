@@ -12,7 +12,7 @@ from .checkpoints import training_identity
 from .options import check_training_options
 from .processes import Processes
 from .streaming import StreamSampler, training_frames
-from .train import find_start, train_on_frames
+from .train import STAR_SHARE, find_start, train_on_frames
 
 __all__ = ['CollectionFrames', 'train_collection']
 
@@ -82,6 +82,19 @@ class CollectionFrames:
             The source.
         """
         return StreamSampler(self.training, size, batch_size, rng, whiten=self.whiten, **self.options)
+
+    def images(self):
+        """
+        Read images to inject stars into: blocks of the validation frames.
+
+        Yields
+        ------
+        tuple
+            Image, its `~astropy_n2v.NoiseModel`, and its mask.
+        """
+        for n in range(min(len(self.validation), _LOOKED_AT)):
+            for plane in self.validation.planes(n):
+                yield plane.values, plane.noise, plane.mask
 
     def held_out(self):
         """Return None: the frames that judge are not those that were trained on."""
@@ -182,6 +195,7 @@ def train_collection(manifest, split, *, init=None, hole=None, seed=None, device
                               **(loading or {}))
     init, hole, whiten = find_start(init, parse_hole(hole))
     denoiser = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
-                               progress_bar=progress_bar, compare=True, processes=processes, **options)
+                               progress_bar=progress_bar, compare=True, processes=processes,
+                               **{'star_share': STAR_SHARE, **options})
     denoiser.metadata['images'] = len(frames)
     return denoiser

@@ -17,6 +17,7 @@ from ..noise.model import BROAD_WEIGHT
 from ..utils.files import atomic_write, remove_leftovers
 from .checkpoints import check_identity
 from .interruption import Interruption, TrainingInterrupted
+from .judgement import Judgement
 from .mixed_precision import MixedPrecision
 from .optimizer import Optimizer
 from .patches import likelihood_noise, split_planes
@@ -51,7 +52,8 @@ class Trainer:
     patience, min_delta : int, float, optional
         Stop after this many judgements that did not improve the best by ``min_delta``.
     judge : callable, optional
-        Called with a network, returns the figure to minimise.
+        Called with a network, returns a `~astropy_n2v.training.judgement.Judgement`, whose score is to be minimised, or
+        a number as its likelihood.
     judge_every : int, optional
         Steps between judgements.
     keep : {'best', 'last'}, optional
@@ -101,6 +103,7 @@ class Trainer:
         self.rate = 0.0
         self.history = []
         self.best = math.inf
+        self.best_figures = None
         self.best_state = None
         self.stale = 0
 
@@ -139,12 +142,15 @@ class Trainer:
 
     def _judge(self):
         """Judge the averaged weights, and keep the best."""
-        value = self.judge(self.average.module)
-        self.history.append((self.step, value))
-        log.info('step %d: held-out negative log-likelihood %.5f', self.step, value)
+        judgement = self.judge(self.average.module)
+        if not isinstance(judgement, Judgement):
+            judgement = Judgement(judgement)
+        value, figures = judgement.score, judgement.figures
+        self.history.append((self.step, *figures.values()))
+        log.info('step %d: %s', self.step, ', '.join(f'{name} {figure:.5f}' for name, figure in figures.items()))
         improved = value < self.best - self.min_delta
         if value < self.best:
-            self.best = value
+            self.best, self.best_figures = value, figures
             self.best_state = copy.deepcopy(self.average.module.state_dict())
         self.stale = 0 if improved else self.stale + 1
 
@@ -220,7 +226,8 @@ class Trainer:
             return
         state = {'identity': self.identity, 'network': self.network.state_dict(), 'average': self.average.state_dict(),
                  'optimizer': self.optimizer.state_dict(), 'step': self.step, 'elapsed': self.elapsed,
-                 'history': self.history, 'best': self.best, 'best_state': self.best_state, 'stale': self.stale,
+                 'history': self.history, 'best': self.best, 'best_figures': self.best_figures,
+                 'best_state': self.best_state, 'stale': self.stale,
                  'scaler': self.precision.scaler.state_dict(), 'rng': random_states}
         with atomic_write(path, overwrite=True) as temporary:
             torch.save(state, temporary)
@@ -240,7 +247,7 @@ class Trainer:
             if state.get('scaler'):   # empty where nothing is scaled
                 self.precision.scaler.load_state_dict(state['scaler'])
             self.sampler.state = state['rng'][self.processes.rank]
-            for name in ('step', 'elapsed', 'history', 'best', 'best_state', 'stale'):
+            for name in ('step', 'elapsed', 'history', 'best', 'best_figures', 'best_state', 'stale'):
                 setattr(self, name, state[name])
         except Exception as error:
             # torch raises whatever the damage happens to cause.

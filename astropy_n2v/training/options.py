@@ -81,6 +81,9 @@ TRAINING_OPTIONS = {
     'patience': TrainingOption(int, 8, low=1, help='Stop training after that many judgements without improvement.'),
     'min_delta': TrainingOption(float, 1e-4, closed=True, help='What counts as improvement of the likelihood.'),
     'held_out': TrainingOption(float, 0.1, high=1, help='Fraction of the pixels that judge, and are not trained on.'),
+    'star_share': TrainingOption(float, high=1, closed=True, unset='0.05, or 0 for a single image',
+                                 help='Share of the time in which injected stars judge: flux and depth, beside the '
+                                      'likelihood of pixels.'),
     'amp': TrainingOption(str, 'auto', choices=('auto', 'float32', 'bfloat16', 'float16'),
                           help="Numbers in which most of the training is computed: 'auto' is bfloat16 where the "
                                'processor has it, else float32; float16, with scaled gradients, is for GPUs.'),

@@ -17,20 +17,25 @@ from ..planes import find_hole, find_planes, warn_of_patterns
 from ..utils.checks import check_integer, parse_hole
 from ..utils.warn import warn_user
 from .checkpoints import training_identity
-from .judgement import compare_networks, judge_network
+from .injected_stars import InjectedStars
+from .judgement import Judgement, compare_networks
 from .loop import Trainer
 from .monitor import Monitor
 from .options import check_training_options
 from .patches import PatchSampler, TrainingFrame
 from .processes import Processes
 
-__all__ = ['train', 'train_on_frames']
+__all__ = ['STAR_SHARE', 'train', 'train_on_frames']
 
 log = logging.getLogger(__name__)
 
 _STEPS = {'scratch': 700, 'init': 100}
 # Judgements take time, too, and a short adaptation is to be short.
 _JUDGEMENTS = {'scratch': 20, 'init': 5}
+#: Share of the time in which stars judge: some hundred stars by default.
+STAR_SHARE = 0.05
+_MOST_STAR_PIXELS = 2 ** 19   # of a judgement: more would say no more
+_STAR_FRAMES = 8     # at equal distances of all, stars are injected into the first that the time allows
 
 
 def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=None, init=None, hole=None, names=None,
@@ -67,8 +72,8 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         Whether to show a progress bar on stderr. A function gets lines of text instead, one every ten seconds.
     **options
         Options of `~astropy_n2v.training.train.train_on_frames`: ``max_steps``, ``max_time``, ``patch_size``,
-        ``batch_size``, ``learning_rate``, ``patience``, ``min_delta``, ``held_out``, ``amp``, ``checkpoint``,
-        ``log``, ``network_options``.
+        ``batch_size``, ``learning_rate``, ``patience``, ``min_delta``, ``held_out``, ``star_share``,
+        ``amp``, ``checkpoint``, ``log``, ``network_options``.
 
     Returns
     -------
@@ -127,7 +132,8 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     init, hole, whiten = find_start(init, hole)
     frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
     denoiser = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
-                               progress_bar=progress_bar, compare=True, processes=Processes.joined(), **options)
+                               progress_bar=progress_bar, compare=True, processes=Processes.joined(),
+                               **{**({'star_share': STAR_SHARE} if used > 1 else {}), **options})
     denoiser.metadata['images'] = used
     # A network that learned from many images scatters little, and any pixel can judge it.
     return denoiser if used == 1 else Denoiser(denoiser.network, denoiser.metadata)
@@ -188,6 +194,10 @@ class _Frames:
         """Data and options that a checkpoint belongs to."""
         return training_identity(self.frames, **options)
 
+    def images(self):
+        """Images to inject stars into."""
+        return self.frames[::max(1, len(self.frames) // _STAR_FRAMES)]
+
     def held_out(self):
         """Return the pixels of each frame that were not trained on."""
         return HeldOut.of((data, frame.held_out_pixels) for (data, *_), frame in zip(self.frames, self.prepared))
@@ -241,6 +251,10 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         Improvement of the held-out negative log-likelihood that counts as such; by default 1e-4.
     held_out : float, optional
         Fraction of the pixels that judge and are not trained on; by default 0.1.
+    star_share : float, optional
+        Share of the time of training in which stars of known flux that are injected judge, together with the
+        likelihood; by default 0.05, or 0 for a single image. Without as much time as a part of 64 pixels on a side
+        takes there are no stars.
     amp : {'auto', 'float32', 'bfloat16', 'float16'}, optional
         Numbers in which the network is trained, but for its head and the last quarter of the training, see
         `~astropy_n2v.training.mixed_precision.MixedPrecision`. 'auto', the default, is bfloat16 where the device has
@@ -291,34 +305,33 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         raise ValueError(f'patch_size must be at least {network.alignment} pixels, got {patch_size}')
     kind = 'scratch' if init is None else 'init'
     max_steps = options['max_steps'] or _STEPS[kind]
+    judge_every = max(max_steps // _JUDGEMENTS[kind], 1)
+    share, pixels = options['star_share'] or 0.0, size ** 2 * batch_size   # of a step
+    stars = _inject_stars(source, whiten, share * pixels * judge_every, [seed, 1]) if processes.first else None
     if processes.rank > 0:
         rng = np.random.default_rng((seed, processes.rank))
     trainer = Trainer(
         network, source.sampler(size, -(-batch_size // processes.size), rng), max_steps=max_steps,
         max_time=options['max_time'], learning_rate=options['learning_rate'] or (4e-3 if init is None else 3e-4),
         patience=options['patience'], min_delta=options['min_delta'],
-        judge=(lambda candidate: judge_network(candidate, prepared)) if processes.first else None,
-        judge_every=max(max_steps // _JUDGEMENTS[kind], 1), warm_start=init is not None, amp=options['amp'],
-        processes=processes)
+        judge=(lambda candidate: Judgement.of(candidate, prepared, stars)) if processes.first else None,
+        judge_every=judge_every, warm_start=init is not None, amp=options['amp'], processes=processes)
     identity = None if checkpoint is None and processes.size == 1 else source.identity(
         hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
         batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed, whiten=whiten,
-        amp=options['amp'], network=json.dumps(network.config, sort_keys=True), processes=processes.size)
+        star_share=share, amp=options['amp'], processes=processes.size,
+        network=json.dumps(network.config, sort_keys=True))
     if any(other != identity for other in processes.gather(identity)):
         raise ValueError('frames and options must be the same in all processes, got others in some of them')
     with Monitor(trainer, show=progress_bar if processes.first else False,
                  log=options['log'] if processes.first else None) as trainer.progress:
         trainer.run(checkpoint=checkpoint, identity=identity)
     metadata = {'name': name or ('trained' if init is None else 'adapted'), 'frames': len(source), 'seed': seed,
-                'steps': trainer.step, 'held_out_likelihood': trainer.best}
-    if init is not None:
-        metadata['init_sha256'] = init.sha256
-    if whiten:
-        metadata['whitened'] = True
-    if processes.size > 1:
-        metadata['processes'] = processes.size
+                **_metadata(trainer, init, whiten)}
     if compare and processes.first:
-        _compare_with_default(network, prepared, metadata)
+        # Other stars than those that have chosen the weights.
+        stars = _inject_stars(source, whiten, share * pixels * trainer.step, [seed, 2])
+        _compare_with_default(network, prepared, stars, metadata)
     # Only the first process has judged.
     metadata = processes.gather(metadata)[0]
     held_out = source.held_out()
@@ -326,10 +339,29 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
     return kind(network.cpu(), metadata, held_out=held_out)
 
 
-def _compare_with_default(network, frames, metadata):
+def _inject_stars(source, whiten, pixels, seed):
+    """Inject stars into the frames that judge, as many as may be denoised in the time of so many pixels of training."""
+    return InjectedStars(source.images(), whiten=whiten, pixels=min(int(pixels), _MOST_STAR_PIXELS), seed=seed)
+
+
+def _metadata(trainer, init, whiten):
+    """Say how a network was trained, and how good it was judged."""
+    metadata = {'steps': trainer.step}
+    for name, value in (trainer.best_figures or {}).items():
+        metadata['held_out_likelihood' if name == 'held_out' else f'star_{name}'] = value
+    if init is not None:
+        metadata['init_sha256'] = init.sha256
+    if whiten:
+        metadata['whitened'] = True
+    if trainer.processes.size > 1:
+        metadata['processes'] = trainer.processes.size
+    return metadata
+
+
+def _compare_with_default(network, frames, stars, metadata):
     """Note if a network is better than the shipped one on held-out pixels; with another hole, they say nothing."""
     default = Denoiser.load('default')
-    comparison = compare_networks(network, default.network.to(next(network.parameters()).device), frames) \
+    comparison = compare_networks(network, default.network.to(next(network.parameters()).device), frames, stars) \
         if tuple(network.hole) == default.hole else None
     if comparison is not None:
         metadata['against_default'] = comparison.describe('default')
