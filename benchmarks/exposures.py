@@ -34,7 +34,8 @@ from astropy_n2v import denoise, estimate_noise
 from astropy_n2v.validation import robust_scatter
 
 __all__ = ['FIELDS', 'METHODS', 'Series', 'align', 'block_products', 'cut_outs', 'faint_stars', 'interval', 'main',
-           'make_rows', 'match_level', 'mean_interval', 'measure', 'profile', 'read_arcsat', 'read_decam', 'read_m13']
+           'make_rows', 'match_level', 'mean_interval', 'measure', 'measure_exposure', 'profile', 'read_arcsat',
+           'read_decam', 'read_m13']
 
 _BLOCK = 32   # pixels: what is drawn in the bootstrap
 # How far (dy, dx) the stars of each exposure are from the first: from the peak of the cross-correlation of stars.
@@ -350,25 +351,53 @@ def measure(series, methods):
         By method, and of the 'reference': cut-outs of faint stars, in sigma of the exposure.
     """
     sums, stars = {}, {}
-    for i, (_, ccd, _) in enumerate(series.exposures):
-        data = np.asarray(ccd.data, dtype=float)
-        others = _references(series, i)
-        first, second = (np.mean(half, axis=0) for half in series.halves(others))
-        noise = estimate_noise(data)
-        sigma = 1.4826 * np.median(np.abs(series.above_sky(data)))
-        bins = _bins(gaussian_filter(series.above_sky(np.mean(others, axis=0)), 2), sigma)
-        flat = [half - _smooth_median(half, 64) for half in (first, second)]
-        # Found on one half, they are judged by the other, in which noise has not been chosen for being bright.
-        places = [faint_stars(flat[0], flat[1], sigma), faint_stars(flat[1], flat[0], sigma)]
-        reference = [cut_outs(half, found) / sigma for half, found in zip((second, first), places)]
-        stars.setdefault('reference', []).extend(reference)
-        for method in ('noisy', *methods):
-            image = (data if method == 'noisy' else _clean(method, ccd, noise))[series.cut]
-            stars.setdefault(method, []).append(cut_outs(image, np.concatenate(places)) / sigma)
-            for name, select in bins.items():
-                sums.setdefault((method, name), []).append(block_products(image, first, second, select))
+    for i in range(len(series.exposures)):
+        for collected, found in zip((sums, stars), measure_exposure(series, i, methods)):
+            for key, values in found.items():
+                collected.setdefault(key, []).append(values)
     return ({key: tuple(map(np.concatenate, zip(*parts))) for key, parts in sums.items()},
             {key: np.concatenate(parts) for key, parts in stars.items()})
+
+
+def measure_exposure(series, i, methods, clean=None):
+    """
+    Denoise an exposure of a series, and compare it with the others.
+
+    Parameters
+    ----------
+    series : Series
+        The exposures.
+    i : int
+        Number of the exposure.
+    methods : sequence of str
+        Methods, to which 'noisy' is added.
+    clean : callable, optional
+        Function of a method, an exposure and its noise that returns the result; by default those of `METHODS`.
+
+    Returns
+    -------
+    sums, stars : dict
+        As of `measure`, of this exposure.
+    """
+    ccd = series.exposures[i][1]
+    data = np.asarray(ccd.data, dtype=float)
+    others = _references(series, i)
+    first, second = (np.mean(half, axis=0) for half in series.halves(others))
+    noise = estimate_noise(data)
+    sigma = 1.4826 * np.median(np.abs(series.above_sky(data)))
+    bins = _bins(gaussian_filter(series.above_sky(np.mean(others, axis=0)), 2), sigma)
+    flat = [half - _smooth_median(half, 64) for half in (first, second)]
+    # Found on one half, they are judged by the other, in which noise has not been chosen for being bright.
+    places = [faint_stars(flat[0], flat[1], sigma), faint_stars(flat[1], flat[0], sigma)]
+    stars = {'reference': np.concatenate([cut_outs(half, found) / sigma
+                                          for half, found in zip((second, first), places)])}
+    sums = {}
+    for method in ('noisy', *methods):
+        image = (data if method == 'noisy' else (clean or _clean)(method, ccd, noise))[series.cut]
+        stars[method] = cut_outs(image, np.concatenate(places)) / sigma
+        for name, select in bins.items():
+            sums[method, name] = block_products(image, first, second, select)
+    return sums, stars
 
 
 def _row(field, pixels, method, sums):

@@ -8,6 +8,7 @@ Methods for Gaussian noise of one width get the frame after the generalised Ansc
 whose exact unbiased inverse is taken of the result.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from scipy.special import gammaln
 
 from astropy_n2v.validation import psf_fwhm
 
-__all__ = ['CORRELATED', 'METHODS', 'TRAINED', 'Anscombe', 'denoise_ours', 'run_method', 'starlet']
+__all__ = ['CORRELATED', 'METHODS', 'TRAINED', 'Anscombe', 'denoise_ours', 'run_method', 'starlet', 'train_careamics']
 
 
 class Anscombe:
@@ -192,26 +193,45 @@ def denoise_ours(frame, **kwargs):
     return np.asarray(result.data, dtype=float), np.asarray(result.uncertainty.array, dtype=float)
 
 
-def careamics(frame, algorithm):
+def train_careamics(image, algorithm, **options):
     """
-    Train CAREamics on the frame and apply it, in the environment that ``careamics-requirements.txt`` describes.
+    Train CAREamics on an image and apply it, in the environment that ``careamics-requirements.txt`` describes.
 
     The environment variable CAREAMICS_PYTHON names its Python.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        The image, shape (ny, nx).
+    algorithm : {'n2v', 'n2v2'}
+        How to train.
+    **options
+        Keywords of its ``create_advanced_n2v_config``, which JSON can represent.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        The result, float64.
     """
     python = os.environ.get('CAREAMICS_PYTHON')
     if not python:
         raise RuntimeError('CAREAMICS_PYTHON must name the Python of an environment with '
                            'benchmarks/careamics-requirements.txt')
-    transform = Anscombe(frame.noise)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, 'noisy.npy'), Path(folder, 'clean.npy')
-        np.save(source, transform.forward(frame.data).astype(np.float32))
+        np.save(source, image.astype(np.float32))
         done = subprocess.run([python, str(Path(__file__).with_name('careamics_peer.py')), algorithm, str(source),
-                               str(target)], cwd=folder, capture_output=True, text=True)
+                               str(target), json.dumps(options)], cwd=folder, capture_output=True, text=True)
         if done.returncode:
             sys.stderr.write(done.stderr)
             raise RuntimeError(f'CAREamics failed with status {done.returncode}')
-        return transform.backward(np.load(target).astype(float))
+        return np.load(target).astype(float)
+
+
+def careamics(frame, algorithm):
+    """Train CAREamics on the frame after the generalised Anscombe transform, and apply it."""
+    transform = Anscombe(frame.noise)
+    return transform.backward(train_careamics(transform.forward(frame.data), algorithm))
 
 
 def _wavelet_of(name):

@@ -5,22 +5,26 @@ Quality on simulated fields whose truth is known, against the peers: ``python be
 Writes ``results/quality.csv``, a row for each field and method, and ``results/uncertainty.csv``: the errors of our
 result in units of its stated uncertainty, by the brightness of the result. ``--trained`` measures ``model='self'``
 and the peers that are trained on each frame (minutes each), and writes ``results/quality_trained.csv``. ``--flat``
-measures the mean of flat Poisson frames, and writes ``results/flat.csv``.
+measures the mean of flat Poisson frames after the default model and after small networks of the classical strategies
+that are trained on them, and writes ``results/flat.csv``.
 """
 
 import numpy as np
-from common import Recorder, make_frames, parse, write_table
+from common import Recorder, make_frames, parse, say, write_table
 from peers import CORRELATED, METHODS, TRAINED, run_method
 
 from astropy_n2v import NoiseModel, denoise
+from astropy_n2v.training.classical import train_classical
 from astropy_n2v.validation import judge_uncertainty, mean_offset, noise_reduction
 
-__all__ = ['BINS', 'classes', 'compare', 'flat_frames', 'judge', 'judge_pulls', 'main']
+__all__ = ['BINS', 'FLAT_COUNTS', 'FLAT_METHODS', 'classes', 'compare', 'flat_frames', 'judge', 'judge_pulls', 'main']
 
 #: Edges of the bins of brightness, in sigma of the sky above the sky.
 BINS = -np.inf, 1, 3, 10, 30, 100, np.inf
 #: Mean counts of the flat frames.
 FLAT_COUNTS = 0.05, 0.2, 1, 5, 50
+#: What flat frames are denoised by: the default model, and strategies of `astropy_n2v.training.classical`.
+FLAT_METHODS = 'ours', 'n2v', 'n2v2', 'structn2v'
 _FEWEST = 100   # pixels of a bin
 _PULLS = {'rms_pull': 'rms_pull', 'coverage_68': 'coverage68', 'coverage_95': 'coverage95'}
 
@@ -110,13 +114,40 @@ def compare(frames, methods, recorder):
     return bins
 
 
-def flat_frames(size, seed):
-    """Measure the ratio of the mean of flat Poisson frames after to that before, a row for each mean count."""
+def _flat_result(method, data):
+    """Denoise a flat frame; a classical network is trained on it."""
+    noise = NoiseModel(0.0, gain=1.0)
+    if method == 'ours':
+        return denoise(data, noise=noise, hole=1)
+    model = train_classical(data, method, struct=np.ones((1, 5)) if method == 'structn2v' else None,
+                            max_steps=100, network_options={'levels': 3, 'base': 8})
+    return model.predict(data, noise).mean
+
+
+def flat_frames(size, seed, methods=FLAT_METHODS):
+    """
+    Measure the ratio of the mean of flat Poisson frames after to that before, a row for each method and mean count.
+
+    Parameters
+    ----------
+    size, seed : int
+        Height and width in pixels, and the first seed.
+    methods : sequence of str, optional
+        Of ``FLAT_METHODS``; classical networks are trained on the frame itself.
+
+    Returns
+    -------
+    list of dict
+        The rows.
+    """
     rows = []
-    for i, counts in enumerate(FLAT_COUNTS):
-        data = np.random.default_rng((seed, i)).poisson(counts, (size, size)).astype(np.float32)
-        clean = denoise(data, noise=NoiseModel(0.0, gain=1.0), hole=1)
-        rows.append({'counts': counts, 'mean_ratio': clean.mean(dtype=float) / data.mean(dtype=float)})
+    for method in methods:
+        for i, counts in enumerate(FLAT_COUNTS):
+            data = np.random.default_rng((seed, i)).poisson(counts, (size, size)).astype(np.float32)
+            clean = _flat_result(method, data)
+            rows.append({'method': method, 'counts': counts,
+                         'mean_ratio': clean.mean(dtype=float) / data.mean(dtype=float)})
+            say(rows[-1])
     return rows
 
 
@@ -127,7 +158,7 @@ def main(argv=None):
     methods = ('bm3d', *TRAINED) if arguments.trained else [name for name in METHODS if name not in special]
     note = f'{arguments.size}x{arguments.size} pixels'
     if arguments.flat:
-        write_table(flat_frames(arguments.size, arguments.first_seed), 'flat', note)
+        write_table(flat_frames(arguments.size, arguments.first_seed, arguments.methods or FLAT_METHODS), 'flat', note)
         return
     frames = (({'kind': kind, 'seed': seed}, frame) for kind, seed, frame in make_frames(arguments))
     table = Recorder('quality_trained' if arguments.trained else 'quality', note)

@@ -525,10 +525,37 @@ def test_oracle_begins_as_ours_and_learns(tmp_path):
 def test_flat_frames(results):
     quality = load('quality')
     # Of 0.05 counts a frame of 256x256 pixels has 3,277, and its mean scatters by 1.7 % itself.
-    quality.main(['--flat', '--size', '512'])
+    quality.main(['--flat', '--size', '512', '--methods', 'ours'])
     table = load('common').read_table('flat', results)
     assert table['counts'].tolist() == list(quality.FLAT_COUNTS)
     np.testing.assert_allclose(table['mean_ratio'], 1, atol=0.01)
+
+
+def test_classical_strategies_against_careamics(results, frame, data_path):
+    """Ours only: CAREamics has an environment of its own."""
+    benchmark, common = load('careamics_n2v'), load('common')
+    benchmark.main(['--methods', 'ours n2v', 'ours n2v2', '--n-seeds', '1', '--first-seed', '5', '--kinds', 'survey',
+                    '--size', '96', '--steps', '2', '--base', '4', '--levels', '2'])
+    table = common.read_table('careamics_n2v', results)
+    assert table['method'].tolist() == ['ours n2v', 'ours n2v2'] and all(np.isfinite(table['nr_sky']))
+    assert all(table['processor_s'] > 0)
+    exposures = common.read_table('careamics_n2v_exposures', results)
+    assert {'sky', 'faint sources'} <= set(exposures['pixels'].tolist()) and all(exposures['ratio'] > 0)
+
+
+def test_careamics_is_told_what_to_do(monkeypatch, tmp_path):
+    """Its script gets options as JSON; the image goes and comes as a file."""
+    peers = load('peers')
+    script = tmp_path / 'python'
+    script.write_text('#!/bin/sh\nprintf %s "$5" > ' + str(tmp_path / 'options') + '\ncp "$3" "$4"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv('CAREAMICS_PYTHON', str(script))
+    image = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(peers.train_careamics(image, 'n2v', num_epochs=3), image)
+    assert (tmp_path / 'options').read_text() == '{"num_epochs": 3}'
+    monkeypatch.delenv('CAREAMICS_PYTHON')
+    with pytest.raises(RuntimeError, match='CAREAMICS_PYTHON must name the Python'):
+        peers.train_careamics(image, 'n2v')
 
 
 def test_audit(results):
