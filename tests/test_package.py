@@ -6,9 +6,12 @@ The package as a whole: what it exports, how fast it imports, what it ships.
 import importlib
 import importlib.metadata
 import importlib.resources
+import inspect
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +52,21 @@ def test_subpackages_export_what_they_say(name):
     module = importlib.import_module(f'astropy_n2v.{name}')
     for public in getattr(module, '__all__', []):
         assert hasattr(module, public)
+
+
+def test_documented_names_have_an_example():
+    """All functions and classes of the API reference, but for one that changes the installed package."""
+    text = (Path(__file__).resolve().parents[1] / 'docs' / 'api.rst').read_text(encoding='utf-8')
+    objects = set()
+    for module in map(importlib.import_module, re.findall(r'automodapi:: (\S+)', text)):
+        found = [getattr(module, name) for name in getattr(module, '__all__', dir(module)) if not name.startswith('_')]
+        objects |= {value for value in found if inspect.isclass(value) or inspect.isfunction(value)}
+    objects = {value for value in objects if value.__module__.startswith('astropy_n2v.')}
+    for path in re.findall(r'auto(?:class|function):: (\S+)', text):
+        module, name = path.rsplit('.', 1)
+        objects.add(getattr(importlib.import_module(module), name))
+    lacking = {found.__name__ for found in objects if '>>> ' not in (inspect.getdoc(found) or '')}
+    assert len(objects) > 200 and lacking == {'write_checksums'}
 
 
 def test_import_is_quick_and_light():

@@ -190,6 +190,18 @@ def audit_result(image, prediction, *, strength=1.0, held_out=None, **options):
     ------
     ValueError
         If the prediction has no blind mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v import Denoiser, NoiseModel
+    >>> from astropy_n2v.audit import audit_result
+    >>> from astropy_n2v.inference.normalization import NormalizedImage
+    >>> data = np.random.default_rng(0).normal(100, 5, (96, 96))
+    >>> prediction = Denoiser.load('default').predict(data, NoiseModel(5.0), audit=False)
+    >>> report, returned = audit_result(NormalizedImage.prepare(data, NoiseModel(5.0)), prediction)
+    >>> report.worst, int(returned.sum())
+    ('ok', 0)
     """
     names = 'mean', 'std', 'blind_mean', 'blind_std', 'innovation', 'outlier', 'noise_std'
     missing = [name for name in names if getattr(prediction, name) is None]

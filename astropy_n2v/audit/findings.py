@@ -48,6 +48,13 @@ class Finding:
         One of ``CONSEQUENCES``.
     message : str
         Description of the finding, with the possible fault; empty without a finding.
+
+    Examples
+    --------
+    >>> from astropy_n2v.audit import Finding
+    >>> finding = Finding('flux', 1.02, 1.0, significance=6.0, limit=0.01, threshold=5.0, consequence='warning')
+    >>> finding.value, finding.consequence
+    (1.02, 'warning')
     """
 
     name: str
@@ -249,6 +256,12 @@ def severity(report):
     -------
     int
         Its position in ``CONSEQUENCES``.
+
+    Examples
+    --------
+    >>> from astropy_n2v.audit import AuditReport, severity
+    >>> severity(AuditReport())
+    1
     """
     return CONSEQUENCES.index(report.worst)
 

@@ -4,16 +4,20 @@ Pictures of files before and after denoising.
 """
 
 import re
+import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
+from astropy import units as u
 from astropy.nddata import CCDData
 
 from ..denoising import denoise
 from ..io import read_fits_images
+from ..io.raster import is_raster, read_raster
 from ..utils.files import atomic_write
 from ..visualization import plot_denoised
+from .raster import denoise_raster, raster_options
 
 __all__ = ['preview_file', 'preview_result']
 
@@ -24,15 +28,15 @@ _DPI = 100   # pixels an inch, of the pictures
 def preview_file(path, output_dir, model=None, *, ext=None, ignore_bits=0, mask=None, size=512, stretch='asinh',
                  overwrite=False, **options):
     """
-    Denoise the images of a FITS file, and write a picture of each: input, result, residual and uncertainty.
+    Denoise the images of a file, and write a preview of each: input, result, residual and uncertainty.
 
     Parameters
     ----------
     path : str or path-like
-        FITS file.
+        FITS file, or a picture (JPEG, PNG, TIFF), of which the mean of the colours is shown, without uncertainty.
     output_dir : str or path-like
-        Directory for the pictures, ``NAME.png``, or ``NAME-1.png`` and so on of several images; it is made if there is
-        none.
+        Directory for the previews, ``NAME.png``, or ``NAME-1.png`` and so on of several images; ``x.jpg.png`` of a
+        picture ``x.jpg``. It is made if there is none.
     model : str, path or Denoiser, optional
         See `astropy_n2v.denoise`.
     ext, ignore_bits, mask : optional
@@ -42,19 +46,19 @@ def preview_file(path, output_dir, model=None, *, ext=None, ignore_bits=0, mask=
     stretch : {'asinh', 'zscale', 'linear'}, optional
         See `~astropy_n2v.visualization.STRETCHES`.
     overwrite : bool, optional
-        If true, replace existing pictures.
+        If true, replace existing previews.
     **options
-        Other keywords of `astropy_n2v.denoise`.
+        Other keywords of `astropy_n2v.denoise`; of a picture those of `~astropy_n2v.batch.denoise_raster`.
 
     Returns
     -------
     list of `pathlib.Path`
-        The pictures.
+        The previews.
 
     Raises
     ------
     FileExistsError
-        If a picture exists and ``overwrite`` is false.
+        If a preview exists and ``overwrite`` is false.
     OSError
         If a file cannot be read or written.
     ValueError
@@ -72,41 +76,81 @@ def preview_file(path, output_dir, model=None, *, ext=None, ignore_bits=0, mask=
     ...     [picture.name for picture in preview_file(path, directory)]
     ['frame.png']
     """
-    images = read_fits_images(path, ext, ignore_bits=ignore_bits, mask=mask)
-    return _draw(((image, denoise(image, model, **options)) for image in images), len(images),
-                 Path(output_dir) / Path(path).name, size, stretch, overwrite)
+    images = _read(path, ext, ignore_bits, mask)
+    if is_raster(path):
+        pairs = [(images[0], _denoise_picture(path, model, options))]
+    else:
+        pairs = ((image, denoise(image, model, **options)) for image in images)
+    return _draw(pairs, len(images), Path(output_dir) / Path(path).name, size, stretch, overwrite)
 
 
 def preview_result(path, result, *, ext=None, ignore_bits=0, mask=None, size=512, stretch='asinh', overwrite=False):
     """
-    Write a picture of each image of a FITS file and of its denoised file, beside the latter.
+    Write a preview of each image of a file and of its denoised file, beside the latter.
 
     Parameters
     ----------
     path, result : str or path-like
-        FITS files, before and after.
+        FITS files or pictures, before and after.
     ext, ignore_bits, mask, size, stretch, overwrite : optional
         See `preview_file`.
 
     Returns
     -------
     list of `pathlib.Path`
-        The pictures.
+        The previews.
 
     Raises
     ------
     FileExistsError
-        If a picture exists and ``overwrite`` is false.
+        If a preview exists and ``overwrite`` is false.
     OSError
         If a file cannot be read or written.
     ValueError
         If the files have no such image, or not as many of them.
+
+    See Also
+    --------
+    preview_file : Denoise a file for its preview alone.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astropy_n2v.batch import denoise_fits, preview_result
+    >>> from astropy_n2v.simulate import make_scene
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path, result = (Path(directory) / name for name in ('frame.fits', 'frame_n2v.fits'))
+    ...     make_scene('survey', (64, 64), seed=1).observe(seed=2).write(path)
+    ...     done = denoise_fits(path, result)
+    ...     [picture.name for picture in preview_result(path, result)]
+    ['frame_n2v.png']
     """
-    before = read_fits_images(path, ext, ignore_bits=ignore_bits, mask=mask)
-    after = read_fits_images(result, ext)
+    before = _read(path, ext, ignore_bits, mask)
+    after = _read(result, ext)
     if len(before) != len(after):
         raise ValueError(f'result must have as many images as {path}, {len(before)}, got {len(after)}')
     return _draw(zip(before, after), len(before), result, size, stretch, overwrite)
+
+
+def _read(path, ext, ignore_bits=0, mask=None):
+    """Read the images of a file; of a picture the mean of its colours, from bottom to top as FITS images are."""
+    if not is_raster(path):
+        return read_fits_images(path, ext, ignore_bits=ignore_bits, mask=mask)
+    if mask is not None:
+        raise ValueError(f'mask does not go with pictures, got {mask!r}')
+    picture = read_raster(path)
+    opacity = None if picture.alpha is None else picture.alpha[::-1] == 0
+    return [CCDData(picture.data.mean(axis=0)[::-1], unit=u.adu, mask=opacity)]
+
+
+def _denoise_picture(path, model, options):
+    """Denoise a picture as it would be stored."""
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+        warnings.simplefilter('ignore')   # of channels that pass through: the picture shows it
+        result = Path(directory) / Path(path).name
+        denoise_raster(path, result, model, **raster_options(**options))
+        return _read(result, None)[0]
 
 
 def _draw(pairs, count, name, size, stretch, overwrite):

@@ -142,6 +142,18 @@ def write_summary(records, path, *, overwrite=False, inputs=()):
         If the file exists or cannot be written.
     ValueError
         If it is one of the inputs.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astropy.table import Table
+    >>> from astropy_n2v.batch import FileRecord, write_summary
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     write_summary([FileRecord('a.fits', 'out/a.fits', 'failed', 'no image')], Path(directory) / 's.ecsv')
+    ...     table = Table.read(Path(directory) / 's.ecsv', format='ascii.ecsv')
+    >>> len(table)
+    1
     """
     with atomic_write(path, overwrite=overwrite, inputs=inputs) as temporary:
         summary_table(records).write(temporary, format='ascii.ecsv', overwrite=True)
@@ -161,6 +173,15 @@ def describe_images(images):
     str
         Model, hole, noise before and after, gain, share of masked pixels and findings of the audit; empty if there
         is no image.
+
+    Examples
+    --------
+    >>> from astropy.io import fits
+    >>> from astropy_n2v.batch import describe_images
+    >>> from astropy_n2v.io import ImageResult
+    >>> cards = fits.Header({'N2VMODEL': 'default-1x1', 'N2VHOLE': '1x1'})
+    >>> 'default-1x1' in describe_images([ImageResult('1 (SCI,1)', '', cards)])
+    True
     """
     rows = [image_values(image) for image in images if not image.error]
     if not rows:

@@ -39,9 +39,10 @@ __all__ = ['command']
 @click.pass_context
 def command(ctx, files, output_dir, manifest, split, model, number, ext, mask, ignore_bits, **options):
     """
-    Draw FITS files before and after denoising, side by side.
+    Draw files before and after denoising, side by side.
 
-    Input, result, residual and uncertainty of each image in a picture (PNG). Nothing else is written.
+    Input, result, residual and uncertainty of each image in a PNG; of a picture (JPEG, PNG, TIFF)
+    the mean of its colours, without uncertainty. Nothing else is written.
 
     With --manifest and --split, frames of a catalogue that are for the test; pictures keep the folders of the files.
 

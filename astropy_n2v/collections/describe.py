@@ -18,6 +18,7 @@ from ..containers.saturation import saturated_pixels
 from ..exceptions import CannotDenoiseError
 from ..io.files import describe_error
 from ..io.headers import merge_headers
+from ..io.raster import is_raster
 from ..io.reading import read_image
 from ..io.select import science_hdus
 from ..io.source import FitsSource
@@ -25,7 +26,7 @@ from ..noise import SkySample
 from ..noise.estimation import sky_noise
 from ..noise.views import WHOLE, is_mosaic, lattice
 from .headers import exposure_cards, sky_position, stored_type
-from .raster import is_raster, raster_layout, read_raster
+from .raster import read_picture
 
 __all__ = ['describe_file', 'file_hash', 'file_state']
 
@@ -101,10 +102,9 @@ def describe_file(path):
 
 
 def _raster_images(path):
-    shape, dtype = raster_layout(path)
-    key = _middle(shape)
-    return [{'ext': 0, 'shape': 'x'.join(map(str, shape)), 'dtype': dtype, 'unit': 'adu',
-             **_measurements(read_raster(path, key))[0]}]
+    picture = read_picture(path)
+    return [{'ext': 0, 'shape': 'x'.join(map(str, picture.shape)), 'dtype': picture.data.dtype.name, 'unit': 'adu',
+             **_measurements(picture[_middle(picture.shape)])[0]}]
 
 
 def _fits_images(path):

@@ -13,12 +13,13 @@ import numpy as np
 
 from ..containers.container import Container
 from ..exceptions import CannotDenoiseError
+from ..io.raster import is_raster
 from ..io.reading import read_image
 from ..io.source import FitsSource
 from ..noise.views import WHOLE
 from ..planes import Plane, find_hole, find_planes
 from ..utils.checks import check_integer
-from .raster import is_raster, read_raster
+from .raster import read_picture
 
 __all__ = ['CollectionBlocks', 'read_section']
 
@@ -78,7 +79,7 @@ def read_section(path, ext, section, *, shape=None, ignore_bits=0):
     [[60, 61, 62], [80, 81, 82]]
     """
     if is_raster(path):
-        return read_raster(path, section)
+        return read_picture(path)[section]
     with FitsSource(path, quiet=True) as source:
         ccd = read_image(source, ext, ignore_bits, section=section)
         shape = shape or source.hdus[ext].shape[-2:]

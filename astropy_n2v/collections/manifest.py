@@ -9,10 +9,10 @@ import os
 import re
 from concurrent.futures import ProcessPoolExecutor
 
+from ..io.raster import is_raster
 from ..utils.checks import check_integer
 from .columns import make_table
 from .describe import describe_file, file_state
-from .raster import is_raster
 
 __all__ = ['find_images', 'make_manifest']
 

@@ -46,6 +46,19 @@ class Split:
     See Also
     --------
     split_manifest : Make one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astropy_n2v.collections import Split, split_manifest
+    >>> from astropy_n2v.collections.columns import make_table
+    >>> manifest = make_table([{'path': f'{n}.fits', 'sha1': str(n), 'noise': 5.0} for n in range(10)])
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     split_manifest(manifest).write(Path(directory) / 's.json')
+    ...     split = Split.read(Path(directory) / 's.json')
+    >>> split.seed, split.by, split.counts()
+    (42, 'field', {'train': 7, 'validation': 2, 'test': 1})
     """
 
     frames: list = field(repr=False)

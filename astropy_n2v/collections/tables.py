@@ -95,6 +95,18 @@ def write_manifest(manifest, path, *, overwrite=False):
     See Also
     --------
     read_manifest : Read it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astropy_n2v.collections import read_manifest, write_manifest
+    >>> from astropy_n2v.collections.columns import make_table
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = Path(directory) / 'm.ecsv'
+    ...     write_manifest(make_table([{'path': 'a.fits', 'exptime': 30}]), path)
+    ...     read_manifest(path)['exptime'].tolist()
+    [30.0]
     """
     form = check_manifest_format(path)
     directory = os.path.dirname(os.path.abspath(path))

@@ -42,7 +42,7 @@ def write_tiles(manifest, directory, *, size=512, stride=256, form='npy'):
     Parameters
     ----------
     manifest : `~astropy.table.Table`
-        Rows of a catalogue.
+        Rows of a catalogue; those with an ``error`` are left out.
     directory : str or path-like
         Directory to make.
     size, stride : int, optional
@@ -62,7 +62,7 @@ def write_tiles(manifest, directory, *, size=512, stride=256, form='npy'):
     FileExistsError
         If the directory exists.
     ValueError
-        If there is no row, or an option is out of its range.
+        If there is no image, or an option is out of its range.
     ImportError
         If ``form`` is 'zarr', and zarr is not installed.
 
@@ -84,8 +84,9 @@ def write_tiles(manifest, directory, *, size=512, stride=256, form='npy'):
         raise ValueError(f'stride must be at most size, {size}, so that no pixel is left out, got {stride}')
     if form not in ('npy', 'zarr'):
         raise ValueError(f"form must be 'npy' or 'zarr', got {form!r}")
+    manifest = manifest[[not error for error in manifest['error'].tolist()]]
     if not len(manifest):
-        raise ValueError('manifest must have at least one row, got none')
+        raise ValueError('manifest must have at least one image that can be read, got none')
     save = _saver(form, directory)
     Path(directory).mkdir(parents=True)
     images = []
@@ -125,7 +126,7 @@ def _normalization(image):
 
 
 def _saver(form, directory):
-    """Function that writes an array of a name."""
+    """Function that writes an array of a name; files of one content have one name, and the same tiles."""
     if form == 'npy':
         return lambda name, array: np.save(Path(directory) / f'{name}.npy', array)
     zarr = _import_zarr()
@@ -133,7 +134,7 @@ def _saver(form, directory):
     def save(name, array):
         array = array.astype(array.dtype.newbyteorder('='))
         zarr.open_group(str(Path(directory) / 'tiles.zarr'), mode='a').create_array(
-            name, data=array, chunks=(1, *array.shape[1:]))
+            name, data=array, chunks=(1, *array.shape[1:]), overwrite=True)
 
     return save
 
@@ -162,9 +163,24 @@ class TileStore:
     ValueError
         If it is no store, one of a newer version, or is damaged.
 
+    See Also
+    --------
+    write_tiles : Make one.
+
     Examples
     --------
-    See `write_tiles`.
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from astropy_n2v.collections import TileStore, make_manifest, write_tiles
+    >>> from astropy_n2v.simulate import make_scene
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     make_scene('survey', (64, 64), seed=1).observe(seed=1).write(Path(directory) / 'a.fits')
+    ...     made = write_tiles(make_manifest(directory), Path(directory) / 'tiles', size=32, stride=32)
+    ...     store = TileStore(Path(directory) / 'tiles')
+    ...     same = np.array_equal(store.denormalized(3, store.normalized(3)).astype('f4'), store.data(3))
+    >>> len(store), store.place(3), same
+    (4, (32, 32), True)
     """
 
     def __init__(self, directory):

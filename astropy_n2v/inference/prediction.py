@@ -88,6 +88,15 @@ class Prediction:
         to the whitened image.
     precision : {'float32', 'bfloat16'}
         Floating-point type of the network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v import Denoiser, NoiseModel
+    >>> data = np.random.default_rng(0).normal(100, 5, (64, 64))
+    >>> prediction = Denoiser.load('default').predict(data, NoiseModel(5.0))
+    >>> prediction.mean.shape, bool(np.median(prediction.std) < 2)
+    ((64, 64), True)
     """
 
     mean: np.ndarray = _plane(PlaneKind.VALUE)

@@ -59,6 +59,19 @@ def open_decompressed(path):
     OSError
         If the compressed data are truncated or damaged, compressed in another way, or more than 1 GiB and 200 times
         larger than the file.
+
+    Examples
+    --------
+    >>> import gzip
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astropy_n2v.io import open_decompressed
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = Path(directory) / 'a.fits'   # whatever its name
+    ...     _ = path.write_bytes(gzip.compress(b'SIMPLE  ='))
+    ...     with open_decompressed(path) as file:
+    ...         file.read()
+    b'SIMPLE  ='
     """
     file = open(path, 'rb')
     start = file.read(6)

@@ -43,6 +43,19 @@ class FitsResult(NamedTuple):
         Those that were chosen, but passed through as they were.
     images : list of ImageResult
         All that were chosen, in the order of the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astropy_n2v.batch import denoise_fits
+    >>> from astropy_n2v.simulate import make_scene
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = Path(directory) / 'a.fits'
+    ...     make_scene('survey', (64, 64), seed=1).observe(seed=1).write(path)
+    ...     result = denoise_fits(path, Path(directory) / 'b.fits')
+    >>> len(result.denoised), result.unchanged, result.output.name
+    (1, [], 'b.fits')
     """
 
     output: Path
@@ -64,6 +77,13 @@ class ImageResult(NamedTuple):
     cards : `~astropy.io.fits.Header`
         The cards N2V* that say how the result was made, also if they were not to be written. Without a
         result, N2VAUDIT if an audit refused it.
+
+    Examples
+    --------
+    >>> from astropy.io import fits
+    >>> from astropy_n2v.io import ImageResult
+    >>> ImageResult('1 (SCI,1)', '', fits.Header({'N2VMODEL': 'default-1x1'})).cards['N2VMODEL']
+    'default-1x1'
     """
 
     hdu: str

@@ -35,6 +35,13 @@ def hdu_label(hdu, index):
     -------
     str
         Such as ``'1 (SCI,1)'``.
+
+    Examples
+    --------
+    >>> from astropy.io import fits
+    >>> from astropy_n2v.io import hdu_label
+    >>> hdu_label(fits.ImageHDU(name='SCI'), 1)
+    '1 (SCI,1)'
     """
     return f'{index} ({hdu.name},{hdu.ver})' if hdu.name else str(index)
 
@@ -255,6 +262,16 @@ def companions(hdus, index):
     -------
     uncertainty, mask : int or None
         Positions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.io import fits
+    >>> from astropy_n2v.io import companions
+    >>> images = [fits.ImageHDU(np.ones((8, 8)), name=name) for name in ('SCI', 'ERR')]
+    >>> hdus = fits.HDUList([fits.PrimaryHDU(), *images])
+    >>> companions(hdus, 1)
+    (2, None)
     """
     found = _meanings(hdus)
     found.setdefault(index, Meaning('unnamed'))

@@ -148,6 +148,17 @@ class HalfPlaneConv2d(nn.Conv2d):
     ----------
     in_channels, out_channels : int
         Number of channels of the input and of the output.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astropy_n2v.networks import HalfPlaneConv2d
+    >>> image = torch.zeros(1, 1, 6, 5)
+    >>> image[..., 3, 2] = 1
+    >>> layer = HalfPlaneConv2d(1, 1)
+    >>> changed = layer(image) != layer(torch.zeros_like(image))
+    >>> changed.nonzero()[:, 2].unique()   # the row of the pixel, and the next
+    tensor([3, 4])
     """
 
     def __init__(self, in_channels, out_channels):

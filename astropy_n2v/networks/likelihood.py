@@ -55,6 +55,15 @@ def network_inputs(z, valid, v0, slope, zero):
         Shape (n, 4, height, width): asinh of the signal, logarithm of the local noise at
         the level of the background, Poisson slope, validity. All are 0 where ``valid`` is:
         as outside of the image.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astropy_n2v.networks import network_inputs
+    >>> z, valid = torch.full((1, 1, 8, 8), 1.1752), torch.ones(1, 1, 8, 8)
+    >>> inputs = network_inputs(z, valid, *torch.tensor([1.0, 0.1, 0.0]))
+    >>> inputs.shape, round(float(inputs[0, 0, 0, 0]), 3)
+    (torch.Size([1, 4, 8, 8]), 1.0)
     """
     sky_variance = v0 + slope * torch.clamp(-zero, min=0)
     # Where the noise at the level of the background is zero, it is positive above.
@@ -79,6 +88,14 @@ def blind_moments(output):
     -------
     mean, log_spread : tensor
         Each of shape (n, 1, height, width).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astropy_n2v.networks import blind_moments
+    >>> mean, log_spread = blind_moments(torch.zeros(1, 2, 4, 4))
+    >>> float(mean.max()), float(log_spread.exp().max())
+    (0.0, 1.0)
     """
     a, c = output.chunk(2, dim=1)
     # Bounds for squares in float32, far beyond real images.
@@ -183,6 +200,16 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
         Scalars. Both have the same value up to a constant; only ``loss`` has the gradients
         for the training: the gradients of the mixture with a fixed responsibility of its broad
         component.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astropy_n2v.networks import negative_log_likelihood
+    >>> z, noise = torch.zeros(1, 1, 4, 4), torch.tensor([1.0, 0.0, 0.0])   # variance 1, no photon noise
+    >>> good, bad = (negative_log_likelihood(torch.full((1, 2, 4, 4), a), z, torch.ones_like(z), *noise)[1]
+    ...              for a in (0.0, 2.0))
+    >>> bool(good < bad)
+    True
     """
     mean, log_spread = blind_moments(output)
     counts = weight > 0
@@ -258,6 +285,15 @@ def posterior_moments(y, valid, mean, spread, v0, slope, zero, *, bright_weight=
         Probability that the pixel was not predictable.
     noise_variance : tensor
         The assumed variance of the noise.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astropy_n2v.networks import posterior_moments
+    >>> y, ones = torch.full((8, 8), 2.0), torch.ones(8, 8)
+    >>> mean, variance, *_ = posterior_moments(y, ones.bool(), 0 * ones, ones, *torch.tensor([1.0, 0.0, 0.0]))
+    >>> round(float(mean[4, 4]), 2), round(float(variance[4, 4]), 2)   # as far from one as from the other
+    (1.0, 0.5)
     """
     y = torch.where(valid, y, mean)
     photon = expected_photon_variance(mean, spread, slope, zero)

@@ -180,6 +180,14 @@ class SkyNoise:
         Autocorrelation of the noise, if it was measured.
     relative_error : float
         Relative error of the variance of the sky.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import measure_sky
+    >>> sky = measure_sky(np.random.default_rng(0).normal(100, 5, (128, 128)))
+    >>> round(sky.background), round(sky.deviation)
+    (100, 5)
     """
 
     level: np.ndarray

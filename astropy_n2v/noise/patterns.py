@@ -155,6 +155,14 @@ class Stripes:
         Standard deviation of the offsets in data units.
     period : int
         Number of pixels after which the offsets repeat; 0 if they do not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise import Stripes
+    >>> offsets = np.array([[3.0], [-3.0]])
+    >>> Stripes('rows', (0, 100), offsets, np.full((2, 1), 0.1), amplitude=3.0, period=2).offsets.ravel().tolist()
+    [3.0, -3.0]
     """
 
     axis: str

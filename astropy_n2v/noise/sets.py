@@ -183,6 +183,13 @@ class GroupNoise:
     ------
     ValueError
         If a value is impossible for noise.
+
+    Examples
+    --------
+    >>> from astropy_n2v.noise import FrameGroup, GroupNoise
+    >>> group = FrameGroup.of({'INSTRUME': 'DECam', 'FILTER': 'z'})
+    >>> GroupNoise(group, n_frames=12, gain=3.9, gain_scatter=0.1).group.filter
+    'z'
     """
 
     group: FrameGroup

@@ -52,6 +52,15 @@ class SmoothedNoise:
         Autocorrelation, square with an odd number of lags; the centre is lag 0.
     certain : bool
         False if it may also be structure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.ndimage import gaussian_filter
+    >>> from astropy_n2v.noise import smoothed_noise
+    >>> noise = smoothed_noise(gaussian_filter(np.random.default_rng(0).normal(size=(256, 256)), 3))
+    >>> round(noise.fwhm), noise.lags(2).shape
+    (7, (5, 5))
     """
 
     sigma: float

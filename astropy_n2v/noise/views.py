@@ -53,7 +53,8 @@ def is_mosaic(image, mask, header):
     """
     if min(image.shape) < 2 * _MIN_SIZE:
         return False
-    return mosaic_contrast(image, mask, least=_ANNOUNCED if announces_mosaic(header) else _UNANNOUNCED) > 0
+    least = _ANNOUNCED if announces_mosaic(header) else _UNANNOUNCED
+    return bool(mosaic_contrast(image, mask, least=least) > 0)
 
 
 def lattice(period):

@@ -31,6 +31,14 @@ class Observation:
         Boolean, True where there is a defect, flagged or not.
     kind : str
         Kind of the scene.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.simulate import make_scene, observe_smoothed
+    >>> observation = observe_smoothed(make_scene('survey', (64, 64), seed=1).truth, readnoise=5.0, seed=2)
+    >>> observation.data.shape, bool(observation.mask.any())
+    ((64, 64), False)
     """
 
     data: np.ndarray

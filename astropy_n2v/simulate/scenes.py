@@ -43,6 +43,13 @@ class Scene:
     edge_psfs : tuple of `~numpy.ndarray`, optional
         The point-spread functions of the first and of the last column, if it varies; between
         them it varies linearly.
+
+    Examples
+    --------
+    >>> from astropy_n2v.simulate import make_scene
+    >>> scene = make_scene('survey', (64, 64), seed=1)
+    >>> scene.truth.shape, scene.catalog.colnames[:2], scene.observe(seed=2).unit
+    ((64, 64), ['kind', 'x'], Unit("electron"))
     """
 
     truth: np.ndarray

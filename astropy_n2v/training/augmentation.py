@@ -105,6 +105,15 @@ def rotate_patch(planes, angle, shift=(0.0, 0.0)):
     -------
     tensor
         The patch; pixels from outside of it are not seen.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astropy_n2v.training.augmentation import rotate_patch
+    >>> planes = torch.ones(7, 32, 32)
+    >>> rotated = rotate_patch(planes, 5.0)
+    >>> float(rotated[1, 16, 16]), float(rotated[1, 0, 0])   # in the middle it is seen, in the corner not
+    (1.0, 0.0)
     """
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     matrix = np.array([[cosine, -sine], [sine, cosine]])

@@ -30,6 +30,24 @@ class CollectionFrames:
         Blocks to train on, and those that judge.
     **options
         Options of `~astropy_n2v.training.streaming.StreamSampler`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from astropy_n2v.collections import CollectionBlocks, make_manifest
+    >>> from astropy_n2v.simulate import make_scene
+    >>> from astropy_n2v.training.collection import CollectionFrames
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     for n in range(2):
+    ...         make_scene('survey', (96, 96), seed=n).observe(seed=n).write(Path(directory) / f'{n}.fits')
+    ...     manifest = make_manifest(directory)
+    ...     frames = CollectionFrames(CollectionBlocks(manifest[:1]), CollectionBlocks(manifest[1:]), thinning=0.0)
+    ...     judges = frames.prepare(0.0, None, whiten=True)
+    ...     patches = frames.sampler(32, 2, np.random.default_rng(0)).draw()
+    >>> len(frames), len(judges), patches.shape
+    (1, 1, torch.Size([2, 7, 32, 32]))
     """
 
     def __init__(self, training, validation, **options):

@@ -127,6 +127,21 @@ class StreamSampler(PatchSampler):
     ------
     ValueError
         If an option is out of its range, or no block has anything to train on.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from astropy_n2v.collections import CollectionBlocks, make_manifest
+    >>> from astropy_n2v.simulate import make_scene
+    >>> from astropy_n2v.training.streaming import StreamSampler
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     make_scene('survey', (96, 96), seed=1).observe(seed=1).write(Path(directory) / 'a.fits')
+    ...     sampler = StreamSampler(CollectionBlocks(make_manifest(directory)), 32, 4, np.random.default_rng(0))
+    ...     batch = sampler.draw()
+    >>> batch.shape
+    torch.Size([4, 7, 32, 32])
     """
 
     def __init__(self, blocks, patch_size, batch_size, rng, *, pool=32, patches_per_block=64, workers=0,

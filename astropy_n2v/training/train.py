@@ -285,6 +285,16 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
     ValueError
         If an option is out of its range, ``checkpoint`` is damaged or of another training, or frames and options are
         not the same in all processes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v import NoiseModel
+    >>> from astropy_n2v.training.train import train_on_frames
+    >>> frame = np.random.default_rng(0).normal(100, 5, (64, 64)), NoiseModel(5.0), None
+    >>> model = train_on_frames([frame], max_steps=2, patch_size=32, batch_size=2)
+    >>> model.name
+    'trained'
     """
     options = check_training_options(options)
     held_out, patch_size, batch_size, checkpoint = (options[name] for name in (

@@ -146,6 +146,13 @@ def check_integrity(path, raw):
     ------
     ValueError
         If it is a shipped model, and not what was shipped.
+
+    Examples
+    --------
+    >>> from astropy_n2v.weights import check_integrity, find_model
+    >>> path = find_model('default')
+    >>> len(check_integrity(path, path.read_bytes()))
+    64
     """
     found = hashlib.sha256(raw).hexdigest()
     path = Path(path).resolve()

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from click.testing import CliRunner
+from PIL import Image
 
+from astropy_n2v.batch import denoise_raster, preview_file, preview_result
 from astropy_n2v.batch import preview as module
-from astropy_n2v.batch import preview_file, preview_result
 from astropy_n2v.cli import main
 
 
@@ -93,6 +94,23 @@ def test_denoise_with_preview(frame, tmp_path, tiny_denoiser, drawn):
     (tmp_path / 'out' / 'frame_n2v.fits.gz').unlink()
     result = run(*arguments)
     assert result.exit_code == 0 and 'warning: no picture: ' in result.stderr
+
+
+def test_raster_images(tmp_path, rng, tiny_denoiser, drawn):
+    """The mean of the colours before and after, as they are stored, the right way up."""
+    values = rng.normal(90, 8, (48, 40, 3)).clip(0, 255).astype('u1')
+    values[:4] //= 2   # the top
+    values = np.concatenate([values, np.full((48, 40, 1), 255, dtype='u1')], axis=2)
+    values[40:, :, 3] = 0
+    Image.fromarray(values).save(tmp_path / 'a.png')
+    assert preview_file(tmp_path / 'a.png', tmp_path / 'out', tiny_denoiser) == [tmp_path / 'out' / 'a.png.png']
+    denoise_raster(tmp_path / 'a.png', tmp_path / 'b.png', tiny_denoiser)
+    assert preview_result(tmp_path / 'a.png', tmp_path / 'b.png') == [tmp_path / 'b.png.png']
+    for before, after, _ in drawn:
+        np.testing.assert_allclose(before.data, values[::-1, :, :3].mean(axis=2))   # drawn from bottom to top
+        assert before.mask[:8].all() and not before.mask[8:].any() and after.uncertainty is None
+        assert 0 < np.std((after.data - before.data)[8:]) < 8
+    np.testing.assert_array_equal(drawn[0][1].data, drawn[1][1].data)
 
 
 def test_result_must_fit(frame, tmp_path):

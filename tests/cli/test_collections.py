@@ -10,10 +10,12 @@ import shlex
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 from click.testing import CliRunner
+from PIL import Image
 
 from astropy_n2v import Denoiser
 from astropy_n2v.cli import main
@@ -190,6 +192,31 @@ def test_preview_of_the_images_of_a_file(run, tmp_path, tiny_denoiser, rng):
     assert result.exit_code == 1 and '3.fits: error: ' in result.output
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
         f'{n}-{image}.png' for n in range(3) for image in (1, 2)]
+
+
+def test_raster_images(run, tmp_path, tiny_denoiser, rng):
+    """They are catalogued, trained on and drawn as FITS files are."""
+    tiny_denoiser.save(tmp_path / 't.safetensors')
+    (tmp_path / 'night').mkdir()
+    for n, (name, channels) in enumerate([('a.png', 3), ('b.jpg', 3), ('c.tif', 1), ('d.png', 1), ('e.png', 4)]):
+        values = np.clip(rng.normal(90 + n, 8, (48, 48, channels)), 0, 255).astype('u1')
+        values[..., 3:] = 255
+        Image.fromarray(values[..., 0] if channels == 1 else values).save(tmp_path / 'night' / name)
+    result = run('manifest', tmp_path / 'night', '-o', tmp_path / 'm.ecsv')
+    assert result.exit_code == 0 and '5 with images' in result.output, result.output
+    result = run('split', tmp_path / 'm.ecsv', '-o', tmp_path / 's.json', '--fractions', '0.2', '0.2', '0.6')
+    assert result.exit_code == 0, result.output
+    catalogue = ['--manifest', tmp_path / 'm.ecsv', '--split', tmp_path / 's.json']
+    result = run('train', *catalogue, '-o', tmp_path / 'm.safetensors', *QUICK)
+    assert result.exit_code == 0, result.output
+    result = run('preview', *catalogue, '--model', tmp_path / 't.safetensors', '-o', tmp_path / 'out')
+    assert result.exit_code == 0, result.output
+    test = [Path(frame['path']).name for frame in json.loads((tmp_path / 's.json').read_text())['frames']
+            if frame['split'] == 'test']
+    assert len(test) == 3
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == sorted(f'{name}.png' for name in test)
+    result = run('preview', tmp_path / 'night' / 'a.png', '--mask', 'BAD', '-o', tmp_path / 'masked')
+    assert result.exit_code == 1 and 'mask does not go with pictures' in result.output
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

@@ -4,10 +4,14 @@ Sections of files, blocks of collections, tiles on disk.
 """
 
 import pickle
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from astropy_n2v.collections import CollectionBlocks, TileStore, make_manifest, read_section, write_tiles
@@ -236,9 +240,51 @@ class TestTiles:
             assert np.array_equal(back[~bad], store.data(i)[~bad]) and np.isnan(z[bad]).all()
         assert store.mask(0).sum() >= 10
 
+    def test_files_of_one_content_and_files_that_cannot_be_read(self, tmp_path, form, counts):
+        fits.writeto(tmp_path / 'b.fits', counts)
+        (tmp_path / 'c.fits').write_bytes(b'junk')
+        store = self.store(tmp_path, form, counts, size=64, stride=64)
+        assert [Path(image['path']).name for image in store.images] == ['a.fits', 'b.fits']
+        assert np.array_equal(store.data(0), store.data(len(store) // 2))
+
     def test_options(self, tmp_path, form, counts):
         with pytest.raises(ValueError, match='stride must be at most size'):
             self.store(tmp_path, form, counts, size=16, stride=17)
+
+
+@settings(max_examples=40, deadline=None)
+@given(dtype=st.sampled_from(['u1', 'i2', 'u2', 'i4', 'f4', 'f8']), planes=st.integers(0, 2),
+       height=st.integers(8, 70), width=st.integers(8, 70), size=st.integers(12, 40), step=st.floats(0.4, 1),
+       level=st.integers(0, 200), noise=st.floats(0.5, 50), holes=st.booleans(), seed=st.integers(0, 99))
+def test_images_come_back_from_tiles_exactly(dtype, planes, height, width, size, step, level, noise, holes, seed):
+    """Of any type and shape: integers and single precision to the last bit, double to its rounding errors."""
+    rng = np.random.default_rng(seed)
+    shape = (planes, height, width)[planes == 0:]
+    kind = np.dtype(dtype)
+    data = rng.normal(level, noise, shape)
+    if kind.kind in 'iu':
+        data = np.rint(np.clip(data, np.iinfo(kind).min, np.iinfo(kind).max))
+    elif holes:
+        data[..., :3, 2:5] = np.nan
+    data = data.astype(kind)
+    with tempfile.TemporaryDirectory() as directory:
+        fits.writeto(Path(directory) / 'a.fits', data)
+        store = write_tiles(make_manifest(directory), Path(directory) / 'tiles', size=size,
+                            stride=max(1, round(step * size)))
+        seen = np.zeros(shape, dtype=bool)
+        for i in range(len(store)):
+            tile, z, bad = store.data(i), store.normalized(i), store.mask(i)
+            key = *store.image(i)['plane'], *(slice(start, start + n) for start, n in zip(store.place(i), tile.shape))
+            assert tile.dtype == kind and np.array_equal(tile, data[key], equal_nan=True)
+            back = store.denormalized(i, z)
+            assert np.array_equal(np.isnan(back), bad) and not np.isnan(tile[~bad].astype(float)).any()
+            if dtype == 'f8':
+                assert np.allclose(back[~bad], tile[~bad], rtol=0, atol=8 * np.spacing(np.nanmax(np.abs(data))))
+            else:
+                back = np.rint(back) if kind.kind in 'iu' else back
+                assert np.array_equal(back[~bad].astype(kind), tile[~bad])
+            seen[key] = True
+        assert seen.all()
 
 
 def test_directories_that_are_no_store(tmp_path, counts):

@@ -92,6 +92,25 @@ class TestStream:
         draws(sampler_of(blocks), 3)
         assert torch.equal(torch.random.get_rng_state(), before)
 
+    def test_patches_are_flipped_turned_and_shifted_by_whole_pixels(self, tmp_path):
+        """All eight orientations of a patch, at any place, and its pixels as they are."""
+        fits.writeto(tmp_path / 'a.fits', np.random.default_rng(0).normal(500, 10, (64, 72)).astype('f4'))
+        sampler = sampler_of(CollectionBlocks(make_manifest(tmp_path), block_size=96), thinning=0, whiten=False)
+        (frame,) = sampler.frames
+        whole = np.pad(frame.planes[0].numpy(), 32)
+        windows = np.lib.stride_tricks.sliding_window_view(whole, (32, 32))
+        found, places = set(), set()
+        for patch in draws(sampler, 40)[:, :, 0].reshape(-1, 32, 32).numpy():
+            ways = {(turns, flip): np.rot90(patch[:, ::-1] if flip else patch, -turns)
+                    for turns in range(4) for flip in (False, True)}
+            hits = [(way, place) for way, image in ways.items()
+                    for place in np.argwhere(windows[..., 16, 16] == image[16, 16])
+                    if np.array_equal(windows[tuple(place)], image)]
+            ((way, place),) = hits
+            found.add(way)
+            places.add(tuple(place % 2))
+        assert len(found) == 8 and len(places) == 4
+
     def test_sources_are_seen_more_often(self, tmp_path, rng):
         data = rng.normal(100, 5, (256, 256))
         data[40:48, 200:208] += 200

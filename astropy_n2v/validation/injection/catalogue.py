@@ -16,7 +16,18 @@ __all__ = ['TooManySourcesError', 'draw_sources', 'injection_positions']
 
 
 class TooManySourcesError(ValueError):
-    """So many artificial sources do not fit on the frame."""
+    """
+    So many artificial sources do not fit on the frame.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation import TooManySourcesError, injection_positions
+    >>> try:
+    ...     injection_positions((64, 64), 100, spacing=20)
+    ... except TooManySourcesError as error:
+    ...     print(type(error).__name__)
+    TooManySourcesError
+    """
 
 
 def injection_positions(shape, n, *, spacing, mask=None, avoid=None, avoid_radius=None, border=0, seed=None):
