@@ -20,6 +20,7 @@ __all__ = ['Look']
 _SETTLE = 120     # milliseconds without a move after which pictures are sharp again
 _HALF = 15        # pixels of a cut-out of a source on each side of it
 _STEP = 0.05      # of the width, by which a key moves the divider
+_SOURCE, _HISTOGRAM, _PROFILE = 0, 1, 2   # places of these beside the pictures
 _DEVIATIONS = 'residual', 'innovations'   # pictures in standard deviations of the noise
 
 
@@ -104,7 +105,7 @@ class Look:
         names = self.widgets.panes.value if names is None else names
         self._room = tuple(room) if room is not None else self._room
         self.panes.arrange(names, *([] if self._room is None else [self._room]))
-        self.widgets.beside.width = max(self.panes.size + 6, 282)
+        self.widgets.beside.width = self.panes.size + 6
         self.draw()
 
     def _moved(self):
@@ -136,7 +137,7 @@ class Look:
         for name in self.widgets.panes.value:
             self._draw_pane(name, coarse, swiped)
         if not coarse:
-            self._count()
+            self.count()
 
     def _draw_pane(self, name, coarse=False, swiped=False):
         image = 'input' if name == 'result' and self._blinked else name
@@ -160,9 +161,7 @@ class Look:
     def swipe(self, shown):
         """Show the input left of a divider in the pane of the result, or do not."""
         shown = shown and 'result' in self.pyramids
-        self.panes.divider.visible = shown
-        if shown:
-            self.panes.place_divider()
+        self.panes.divide(shown)
         self._say_title()
         self.draw()
 
@@ -195,17 +194,18 @@ class Look:
         if not self._drawing:
             row = self.tables[name][number]
             self.widgets.sources.object = _describe_source(name, row) + self._stamps(row['x'], row['y'])
-            self.widgets.inspector.active = 0
+            self.widgets.inspector.active = _SOURCE
 
     def _stamps(self, x, y):
         """Cut-outs of input, result and residual at a place, as HTML."""
+        side = min((self.panes.size - 30) // 3, 140)   # three beside each other
         pictures = ''.join(
             f'<figure style="margin:0"><img alt="{name} around the source" src="'
             f'{picture_url(stamp(self.pyramids[name], x, y, _HALF), self.panes.norms[name], self._colours(name))}" '
-            'style="width:86px;height:86px;image-rendering:pixelated"><figcaption style="font-size:11px">'
+            f'style="width:{side}px;height:{side}px;image-rendering:pixelated"><figcaption style="font-size:11px">'
             f'{name}{" (σ)" if name in _DEVIATIONS else ""}</figcaption></figure>'
             for name in ('input', 'result', 'residual') if name in self.pyramids)
-        return (f'<div id="stamps" style="display:flex;gap:4px;margin-top:6px">{pictures}</div>'
+        return (f'<div id="stamps" style="display:flex;flex-wrap:wrap;gap:4px;margin-top:6px">{pictures}</div>'
                 f'<small>{2 * _HALF + 1}×{2 * _HALF + 1} pixels around it</small>')
 
     # Values.
@@ -248,7 +248,7 @@ class Look:
             return
         self._drawing = not self._drawing
         self._set_line([])
-        self.widgets.inspector.active = 2
+        self.widgets.inspector.active = _PROFILE
         self.widgets.line_text.object = (
             '<div id="profile">Click where the line begins, and where it ends, in any picture.</div>'
             if self._drawing else Widgets.NO_PROFILE)
@@ -285,8 +285,10 @@ class Look:
         self.widgets.line_text.object = (f'<div id="profile">from {ends[0]}<br>to {ends[1]}<br>{length}; shaded: '
                                          'uncertainty of the result</div>')
 
-    def _count(self):
-        """Show the histogram of what is seen."""
+    def count(self, *_):
+        """Show the histogram of what is seen, if it is open."""
+        if self.widgets.inspector.active != _HISTOGRAM:
+            return
         cutout = self.panes.cutout() if 'input' in self.pyramids else None
         if cutout is None:
             self.histogram.show(None, '')

@@ -94,6 +94,7 @@ class Page:
             widget.param.watch(lambda event: w.quiet or _soon(partial(look.rescale, event.obj)), 'value')
         for widget in (*w.parameters.values(), w.target, w.overwrite, w.false_rate, w.truth):
             widget.param.watch(lambda event: self._say_code(), 'value')
+        w.inspector.param.watch(lambda event: _soon(look.count), 'active')
         self.keys.param.watch(lambda event: _soon(partial(self.press, event.new.partition(' ')[0])), 'pressed')
         self.screen.param.watch(lambda event: _soon(partial(look.arrange, room=event.new)), 'room')
 

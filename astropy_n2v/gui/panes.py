@@ -5,7 +5,7 @@ Pictures side by side that move together. The browser is sent what is seen, and 
 
 import numpy as np
 from astropy.visualization import ImageNormalize, LinearStretch
-from bokeh.events import MouseLeave, MouseMove, RangesUpdate, Tap
+from bokeh.events import MouseLeave, MouseMove, Pan, PanStart, RangesUpdate, Tap
 from bokeh.models import ColumnDataSource, CrosshairTool, Range1d, Span, TapTool
 from bokeh.plotting import figure
 
@@ -16,7 +16,7 @@ __all__ = ['PANES', 'Panes']
 
 #: Panes by name, and their titles.
 PANES = {'input': 'input', 'result': 'result', 'residual': 'residual (σ): input − result',
-         'uncertainty': 'uncertainty of the result', 'innovations': 'innovations (σ): what was not foreseen'}
+         'uncertainty': 'uncertainty of the result', 'innovations': 'innovations (σ): not foreseen'}
 # Columns by the number of panes, and pixels of the screen: the narrowest pane that is of use, the widest, the frame of
 # one, what is above and below a pane, and the room that is taken until the browser says how much there is.
 _COLUMNS = {1: 1, 2: 2, 3: 3, 4: 3, 5: 3}
@@ -92,19 +92,28 @@ class Panes:
         self._sources[name] = source, circles
 
     def _add_divider(self, divided):
-        """Add the line between input and result to the pane of the result, which can be dragged."""
-        self.divider, self.share = Span(dimension='height', location=0.5, editable=True, visible=False, line_width=6,
-                                        line_color='#ffd54f', line_alpha=0.8, hover_line_width=10), 0.5
-        self.figures['result'].add_layout(self.divider)
+        """Add the line between input and result to the pane of the result; dragging there moves it."""
+        self.share = 0.5
+        self.divider = Span(dimension='height', location=0.5, visible=False, line_width=4, line_color='#ffd54f')
+        pane = self.figures['result']
+        pane.add_layout(self.divider)
 
-        def drag(attr, old, new):
+        def drag(event):
             left, right, _, _ = self.viewport
-            share = (float(new) - left) / (right - left)
-            if abs(share - self.share) > 1e-6:   # else it is the page itself that has put it there
-                self.share = min(max(share, 0.0), 1.0)
+            if self.divider.visible and event.x is not None:
+                self.place_divider((event.x - left) / (right - left))
                 divided()
 
-        self.divider.on_change('location', drag)
+        for event in PanStart, Pan:
+            pane.on_event(event, drag)
+
+    def divide(self, visible):
+        """Show the divider, or do not; where it is, dragging moves it and not the picture."""
+        toolbar = self.figures['result'].toolbar
+        self.divider.visible = visible
+        toolbar.active_drag = None if visible else toolbar.tools[0]
+        if visible:
+            self.place_divider()
 
     def place_divider(self, share=None):
         """Put the divider at a share of the width; by default where it was, after the panes have moved."""

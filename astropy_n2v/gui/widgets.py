@@ -17,6 +17,17 @@ __all__ = ['Widgets']
 _DOING = {'hdus': 'opening', 'read': 'reading', 'measure': 'measuring the noise', 'denoise': 'denoising',
           'show': 'drawing', 'detect': 'finding sources', 'analyze': 'analyzing'}
 _WIDTH = 264   # pixels of the screen, of the menu
+# Arrows and the open tab in the colour of text, which Panel and Bokeh draw in black on dark ground, too.
+_STYLE = """
+select.bk-input { background-size: 5px 5px, 5px 5px !important; background-repeat: no-repeat !important;
+    background-position: right 13px center, right 8px center !important; background-image:
+    linear-gradient(45deg, transparent 50%, currentColor 50%),
+    linear-gradient(135deg, currentColor 50%, transparent 50%) !important }
+.bk-spin-btn { color: inherit }
+.bk-spin-btn-up:before { border-bottom-color: currentColor !important }
+.bk-spin-btn-down:before { border-top-color: currentColor !important }
+.bk-tab.bk-active { color: inherit }
+"""
 
 
 class Widgets:
@@ -127,7 +138,14 @@ class Widgets:
             ('Source', pn.Column(legend, self.sources, sizing_mode='stretch_width')),
             ('Histogram', pn.Column(histogram, self.histogram_text, sizing_mode='stretch_width')),
             ('Profile', pn.Column(line, self.line_text, sizing_mode='stretch_width')), sizing_mode='stretch_width')
+        self._style(self.inspector, self.tabs, *vars(self).values(), *self.parameters.values())
         self.beside = pn.Column(self.values, self.inspector, width=290, margin=(4, 2))
+
+    def _style(self, *widgets):
+        """Give menus, fields with numbers and tabs colours that are seen on light and dark ground."""
+        for widget in widgets:
+            if isinstance(widget, (pn.widgets.Select, pn.widgets.FloatInput, pn.widgets.IntInput, pn.Tabs)):
+                widget.stylesheets = [_STYLE]
 
     def menu(self):
         """List the parts of the menu, from top to bottom."""
@@ -219,7 +237,7 @@ class Widgets:
 
     def show_analysis(self, found):
         """Show the tests of an analysis, and how many sources there are before and after."""
-        colours = {'pass': '#0072b2', 'fail': '#d55e00'}
+        colours = {'pass': '#2b94d6', 'fail': '#e06c1a'}   # on light and dark ground
         rows = ''.join(
             f'<tr><td style="color:{colours.get(check["verdict"], "inherit")};white-space:nowrap;padding-right:10px">'
             f'{check["verdict"]}</td><td style="padding-right:10px">{escape(check["title"])}</td><td>'

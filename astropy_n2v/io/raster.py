@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..utils.files import atomic_write
+from .files import refuse_bomb
 
 __all__ = ['RasterImage', 'is_raster', 'read_raster', 'write_raster']
 
@@ -132,7 +133,7 @@ def read_raster(path):
     ImportError
         If Pillow, or tifffile for TIFF, is not installed: they are the extra ``raster``.
     OSError
-        If the file cannot be read.
+        If the file cannot be read, or would become more than 1 GiB and 200 times larger than it is.
     ValueError
         If it is neither grey nor RGB.
 
@@ -160,6 +161,7 @@ def read_raster(path):
         return _read_png16(path.read_bytes(), path)
     image_module = _need('PIL.Image', f'reading {kind}')
     with image_module.open(path) as image:
+        refuse_bomb(image.width * image.height * len(image.getbands()), path.stat().st_size, path)
         image.load()
         return _from_pillow(image, kind, path)
 
@@ -183,6 +185,7 @@ def _read_tiff(path):
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
+            refuse_bomb(page.nbytes, path.stat().st_size, path)
             values, axes = page.asarray(), page.axes
             if page.photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB):
                 raise ValueError(f'{path} must be grey or RGB, got {page.photometric.name}')
@@ -218,11 +221,16 @@ def _read_png16(content, path):
     width, height, depth, colour, _, _, interlaced = struct.unpack('>IIBBBBB', chunks[0][1])
     if depth != 16 or colour not in _CHANNELS or interlaced:
         raise ValueError(f'{path} must not be interlaced to be read with 16 bits')
+    n = _CHANNELS[colour]
+    size = height * (1 + 2 * n * width)
+    refuse_bomb(size, len(content), path)
     try:
-        raw = zlib.decompress(b''.join(data for kind, data in chunks if kind == b'IDAT'))
+        # No more than the header says, whatever there is.
+        raw = zlib.decompressobj().decompress(b''.join(data for kind, data in chunks if kind == b'IDAT'), size)
     except zlib.error as error:
         raise OSError(f'{path} is truncated or damaged: {error}') from error
-    n = _CHANNELS[colour]
+    if len(raw) < size:
+        raise OSError(f'{path} is truncated or damaged: {size - len(raw)} bytes of its pixels are missing')
     lines = np.frombuffer(raw, dtype=np.uint8).reshape(height, 1 + 2 * n * width)
     values = _unfilter(lines, 2 * n).view('>u2').astype(np.uint16).reshape(height, width, n)
     values = np.moveaxis(values, -1, 0)

@@ -3,6 +3,7 @@
 The page: without a browser, through its server, and as a person uses it in Chromium.
 """
 
+import html
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,8 +21,15 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from astropy_n2v import denoise
+from astropy_n2v.gui import tasks
+from astropy_n2v.gui.panes import PANES
+from astropy_n2v.gui.render import Pyramid
 from astropy_n2v.gui.settings import Settings
+from astropy_n2v.io.raster import RasterImage, read_raster, write_raster
 from astropy_n2v.simulate import make_scene
+from astropy_n2v.sources import detect_on_both
+from astropy_n2v.validation.report.schema import SCHEMA_NAME
 
 # Panel warns of its own keywords.
 pytestmark = pytest.mark.filterwarnings('ignore::PendingDeprecationWarning')
@@ -88,7 +97,7 @@ def page(folder):
     from astropy_n2v.gui.page import Page
     page = Page(folder)
     yield page
-    page.worker.close()
+    page.close()
 
 
 def test_code_does_what_the_page_does(tmp_path, folder):
@@ -155,6 +164,184 @@ def test_cuts_by_hand(page):
     page.widgets.cuts.value = 'zscale'
     assert page.widgets.low.value != 100 and page.panes.norms['input'].vmin == pytest.approx(page.widgets.low.value,
                                                                                               rel=1e-4)
+
+
+def upload(page, name, content):
+    """Send a file as the browser does, in parts."""
+    if not page._upload_begins(name, len(content)):
+        return False
+    half = len(content) // 2
+    return page._upload_comes(content[:half]) and not page._upload_comes(content[half:])
+
+
+def code(page):
+    """The command lines and lines of Python that the page shows."""
+    return html.unescape(page.widgets.code.object)
+
+
+def test_uploaded_file_is_opened_and_its_results_stay_in_the_folder(page, folder):
+    assert upload(page, '../../up 1.fits', (folder / 'frame.fits').read_bytes())
+    settle(page)
+    assert page.path.name == 'up 1.fits' and folder not in page.path.parents
+    assert page.widgets.file.value == '/uploaded/up 1.fits' and page.image['shape'] == (300, 320)
+    assert page._target() == folder.resolve() / 'denoised' / 'up 1_n2v.fits'
+    assert str(page.path.parent) not in code(page) and "'up 1.fits'" in code(page)
+    page.widgets.file.value = 'frame.fits'
+    settle(page)
+    assert page.path.parent == folder.resolve()
+    page.widgets.file.value = '/uploaded/up 1.fits'
+    settle(page)
+    place = page.path.parent
+    assert place.exists()
+    page.close()
+    assert not place.exists()
+
+
+@pytest.mark.parametrize('name, content, reason', [
+    ('table.fits', None, 'table.fits has no image'), ('broken.fits', None, 'is truncated'),
+    ('no.fits', b'hello' * 1000, 'no.fits is not a FITS file'), ('no.jpg', b'hello' * 1000, 'cannot identify'),
+    ('a.exe', b'MZ', 'a file to upload must be FITS'), ('empty.fits', b'', 'is empty')])
+def test_uploads_that_are_no_images(page, folder, name, content, reason):
+    upload(page, name, (folder / name).read_bytes() if content is None else content)
+    settle(page)
+    assert reason in page.widgets.status.object and page.widgets.denoise.disabled
+
+
+# No JPEG shrinks that much.
+@pytest.mark.parametrize('name', ['bomb.fits.gz', 'bomb.png', 'bomb.tif'])
+def test_bombs_are_refused(page, tmp_path, monkeypatch, name):
+    monkeypatch.setattr('astropy_n2v.io.files._SMALL', 1 << 20)
+    if name.endswith('.gz'):
+        fits.writeto(tmp_path / name, np.zeros((2000, 2000), dtype='f4'))
+    else:
+        kind = {'png': 'PNG', 'tif': 'TIFF'}[name[-3:]]
+        picture = RasterImage(np.zeros((3, 3000, 3000), dtype='u1'), None, kind, {'compression': 8})
+        write_raster(tmp_path / name, picture if kind == 'TIFF' else replace(picture, extras={}))
+    content = (tmp_path / name).read_bytes()
+    page.uploads.begin(name, len(content))
+    page.uploads.add(content)
+    for task, arguments in ('hdus', ()), ('read', (0, 0)):
+        kind, message, _ = tasks.run(task, (page.worker.folder, str(page.uploads.files[name]), *arguments))
+        assert kind == 'failed' and 'which is no plausible image' in message
+
+
+def test_large_uploads_are_refused(folder):
+    from astropy_n2v.gui.page import Page
+    page = Page(folder, max_upload=1000)
+    assert not upload(page, 'a.fits', bytes(1001))
+    assert 'a page takes 0 MB in all' in page.widgets.status.object
+    page.close()
+
+
+@pytest.mark.parametrize('name', ['/uploaded/none.fits', '/uploaded/../secret.fits', '/uploaded//etc/passwd'])
+def test_no_other_file_passes_for_an_upload(page, name):
+    page._pick(name)
+    assert 'leads out of the folder' in page.widgets.status.object and page.path is None
+
+
+def test_truth_must_be_in_the_folder(page):
+    page.widgets.file.value = 'frame.fits'
+    settle(page)
+    page.result, page.widgets.truth.value = {'cards': {}, 'seconds': 1}, '../secret.fits'
+    page.analyze()
+    assert 'leads out of the folder' in page.widgets.status.object and not page._queue
+
+
+def test_code_follows_all_settings(page):
+    page.widgets.file.value = 'frame.fits'
+    settle(page)
+    w = page.widgets
+    w.parameters['strength'].value, w.parameters['fill_masked'].value = 0.5, True
+    w.false_rate.value, w.target.value, w.overwrite.value, w.truth.value = 0.1, 'other', True, 'truth.fits'
+    for words in ('--strength 0.5 --fill-masked --overwrite', '--false-rate 0.1', '/other/frame_analysis --truth ',
+                  'strength=0.5, fill_masked=True, overwrite=True', 'false_rate=0.1', '/other/frame_n2v.fits'):
+        assert words in code(page), words
+    page.used = w.settings(page.folder)
+    w.parameters['gain'].value = 2.0
+    rest = code(page).partition('Parameters have changed')[2]
+    assert '--gain' not in rest.split('--overwrite')[0] and '--gain 2.0' in rest
+
+
+def test_large_image_is_denoised_when_it_is_asked_for_twice(page):
+    page.widgets.file.value = 'frame.fits'
+    settle(page)
+    page.image['shape'] = 10000, 10000
+    page.denoise()
+    assert '10000×10000 pixels take about 2 minutes' in page.widgets.status.object and not page.worker.task
+    page.denoise()
+    assert page.worker.task == 'denoise'
+    page.cancel()
+
+
+@pytest.fixture
+def judged(page, folder):
+    """A page with a frame, something like a result, and a source."""
+    page.path = folder / 'frame.fits'
+    page.look.image = tasks.read(page.worker.folder, page.path, 0, 0)
+    page.look.pyramids = {'input': Pyramid.load(page.worker.folder, 'input')}
+    page.look.fit()
+    values = np.array(page.look.pyramids['input'].levels[0])
+    page.look.pyramids |= {'result': Pyramid.of(np.full_like(values, 200)), 'residual': Pyramid.of((values - 200) / 15),
+                           'uncertainty': Pyramid.of(np.ones_like(values)), 'innovations': Pyramid.of(values / 300)}
+    page.look.rescale()
+    return page
+
+
+def test_profile_between_two_clicks(judged):
+    judged.press('p')
+    assert judged.look._drawing
+    for x, y in (10, 20), (40, 60):
+        judged.look._click(x, y)
+    assert not judged.look._drawing
+    text, charts = judged.widgets.line_text.object, judged.look.profile.sources
+    assert '50.0 pixels, 18″' in text and 'from x 10.0, y 20.0 (' in text
+    assert charts['input'].data['y'][0] == judged.look.pyramids['input'].value(10, 20)
+    assert len(charts['innovations'].data['x']) == 51 and judged.look.profile.upper.yaxis.axis_label == 'electron'
+    assert judged.look.profile.band.data['high'][0] == 201
+    judged.press('p')   # another one
+    assert len(charts['input'].data['x']) == 0
+
+
+def test_histogram_of_what_is_seen(judged):
+    judged.widgets.inspector.active = 1
+    assert 'of 96000 visible pixels' in judged.widgets.histogram_text.object
+    judged.panes._look_at(100, 100, 10)
+    judged.look.draw()
+    text = judged.widgets.histogram_text.object
+    assert 'residual' in text and 'electron' in text and ' visible pixels' in text and '96000' not in text
+    assert sum(judged.look.histogram.sources['residual'].data['y'][::2]) >= 400
+
+
+def test_swipe_shows_input_and_result(judged):
+    shown = judged.panes._pictures
+    judged.press('s')
+    assert judged.widgets.swipe.value and judged.panes.divider.visible
+
+    def left_columns():
+        before, both = (shown[name].data['image'][0] for name in ('input', 'result'))
+        return sum((before[:, k] == both[:, k]).all() for k in range(before.shape[1]))
+
+    middle = left_columns()
+    judged.press('[')
+    assert left_columns() < middle < shown['input'].data['image'][0].shape[1]
+    judged.press('s')
+    assert left_columns() == 0 and not judged.panes.divider.visible
+
+
+def test_click_on_a_source_shows_its_surroundings(judged):
+    ccd = make_scene('survey', (96, 96), seed=1).observe(seed=2)
+    judged.look.tables = detect_on_both(ccd, denoise(ccd), psf=3.2, n_frames=1)
+    judged.look._tap('result', 0)
+    text = judged.widgets.sources.object
+    assert text.count('data:image/png;base64,') == 3 and 'S/N' in text and 'electron (on the input)' in text
+
+
+def test_room_makes_panes_larger_or_fewer_beside_each_other(judged):
+    for room, size in ((952, 800, 1), 303), ((714, 768, 1), 224), ((504, 1180, 2), 238), ((2400, 1400, 1), 786):
+        judged.look.arrange(room=room)
+        assert judged.panes.size == size
+    judged.look.arrange(room=(504, 1180, 2))
+    assert judged.panes.ratio == 2   # pictures for screens of twice the resolution
 
 
 def test_page_is_served(address):
@@ -239,7 +426,8 @@ def circles_are_shown(tab):
     """If the browser shows the sources."""
     return tab.evaluate('''() => {
         for (const model of Bokeh.documents[0]._all_models.values())
-            if (model.name === 'result' && model.x_range) return model.renderers[1].visible
+            if (model.name === 'result' && model.x_range)
+                return model.renderers.find(each => 'colour' in each.data_source.data).visible
     }''')
 
 
@@ -309,6 +497,99 @@ def test_files_that_cannot_be_denoised(tab):
     pick(tab, 'broken.fits')
     tab.get_by_text('truncated').first.wait_for()
     assert tab.get_by_role('button', name='Denoise').is_disabled()
+
+
+def place_of(tab, name, x, y):
+    """Where on the screen a place of a pane is, given as shares of its width and height."""
+    box = tab.locator('.bk-Figure').nth(list(PANES).index(name)).bounding_box()
+    size = tab.evaluate('''name => {
+        for (const model of Bokeh.documents[0]._all_models.values())
+            if (model.name === name && model.x_range) return model.frame_width
+    }''', name)
+    return box['x'] + box['width'] - 6 - size * (1 - x), box['y'] + box['height'] - 6 - size * y
+
+
+def first_source(tab):
+    """Where the most significant source of the result is, as shares of the width and height of its pane."""
+    return tab.evaluate('''() => {
+        for (const model of Bokeh.documents[0]._all_models.values())
+            if (model.name === 'result' && model.x_range) {
+                const {x, y} = model.renderers.find(each => 'colour' in each.data_source.data).data_source.data
+                const share = (range, value) => (value - range.start) / (range.end - range.start)
+                return [share(model.x_range, x[0]), share(model.y_range, y[0])]
+            }
+    }''')
+
+
+@pytest.mark.slow
+def test_uploaded_frame_is_compared_and_judged(tab, folder, tmp_path):
+    path = tmp_path / 'my frame.fits'
+    shutil.copy(folder / 'frame.fits', path)
+    tab.set_input_files('input[type=file]', path)
+    tab.get_by_text('Found:').wait_for()
+    assert tab.get_by_label('File', exact=True).input_value() == 'my frame.fits (uploaded)'
+    tab.get_by_role('button', name='Denoise').click()
+    tab.get_by_text('denoised in').wait_for()
+    # Swipe: where the line is dragged to, the picture moves not.
+    before = viewport(tab)
+    tab.keyboard.press('s')
+    tab.get_by_text('left of the line input').wait_for(state='attached')
+    tab.mouse.move(*place_of(tab, 'result', 0.5, 0.5))
+    tab.mouse.down()
+    tab.mouse.move(*place_of(tab, 'result', 0.25, 0.5), steps=4)
+    tab.mouse.up()
+    tab.wait_for_function('''() => {
+        for (const model of Bokeh.documents[0]._all_models.values())
+            if (model.name === 'result' && model.x_range) {
+                const line = model.center.find(each => each.type === 'Span' && each.line_color === '#ffd54f')
+                const share = (line.location - model.x_range.start) / (model.x_range.end - model.x_range.start)
+                return Math.abs(share - 0.25) < 0.02
+            }
+    }''')
+    assert viewport(tab) == before
+    tab.keyboard.press('s')
+    # A profile between two clicks.
+    tab.get_by_role('button', name='Profile').click()
+    tab.get_by_text('Click where the line begins').wait_for()
+    for place in (0.3, 0.3), (0.7, 0.6):
+        tab.mouse.click(*place_of(tab, 'input', *place))
+        tab.wait_for_timeout(600)
+    assert 'pixels, 58' in tab.locator('#profile').inner_text() or '″' in tab.locator('#profile').inner_text()
+    # Numbers of what is seen.
+    tab.get_by_text('Histogram', exact=True).click()
+    tab.get_by_text('96000 visible pixels').wait_for()
+    # A source, and its surroundings.
+    tab.get_by_role('button', name='Find sources').click()
+    tab.get_by_text('sources:').wait_for()
+    tab.wait_for_timeout(500)
+    tab.mouse.click(*place_of(tab, 'result', *first_source(tab)))
+    tab.get_by_text('Source 1 of the result').wait_for()
+    assert tab.locator('#stamps img').count() == 3 and 'electron (on the input)' in tab.locator('#source').inner_text()
+    # The analysis, saved beside the result.
+    tab.get_by_role('button', name='Analyze').click()
+    tab.locator('#analysis').wait_for()
+    tab.get_by_role('button', name='Save report').click()
+    tab.get_by_text('report.html').first.wait_for()
+    report = folder / 'denoised' / 'my frame_analysis'
+    known = json.loads((report / 'report.json').read_text(encoding='utf-8'))
+    assert known['schema'] == SCHEMA_NAME and set(known['tables']['detections']['columns']) >= {'image', 'n'}
+    assert (report / 'my frame.png').exists() and '<html' in (report / 'report.html').read_text(encoding='utf-8')
+    assert tab.foreign == []
+
+
+@pytest.mark.slow
+def test_picture_is_uploaded_and_denoised(tab, tmp_path, rng, folder):
+    path = tmp_path / 'm31.png'
+    write_raster(path, RasterImage(rng.normal(120, 9, (3, 96, 128)).astype('u1')))
+    tab.set_input_files('input[type=file]', path)
+    tab.get_by_text('Found: the picture').wait_for()
+    assert tab.get_by_label('Gain').is_disabled() and tab.get_by_label('Channel').is_visible()
+    tab.get_by_role('button', name='Denoise').click()
+    tab.get_by_text('denoised in').wait_for()
+    assert tab.get_by_role('button', name='Find sources').is_disabled()
+    tab.get_by_role('button', name='Save PNG').first.click()
+    tab.get_by_text('saved ').wait_for()
+    assert read_raster(folder / 'denoised' / 'm31_n2v.png').data.std() < 5
 
 
 @pytest.mark.slow
