@@ -12,7 +12,7 @@ from astropy import units as u
 
 from .config import conf
 from .exceptions import CannotDenoiseError
-from .io.headers import header_value
+from .io.headers import ADU_LIKE, header_value
 from .noise import (
     AmplifierScale,
     FrameGroup,
@@ -27,7 +27,7 @@ from .noise import (
     noise_autocorrelation,
     stripe_fraction,
 )
-from .noise.pictures import noise_of_picture
+from .noise.pictures import is_colour_cube, is_debayered_nebula, noise_of_picture, stretched_noise, was_stretched
 from .noise.resolve import looks_white, resolve_sky
 from .noise.stripes import announces_mosaic
 from .noise.views import WHOLE, part_of, pixels_of, split_views
@@ -251,6 +251,7 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     planes, rejected = [], []
     of_set = noise if isinstance(noise, SetNoise) else None
     given = {'noise': noise if of_set is None else None, 'gain': gain, 'readnoise': readnoise}
+    stretched = of_set is None and _is_stretched(frame)
     for i in frame.planes() if indices is None else indices:
         values, mask = frame.values[i], frame.mask[i]
         bad = mask | ~np.isfinite(values)
@@ -259,7 +260,7 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
         try:
             if bad.all():
                 raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
-            picture = _as_picture(frame, i, values, bad, parameters, of_set)
+            picture = _as_picture(frame, i, SkySample(values, bad), parameters, stretched) if of_set is None else None
             if picture is not None:
                 planes.append(picture)
                 continue
@@ -327,19 +328,33 @@ def _of_plane(frame, name, value, index):
     return frame.parameter(name, value, index)
 
 
-def _as_picture(frame, index, values, bad, parameters, of_set):
+def _as_picture(frame, index, sky, parameters, stretched):
     """Return a plane of a picture, of whose noise nothing is stated; None if it is none."""
-    stated = of_set is not None or any(value is not None for value in parameters.values())
-    if stated or frame.unit not in (None, u.dimensionless_unscaled):
+    if any(value is not None for value in parameters.values()):
         return None
-    if header_value(frame.header, conf.gain_keywords)[0] is not None or announces_mosaic(frame.header):
-        return None
-    sky = SkySample(values, bad)
-    noise = noise_of_picture(sky, eight_bits=frame.source_dtype == np.uint8)
+    if stretched or is_debayered_nebula(sky):
+        noise = stretched_noise(sky)
+    elif (frame.unit in (None, u.dimensionless_unscaled) and not announces_mosaic(frame.header)
+            and header_value(frame.header, conf.gain_keywords)[0] is None):
+        noise = noise_of_picture(sky, eight_bits=frame.source_dtype == np.uint8)
+    else:
+        noise = None
     if noise is None:
         return None
     log.info('plane %s is that of a picture: its noise is measured at each brightness', index)
-    return Plane(index, values, noise, frame.mask[index], noise, sample=sky, picture=True)
+    return Plane(index, sky.values, noise, frame.mask[index], noise, sample=sky, picture=True)
+
+
+def _is_stretched(frame):
+    """Check if a frame is a stretched picture of three colours, in no unit that would say otherwise."""
+    if frame.unit not in (None, u.dimensionless_unscaled, *ADU_LIKE) or not is_colour_cube(frame.shape, frame.header):
+        return False
+    return was_stretched([_sky_of(frame, i) for i in frame.planes()], frame.header)
+
+
+def _sky_of(frame, index):
+    """Return the sky of a plane, of which values that are not finite do not count."""
+    return SkySample(frame.values[index], frame.mask[index] | ~np.isfinite(frame.values[index]))
 
 
 def _find_parts(frame, index, values, views, bad, parameters, patterns, of_set):

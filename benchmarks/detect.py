@@ -26,8 +26,7 @@ __all__ = ['CORRELATED', 'judge', 'main', 'observe']
 CORRELATED = 'rows, +0.3', 'lanczos shift', 'bilinear shift', 'drizzle-like'
 #: Seeds that nothing else has: on those before, constants of ``detect`` were fixed.
 FIRST_SEED = 7500
-_ALL = 0.5        # expected share of false entries in the table that shorter ones are cut from
-_FALSE = 0.05     # of the detections on the map
+_FALSE = 0.05   # of the detections on the map
 
 
 def observe(kind, seed, size):
@@ -59,7 +58,7 @@ def judge(frame, rates=(0.05,)):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', AstropyUserWarning)   # nebulae have few stars for a point-spread function
         clean = denoise(frame.ccd)
-        table = detect(frame.ccd, clean, false_rate=_ALL)
+        table = detect(frame.ccd, clean, false_rate=max(rates))
     table['score'] = table['significance']
     sources, entries = known_sources(frame), []
     for rate in rates:

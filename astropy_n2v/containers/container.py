@@ -64,8 +64,10 @@ class Container:
         self.shape = self.values.shape
         self.unit, self.header, self.deviations = image.unit, image.header, image.deviations
         if min(self.shape[-2:]) < _SMALLEST:
+            colours = '' if len(self.shape) < 3 or self.shape[-1] not in (3, 4) else (
+                f'; for the colours of an image put their axis first, numpy.moveaxis(data, -1, 0), got {self.shape}')
             raise CannotDenoiseError(f'data must be at least {_SMALLEST}x{_SMALLEST} pixels along the two axes of an '
-                                     f'image, got {self.shape[-2:]}')
+                                     f'image, got {self.shape[-2:]}{colours}')
 
     @property
     def source_dtype(self):

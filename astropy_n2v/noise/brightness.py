@@ -16,7 +16,8 @@ from ..utils.warn import warn_user
 from .model import NoiseModel
 from .origin import GainFrom, Origin, SizeFrom
 
-__all__ = ['channel_noise', 'is_structured', 'picture_noise', 'relative_noise', 'white_noise']
+__all__ = ['channel_noise', 'fine_noise', 'is_structured', 'noise_where_bright', 'picture_noise', 'relative_noise',
+           'white_noise']
 
 # Sees noise, and neither slopes nor straight edges: Immerkaer (1996), Computer Vision and Image Understanding 64, 300.
 _HIGH_PASS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6
@@ -126,14 +127,35 @@ def relative_noise(image, mask=None):
     (True, True)
     """
     image = np.asarray(image, dtype=float)
+    levels = _noise_by_brightness(image, mask)
+    if levels is None:
+        return np.ones(image.shape)
+    sizes = np.where((levels.sizes > _STRUCTURE) & (levels.places > levels.sky), _UNKNOWN, levels.sizes)
+    # Beyond what there are many pixels of, only the middles of stars and galaxies are.
+    places = np.append(levels.places, max(levels.last, levels.sky))
+    sizes = np.append(sizes, min(sizes[-1], _UNKNOWN))
+    return np.clip(np.interp(levels.brightness, places, sizes), *_LIMITS)
+
+
+class _Levels(NamedTuple):
+    """Noise at each brightness: of each pixel, of bins (and the noise there), where sky ends, and the brightest."""
+
+    brightness: np.ndarray
+    places: np.ndarray
+    sizes: np.ndarray
+    sky: float
+    last: float
+
+
+def _noise_by_brightness(image, mask, high_pass=_HIGH_PASS):
+    """Noise in bins of brightness in units of that of the background; None for too few pixels, or without noise."""
     good = np.isfinite(image) if mask is None else np.isfinite(image) & ~np.asarray(mask, dtype=bool)
-    ratio = np.ones(image.shape)
     if good.sum() < 4 * _FEWEST:
-        return ratio
+        return None
     level = background_level(image, ~good)
     filled = np.where(good, image, level)
     brightness = gaussian_filter(filled, _SMOOTH)
-    difference = np.abs(convolve(filled, _HIGH_PASS))
+    difference = np.abs(convolve(filled, high_pass))
     values, spread = brightness[good], difference[good]
     order = np.argsort(values, kind='stable')
     n_bins = int(np.clip(good.sum() // _FEWEST, 4, _N_BINS))
@@ -144,15 +166,72 @@ def relative_noise(image, mask=None):
                       for part in bins])
     reference = np.interp(level, places, sizes)
     if not reference > 0:
-        return ratio
-    sizes /= reference
+        return None
     below = values[values <= level]
     sky = level + _SKY * np.median(level - below) / MEDIAN_ABSOLUTE if below.size else level
-    sizes[(sizes > _STRUCTURE) & (places > sky)] = _UNKNOWN
-    # Beyond what there are many pixels of, only the middles of stars and galaxies are.
-    places = np.append(places, max(np.percentile(values[bins[-1]], 95), sky))
-    sizes = np.append(sizes, min(sizes[-1], _UNKNOWN))
-    return np.clip(np.interp(brightness, places, sizes), *_LIMITS)
+    last = np.percentile(values[bins[-1]], 95)
+    return _Levels(brightness, places, sizes / reference, sky, last)
+
+
+def noise_where_bright(image, mask=None):
+    """
+    Compare the noise of the brightest parts of an image with that of its background.
+
+    Parameters
+    ----------
+    image : array_like
+        Image of shape (ny, nx).
+    mask : array_like of bool, optional
+        True where it does not count.
+
+    Returns
+    -------
+    float
+        Ratio of the noise of the brightest of 24 bins (fewer in small images) to that at the level of the background,
+        at the highest frequencies along both axes; NaN for too few pixels. In linear images it is one or more, and what
+        is left of the structure of stars adds to it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise.brightness import noise_where_bright
+    >>> linear = np.random.default_rng(0).poisson(np.repeat([100, 100, 100, 400], 32)[:, None] * np.ones(128))
+    >>> bool(noise_where_bright(linear) > 1.3), bool(noise_where_bright(np.log(linear)) < 0.7)
+    (True, True)
+    """
+    levels = _noise_by_brightness(np.asarray(image, dtype=float), mask, np.outer(_THIRD, _THIRD))
+    return np.nan if levels is None else float(levels.sizes[-1])
+
+
+def fine_noise(image, mask=None):
+    """
+    Measure the noise at high frequencies along one axis, of which nebulosity has little and correlated noise enough.
+
+    Parameters
+    ----------
+    image : array_like
+        Image of shape (ny, nx).
+    mask : array_like of bool, optional
+        True where it does not count.
+
+    Returns
+    -------
+    float
+        Standard deviation that white noise of this power has; 0 without valid pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise.brightness import fine_noise
+    >>> bool(abs(fine_noise(np.random.default_rng(0).normal(0, 3, (128, 128))) - 3) < 0.2)
+    True
+    """
+    image = np.asarray(image, dtype=float)
+    good = np.isfinite(image) if mask is None else np.isfinite(image) & ~np.asarray(mask, dtype=bool)
+    if not good.any():
+        return 0.0
+    filled = np.where(good, image, np.median(image[good]))
+    return min(_size(filled, 1.0, good, *axes) for axes in ((_THIRD, _MEAN), (_MEAN, _THIRD)))
 
 
 def white_noise(image, mask=None):

@@ -12,10 +12,15 @@ from astropy.io import fits
 from click.testing import CliRunner
 from scipy.ndimage import convolve
 
+from astropy_n2v import denoise
 from astropy_n2v.batch import channel_noise, denoise_channels, denoise_fits, denoise_raster
 from astropy_n2v.cli import main
+from astropy_n2v.containers.container import Container
+from astropy_n2v.exceptions import CannotDenoiseError
 from astropy_n2v.io.raster import RasterImage, read_raster, write_raster
 from astropy_n2v.noise.brightness import picture_noise, relative_noise
+from astropy_n2v.noise.pictures import is_colour_cube
+from astropy_n2v.planes import find_planes
 from astropy_n2v.simulate import make_psf, make_scene
 
 pytest.importorskip('PIL')
@@ -188,6 +193,40 @@ def test_cubes_of_fits_have_the_noise_of_each_plane(tmp_path):
     assert (rms(after - truth) < 0.4 * rms(noisy - truth)).all()
     uncertainty = np.median(fits.getdata(tmp_path / 'out.fits', 'UNCERT'), axis=(1, 2))
     assert uncertainty[2] > 1.5 * uncertainty[0]
+
+
+@pytest.mark.parametrize('dtype', ['f4', 'u2'])
+@pytest.mark.parametrize('header', [{}, {'CTYPE3': 'RGB', 'EGAIN': 0.24, 'HISTORY': 'Asinh Transformation: (50)'}])
+def test_stretched_cubes_of_fits_are_pictures(tmp_path, dtype, header):
+    _, truth, noisy = observe(seed=5, n=128)
+    picture = stretch(noisy)
+    picture[:, 5, 5] = 1.0
+    scale = 65535 if dtype == 'u2' else 1
+    fits.writeto(tmp_path / 'rgb.fits', (picture * scale).astype(dtype), fits.Header(list(header.items())))
+    denoise_fits(tmp_path / 'rgb.fits', tmp_path / 'out.fits')
+    after = fits.getdata(tmp_path / 'out.fits') / scale
+    expected, _ = denoise_channels(picture)
+    # But for saturated pixels, and what is near.
+    assert np.mean(np.abs(after - expected) > 0.1 * np.std(picture - stretch(truth))) < 0.01
+
+
+@pytest.mark.parametrize('header', [{'CTYPE3': 'FREQ'}, {'CUNIT3': 'nm'}, {'CDELT3': 0.5}])
+def test_cubes_of_spectra_are_no_pictures(header):
+    assert not is_colour_cube((3, 64, 64), header) and is_colour_cube((3, 64, 64), {'CTYPE3': 'RGB'})
+
+
+@pytest.mark.parametrize('kind', ['survey', 'nebula'])
+def test_linear_cubes_are_not_stretched(kind):
+    scene = make_scene(kind, (128, 128), seed=4)
+    planes = np.random.default_rng(4).poisson(np.multiply.outer(COLOURS, scene.truth)).astype(float)
+    for cube in planes, planes / planes.max():
+        frame = Container(cube)
+        assert not any(plane.picture for plane in find_planes(frame)[0])
+
+
+def test_colours_come_first(rng):
+    with pytest.raises(CannotDenoiseError, match=r'axis first, numpy.moveaxis\(data, -1, 0\), got \(64, 48, 3\)'):
+        denoise(rng.normal(size=(64, 48, 3)))
 
 
 def test_nebulosity_of_jpeg_does_not_get_worse(tmp_path):
