@@ -6,6 +6,7 @@ Single pixels that are not compatible with any point-spread function: cosmic ray
 import numpy as np
 
 from ..utils.sampling import row_blocks, with_halo
+from ..utils.scratch import zeros
 
 __all__ = ['single_pixel_outliers']
 
@@ -70,7 +71,7 @@ def single_pixel_outliers(image):
     found = sharpest * size - beside > _CERTAIN * error
     for these, odds in ((excess < 0, _DARK_ODDS), (excess > 0, _BRIGHT_ODDS)):
         found[these] |= _odds_in_class(size[these], beside[these], error[these], sharpest) > odds
-    result = np.zeros(image.shape, dtype=bool)
+    result = zeros(image.shape, dtype=bool)
     result[y[found], x[found]] = True
     return result
 
