@@ -13,7 +13,8 @@ from .audit import AuditReport, severity
 from .exceptions import AuditError
 from .inference.prediction import Prediction
 from .noise.quantisation import ROUNDED
-from .planes import group_channels
+from .planes import group_channels, not_counted
+from .utils.scratch import blocks, blockwise, copy_where
 from .utils.warn import warn_user
 
 __all__ = ['predict_planes', 'restore_verbatim']
@@ -93,7 +94,8 @@ def predict_planes(frame, planes, denoiser, *, leaks=False, strength=1.0, audit=
             n_rejected += prediction.n_rejected
             first = first or (prediction if single else prediction.without_planes())
     result = first if single else replace(first, **together.planes)
-    result = result.map(lambda values: values.astype(frame.dtype, copy=False))
+    result = result.map(lambda values: values if values.dtype == frame.dtype else
+                        blockwise(lambda part: part, values, dtype=frame.dtype))
     return replace(result, n_rejected=n_rejected, audit=judgements.worst), used, judgements.refused
 
 
@@ -141,7 +143,7 @@ def restore_verbatim(frame, planes, rejected, prediction, *, fill_masked=False, 
         If true, all valid pixels become the data, with the standard deviation of the result.
     """
     mean, std = prediction.mean, prediction.std
-    verbatim = frame.mask | ~np.isfinite(frame.values)
+    verbatim = not_counted(frame.values, frame.mask)
     for plane in planes:
         noiseless = plane.noise.unusable(plane.values.shape)
         if noiseless is not None:
@@ -152,12 +154,15 @@ def restore_verbatim(frame, planes, rejected, prediction, *, fill_masked=False, 
         verbatim[i] = True
     if exactly:
         # The original data, to the last bit: scales of amplifiers and of the noise cause rounding errors.
-        valid = ~frame.mask & np.isfinite(frame.values)
-        mean[valid] = frame.values[valid]
-    if verbatim.any():
-        mean[verbatim] = frame.values[verbatim]
-        std[verbatim] = frame.deviations.at(verbatim) if frame.deviations else np.nan
-        std[verbatim & np.isnan(frame.values)] = np.nan
+        valid = blockwise(np.logical_not, not_counted(frame.values, frame.mask))
+        copy_where(valid, frame.values, mean)
+    for index in blocks(mean.shape):
+        own = np.asarray(verbatim[index])
+        if own.any():
+            values = frame.values[index]
+            mean[index][own] = values[own]
+            std[index][own] = frame.deviations.at(index)[own] if frame.deviations else np.nan
+            std[index][own & np.isnan(values)] = np.nan
 
 
 @dataclass(frozen=True)

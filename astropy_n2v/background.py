@@ -232,11 +232,12 @@ def background_level(data, mask=None):
     2.0
     """
     data = np.asarray(data)
-    good = np.isfinite(data)
-    if mask is not None:
-        good &= ~np.asarray(mask, dtype=bool)
     step = coprime_step(data.size // _MAX_LEVEL_SAMPLE, data.shape[-1] if data.ndim else 1)
-    values = data.ravel()[::step][good.ravel()[::step]].astype(float)
+    values = data.ravel()[::step]
+    good = np.isfinite(values)
+    if mask is not None:
+        good &= ~np.asarray(mask, dtype=bool).ravel()[::step]
+    values = values[good].astype(float)
     if values.size == 0:
         raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
     # Subtract the median first, so that no precision is lost to a large pedestal or to the scale.

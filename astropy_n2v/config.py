@@ -20,6 +20,12 @@ class Conf(ConfigNamespace):
         "Numbers in which the network predicts: 'bfloat16', which is faster on processors that have it, "
         "'float32', or 'auto': bfloat16 where the processor has it.")
     tile_size = ConfigItem(1632, 'Height and width in pixels of the tiles in which large images are processed.')
+    memory_limit = ConfigItem(
+        4.0, 'Memory in GiB that the denoising of an image may take. Larger images are read, denoised and written some '
+        'rows at a time, with temporary files in place of arrays; the results are the same.')
+    scratch_directory = ConfigItem(
+        '', 'Directory of these temporary files, on a disk with room for 50 bytes for each pixel of an image. By '
+        'default that of the result; for images that are not from a file, that of the system.')
     audit = ConfigItem(
         ['refuse', 'warn', 'off'],
         "What to do with a result that its own data exclude: 'refuse' it, 'warn' of it, or 'off': make no audit.")

@@ -5,6 +5,8 @@ Denoising of containers, which keeps their type and all their contents.
 
 import os
 
+import numpy as np
+
 from .assembly import predict_planes, restore_verbatim
 from .config import conf
 from .containers.container import Container
@@ -13,6 +15,7 @@ from .planes import find_hole, find_planes, warn_of_patterns
 from .provenance import provenance
 from .training.options import check_training_options
 from .utils.checks import check_integer, check_number, parse_hole
+from .utils.scratch import scratch_for
 from .utils.warn import warn_user
 
 __all__ = ['denoise']
@@ -160,32 +163,34 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
                         f'model={model!r}')
     if isinstance(noise, (str, os.PathLike)):
         noise = SetNoise.read(noise)
-    frame = Container(data, mask, satlevel)
-    if 'N2VVERS' in frame.header:
-        warn_user('the data have been denoised before, according to the header: their noise is correlated and '
-                  'is not what the noise model says')
-    planes, rejected = find_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
-    needed = find_hole(planes) if hole is None else hole
-    warn_of_patterns(planes)
-    denoiser = choose_model(model, hole, planes, seed=seed, device=device, progress_bar=progress_bar, **train_options)
-    whiten = hole is None and denoiser.whitens
-    leaks = not whiten and not _covers(denoiser.hole, needed)
-    if leaks:
-        warn_user(f'the noise of neighbouring pixels is correlated and calls for a hole of {needed[0]}x{needed[1]}'
-                  f' pixels; the model has {denoiser.hole[0]}x{denoiser.hole[1]} and will take part of the noise '
-                  'for structure')
-    result, planes, refused = predict_planes(
-        frame, planes, denoiser, leaks=leaks, progress_bar=progress_bar, whiten=whiten, strength=strength, audit=audit,
-        reject_outliers=reject_outliers, tile_size=tile_size, device=device, full_output=full_output)
-    # Outliers are rejected from the data themselves, too.
-    restore_verbatim(frame, planes, rejected + refused, result, fill_masked=fill_masked,
-                     exactly=strength == 0 and not reject_outliers)
-    cards = history = None
-    if add_keyword:
-        cards, history = provenance(frame, planes[0], denoiser, result, strength=strength,
-                                    rejects_outliers=reject_outliers)
-    packed = frame.pack(result.mean, result.std if denoiser.has_posterior else None, cards, history)
-    return (packed, result.map(frame.original_order)) if full_output else packed
+    with scratch_for(np.shape(getattr(data, 'data', data))):
+        frame = Container(data, mask, satlevel)
+        if 'N2VVERS' in frame.header:
+            warn_user('the data have been denoised before, according to the header: their noise is correlated and '
+                      'is not what the noise model says')
+        planes, rejected = find_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
+        needed = find_hole(planes) if hole is None else hole
+        warn_of_patterns(planes)
+        denoiser = choose_model(model, hole, planes, seed=seed, device=device, progress_bar=progress_bar,
+                                **train_options)
+        whiten = hole is None and denoiser.whitens
+        leaks = not whiten and not _covers(denoiser.hole, needed)
+        if leaks:
+            warn_user(f'the noise of neighbouring pixels is correlated and calls for a hole of {needed[0]}x{needed[1]}'
+                      f' pixels; the model has {denoiser.hole[0]}x{denoiser.hole[1]} and will take part of the noise '
+                      'for structure')
+        result, planes, refused = predict_planes(
+            frame, planes, denoiser, leaks=leaks, progress_bar=progress_bar, whiten=whiten, strength=strength,
+            audit=audit, reject_outliers=reject_outliers, tile_size=tile_size, device=device, full_output=full_output)
+        # Outliers are rejected from the data themselves, too.
+        restore_verbatim(frame, planes, rejected + refused, result, fill_masked=fill_masked,
+                         exactly=strength == 0 and not reject_outliers)
+        cards = history = None
+        if add_keyword:
+            cards, history = provenance(frame, planes[0], denoiser, result, strength=strength,
+                                        rejects_outliers=reject_outliers)
+        packed = frame.pack(result.mean, result.std if denoiser.has_posterior else None, cards, history)
+        return (packed, result.map(frame.original_order)) if full_output else packed
 
 
 def _check_audit(audit):

@@ -11,6 +11,7 @@ import numpy as np
 from astropy import units as u
 
 from .config import conf
+from .containers.parsing import CompleteMask
 from .exceptions import CannotDenoiseError
 from .io.headers import ADU_LIKE, header_value
 from .noise import (
@@ -31,9 +32,11 @@ from .noise.pictures import is_colour_cube, is_debayered_nebula, noise_of_pictur
 from .noise.resolve import looks_white, resolve_sky
 from .noise.stripes import announces_mosaic
 from .noise.views import WHOLE, part_of, pixels_of, split_views
+from .utils.scratch import blocks, blockwise, count_where, empty
 from .utils.warn import warn_user
 
-__all__ = ['LAGS', 'Plane', 'find_hole', 'find_planes', 'group_channels', 'own_autocorrelation', 'warn_of_patterns']
+__all__ = ['LAGS', 'Plane', 'find_hole', 'find_planes', 'group_channels', 'not_counted', 'own_autocorrelation',
+           'warn_of_patterns']
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +101,7 @@ class Plane:
     def sky(self):
         """Measurements of the sky of ``values``, a `~astropy_n2v.noise.SkySample`."""
         if self.sample is None or self.sample.values is not self.values:
-            self.sample = SkySample(self.values, self.mask | ~np.isfinite(self.values))
+            self.sample = SkySample(self.values, not_counted(self.values, self.mask))
         return self.sample
 
     def following(self, group):
@@ -210,17 +213,39 @@ class Plane:
         share = 1 - prediction.recalibration.innovation_rms ** 2
         if not share > 0:
             return prediction
-        variance = self.noise.variance(prediction.mean)
-        # Weight of the measurement in the combination; the noise may be zero where no light is expected.
-        weight = np.ones(variance.shape)
-        np.divide(prediction.std ** 2, variance, out=weight, where=variance > 0)
-        weight = np.clip(weight, 0, 1)
-        shrunk = weight + (1 - weight) * (1 - share)
-        change = np.where(self.mask | ~np.isfinite(self.values), 0, self.values - prediction.mean)
-        dtype = prediction.mean.dtype
-        return replace(
-            prediction, mean=(prediction.mean + weight * share / shrunk * change).astype(dtype),
-            std=np.sqrt(prediction.std ** 2 * (1 - share) / shrunk + share * variance).astype(dtype))
+        shape, dtype = prediction.mean.shape, prediction.mean.dtype
+        mean, std = empty(shape, dtype), empty(shape, dtype)
+        for (rows,) in blocks(shape):
+            own, error, values = prediction.mean[rows], prediction.std[rows], self.values[rows]
+            variance = self.noise.at(shape, rows, slice(None)).variance(own)
+            # Weight of the measurement in the combination; the noise may be zero where no light is expected.
+            weight = np.ones(variance.shape)
+            np.divide(error ** 2, variance, out=weight, where=variance > 0)
+            weight = np.clip(weight, 0, 1)
+            shrunk = weight + (1 - weight) * (1 - share)
+            change = np.where(self.mask[rows] | ~np.isfinite(values), 0, values - own)
+            mean[rows] = own + weight * share / shrunk * change
+            std[rows] = np.sqrt(error ** 2 * (1 - share) / shrunk + share * variance)
+        return replace(prediction, mean=mean, std=std)
+
+
+def not_counted(values, mask):
+    """
+    Find the pixels that do not count: masked ones, and those that are not finite.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Data.
+    mask : CompleteMask
+        True where they are masked, of the same shape.
+
+    Returns
+    -------
+    CompleteMask
+        Of that shape.
+    """
+    return blockwise(lambda part, bad: bad | ~np.isfinite(part), values, mask).view(CompleteMask)
 
 
 def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
@@ -254,7 +279,7 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     stretched = of_set is None and _is_stretched(frame)
     for i in frame.planes() if indices is None else indices:
         values, mask = frame.values[i], frame.mask[i]
-        bad = mask | ~np.isfinite(values)
+        bad = not_counted(values, mask)
         parameters = {name: _of_plane(frame, name, value, i) for name, value in given.items()}
         parameters['deviation'] = frame.deviations.plane(i)
         try:
@@ -465,11 +490,11 @@ def own_autocorrelation(plane):
     """
     if plane.picture:
         return plane.noise.autocorrelation
-    valid = np.asarray(~plane.sky.mask)
-    n = np.count_nonzero(valid)
+    mask = plane.sky.mask
+    n = mask.size - np.count_nonzero(mask)
     if n < (4000 if plane.view == WHOLE else 2000):
         return None
-    if np.count_nonzero(valid[:, 1:] & valid[:, :-1]) < _MIN_PAIRED * n:
+    if count_where(lambda left, right: ~(left | right), mask[:, 1:], mask[:, :-1]) < _MIN_PAIRED * n:
         return None   # a scattered mask leaves too few neighbours to separate structure from noise
     if looks_white(plane.sky, plane.noise):
         return WHITE

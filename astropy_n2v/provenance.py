@@ -11,12 +11,15 @@ from .containers.cards import CARD_LENGTH
 from .noise import GainFrom
 from .utils.blocks import sum_blocks
 from .utils.robust import MEDIAN_ABSOLUTE
-from .utils.sampling import cutouts
+from .utils.sampling import cutouts, subsample
+from .utils.scratch import blockwise, count_where
 
 __all__ = ['aperture_factor', 'provenance']
 
 # Text for a gain that no header has.
 _ORIGINS = {GainFrom.IMAGE: ', estimated from the image', GainFrom.SET: ', estimated from the set'}
+# Pixels up to which a median is that of all: more than any detector has, and few enough for the memory.
+_MAX_MEDIAN = 1 << 26
 _APERTURE = 5   # pixels: side of the square over which errors are summed and compared
 
 
@@ -49,6 +52,13 @@ def aperture_factor(mean, std, used):
     return float(np.median(difference) / MEDIAN_ABSOLUTE) if difference.size >= 30 else None
 
 
+def _median(values, used):
+    """Return the median of the pixels that count; of a sample of those of a very large image."""
+    if values.size > _MAX_MEDIAN:
+        values, used = (subsample(array, _MAX_MEDIAN // 16) for array in (values, used))
+    return np.median(values[used])
+
+
 def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outliers=False):
     """
     Describe the making of a result, in header cards and lines of history.
@@ -78,7 +88,7 @@ def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outl
     from .version import __version__
     noise, scaling, whitening, group = plane.data_noise, prediction.scaling, prediction.whitening, plane.group
     mean, std, masked = prediction.mean[plane.index], prediction.std[plane.index], frame.mask[plane.index]
-    used = np.isfinite(mean) & np.isfinite(std) & ~masked
+    used = blockwise(lambda value, error, bad: np.isfinite(value) & np.isfinite(error) & ~bad, mean, std, masked)
     factor = aperture_factor(mean, std, used)
     audit = 'off' if prediction.audit is None else prediction.audit.summary()
     # Cards accept printable ASCII only.
@@ -115,9 +125,9 @@ def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outl
         cards['N2VZRMS'] = (round(innovation_rms, 4), 'rms of normalised innovations, 1 expected')
     if factor is not None:
         cards['N2VAPFAC'] = (round(factor, 2), f'scatter of {_APERTURE}x{_APERTURE} sums of sky / stated')
-    masked = np.mean(masked | ~np.isfinite(frame.values[plane.index]))
+    masked = count_where(lambda bad, value: bad | ~np.isfinite(value), masked, frame.values[plane.index]) / used.size
     cards['N2VMASK'] = (round(float(masked), 6), 'fraction of the pixels that do not count')
-    typical = np.median(std[used]) if used.any() else np.nan
+    typical = _median(std, used) if used.any() else np.nan
     if np.isfinite(typical):
         cards['N2VNOUT'] = (float(typical), '[data unit] typical noise of the result')
     if rejects_outliers:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from astropy.table import Table
 
+from ..utils.scratch import copy_where, empty
 from .limits import LIMITS
 
 __all__ = ['CONSEQUENCES', 'AuditReport', 'Finding', 'judge', 'severity']
@@ -138,10 +139,12 @@ class AuditReport:
         """
         if self.factor <= 1:
             return std
-        larger = np.empty_like(std)
+        larger = empty(std.shape, std.dtype)
         for i in range(len(std)):   # row by row, since factors are in double precision
             larger[i] = std[i] * np.interp(mean[i], self.levels, self.factors)
-        return larger if keep is None else np.where(keep, std, larger)
+        if keep is not None:
+            copy_where(keep, std, larger)
+        return larger
 
     def summary(self):
         """

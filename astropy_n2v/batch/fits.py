@@ -10,6 +10,7 @@ from ..containers.cards import write_cards
 from ..inference.prediction import PLANES
 from ..io.process import own_cards, process_fits
 from ..io.raster import is_raster
+from ..utils.scratch import blockwise
 from .cosmic_rays import mask_cosmic_rays
 
 __all__ = ['denoise_fits']
@@ -123,12 +124,12 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
 
 def _flags(ccd, masked, result, prediction):
     """Make the plane of bits of ``flag_outliers``."""
-    flags = np.zeros(ccd.shape, dtype=np.uint8)
-    if result.mask is not None:
-        flags[np.broadcast_to(result.mask, ccd.shape)] |= 1
-    with np.errstate(invalid='ignore'):
-        flags[prediction.outlier > _SURE] |= 2
-    if masked is not ccd:
-        known = False if ccd.mask is None else ccd.mask
-        flags[np.broadcast_to(masked.mask & ~np.asarray(known), ccd.shape)] |= 4
-    return flags
+    def where(array):
+        return np.broadcast_to(False if array is None else array, ccd.shape)
+
+    def bits(bad, outlier, after, before):
+        return bad * np.uint8(1) | (outlier > _SURE) * np.uint8(2) | (after & ~before) * np.uint8(4)
+
+    before = where(ccd.mask)
+    return blockwise(bits, where(result.mask), prediction.outlier, before if masked is ccd else where(masked.mask),
+                     before, dtype=np.uint8)

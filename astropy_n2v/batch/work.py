@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _TRAINED = 'self', 'adapt'   # models that each image has for itself
 # Options on which no result depends.
-_NO_MATTER = 'device', 'progress_bar'
+_NO_MATTER = 'device', 'progress_bar', 'memory_limit', 'scratch_directory'
 
 
 class Job(NamedTuple):

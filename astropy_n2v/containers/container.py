@@ -11,6 +11,7 @@ from astropy.nddata import NDData, StdDevUncertainty
 from astropy.utils.masked import Masked
 
 from ..exceptions import CannotDenoiseError
+from ..utils.scratch import blocks, blockwise, zeros
 from .cards import write_cards
 from .parsing import extend_mask, measured
 
@@ -147,21 +148,24 @@ class Container:
                 setattr(result, name, copy.deepcopy(value))
         result._data = mean
         result._uncertainty = None
-        result.uncertainty = None if std is None else StdDevUncertainty(std)
+        result.uncertainty = None if std is None else StdDevUncertainty(std, copy=False)
         result._mask = extend_mask(data.mask, added)
         # These reserved keywords describe the array and must be updated.
         for keyword, extreme in ('DATAMIN', np.min), ('DATAMAX', np.max):
             if keyword in result.meta:
                 # Cards cannot hold numbers that are not finite.
-                result.meta[keyword] = float(extreme(mean[np.isfinite(mean)]))
+                result.meta[keyword] = float(extreme([extreme(part[np.isfinite(part)]) for part in map(
+                    mean.__getitem__, blocks(mean.shape)) if np.isfinite(part).any()]))
         write_cards(result.meta, cards, history)
         return result
 
     def _not_replaced(self, mean, std):
         """Return the pixels that do not count and were not filled, and the pixels without a standard deviation."""
-        result = np.zeros(mean.shape, dtype=bool) if std is None else ~np.isfinite(std)
-        bad = np.asarray(self.mask) | ~np.isfinite(self.values)
-        result[bad] |= (mean[bad] == self.values[bad].astype(mean.dtype)) | ~np.isfinite(mean[bad])
+        result = zeros(mean.shape, dtype=bool) if std is None else blockwise(lambda part: ~np.isfinite(part), std)
+        for index in blocks(mean.shape):
+            own, values = mean[index], self.values[index]
+            bad = np.asarray(self.mask[index]) | ~np.isfinite(values)
+            result[index] |= bad & ((own == values.astype(own.dtype)) | ~np.isfinite(own))
         return result
 
 

@@ -9,7 +9,8 @@ from astropy.nddata import InverseVariance, NDUncertainty, VarianceUncertainty
 from scipy.ndimage import uniform_filter
 
 from ..utils.robust import MEDIAN_ABSOLUTE
-from ..utils.sampling import row_blocks, subsample
+from ..utils.sampling import row_blocks, subsample, subsample_where
+from ..utils.scratch import blocks, blockwise, count_where, empty
 from ..utils.warn import warn_user
 
 __all__ = ['Deviations']
@@ -89,7 +90,7 @@ class Deviations:
     @property
     def zero_weight(self):
         """Return where the uncertainty gives data no weight (zero inverse variance), or None."""
-        return self.array == 0 if self and self.power < 0 else None
+        return blockwise(lambda part: part == 0, self.array) if self and self.power < 0 else None
 
     def transpose(self, order):
         """Bring the axes into the order of the data."""
@@ -142,10 +143,12 @@ class Deviations:
             if big.any():
                 reasons.append(f'larger than {_BIG:g} times the typical one')
         if none.any():
-            none &= ~self._is_root_of_negative(values, mask, none, typical)
+            root = self._is_root_of_negative(values, mask, none, typical)
+            if root is not None:
+                blockwise(lambda own, other: own & ~other, none, root, out=none)
             if none.any():
                 reasons.append('zero, negative or not finite')
-        junk = big | none
+        junk = blockwise(np.logical_or, big, none)
         self.junk = junk if junk.any() else None
         return self.junk, ' or '.join(reasons)
 
@@ -169,14 +172,15 @@ class Deviations:
         """Return where the deviation is above a limit, without an array of deviations."""
         with np.errstate(over='ignore', invalid='ignore'):
             native = self._native(limit)
-            return self.array > native if self.power > 0 else (self.array < native) & (self.array > 0)
+            return blockwise((lambda part: part > native) if self.power > 0 else
+                             (lambda part: (part < native) & (part > 0)), self.array)
 
     def _without(self, limit):
         """Return where the deviation is not a positive number, infinite, or below a limit."""
         with np.errstate(over='ignore', invalid='ignore'):
             native = self._native(limit)
-            usable = self.array >= native if self.power > 0 else (self.array > 0) & (self.array <= native)
-        return ~(usable & np.isfinite(self.array))
+            return blockwise((lambda part: ~((part >= native) & np.isfinite(part))) if self.power > 0 else
+                             (lambda part: ~((part > 0) & (part <= native) & np.isfinite(part))), self.array)
 
     def _native(self, deviation):
         """Convert a deviation to the value that the array holds for it."""
@@ -185,11 +189,13 @@ class Deviations:
     def _unbelievable(self, values, mask, big, typical):
         """Return the pixels with large deviations that do not scatter accordingly, or do not lie together."""
         huge = self._beyond(_HUGE * typical)
-        rest = np.flatnonzero(big & ~huge & ~mask & np.isfinite(values))
+        rest = np.flatnonzero(blockwise(lambda large, beyond, bad, part: large & ~(beyond | bad) & np.isfinite(part),
+                                        big, huge, mask, values))
         if not rest.size:
             return big
-        usual = values[~big & ~mask & np.isfinite(values)]
-        centre = float(np.median(subsample(usual, 100_000))) if usual.size else 0.0
+        usual = blockwise(lambda large, bad, part: ~(large | bad) & np.isfinite(part), big, mask, values)
+        usual = subsample_where(values, usual, 100_000)
+        centre = float(np.median(usual)) if usual.size else 0.0
         pull = np.abs(values.ravel()[rest] - centre) / self.at(np.unravel_index(rest, values.shape))
         # Not by ravel, which copies an array with reordered axes.
         big.flat[rest[pull > _SIGNIFICANT]] = False
@@ -203,20 +209,23 @@ class Deviations:
         return huge if around > _TOGETHER else big
 
     def _is_root_of_negative(self, values, mask, none, typical):
-        """Return where a plane has no value because noise made the data negative."""
+        """Return where a plane has no value because noise made the data negative; None if nowhere."""
+        if self.power < 0:
+            return None
         with np.errstate(invalid='ignore'):
+            counts = blockwise(lambda part, bad: np.isfinite(part) & ~bad, values, mask)
             # An infinite or negative deviation is not a root.
-            root = none & (np.isnan(self.array) | (self.array == 0)) & (values <= 0) if self.power > 0 else none & False
-        counts = np.isfinite(values) & ~mask
-        root &= counts
-        candidates, missing = np.count_nonzero(root), np.count_nonzero(none & counts)
+            root = blockwise(lambda own, part, value, good: own & (np.isnan(part) | (part == 0)) & (value <= 0) & good,
+                             none, self.array, values, counts)
+        candidates, missing = np.count_nonzero(root), count_where(np.logical_and, none, counts)
         if candidates < max(4, (1 - _DARK) * missing):
-            return root & False
-        middle = float(np.median(subsample(values[root], 100_000)))
-        below = counts & (values <= min(middle, 0))
-        known = subsample(values[counts & ~none], 100_000)
+            return None
+        middle = float(np.median(subsample_where(values, root, 100_000)))
+        with np.errstate(invalid='ignore'):
+            below = blockwise(lambda part, good: good & (part <= min(middle, 0)), values, counts)
+        known = subsample_where(values, blockwise(lambda good, bad: good & ~bad, counts, none), 100_000)
         near = known.size and middle > np.median(known) - _NEAR * typical
-        return root if near and np.count_nonzero(below & none) > _DARK * np.count_nonzero(below) else root & False
+        return root if near and count_where(np.logical_and, below, none) > _DARK * np.count_nonzero(below) else None
 
     def at(self, index):
         """
@@ -259,15 +268,15 @@ class Deviations:
         if junk is not None and not junk.any():
             junk = None
         if junk is None and self.power == self.factor == 1 and own.dtype == np.float32 and own.dtype.isnative \
-                and np.isfinite(own).all() and own.min() > 0:
+                and all(np.isfinite(own[i]).all() and own[i].min() > 0 for i in blocks(own.shape)):
             return own
         height, width = own.shape
-        plane = np.empty((height, width), dtype=np.float32)
+        plane = empty((height, width), dtype=np.float32)
         with np.errstate(over='ignore'):
             for rows in row_blocks(height):
                 plane[rows] = self.at((*index, rows))
-        # Values out of the range of single precision.
-        plane[~(np.isfinite(plane) & (plane > 0))] = np.nan
-        if junk is not None:
-            plane[junk] = np.nan
+                # Values out of the range of single precision.
+                plane[rows][~(np.isfinite(plane[rows]) & (plane[rows] > 0))] = np.nan
+                if junk is not None:
+                    plane[rows][junk[rows]] = np.nan
         return plane

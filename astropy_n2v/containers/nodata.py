@@ -15,7 +15,8 @@ from scipy.ndimage import (
 )
 
 from ..utils.blocks import as_blocks
-from ..utils.sampling import subsample
+from ..utils.sampling import subsample, subsample_where, with_halo
+from ..utils.scratch import blocks, blockwise, count_where, zeros
 
 __all__ = ['constant_regions', 'fill_values', 'huge_values', 'quantisation_step']
 
@@ -100,10 +101,10 @@ def fill_values(values, mask):
     found, ordered = _huge_values(values, mask)
     if ordered is None:
         return None
-    lowest = _lowest(values, mask | found, ordered)
+    lowest = _lowest(values, mask, found, ordered)
     if lowest is not None:
-        found |= values == lowest
-        found &= np.isfinite(values) & ~mask
+        blockwise(lambda huge, part, bad: (huge | (part == lowest)) & np.isfinite(part) & ~bad, found, values, mask,
+                  out=found)
     return found if found.any() else None
 
 
@@ -135,10 +136,8 @@ def _huge_values(values, mask):
         return None, None
     limit = _huge(np.abs(sample[sample != 0]))
     with np.errstate(over='ignore', invalid='ignore'):
-        # Without an array of magnitudes, since few images contain such values.
-        found = (values > limit) | (values < -limit)
+        found = blockwise(lambda part, bad: ((part > limit) | (part < -limit)) & np.isfinite(part) & ~bad, values, mask)
         ordered = np.sort(sample[np.abs(sample) <= limit])
-    found &= np.isfinite(values) & ~mask
     return found, ordered
 
 
@@ -163,11 +162,12 @@ def _huge(magnitudes):
     return limit
 
 
-def _lowest(values, mask, ordered):
+def _lowest(values, mask, huge, ordered):
     """Return the lowest value if several pixels have it and a wide gap is above it, or None."""
     if ordered.size < 64:
         return None
-    lowest = np.min(values, where=np.isfinite(values) & ~mask, initial=ordered[0])
+    lowest = min(np.min(values[i], where=np.isfinite(values[i]) & ~(mask[i] | huge[i]), initial=ordered[0])
+                 for i in blocks(values.shape))
     rest = ordered[np.searchsorted(ordered, lowest, side='right'):].astype(float)
     if 2 * rest.size < ordered.size:
         return None   # more than half of all pixels: a region, or few photons
@@ -176,7 +176,8 @@ def _lowest(values, mask, ordered):
     width = median - rest[rest.size // 100] or np.percentile(rest, 84) - median or np.ptp(rest)
     if not (width > 0 and rest[0] - lowest > _GAP_BELOW * width):
         return None
-    return lowest if np.count_nonzero((values == lowest) & ~mask) >= _PILE else None
+    piled = count_where(lambda part, bad, far: (part == lowest) & ~(bad | far), values, mask, huge)
+    return lowest if piled >= _PILE else None
 
 
 def constant_regions(values, mask):
@@ -213,32 +214,38 @@ def constant_regions(values, mask):
     """
     found, constants = None, []
     for value in _candidates(values, mask):
-        same = (values == value) & ~mask
-        region = same if _is_foreign(values, mask, value, same) else _unlikely(same, ~np.isfinite(values) | mask)
+        same = _equal(values, value, mask)
+        region = same if _is_foreign(values, mask, value, same) else _unlikely(
+            same, blockwise(lambda part, bad: ~np.isfinite(part) | bad, values, mask))
         if region is None:
             continue
         if region is not same:
             region = _grow(region, same)
             if _is_plateau(values, region, value, mask):
                 continue
-        found = region if found is None else found | region
+        found = region if found is None else blockwise(np.logical_or, found, region)
         constants.append(float(value))
-    lines = _constant_lines(values, mask if found is None else mask | found)
+    lines = _constant_lines(values, mask if found is None else blockwise(np.logical_or, mask, found))
     if lines is not None:
         others = np.unique(values[lines])[:_MAX_VALUES]
         constants += others.astype(float).tolist()
-        found = lines if found is None else found | lines
+        found = lines if found is None else blockwise(np.logical_or, found, lines)
         for value in others:
             # A slightly rotated footprint leaves columns that are partly empty.
-            same = (values == value) & ~mask
+            same = _equal(values, value, mask)
             if _is_foreign(values, mask, value, same):
                 found |= same
     return found, constants
 
 
+def _equal(values, value, mask):
+    """Find the pixels of a value that count."""
+    return blockwise(lambda part, bad: (part == value) & ~bad, values, mask)
+
+
 def _candidates(values, mask):
     """Return values that fill a notable fraction of all constant 4x4 windows."""
-    corners = []
+    corners, numbers = [], []
     size = _WINDOW - 1
     for start in range(0, values.shape[0] - size, _STRIP):
         part = values[start:start + _STRIP + size]
@@ -250,13 +257,16 @@ def _candidates(values, mask):
         below &= rows[1:] & rows[:-1]
         window = below[:-2] & below[1:-1] & below[2:]
         window &= ~mask[start:start + window.shape[0], :window.shape[1]]
-        corners.append(part[:window.shape[0], :window.shape[1]][window])
-    corners = np.concatenate(corners) if corners else np.empty(0)
-    if not corners.size:
+        found, counts = np.unique(part[:window.shape[0], :window.shape[1]][window], return_counts=True)
+        corners.append(found)
+        numbers.append(counts)
+    total = sum(counts.sum() for counts in numbers)
+    if not total:
         return []
-    found, counts = np.unique(corners, return_counts=True)
-    order = [i for i in np.argsort(counts)[::-1][:_MAX_VALUES] if counts[i] >= _MIN_SHARE * corners.size]
-    return [found[i] for i in order] if counts[order].sum() >= _MIN_TOTAL * corners.size else []
+    found, strip = np.unique(np.concatenate(corners), return_inverse=True)
+    counts = np.bincount(strip, np.concatenate(numbers)).astype(int)
+    order = [i for i in np.argsort(counts)[::-1][:_MAX_VALUES] if counts[i] >= _MIN_SHARE * total]
+    return [found[i] for i in order] if counts[order].sum() >= _MIN_TOTAL * total else []
 
 
 def _is_foreign(values, mask, value, same):
@@ -278,8 +288,19 @@ def _is_foreign(values, mask, value, same):
     if not (steps.size and width > 0 and gap > max(width, 4 * steps.min())):
         return False
     # Few photons are far from 0, too, but do not fill their surroundings.
-    others = np.isfinite(values) & ~same & ~mask
-    return uniform_filter(others.astype(np.float32), 3)[others].mean() > _DENSE
+    return _density(values, mask, same) > _DENSE
+
+
+def _density(values, mask, same):
+    """Average the share of the pixels of other values in the 3x3 pixels around each of them."""
+    share = number = 0
+    for (rows,) in blocks(values.shape):
+        wide, inner = with_halo(rows, 1, values.shape[0])
+        others = np.isfinite(values[wide]) & ~same[wide] & ~mask[wide]
+        around = uniform_filter(others.astype(np.float32), 3)[inner]
+        share += around[others[inner]].sum(dtype=float)
+        number += np.count_nonzero(others[inner])
+    return share / number if number else np.nan
 
 
 def _is_between_steps(others, value):
@@ -344,7 +365,7 @@ def _is_plateau(values, region, value, mask):
 
     def near(part):
         """Return the fraction of the pixels of another value that are one step away."""
-        part = subsample(values[part], _SAMPLE).astype(float) - float(value)
+        part = subsample_where(values, part, _SAMPLE).astype(float) - float(value)
         others = np.abs(part[part != 0])
         return np.mean(others <= 1.5 * step) if others.size else 0.0
 
@@ -383,15 +404,26 @@ def _constant_lines(values, mask):
     found = None
     for axis in (0, 1):
         image, bad = (values, mask) if axis == 0 else (values.T, mask.T)
-        equal = np.count_nonzero((image[1:] == image[:-1]) & ~bad[1:], axis=0)
-        n = np.maximum(np.count_nonzero(~bad, axis=0), 1)
+        equal, n = _repetitions(image, bad)
         lines = np.flatnonzero((equal > 0.9 * n) & (n > max(16, image.shape[0] // 2)))
         # In an image of few distinct values, all lines are like that.
         if not lines.size or lines.size > 0.2 * image.shape[1] or np.median(equal / n) > 0.2:
             continue
-        found = np.zeros(values.shape, dtype=bool) if found is None else found
+        found = zeros(values.shape, dtype=bool) if found is None else found
         for i in lines:
             column = image[:, i][~bad[:, i]]
             options, counts = np.unique(column, return_counts=True)
             (found if axis == 0 else found.T)[:, i] |= (image[:, i] == options[counts.argmax()]) & ~bad[:, i]
     return found
+
+
+def _repetitions(image, bad):
+    """Count in each column the pixels that equal the one before them, and those that count, at least one."""
+    equal = n = 0
+    for (rows,) in blocks(image.shape):
+        before = slice(max(rows.start - 1, 0), rows.stop)
+        good = ~bad[rows]
+        n = n + np.count_nonzero(good, axis=0)
+        part = image[before]
+        equal = equal + np.count_nonzero((part[1:] == part[:-1]) & good[1 - len(part):], axis=0)
+    return equal, np.maximum(n, 1)

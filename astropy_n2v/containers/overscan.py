@@ -8,6 +8,7 @@ import re
 import numpy as np
 
 from ..utils.sampling import subsample
+from ..utils.scratch import blockwise, full, zeros
 
 __all__ = ['overscan']
 
@@ -58,7 +59,7 @@ def overscan(values, mask, header):
     >>> int(strip.sum(axis=1)[0]), bool(strip[:, 180:].all())
     (20, True)
     """
-    found = np.zeros(values.shape, dtype=bool)
+    found = zeros(values.shape, dtype=bool)
     for axis in (0, 1):
         for start, stop in _dark_strips(values, mask, axis):
             (found if axis == 0 else found.T)[:, start:stop] = True
@@ -66,12 +67,14 @@ def overscan(values, mask, header):
         section = _section(header[keyword], values.shape) if keyword in header else None
         if section is None:
             continue
-        part = np.zeros(values.shape, dtype=bool)
-        part[section] = True
-        part = ~part if inverted else part
-        if _differs(values, part & ~mask, ~part & ~found & ~mask):
+        part = full(values.shape, inverted, dtype=bool)
+        part[section] = not inverted
+        if _differs(values, blockwise(lambda own, bad: own & ~bad, part, mask),
+                    blockwise(lambda own, other, bad: ~(own | other | bad), part, found, mask)):
             found |= part
-    found &= ~mask
+    if not found.any():
+        return None
+    blockwise(lambda own, bad: own & ~bad, found, mask, out=found)
     return found if found.any() else None
 
 

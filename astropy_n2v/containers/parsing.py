@@ -14,6 +14,7 @@ from astropy import units as u
 from astropy.nddata import NDData
 from astropy.utils.masked import Masked
 
+from ..utils.scratch import blocks, blockwise, count_where, zeros
 from ..utils.warn import warn_user
 from .deviations import Deviations
 from .nodata import constant_regions, fill_values
@@ -153,7 +154,7 @@ def merge_mask(mask, part, name, order=None):
         part = part.transpose(order)
     elif part.shape != mask.shape and part.shape not in ((), mask.shape[-2:]):
         raise ValueError(f'{name} must have the shape of the data, {shape}, got {part.shape}')
-    mask |= part.astype(bool, copy=False)
+    blockwise(lambda own, more: own | more.astype(bool, copy=False), mask, np.broadcast_to(part, mask.shape), out=mask)
 
 
 def celestial_order(data):
@@ -295,10 +296,10 @@ def measured(data, mask=None, satlevel=None, *, name='data', check=None):
     array = parts.values if order is None else parts.values.transpose(order)
     integer = array.dtype.kind in 'iu'
     wide = array.dtype.itemsize >= (4 if integer else 8)
-    values = array.astype(np.float64 if wide else np.float32, copy=False)
+    values = _as_floats(array, np.dtype(np.float64 if wide else np.float32))
     # Integers of more than 24 bits do not fit into float32.
-    dtype = np.float32 if not wide or integer and np.abs(values).max(initial=0) <= 2 ** 24 else np.float64
-    bad = np.zeros(values.shape, dtype=bool)
+    dtype = np.float32 if not wide or integer and _largest(values) <= 2 ** 24 else np.float64
+    bad = zeros(values.shape, dtype=bool)
     merge_mask(bad, parts.mask, f'mask of {name}', order)
     merge_mask(bad, mask, 'mask', order)
     deviations = Deviations(parts.uncertainty, parts.values.shape, parts.unit)
@@ -316,6 +317,16 @@ def measured(data, mask=None, satlevel=None, *, name='data', check=None):
     return Measured(values, bad.view(CompleteMask), dtype, parts.unit, parts.header, deviations, parts.mask, order)
 
 
+def _as_floats(array, dtype):
+    """Convert numbers to floats of native byte order, if they are others."""
+    return array if array.dtype == dtype else blockwise(lambda part: part, array, dtype=dtype)
+
+
+def _largest(values):
+    """Return the largest magnitude."""
+    return max((np.abs(values[i]).max(initial=0) for i in blocks(values.shape)), default=0)
+
+
 def _find(values, bad, parts, satlevel, largest):
     """Add pixels that are not measurements to a mask."""
     found = fill_values(values, bad)
@@ -325,7 +336,7 @@ def _find(values, bad, parts, satlevel, largest):
         bad |= found
     found, reason = saturated_pixels(values, bad, parts.header, parts.unit, satlevel, largest)
     if found is not None:
-        log.info('%d pixels count as saturated: they %s', np.count_nonzero(found & ~bad), reason)
+        log.info('%d pixels count as saturated: they %s', count_where(lambda new, old: new & ~old, found, bad), reason)
         bad |= found
     numbers, constants = {'constant': 0, 'overscan': 0}, set()
     for i in np.ndindex(values.shape[:-2]):
@@ -375,16 +386,14 @@ def extend_mask(own, added):
     """
     if own is None or own is np.ma.nomask:
         return added if added.any() else None
-    own = np.array(own)
-    added = added & ~own.astype(bool)
-    if not added.any():
-        return own
-    if own.shape != added.shape:
-        own = np.broadcast_to(own, added.shape).copy()
+    own = np.asarray(own)
+    new = blockwise(lambda more, old: more & ~old.astype(bool), added, np.broadcast_to(own, added.shape))
+    if not new.any():
+        return np.array(own)
+    own = blockwise(lambda old: old, np.broadcast_to(own, added.shape), dtype=own.dtype)
     if own.dtype.kind not in 'iu':
-        own[added] = True
-        return own
+        return blockwise(lambda old, more: np.where(more, True, old), own, new, out=own)
     used = int(np.bitwise_or.reduce(own, axis=None))
     bits = 8 * own.dtype.itemsize - (own.dtype.kind == 'i')
-    own[added] |= own.dtype.type(next((1 << bit for bit in range(bits) if not used >> bit & 1), 1))
-    return own
+    bit = own.dtype.type(next((1 << bit for bit in range(bits) if not used >> bit & 1), 1))
+    return blockwise(lambda old, more: np.where(more, old | bit, old), own, new, out=own)

@@ -10,6 +10,7 @@ from scipy.ndimage import binary_dilation
 from ..config import conf
 from ..io.headers import ADU_LIKE, header_value
 from ..utils.sampling import subsample
+from ..utils.scratch import blocks, blockwise, count_where
 from ..utils.warn import warn_user
 from .nodata import quantisation_step
 
@@ -105,9 +106,11 @@ def _above(values, mask, unit, satlevel, keyword):
     satlevel = _level(satlevel, unit, values.shape)
     with np.errstate(invalid='ignore'):
         # In the precision of the data, so that the rounding of a level does not raise it above them.
-        saturated = values >= satlevel.astype(values.dtype)
-    valid = ~mask & np.isfinite(values)
-    share = np.count_nonzero(saturated & valid) / max(np.count_nonzero(valid), 1)
+        level = np.broadcast_to(satlevel.astype(values.dtype), values.shape)
+        saturated = blockwise(np.greater_equal, values, level)
+    valid = count_where(lambda part, bad: ~bad & np.isfinite(part), values, mask)
+    above = count_where(lambda part, bad, high: ~bad & np.isfinite(part) & high, values, mask, saturated)
+    share = above / max(valid, 1)
     if share == 1 and keyword is None:
         raise ValueError(f'satlevel must be above the data, got {satlevel}, and there is no valid pixel below it')
     if share > _MAX_SATURATED:
@@ -120,10 +123,11 @@ def _above(values, mask, unit, satlevel, keyword):
 
 def _piled_up(values, mask, largest):
     """Find pixels at exactly the maximum of the data, if it is due to the detector or the converter."""
-    maximum = np.max(values, where=np.isfinite(values) & ~mask, initial=-np.inf)
+    maximum = max((np.max(values[i], where=np.isfinite(values[i]) & ~mask[i], initial=-np.inf)
+                   for i in blocks(values.shape)), default=-np.inf)
     if not np.isfinite(maximum):
         return None, ''
-    clipped = (values == maximum) & ~mask
+    clipped = blockwise(lambda part, bad: (part == maximum) & ~bad, values, mask)
     count = np.count_nonzero(clipped)
     if count > _MAX_SATURATED * (mask.size - np.count_nonzero(mask)):
         return None, ''
@@ -144,7 +148,8 @@ def _is_pile(values, mask, maximum, clipped, count):
     height = float(maximum) - median
     if not height > _FAR * max(quantisation_step(sample), (median - low) / 10):
         return False
-    just_below = np.count_nonzero((values < maximum) & (values >= maximum - _SLICE * height) & ~mask)
+    just_below = count_where(lambda part, bad: (part < maximum) & (part >= maximum - _SLICE * height) & ~bad,
+                             values, mask)
     if count < _EXCESS * just_below:
         return False
     beside = np.zeros(clipped.shape, dtype=bool)

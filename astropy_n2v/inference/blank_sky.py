@@ -93,7 +93,7 @@ def variance_factor(image, mean, spread, recalibration):
     factor, weight : float
         The factor, at most 1, and from 0 to 1 the certainty that the sky is empty.
     """
-    if np.median(image.noise_parameters()[1]) > _MAX_SLOPE:
+    if np.median(image.noise.slope / image.scaling.scale) > _MAX_SLOPE:
         return 1.0, 0.0
     step = -(-image.data.size // _MAX_PIXELS)
     parts = [_Sky(image.part(rows, slice(0, image.shape[1])), mean[rows], spread[rows], recalibration)

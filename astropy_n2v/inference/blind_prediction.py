@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..networks import blind_moments, network_inputs
+from ..utils.scratch import zeros
 from .bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
 from .bounds import bound_prediction
 from .evenness import even_spread
@@ -81,7 +82,7 @@ class BlindPredictor:
 
     def _predict_tiles(self, image):
         """Predict an image tile by tile."""
-        mean, spread = (np.zeros(image.shape, dtype=np.float32) for _ in range(2))
+        mean, spread = (zeros(image.shape, dtype=np.float32) for _ in range(2))
         tiling = Tiling(image.shape, self.tile_size, self.margin, alignment=self.network.alignment)
         network = self.network.to(self.device)
         for i, tile in enumerate(tiling):

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
 from ..utils.blocks import as_blocks
-from ..utils.sampling import row_blocks, subsample
+from ..utils.sampling import row_blocks, subsample, with_halo
+from ..utils.scratch import empty, zeros
 
 __all__ = ['even_spread']
 
@@ -60,20 +61,21 @@ def even_spread(image, mean, spread):
     if not weight:
         return spread
     shape = [-(-n // _CELL) for n in image.shape]
-    squares, counts = np.zeros(shape), np.zeros(shape)
+    squares, counts = zeros(shape, float), zeros(shape, float)
     for rows in _parts(image):
         ratio, noise = _in_noise(image, mean, spread, rows)
         foreseen = ratio < _FORESEEN
         cells = slice(rows.start // _CELL, -(-rows.stop // _CELL))
         squares[cells], counts[cells] = _cells(np.where(foreseen, ratio, 0) ** 2), _cells(foreseen)
-    squares, counts = (gaussian_filter(sums, _RADIUS / _CELL, mode='nearest') for sums in (squares, counts))
-    # Single precision, since the array has the size of the image.
-    around = np.sqrt(weight * squares / np.maximum(counts, 1e-6)).astype(np.float32)
-    around = zoom(around, _CELL, order=1, mode='nearest', grid_mode=True)
-    result = spread.copy()
+    around = empty(shape, np.float32)
+    for cells in row_blocks(shape[0]):
+        wide, inner = with_halo(cells, int(4 * _RADIUS / _CELL) + 1, shape[0])
+        own = [gaussian_filter(sums[wide], _RADIUS / _CELL, mode='nearest')[inner] for sums in (squares, counts)]
+        around[cells] = np.sqrt(weight * own[0] / np.maximum(own[1], 1e-6))
+    result = empty(spread.shape, spread.dtype)
     for rows in _parts(image):
         ratio, noise = _in_noise(image, mean, spread, rows)
-        least = (around[rows, :image.shape[1]] * noise).astype(spread.dtype)
+        least = (_enlarged(around, rows, image.shape[1]) * noise).astype(spread.dtype)
         result[rows] = np.where(ratio < _FORESEEN, np.maximum(spread[rows], least), spread[rows])
     return result
 
@@ -93,6 +95,15 @@ def _structure(image, mean, spread):
 
 def _parts(image):
     return row_blocks(image.shape[0], _ROWS)
+
+
+def _enlarged(cells, rows, width):
+    """Interpolate values of cells at the pixels of some rows, the first of which begins a cell."""
+    own = slice(rows.start // _CELL, -(-rows.stop // _CELL))
+    wide, inner = with_halo(own, 1, len(cells))
+    pixels = zoom(cells[wide], _CELL, order=1, mode='nearest', grid_mode=True)
+    first = inner.start * _CELL
+    return pixels[first:first + rows.stop - rows.start, :width]
 
 
 def _in_noise(image, mean, spread, rows):

@@ -13,7 +13,8 @@ from scipy.ndimage import uniform_filter1d
 
 from ..background import Gradient, background_level
 from ..noise import NoiseModel
-from ..utils.sampling import cutouts, row_blocks, subsample
+from ..utils.sampling import cutouts, row_blocks, subsample, with_halo
+from ..utils.scratch import blockwise, empty, is_large
 
 __all__ = ['NormalizedImage', 'Normalization']
 
@@ -207,13 +208,11 @@ class NormalizedImage:
         ValueError
             If no pixel is valid, or the noise on the sky is zero.
         """
-        valid = np.isfinite(data)
-        if mask is not None:
-            valid &= ~mask
-        bad = noise.unusable(data.shape)
-        if bad is not None:
-            valid &= ~bad
-        image = cls(data, valid, noise, Normalization.from_image(data, noise, ~valid))
+        valid = blockwise(np.isfinite, data)
+        for bad in mask, noise.unusable(data.shape):
+            if bad is not None:
+                blockwise(lambda own, part: own & ~part, valid, bad, out=valid)
+        image = cls(data, valid, noise, Normalization.from_image(data, noise, blockwise(np.logical_not, valid)))
         return image.on_scale(image.scaling.scale)
 
     def on_scale(self, scale):
@@ -234,11 +233,11 @@ class NormalizedImage:
         noise = self.noise
         if np.ndim(noise.sigma) == np.ndim(noise.slope) == 0:
             return replace(self, scaling=scaling)
-        seen = self.valid.copy()
+        seen = empty(self.shape, dtype=bool)
         for rows in row_blocks(self.shape[0]):
             own = noise.at(self.shape, rows, slice(None))
             # At the level of the background, since bright sources have photon noise of their own.
-            seen[rows] &= own.variance(self.scaling.sky) <= (_MAX_NOISE * scale) ** 2
+            seen[rows] = self.valid[rows] & (own.variance(self.scaling.sky) <= (_MAX_NOISE * scale) ** 2)
         return replace(self, scaling=scaling, seen=seen)
 
     def unsupported(self):
@@ -252,14 +251,20 @@ class NormalizedImage:
         """
         if self.seen is self.valid:
             return None
-        hidden = self.valid & ~self.seen
+        hidden = blockwise(lambda valid, seen: valid & ~seen, self.valid, self.seen)
         if not hidden.any():
             return None
-        support = self.seen.astype(np.float32)
-        for axis in range(2):
-            support = uniform_filter1d(support, _SUPPORT_SIZE, axis=axis, mode='constant')
-        hidden &= support < _SUPPORT
+        for rows in row_blocks(self.shape[0]):
+            if hidden[rows].any():
+                hidden[rows] &= self._support(rows) < _SUPPORT
         return hidden if hidden.any() else None
+
+    def _support(self, rows):
+        """Return the share of pixels around those of some rows that the network may use."""
+        # An axis at a time, and down first: sums along an axis depend on where they begin.
+        wide, inner = with_halo(rows, _SUPPORT_SIZE // 2, self.shape[0])
+        support = uniform_filter1d(self.seen[wide].astype(np.float32), _SUPPORT_SIZE, axis=0, mode='constant')
+        return uniform_filter1d(support, _SUPPORT_SIZE, axis=1, mode='constant')[inner]
 
     def noise_scale(self, where):
         """Measure the typical noise of some pixels at the level of the background, in data units."""
@@ -278,7 +283,8 @@ class NormalizedImage:
 
     def without(self, rejected):
         """Remove pixels whose measurement must not be used."""
-        return replace(self, valid=self.valid & ~rejected, seen=self.seen & ~rejected)
+        valid, seen = (blockwise(lambda own, bad: own & ~bad, own, rejected) for own in (self.valid, self.seen))
+        return replace(self, valid=valid, seen=seen)
 
     def observed(self, data):
         """Replace the data."""
@@ -292,7 +298,13 @@ class NormalizedImage:
 
     def noise_parameters(self):
         """Return ``v0, slope, zero`` of the noise in sky noise units; see `Normalization.noise_parameters`."""
-        return self._scaling.noise_parameters(self.noise)
+        if self.scaling.gradient is None or not is_large(self.shape, float):
+            return self._scaling.noise_parameters(self.noise)
+        v0, slope, _ = self.scaling.noise_parameters(self.noise)
+        zero = empty(self.shape, float)
+        for rows in row_blocks(self.shape[0]):
+            zero[rows] = self.part(rows, slice(0, self.shape[1])).noise_parameters()[2]
+        return v0, slope, zero
 
     def backward(self, z):
         """Convert units of the sky noise to data units."""

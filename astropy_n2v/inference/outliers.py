@@ -7,6 +7,7 @@ import numpy as np
 
 from ..utils.robust import MEDIAN_ABSOLUTE
 from ..utils.sampling import row_blocks, with_halo
+from ..utils.scratch import zeros
 
 __all__ = ['single_pixel_outliers']
 
@@ -71,7 +72,7 @@ def single_pixel_outliers(image):
     found = sharpest * size - beside > _CERTAIN * error
     for these, odds in ((excess < 0, _DARK_ODDS), (excess > 0, _BRIGHT_ODDS)):
         found[these] |= _odds_in_class(size[these], beside[these], error[these], sharpest) > odds
-    result = np.zeros(image.shape, dtype=bool)
+    result = zeros(image.shape, dtype=bool)
     result[y[found], x[found]] = True
     return result
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..audit import Auditor, severity
 from ..noise.model import BROAD_WEIGHT
 from ..utils.sampling import row_blocks
+from ..utils.scratch import empty, zeros
 from .blank_sky import variance_factor
 from .posterior import add_rounding, keep_counts, posterior_of_rows, recalibrate, return_as_measured
 from .prediction import Prediction
@@ -63,7 +64,7 @@ def infer(image, predictor, *, whitened=None, held_out=None, calibrate=True, str
     if audit:
         share = recalibration.outlier_share if calibrate else BROAD_WEIGHT
         auditor = Auditor(image, strength=strength, held_out=held_out, outlier_share=share)
-    planes = {name: np.empty(image.shape, dtype=dtype) for name in Prediction.names(full_output)}
+    planes = {name: empty(image.shape, dtype=dtype) for name in Prediction.names(full_output)}
     returned = _combine(image, mean, spread, planes, auditor, recalibration=applied, strength=strength)
     if image.scaling.few_photons and strength > 0:
         keep_counts(image, planes['mean'], planes['std'], returned)
@@ -77,7 +78,7 @@ def infer(image, predictor, *, whitened=None, held_out=None, calibrate=True, str
 
 def _combine(image, mean, spread, planes, auditor, **options):
     """Fill planes with the posterior, some rows at a time; return the pixels that are returned as measured."""
-    returned = np.zeros(image.shape, dtype=bool)
+    returned = zeros(image.shape, dtype=bool)
     for rows in row_blocks(image.shape[0], _ROWS):
         part = posterior_of_rows(image, mean, spread, rows, **options)
         if auditor is not None:

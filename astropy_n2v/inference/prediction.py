@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 
 from ..audit import AuditReport
+from ..utils.scratch import full
 from .normalization import Normalization
 from .recalibration import Recalibration
 from .whitening_filter import Whitening
@@ -148,7 +149,7 @@ class Prediction:
         >>> list(Prediction.empty((8, 8), float, full_output=False).planes)
         ['mean', 'std']
         """
-        return cls(**{name: np.full(shape, np.nan, dtype=dtype) for name in cls.names(full_output)})
+        return cls(**{name: full(shape, np.nan, dtype=dtype) for name in cls.names(full_output)})
 
     @property
     def planes(self):

@@ -13,9 +13,11 @@ from scipy.ndimage import median_filter
 
 from ..noise import NoiseModel
 from ..noise.quantisation import ROUNDED
+from ..utils.sampling import row_blocks, with_halo
+from ..utils.scratch import blockwise, empty, zeros
 from .normalization import Normalization, NormalizedImage
 from .outliers import single_pixel_outliers
-from .whitening_filter import Whitening, convolve_valid
+from .whitening_filter import Whitening, convolve_rows, convolve_valid
 
 __all__ = ['Whitened', 'whiten_image']
 
@@ -110,25 +112,27 @@ class Whitened:
         pad = whitening.inverse.shape[0] // 2
         reach = whitening.kernel.shape[0] // 2
         parameters = [_edge(value, pad + reach, image.shape) for value in image.noise_parameters()]
-        alone = image.valid & ~image.seen
-        alone |= single_pixel_outliers(image) | _noisier(image)
-        known = np.pad(image.valid & ~alone, pad + reach)
+        alone, known, filled = _seen_by_filter(image, pad + reach)
         if np.ndim(parameters[0]):
             # Junk errors of pixels that are not seen must not drown the digits of their neighbours.
-            parameters[0] = np.where(known, parameters[0], 1)
-        filled = np.pad(np.where(image.valid & ~alone, image.values(), 0).astype(np.float32), pad + reach)
-        added, structure = (np.maximum(convolve_valid(variance, whitening.kernel ** 2), 0)
+            blockwise(lambda v0, seen: np.where(seen, v0, 1), parameters[0], known, out=parameters[0])
+        added, structure = (_positive(convolve_valid(variance, whitening.kernel ** 2))
                             for variance in whitening.fill(filled, known, parameters))
         inner = (slice(reach, known.shape[0] - reach), slice(reach, known.shape[1] - reach))
         v0, slope, zero = parameters = [value if np.ndim(value) == 0 else value[inner] for value in parameters]
         lacking = whitening.lacking(added.shape)
-        lacking *= np.sqrt(v0 + slope * np.maximum(-zero, 0))
+        blockwise(lambda values, v0, slope, zero: values * np.sqrt(v0 + slope * np.maximum(-zero, 0)), lacking,
+                  *(np.broadcast_to(value, lacking.shape) for value in parameters), out=lacking)
         gain = whitening.peak_share / slope if np.any(slope > 0) else None
-        noise = NoiseModel(np.sqrt(v0 + added).astype(np.float32), gain, whitening.peak_share * zero,
-                           origin=image.noise.origin, relative_error=image.noise.relative_error)
-        unreliable = structure > np.where(known[inner], _MOST_ADDED, _STAR)
-        white = NormalizedImage(whitening.filter(filled) + lacking, known[inner] & ~unreliable, noise,
-                                Normalization(0.0, 1.0))
+        sigma = blockwise(lambda own, more: np.sqrt(own + more), np.broadcast_to(v0, added.shape), added,
+                          dtype=np.float32)
+        noise = NoiseModel(sigma, gain, whitening.peak_share * zero, origin=image.noise.origin,
+                           relative_error=image.noise.relative_error)
+        unreliable = blockwise(lambda size, seen: size > np.where(seen, _MOST_ADDED, _STAR), structure, known[inner])
+        white = whitening.filter(filled)
+        blockwise(np.add, white, lacking, out=white)
+        valid = blockwise(lambda seen, bad: seen & ~bad, known[inner], unreliable)
+        white = NormalizedImage(white, valid, noise, Normalization(0.0, 1.0))
         return cls(whitening, image, white, filled[inner], lacking, added, unreliable, parameters,
                    alone if alone.any() else None)
 
@@ -158,18 +162,20 @@ class Whitened:
         """
         if self.white.noise.gain is None:
             return self.white
-        signal = convolve_valid(np.pad(blind_mean, self.pad), self.whitening.inverse)
-        sigma = np.sqrt(self.variance(signal)).astype(np.float32)
+        signal = convolve_valid(_padded(blind_mean, self.pad), self.whitening.inverse)
+        v0, slope, zero = (np.broadcast_to(value, signal.shape) for value in self.parameters)
+        # The signal of the pixels, and their noise in its place.
+        sigma = blockwise(lambda *values: np.sqrt(_variance(*values)), v0, self.added, slope, zero, signal, out=signal)
         return replace(self.white, noise=replace(self.white.noise, sigma=sigma, gain=None, zero_point=0.0))
 
     def variance(self, signal):
         """Variance of the noise of the whitened image where the image has a signal, in units of the sky noise."""
         v0, slope, zero = self.parameters
-        return v0 + self.added + slope * np.maximum(signal - zero, 0)
+        return _variance(v0, self.added, slope, zero, signal)
 
     def outside(self, held_out):
         """Select the pixels of the larger image that judge the prediction; None is all."""
-        return None if held_out is None else np.pad(held_out, self.pad)
+        return None if held_out is None else _padded(held_out, self.pad)
 
     def prediction(self, white, *, strength, full_output, dtype):
         """
@@ -191,16 +197,25 @@ class Whitened:
         Prediction
             In data units. Blind mean and spread, innovation and outliers are those of the whitened image.
         """
-        z, std = self.backward(white.mean, white.std, white.noise_std)
-        image = self.image
+        planes = {name: empty(self.image.shape, dtype) for name in white.names(full_output)}
+        for rows in row_blocks(self.image.shape[0]):
+            for name, values in self._rows(white, rows, strength, full_output).items():
+                planes[name][rows] = values.astype(dtype)
+        return replace(white.without_planes(), **planes, scaling=self.image.scaling, whitening=self.whitening,
+                       audit=self._in_data_units(white.audit))
+
+    def _rows(self, white, rows, strength, full_output):
+        """Return some rows of the planes of a prediction in data units; see `prediction`."""
+        z, std = self.backward(white.mean, white.std, white.noise_std, rows)
+        image = self.image.part(rows, slice(0, self.image.shape[1]))
         mean = image.backward(z.astype(float))
         std = std.astype(float)
         noise = np.sqrt(image.noise_variance(z))
         # Where the filter lacks too much around, the measurement itself is better.
-        added, unreliable = self.inside(self.added), self.inside(self.unreliable)
+        added, unreliable = self.inside(self.added)[rows], self.inside(self.unreliable)[rows]
         better = image.valid & (unreliable | (std > noise) & (added > _MUCH_ADDED))
         if self.alone is not None:
-            better |= self.alone & (noise < _NOISIER)
+            better |= self.alone[rows] & (noise < _NOISIER)
         std = np.where(unreliable, np.maximum(std, np.sqrt(added)), std)
         # No result is worse than the measurement, which is part of it.
         std = np.where(better | image.valid & (std > noise), noise, std)
@@ -208,14 +223,12 @@ class Whitened:
         data = np.where(image.valid, image.data, mean)
         mean = np.where(better, data, data + strength * (mean - data))
         scale = image.scaling.scale
-        result = {'mean': mean.astype(dtype), 'std': (std * scale).astype(dtype)}
+        result = {'mean': mean, 'std': std * scale}
         if full_output:
-            seen = replace(white, mean=None, std=None, noise_std=None).map(self.inside).rescale(
-                lambda values: image.backward(values.astype(float)), lambda values: values * scale)
-            result = {**seen.map(lambda values: values.astype(dtype)).planes, **result,
-                      'noise_std': (noise * scale).astype(dtype)}
-        return replace(white.without_planes(), **result, scaling=image.scaling, whitening=self.whitening,
-                       audit=self._in_data_units(white.audit))
+            seen = replace(white, mean=None, std=None, noise_std=None).map(lambda values: self.inside(values)[rows])
+            seen = seen.rescale(lambda values: image.backward(values.astype(float)), lambda values: values * scale)
+            result = {**seen.planes, **result, 'noise_std': noise * scale}
+        return result
 
     def _in_data_units(self, report):
         """The growth of the noise with the signal that an audit found, for the image as it is."""
@@ -225,7 +238,7 @@ class Whitened:
         scale = self.image.scaling.scale
         return replace(report, growth=(variance * scale ** 2, slope * scale * self.whitening.peak_share))
 
-    def backward(self, mean, std, noise_std):
+    def backward(self, mean, std, noise_std, rows=None):
         """
         Bring the posterior back.
 
@@ -233,30 +246,35 @@ class Whitened:
         ----------
         mean, std, noise_std : `~numpy.ndarray`
             Posterior mean, its standard deviation and that of the noise, of the whitened image.
+        rows : slice, optional
+            Rows of the image, with start and stop; by default all.
 
         Returns
         -------
         mean, std : `~numpy.ndarray`
-            Of the image, in units of the sky noise, float32.
+            Of these rows, in units of the sky noise, float32.
         """
-        whitening = self.whitening
+        rows = slice(0, self.image.shape[0]) if rows is None else rows
+        whitening, wide = self.whitening, slice(rows.start, rows.stop + 2 * self.pad)
+        mean, std, noise_std = (values[wide] for values in (mean, std, noise_std))
         # Where the measurement says all, errors are independent; where the surroundings do, they are smooth.
         own = np.square(std / noise_std)
         # Without a measurement, the prediction is combined with the fill.
-        unknown = ~self.white.valid
+        unknown = ~self.white.valid[wide]
         own[unknown] /= 1 + own[unknown]
         # Where a star is in part masked or beyond the edge no prediction knows of it, as it saw nothing around.
-        own[self.unreliable] = 1
+        own[self.unreliable[wide]] = 1
         own = np.minimum(own, 1)
-        data = self.white.data
+        data = self.white.data[wide]
         mean = np.where(unknown, mean + own * (data - mean), mean)
         # The noise that was added went into the posterior as far as the measurement did.
-        removed = data - mean - (1 - own) * self.lacking
-        result = self.inside(self.filled) - convolve_valid(removed, whitening.inverse)
+        removed = data - mean - (1 - own) * self.lacking[wide]
+        result = self.inside(self.filled)[rows] - convolve_rows(removed, whitening.inverse)
         square = whitening.inverse ** 2
         square /= square.sum()
-        variance = (convolve_valid(np.square(own), square) * self.image.noise_variance(result)
-                    + convolve_valid(np.square(std) * (1 - own), square) * whitening.smooth_share)
+        image = self.image.part(rows, slice(0, self.image.shape[1]))
+        variance = (convolve_rows(np.square(own), square) * image.noise_variance(result)
+                    + convolve_rows(np.square(std) * (1 - own), square) * whitening.smooth_share)
         return result, np.sqrt(np.maximum(variance, 0))
 
 
@@ -264,13 +282,55 @@ def _edge(value, pad, shape):
     """A parameter of the noise for the larger image."""
     if np.ndim(value) == 0:
         return value
-    return np.pad(np.broadcast_to(value, shape), pad, mode='edge')
+    result = empty([n + 2 * pad for n in shape], np.result_type(value))
+    columns = np.clip(np.arange(-pad, shape[1] + pad), 0, shape[1] - 1)
+    value = np.broadcast_to(value, shape)
+    for rows in row_blocks(len(result)):
+        result[rows] = value[np.clip(np.arange(rows.start, rows.stop) - pad, 0, shape[0] - 1)][:, columns]
+    return result
+
+
+def _padded(values, pad):
+    """Add a border of zeros."""
+    result = zeros([n + 2 * pad for n in values.shape], values.dtype)
+    result[pad:result.shape[0] - pad, pad:result.shape[1] - pad] = values
+    return result
+
+
+def _positive(values):
+    """Replace what rounding made negative by zero, in place."""
+    return np.maximum(values, 0, out=values)
+
+
+def _variance(v0, added, slope, zero, signal):
+    """Variance of the noise of the whitened image where the image has a signal, in units of the sky noise."""
+    return v0 + added + slope * np.maximum(signal - zero, 0)
+
+
+def _seen_by_filter(image, pad):
+    """Find the pixels that count but are not shown to the filter; with a border, those that are, and their values."""
+    alone = single_pixel_outliers(image)
+    noisier = _noisier(image)
+    known, filled = (zeros([n + 2 * pad for n in image.shape], dtype) for dtype in (bool, np.float32))
+    for rows in row_blocks(image.shape[0]):
+        part = image.part(rows, slice(0, image.shape[1]))
+        alone[rows] |= part.valid & ~part.seen
+        if noisier is not None:
+            alone[rows] |= noisier[rows]
+        inner = slice(rows.start + pad, rows.stop + pad), slice(pad, pad + image.shape[1])
+        known[inner] = part.valid & ~alone[rows]
+        filled[inner] = np.where(known[inner], part.values(), 0)
+    return alone, known, filled
 
 
 def _noisier(image):
-    """Find single pixels that are much noisier than their surroundings."""
+    """Find single pixels that are much noisier than their surroundings; None if all have the same noise."""
     v0 = image.noise_parameters()[0]
     if np.ndim(v0) == 0:
-        return np.zeros(image.shape, dtype=bool)
-    sigma = np.sqrt(np.broadcast_to(v0, image.shape))
-    return sigma > _NOISIER * median_filter(sigma, 5, mode='nearest')
+        return None
+    v0, result = np.broadcast_to(v0, image.shape), empty(image.shape, bool)
+    for rows in row_blocks(image.shape[0]):
+        wide, inner = with_halo(rows, 2, image.shape[0])
+        sigma = np.sqrt(v0[wide])
+        result[rows] = (sigma > _NOISIER * median_filter(sigma, 5, mode='nearest'))[inner]
+    return result

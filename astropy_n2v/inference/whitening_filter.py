@@ -15,9 +15,10 @@ from scipy.ndimage import gaussian_filter, label
 from scipy.signal import oaconvolve
 
 from ..noise.correlation import check_lags
-from ..utils.sampling import row_blocks
+from ..utils.sampling import row_blocks, with_halo
+from ..utils.scratch import empty, zeros
 
-__all__ = ['Whitening', 'convolve_valid']
+__all__ = ['Whitening', 'convolve_rows', 'convolve_valid']
 
 # Least share of the variance of the noise that others foresee, the sum of the squared correlations, that is worth a
 # filter: as of 0.055 with each of the four nearest pixels. On exposures of M 13, of 0.009, the filter spread
@@ -39,6 +40,7 @@ _MAX_REACH = 15   # pixels
 _CUT = 3e-3
 # Width of the Gaussian that fills masked pixels, in pixels; only the filter sees these values.
 _FILL = 1.0
+_FILL_REACH = 3   # pixels: radius of the kernel, which is cut off there
 # Standard deviations from which on the scatter of the pixels around unknown ones is more than their noise: once in
 # 30000. Noise that passed for a star came back as measured at the edges of frames, where it was detected as one.
 _CERTAIN = 4.0
@@ -218,8 +220,13 @@ class Whitening:
         Without it neighbours would foresee each other's noise. It is always the same.
         """
         reach = self.complement.shape[0] // 2
-        white = np.random.default_rng(_SEED).normal(size=[n + 2 * reach for n in shape])
-        return convolve_valid(white, self.complement)
+        rng, width = np.random.default_rng(_SEED), shape[1] + 2 * reach
+        result = empty(shape, np.float32)
+        white = rng.normal(size=(2 * reach, width))
+        for rows in row_blocks(shape[0]):
+            white = np.concatenate([white[len(white) - 2 * reach:], rng.normal(size=(rows.stop - rows.start, width))])
+            result[rows] = convolve_rows(white, self.complement)
+        return result
 
     def fill(self, values, known, parameters):
         """
@@ -241,6 +248,22 @@ class Whitening:
         structure : `~numpy.ndarray`
             The part of it that is due to structure, in units of the variance of the noise of the pixel.
         """
+        variance, structure = zeros(values.shape, np.float32), zeros(values.shape, np.float32)
+        # Values are changed behind the block that is read next.
+        above = values[:0]
+        for rows in row_blocks(len(values)):
+            wide, inner = with_halo(rows, _FILL_REACH, len(values))
+            part = values[wide].copy()
+            part[inner.start - len(above):inner.start] = above
+            above = part[inner][-_FILL_REACH:].copy()
+            own = [value if np.ndim(value) == 0 else value[wide] for value in parameters]
+            filled = self._fill_rows(part, known[wide], own)
+            for target, new in zip((values, variance, structure), filled):
+                target[rows] = new[inner]
+        return variance, structure
+
+    def _fill_rows(self, values, known, parameters):
+        """Fill the unknown values of some rows; return these, and the variances as `fill` does."""
         seen = known.astype(np.float32)
         smooth, weight, square = (gaussian_filter(v, _FILL, mode='constant', truncate=3) for v in (
             np.where(known, values, 0), seen, np.where(known, values, 0) ** 2))
@@ -259,7 +282,7 @@ class Whitening:
         freedom = 4 * np.pi * _FILL ** 2 * weight ** 2 / (squared * np.sum(self.correlation ** 2))
         structure[near] = np.maximum((square[near] / weight - mean ** 2) / noise - scatter * _chance(freedom), 0)
         variance[near] = noise * (structure[near] + error + (1 - error) * (1 - weight))
-        return variance, structure
+        return values, variance, structure
 
 
 def _chance(freedom):
@@ -286,8 +309,12 @@ def convolve_valid(values, kernel):
     """
     reach = kernel.shape[0] // 2
     ny, nx = (n - 2 * reach for n in values.shape)
-    result = np.empty((ny, nx), dtype=np.float32)
+    result = empty((ny, nx), dtype=np.float32)
     for rows in row_blocks(ny):
-        wide = slice(rows.start, rows.stop + 2 * reach)
-        result[rows] = oaconvolve(values[wide].astype(float), kernel, mode='valid')
+        result[rows] = convolve_rows(values[rows.start:rows.stop + 2 * reach], kernel)
     return result
+
+
+def convolve_rows(values, kernel):
+    """Convolve a block of rows; see `convolve_valid`."""
+    return oaconvolve(values.astype(float), kernel, mode='valid').astype(np.float32)

@@ -140,7 +140,7 @@ def hide_cards(header, forbidden):
     return hidden
 
 
-def show_cards(content, hidden):
+def show_cards(content, hidden, more=0):
     """
     Put cards back in the place of their tokens, in the bytes of an HDU.
 
@@ -150,6 +150,8 @@ def show_cards(content, hidden):
         The HDU.
     hidden : dict
         From `hide_cards`.
+    more : int, optional
+        Checksum of data that are not among the bytes.
 
     Returns
     -------
@@ -158,7 +160,7 @@ def show_cards(content, hidden):
     """
     cards, data = _split(bytes(content))
     found = [re.search(rb'@n2v\d{5}@', card) for card in cards]
-    return _join([hidden.get(token[0], card) if token else card for token, card in zip(found, cards)], data)
+    return _join([hidden.get(token[0], card) if token else card for token, card in zip(found, cards)], data, more)
 
 
 def set_card(content, card):
@@ -192,22 +194,42 @@ def _split(content):
     return cards, content[-(-(at + _CARD) // _BLOCK) * _BLOCK:]
 
 
-def _join(cards, data):
+def _join(cards, data, more=0):
     """Put an HDU together from its cards and data."""
     header = b''.join([*cards, b'END'.ljust(_CARD)])
     content = header.ljust(-(-len(header) // _BLOCK) * _BLOCK) + data
     place = next((i * _CARD for i, card in enumerate(cards) if card.startswith(b'CHECKSUM=')), None)
-    return content if place is None else _with_checksum(content, place)
+    return content if place is None else _with_checksum(content, place, more)
 
 
-def _with_checksum(content, place):
+def add_up(words, more=0):
+    """
+    Add 32-bit words with the carry brought round, as a FITS checksum does.
+
+    Parameters
+    ----------
+    words : `~numpy.ndarray` of uint32
+        The words.
+    more : int, optional
+        Sum of others.
+
+    Returns
+    -------
+    int
+        The sum, below 2**32.
+    """
+    total = int(words.sum(dtype=np.uint64)) + more
+    while total >> 32:
+        total = (total & 0xffffffff) + (total >> 32)
+    return total
+
+
+def _with_checksum(content, place, more):
     """Set the CHECKSUM card at a position of an HDU anew (FITS Standard 4.0, appendix J)."""
     start = place + 11   # of the 16 characters of its value
     content = bytearray(content)
     content[start:start + 16] = b'0' * 16
-    total = int(np.frombuffer(content, dtype='>u4').sum(dtype=np.uint64))
-    while total >> 32:
-        total = (total & 0xffffffff) + (total >> 32)
+    total = add_up(np.frombuffer(content, dtype='>u4'), more)
     text = bytearray(16)
     for i, byte in enumerate((~total & 0xffffffff).to_bytes(4, 'big')):
         # Four characters whose codes, less '0' each, sum up to the byte.

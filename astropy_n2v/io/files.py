@@ -11,6 +11,7 @@ import lzma
 import math
 import os
 import re
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -36,9 +37,10 @@ _ON_WRITING = {errno.ENOSPC: 'the disk is full', errno.EDQUOT: 'the quota of the
 # Bytes that any file may have, and times by which larger ones may grow. Images of one value alone shrink by more, with
 # gzip by 1000.
 _SMALL, _MOST_EXPANSION = 1 << 30, 200
+_IN_MEMORY = 1 << 28   # bytes of a decompressed file from which on it is kept in a file, if there is a place for one
 
 
-def open_decompressed(path):
+def open_decompressed(path, folder=None):
     """
     Open a file for reading bytes; what gzip, bzip2 or xz compressed is decompressed in memory.
 
@@ -46,6 +48,8 @@ def open_decompressed(path):
     ----------
     path : str or path-like
         The file. Its content, not its name, says whether it is compressed.
+    folder : str or path-like, optional
+        Where there is room for what does not fit into memory. By default all must fit.
 
     Returns
     -------
@@ -87,17 +91,25 @@ def open_decompressed(path):
     with file:
         try:
             with module.open(file) as stream:
-                return _read_limited(stream, os.fstat(file.fileno()).st_size, path)
+                return _read_limited(stream, os.fstat(file.fileno()).st_size, path, folder)
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise OSError(f'{os.fspath(path)}: compressed data are truncated or damaged: {error}') from error
 
 
-def _read_limited(stream, size, path):
-    """Read what is compressed to so many bytes into memory, unless it is absurdly much."""
+def _read_limited(stream, size, path, folder):
+    """Read what is compressed to so many bytes into memory, or a file in a folder, unless it is absurdly much."""
     content = io.BytesIO()
-    while chunk := stream.read(1 << 24):
-        content.write(chunk)
-        refuse_bomb(content.tell(), size, path)
+    try:
+        while chunk := stream.read(1 << 24):
+            if folder is not None and isinstance(content, io.BytesIO) and content.tell() > _IN_MEMORY:
+                in_memory, content = content, tempfile.NamedTemporaryFile(dir=folder)
+                content.write(in_memory.getbuffer())
+            content.write(chunk)
+            refuse_bomb(content.tell(), size, path)
+        content.flush()
+    except BaseException:
+        content.close()
+        raise
     content.seek(0)
     return content
 

@@ -11,8 +11,10 @@ import numpy as np
 from astropy.io.fits import VerifyError
 from astropy.nddata.bitmask import interpret_bit_flags
 
+from ..utils.scratch import blockwise, every
 from ..utils.warn import warn_user
 from .conventions import card_text
+from .sections import load
 
 __all__ = []
 
@@ -66,18 +68,19 @@ def read_mask(hdu, ignore_bits, *, role='bad', header=None, names=(), data=None)
         If ``ignore_bits`` has a name that no bit has.
     """
     label = f'{hdu.name},{hdu.ver}'
-    flags = _as_integers(np.asarray(hdu.data))
+    flags = _as_integers(np.asarray(load(hdu)))
     header = {} if header is None else header
     if role == 'good':
-        return _by_value(flags == 0, label, 'not zero')
+        return _by_value(blockwise(lambda part: part == 0, flags), label, 'not zero')
     if hdu.name.upper() == 'DQ' and _is_osiris(header):
-        return _by_value(flags != _OSIRIS_GOOD, label, _OSIRIS_GOOD)
+        return _by_value(blockwise(lambda part: part != _OSIRIS_GOOD, flags), label, _OSIRIS_GOOD)
     if flags.dtype.kind not in 'iu':
-        mask, reason = flags.astype(bool), 'what is not zero is bad'
+        mask, reason = blockwise(lambda part: part.astype(bool), flags), 'what is not zero is bad'
     else:
         keep, reason = _bad_bits(hdu, flags, header, names)
         keep &= ~_ignored_bits(ignore_bits, named_bits(hdu.header), label)
-        mask = (flags & _as_type(keep, flags.dtype)) != 0
+        bits = _as_type(keep, flags.dtype)
+        mask = blockwise(lambda part: (part & bits) != 0, flags)
     share = mask.mean() if mask.size else 0
     log.info('%s: %s; %.2f %% of the pixels are bad', label, reason, 100 * share)
     if share > _MOST:
@@ -103,10 +106,10 @@ def _by_value(mask, label, good):
 def _as_integers(flags):
     """Bring flags to the native byte order, and whole numbers in floating point back to integers."""
     if flags.dtype.kind == 'f':
-        bad = ~np.isfinite(flags)
-        if bad.any():
-            flags = np.where(bad, 1, flags)
-        return flags.astype(np.int64) if (flags == np.trunc(flags)).all() else flags
+        if not every(np.isfinite, flags):
+            flags = blockwise(lambda part: np.where(np.isfinite(part), part, 1), flags, dtype=flags.dtype)
+        whole = every(lambda part: part == np.trunc(part), flags)
+        return blockwise(lambda part: part, flags, dtype=np.int64) if whole else flags
     return flags.astype(flags.dtype.newbyteorder('='), copy=False)
 
 

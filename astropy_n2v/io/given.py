@@ -9,6 +9,7 @@ import re
 import numpy as np
 from astropy.nddata import NDUncertainty
 
+from ..utils.scratch import blockwise
 from .select import hdu_label, mask_hdus, science_hdus, uncertainty_hdus
 from .source import FitsSource
 
@@ -74,8 +75,9 @@ def find_given(name, given, source, index, read):
 def broadcast(found, shape):
     """Copy a mask or an uncertainty to all planes of a cube."""
     if isinstance(found, NDUncertainty):
-        return type(found)(broadcast(found.array, shape), unit=found.unit)
-    return np.array(np.broadcast_to(found, shape))
+        return type(found)(broadcast(found.array, shape), copy=False, unit=found.unit)
+    found = np.asarray(found)
+    return blockwise(lambda part: part, np.broadcast_to(found, shape), dtype=found.dtype)
 
 
 def _choose_given(name, hdus, ext, science):

@@ -3,6 +3,7 @@
 Files in which images are replaced in place, and everything else stays as it was.
 """
 
+import math
 import warnings
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -13,15 +14,17 @@ from astropy.io import fits
 from astropy.nddata import StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
+from ..config import conf
 from ..exceptions import CannotDenoiseError
 from ..utils.files import atomic_write
+from ..utils.scratch import blockwise, every, scratch_for
 from ..utils.warn import warn_user
-from .cards import hide_cards, show_cards
+from .cards import hide_cards
 from .headers import transfer_cards
 from .reading import read_image
 from .select import companions, hdu_label, science_hdus
 from .source import FitsSource
-from .writing import Extensions, encode, make_hdu, open_output
+from .writing import Extensions, make_hdu, open_output, write_hdu
 
 __all__ = ['FitsResult', 'ImageResult', 'process_fits']
 
@@ -181,19 +184,19 @@ def _replace(source, index, result, extras, before, out, extensions, style, mask
         # The name that CCDData.read looks for, in the order of CCDData.write, unless it is that of a mask of the input.
         taken = ('MASK', science.ver) in extensions.taken
         name = 'MASK_N2V' if taken else 'MASK'
-        ver = extensions.add(name, mask.astype(np.uint8), science,
+        ver = extensions.add(name, mask.view(np.uint8), science,
                              comment=f'1 where HDU {label} did not count, from astropy_n2v')
         if provenance:
             header.add_history(f'astropy_n2v: pixels that did not count are 1 in {name},{ver}')
     if result.uncertainty is not None and not (
             style.replace_uncertainty and _replace_uncertainty(source, index, result, extensions, uncertainty, header)):
-        std = result.uncertainty.represent_as(StdDevUncertainty)
+        std = _as_kind(result.uncertainty, StdDevUncertainty)
         stale = companions(source.hdus, index)[0]
         old = None if stale is None else source.hdus[stale]
         # Who reads the result would take it for that of the result. If it comes first, it has been written.
         instead = stale if old is not None and old.name == 'UNCERT' and stale > index else None
         name = '' if old is None else old.name if instead is None else 'UNCERT_IN'
-        ver = extensions.add('UNCERT', std.array, science, unit=before.get('BUNIT'), utype='StdDevUncertainty',
+        ver = extensions.add('UNCERT', std, science, unit=before.get('BUNIT'), utype='StdDevUncertainty',
                              comment=f'Standard deviation of HDU {label}, from astropy_n2v', instead_of=instead)
         if instead is not None:
             extensions.rename(old, name)
@@ -204,8 +207,16 @@ def _replace(source, index, result, extras, before, out, extensions, style, mask
     for name, (array, has_unit, comment) in extras.items():
         extensions.add(name, array, science, unit=before.get('BUNIT') if has_unit else None,
                        comment=f'{comment}, of HDU {label}, from astropy_n2v')
-    content = encode(make_hdu(result.data, header, science, style.quantize), source.checksums[index])
-    out.write(show_cards(content, hidden) if hidden else content)
+    write_hdu(make_hdu(result.data, header, science, style.quantize), source.checksums[index], out,
+              extensions.directory, hidden)
+
+
+def _as_kind(uncertainty, kind):
+    """Return the array of an uncertainty as one of another kind."""
+    if isinstance(uncertainty, kind):
+        return uncertainty.array
+    return blockwise(lambda part: type(uncertainty)(part, copy=False).represent_as(kind).array, uncertainty.array,
+                     dtype=uncertainty.array.dtype)
 
 
 def _replace_uncertainty(source, index, result, extensions, old, header):
@@ -217,10 +228,10 @@ def _replace_uncertainty(source, index, result, extensions, old, header):
     if stale < index:
         warn_user(f'{hdu.name},{hdu.ver} comes before its image and stays; the uncertainty of the result is in UNCERT')
         return False
-    new = result.uncertainty.represent_as(type(old))
-    array = new.array
-    if old.unit is not None and new.unit is not None and old.unit != new.unit:
-        array = (array * new.unit).to_value(old.unit)
+    array = _as_kind(result.uncertainty, type(old))
+    unit = type(result.uncertainty)(np.ones(1), unit=result.uncertainty.unit).represent_as(type(old)).unit
+    if old.unit is not None and unit is not None and old.unit != unit:
+        array = blockwise(lambda part: (part * unit).to_value(old.unit), array, dtype=array.dtype)
     if hdu.shape != array.shape:
         return False
     own = hdu.header.copy()
@@ -237,7 +248,9 @@ def _mask_to_add(mask, known):
     if mask is None or mask is np.ma.nomask:
         return None
     mask = np.asarray(mask, dtype=bool)
-    return mask if (mask if known is None else mask & ~known).any() else None
+    if known is None:
+        return mask if mask.any() else None
+    return None if every(lambda own, before: ~own | before, mask, np.broadcast_to(known, mask.shape)) else mask
 
 
 def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, uncertainty=None, overwrite=False,
@@ -325,8 +338,10 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
     with ExitStack() as stack:
         temporary = stack.enter_context(atomic_write(output, overwrite=overwrite, inputs=[path, *protect]))
         with reading(path):
-            source = stack.enter_context(FitsSource(path))
+            source = stack.enter_context(FitsSource(path, folder=conf.scratch_directory or output.parent))
             chosen = science_hdus(source.hdus, ext)
+        largest = max((source.hdus[i].shape for i in chosen), key=math.prod)
+        stack.enter_context(scratch_for(largest, output.parent))
         keywords = dict(zip(chosen, values_per_image(per_image or {}, chosen)))
         # Before the data are read, which takes the scaling out of a header.
         source.headers = {i: source.hdus[i].header.copy() for i in chosen}

@@ -12,12 +12,13 @@ from astropy import units as u
 from astropy.nddata import CCDData, InverseVariance, NDUncertainty, StdDevUncertainty, VarianceUncertainty
 from astropy.wcs import WCS
 
+from ..utils.scratch import blockwise, copy_where, is_large
 from ..utils.warn import warn_user
 from .conventions import KINDS, card_text, is_background_noise, meaning_of
 from .flags import read_mask
 from .given import broadcast, find_given
 from .headers import merge_headers, parse_unit
-from .sections import section_of
+from .sections import load, section_of
 from .select import companions, hdu_label, science_hdus
 from .source import FitsSource
 
@@ -39,7 +40,10 @@ def _read_uncertainty(hdu, primary, unit, ndim):
     if is_background_noise(hdu.name):
         warn_user(f'{label} is by its name the noise of the background alone: that of bright sources is larger; '
                   'give gain, or an uncertainty of all of the noise')
-    return _UNCERTAINTIES[kind](_drop_axes(np.array(hdu.data), ndim), unit=own)
+    array = load(hdu)
+    if not is_large(array.shape, np.uint8):
+        array = np.array(array)   # astropy keeps its own
+    return _UNCERTAINTIES[kind](_drop_axes(array, ndim), copy=False, unit=own)
 
 
 def _kind_and_unit(hdu, role, unit, label):
@@ -75,20 +79,20 @@ def _read_data(hdu):
     header = hdu.header
     blank, zero = header.get('BLANK'), header.get('BZERO', 0)
     if isinstance(blank, bool) or not isinstance(blank, int) or header['BITPIX'] < 0:
-        return hdu.data
+        return load(hdu)
     if header['BITPIX'] == 8 and zero == -128:
         hdu._blank = None   # astropy fails to set signed bytes to NaN
-    data = hdu.data
+    data = load(hdu)
     if data.dtype.kind in 'iu':
-        bad = data == blank + int(zero)
+        bad = blockwise(lambda part: part == blank + int(zero), data)
         if not bad.any():
             return data
-        data = data.astype(np.float32 if data.dtype.itemsize < 4 else np.float64)
+        data = blockwise(lambda part: part, data, dtype=np.float32 if data.dtype.itemsize < 4 else np.float64)
     elif blank == 0:
-        bad = data == data.dtype.type(zero)
+        bad = blockwise(lambda part: part == data.dtype.type(zero), data)
     else:
         return data
-    data[bad] = np.nan
+    copy_where(bad, np.broadcast_to(np.float32(np.nan), data.shape), data)
     return data
 
 

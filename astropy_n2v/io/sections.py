@@ -3,7 +3,10 @@
 Parts of images, read without the rest.
 """
 
+import numpy as np
 from astropy.io import fits
+
+from ..utils.scratch import blocks, empty, is_large
 
 __all__ = []
 
@@ -58,3 +61,41 @@ class HduSection:
 def section_of(hdu, section):
     """Take a section of an HDU; without a section, all of it."""
     return hdu if section is None else HduSection(hdu, section)
+
+
+def load(hdu):
+    """
+    Read the pixels of an HDU; those of a large one some rows at a time, into a file that is mapped into memory.
+
+    Parameters
+    ----------
+    hdu : HDU or HduSection
+        An image.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        As ``hdu.data``; of a large image in native byte order.
+    """
+    if isinstance(hdu, HduSection) or len(hdu.shape) < 2 or not is_large(hdu.shape, np.uint8):
+        return hdu.data
+    data = None
+    for index in _rows(hdu):
+        part = HduSection(hdu, (*index, slice(0, hdu.shape[-1]))).data
+        if data is None:
+            data = empty(hdu.shape, part.dtype.newbyteorder('='))
+        data[index] = part
+    return data
+
+
+def _rows(hdu):
+    """Yield the index of rows that are read together: of whole tiles of an image that is compressed by tiles."""
+    tile = hdu.tile_shape[-2] if isinstance(hdu, fits.CompImageHDU) else 1
+    done = {}
+    for *plane, rows in blocks(hdu.shape):
+        start = done.get(tuple(plane), 0)
+        last = rows.stop == hdu.shape[-2]
+        stop = rows.stop if last else rows.stop // tile * tile
+        if stop > start:
+            done[tuple(plane)] = stop
+            yield *plane, slice(start, stop)

@@ -30,6 +30,8 @@ class FitsSource:
         The file; it may be compressed as a whole or tile by tile.
     quiet : bool, optional
         If true, log nothing about guesses.
+    folder : str or path-like, optional
+        Where there is room for a large file that is compressed as a whole, and does not fit into memory.
 
     Attributes
     ----------
@@ -47,10 +49,10 @@ class FitsSource:
         If the file does not exist, is not FITS or is truncated.
     """
 
-    def __init__(self, path, quiet=False):
+    def __init__(self, path, quiet=False, folder=None):
         self.path = path
         self.quiet = quiet
-        self.stream = open_decompressed(path)
+        self.stream = open_decompressed(path, folder)
         self.hdus = None
         self._said = set()
         self._patches = []
@@ -90,7 +92,8 @@ class FitsSource:
 
     def _open(self, **kwargs):
         # HDUList.close closes what it was opened on; bytes of BytesIO are shared, not copied.
-        stream = io.BytesIO(self.stream.getvalue()) if isinstance(self.stream, io.BytesIO) else open(self.path, 'rb')
+        in_memory = isinstance(self.stream, io.BytesIO)
+        stream = io.BytesIO(self.stream.getvalue()) if in_memory else open(self.stream.name, 'rb')
         if self._patches:
             stream = Overlay(stream, self._patches)
         try:

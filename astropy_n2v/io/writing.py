@@ -10,24 +10,77 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 from astropy.io import fits
+
+from ..utils.scratch import is_large
+from .cards import add_up, show_cards
+from .sections import load
 
 __all__ = []
 
 _BLOCK = 2880
 # Compressions that take numbers that were rounded; PLIO takes small integers alone.
 _OF_ROUNDED = 'RICE_1', 'GZIP_1', 'GZIP_2', 'HCOMPRESS_1'
+_CHUNK = 1 << 24   # bytes that are copied at a time
 
 
-def encode(hdu, checksum):
-    """Encode an HDU as bytes."""
-    buffer = io.BytesIO()
+def write_hdu(hdu, checksum, out, folder, hidden=None):
+    """
+    Write an HDU to a file.
+
+    Parameters
+    ----------
+    hdu : HDU
+        The HDU.
+    checksum : bool
+        Whether it has a checksum.
+    out : file object
+        Where to write it.
+    folder : path
+        Where there is room for a large one.
+    hidden : dict, optional
+        Cards that are hidden, from `~astropy_n2v.io.cards.hide_cards`.
+    """
+    data = hdu.data
+    if data is None or data.dtype.kind != 'f' or isinstance(hdu, fits.CompImageHDU) \
+            or not is_large(data.shape, np.uint8):
+        content = _encode(hdu, checksum, io.BytesIO()).getbuffer()[_start(hdu):]
+        out.write(show_cards(content, hidden) if hidden else content)
+        return
+    total = _data_sum(data) if checksum else 0
+    hdu._calculate_datasum = lambda: total   # astropy copies all data for it
+    with tempfile.TemporaryFile(dir=folder) as file:
+        _encode(hdu, checksum, file)
+        length = file.tell() - _start(hdu) - -(-data.nbytes // _BLOCK) * _BLOCK
+        file.seek(_start(hdu))
+        header = file.read(length)
+        out.write(show_cards(header, hidden, total) if hidden else header)
+        shutil.copyfileobj(file, out, _CHUNK)
+
+
+def _start(hdu):
+    """First byte of an HDU in a file of its own, in which an extension comes after a primary HDU."""
+    return 0 if isinstance(hdu, fits.PrimaryHDU) else _BLOCK
+
+
+def _data_sum(data):
+    """The checksum of an array as FITS stores it."""
+    flat, total = data.reshape(-1), 0
+    for first in range(0, flat.size, _CHUNK // 8):
+        part = flat[first:first + _CHUNK // 8]
+        total = add_up(part.astype(part.dtype.newbyteorder('>')).view('>u4'), total)
+    return total
+
+
+def _encode(hdu, checksum, file):
+    """Write an HDU to a file of its own, and return this."""
     primary = isinstance(hdu, fits.PrimaryHDU)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', fits.verify.VerifyWarning)   # cards of the input that are mended
         fits.HDUList([hdu] if primary else [fits.PrimaryHDU(), hdu]).writeto(
-            buffer, output_verify='silentfix+ignore', checksum=checksum)
-    return buffer.getbuffer()[0 if primary else _BLOCK:]
+            file, output_verify='silentfix+ignore', checksum=checksum)
+    return file
 
 
 def make_hdu(data, header, like, quantize=None):
@@ -99,18 +152,17 @@ class Extensions:
             header['UTYPE'] = (utype, 'type of the uncertainty')
         header.add_comment(comment)
         like = science if isinstance(science, fits.CompImageHDU) else None
-        content = encode(make_hdu(array, header, like), checksum=False)
+        hdu = make_hdu(array, header, like)
         if instead_of is None:
-            self.file.write(content)
+            write_hdu(hdu, False, self.file, self.directory)
         else:
-            self.replacements[instead_of] = tempfile.TemporaryFile(dir=self.directory)
-            self.replacements[instead_of].write(content)
+            self.put(instead_of, hdu, False)
         return ver
 
     def put(self, index, hdu, checksum):
         """Keep what takes the place of an HDU of the file."""
         self.replacements[index] = tempfile.TemporaryFile(dir=self.directory)
-        self.replacements[index].write(encode(hdu, checksum))
+        write_hdu(hdu, checksum, self.replacements[index], self.directory)
 
     def rename(self, hdu, name):
         """Add an HDU of the file under another name."""
@@ -118,7 +170,7 @@ class Extensions:
         header['EXTNAME'] = name
         for keyword in 'CHECKSUM', 'DATASUM':
             header.remove(keyword, ignore_missing=True)
-        self.file.write(encode(make_hdu(hdu.data, header, hdu), checksum=False))
+        write_hdu(make_hdu(load(hdu), header, hdu), False, self.file, self.directory)
 
     def copy(self, out):
         """Write those to be appended to a file."""
@@ -136,7 +188,7 @@ class Extensions:
 
 def _copy(file, out):
     file.seek(0)
-    shutil.copyfileobj(file, out, 1 << 24)
+    shutil.copyfileobj(file, out, _CHUNK)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from astropy import units as u
 
+from ..utils.scratch import blockwise, every
 from .origin import Origin
 
 __all__ = ['NoiseModel']
@@ -106,13 +107,13 @@ class NoiseModel:
     def __post_init__(self):
         sigma, gain, zero_point = _without_units(self.sigma, self.gain, self.zero_point)
         sigma, zero_point = _as_float(sigma), _as_float(zero_point)
-        if not (np.isfinite(sigma).all() and (sigma >= 0).all()):
+        if not every(lambda part: np.isfinite(part) & (part >= 0), sigma):
             raise ValueError(f'sigma must be finite and not negative, got {self.sigma}')
-        if not np.isfinite(zero_point).all():
+        if not every(np.isfinite, zero_point):
             raise ValueError(f'zero_point must be finite, got {self.zero_point}')
         if self.gain is not None:
             gain = _as_float(gain)
-            if not (np.isfinite(gain).all() and (gain > 0).all()):
+            if not every(lambda part: np.isfinite(part) & (part > 0), gain):
                 raise ValueError(f'gain must be finite and positive, got {self.gain}')
             object.__setattr__(self, 'gain', gain)
         elif not (sigma > 0).any():
@@ -266,7 +267,10 @@ class NoiseModel:
 
     def unusable(self, shape):
         """Return where the noise is zero at any level; None if nowhere."""
-        none = (self.sigma == 0) & (self.slope == 0)
+        if np.ndim(self.slope) == 0:
+            none = blockwise(lambda part: part == 0, self.sigma) if self.slope == 0 else np.zeros((), dtype=bool)
+        else:
+            none = (self.sigma == 0) & (self.slope == 0)
         return np.broadcast_to(none, shape) if none.any() else None
 
     def __add__(self, constant):

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from ..utils.robust import MEDIAN_ABSOLUTE
+from ..utils.scratch import blockwise, empty
 from .offsets import find_offsets, section_edges
 from .photons import photon_noise
 from .quantisation import ROUNDED, find_steps
@@ -261,11 +262,11 @@ class Patterns:
         values = np.asarray(values)
         if values.ndim != 2:
             raise ValueError(f'values must be two-dimensional, got {values.ndim} dimensions')
-        bad = ~np.isfinite(values)
+        bad = blockwise(lambda part: ~np.isfinite(part), values)
         if mask is not None:
             if np.shape(mask) != values.shape:
                 raise ValueError(f'mask must have the shape of values, {values.shape}, got {np.shape(mask)}')
-            bad |= np.asarray(mask, dtype=bool)
+            blockwise(np.logical_or, bad, np.asarray(mask, dtype=bool), out=bad)
         noise = _pixel_noise(_Rows(values, bad, 'rows'))
         if not noise > 0:
             return None
@@ -304,10 +305,10 @@ class Patterns:
         `~numpy.ndarray`
             A new array of the same type.
         """
-        result = np.array(values)
+        result = empty(values.shape, values.dtype)
         for start in range(0, len(result), _BLOCK):
             rows = slice(start, start + _BLOCK)
-            result[rows] -= self.model(rows).astype(result.dtype, copy=False)
+            result[rows] = values[rows] - self.model(rows).astype(result.dtype, copy=False)
         return result
 
     def deviation(self, rows=slice(None)):
@@ -368,7 +369,7 @@ def _find_stripes(image, axis, noise):
     if not first:
         return []
     edges = section_edges(image.shape[1])
-    better, sky = _sky_means(image, sum(_spread(found, edges) for found in first), noise)
+    better, sky = _sky_means(image, _Spread(first, edges), noise)
     # Rows that are full of light have no sky: only their median is available.
     bright = (sky.mean(axis=1) < 0.5) & good.any(axis=1)
     better[bright], sky[bright] = means[bright], good[bright]
@@ -392,10 +393,15 @@ def _expected(stripes):
     return np.sqrt(sum(np.mean([part.expected ** 2 for part in found]) for found in stripes))
 
 
-def _spread(found, edges):
-    """Expand the offsets of parts of rows to all pixels."""
-    width = np.diff(edges[::(edges.size - 1) // len(found)])
-    return np.repeat(np.stack([part.values for part in found], axis=1), width, axis=1)
+class _Spread:
+    """Offsets of rows and of parts of them, at all pixels of some rows."""
+
+    def __init__(self, found, edges):
+        self._parts = [(np.stack([part.values for part in parts], axis=1),
+                        np.diff(edges[::(edges.size - 1) // len(parts)])) for parts in found]
+
+    def __getitem__(self, rows):
+        return sum(np.repeat(values[rows], width, axis=1) for values, width in self._parts)
 
 
 def _in_parts(means, good, noise):

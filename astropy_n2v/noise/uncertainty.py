@@ -9,7 +9,8 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from ..background import background_level
-from ..utils.sampling import cutouts, row_blocks, subsample, with_halo
+from ..utils.sampling import cutouts, row_blocks, subsample_where, with_halo
+from ..utils.scratch import blockwise, empty, every
 from .model import NoiseModel
 from .origin import Origin
 
@@ -53,15 +54,16 @@ def noise_from_deviation(image, mask, deviation):
     >>> noise.source, round(float(noise.gain), 6)
     ('uncertainty, Poisson term rebuilt', 1.0)
     """
-    known = np.isfinite(deviation)
-    usable = known & np.isfinite(image) & ~mask
+    usable = blockwise(lambda error, part, bad: np.isfinite(error) & np.isfinite(part) & ~bad, deviation, image, mask)
     if usable.sum() < max(16, 0.01 * image.size):
         return None
-    typical = np.median(subsample(deviation[usable])).astype(float)
+    typical = np.median(subsample_where(deviation, usable)).astype(float)
     slope, zero = _own_slope(image, deviation, usable, typical ** 2)
     if not slope:
-        if not known.all():
-            deviation = np.where(known, deviation, deviation.dtype.type(typical))
+        if not every(np.isfinite, deviation):
+            instead = deviation.dtype.type(typical)
+            deviation = blockwise(lambda error: np.where(np.isfinite(error), error, instead), deviation,
+                                  dtype=deviation.dtype)
         return _of_smooth(image, deviation, usable, typical) \
             or NoiseModel(deviation, origin=Origin('uncertainty'), relative_error=0.02)
     return NoiseModel(_static_part(image, deviation, usable, slope, zero, typical), gain=1 / slope, zero_point=zero,
@@ -106,12 +108,14 @@ def _of_smooth(image, deviation, usable, typical):
     noise = NoiseModel(np.sqrt(floor) * typical, gain=gain / typical, zero_point=zero,
                        origin=_REBUILT, relative_error=0.02)
     own = _not_of_photons(image, deviation, noise, np.sqrt(low) * typical)
-    return replace(noise, sigma=np.where(own, deviation, noise.sigma).astype(np.float32)) if own.any() else noise
+    return noise if not own.any() else replace(
+        noise, sigma=blockwise(lambda is_own, error: np.where(is_own, error, noise.sigma), own, deviation,
+                               dtype=np.float32))
 
 
 def _not_of_photons(image, deviation, noise, sky):
     """Find pixels with far larger errors than their light explains, or with none; both are without weight."""
-    result = np.empty(image.shape, dtype=bool)
+    result = empty(image.shape, dtype=bool)
     for rows in row_blocks(image.shape[0]):
         values = np.nan_to_num(image[rows].astype(float), posinf=0, neginf=0)
         expected = np.maximum(np.sqrt(noise.variance(values)), sky)
@@ -158,7 +162,7 @@ def _static_part(image, deviation, usable, slope, zero, typical):
 
     part = cutouts(image.shape)
     floor = np.median(static(part)[usable[part]]) if usable[part].any() else typical ** 2
-    result = np.empty(image.shape, dtype=np.float32)
+    result = empty(image.shape, dtype=np.float32)
     size = 5
     for rows in row_blocks(image.shape[0]):
         wide, inner = with_halo(rows, size // 2, image.shape[0])

@@ -7,7 +7,10 @@ import math
 
 import numpy as np
 
-__all__ = ['brightness_bins', 'coprime_step', 'cutouts', 'middle_cutout', 'row_blocks', 'subsample', 'with_halo']
+from .scratch import blocks
+
+__all__ = ['brightness_bins', 'coprime_step', 'cutouts', 'middle_cutout', 'row_blocks', 'subsample', 'subsample_where',
+           'with_halo']
 
 _MAX_SAMPLE = 1_000_000   # largest number of pixels of a sample
 _ROWS = 256   # rows of an image that are processed at a time, to limit temporary arrays
@@ -40,6 +43,42 @@ def subsample(values, size=_MAX_SAMPLE):
     values = np.asarray(values)
     step = coprime_step(-(-values.size // size), values.shape[-1] if values.ndim else 1)
     return values.ravel()[::step]
+
+
+def subsample_where(values, where, size=_MAX_SAMPLE):
+    """
+    Take every n-th of the pixels of an image that are selected, at most ``size`` of them.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Any shape.
+    where : `~numpy.ndarray` of bool
+        True for the pixels, of that shape.
+    size : int, optional
+        The largest number of pixels.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        As ``subsample(values[where], size)``, without the memory that all selected pixels take.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.utils.sampling import subsample_where
+    >>> image = np.arange(10).reshape(2, 5)
+    >>> subsample_where(image, image > 2, 3).tolist()
+    [3, 6, 9]
+    """
+    total = np.count_nonzero(where)
+    step = coprime_step(-(-total // size), total)
+    parts, first = [np.zeros(0, values.dtype)], 0
+    for index in blocks(values.shape):
+        part = values[index][where[index]]
+        parts.append(part[first::step])
+        first = (first - part.size) % step
+    return np.concatenate(parts)
 
 
 def coprime_step(step, width):

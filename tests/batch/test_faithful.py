@@ -169,8 +169,7 @@ def test_full_disk_is_said(tmp_path, data, tiny_denoiser, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     write(tmp_path / 'a.fits', data)
-    monkeypatch.setattr('astropy_n2v.io.writing.encode', fail)
-    monkeypatch.setattr('astropy_n2v.io.process.encode', fail)
+    monkeypatch.setattr('astropy_n2v.io.writing._encode', fail)
     (record,) = denoise_files([tmp_path / 'a.fits'], tmp_path / 'out', model=tiny_denoiser)
     assert record.error == 'cannot be written: the disk is full' and list((tmp_path / 'out').iterdir()) == []
     assert describe_error(OSError(30, 'x')) == 'cannot be written: the file system is read-only'
