@@ -147,7 +147,7 @@ def test_gain_of_small_spreads(spread, ratio):
 
 
 def test_focus_follows_the_error_of_the_posterior():
-    """Compare the gradient by the mean with half the gradient of the log of the posterior's error, in units of the noise."""
+    """Compare the gradient by the mean with half that of the log of the posterior's error, in units of the noise."""
     torch.manual_seed(2)
     photons, sky, error = 3.0, torch.tensor([0.0, 40.0]).view(2, 1, 1, 1), torch.tensor([0.5, 2.0]).view(2, 1, 1, 1)
     # The noise that the prediction makes expected, and as wrong as it says.
