@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Predict the planes of a container one after the other, and combine the results.
+Predict the planes of a container one after the other, audit them, and combine the results.
+
+``planes.py`` finds the planes and their noise; ``denoising.py`` builds the container of the result.
 """
 
 import logging

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-A blind-spot network with its application to arrays: scale, tiles, posterior.
+`Denoiser`: a network applied to arrays.
+
+``inference/pipeline.py`` has the steps; ``denoising.py`` is the same for containers.
 """
 
 import hashlib

@@ -1,6 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Denoising of containers, which keeps their type and all their contents.
+`denoise`: containers in, containers out, which keep their type and all their contents.
+
+``planes.py`` takes a container apart into planes with their noise, ``assembly.py`` predicts and joins these, by
+``denoiser.py``, for arrays.
 """
 
 import os

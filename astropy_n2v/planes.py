@@ -1,6 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The planes of a container: their noise, the blind spot that it requires, and warnings about them.
+Planes of a container: their noise, the blind spot that it requires, and warnings about them.
+
+``noise/resolve.py`` decides the noise of a plane. The planes of a *result* (mean, standard deviation, ...) are listed
+in ``inference/prediction.py``.
 """
 
 import logging

@@ -203,7 +203,7 @@ class TestDenoise:
         assert np.std(result - truth) < 0.6
 
     def test_real_frame(self, data_path):
-        """A slope that is added to a real frame comes out as it went in."""
+        """Recover a slope that is added to a real frame."""
         with fits.open(data_path / 'sfft_decam' / 'DEC-OBS04a.mini.fits') as hdus:
             data = hdus[0].data.astype(float)
         noise = estimate_noise(data)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason='the benchmarks are 
 
 
 def load(name):
-    """A module of the benchmarks, which are scripts beside each other."""
+    """Load a module of the benchmarks, which are scripts beside each other."""
     sys.path.insert(0, str(FOLDER))
     try:
         return importlib.import_module(name)
@@ -71,7 +71,7 @@ def test_memory_and_time():
 @pytest.mark.parametrize('level', [0.3, 2.0, 20.0, 3000.0])
 @pytest.mark.parametrize('readnoise', [0.0, 3.0])
 def test_anscombe(level, readnoise, rng):
-    """The noise gets a variance of one where the counts allow it, and the inverse of the mean is the mean."""
+    """Give the noise a variance of one where the counts allow it, and invert the mean without bias."""
     gain, zero = 2.0, 100.0
     electrons = rng.poisson(level, 200_000) + rng.normal(0, readnoise, 200_000)
     transform = load('peers').Anscombe(NoiseModel(readnoise / gain, gain=gain, zero_point=zero))
@@ -189,7 +189,7 @@ def test_stars_of_the_catalogue_are_recovered(frame):
 
 
 def test_depth_against_the_deeper_filter(frame):
-    """What is the same but for a factor is as deep, with certainty; the reference is the deeper of the two."""
+    """Find maps that differ by a factor equally deep, with certainty; the reference is the deeper of the two."""
     detection = load('detection')
     recovery = Recovery.stack([detection.recover(load('common').make_frame('survey', seed, 160), detection.MAPS[:1])
                                for seed in (5, 6)])
@@ -244,7 +244,7 @@ def test_options(capsys):
 
 
 def test_cross_product_is_the_error(rng):
-    """The error of an exposure comes out whatever the noise of the references is."""
+    """Measure the error of an exposure, whatever the noise of the references is."""
     exposures = load('exposures')
     truth = rng.uniform(0, 50, (256, 256))
     image, first, second = (truth + sigma * rng.normal(size=truth.shape) for sigma in (3, 5, 8))
@@ -269,7 +269,7 @@ def test_level_of_exposures(rng):
 
 
 def test_exposures_are_aligned(data_path):
-    """The stars of M 13 are where they are said to be."""
+    """Find the stars of M 13 at the shifts that are stated."""
     exposures = load('exposures')
     frames = exposures.read_m13(data_path, 256)
     first, last = (np.asarray(ccd.data, dtype=float) for _, ccd, _ in (frames[0], frames[4]))
@@ -310,7 +310,7 @@ def star_field(rng, n=60, size=320, peak=3.0):
 
 
 def test_faint_stars_of_exposures(rng):
-    """Those are found that both halves show, and their mean is as it is, noise in the half they are found in or not."""
+    """Find the stars that both halves show, and measure their mean without the noise of the half they are found in."""
     exposures = load('exposures')
     truth, places = star_field(rng)
     hot = np.zeros(truth.shape)
@@ -344,7 +344,7 @@ def test_faint_stars_of_real_exposures_have_no_ring(data_path, field):
 
 
 def test_mean_of_series(rng):
-    """The geometric mean, with an interval that is narrower than those of its parts."""
+    """Compute the geometric mean, with a narrower interval than its parts have."""
     exposures = load('exposures')
     before = rng.uniform(0.5, 1.5, (2, 100))
     series = [(before[0], before[0] / 2 * rng.uniform(0.5, 1.5, 100)),
@@ -356,7 +356,7 @@ def test_mean_of_series(rng):
 
 
 def test_worse_than_the_exposure(rng):
-    """A method that adds noise is said to be worse, one that does nothing is not."""
+    """Call a method worse that adds noise, but not one that does nothing."""
     exposures = load('exposures')
     blocks = rng.uniform(0.5, 1.5, 200)
     count = np.full(200, 10.0)
@@ -387,7 +387,7 @@ LAGS = {'white': (0, 0), 'rows, -0.2': (0, -0.2), 'rows, +0.3': (0, 0.3), 'lancz
 
 @pytest.mark.parametrize('kind', LAGS)
 def test_correlated_noise(kind):
-    """Its variance is one and it is correlated as is said; the spectrum is that of the noise."""
+    """Check the variance, the stated correlation and the spectrum of the noise."""
     correlated = load('correlated')
     noise = correlated.correlated_noise(kind, (500, 600), 5)
     assert noise.var() == pytest.approx(1, abs=0.02)
@@ -400,7 +400,7 @@ def test_correlated_noise(kind):
 
 
 def test_limit_of_linear_theory(frame):
-    """One for white noise; for smooth scenes the noise at low frequencies counts."""
+    """Expect one for white noise; for smooth scenes the noise at low frequencies counts."""
     correlated = load('correlated')
     limits = {kind: correlated.linear_limit(correlated.correlate(frame, kind, 5)) for kind in LAGS}
     assert limits['white'] == pytest.approx(1)
@@ -408,7 +408,7 @@ def test_limit_of_linear_theory(frame):
 
 
 def test_correlated_frames(frame):
-    """All kinds have the variance of the noise model in each pixel."""
+    """Check the variance of all kinds against the noise model in each pixel."""
     correlated = load('correlated')
     for kind in ('white', 'drizzle-like'):
         observed = correlated.correlate(frame, kind, 5)
@@ -465,7 +465,7 @@ def test_tiled_frame_for_speed():
 
 
 def test_real_images_as_truth(data_path, results):
-    """What is added is thirty times the noise of the image."""
+    """Add thirty times the noise of the image."""
     real = load('real_scenes')
     image = np.random.default_rng(1).normal(50, 2, (200, 200))
     scene = real.make_scene(image, 400.0, 5.0)
@@ -569,14 +569,14 @@ def test_audit(results):
 
 
 def test_tail_limit(rng):
-    """An exponential tail exceeds ln(1000) once in 1,000."""
+    """Expect an exponential tail to exceed ln(1000) once in 1,000."""
     tail_limit = load('audit').tail_limit
     assert tail_limit(rng.exponential(size=100_000), 100_000, 1e-3) == pytest.approx(np.log(1000), abs=0.2)
     assert np.isnan(tail_limit([1.0, 2.0], 100, 1e-3))
 
 
 def test_page_has_the_faults_of_the_audit():
-    """The documentation says how often each planted fault was found."""
+    """Compare how often each planted fault was found with the documentation."""
     table = load('common').read_table('audit_faults')
     page = (FOLDER.parent / 'docs' / 'audit.rst').read_text(encoding='utf-8')
     for row in table:

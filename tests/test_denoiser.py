@@ -374,7 +374,7 @@ class TestCalibration:
         np.testing.assert_array_equal(spread, arguments[2])
 
     def test_spread_is_judged_by_contrast(self, rng):
-        """A noise model that is wrong by 2 per cent feigns no error of a spread of 1 per cent of the variance."""
+        """Tolerate a noise model that is wrong by 2 per cent where the spread is 1 per cent of the variance."""
         spread = rng.choice([0.02, 0.25], 400_000, p=[0.8, 0.2])
         mean, noise, weight = rng.uniform(-0.3, 0.3, spread.size), np.ones(spread.size), np.ones(spread.size)
         for factor in 0.4, 1.0, 2.0:
@@ -386,7 +386,7 @@ class TestCalibration:
     @pytest.mark.parametrize('share, ratio, wrong', [(0.01, 1.3, True), (0.01, 0.8, True), (0.01, 1.05, False),
                                                      (0.9, 1.3, False), (0.9, 1.6, True), (0.4, 0.85, False)])
     def test_noise_is_contradicted_by_noise(self, rng, share, ratio, wrong):
-        """Where the spread of the prediction is most of what innovations are, it may be what is wrong."""
+        """Blame the spread of the prediction where it makes most of the innovations."""
         n = 20_000
         noise, spread = np.full(n, 1 - share), np.full(n, np.sqrt(share))
         fitted = Recalibration.fit(rng.normal(0, ratio, n), rng.uniform(0, 10, n), spread, noise, np.ones(n))
@@ -395,7 +395,7 @@ class TestCalibration:
         assert not Recalibration.neutral().contradicts_noise
 
     def test_noise_that_is_overstated_does_not_take_the_spread_away(self, rng):
-        """Where all pixels are as uncertain as each other, a spread of nearly zero explains innovations as well."""
+        """Keep the spread where all pixels are equally uncertain, and nearly zero would explain innovations as well."""
         mean, spread, ones = rng.uniform(-5, 5, 30_000), np.full(30_000, 0.45), np.ones(30_000)
         difference = rng.normal(0, np.sqrt(0.6 + spread ** 2))
         fitted = Recalibration.fit(difference, mean, spread, ones, ones, relative_error=0.1).factor

@@ -578,7 +578,7 @@ class TestErrors:
 
     @pytest.mark.parametrize('known', [False, True])
     def test_photon_noise_that_blocks_do_not_show(self, known):
-        """The prediction shows how the noise grows where too little of the image has a signal for its blocks to."""
+        """Learn the growth of the noise from the prediction where too few blocks of the image have a signal."""
         rng = np.random.default_rng(0)
         y, x = np.indices((128, 128))
         truth = 4 + 30 * np.exp(-((y - 60) ** 2 + (x - 70) ** 2) / 2 / 9 ** 2)
@@ -659,7 +659,7 @@ class TestRealFrames:
         assert (mosaic_contrast(image) > 3) == raw
 
     def test_raw_frame_with_gain_and_overscan(self, data_path):
-        """The formula from the level is wrong on a frame with a bias pedestal; the measured noise is used."""
+        """Use the measured noise on a frame with a bias pedestal, where the formula from the level is wrong."""
         data = CCDData.read(data_path / 'ccdproc' / 'a8280271.fits', unit='adu')
         with pytest.warns(AstropyUserWarning, match='16576 pixels in strips without light'):
             result = denoise(data)

@@ -128,7 +128,7 @@ def test_false_alarms(fuzz, monkeypatch, name, message, alarms):
 
 @pytest.mark.parametrize('message, failures', [('the noise is larger than said', []), ('fill values', ['all'])])
 def test_scene_at_fault(fuzz, monkeypatch, message, failures):
-    """A warning of a frame that is wrong without any defect is right."""
+    """Accept a warning of a frame that is wrong without any defect."""
     def denoise(frame, **options):
         warnings.warn(message, AstropyUserWarning, stacklevel=1)
         return Result(frame.data, frame.data)
@@ -159,7 +159,7 @@ def test_table(fuzz, results, capsys):  # noqa: F811
     (8013, ['fill']), (8029, ['gain']), (9232, ['junk errors']), (9206, ['units', 'fill']),
     (9004, ['dark structure', 'huge pixels', 'junk errors'])])
 def test_sample(seed, names):
-    """A result is right, or what is at fault is named; what does no harm is denoised in silence."""
+    """Get a right result or a named fault; denoise harmless defects in silence."""
     row = load('fuzz').examine(seed, names)
     assert not row['failures'], row
     if row['harmless']:

@@ -3,6 +3,7 @@
 The package as a whole: what it exports, how fast it imports, what it ships.
 """
 
+import ast
 import importlib
 import importlib.metadata
 import importlib.resources
@@ -11,6 +12,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,40 @@ def test_public_names(name):
     assert name in dir(astropy_n2v)
     # Found once, it is an ordinary attribute.
     assert vars(astropy_n2v)[name] is value
+
+
+def functions_of_the_api():
+    """Yield the functions that the API reference lists, by the name of their module and their own."""
+    text = (Path(__file__).resolve().parents[1] / 'docs' / 'api.rst').read_text(encoding='utf-8')
+    for name in re.findall(r'automodapi:: (\S+)', text):
+        module = importlib.import_module(name)
+        for function in (getattr(module, public) for public in getattr(module, '__all__', vars(module))):
+            if inspect.isfunction(function) and function.__module__.startswith('astropy_n2v'):
+                yield f'{name}.{function.__name__}', function
+
+
+def returns_a_value(function):
+    """Check if a function has a statement that returns or yields a value, functions within it left out."""
+    found, nodes = [], ast.parse(textwrap.dedent(inspect.getsource(function))).body[0].body
+    while nodes:
+        node = nodes.pop()
+        if not isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            nodes.extend(ast.iter_child_nodes(node))
+            found += [node] if isinstance(node, (ast.Return, ast.Yield)) and node.value is not None else []
+    return bool(found)
+
+
+def test_functions_of_the_api_document_parameters_and_results():
+    missing = []
+    for name, function in functions_of_the_api():
+        text = inspect.getdoc(function)
+        section = text.partition('Parameters\n----------\n')[2].partition('\n\n')[0]
+        documented = set(re.findall(r'\w+', ' '.join(re.findall(r'^(\S[^:]*)', section, re.M))))
+        missing += [f'{name}: {parameter.name}' for parameter in inspect.signature(function).parameters.values()
+                    if parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in documented]
+        if returns_a_value(function) and not re.search(r'^(Returns|Yields)\n---', text, re.M):
+            missing.append(f'{name}: result')
+    assert missing == []
 
 
 def test_unknown_name():

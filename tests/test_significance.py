@@ -138,7 +138,7 @@ def test_local_background_beside_masked_pixels():
 
 
 def test_edges():
-    """A star at the edge is found; nothing is invented there."""
+    """Find a star at the edge, and invent nothing there."""
     data = np.full((60, 60), 1000.0)
     data[:9, 20:37] += 300 * PSF[8:]
     result = detection_image(make_ccd(data), PSF)

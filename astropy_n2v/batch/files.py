@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Many files: each is denoised, and one that fails does not stop the others.
+`denoise_files`: many files, each of which is denoised; one that fails does not stop the others.
+
+``batch/fits.py`` denoises one FITS file, ``batch/raster.py`` one picture; ``io/`` reads and writes them.
 """
 
 import logging

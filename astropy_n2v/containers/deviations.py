@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The standard deviation that an image states for each pixel, and the pixels where it is unusable.
+Standard deviation that an image states for each pixel, parsed from any kind of uncertainty.
+
+``noise/uncertainty.py`` makes the noise model of it.
 """
 
 import numpy as np

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Files below one folder, and nothing else.
+Browse the files below the one folder that the page may see, and nothing else.
+
+Images are read by ``io/``.
 """
 
 import os

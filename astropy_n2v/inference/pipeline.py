@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The prediction of an image in units of its noise: all steps, in their order.
+All steps from an image to its prediction, in their order: normalization, network, recalibration, posterior.
+
+`~astropy_n2v.Denoiser.predict` in ``denoiser.py`` calls it.
 """
 
 import logging

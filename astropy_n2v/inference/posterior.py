@@ -1,6 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Combine the prior of each pixel with its measurement.
+Combine the prior of each pixel of an image with its measurement.
+
+The formula is `posterior_moments` in ``networks/likelihood.py``; here are blocks of rows, recalibration, rounding, and
+pixels that are returned as measured. ``inference/pipeline.py`` calls it after the network.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Tiles: division of a large image into parts, and combination of the parts.
+Tiles: division of a large image into parts, and the weights with which the parts are blended.
 
 Interior edges of a tile have no weight within a margin where the missing surroundings affect the
 prediction. Between neighbours the weights change smoothly and sum to one everywhere, borders of the

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Files as such: compressed ones, names of results, errors in one line.
+Paths and streams of any kind: compressed files, names of results, errors in one line.
+
+The content of FITS files is read in ``io/reading.py``; files are written safely by ``utils/files.py``.
 """
 
 import bz2

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The likelihood of an image given the output of a blind network, and the posterior that follows.
+The formulas of likelihood and posterior of a pixel, given the output of a blind network.
+
+``inference/posterior.py`` applies the posterior to a whole image; the losses of training are the likelihood.
 
 All quantities are in units of the sky noise above the background. A network has two
 outputs ``(a, c)`` for each pixel: the blind mean is ``mu = sinh(a)`` and the blind

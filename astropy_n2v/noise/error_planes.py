@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Planes of uncertainty, compared with the noise of the image.
+Checks of a plane of uncertainty against the noise of its image: its scale, its depth, its correlation.
+
+``noise/uncertainty.py`` makes the noise model of a plane that passes.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The noise of a frame from its user, its uncertainty, its header or its pixels.
+Decide the noise of a frame: from its user, its uncertainty, its header or its pixels, in this order.
 """
 
 import logging

@@ -1,6 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Noise from the uncertainty of a frame.
+Noise model from the uncertainty of a frame.
+
+``containers/deviations.py`` parses the uncertainty; ``noise/error_planes.py`` compares it with the image;
+``noise/resolve.py`` decides if it is used.
 """
 
 from dataclasses import replace

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Sources of FITS files.
+Catalogues of sources of files on disk: reads pairs of frame and result, and names the catalogues.
+
+``sources/detecting.py`` detects.
 """
 
 import os

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
 Write files that are either complete or absent.
+
+Names of results and compressed files are in ``io/files.py``.
 """
 
 import errno

@@ -95,11 +95,35 @@ class PSF:
         return cls(model, stamp / stamp.sum(), width, **attributes)
 
     def at(self, dx, dy):
-        """Return values at offsets from the centre of a star of flux 1; arrays of one shape."""
+        """
+        Compute values of a star of flux 1.
+
+        Parameters
+        ----------
+        dx, dy : array_like
+            Offsets from its centre in pixels, of one shape.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Signal of pixels there, of this shape.
+        """
         return self.model(np.asarray(dx, dtype=float), np.asarray(dy, dtype=float))
 
     def check_fits(self, shape):
-        """Raise ValueError if the stamp is larger than a frame."""
+        """
+        Check that the stamp is no larger than a frame.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of the frame.
+
+        Raises
+        ------
+        ValueError
+            If it is larger.
+        """
         if any(n > m for n, m in zip(self.stamp.shape, shape)):
             raise ValueError(f'psf must not be larger than the frame, {tuple(shape)}, got a stamp of '
                              f'{self.stamp.shape}: cut it')

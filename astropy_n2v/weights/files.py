@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Models as files: weights as safetensors, everything else as JSON in its header; nothing is executed.
+File format of models: weights as safetensors, everything else as JSON in its header; nothing is executed.
+
+The shipped models are in ``weights/shipped.py``.
 """
 
 import json

@@ -129,7 +129,7 @@ class TestClean:
         assert result.combine().names() == []
 
     def test_photons(self):
-        """Where counts are few, single ones are no surprise."""
+        """Accept single counts where counts are few."""
         for seed, level in enumerate((1e-3, 0.05, 1.0)):
             truth = np.full((200, 200), level)
             result = Result(truth.shape, seed, noise=NoiseModel(0.0, gain=1.0), truth=truth, level=level)
@@ -209,7 +209,7 @@ class TestPixels:
         assert result.audit()[0].worst == 'refusal'
 
     def test_exploded(self):
-        """A single pixel far outside of the range of the data is refused, and would be returned."""
+        """Refuse a single pixel far outside of the range of the data, which would be returned."""
         result = Result()
         result.mean[60, 60] = 5e9
         report, returned = result.audit()
@@ -228,7 +228,7 @@ class TestPixels:
         assert least_unexplained(10) == 5 < least_unexplained(1e4) < least_unexplained(1e8) < 8
 
     def test_deviation_of_photons(self):
-        """The deviation of photons is as likely as a Gaussian deviation of its size."""
+        """Give the deviation of photons the probability of a Gaussian deviation of its size."""
         from scipy.stats import norm, poisson
         for expected, count in ((0.01, 2), (0.5, 6), (20.0, 50)):
             z = float(deviation(np.array(count - expected), expected, expected))
@@ -254,7 +254,7 @@ class TestFlux:
 
     @pytest.mark.parametrize('sign', [-1, 1])
     def test_star(self, sign):
-        """A star that was erased, or invented, is found."""
+        """Find a star that was erased, or invented."""
         result = Result(truth=np.full(SHAPE, 100.0))
         result.mean += sign * stars(SHAPE, [15 * 5 * 4.6], seed=2)
         assert any(name.startswith('flux in boxes') for name in result.names())
@@ -286,7 +286,7 @@ class TestVariance:
         assert Result(actual_noise=3.0).audit()[0].worst == 'refusal'
 
     def test_gain_is_wrong(self):
-        """The sky agrees, bright parts do not."""
+        """Find a wrong gain: the sky agrees, bright parts do not."""
         y, x = np.mgrid[:SHAPE[0], :SHAPE[1]]
         truth = 100 + 4000 * (x > 64)
         right, wrong = NoiseModel(5.0, gain=1.0, zero_point=100.0), NoiseModel(5.0, gain=4.0, zero_point=100.0)
@@ -306,7 +306,7 @@ class TestVariance:
         assert 'innovations (blocks)' in result.combine().names()
 
     def test_structure(self):
-        """A spread that is too small where the image is steep is found."""
+        """Find a spread that is too small where the image is steep."""
         truth = 100 + 300 * np.sin(np.arange(128) / 2) * np.ones((128, 1)) * (np.arange(128)[:, None] > 64)
         result = Result(truth=truth, spread=0.5)
         result.spread[65:] /= 3
@@ -323,7 +323,7 @@ class TestVariance:
         assert 'innovations (next to masked pixels)' in result.combine().names()
 
     def test_only_judged_pixels_judge(self):
-        """Pixels that a model was trained on agree with it too well."""
+        """Judge by other pixels than a model was trained on, which agree with it too well."""
         held_out = np.random.default_rng(2).uniform(size=SHAPE) < 0.2
         result = Result()
         result.data = np.where(held_out, result.data, result.blind + 0.7 * (result.data - result.blind))
@@ -382,7 +382,7 @@ class TestPrediction:
 
     @pytest.mark.parametrize('rms, word', [(1.3, 'larger'), (0.8, 'smaller')])
     def test_noise_before_correction(self, rms, word):
-        """A correction may have hidden that the noise is wrong."""
+        """Find wrong noise that a correction has hidden."""
         recalibration = Recalibration(np.array([-1.0, 100.0]), np.zeros(2), np.ones(2), rms)
         report, _ = Result().audit(recalibration)
         assert [finding.name for finding in report.findings] == ['noise']

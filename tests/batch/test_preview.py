@@ -23,7 +23,7 @@ def frame(tmp_path, rng):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The arguments of the figures that are drawn."""
+    """Record the arguments of the figures that are drawn."""
     calls, original = [], module.plot_denoised
 
     def plot(before, after, **options):

@@ -31,14 +31,14 @@ COLOURS = (1.0, 0.6, 0.3)
 
 
 def observe(seed=1, n=96):
-    """A star field in three colours, linear: noise-free, and with the noise of photons."""
+    """Make a linear star field in three colours: noise-free, and with the noise of photons."""
     scene = make_scene('survey', (n, n), seed=seed)
     truth = np.stack([colour * (scene.truth - scene.sky) + scene.sky for colour in COLOURS])
     return scene, truth, np.random.default_rng(seed).poisson(truth).astype(float)
 
 
 def stretch(values):
-    """As an amateur's program does: the sky to 0.1, faint light lifted."""
+    """Stretch as an amateur's program does: the sky to 0.1, faint light lifted."""
     return np.clip(np.arcsinh((values - 150) / 100) / np.arcsinh(100) * 0.9, 0, 1)
 
 

@@ -46,7 +46,7 @@ def night(tmp_path, rng):
 
 @pytest.fixture
 def prepared(run, night):
-    """Its manifest and split."""
+    """Make manifest and split of a collection."""
     assert run('manifest', night / 'night', '-o', night / 'm.ecsv').exit_code == 0
     assert run('split', night / 'm.ecsv', '-o', night / 's.json').exit_code == 0
     return night
@@ -178,7 +178,7 @@ def test_preview(run, prepared, tiny_denoiser):
 
 
 def test_preview_of_the_images_of_a_file(run, tmp_path, tiny_denoiser, rng):
-    """Those that the manifest has, each its picture; a file that is gone is reported."""
+    """Draw the images of the manifest, and report a file that is gone."""
     tiny_denoiser.save(tmp_path / 't.safetensors')
     for n in range(4):
         images = [fits.ImageHDU(rng.normal(500, 10, (48, 48)).astype('f4'), name='SCI', ver=ver) for ver in (1, 2, 3)]
@@ -265,7 +265,7 @@ def test_fewer_fields_than_parts(run, night):
 
 
 def test_commands_of_the_page(run, tmp_path, monkeypatch):
-    """The tutorial runs as it is written, on fewer and smaller frames."""
+    """Run the tutorial as it is written, on fewer and smaller frames."""
     text = PAGE.read_text(encoding='utf-8')
     code = textwrap.dedent(text.split('.. code-block:: python\n\n')[1].split('\n\n\n')[0])
     monkeypatch.chdir(tmp_path)

@@ -22,7 +22,7 @@ CUT = slice(24, 60), slice(36, 90)
 
 @pytest.fixture
 def counts(rng):
-    """Whole numbers, as a detector gives them."""
+    """Make whole numbers, as a detector gives them."""
     return np.rint(rng.normal(1000, 20, (96, 128))).astype('u2')
 
 
@@ -114,7 +114,7 @@ def test_parts_that_the_header_names(tmp_path, rng):
 
 @pytest.fixture
 def collection(tmp_path, rng):
-    """A large image, a small one, and one of two planes."""
+    """Make a large image, a small one, and one of two planes."""
     for name, shape in ('large', (300, 200)), ('small', (40, 50)), ('cube', (2, 64, 150)):
         fits.writeto(tmp_path / f'{name}.fits', rng.normal(500, 10, shape).astype('f4'))
     return make_manifest(tmp_path)

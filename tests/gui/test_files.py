@@ -15,7 +15,7 @@ from astropy_n2v.gui.files import Folder, OutsideError, list_hdus, read_header
 
 @pytest.fixture
 def tree(tmp_path):
-    """A folder with frames, beside a file that is none of its business."""
+    """Make a folder with frames, beside a file that it must not show."""
     (tmp_path / 'top' / 'night').mkdir(parents=True)
     fits.writeto(tmp_path / 'secret.fits', np.ones((16, 16)))
     fits.writeto(tmp_path / 'top' / 'b.fits.gz', np.ones((16, 16)))

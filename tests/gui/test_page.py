@@ -404,7 +404,7 @@ def pick(tab, name):
 
 
 def viewport(tab):
-    """What is seen, as Bokeh has it in the browser."""
+    """Read the visible part, as Bokeh has it in the browser."""
     return tab.evaluate('''() => {
         for (const model of Bokeh.documents[0]._all_models.values())
             if (model.name === 'input' && model.x_range) return [model.x_range.start, model.x_range.end]
@@ -423,7 +423,7 @@ def picture_place(tab):
 
 
 def circles_are_shown(tab):
-    """If the browser shows the sources."""
+    """Return True if the browser shows the sources."""
     return tab.evaluate('''() => {
         for (const model of Bokeh.documents[0]._all_models.values())
             if (model.name === 'result' && model.x_range)

@@ -49,7 +49,7 @@ class TestSpreadCorrection:
         assert SpreadCorrection.fit(*rng.uniform(1, 2, (4, 150))) is None
 
     def test_no_error_at_all(self):
-        """A frame of constants that are foreseen exactly."""
+        """Accept a frame of constants that are predicted exactly."""
         ones = np.ones(500)
         found = SpreadCorrection.fit(0 * ones, ones, ones, ones).apply(ones, ones, ones)
         assert np.isfinite(found).all() and found.max() < 0.1

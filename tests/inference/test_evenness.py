@@ -56,7 +56,7 @@ def test_spread_is_raised_to_that_of_the_pixels_around(rng, spread):
 
 
 def test_noise_that_varies(rng, spread):
-    """The spread of a mosaic is compared in units of the noise of each pixel."""
+    """Compare the spread of a mosaic in units of the noise of each pixel."""
     sigma = np.where(np.arange(spread.shape[1]) < 33, 1.0, 3.0) * np.ones(spread.shape)
     image = NormalizedImage.prepare(rng.normal(size=spread.shape) * sigma, NoiseModel(sigma))
     mean = (rng.normal(0, 0.3, spread.shape) * sigma).astype(np.float32)

@@ -67,7 +67,7 @@ def test_several_pixels_stay(shape, rng):
 
 
 def test_pixels_beside_masked_ones_stay(rng):
-    """The event may have spanned them, too."""
+    """Keep pixels beside masked ones, which the event may have spanned, too."""
     data = rng.normal(200, 15, (64, 64))
     data[30, 30] += 1000
     mask = np.zeros(data.shape, dtype=bool)

@@ -71,7 +71,7 @@ class TestFilter:
 
     @pytest.mark.parametrize('fwhm', [1.8, 2.8, 4.0])
     def test_noise_without_power_at_high_frequencies(self, fwhm):
-        """Of a beam: the noise that is lacking is added."""
+        """Add the noise that an image smoothed by a beam lacks."""
         line = np.exp(-2 * np.log(2) * (np.arange(-24, 25) / fwhm) ** 2)
         noise = gaussian_filter(np.random.default_rng(1).normal(size=(400, 400)), fwhm / 2.3548, mode='wrap')
         noise /= noise.std()
@@ -209,7 +209,7 @@ class TestResult:
 
     @pytest.mark.parametrize('junk', [1e6, 1e30, 1e45])
     def test_junk_errors_are_not_spread(self, junk, denoiser):
-        """Where noise is added to the whitened image, those of unknown pixels must not drown their neighbours."""
+        """Add noise to the whitened image without unknown pixels drowning their neighbours."""
         line = np.exp(-2 * np.log(2) * (np.arange(-4, 5) / 1.8) ** 2)
         noise = gaussian_filter(np.random.default_rng(1).normal(size=SHAPE), 1.8 / 2.3548, mode='wrap')
         data = 200 + 5 * noise / noise.std()
@@ -262,7 +262,7 @@ class TestResult:
                 assert np.sqrt(np.mean(error[truth[~mask] > 1000] ** 2)) < 1.2
 
     def near_unknown(self, mask):
-        """Pixels at the edges or beside masked ones."""
+        """Select pixels at the edges or beside masked ones."""
         inside = np.pad(~mask, 1)
         return binary_dilation(~inside, iterations=2)[1:-1, 1:-1] & ~mask
 
@@ -284,7 +284,7 @@ class TestResult:
             assert significance.max() < 12
 
     def test_photon_noise_beside_masks_is_no_star(self):
-        """Where it is five times as large as on the sky, so is the scatter around a masked pixel."""
+        """Expect five times the scatter around a masked pixel where the noise is five times as large as on the sky."""
         truth = np.where(np.arange(SHAPE[1]) < 130, 400.0, 10_000.0) * np.ones(SHAPE)
         noise, rho = correlated(HALF, seed=84)
         mask = np.random.default_rng(4).random(SHAPE) < 0.01
@@ -298,7 +298,7 @@ class TestResult:
         assert added[:, 150:].max() == pytest.approx(25 * added[:, :100].max(), rel=0.3)
 
     def test_errors_beside_pixels_that_come_back_as_measured(self, denoiser):
-        """The noise that stays in them stays in their neighbours, too, as far as the way back mixes them."""
+        """Count the noise that stays in neighbours, too, as far as the way back mixes them."""
         noise, rho = correlated(HALF)
         y, x = np.indices(SHAPE)
         data = 400 + 20 * noise + 6000 * np.exp(-((y - 100) ** 2 + x ** 2) / 2 / 1.4 ** 2)
@@ -428,7 +428,7 @@ class TestDenoise:
 
 
 def convolve_max(values):
-    """The largest value of 3x3 pixels."""
+    """Take the largest value of 3x3 pixels."""
     padded = np.pad(values, 1, mode='edge')
     return np.max([padded[dy:dy + values.shape[0], dx:dx + values.shape[1]] for dy in range(3) for dx in range(3)],
                   axis=0)

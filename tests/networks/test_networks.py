@@ -147,7 +147,7 @@ def test_gain_of_small_spreads(spread, ratio):
 
 
 def test_focus_follows_the_error_of_the_posterior():
-    """The gradient by the mean is half the gradient of the logarithm of the posterior's error in units of the noise."""
+    """Compare the gradient by the mean with half that of the log of the posterior's error, in units of the noise."""
     torch.manual_seed(2)
     photons, sky, error = 3.0, torch.tensor([0.0, 40.0]).view(2, 1, 1, 1), torch.tensor([0.5, 2.0]).view(2, 1, 1, 1)
     # The noise that the prediction makes expected, and as wrong as it says.
@@ -246,7 +246,7 @@ class TestPhotonNoise:
         torch.testing.assert_close(expected_photon_variance(mean, spread, 1.0, 0.0).double(), expected)
 
     def test_no_photon_is_not_certainty(self):
-        """A negative blind mean and a measurement of zero leave the truth uncertain."""
+        """Leave the truth uncertain after a negative blind mean and a measurement of zero."""
         _, variance, innovation, *_ = _posterior(y=0.0, mean=-0.3, spread=0.2, sigma=0.0, slope=1.0)
         assert variance > 0.01 ** 2 and abs(innovation) < 3
 
@@ -276,7 +276,7 @@ class TestPredict:
 
     @pytest.mark.parametrize('learns', [False, True])
     def test_upsampled_input_need_not_be_made(self, network, learns):
-        """The decoder computes a convolution of repeated pixels beside the pixels of the skip connection."""
+        """Convolve repeated pixels beside the pixels of the skip connection without repeating them."""
         layer = network.branch.decoder[0][0]
         coarse, skip = torch.randn(2, 8, 6, 10, requires_grad=learns), torch.randn(2, 6, 12, 20)
         repeated = torch.cat([coarse.repeat_interleave(2, 2).repeat_interleave(2, 3), skip], dim=1)

@@ -386,7 +386,7 @@ class TestSources:
 
     @pytest.mark.parametrize('background', [200.0, 0.0])
     def test_plane_computed_from_the_data_is_rebuilt(self, background, rng):
-        """A plane from ccdproc.create_deviation is rebuilt, which has NaN at negative pixels."""
+        """Rebuild a plane from ccdproc.create_deviation, which has NaN at negative pixels."""
         truth = np.full((256, 256), 200.0)
         truth[100:140, 100:140] += 1000
         image = rng.poisson(truth) + rng.normal(0, 5, truth.shape) - (200 - background)

@@ -122,7 +122,7 @@ class TestSmoothed:
         assert any('sky noise according to the given' in str(w.message) for w in caught)
 
     def test_structure_without_noise_is_warned_of(self, rng):
-        """The noise of an image without power at high frequencies, as of a photographic plate, is not known."""
+        """Warn of an image without power at high frequencies, as of a photographic plate, whose noise is not known."""
         data = gaussian_filter(rng.exponential(size=(128, 128)) ** 2, 3.0)
         assert not smoothed_noise(data).certain
         with pytest.warns(AstropyUserWarning) as caught:

@@ -112,7 +112,7 @@ class TestOffsets:
 
     @pytest.mark.parametrize(('width', 'seed'), [(0.6, 2), (1.0, 1), (1.0, 5), (1.5, 6), (1.5, 7)])
     def test_lines_of_the_night_sky_are_light(self, width, seed):
-        """Lines of a long-slit spectrum, which whole columns share, are not offsets."""
+        """Keep lines of a long-slit spectrum, which whole columns share, out of the offsets."""
         rng = np.random.default_rng(seed)
         x, spectrum = np.arange(512), np.zeros(512)
         for height, centre in zip(rng.exponential(3, 150), rng.uniform(0, 512, 150)):
@@ -180,7 +180,7 @@ class TestLight:
         assert Patterns.find(np.asarray(image, float)) is None
 
     def test_pattern_of_a_real_detector(self, data_path):
-        """A read-out pattern with a period of 16 rows, at some hundredths of the noise, is found."""
+        """Find a read-out pattern with a period of 16 rows, at some hundredths of the noise."""
         image = fits.getdata(data_path / 'arcsat' / 'light_g_03.fits.gz')
         found = find_patterns(image.astype(float), np.zeros(image.shape, bool), {})
         assert [(stripes.axis, stripes.period) for stripes in found.stripes] == [('rows', 16)]

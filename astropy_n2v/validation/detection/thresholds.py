@@ -190,24 +190,19 @@ def _sweep_table(thresholds, n_detected, matched, n_false, n_truth, meta):
     fp = n_false * scale if blank else n_false.astype(float)
     tp = matched.astype(float) if known else np.maximum(n_detected - fp, 0)
     rate, rate_low, rate_high = poisson_rate(n_false, meta['false_area'], confidence)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        precision = tp / (tp + fp)
-        if blank:
-            many, few = (limit.value * meta['area'] for limit in (rate_high, rate_low))
+    fn = n_truth - tp if known else np.full(tp.shape, np.nan)
+    precision, recall, f1 = detection_scores(tp, fp, fn if n_truth else np.nan)
+    if not blank:
+        low, high = wilson_interval(matched, n_detected, confidence)
+    else:
+        many, few = (limit.value * meta['area'] for limit in (rate_high, rate_low))
+        with np.errstate(divide='ignore', invalid='ignore'):
             low, high = (tp / (tp + false) if known else 1 - np.minimum(false / n_detected, 1)
                          for false in (many, few))
-        else:
-            low, high = wilson_interval(matched, n_detected, confidence)
-        recall = tp / n_truth if n_truth > 0 else np.full(tp.shape, np.nan)
-        recall_low, recall_high = wilson_interval(matched, np.full(tp.shape, max(n_truth, 0)), confidence)
-        f1 = np.where(precision + recall > 0, 2 * precision * recall / (precision + recall), 0.0)
-        f1[~np.isfinite(recall)] = np.nan
-    # Nothing detected is no error of precision, but finds nothing.
-    f1[(n_detected == 0) & np.isfinite(recall)] = 0.0
-    nothing = np.full(tp.shape, np.nan)
+    recall_low, recall_high = wilson_interval(matched, np.full(tp.shape, max(n_truth, 0)), confidence)
     return Table({
         'threshold': thresholds, 'n_detected': n_detected, 'tp': tp, 'fp': fp,
-        'fn': n_truth - tp if known else nothing, 'n_truth': np.full(tp.shape, n_truth), 'n_false': n_false,
+        'fn': fn, 'n_truth': np.full(tp.shape, n_truth), 'n_false': n_false,
         'precision': precision, 'precision_low': low, 'precision_high': high,
         'recall': recall, 'recall_low': recall_low, 'recall_high': recall_high, 'f1': f1,
         'false_per_megapixel': rate, 'false_per_megapixel_low': rate_low,

@@ -42,7 +42,7 @@ class Search:
 
     def find(self, image, threshold):
         """Detections above a threshold where nothing real is."""
-        found = find_sources(image, max(threshold, LOWEST), fwhm=self.psf.fwhm)
+        found = self.catalog(image, threshold)
         inside = ~self.covered[np.rint(found['y']).astype(int), np.rint(found['x']).astype(int)]
         return found[inside]
 

@@ -200,25 +200,73 @@ class FluxOperator:
                          shape=(len(rows), int(np.prod(self.shape))))
 
     def flux(self, image):
-        """Fluxes on an image, NaN where pixels beyond the edge or masked ones are involved."""
+        """
+        Sum the fluxes on an image.
+
+        Parameters
+        ----------
+        image : `~numpy.ndarray`
+            Values of the given shape.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Shape (n,); NaN where pixels beyond the edge or masked ones are involved.
+        """
         return np.where(self.flag & 7, np.nan, self._total @ np.where(self.valid, image, 0).ravel())
 
     def background(self, image):
-        """Local background per pixel on an image; 0 if none is subtracted."""
+        """
+        Measure the local background of each position on an image.
+
+        Parameters
+        ----------
+        image : `~numpy.ndarray`
+            Values of the given shape.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Per pixel, shape (n,); 0 if none is subtracted, NaN where it is not known.
+        """
         if self._ring is None:
             return np.zeros(len(self.x))
         return np.where(self.flag & 4, np.nan, self._ring @ np.where(self.valid, image, 0).ravel())
 
     def error(self, sigma):
-        """Standard deviation of the fluxes if pixels have independent errors with standard deviation ``sigma``."""
+        """
+        Propagate independent errors of pixels to the fluxes.
+
+        Parameters
+        ----------
+        sigma : `~numpy.ndarray`
+            Standard deviation of each pixel, of the given shape.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Standard deviations, shape (n,).
+        """
         return np.where(self.flag & 7, np.nan, self._propagate(self._total, sigma))
 
     def background_error(self, sigma):
-        """Standard deviation of the local background, in the same way."""
+        """
+        Propagate independent errors of pixels to the local background.
+
+        Parameters
+        ----------
+        sigma : `~numpy.ndarray`
+            Standard deviation of each pixel, of the given shape.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Standard deviations, shape (n,).
+        """
         return np.zeros(len(self.x)) if self._ring is None else self._propagate(self._ring, sigma)
 
     def _propagate(self, matrix, sigma):
-        """Errors of what a matrix makes of independent pixels."""
+        """Propagate independent errors of pixels through a matrix."""
         return np.sqrt(matrix.multiply(matrix) @ np.where(self.valid, sigma, 0).ravel() ** 2)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.nddata import CCDData, NDData
 from astropy.wcs.utils import proj_plane_pixel_area
+from scipy.ndimage import convolve
 
 from ...utils.blocks import as_blocks
 from ...utils.checks import require
@@ -134,12 +135,8 @@ def align_reference(reference, frame, *, pixel_values='flux', method='exact', mi
 
 
 def _surroundings(cells):
-    """Mean of the eight cells around each; NaN at the border and next to invalid ones."""
-    result = np.full(cells.shape, np.nan)
-    total = sum(cells[i:cells.shape[0] - 2 + i, j:cells.shape[1] - 2 + j]
-                for i in range(3) for j in range(3) if (i, j) != (1, 1))
-    result[1:-1, 1:-1] = total / 8
-    return result
+    """Average the eight cells around each; NaN at the border and next to invalid ones."""
+    return convolve(cells, (np.ones((3, 3)) - np.outer([0, 1, 0], [0, 1, 0])) / 8, mode='constant', cval=np.nan)
 
 
 def fit_scale(reference, frame, *, second=None, fit_slope=True, mask=None):

@@ -132,7 +132,14 @@ class Check:
         return self.verdict != 'not run'
 
     def to_dict(self):
-        """Convert the fields to what JSON can hold."""
+        """
+        Convert the fields to what JSON can hold.
+
+        Returns
+        -------
+        dict
+            As in the schema of the report.
+        """
         return _plain({**vars(self), 'interval': (None, None) if self.interval is None else self.interval})
 
 
@@ -188,7 +195,14 @@ class Report:
         return [check.name for check in self.checks if check.verdict == 'fail']
 
     def counts(self):
-        """Count the tests by verdict, as a dict; verdicts that did not occur are left out."""
+        """
+        Count the tests by verdict.
+
+        Returns
+        -------
+        dict of int
+            Verdicts that did not occur are left out.
+        """
         numbers = {verdict: sum(check.verdict == verdict for check in self.checks) for verdict in VERDICTS}
         return {verdict: number for verdict, number in numbers.items() if number}
 
@@ -205,7 +219,14 @@ class Report:
         return {frame['name']: frame['audit'] for frame in self.meta.get('frames', []) if frame.get('audit')}
 
     def summary(self):
-        """Write all verdicts in a few lines of text, with the gain by brightness and findings of audits."""
+        """
+        Write all verdicts in a few lines of text, with the gain by brightness and findings of audits.
+
+        Returns
+        -------
+        str
+            A line for each test.
+        """
         lines = [f'{self.meta.get("denoiser", "denoiser")}: ' + ', '.join(f'{n} {v}' for v, n in self.counts().items())]
         lines += [self.meta['headline']] if self.meta.get('headline') else []
         lines += [f'{check.verdict:<13} {check.title}: {describe_result(check)}' for check in self.checks]
@@ -213,7 +234,14 @@ class Report:
         return '\n'.join(lines)
 
     def check_table(self):
-        """List the tests in a `~astropy.table.Table`, one row each."""
+        """
+        List the tests in a table.
+
+        Returns
+        -------
+        `~astropy.table.Table`
+            One row each: name, verdict, value, interval, limits, unit, number of data and meaning.
+        """
         rows = [(check.name, check.verdict, *_numbers(check), check.unit, -1 if check.n is None else check.n,
                  check.reason or f'{check.meaning} {check.advice}'.strip()) for check in self.checks]
         names = ('name', 'verdict', 'value', 'lower', 'upper', 'lowest', 'highest', 'unit', 'n', 'meaning')

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy.stats import norm
 
+from ..detection.thresholds import poisson_rate
 from ..injection.recovery import MAPS_BEFORE
 from ..measures.background import summarize_sky_offset
 from ..measures.tables import values_of
@@ -312,10 +313,8 @@ def _stars(kind):
     def measure(results):
         table = results.table('residual_stars')
         number, expected, area = (values_of(table, name).sum() for name in (kind, 'expected', 'area'))
-        tail = (1 - results.confidence) / 2
-        lower = chi2.ppf(tail, 2 * number) / 2 if number else 0.0
-        upper = chi2.ppf(1 - tail, 2 * number + 2) / 2
-        # Noise alone makes a few; where it makes more than are found, the rest is none, and not less.
+        _, lower, upper = (count.value[0] for count in poisson_rate(number, 1.0, results.confidence))
+        # Noise alone makes a few; where it makes more than are found, the rest is zero, and not less.
         rates = [max(count - expected, 0.0) / area for count in (number, lower, upper)]
         return Measured(*rates, number, f'{number:d} in {area:.3g} megapixels, where noise alone makes {expected:.2g}; '
                         f'the value is the rest{_with_psf(results.tables)}. ')
