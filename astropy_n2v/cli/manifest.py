@@ -59,6 +59,7 @@ def command(ctx, roots, output, where, sample, seed, processes, overwrite):
     from tqdm import tqdm
 
     from ..collections import (
+        calibration_frames,
         count_files,
         make_manifest,
         read_manifest,
@@ -97,6 +98,11 @@ def command(ctx, roots, output, where, sample, seed, processes, overwrite):
         kept = count_files(manifest)
         report.result(f'{output}: {len(manifest) - len(failed)} images of {kept["with images"]} files'
                       + (', as chosen' if where or sample else ''))
+        calibration = manifest['imagetype'][calibration_frames(manifest)].tolist()
+        if calibration:
+            report.say(f'{len(calibration)} images are for calibration, as their headers say '
+                       f'({", ".join(sorted(set(calibration)))}), and would be trained on: choose others by --where, '
+                       "such as 'imagetype=light*'")
     if len(failed):
         ctx.exit(1)
 

@@ -6,6 +6,7 @@ The summary of a catalogue, and samples of it.
 import fnmatch
 import hashlib
 import math
+import re
 
 import numpy as np
 from astropy.table import Table
@@ -13,7 +14,10 @@ from astropy.table import Table
 from ..utils.checks import check_integer
 from .columns import COLUMNS
 
-__all__ = ['count_files', 'select_frames', 'summarize_manifest', 'usable']
+__all__ = ['calibration_frames', 'count_files', 'select_frames', 'summarize_manifest', 'usable']
+
+# Words of IMAGETYP and the like for frames that are not of the sky, also at the end of others ('DOMEFLAT').
+_CALIBRATION = re.compile(r'(bias|zero|dark|flat|\barc)s?\b', re.IGNORECASE)
 
 
 def usable(manifest):
@@ -40,6 +44,31 @@ def usable(manifest):
     noise = np.asarray(manifest['noise'], dtype=float)
     readable = np.array([not error for error in manifest['error']], dtype=bool)
     return readable & np.isfinite(noise) & (noise > 0)
+
+
+def calibration_frames(manifest):
+    """
+    Find the images of a catalogue that their headers call frames for calibration.
+
+    Parameters
+    ----------
+    manifest : `~astropy.table.Table`
+        From `make_manifest`.
+
+    Returns
+    -------
+    `~numpy.ndarray` of bool
+        True where ``imagetype`` has a word such as bias, zero, dark, flat ('Dark Frame', 'DOMEFLAT') or arc.
+
+    Examples
+    --------
+    >>> from astropy_n2v.collections import calibration_frames
+    >>> from astropy_n2v.collections.columns import make_table
+    >>> names = 'LIGHT', 'Dark Frame', 'domeflat', ''
+    >>> calibration_frames(make_table([{'path': 'a.fits', 'imagetype': name} for name in names])).tolist()
+    [False, True, True, False]
+    """
+    return np.array([_CALIBRATION.search(name) is not None for name in manifest['imagetype'].tolist()], dtype=bool)
 
 
 def count_files(manifest):

@@ -76,6 +76,16 @@ def test_sample(run, night):
     assert len(read_manifest(night / 'm.csv')) == 2
 
 
+def test_calibration_frames_are_said(run, night):
+    for n, name in enumerate(('BIAS', 'Dark Frame', 'light')):
+        fits.setval(night / 'night' / f'{n}.fits', 'IMAGETYP', value=name)
+    result = run('manifest', night / 'night', '-o', night / 'm.ecsv')
+    assert result.exit_code == 0 and '2 images are for calibration' in result.output
+    assert '(BIAS, Dark Frame)' in result.output
+    result = run('manifest', night / 'night', '-o', night / 'm.ecsv', '--where', 'imagetype=light*')
+    assert 'for calibration' not in result.output and 'm.ecsv: 1 images of 1 files, as chosen' in result.output
+
+
 def test_unreadable_file(run, night):
     (night / 'night' / 'junk.fits').write_bytes(b'junk')
     result = run('manifest', night / 'night', '-o', night / 'm.ecsv')
