@@ -90,6 +90,7 @@ def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outl
         'N2VSHA': (denoiser.sha256[:16], 'SHA-256 of the model (first 16 digits)'),
         'N2VHOLE': (f'{denoiser.hole[0]}x{denoiser.hole[1]}', '[pix] hole, height x width'),
         'N2VPREC': (prediction.precision, 'numbers in which the model predicted'),
+        'N2VDEV': (prediction.device[:60], 'device that the model predicted on'),
         'N2VSTREN': (float(strength), 'strength: 0 data, 1 posterior mean'),
         'N2VNSRC': (source, 'source of the noise model'),
         'N2VCORR': ('image' if group is None else group.source, 'source of the autocorrelation of the noise'),

@@ -240,7 +240,7 @@ def _kill(process, chance):
 
 def _compare_results(out, quiet):
     """Compare the results that are there with those of a quiet run; return how many there are."""
-    results = sorted(out.glob('*.fits'))
+    results = sorted(out.glob('[!.]*.fits'))
     for path in results:
         difference = fits.FITSDiff(path, quiet[path.name], ignore_keywords=['N2VDATE'])
         assert difference.identical, difference.report()
