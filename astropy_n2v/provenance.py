@@ -19,6 +19,15 @@ _ORIGINS = {GainFrom.IMAGE: ', estimated from the image', GainFrom.SET: ', estim
 _APERTURE = 5   # pixels: side of the square over which errors are summed and compared
 
 
+def _gain_cards(noise):
+    """Make the cards of the gain."""
+    origin = _ORIGINS.get(noise.origin.gain, '')
+    cards = {'N2VGAIN': (float(np.median(noise.gain)), f'[electron/data unit] gain{origin}')}
+    if origin:
+        cards['N2VGSRC'] = (noise.origin.gain.value, 'source of the gain, if it is not N2VNSRC')
+    return cards
+
+
 def aperture_factor(mean, std, used):
     """
     Compare the scatter of sums over apertures on the sky with summed variances, as a ratio of deviations.
@@ -104,8 +113,7 @@ def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outl
     if scaling.gradient is not None:
         cards['N2VGRAD'] = (scaling.gradient.range, '[data unit] range of a gradient added to N2VSKY')
     if noise.gain is not None:
-        origin = _ORIGINS.get(noise.origin.gain, '')
-        cards['N2VGAIN'] = (float(np.median(noise.gain)), f'[electron/data unit] gain{origin}')
+        cards |= _gain_cards(noise)
     if whitening is not None:
         y, x = (n // 2 for n in whitening.correlation.shape)
         for axis, value in ('X', whitening.correlation[y, x + 1]), ('Y', whitening.correlation[y + 1, x]):
