@@ -13,7 +13,6 @@ from astropy.nddata import CCDData
 from ..denoising import denoise
 from ..io import read_fits_images
 from ..utils.files import atomic_write
-from ..visualization import plot_denoised
 
 __all__ = ['preview_file', 'preview_result']
 
@@ -111,6 +110,7 @@ def preview_result(path, result, *, ext=None, ignore_bits=0, mask=None, size=512
 
 def _draw(pairs, count, name, size, stretch, overwrite):
     """Write the pictures of some images, under names that follow from the name of a file."""
+    from ..visualization import plot_denoised  # each process of a batch would wait for matplotlib
     name = Path(name)
     stem, written = _ENDING.sub('', name.name), []
     name.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from click.testing import CliRunner
 
-from astropy_n2v.batch import preview as module
+from astropy_n2v import visualization as module
 from astropy_n2v.batch import preview_file, preview_result
 from astropy_n2v.cli import main
 
