@@ -174,7 +174,8 @@ class Denoiser:
             Largest height and width of the parts in which a large image is processed; by
             default ``conf.tile_size``.
         device : str or `torch.device`, optional
-            Device of the computation; by default ``conf.device``.
+            Device of the computation; by default ``conf.device``. If its memory does not suffice, smaller tiles are
+            tried, and then the CPU.
         progress : callable, optional
             Called with the fraction done.
         full_output : bool, optional
@@ -221,6 +222,7 @@ class Denoiser:
             result = infer(image, predictor, **options)
         else:
             result = infer_whitened(whitened, predictor, **options)
+        result = replace(result, device=str(predictor.device))   # where memory sufficed
         if rejected is None:
             return result
         if full_output:

@@ -23,6 +23,15 @@ _MAX_MEDIAN = 1 << 26
 _APERTURE = 5   # pixels: side of the square over which errors are summed and compared
 
 
+def _gain_cards(noise):
+    """Make the cards of the gain."""
+    origin = _ORIGINS.get(noise.origin.gain, '')
+    cards = {'N2VGAIN': (float(np.median(noise.gain)), f'[electron/data unit] gain{origin}')}
+    if origin:
+        cards['N2VGSRC'] = (noise.origin.gain.value, 'source of the gain, if it is not N2VNSRC')
+    return cards
+
+
 def aperture_factor(mean, std, used):
     """
     Compare the scatter of sums over apertures on the sky with summed variances, as a ratio of deviations.
@@ -101,6 +110,7 @@ def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outl
         'N2VSHA': (denoiser.sha256[:16], 'SHA-256 of the model (first 16 digits)'),
         'N2VHOLE': (f'{denoiser.hole[0]}x{denoiser.hole[1]}', '[pix] hole, height x width'),
         'N2VPREC': (prediction.precision, 'numbers in which the model predicted'),
+        'N2VDEV': (prediction.device[:60], 'device that the model predicted on'),
         'N2VSTREN': (float(strength), 'strength: 0 data, 1 posterior mean'),
         'N2VNSRC': (source, 'source of the noise model'),
         'N2VCORR': ('image' if group is None else group.source, 'source of the autocorrelation of the noise'),
@@ -114,8 +124,7 @@ def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outl
     if scaling.gradient is not None:
         cards['N2VGRAD'] = (scaling.gradient.range, '[data unit] range of a gradient added to N2VSKY')
     if noise.gain is not None:
-        origin = _ORIGINS.get(noise.origin.gain, '')
-        cards['N2VGAIN'] = (float(np.median(noise.gain)), f'[electron/data unit] gain{origin}')
+        cards |= _gain_cards(noise)
     if whitening is not None:
         y, x = (n // 2 for n in whitening.correlation.shape)
         for axis, value in ('X', whitening.correlation[y, x + 1]), ('Y', whitening.correlation[y + 1, x]):

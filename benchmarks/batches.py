@@ -1,15 +1,16 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What a batch costs: ``python benchmarks/batches.py WHAT [--size N ...] [--model default|tiny]``.
+What a batch costs: ``python benchmarks/batches.py WHAT [--size N ...] [--model default|tiny] [--count N] [--seed N]``.
 
 Prints one line of figures each:
 
 * ``journal``: 5,000 small files with the denoising itself left out: milliseconds that the journal adds to each, and
   seconds of a second run with ``skip_existing``;
 * ``overhead``: time of `denoise_files` against that of `denoise` of the same arrays in memory;
-* ``jobs``: throughput of two processes against one with one thread;
+* ``jobs``: throughput of two processes against one with one thread, taking turns, and what the seconds of the processor
+  allow where other programs use the cores as well;
 * ``memory``: peak of anonymous memory (RssAnon) of a process that denoises one file, by its size, in its own process;
-* ``mutants``: 10,000 damaged files: results, messages, and what should not be;
+* ``mutants``: ``--count`` damaged files (10,000), of ``--seed``: results, messages, and what should not be;
 * ``kills``: a batch of two processes of which the first, a worker or all are killed at random moments, again and again,
   until it is done: are all results whole, and those of a quiet run?
 """
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,7 @@ __all__ = ['main']
 _SAMPLING = 0.02   # seconds between two looks at the memory
 _FILES, _FRAMES = 5000, 6   # small files of the journal; frames of overhead and throughput
 _KILLS, _MUTANTS = 20, 10000
+_TURNS = 3   # of one process and two
 _VICTIMS = 'the batch', 'a worker', 'all'
 
 
@@ -111,19 +114,54 @@ def measure_overhead(folder, model, size):
 
 
 def measure_jobs(folder, model, size):
-    """One process with one thread against two."""
-    import torch
-
+    """One process with one thread against two, taking turns."""
     from astropy_n2v.batch import denoise_files
-    paths = write_frames(folder / 'in', 2 * _FRAMES, size)
+    paths = write_frames(folder / 'in', 4 * _FRAMES, size)
+    file = folder / 'm.safetensors'
+    model.save(file)
+    # In a process of its own, as the two are, so that all that is loaded is loaded by the same means.
+    runs = {1: [], 2: []}
+    for turn in range(_TURNS):
+        for n_jobs in runs:
+            ends, before, start = [], _processor_seconds(), time.perf_counter()
+
+            def note(record, ends=ends):
+                if record.status == 'done':
+                    ends.append(time.perf_counter())
+
+            with _pool_of(n_jobs) as executor:
+                denoise_files(paths, folder / f'{n_jobs}-{turn}', model=file, n_jobs=n_jobs, executor=executor,
+                              per_frame=True, callback=note)
+            seconds, ends = time.perf_counter() - start, sorted(ends)
+            # Since each process has its first file behind it: without their start.
+            steady = (len(ends) - n_jobs) / (ends[-1] - ends[n_jobs - 1])
+            runs[n_jobs].append((len(paths) / seconds, steady, ends[0] - start,
+                                 (_processor_seconds() - before) / len(paths)))
+    one, two = (np.median(runs[n_jobs], axis=0) for n_jobs in runs)
+    print(f'{size}x{size}, {len(paths)} frames, median of {_TURNS} turns: {3600 * one[0]:.0f} frames an hour by one '
+          f'process, {3600 * two[0]:.0f} by two, {two[0] / one[0]:.2f} times as many; after their first files '
+          f'{two[1] / one[1]:.2f} times; first file after {one[2]:.1f} and {two[2]:.1f} s; {one[3]:.2f} and '
+          f'{two[3]:.2f} s of the processor a frame, which allow {2 * one[3] / two[3]:.2f} times on two cores that '
+          f'nobody else uses (load of the machine {os.getloadavg()[0]:.1f})')
+
+
+def _pool_of(n_jobs):
+    """An executor for one process of a thread; none for two, which `denoise_files` makes itself."""
+    from contextlib import nullcontext
+    from multiprocessing import get_context
+    return ProcessPoolExecutor(1, get_context('spawn'), _use_one_thread) if n_jobs == 1 else nullcontext()
+
+
+def _use_one_thread():
+    """Keep torch to one thread in this process."""
+    import torch
     torch.set_num_threads(1)
-    rates = []
-    for n_jobs in 1, 2:
-        start = time.perf_counter()
-        denoise_files(paths, folder / str(n_jobs), model=model, n_jobs=n_jobs, per_frame=True)
-        rates.append(len(paths) / (time.perf_counter() - start))
-    print(f'{size}x{size}: {3600 * rates[0]:.0f} frames an hour by one process, {3600 * rates[1]:.0f} by two, '
-          f'{rates[1] / rates[0]:.2f} times as many (load of the machine {os.getloadavg()[0]:.1f})')
+
+
+def _processor_seconds():
+    """Seconds of this process and of those that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def anonymous_memory():
@@ -157,7 +195,7 @@ def measure_memory(folder, model, size):
           f'{(peak[0] - before) * 2 ** 20 / size ** 2:.0f} bytes a pixel, {seconds:.1f} s of the processor', flush=True)
 
 
-def measure_mutants(folder, model):
+def measure_mutants(folder, count, seed):
     """Read and write damaged files."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'tests'))
     from collections import Counter
@@ -166,9 +204,9 @@ def measure_mutants(folder, model):
 
     from astropy_n2v.io import process_fits
     seeds, counts, slowest = make_seeds(), Counter(), 0.0
-    for n in range(_MUTANTS):
+    for n in range(count):
         path = folder / 'a.fits'
-        path.write_bytes(mutate(seeds[n % len(seeds)], np.random.default_rng((7000, n))))
+        path.write_bytes(mutate(seeds[n % len(seeds)], np.random.default_rng((seed, n))))
         start = time.process_time()
         try:
             process_fits(path, folder / 'b.fits', lambda ccd, **options: ccd, overwrite=True)
@@ -178,7 +216,8 @@ def measure_mutants(folder, model):
         except Exception as error:
             counts[type(error).__name__] += 1
         slowest = max(slowest, time.process_time() - start)
-    print(f'{_MUTANTS} damaged files: {dict(counts)}, {slowest:.1f} s at most for one, {anonymous_memory():.0f} MiB')
+    print(f'{count} damaged files of seed {seed}: {dict(counts)}, {slowest:.1f} s at most for one, '
+          f'{anonymous_memory():.0f} MiB')
 
 
 def measure_kills(folder, model, size):
@@ -240,7 +279,7 @@ def _kill(process, chance):
 
 def _compare_results(out, quiet):
     """Compare the results that are there with those of a quiet run; return how many there are."""
-    results = sorted(out.glob('*.fits'))
+    results = sorted(out.glob('[!.]*.fits'))
     for path in results:
         difference = fits.FITSDiff(path, quiet[path.name], ignore_keywords=['N2VDATE'])
         assert difference.identical, difference.report()
@@ -253,12 +292,18 @@ def main(arguments=None):
     parser.add_argument('what', choices=['journal', 'overhead', 'jobs', 'memory', 'mutants', 'kills'])
     parser.add_argument('--size', type=int, nargs='+', default=[2048], help='height and width of frames')
     parser.add_argument('--model', choices=['default', 'tiny'], default='default')
+    parser.add_argument('--count', type=int, default=_MUTANTS, help='number of mutants')
+    parser.add_argument('--seed', type=int, default=7000, help='seed of the mutants')
     options = parser.parse_args(arguments)
+    if options.what == 'mutants':
+        with tempfile.TemporaryDirectory() as folder:
+            measure_mutants(Path(folder), options.count, options.seed)
+        return
     model = load_model(options.model)
     for size in options.size:
         with tempfile.TemporaryDirectory() as folder:
             measure = globals()[f'measure_{options.what}']
-            measure(Path(folder), model, *([] if options.what in ('journal', 'mutants') else [size]))
+            measure(Path(folder), model, *([] if options.what == 'journal' else [size]))
 
 
 if __name__ == '__main__':

@@ -15,7 +15,11 @@ from ..utils.warn import warn_user
 __all__ = ['mask_cosmic_rays']
 
 _MEDIAN = 5   # pixels on a side of the median that stands for the light of the sky where a cosmic ray is
-_TOO_MANY = 0.05   # fraction of the pixels; cosmic rays are rarely as many, an undersampled Kepler frame gave 0.12
+# Fraction of the pixels. Of the real frames that the package is developed with (512x512 pixels of their middle), those
+# whose stars are wider than two pixels have less: DECam, ARCSAT and KELT up to 0.003, the HST FOC 0.023, the core of
+# M13 0.046. Beyond it are images as sharp as their pixels or with smooth noise: 2MASS 0.07 and 0.08, NICMOS 0.08 and
+# 0.1, Kepler 0.12, WISE 0.18 and 0.53.
+_TOO_MANY = 0.05
 
 
 def mask_cosmic_rays(ccd):

@@ -291,6 +291,8 @@ class _Batch:
             elif not isinstance(outcome, OSError):   # errors of the file itself are in its record
                 outcome = OSError(f'the executor failed: {describe_error(outcome)}')
             fail(record, outcome, job, self.work)
+        if record.status == 'failed' and self.known is not None:
+            self._look_for_another(job, record)
         if record.status == 'done':
             self.taken.add(job.key)
         self.callback(record)
@@ -299,6 +301,17 @@ class _Batch:
                 log.warning('%s', text)
             for text in record.warnings:
                 warn_user(text)
+
+    def _look_for_another(self, job, record):
+        """Take the result of another run, which was faster, for one that is there and current."""
+        try:
+            entry = self.known.entry(job.output)
+            if entry is None or _reason_to_redo(entry, job, self.work):
+                return
+            self.work.journal.append(entry)   # the last line about a file counts
+        except (OSError, ValueError):
+            return
+        vars(record).update({**vars(FileRecord(record.path, record.output, 'skipped')), 'entry': entry})
 
 
 def _reason_to_redo(entry, job, work):

@@ -223,9 +223,23 @@ class KnownResults:
         self._read = 0   # bytes
 
     def entry(self, output):
-        """Find the last line about the making of a file, None if there is none."""
+        """
+        Find the line about the making of a file, None if there is none.
+
+        Of two runs at the same time both may have written one, and it is the file of one: size and time say whose.
+        Else it is the last.
+        """
         self._update()
-        return self._entries.get(self.journal.name(output))
+        entries = self._entries.get(self.journal.name(output), [])
+        if len(entries) > 1:
+            try:
+                status = os.stat(output)
+            except OSError:
+                return entries[-1]
+            state = status.st_size, status.st_mtime_ns
+            entries = [entry for entry in entries if (entry['output'].get('size'), entry['output'].get('mtime_ns')) ==
+                       state] or entries
+        return entries[-1] if entries else None
 
     def _update(self):
         try:
@@ -242,4 +256,4 @@ class KnownResults:
                 self._read += len(line)
                 entry = _parse(line)
                 if entry is not None and entry.get('status') == 'done':
-                    self._entries[entry['output']['path']] = entry
+                    self._entries.setdefault(entry['output']['path'], []).append(entry)

@@ -16,7 +16,6 @@ from ..denoising import denoise
 from ..io import read_fits_images
 from ..io.raster import is_raster, read_raster
 from ..utils.files import atomic_write
-from ..visualization import plot_denoised
 from .raster import denoise_raster, raster_options
 
 __all__ = ['preview_file', 'preview_result']
@@ -155,6 +154,7 @@ def _denoise_picture(path, model, options):
 
 def _draw(pairs, count, name, size, stretch, overwrite):
     """Write the pictures of some images, under names that follow from the name of a file."""
+    from ..visualization import plot_denoised  # each process of a batch would wait for matplotlib
     name = Path(name)
     stem, written = _ENDING.sub('', name.name), []
     name.parent.mkdir(parents=True, exist_ok=True)

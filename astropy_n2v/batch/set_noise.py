@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 
+from ..collections.loading import cut_areas
 from ..containers.container import Container
 from ..io.files import split_extension
 from ..io.headers import merge_headers, parse_unit
@@ -160,9 +161,15 @@ class _Group:
 
 
 def _middle(ccd):
-    """The middle of a large image; mosaics keep their phase."""
-    starts = [max(0, n - _LARGEST) // 2 // _PERIODS * _PERIODS for n in ccd.shape[-2:]]
-    return ccd[(..., *(slice(start, start + _LARGEST) for start in starts))]
+    """The middle of a large image, with a header that is about it; mosaics keep their phase."""
+    shape = ccd.shape[-2:]
+    if max(shape) <= _LARGEST:
+        return ccd
+    starts = [max(0, n - _LARGEST) // 2 // _PERIODS * _PERIODS for n in shape]
+    cut = tuple(slice(start, min(start + _LARGEST, n)) for start, n in zip(starts, shape))
+    middle = ccd[(..., *cut)]
+    cut_areas(middle, shape, cut)
+    return middle
 
 
 def _measure_file(source, ext, reading, satlevel, groups, max_frames):

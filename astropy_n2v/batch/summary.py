@@ -13,12 +13,13 @@ from ..utils.files import atomic_write
 __all__ = ['describe_images', 'image_values', 'summary_table', 'write_summary']
 
 # Columns that are read from cards.
-_TEXTS = {'model': 'N2VMODEL', 'hole': 'N2VHOLE', 'noise_source': 'N2VNSRC', 'correlation_source': 'N2VCORR',
-          'audit': 'N2VAUDIT'}
+_TEXTS = {'model': 'N2VMODEL', 'device': 'N2VDEV', 'hole': 'N2VHOLE', 'noise_source': 'N2VNSRC',
+          'correlation_source': 'N2VCORR', 'gain_source': 'N2VGSRC', 'audit': 'N2VAUDIT'}
 _NUMBERS = {'noise': 'N2VSIGMA', 'gain': 'N2VGAIN', 'masked': 'N2VMASK', 'noise_after': 'N2VNOUT'}
 _DESCRIPTIONS = {
     'file': 'input', 'output': 'file that was written', 'hdu': 'number and name of the image',
     'status': 'denoised, unchanged, skipped or failed', 'error': 'why it was not denoised', 'model': 'denoising model',
+    'device': 'where the network was computed',
     'hole': 'height and width of the hole in pixels', 'noise': 'noise at the background level before, in data units',
     'noise_source': 'where the noise model is from',
     'correlation_source': 'where the autocorrelation of the noise is from', 'gain': 'electrons per data unit',
@@ -54,9 +55,8 @@ def image_values(image):
     cards = image.cards
     row = {name: str(cards.get(keyword, '')) for name, keyword in _TEXTS.items()}
     row |= {name: float(cards.get(keyword, math.nan)) for name, keyword in _NUMBERS.items()}
-    comment = cards.comments['N2VGAIN'] if 'N2VGAIN' in cards else ''
-    estimated = 'set' if 'from the set' in comment else 'image' if 'estimated' in comment else row['noise_source']
-    row['gain_source'] = '' if math.isnan(row['gain']) else estimated
+    if not row['gain_source'] and not math.isnan(row['gain']):
+        row['gain_source'] = row['noise_source']
     return {'hdu': image.hdu, 'error': image.error, **row}
 
 
@@ -89,9 +89,10 @@ def summary_table(records):
     -------
     `~astropy.table.Table`
         One row for each image, and one for each file that failed. Columns: file, output, hdu, status ('denoised',
-        'unchanged', 'skipped' or 'failed'), error, model, hole, noise (at the background level, before), noise_source,
-        correlation_source, gain (electrons per data unit), gain_source, masked (share of the pixels), noise_after
-        (median stated standard deviation), audit, and seconds. Texts that are not known are empty, numbers NaN.
+        'unchanged', 'skipped' or 'failed'), error, model, device, hole, noise (at the background level, before),
+        noise_source, correlation_source, gain (electrons per data unit), gain_source, masked (share of the pixels),
+        noise_after (median stated standard deviation), audit, and seconds. Texts that are not known are empty, numbers
+        NaN.
 
     Examples
     --------

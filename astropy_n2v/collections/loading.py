@@ -83,12 +83,23 @@ def read_section(path, ext, section, *, shape=None, ignore_bits=0):
     with FitsSource(path, quiet=True) as source:
         ccd = read_image(source, ext, ignore_bits, section=section)
         shape = shape or source.hdus[ext].shape[-2:]
-    _cut_areas(ccd, shape, section[-2:])
+    cut_areas(ccd, shape, section[-2:])
     return ccd
 
 
-def _cut_areas(ccd, shape, cut):
-    """Express the parts of a frame that its header names in pixels of a part of it; mask a part without light."""
+def cut_areas(ccd, shape, cut):
+    """
+    Express the parts of a frame that its header names in pixels of a part of it; mask a part without light.
+
+    Parameters
+    ----------
+    ccd : `~astropy.nddata.CCDData`
+        The part of the frame. Its header is changed; it may get a mask.
+    shape : tuple of int
+        Rows and columns of the frame.
+    cut : tuple of slice
+        Rows and columns of the part.
+    """
     for keyword, is_data in _AREAS.items():
         found = re.findall(r'\d+', str(ccd.header.get(keyword, '')))
         if len(found) != 4:

@@ -3,14 +3,18 @@
 Compute the blind mean and spread of each pixel of an image, tile by tile.
 """
 
-from dataclasses import dataclass, replace
+import logging
+from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
 
 from ..networks import blind_moments, network_inputs
+from ..networks.precision import select_dtype
 from ..utils.scratch import zeros
+from ..utils.warn import warn_user
 from .bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
 from .bounds import bound_prediction
 from .evenness import even_spread
@@ -18,13 +22,20 @@ from .tiling import Tiling
 
 __all__ = ['BlindPredictor', 'BootstrapPredictor', 'predict_orientations']
 
+log = logging.getLogger(__name__)
+
+# Pixels that an accelerator predicts at a time, which keeps it busy where tiles are small. A CPU is busy with one tile.
+_AT_ONCE = 2 ** 24
 _LEAST_LOCAL = 0.2   # units of the typical noise: least noise of a pixel in the input of the network
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class BlindPredictor:
     """
     A network with all parameters of its application to an image.
+
+    Where the memory of an accelerator does not suffice, it goes on with one tile at a time, with smaller tiles, and in
+    the end on the CPU; ``tile_size``, ``device`` and ``dtype`` are then what was used.
 
     Parameters
     ----------
@@ -40,6 +51,8 @@ class BlindPredictor:
         Floating-point type of the network.
     progress : callable, optional
         Called with the fraction done.
+    tiles_at_once : int, optional
+        Number of tiles that are computed together; by default one on a CPU, and as many as keep an accelerator busy.
     """
 
     network: torch.nn.Module
@@ -48,6 +61,7 @@ class BlindPredictor:
     device: torch.device
     dtype: torch.dtype
     progress: object = None
+    tiles_at_once: int = None
 
     #: True if predictions are averaged over all orientations of the image.
     oriented: ClassVar[bool] = False
@@ -66,13 +80,17 @@ class BlindPredictor:
         mean, spread : `~numpy.ndarray`
             In units of the sky noise, float32.
         """
-        mean, spread = self._predict_tiles(image)
+        return self._predict(image, self.progress)
+
+    def _predict(self, image, progress):
+        """Predict an image, and report the progress to a function or to None."""
+        mean, spread = self._predict_tiles(image, progress)
         noisy = image.unsupported()
         while noisy is not None:
             # Parts of a mosaic that are far noisier than the rest are predicted again on the scale of their own noise.
             again = image.on_scale(image.noise_scale(noisy))
             factor = np.float32(again.scaling.scale / image.scaling.scale)
-            for values, new in zip((mean, spread), self._predict_tiles(again)):
+            for values, new in zip((mean, spread), self._predict_tiles(again, progress)):
                 values[noisy] = factor * new[noisy]
             left = again.unsupported()
             noisy = None if left is None else left & noisy
@@ -80,27 +98,67 @@ class BlindPredictor:
         bound_prediction(image, mean, spread)
         return mean, spread
 
-    def _predict_tiles(self, image):
-        """Predict an image tile by tile."""
+    def _predict_tiles(self, image, progress):
+        """Predict an image tile by tile, with less at a time where memory does not suffice."""
+        while True:
+            try:
+                return self._add_tiles(image, progress)
+            except RuntimeError as error:
+                if self.device.type == 'cpu' or not _is_out_of_memory(error):
+                    raise
+            # Not above: the error holds what was computed in vain.
+            self._make_do_with_less(image.shape)
+
+    def _add_tiles(self, image, progress):
+        """Predict tiles, and add them up."""
         mean, spread = (zeros(image.shape, dtype=np.float32) for _ in range(2))
         tiling = Tiling(image.shape, self.tile_size, self.margin, alignment=self.network.alignment)
-        network = self.network.to(self.device)
-        for i, tile in enumerate(tiling):
-            inputs = _inputs(image, tile).to(self.device)
+        network, every, count = self.network.to(self.device), list(tiling), self._count_at_once(tiling)
+        for start in range(0, len(every), count):
+            tiles = every[start:start + count]
+            # All tiles of an image have the same shape.
+            inputs = _move(torch.cat([_inputs(image, tile) for tile in tiles]), self.device)
+            inner = tuple(slice(min(part.start for part in parts), max(part.stop for part in parts))
+                          for parts in zip(*(tile.inner for tile in tiles)))
             with torch.inference_mode():
                 if self.oriented:
-                    blind, log_spread = predict_orientations(network, inputs, tile.inner, self.dtype)
+                    blind, log_spread = predict_orientations(network, inputs, inner, self.dtype)
                 else:
-                    blind, log_spread = blind_moments(network.predict(inputs, tile.inner, self.dtype))
-                blind, deviation = blind[0, 0].cpu().numpy(), log_spread.exp()[0, 0].cpu().numpy()
-            target = mean[tile.inner_y, tile.inner_x]
-            cut = (slice(target.shape[0]), slice(target.shape[1]))
-            weight = tile.weight[tile.inner][cut]
-            target += weight * blind[cut]
-            spread[tile.inner_y, tile.inner_x] += weight * deviation[cut]
-            if self.progress:
-                self.progress((i + 1) / len(tiling))
+                    blind, log_spread = blind_moments(network.predict(inputs, inner, self.dtype))
+                blind, deviation = blind[:, 0].cpu().numpy(), log_spread.exp()[:, 0].cpu().numpy()
+            for i, tile in enumerate(tiles):
+                own = tuple(slice(part.start - whole.start, part.stop - whole.start)
+                            for part, whole in zip(tile.inner, inner))
+                _add(tile, mean, blind[i][own])
+                _add(tile, spread, deviation[i][own])
+            if progress:
+                progress((start + len(tiles)) / len(every))
         return mean, spread
+
+    def _count_at_once(self, tiling):
+        """Return the number of tiles that are computed together."""
+        if self.tiles_at_once is not None or self.device.type == 'cpu':
+            return self.tiles_at_once or 1
+        tile = next(iter(tiling))
+        return max(1, _AT_ONCE // (len(tile.weight_y) * len(tile.weight_x)))
+
+    def _make_do_with_less(self, shape):
+        """Take one tile at a time, then smaller tiles, then the CPU."""
+        size = min(self.tile_size, max(shape))
+        if self.tiles_at_once != 1:
+            self.tiles_at_once = 1
+            log.info('memory of %s does not suffice for several tiles: they are computed one by one', self.device)
+        elif size // 2 >= Tiling.least_size(self.margin, self.network.alignment):
+            self.tile_size = size // 2
+            log.warning('memory of %s does not suffice for tiles of %d pixels: tiles of %d pixels are tried',
+                        self.device, size, self.tile_size)
+        else:
+            warn_user(f'memory of {self.device} does not suffice for tiles of {size} pixels, and smaller ones are not '
+                      'possible: the image is denoised on the CPU')
+            self.device = torch.device('cpu')
+            self.dtype = select_dtype(self.device)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def correct_spread(self, image, mean, spread):
         """
@@ -135,15 +193,32 @@ class BootstrapPredictor(BlindPredictor):
         """Predict each pixel of an image, see `BlindPredictor.predict`."""
         # The bootstrap predicts a cut-out two more times.
         share = 1 / (1 + 2 * min(1, BOOTSTRAP_SIZE ** 2 / image.data.size))
-        report = self.progress and (lambda fraction: self.progress(share * fraction))
-        return BlindPredictor.predict(replace(self, progress=report), image)
+        return self._predict(image, self.progress and (lambda fraction: self.progress(share * fraction)))
 
     def correct_spread(self, image, mean, spread):
         """Correct the spread by the errors in repeated observations of the result."""
-        spread = bootstrap_spread(image, mean, spread, self.network.hole, replace(self, progress=None).predict)
+        spread = bootstrap_spread(image, mean, spread, self.network.hole, partial(self._predict, progress=None))
         if self.progress:
             self.progress(1.0)
         return spread
+
+
+def _is_out_of_memory(error):
+    """Check if an error says that the memory of an accelerator does not suffice; not all have a type of their own."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(
+        text in str(error) for text in ('out of memory', 'ALLOC_FAILED'))
+
+
+def _move(tensor, device):
+    """Move a tensor to a device."""
+    return tensor.to(device)
+
+
+def _add(tile, whole, part):
+    """Add the inner part of a tile, weighed, to its place; what was padded is cut off."""
+    target = whole[tile.inner_y, tile.inner_x]
+    cut = (slice(target.shape[0]), slice(target.shape[1]))
+    target += tile.weight[tile.inner][cut] * part[cut]
 
 
 def predict_orientations(network, inputs, inner, dtype=torch.float32):
@@ -155,7 +230,7 @@ def predict_orientations(network, inputs, inner, dtype=torch.float32):
     network : BlindSpotUNet
         The network.
     inputs : tensor
-        Its input, shape (1, n, height, width).
+        Its input, shape (n, channels, height, width).
     inner : tuple of slice
         The inner part.
     dtype : `torch.dtype`, optional

@@ -89,6 +89,8 @@ class Prediction:
         to the whitened image.
     precision : {'float32', 'bfloat16'}
         Floating-point type of the network.
+    device : str
+        Device on which the network was computed, such as 'cpu' or 'cuda:0'.
 
     Examples
     --------
@@ -118,6 +120,7 @@ class Prediction:
     audit: AuditReport = None
     whitening: Whitening = None
     precision: str = 'float32'
+    device: str = 'cpu'
 
     @staticmethod
     def names(full_output=True):

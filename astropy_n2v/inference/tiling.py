@@ -98,10 +98,15 @@ class Tiling:
         self.margin = margin
         self.blend = blend
         self.padded_shape = tuple(-(-n // alignment) * alignment for n in shape)
-        smallest = 2 * margin + blend + 2 * alignment
+        smallest = self.least_size(margin, alignment, blend)
         if max(self.padded_shape) > tile_size and tile_size < smallest:
             raise ValueError(f'tile_size must be at least {smallest} pixels for this model, got {tile_size}')
         self._spans = [self._split(n, tile_size, alignment) for n in self.padded_shape]
+
+    @staticmethod
+    def least_size(margin, alignment=1, blend=16):
+        """Height and width of the smallest tiles that leave room between the margins, in pixels."""
+        return 2 * margin + blend + 2 * alignment
 
     def _split(self, length, tile_size, alignment):
         """Return starts, ends and weights of the tiles along an axis."""

@@ -389,12 +389,12 @@ class BlindSpotUNet(nn.Module):
     @torch.inference_mode()
     def predict(self, x, inner=None, dtype=None):
         """
-        Predict one large image, in strips and without gradients.
+        Predict large images of the same shape, in strips and without gradients.
 
         Parameters
         ----------
         x : tensor
-            Shape (1, in_channels, height, width).
+            Shape (n, in_channels, height, width).
         inner : tuple of slice, optional
             The rows and columns of the output; by default all.
         dtype : `torch.dtype`, optional
@@ -405,7 +405,7 @@ class BlindSpotUNet(nn.Module):
         Returns
         -------
         tensor
-            Shape (1, out_channels, rows, columns) of the requested part.
+            Shape (n, out_channels, rows, columns) of the requested part.
 
         Raises
         ------
@@ -424,17 +424,21 @@ class BlindSpotUNet(nn.Module):
         inner = inner or (slice(0, x.shape[2]), slice(0, x.shape[3]))
         rows, columns = (part.stop - part.start for part in inner)
         # The four branches side by side, channels last: the input of the join.
-        features = x.new_empty((rows, columns, self.join.in_channels), dtype=dtype or x.dtype)
+        features = x.new_empty((len(x), rows, columns, self.join.in_channels), dtype=dtype or x.dtype)
         kernels = {}
-        for turn, part in enumerate(features.chunk(4, dim=2)):
-            self._fill_features(part, x, turn, *inner, kernels)
-        output = x.new_empty((1, self.config['out_channels'], rows, columns))
-        for start, stop in self._strips(rows, 2 * columns, x.device):
-            output[:, :, start:stop] = self._join(features[None, start:stop].to(x.dtype))
+        for turn, part in enumerate(features.chunk(4, dim=3)):
+            self._fill_features(part.permute(1, 2, 0, 3), x, turn, *inner, kernels)
+        output = x.new_empty((len(x), self.config['out_channels'], rows, columns))
+        for start, stop in self._strips(rows, 2 * columns * len(x), x.device):
+            output[:, :, start:stop] = self._join(features[:, start:stop].to(x.dtype))
         return output
 
     def _fill_features(self, features, x, turn, inner_y, inner_x, kernels):
-        """Compute one branch for the inner part, strip by strip; the last strips are not needed."""
+        """
+        Compute one branch for the inner part, strip by strip; the last strips are not needed.
+
+        ``features`` has the shape (rows, columns, n, channels).
+        """
         height, width = x.shape[2:]
         bounds = (inner_y.start, inner_y.stop), (inner_x.start, inner_x.stop)
         for _ in range(turn):
@@ -446,14 +450,14 @@ class BlindSpotUNet(nn.Module):
         above = _RowAbove(kernels)
         # The first rows have no rows above.
         _turned_rows(features, turn, 0, max(shift - top, 0)).zero_()
-        for start, stop in self._strips(height, width, x.device):
+        for start, stop in self._strips(height, width * len(x), x.device):
             if start + shift >= bottom:
                 break
             strip = self.branch(turned[:, :, start:stop], above, features.dtype)
             # The shifted rows of the strip, within the inner part.
             first, last = max(start + shift, top), min(start + shift + strip.shape[2], bottom)
             if first < last:
-                strip = strip[0, :, first - start - shift:last - start - shift, left:right].permute(1, 2, 0)
+                strip = strip[:, :, first - start - shift:last - start - shift, left:right].permute(2, 3, 0, 1)
                 _turned_rows(features, turn, first - top, last - top).copy_(torch.rot90(strip, -turn, dims=(0, 1)))
 
     def _strips(self, height, width, device):

@@ -7,6 +7,8 @@ import bz2
 import gzip
 import io
 import lzma
+import shutil
+import subprocess
 import warnings
 
 import numpy as np
@@ -173,3 +175,35 @@ def test_full_disk_is_said(tmp_path, data, tiny_denoiser, monkeypatch):
     (record,) = denoise_files([tmp_path / 'a.fits'], tmp_path / 'out', model=tiny_denoiser)
     assert record.error == 'cannot be written: the disk is full' and list((tmp_path / 'out').iterdir()) == []
     assert describe_error(OSError(30, 'x')) == 'cannot be written: the file system is read-only'
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system in memory with room for a few hundred kB, where this process may make one."""
+    folder = tmp_path / 'small'
+    folder.mkdir()
+    if not shutil.which('mount') or subprocess.run(
+            ['mount', '-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', folder], capture_output=True).returncode:
+        pytest.skip('mounting is not permitted')
+    yield folder
+    subprocess.run(['umount', folder], check=True)
+
+
+def test_disk_that_is_full(small_disk, tmp_path, rng, tiny_denoiser):
+    from astropy_n2v.batch import denoise_files, read_journal
+    paths = [tmp_path / f'{name}.fits' for name in 'abcd']
+    for path in paths:
+        fits.writeto(path, rng.normal(100, 5, (128, 128)).astype('f4'))   # 64 kB, and 128 kB the result
+    options = {'model': tiny_denoiser, 'per_frame': True, 'skip_existing': True}
+    records = denoise_files(paths, small_disk, **options)
+    failed = [record for record in records if record.status == 'failed']
+    assert len(failed) in (2, 3) and {record.error for record in failed} == {'cannot be written: the disk is full'}
+    done = [record.output for record in records if record.status == 'done']
+    assert sorted(path for path in small_disk.iterdir() if path.suffix == '.fits') == sorted(done)
+    contents = [path.read_bytes() for path in done]
+    subprocess.run(['mount', '-o', 'remount,size=2m', small_disk], check=True)
+    again = denoise_files(paths, small_disk, **options)
+    assert sorted(record.status for record in again) == sorted(['skipped'] * len(done) + ['done'] * len(failed))
+    assert [path.read_bytes() for path in done] == contents
+    assert len({entry['output']['path'] for entry in read_journal(small_disk / 'n2v-journal.jsonl')
+                if entry['status'] == 'done'}) == 4

@@ -14,7 +14,7 @@ from astropy.table import Table
 
 from astropy_n2v import CannotDenoiseError
 from astropy_n2v.batch import FileRecord, denoise_files, find_inputs
-from astropy_n2v.batch.summary import describe_images, summary_table, write_summary
+from astropy_n2v.batch.summary import describe_images, image_values, summary_table, write_summary
 from astropy_n2v.io import ImageResult, describe_error
 from astropy_n2v.utils.files import atomic_write
 
@@ -170,7 +170,7 @@ def test_line_about_an_image():
 def test_line_about_several_images():
     other = CARDS.copy()
     other['N2VSIGMA'], other['N2VAUDIT'] = 6.0, 'warning: flux'
-    other['N2VGAIN'] = 2.5, 'gain, estimated from the image'
+    other['N2VGAIN'], other['N2VGSRC'] = 2.5, 'image'
     line = describe_images([ImageResult('1', '', CARDS), ImageResult('2', '', other)])
     assert 'noise 5.123 to 6 -> 0.5432' in line and 'gain 1.9 to 2.5 (header | image)' in line
     assert 'audit ok | warning: flux' in line
@@ -254,3 +254,8 @@ def test_unreadable_and_vanished_files(frames, tmp_path, tiny_denoiser):
 
     records = denoise_files(frames, tmp_path / 'out', model=tiny_denoiser, callback=vanish, journal=tmp_path / 'j')
     assert [record.error for record in records] == ['Is a directory', 'No such file or directory', '']
+
+
+def test_source_of_the_gain_is_no_text_for_people():
+    cards = fits.Header([('N2VGAIN', 1.5, 'gain; not estimated from the set'), ('N2VGSRC', 'header')])
+    assert image_values(ImageResult('0', '', cards))['gain_source'] == 'header'

@@ -380,3 +380,14 @@ def test_workers_end_with_their_batch(night):
     assert len(workers) == 2 and not [pid for pid in workers if os.path.exists(f'/proc/{pid}')]
     finish(night, 'out')
     compare(night, 'out')
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='asks ps')
+def test_two_batches_on_one_folder(night):
+    processes = [start(night, 'out', '--jobs', '2') for _ in range(2)]
+    for process in processes:
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+    assert '4 were there and current' in finish(night, 'out')
+    compare(night, 'out')

@@ -12,7 +12,8 @@ import pytest
 from astropy.io import fits
 from click.testing import CliRunner
 
-from astropy_n2v.batch import Journal, denoise_files, read_journal, summary_table
+from astropy_n2v import denoise
+from astropy_n2v.batch import Journal, denoise_files, latest_entries, read_journal, summary_table
 from astropy_n2v.batch.fingerprints import digest, is_unchanged, named_file, plain
 from astropy_n2v.batch.journal import KnownResults
 from astropy_n2v.cli import main
@@ -31,8 +32,8 @@ def frames(tmp_path, rng):
     return paths
 
 
-@pytest.fixture
-def denoise(frames, tmp_path, tiny_denoiser):
+@pytest.fixture(name='denoise')
+def run_again(frames, tmp_path, tiny_denoiser):
     """Denoise the frames with a journal, and return the status or the error of each."""
     def run(files=frames, model=tiny_denoiser, **options):
         options = {'skip_existing': True, 'per_frame': True, **options}
@@ -233,3 +234,25 @@ def test_digests_of_options():
     assert len({digest(value) for value in values}) == len(values)
     assert digest(np.arange(6)[::2]) == digest(np.array([0, 2, 4])) and json.dumps(plain(values))
     assert named_file('SCI') == 'SCI'
+
+
+def test_two_runs_at_the_same_time(frames, tmp_path, tiny_denoiser, monkeypatch):
+    """The other run is faster by a hair with the first file."""
+    options = {'model': tiny_denoiser, 'per_frame': True, 'skip_existing': True}
+    other = []
+
+    def slow(ccd, *arguments, **keywords):
+        if not other:
+            other.append(None)
+            other[0] = denoise_files(frames[:1], tmp_path / 'out', **options)[0]
+        return denoise(ccd, *arguments, **keywords)
+
+    monkeypatch.setattr('astropy_n2v.denoising.denoise', slow)
+    records = denoise_files(frames, tmp_path / 'out', **options)
+    assert other[0].status == 'done' and [record.status for record in records] == ['skipped', *['done'] * (
+        len(frames) - 1)]
+    entries = read_journal(tmp_path / 'out' / 'n2v-journal.jsonl')
+    assert {entry['status'] for entry in latest_entries(entries)} == {'done'}
+    again = denoise_files(frames, tmp_path / 'out', **options)
+    assert {record.status for record in again} == {'skipped'}
+    assert again[0].entry['output']['mtime_ns'] == records[0].output.stat().st_mtime_ns

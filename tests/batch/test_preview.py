@@ -9,8 +9,8 @@ from astropy.io import fits
 from click.testing import CliRunner
 from PIL import Image
 
+from astropy_n2v import visualization as module
 from astropy_n2v.batch import denoise_raster, preview_file, preview_result
-from astropy_n2v.batch import preview as module
 from astropy_n2v.cli import main
 
 

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from astropy_n2v import NoiseModel, denoise, estimate_set_noise
 from astropy_n2v.batch.files import denoise_files
+from astropy_n2v.batch.set_noise import _middle
 from astropy_n2v.batch.summary import summary_table
 from astropy_n2v.cli import main
 from astropy_n2v.containers.container import Container
@@ -288,6 +289,17 @@ def test_large_images_are_measured_in_their_middle(tmp_path, rng, monkeypatch):
     assert shapes == [((66, 66), 100), ((66, 66), 200), ((66, 66), 200), ((66, 66), 50)]
 
 
+def test_the_header_of_the_middle_is_about_the_middle(monkeypatch, rng):
+    monkeypatch.setattr('astropy_n2v.batch.set_noise._LARGEST', 132)
+    header = fits.Header({'DATASEC': '[41:120,1:130]', 'BIASSEC': '[1:40,1:160]'})
+    ccd = CCDData(rng.normal(size=(160, 180)), unit='adu', header=header)
+    middle = _middle(ccd)   # from row 12 and column 24
+    assert middle.shape == (132, 132)
+    assert middle.header['DATASEC'] == '[17:96,1:118]' and middle.header['BIASSEC'] == '[1:16,1:132]'
+    small = CCDData(rng.normal(size=(130, 130)), unit='adu', header=fits.Header({'DATASEC': '[41:120,1:130]'}))
+    assert _middle(small) is small and small.header['DATASEC'] == '[41:120,1:130]'
+
+
 def test_frames_that_differ_have_no_autocorrelation_in_common(tmp_path, rng):
     files = make_files(tmp_path, rng, 'abc', share=0.5) + make_files(tmp_path, rng, 'def')
     noise = estimate_set_noise(files)
@@ -430,7 +442,7 @@ def test_bad_noise_is_an_error_of_the_run(white, tmp_path, tiny_denoiser):
 
 def test_summary_says_where_it_is_from(white, tmp_path, tiny_denoiser):
     table = summary_table(denoise_files(white[:2], tmp_path / 'out', model=tiny_denoiser))
-    assert list(table['correlation_source']) == ['set of 2 frames'] * 2
+    assert list(table['correlation_source']) == ['set of 2 frames'] * 2 and list(table['device']) == ['cpu'] * 2
 
 
 def test_commands(run, white, tmp_path, tiny_denoiser):
