@@ -22,7 +22,8 @@ from ..utils.star_fit import StarFit
 
 __all__ = ['InjectedStars', 'StarFigures', 'compare_stars', 'estimate_fwhm']
 
-_LEAST_PART, _LARGEST_PART = 64, 256   # pixels: height and width of the parts of images that get stars
+# Height and width, in pixels, of the parts of images that get stars; in smaller ones they would be too few.
+_LEAST_PART, _LARGEST_PART = 128, 256
 _MOST_PARTS = 4   # from as many images, at equal distances
 # Signal-to-noise ratios of the stars, evenly distributed in the logarithm: from hopeless to certain, as the mean
 # completeness measures the depth.
@@ -187,7 +188,7 @@ class InjectedStars:
     whiten : bool, optional
         If true, whiten the noise where it is correlated.
     pixels : int, optional
-        Number of pixels that networks are to be applied to, at most; without a part of 64 pixels on a side for half of
+        Number of pixels that networks are to be applied to, at most; without a part of 128 pixels on a side for half of
         it there are no stars.
     seed : int or list of int, optional
         Seed of places, photons and noise.
@@ -338,7 +339,9 @@ class _Part:
 
     def measure(self, denoiser, device):
         """Denoise both images and return the fields of `StarFigures`."""
-        results = [denoiser.predict(data, self.noise, ~self.valid, audit=False, device=device, full_output=False)
+        # Corrections by the innovations differ between images with and without stars.
+        results = [denoiser.predict(data, self.noise, ~self.valid, calibrate=False, audit=False, device=device,
+                                    full_output=False)
                    for data in (self.data, self.blank)]
         stars, blank = (np.asarray(detection_image(CCDData(
             result.mean, unit='adu', uncertainty=StdDevUncertainty(result.std), mask=~self.valid), self.psf).data)

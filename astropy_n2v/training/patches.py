@@ -132,6 +132,9 @@ class PatchSampler:
         self.rng = rng
         self.mask_probability = mask_probability
 
+    def close(self):
+        """Release what draws need; nothing can be drawn any more."""
+
     @property
     def state(self):
         """What a draw depends on, to resume from."""

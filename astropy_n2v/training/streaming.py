@@ -3,6 +3,8 @@
 Patches of a collection that does not fit into memory.
 """
 
+import signal
+
 import numpy as np
 import torch
 from scipy.ndimage import uniform_filter
@@ -90,6 +92,13 @@ def _as_it_is(value):
     return value
 
 
+def _ignore_signals(worker):
+    """Leave signals, which terminals and batch systems send to all processes, to the one that trains and ends these."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Only once: SIGTERM is how an interpreter that exits ends its processes.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
+
+
 class StreamSampler(PatchSampler):
     """
     Draws batches of patches from a pool of blocks of a collection, which is renewed block by block.
@@ -175,7 +184,8 @@ class StreamSampler(PatchSampler):
         context = {'multiprocessing_context': 'spawn', 'prefetch_factor': 2} if self.workers else {}
         # With a generator of its own, the global random state of torch stays as it is.
         return DataLoader(_Blocks(self.blocks, first, self.whiten), batch_size=None, collate_fn=_as_it_is,
-                          num_workers=self.workers, generator=torch.Generator(), **context)
+                          num_workers=self.workers, generator=torch.Generator(), worker_init_fn=_ignore_signals,
+                          **context)
 
     def _list(self):
         self.frames = [frame for frames in self._slots for frame in frames]
@@ -226,6 +236,10 @@ class StreamSampler(PatchSampler):
             i = self.rng.choice(len(self.frames), p=by_sources if around else by_pixels)
             patches.append(self._patch(self.frames[i], self._near_source if around else self._anywhere))
         return torch.stack(patches)
+
+    def close(self):
+        """End the processes that read ahead; nothing can be drawn any more."""
+        self._stream = None
 
     @property
     def state(self):

@@ -5,6 +5,7 @@ Training on a user's own frames, without any clean reference.
 
 import json
 import logging
+from contextlib import closing
 
 import numpy as np
 
@@ -253,7 +254,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         Fraction of the pixels that judge and are not trained on; by default 0.1.
     star_share : float, optional
         Share of the time of training in which stars of known flux that are injected judge, together with the
-        likelihood; by default 0.05, or 0 for a single image. Without as much time as a part of 64 pixels on a side
+        likelihood; by default 0.05, or 0 for a single image. Without as much time as a part of 128 pixels on a side
         takes there are no stars.
     amp : {'auto', 'float32', 'bfloat16', 'float16'}, optional
         Numbers in which the network is trained, but for its head and the last quarter of the training, see
@@ -333,8 +334,8 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         network=json.dumps(network.config, sort_keys=True))
     if any(other != identity for other in processes.gather(identity)):
         raise ValueError('frames and options must be the same in all processes, got others in some of them')
-    with Monitor(trainer, show=progress_bar if processes.first else False,
-                 log=options['log'] if processes.first else None) as trainer.progress:
+    with closing(trainer.sampler), Monitor(trainer, show=progress_bar if processes.first else False,
+                                           log=options['log'] if processes.first else None) as trainer.progress:
         trainer.run(checkpoint=checkpoint, identity=identity)
     metadata = {'name': name or ('trained' if init is None else 'adapted'), 'frames': len(source), 'seed': seed,
                 **_metadata(trainer, init, whiten)}

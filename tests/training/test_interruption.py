@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 from models import flat_weights
 
 from astropy_n2v import Denoiser, NoiseModel
@@ -24,15 +25,27 @@ from astropy_n2v.training.patches import PatchSampler, TrainingFrame
 from astropy_n2v.utils import files
 from astropy_n2v.utils.files import _temporary_name
 
-# A training in a process of its own that is slow enough to be killed, and saves often.
+# A training in a process of its own that is slow enough to be killed, and saves often: on a frame, or on a folder of
+# frames that are read by another process all the time.
 SCRIPT = """
 import sys, numpy as np
 from astropy_n2v import NoiseModel, train
 from astropy_n2v.training import loop
-loop._SAVE_AFTER = 0.2
-frame = np.random.default_rng(1).normal(100, 5, (64, 64))
-train(frame, noise=NoiseModel(5.0), max_steps=int(sys.argv[3]), batch_size=2, patch_size=32, checkpoint=sys.argv[1],
-      network_options=dict(widths=(6, 8), decoder_widths=(6,), head_width=8)).save(sys.argv[2])
+
+if __name__ == '__main__':
+    state, model, steps, folder, amp = sys.argv[1:]
+    loop._SAVE_AFTER = 0.2
+    options = dict(noise=NoiseModel(5.0), max_steps=int(steps), batch_size=2, patch_size=32, checkpoint=state, amp=amp,
+                   network_options=dict(widths=(6, 8), decoder_widths=(6,), head_width=8))
+    if folder == 'none':
+        trained = train(np.random.default_rng(1).normal(100, 5, (64, 64)), **options)
+    else:
+        from astropy_n2v.collections import make_manifest, split_manifest
+        from astropy_n2v.training.collection import train_collection
+        manifest = make_manifest(folder)
+        trained = train_collection(manifest, split_manifest(manifest), block_size=48, loading=dict(
+            pool=2, patches_per_block=4, workers=1), **options)
+    trained.save(model)
 """
 
 
@@ -179,27 +192,41 @@ def test_training_out_of_patience_is_not_resumed(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
-def test_killed_process_resumes_to_the_same_weights(tmp_path, number):
-    state = tmp_path / 'state'
+@pytest.mark.parametrize(('number', 'collection', 'amp'), [
+    (signal.SIGKILL, False, 'auto'), (signal.SIGINT, False, 'float16'), (signal.SIGKILL, True, 'bfloat16'),
+    (signal.SIGINT, True, 'float16'), (signal.SIGTERM, True, 'auto')])
+def test_killed_process_resumes_to_the_same_weights(tmp_path, number, collection, amp):
+    state, folder, program = tmp_path / 'state', tmp_path / 'frames', tmp_path / 'program.py'
+    program.write_text(SCRIPT)
+    steps = '100' if amp == 'float16' else '200'
+    if collection:
+        folder.mkdir()
+        for n in range(4):
+            data = np.random.default_rng(n).normal(100, 5, (96, 96)).astype('f4')
+            fits.writeto(folder / f'{n}.fits', data, fits.Header({'OBJECT': f'field {n}'}))
 
     def start(name, checkpoint):
-        return subprocess.Popen([sys.executable, '-c', SCRIPT, checkpoint, tmp_path / name, '200'],
-                                stderr=subprocess.PIPE, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        command = [sys.executable, program, checkpoint, tmp_path / name, steps, folder if collection else 'none', amp]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                                env={**os.environ, 'OMP_NUM_THREADS': '1'})
 
     process = start('killed', state)
     deadline = time.monotonic() + 300
     while not state.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.3)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        process.kill()
+    else:
+        os.killpg(process.pid, number)   # as a terminal and batch systems do: processes that read ahead get it, too
+    _, error = process.communicate(timeout=300)
     assert process.returncode != 0 and not (tmp_path / 'killed').exists()
     assert number == signal.SIGKILL or 'from which the same call resumes it' in error
-    assert torch.load(state, weights_only=True)['step'] < 200
+    assert torch.load(state, weights_only=True)['step'] < int(steps)
     for name, checkpoint in (('resumed', state), ('whole', tmp_path / 'other')):
         process = start(name, checkpoint)
-        process.communicate(timeout=300)
-        assert process.returncode == 0
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error
     resumed, whole = (flat_weights(Denoiser.load(tmp_path / name)) for name in ('resumed', 'whole'))
     assert torch.equal(resumed, whole)
+    assert not list(tmp_path.glob('.*.part'))
