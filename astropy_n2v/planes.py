@@ -8,8 +8,11 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
+from astropy import units as u
 
+from .config import conf
 from .exceptions import CannotDenoiseError
+from .io.headers import header_value
 from .noise import (
     AmplifierScale,
     FrameGroup,
@@ -24,7 +27,9 @@ from .noise import (
     noise_autocorrelation,
     stripe_fraction,
 )
+from .noise.pictures import noise_of_picture
 from .noise.resolve import looks_white, resolve_sky
+from .noise.stripes import announces_mosaic
 from .noise.views import WHOLE, part_of, pixels_of, split_views
 from .utils.warn import warn_user
 
@@ -73,6 +78,8 @@ class Plane:
         Offsets that were subtracted from the whole plane.
     sample : SkySample or None
         Earlier measurements of the sky; see ``sky``.
+    picture : bool
+        True if ``noise`` is from `~astropy_n2v.noise.pictures.noise_of_picture`, with its autocorrelation.
     """
 
     index: tuple
@@ -85,6 +92,7 @@ class Plane:
     patterns: Patterns = None
     group: GroupNoise = None
     sample: SkySample = None
+    picture: bool = False
 
     @property
     def sky(self):
@@ -251,6 +259,10 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
         try:
             if bad.all():
                 raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
+            picture = _as_picture(frame, i, values, bad, parameters, of_set)
+            if picture is not None:
+                planes.append(picture)
+                continue
             patterns = find_patterns(values, bad, frame.header)
             if patterns is not None:
                 log.info('%staken off: %s', f'plane {i}: ' if i else '', patterns.describe())
@@ -313,6 +325,21 @@ def _of_plane(frame, name, value, index):
     if isinstance(value, NoiseModel):
         return value.map(lambda part, values: frame.parameter(part, values, index))
     return frame.parameter(name, value, index)
+
+
+def _as_picture(frame, index, values, bad, parameters, of_set):
+    """Return a plane of a picture, of whose noise nothing is stated; None if it is none."""
+    stated = of_set is not None or any(value is not None for value in parameters.values())
+    if stated or frame.unit not in (None, u.dimensionless_unscaled):
+        return None
+    if header_value(frame.header, conf.gain_keywords)[0] is not None or announces_mosaic(frame.header):
+        return None
+    sky = SkySample(values, bad)
+    noise = noise_of_picture(sky, eight_bits=frame.source_dtype == np.uint8)
+    if noise is None:
+        return None
+    log.info('plane %s is that of a picture: its noise is measured at each brightness', index)
+    return Plane(index, values, noise, frame.mask[index], noise, sample=sky, picture=True)
 
 
 def _find_parts(frame, index, values, views, bad, parameters, patterns, of_set):
@@ -421,6 +448,8 @@ def own_autocorrelation(plane):
         the differences of neighbours agree with white noise of the known size. None if there are too few pixels, or
         too few next to each other.
     """
+    if plane.picture:
+        return plane.noise.autocorrelation
     valid = np.asarray(~plane.sky.mask)
     n = np.count_nonzero(valid)
     if n < (4000 if plane.view == WHOLE else 2000):
@@ -482,7 +511,7 @@ def warn_of_patterns(planes, name=''):
         Name of the frame at the start of the warning.
     """
     plane = planes[0]
-    smoothed = plane.sky.smoothed
+    smoothed = None if plane.picture else plane.sky.smoothed
     if smoothed is not None:
         _warn_of_smoothing(smoothed, name)
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from .containers.cards import CARD_LENGTH
 from .noise import GainFrom
 from .utils.blocks import sum_blocks
+from .utils.robust import MEDIAN_ABSOLUTE
 from .utils.sampling import cutouts
 
 __all__ = ['aperture_factor', 'provenance']
@@ -45,7 +46,7 @@ def aperture_factor(mean, std, used):
     # Neighbouring apertures share the background; their difference has twice the variance.
     difference = np.abs(np.diff(sums, axis=1)) / np.hypot(quoted[:, 1:], quoted[:, :-1])
     difference = difference[np.isfinite(difference)]
-    return float(np.median(difference) / 0.6745) if difference.size >= 30 else None
+    return float(np.median(difference) / MEDIAN_ABSOLUTE) if difference.size >= 30 else None
 
 
 def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outliers=False):

@@ -10,8 +10,8 @@ Prints one line of figures each:
 * ``jobs``: throughput of two processes against one with one thread;
 * ``memory``: peak of anonymous memory (RssAnon) of a process that denoises one file, by its size, in its own process;
 * ``mutants``: 10,000 damaged files: results, messages, and what should not be;
-* ``kills``: a batch of two processes whose worker or whole is killed at random moments, again and again, until it is
-  done: are all results whole, and those of a quiet run?
+* ``kills``: a batch of two processes of which the first, a worker or all are killed at random moments, again and again,
+  until it is done: are all results whole, and those of a quiet run?
 """
 
 import argparse
@@ -33,6 +33,7 @@ __all__ = ['main']
 _SAMPLING = 0.02   # seconds between two looks at the memory
 _FILES, _FRAMES = 5000, 6   # small files of the journal; frames of overhead and throughput
 _KILLS, _MUTANTS = 20, 10000
+_VICTIMS = 'the batch', 'a worker', 'all'
 
 
 def write_frames(folder, n, size, seed=7000):
@@ -181,38 +182,69 @@ def measure_mutants(folder, model):
 
 
 def measure_kills(folder, model, size):
-    """Kill a batch or one of its processes at random, and let the next run go on."""
+    """Kill a batch, one of its processes or all of them at random moments, and let the next run go on."""
+    from astropy_n2v import conf
     from astropy_n2v.batch import denoise_files
     paths = write_frames(folder / 'in', 2 * _FRAMES, size)
-    model.save(folder / 'm.safetensors')
-    quiet = denoise_files(paths, folder / 'quiet', model=model, per_frame=True)
+    file = folder / 'm.safetensors'
+    model.save(file)
+    quiet = {record.output.name: record.output
+             for record in denoise_files(paths, folder / 'quiet', model=file, per_frame=True)}
+    command = [sys.executable, '-m', 'astropy_n2v.cli', 'denoise', *paths, '--model', file, '--per-frame',
+               '--skip-existing', '--jobs', '2', '--audit', conf.audit, '-q']
+    start = time.monotonic()
+    subprocess.run([*command, '-o', folder / 'timed'], check=True, stderr=subprocess.DEVNULL)
+    longest = time.monotonic() - start
     chance = random.Random(0)
-    killed = rounds = 0
-    while killed < _KILLS:
-        rounds += 1
-        out = folder / f'out{rounds}'
-        done = False
-        while not done:
-            process = subprocess.Popen(
-                [sys.executable, '-m', 'astropy_n2v.cli', 'denoise', *paths, '-o', out, '--model',
-                 folder / 'm.safetensors', '--per-frame', '--skip-existing', '--jobs', '2', '--audit', 'off', '-q'],
-                stderr=subprocess.DEVNULL)
+    killed, batches, found = dict.fromkeys(_VICTIMS, 0), 0, []
+    while sum(killed.values()) < _KILLS:
+        batches += 1
+        out = folder / f'out{batches}'
+        while True:
+            process = subprocess.Popen([*command, '-o', out], stderr=subprocess.DEVNULL, start_new_session=True)
             try:
-                done = process.wait(chance.uniform(5, 40) if killed < _KILLS else None) == 0
-                continue
+                # From the imports, before the first file, to the end.
+                process.wait(chance.uniform(0, longest) if sum(killed.values()) < _KILLS else None)
             except subprocess.TimeoutExpired:
-                pass
-            children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
-            victim = int(chance.choice([process.pid, *children]))
-            os.kill(victim, signal.SIGKILL)
-            killed += 1
-            done = process.wait() == 0
-        names = sorted(path.name for path in out.iterdir() if path.suffix == '.fits')
-        assert names == [record.output.name for record in quiet], names
-        assert not list(out.glob('.*'))
-        for record in quiet:
-            assert np.array_equal(fits.getdata(record.output), fits.getdata(out / record.output.name))
-    print(f'{killed} kills in {rounds} batches of {len(paths)} files: all results whole and as those of a quiet run')
+                killed[_kill(process, chance)] += 1
+                process.wait()
+                found.append(_compare_results(out, quiet))
+            if process.returncode == 0:
+                break
+        assert _compare_results(out, quiet) == len(quiet), f'{out} lacks files'
+        assert not list(out.glob('.*')), 'a temporary file was left'
+    kinds = ', '.join(f'{n} of {victim}' for victim, n in killed.items())
+    print(f'{sum(killed.values())} kills ({kinds}) in {batches} batches of {len(paths)} files of {size}x{size}, with '
+          f'{min(found)} to {max(found)} files done: no result that was there was partial, the next run finished all, '
+          'and they are, but for the date, those of a quiet run')
+
+
+def _kill(process, chance):
+    """Kill a batch, one of its workers, or all at once; return which."""
+    victim = chance.choice(_VICTIMS)
+    workers = []
+    for pid in Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split():
+        try:
+            if b'spawn_main' in Path(f'/proc/{pid}/cmdline').read_bytes():
+                workers.append(int(pid))
+        except OSError:   # it has just ended
+            pass
+    if victim == 'a worker' and not workers:   # it has none yet, or none any more
+        victim = 'the batch'
+    if victim == 'all':
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        os.kill(chance.choice(workers) if victim == 'a worker' else process.pid, signal.SIGKILL)
+    return victim
+
+
+def _compare_results(out, quiet):
+    """Compare the results that are there with those of a quiet run; return how many there are."""
+    results = sorted(out.glob('*.fits'))
+    for path in results:
+        difference = fits.FITSDiff(path, quiet[path.name], ignore_keywords=['N2VDATE'])
+        assert difference.identical, difference.report()
+    return len(results)
 
 
 def main(arguments=None):

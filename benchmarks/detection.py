@@ -32,7 +32,7 @@ from astropy_n2v.validation import (
     psf_fwhm,
 )
 
-__all__ = ['MAPS', 'NOISES', 'compare', 'main', 'recover', 'significance']
+__all__ = ['MAPS', 'NOISES', 'compare', 'find_peaks', 'known_sources', 'main', 'match', 'recover', 'significance']
 
 #: Maps: the matched filter above the known sky, and above the local background, whichever is deeper; and ours.
 MAPS = 'matched filter', 'matched filter, local sky', 'ours'
@@ -72,6 +72,27 @@ def significance(name, frame):
     return detection_image(clean, frame.psf).data
 
 
+def known_sources(frame):
+    """The sources of the catalogue of 2 sigma or more, with the significance ``snr`` that an isolated star had."""
+    catalog = frame.scene.catalog.copy()
+    catalog['snr'] = np.asarray(matched_filter_snr(catalog['flux'], frame.psf, frame.sky_sigma))
+    return catalog[catalog['snr'] > _FAINTEST]
+
+
+def find_peaks(image, frame):
+    """Detections on a map of a frame, and the least score that they have."""
+    floor = max(float(np.median(image)), 1e-3)
+    found = find_sources(image, floor, fwhm=psf_fwhm(frame.psf))
+    # A star beyond the edge has its maximum at the edge.
+    x, y = np.rint([found['x'], found['y']])
+    return found[(x > 0) & (y > 0) & (x < image.shape[1] - 1) & (y < image.shape[0] - 1)], floor
+
+
+def match(found, sources, frame):
+    """Pairs of detections and sources."""
+    return match_sources(found, sources, max(1.5, 0.75 * psf_fwhm(frame.psf)))
+
+
 def recover(frame, names):
     """
     Match the detections on maps of a frame to its catalogue, as if its stars had been injected.
@@ -89,23 +110,16 @@ def recover(frame, names):
         The stars of the catalogue with the scores of their detections, and magnitudes relative to an isolated star of
         a significance of 1; and the detections that are no source. Galaxies count for neither.
     """
-    catalog, fwhm, area = frame.scene.catalog, psf_fwhm(frame.psf), frame.data.size / 1e6
-    snr = np.asarray(matched_filter_snr(catalog['flux'], frame.psf, frame.sky_sigma))
-    catalog, snr = catalog[snr > _FAINTEST], snr[snr > _FAINTEST]
-    star = np.flatnonzero(catalog['kind'] == 'star')
+    sources, area = known_sources(frame), frame.data.size / 1e6
+    star = np.flatnonzero(sources['kind'] == 'star')
     stars, false, floors = [], [], {}
     for name in names:
-        image = significance(name, frame)
-        floors[name] = max(float(np.median(image)), 1e-3)
-        found = find_sources(image, floors[name], fwhm=fwhm)
-        # A star beyond the edge has its maximum at the edge.
-        x, y = np.rint([found['x'], found['y']])
-        found = found[(x > 0) & (y > 0) & (x < image.shape[1] - 1) & (y < image.shape[0] - 1)]
-        matches = match_sources(found, catalog, max(1.5, 0.75 * fwhm))
-        score = np.full(len(catalog), np.nan)
+        found, floors[name] = find_peaks(significance(name, frame), frame)
+        matches = match(found, sources, frame)
+        score = np.full(len(sources), np.nan)
         score[matches.truth] = found['score'][matches.detected]
         rest = found['x', 'y', 'score'][matches.unmatched_detected]
-        stars.append(Table({'id': star, 'mag': -2.5 * np.log10(snr[star]), 'score': score[star],
+        stars.append(Table({'id': star, 'mag': -2.5 * np.log10(sources['snr'][star]), 'score': score[star],
                             'score_before': np.full(len(star), np.nan)}))
         false.append(rest)
         for table in stars[-1], rest:

@@ -6,6 +6,7 @@ The cut-outs of an image for the audit by bin, by block and by lag.
 import numpy as np
 
 from ..utils.blocks import as_blocks
+from ..utils.robust import robust_std
 
 __all__ = ['COMMON', 'Sample', 'choose_cutouts']
 
@@ -144,4 +145,4 @@ def _growth_of(sample, size=8):
     sums, squares = blocks.sum(axis=(-3, -1))[full], (blocks ** 2).sum(axis=(-3, -1))[full]
     scaled = sums / np.sqrt(np.maximum(squares, np.finfo('f4').tiny))
     # The middle of the distribution, since faults in a few blocks must be found and not allowed for.
-    return max(1.0, float(np.median(np.abs(scaled - np.median(scaled))) / 0.6745) ** 2)
+    return max(1.0, robust_std(scaled) ** 2)

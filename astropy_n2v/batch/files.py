@@ -5,10 +5,10 @@ Many files: each is denoised, and one that fails does not stop the others.
 
 import logging
 import os
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
 
-from ..io import output_path, split_extension
+from ..io import describe_error, output_path, split_extension
 from ..io.raster import is_raster
 from ..noise import SetNoise
 from ..utils.checks import check_integer
@@ -71,7 +71,8 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
         With an executor, how many files it is given at a time (1: a thousand).
     executor : concurrent.futures.Executor, optional
         Where to run in place of processes that are made here, such as ``dask.distributed.Client.get_executor()``. Its
-        workers must see the files under the same names.
+        workers must see the files under the same names. Threads of one process take turns, as Python's warnings are
+        those of the process. Files that it does not take, or loses, fail; it is never shut down here.
     journal : str, path-like or `~astropy_n2v.batch.Journal`, optional
         File to which a line is appended for each file; with ``skip_existing``, ``n2v-journal.jsonl`` in ``output_dir``
         by default, else none.
@@ -90,7 +91,7 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
     OSError
         If the directory cannot be made, the journal cannot be written, or ``model`` or ``noise`` cannot be read.
     TypeError
-        If ``files`` is one path.
+        If ``files`` is one path, ``executor`` is no executor, or model and options cannot be sent to other processes.
     ValueError
         If ``suffix``, ``model`` or ``noise`` cannot be used at all, ``per_frame`` is true with ``noise``, or there is
         an extension in the name of a file as well as in ``ext``.
@@ -114,6 +115,9 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
     if per_frame and noise is not None:
         raise ValueError('per_frame must not be true with noise, which is that of the set of frames')
     check_integer('n_jobs', n_jobs, 1)
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError('executor must be a concurrent.futures.Executor, such as ProcessPoolExecutor(8) or, of Dask, '
+                        f'client.get_executor(), got {executor!r}')
     if isinstance(noise, (str, os.PathLike)):
         noise = SetNoise.read(noise)   # once, and before all else
     if journal is None and skip_existing:
@@ -282,6 +286,8 @@ class _Batch:
         else:
             if isinstance(outcome, BrokenExecutor):
                 outcome = OSError('the process that worked on it died: it was killed, or memory did not suffice')
+            elif not isinstance(outcome, OSError):   # errors of the file itself are in its record
+                outcome = OSError(f'the executor failed: {describe_error(outcome)}')
             fail(record, outcome, job, self.work)
         if record.status == 'done':
             self.taken.add(job.key)

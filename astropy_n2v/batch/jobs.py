@@ -5,6 +5,7 @@ Many files at the same time: in this process, in several, or where an executor s
 
 import logging
 import os
+import pickle
 import signal
 import threading
 from collections import deque
@@ -12,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
+from ..io import describe_error
 from .work import denoise_job
 
 __all__ = []
@@ -22,8 +24,11 @@ log = logging.getLogger(__name__)
 _IN_FLIGHT = 1000
 # Runs in which the process ended before a file is to blame: in the first, others ran at the same time.
 _MOST_DEATHS = 2
+_CANCELLED = OSError('it was cancelled: the executor was shut down, or has lost its workers')
 
 _works = {}   # of this process: the work that its initializer got, or the last one that it was sent
+# Warnings and their filters belong to a process: of several threads of an executor, one works at a time.
+_one_at_a_time = threading.Lock()
 
 
 def count_cores():
@@ -71,9 +76,10 @@ def run_kept(token, job):
 
 def run_sent(work, job):
     """Denoise a file where an executor sends it; the model that it needs is loaded once in a process."""
-    if work.token not in _works:
-        _keep(work)
-    return denoise_job(_works[work.token], job, silent=True)
+    with _one_at_a_time:
+        if work.token not in _works:
+            _keep(work)
+        return denoise_job(_works[work.token], job, silent=True)
 
 
 class _Processes:
@@ -89,6 +95,11 @@ class _Processes:
     """
 
     def __init__(self, work, n_jobs):
+        try:
+            pickle.dumps(work)
+        except Exception as error:   # of many kinds, from whatever an object does
+            raise TypeError('model and options must be such that they can be sent to other processes (n_jobs): '
+                            f'{error}') from error
         self.work = work
         self.n_jobs = n_jobs
         self.pool = None
@@ -124,7 +135,13 @@ class _Borrowed:
     def submit(self, job):
         """Hand a file over, by names that hold in every directory."""
         path, output, folder = map(os.path.abspath, (job.path, job.output, job.folder))
-        return self.executor.submit(run_sent, self.work, job._replace(path=path, output=Path(output), folder=folder))
+        job = job._replace(path=path, output=Path(output), folder=folder)
+        try:
+            return self.executor.submit(run_sent, self.work, job)
+        except Exception as error:   # it is shut down, or cannot send what it is given
+            future = Future()
+            future.set_exception(OSError(f'the executor did not take it: {describe_error(error)}'))
+            return future
 
     def restart(self):
         """Nothing: it is not ours."""
@@ -223,7 +240,7 @@ class _Schedule:
         broken = []
         for future in done:
             job = self.running.pop(future)
-            error = future.exception()
+            error = _CANCELLED if future.cancelled() else future.exception()
             if isinstance(error, BrokenExecutor):
                 broken.append((job, error))
             else:

@@ -5,6 +5,8 @@ A night at a glance: what failed, what stands out, and a figure of it, from the 
 
 import numpy as np
 
+from ..utils.robust import robust_std
+
 __all__ = ['find_unusual', 'latest_entries', 'plot_night']
 
 # Scatters (from the median absolute deviation) from the median of its group beyond which a number stands out.
@@ -13,7 +15,6 @@ _UNUSUAL = 5.0
 # concern.
 _LEAST_SCATTER = 0.02
 _FEWEST = 5   # images of which a median says what is usual
-_MAD = 1.4826   # from median absolute deviation to standard deviation, of a normal distribution
 
 
 def latest_entries(entries):
@@ -53,8 +54,8 @@ def find_unusual(table):
     -------
     list of str
         One for each row: why it stands out, empty if it does not. Compared are noise, factor by which it was reduced
-        and share of masked pixels, by their deviation from the median in units of the scatter (5 times 1.4826 times
-        the median absolute deviation, with a floor of 2 % of the median). Findings of the audit count as well.
+        and share of masked pixels, by their deviation from the median in units of the scatter (5 times that from the
+        median absolute deviation, with a floor of 2 % of the median). Findings of the audit count as well.
 
     Examples
     --------
@@ -78,7 +79,7 @@ def find_unusual(table):
         middle = np.median(values[finite])
         # Shares are compared in the whole: half a per cent of masked pixels is not 'twice as many' as a quarter.
         floor = _LEAST_SCATTER * (1.0 if name == 'masked share' else abs(middle))
-        scatter = max(_MAD * np.median(np.abs(values[finite] - middle)), floor)
+        scatter = max(robust_std(values[finite]), floor)
         for reasons, value in zip(found, values):
             if abs(value - middle) > _UNUSUAL * scatter:
                 reasons.append(f'{name} {value:.4g} (median {middle:.4g})')

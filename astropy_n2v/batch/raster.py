@@ -12,15 +12,13 @@ from ..config import conf
 from ..exceptions import CannotDenoiseError
 from ..io.process import FitsResult, ImageResult
 from ..io.raster import read_raster, write_raster
-from ..noise import GainFrom, NoiseModel, Origin, SizeFrom
-from ..noise.brightness import picture_noise, relative_noise, white_noise
+from ..noise.brightness import channel_noise
 from ..utils.checks import check_number
 from ..utils.warn import warn_user
 
 __all__ = ['channel_noise', 'denoise_channels', 'denoise_raster']
 
 _OPTIONS = 'strength', 'device', 'tile_size', 'audit'   # of denoise that go with pictures
-_WHITE = np.pad([[1.0]], 4)   # autocorrelation
 
 
 def denoise_channels(data, model=None, *, mask=None, floor=0.0, strength=1.0, device=None, tile_size=None, audit=None):
@@ -111,50 +109,6 @@ def _denoise_together(denoiser, data, bad, **options):
     return np.where(bad, data, mean), [''] * len(data)
 
 
-def channel_noise(values, mask=None, *, floor=0.0):
-    """
-    Measure the noise of a channel of a picture.
-
-    Parameters
-    ----------
-    values : array_like
-        Image of shape (ny, nx), stretched or not.
-    mask : array_like of bool, optional
-        True where it does not count.
-    floor : float, optional
-        Least standard deviation, such as of the rounding.
-
-    Returns
-    -------
-    `~astropy_n2v.NoiseModel`
-        Standard deviation of each pixel, nowhere larger than that of the background, and the autocorrelation.
-
-    Raises
-    ------
-    CannotDenoiseError
-        If there is no noise, or no pixel to measure it on.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astropy_n2v.batch import channel_noise
-    >>> noise = channel_noise(np.random.default_rng(0).normal(50, 2, (64, 64)))
-    >>> bool(abs(np.median(noise.sigma) - 2) < 0.2)
-    True
-    """
-    values = np.asarray(values, dtype=float)
-    bad = ~np.isfinite(values) if mask is None else np.asarray(mask, dtype=bool) | ~np.isfinite(values)
-    if bad.all():
-        raise CannotDenoiseError('all of its pixels are masked or not finite')
-    if not np.ptp(values[~bad]) > 0:
-        raise CannotDenoiseError(f'it is constant ({values[~bad][0]:g}): it has no noise')
-    sigma = white_noise(values, bad)
-    if sigma:
-        return NoiseModel(np.maximum(sigma * relative_noise(values, bad), floor), autocorrelation=_WHITE,
-                          origin=Origin('image', SizeFrom.IMAGE, GainFrom.IMAGE))
-    return picture_noise(values, bad, floor=floor)
-
-
 def _names(n):
     """Names of so many channels."""
     return {1: ('grey',), 3: ('red', 'green', 'blue')}.get(n, tuple(f'channel {i + 1}' for i in range(n)))
@@ -172,7 +126,7 @@ def _judge(name, report, audit):
 
 
 def raster_options(**options):
-    """Those keywords of `denoise_fits` that make sense for pictures; ValueError if another one is given."""
+    """Select the keywords of `denoise_fits` that make sense for pictures; raise ValueError if another one is given."""
     ignored = 'seed', 'progress_bar', 'noise'   # of other files of the same run, or of no effect
     known = {name: options.pop(name) for name in _OPTIONS if name in options}
     given = [name for name, value in options.items() if name not in ignored and value not in (None, False)]
@@ -253,6 +207,6 @@ def denoise_raster(path, output, model=None, *, overwrite=False, protect=(), com
 
 
 def _cards(model):
-    """What the summary of a file says of a channel."""
+    """Describe a channel for the summary of a file."""
     name = conf.default_model if model is None else getattr(model, 'name', str(model))
     return fits.Header([('N2VMODEL', name), ('N2VHOLE', '1x1'), ('N2VNSRC', 'image')])

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What is done with one file, in the process that denoises it.
+Work on one file, in the process that denoises it.
 """
 
 import logging
@@ -124,7 +124,7 @@ class Work:
         return self.denoiser().sha256
 
     def description(self, job):
-        """What the journal says of model and options."""
+        """Describe model and options for the journal."""
         given = {name: value for name, value in self.options.items() if value is not None}
         options = {'ext': job.ext, **given, 'overwrite': self.overwrite}
         named = self.model if isinstance(self.model, (str, os.PathLike)) else self.model.name

@@ -25,7 +25,7 @@ class HoleType(click.ParamType):
     name = '1|3|1x3|...'
 
     def convert(self, value, param, ctx):
-        """From text to (height, width)."""
+        """Convert text to (height, width)."""
         if isinstance(value, tuple):
             return value
         match = re.fullmatch(r'\s*(\d+)(?:\s*[xX,]\s*(\d+))?\s*', str(value))
@@ -74,7 +74,7 @@ def one_or_list(values):
 
 
 def given(**options):
-    """The options that have a value, so that the library's own defaults hold for the others."""
+    """Select the options that have a value, so that the library's own defaults hold for the others."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -83,11 +83,13 @@ def training_options(function):
     for name, option in reversed(TRAINING_OPTIONS.items()):
         if option.help is None:
             continue
+        text_kind = (click.Choice(option.choices), None) if option.choices else (click.Path(), 'FILE')
         kind, metavar = {
-            int: (click.IntRange(min=option.low), None), str: (click.Path(), 'FILE'),
+            int: (click.IntRange(min=option.low), None), str: text_kind,
             float: (click.FloatRange(option.low, option.high, min_open=not option.closed,
                                      max_open=option.high is not None), None)}[option.kind]
-        default = option.unset if option.default is None else f'{option.default:g}'
+        default = option.unset if option.default is None else option.default if option.choices else \
+            f'{option.default:g}'
         text = option.help if default is None else f'{option.help}  [default: {default}]'
         function = click.option(f'--{name.replace("_", "-")}', type=kind, metavar=metavar, help=text)(function)
     return function
@@ -203,7 +205,7 @@ class Reporter:
     @classmethod
     @contextmanager
     def of(cls, ctx):
-        """The reporter of a command; while it is in use it shows warnings and log messages."""
+        """Return the reporter of a command, which shows warnings and log messages while it is in use."""
         reporter = cls(**{'quiet': False, 'verbose': 0, **ctx.ensure_object(dict)})
         logger = logging.getLogger('astropy_n2v')
         handler, level = _Handler(reporter), logger.level

@@ -58,7 +58,14 @@ def command(ctx, roots, output, where, sample, seed, processes, overwrite):
     """
     from tqdm import tqdm
 
-    from ..collections import make_manifest, read_manifest, select_frames, summarize_manifest, write_manifest
+    from ..collections import (
+        count_files,
+        make_manifest,
+        read_manifest,
+        select_frames,
+        summarize_manifest,
+        write_manifest,
+    )
     from ..collections.tables import check_manifest_format
     from ..io.files import describe_error
     read = 0
@@ -74,19 +81,22 @@ def command(ctx, roots, output, where, sample, seed, processes, overwrite):
 
                 manifest = make_manifest(expand_patterns(roots), known=known, progress=progress,
                                          processes=processes or _cores())
+            found = count_files(manifest)
             if where or sample:
                 manifest = select_frames(manifest, where, n=sample, seed=seed)
-            if read or where or sample or known is None or len(known) != len(manifest):
+            if read or where or sample or known is None or count_files(known) != found:
                 write_manifest(manifest, output, overwrite=True)
         except (OSError, ValueError, ImportError) as error:
             raise click.ClickException(describe_error(error)) from error
         failed = manifest[[bool(error) for error in manifest['error']]]
         for path, error in zip(failed['path'], failed['error']):
             report.error(f'{path}: error: {error}')
-        files = len(set(manifest['path'].tolist()))
         report.result('\n'.join(summarize_manifest(manifest).pformat(max_lines=-1, max_width=-1)))
-        report.result(f'{output}: {len(manifest) - len(failed)} images of {files - len(failed)} files, {read} of them '
-                      f'read now; {len(failed)} cannot be read')
+        report.result(f'{sum(found.values())} files, {read} of them read now: '
+                      + ', '.join(f'{n} {name}' for name, n in found.items()))
+        kept = count_files(manifest)
+        report.result(f'{output}: {len(manifest) - len(failed)} images of {kept["with images"]} files'
+                      + (', as chosen' if where or sample else ''))
     if len(failed):
         ctx.exit(1)
 

@@ -61,7 +61,8 @@ def command(ctx, manifest, output, fractions, seed, stratify, separation, by, co
         for name, n in counts.items():
             fields = {frame['field'] for frame in split.frames if frame['split'] == name}
             report.result(f'{name:<10} {n:6d} files of {len(fields)} {by}s ({n / len(split.frames):.1%})')
-        unknown = {path for path, ra, name in zip(*(table[name].tolist() for name in ('path', 'ra', 'object')))
+        used = table[split.column(table) != '']
+        unknown = {path for path, ra, name in zip(*(used[name].tolist() for name in ('path', 'ra', 'object')))
                    if math.isnan(ra) and not name}
         if unknown and by == 'field':
             report.say(f'{len(unknown)} files have neither a WCS nor OBJECT: each of them counts as a field of its own')

@@ -4,6 +4,7 @@
 """
 
 import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
@@ -69,14 +70,16 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
     Ctrl-C and SIGTERM save the state of the training, which is also saved at least every two minutes; the same command
     goes on from there. By default the state is in MODEL.checkpoint, which is removed once MODEL is written.
 
+    Under torchrun, several processes train the model together: on several GPUs, or on the cores of several machines.
+
     \b
     Examples:
       astropy-n2v train night1/*.fits -o mycamera.safetensors --init default
       astropy-n2v train --manifest manifest.ecsv --split split.json -o mycamera.safetensors
+      torchrun --nproc-per-node 2 -m astropy_n2v.cli train night1/*.fits -o mycamera.safetensors
       astropy-n2v train night1/*.fits -o plain.safetensors --strategy n2v2
     """
     from ..io.files import describe_error
-    from ..utils.files import atomic_write
     ignore_bits = parse_bits(ignore_bits)
     classical = take_classical(options, init=init, gain=gain, readnoise=readnoise, workers=workers)
     if manifest or split or workers is not None:
@@ -94,10 +97,10 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
     files = expand_files(files)
     paths = [chosen_extension(file, ext)[0] for file in files]
     failed = 0
-    with Reporter.of(ctx) as report:
+    with _joined(ctx) as (report, first):
         try:
             # Entered first: a model that cannot be written is not worth hours of training.
-            with atomic_write(output, overwrite=overwrite, inputs=paths) as temporary:
+            with _model_file(output, overwrite, paths, first) as temporary:
                 images, names = [], []
                 for file in files:
                     report.begin(file)
@@ -117,13 +120,39 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
                 train = training_function(classical, of_collection=False)
                 denoiser = _run(train, images, names=names, progress_bar=report.progress_bar or report.say, **classical,
                                 **given(init=init, gain=gain, readnoise=readnoise, satlevel=satlevel, **options))
-                denoiser.save(temporary, overwrite=True)
+                if first:
+                    denoiser.save(temporary, overwrite=True)
         except (OSError, ValueError, TypeError) as error:
             raise click.ClickException(describe_error(error)) from error
-        _finish(report, output, denoiser, time.monotonic() - start, temporary_state)
-        failed += len(images) - denoiser.metadata['images']
-    if failed:
-        ctx.exit(1)
+        if first:
+            _finish(report, output, denoiser, time.monotonic() - start, temporary_state)
+            failed += len(images) - denoiser.metadata['images']
+    _leave(ctx, 1 if failed and first else 0)
+
+
+@contextmanager
+def _joined(ctx):
+    """Join the processes of torchrun, if any; yield a reporter, and if this is the one that reports and writes."""
+    from ..training.processes import Processes
+    with Processes.of_torchrun() as processes:
+        if not processes.first:
+            ctx.ensure_object(dict)['quiet'] = True
+        with Reporter.of(ctx) as report:
+            yield report, processes.first
+
+
+def _leave(ctx, status=0):
+    """End the command with an exit status, and the process if torchrun started it."""
+    from ..training.processes import end_process
+    if not status:
+        end_process()
+    ctx.exit(status)
+
+
+def _model_file(output, overwrite, inputs, first):
+    """Open the file that a model is written to, by the first of the processes."""
+    from ..utils.files import atomic_write
+    return atomic_write(output, overwrite=overwrite, inputs=inputs) if first else nullcontext()
 
 
 def _read_images(file, ext, **options):
@@ -161,24 +190,26 @@ def _train_collection(ctx, manifest, split, output, overwrite, loading, classica
     """Train on the frames of a catalogue."""
     from ..collections import Split, read_manifest
     from ..io.files import describe_error
-    from ..utils.files import atomic_write
     if held_out is not None:
         raise click.UsageError('--held-out does not go with --manifest: the validation frames are held out.')
     temporary_state = _take_state(output, options)
-    with Reporter.of(ctx) as report:
+    with _joined(ctx) as (report, first):
         try:
             table, parts = read_manifest(manifest), Split.read(split)
-            with atomic_write(output, overwrite=overwrite, inputs=[manifest, split]) as temporary:
+            with _model_file(output, overwrite, [manifest, split], first) as temporary:
                 counts = parts.counts()
                 report.say(f'training on {counts["train"]} files, judged by {counts["validation"]}')
                 start = time.monotonic()
                 train_collection = training_function(classical, of_collection=True)
                 denoiser = _run(train_collection, table, parts, progress_bar=report.progress_bar or report.say,
                                 loading=loading, **classical, **options)
-                denoiser.save(temporary, overwrite=True)
+                if first:
+                    denoiser.save(temporary, overwrite=True)
         except (OSError, ValueError, TypeError, ImportError) as error:
             raise click.ClickException(describe_error(error)) from error
-        _finish(report, output, denoiser, time.monotonic() - start, temporary_state)
+        if first:
+            _finish(report, output, denoiser, time.monotonic() - start, temporary_state)
+    _leave(ctx)
 
 
 def _run(function, *data, **options):

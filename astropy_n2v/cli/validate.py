@@ -18,7 +18,7 @@ class _PairType(click.ParamType):
     name = 'bright,faint'
 
     def convert(self, value, param, ctx):
-        """From text to a pair."""
+        """Convert text to a pair."""
         if isinstance(value, tuple):
             return value
         try:
@@ -139,7 +139,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
 
 
 def read_psf(text):
-    """A width, the image of a file, or nothing."""
+    """Read a width or the image of a file; None without either."""
     if text is None:
         return None
     try:

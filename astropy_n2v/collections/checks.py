@@ -10,8 +10,12 @@ from astropy.table import Table
 
 from .describe import file_hash, file_state
 from .fields import find_fields
+from .splits import SPLITS
 
-__all__ = ['check_manifest']
+__all__ = ['NOTES', 'check_manifest']
+
+#: Findings of `check_manifest` that follow from what was asked for, and are no faults.
+NOTES = 'shared field',
 
 # Shares of an image from which on it is not to be trained on. Borders without data, bad columns and the cores of bright
 # stars are less.
@@ -38,7 +42,7 @@ def check_manifest(manifest, split=None, *, hashes=False):
     Returns
     -------
     `~astropy.table.Table`
-        The problems, a row each: ``problem``, ``path``, ``ext``, ``message``. Empty if all is well. Problems are
+        The findings, a row each: ``problem``, ``path``, ``ext``, ``message``. Problems are
 
         - ``unreadable``: the file could not be read when it was catalogued;
         - ``missing``, ``changed``: the file is not there any more, or has another content than it was catalogued with;
@@ -49,6 +53,12 @@ def check_manifest(manifest, split=None, *, hashes=False):
         - ``leak``: frames of one field of the sky, or of one content, are in two parts of the split; of one content
           alone if it was made by frame;
         - ``not in split``, ``not in manifest``: the split is of another catalogue.
+
+        One finding is a note (`NOTES`) and no problem:
+
+        - ``shared field``: a field of the sky is in several parts of a split that was made by frame, as it was asked
+          for. A row for each such field: what a test measures there holds for other exposures of what the model was
+          trained on, and not for other fields.
 
     Examples
     --------
@@ -63,6 +73,8 @@ def check_manifest(manifest, split=None, *, hashes=False):
              *_noises(manifest)]
     if split is not None:
         found += [*_leaks(manifest, split), *_strangers(manifest, split)]
+        if split.by == 'frame':
+            found += _shared_fields(manifest, split)
     columns = list(zip(*found)) or [[], [], [], []]
     return Table({name: np.array(values, dtype=int if name == 'ext' else str)
                   for name, values in zip(('problem', 'path', 'ext', 'message'), columns)})
@@ -86,7 +98,8 @@ def _of_files(manifest, hashes):
             if (hashes or not same) and file_hash(path) != row['sha1']:
                 yield 'changed', path, row['ext'], 'its content is another than in the manifest: make that anew'
         except OSError as error:
-            yield 'missing', path, row['ext'], error.strerror or str(error)
+            if not row['error']:
+                yield 'missing', path, row['ext'], error.strerror or str(error)
 
 
 def _duplicates(manifest):
@@ -145,21 +158,37 @@ def _noises(manifest):
                 yield 'noise', *place, f'{value:.3g}, and {typical:.3g} in most frames alike'
 
 
-def _leaks(manifest, split):
-    """Fields, found anew, whose frames are in several parts."""
+def _divided_fields(manifest, split, by):
+    """Yield the rows and the parts of each field, found anew, whose frames are in several parts."""
     parts = split.column(manifest)
     fields = {}
-    for i, (number, part) in enumerate(zip(find_fields(manifest, by=split.by).tolist(), parts.tolist())):
+    for i, (number, part) in enumerate(zip(find_fields(manifest, by=by).tolist(), parts.tolist())):
         if part:
             fields.setdefault(number, []).append(i)
     for rows in fields.values():
         names = parts[rows].tolist()
+        if len(set(names)) > 1:
+            yield rows, names
+
+
+def _leaks(manifest, split):
+    for rows, names in _divided_fields(manifest, split, split.by):
         most = max(sorted(set(names)), key=names.count)
         other = manifest['path'][rows[names.index(most)]]
         for i, part in zip(rows, names):
             if part != most:
                 yield ('leak', manifest['path'][i], manifest['ext'][i],
                        f'it is in {part}, and {other}, of the same {split.by}, in {most}')
+
+
+def _shared_fields(manifest, split):
+    for rows, names in _divided_fields(manifest, split, 'field'):
+        first = rows[0]
+        parts = [f'{len({manifest["path"][i] for i, part in zip(rows, names) if part == name})} in {name}'
+                 for name in SPLITS if name in names]
+        yield ('shared field', manifest['path'][first], manifest['ext'][first],
+               f'of its field are {", ".join(parts)}, as the split was made by frame: a test does not show how good a '
+               'model is on other fields')
 
 
 def _strangers(manifest, split):

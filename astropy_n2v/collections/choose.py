@@ -13,7 +13,7 @@ from astropy.table import Table
 from ..utils.checks import check_integer
 from .columns import COLUMNS
 
-__all__ = ['select_frames', 'summarize_manifest', 'usable']
+__all__ = ['count_files', 'select_frames', 'summarize_manifest', 'usable']
 
 
 def usable(manifest):
@@ -40,6 +40,36 @@ def usable(manifest):
     noise = np.asarray(manifest['noise'], dtype=float)
     readable = np.array([not error for error in manifest['error']], dtype=bool)
     return readable & np.isfinite(noise) & (noise > 0)
+
+
+def count_files(manifest):
+    """
+    Count the files of a catalogue by their contents.
+
+    Parameters
+    ----------
+    manifest : `~astropy.table.Table`
+        From `make_manifest`.
+
+    Returns
+    -------
+    dict of int
+        Numbers of files ``with images``, ``without images``, and those that ``cannot be read``. They add up to all
+        files that were found.
+
+    Examples
+    --------
+    >>> from astropy_n2v.collections import count_files
+    >>> from astropy_n2v.collections.columns import make_table
+    >>> manifest = make_table([{'path': 'a.fits', 'ext': 1}, {'path': 'a.fits', 'ext': 2},
+    ...                        {'path': 'b.fits', 'error': 'truncated'}])
+    >>> count_files(manifest)
+    {'with images': 1, 'without images': 0, 'cannot be read': 1}
+    """
+    files = set(manifest['path'].tolist())
+    readable = {path for path, error in zip(manifest['path'].tolist(), manifest['error'].tolist()) if not error}
+    return {'with images': len(readable), 'without images': len(manifest.meta.get('without_images', {})),
+            'cannot be read': len(files - readable)}
 
 
 def summarize_manifest(manifest):

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import math
 import os
+import re
 import warnings
 
 import numpy as np
@@ -20,7 +21,9 @@ from ..io.headers import merge_headers
 from ..io.reading import read_image
 from ..io.select import science_hdus
 from ..io.source import FitsSource
-from ..noise import measure_sky, noise_autocorrelation
+from ..noise import SkySample
+from ..noise.estimation import sky_noise
+from ..noise.views import WHOLE, is_mosaic, lattice
 from .headers import exposure_cards, sky_position, stored_type
 from .raster import is_raster, raster_layout, read_raster
 
@@ -31,6 +34,9 @@ log = logging.getLogger(__name__)
 # Height and width, in pixels, of the middle of an image that is measured, as for the noise of a set.
 _LARGEST = 2048
 _CHUNK = 1 << 20   # bytes that are hashed at a time
+# Characters that a table in a text file does not give back: what readers take for the end of a line, and bytes of names
+# that are not UTF-8.
+_LOST = re.compile('[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029\ud800-\udfff]')
 
 
 def file_hash(path):
@@ -43,7 +49,7 @@ def file_hash(path):
 
 
 def file_state(path):
-    """Size and time of the last change of a file, which say that it is the one that was read."""
+    """Read size and time of the last change of a file, which say that it is the one that was read."""
     state = os.stat(path)
     return {'bytes': state.st_size, 'mtime': state.st_mtime_ns}
 
@@ -78,7 +84,12 @@ def describe_file(path):
     """
     path = os.fspath(path)
     row = {'path': path}
+    if _LOST.search(path):
+        return [{'path': _LOST.sub(lambda found: ascii(found[0])[1:-1], path),
+                 'error': 'its name has characters that a table cannot hold, here with a backslash: rename the file'}]
     try:
+        if os.path.isdir(path):
+            os.listdir(path)   # raises the reason why it could not be searched
         row |= file_state(path)
         row['sha1'] = file_hash(path)
         row['id'] = row['sha1'][:12]
@@ -128,7 +139,7 @@ def _measurements(ccd):
     """Measure an image: columns of its row, and its noise or None."""
     image = measured(ccd)
     finite = np.isfinite(image.values)
-    mask = np.asarray(image.mask) | ~finite
+    mask = image.mask | ~finite
     integers = ccd.data.dtype if ccd.data.dtype.kind in 'iu' and ccd.data.dtype.itemsize < 4 else None
     saturated, _ = saturated_pixels(image.values, ~finite, image.header, image.unit,
                                     largest=None if integers is None else np.iinfo(integers).max)
@@ -139,15 +150,18 @@ def _measurements(ccd):
         return {**row, 'background': float(valid[0]), 'noise': 0.0}, None
     if mask.all():
         return row, None
-    row['background'] = float(background_level(image.values, mask))
+    # The levels of the colours of a mosaic differ by more than their noise.
+    views = lattice(2) if is_mosaic(image.values, mask, image.header) else [WHOLE]
     try:
-        sky = measure_sky(image.values, mask)
-        row |= {'background': float(sky.background), 'noise': sky.deviation}
-        correlation = sky.autocorrelation
-        if correlation is None:
-            correlation = noise_autocorrelation(image.values, mask)
+        skies = [SkySample(image.values[view], mask[view]) for view in views]
+        noises = [sky_noise(sky) for sky in skies]
+        correlations = [sky.autocorrelation if noise.autocorrelation is None else noise.autocorrelation
+                        for sky, noise in zip(skies, noises)]
     except CannotDenoiseError:
-        return row, None
+        return {**row, 'background': float(background_level(image.values, mask))}, None
+    correlation = np.median(correlations, axis=0)
     middle = correlation.shape[0] // 2
-    row |= {'rho_x': float(correlation[middle, middle + 1]), 'rho_y': float(correlation[middle + 1, middle])}
-    return row, sky
+    row |= {'background': float(np.mean([noise.background for noise in noises])),
+            'noise': float(np.median([noise.deviation for noise in noises])),
+            'rho_x': float(correlation[middle, middle + 1]), 'rho_y': float(correlation[middle + 1, middle])}
+    return row, noises[0]

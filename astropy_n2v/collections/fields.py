@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Which frames of a collection belong together: those of one file, of one content, or of one field of the sky.
+Frames of a collection that belong together: of one file, of one content, or of one field of the sky.
 """
 
 import re

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the header of an image says about an exposure.
+Read the cards of an exposure from the header of an image.
 """
 
 import re

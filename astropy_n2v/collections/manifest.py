@@ -36,7 +36,8 @@ def find_images(roots):
     Returns
     -------
     list of str
-        Paths, sorted, each once. Names that begin with a dot are left out; links to directories are followed.
+        Paths, sorted, each once, and those of directories that cannot be searched. Names that begin with a dot are left
+        out; links to directories are followed.
 
     Raises
     ------
@@ -71,16 +72,20 @@ def find_images(roots):
 
 
 def _files_below(root):
-    seen = set()
-    for directory, folders, names in os.walk(root, followlinks=True):
+    """Yield the images below a directory, and the directories that cannot be searched."""
+    seen, refused = set(), []
+    for directory, folders, names in os.walk(root, followlinks=True, onerror=refused.append):
         state = os.stat(directory)
         if (state.st_dev, state.st_ino) in seen:   # a link to a directory above
             folders.clear()
             continue
         seen.add((state.st_dev, state.st_ino))
         folders[:] = sorted(folder for folder in folders if not folder.startswith('.'))
-        yield from (os.path.join(directory, name) for name in names
-                    if not name.startswith('.') and (_FITS.search(name) or is_raster(name)))
+        paths = (os.path.join(directory, name) for name in names
+                 if not name.startswith('.') and (_FITS.search(name) or is_raster(name)))
+        # Pipes and devices would be waited for; links that lead nowhere are reported.
+        yield from (path for path in paths if os.path.isfile(path) or not os.path.exists(path))
+    yield from (error.filename for error in refused)
 
 
 def make_manifest(roots, *, known=None, processes=1, progress=None):
@@ -106,8 +111,9 @@ def make_manifest(roots, *, known=None, processes=1, progress=None):
     Returns
     -------
     `~astropy.table.Table`
-        A row for each science image, see `~astropy_n2v.io.science_hdus`, and one with an ``error`` for each file that
-        cannot be read; files without any image, such as tables, have none. Sorted by path and extension.
+        A row for each science image, see `~astropy_n2v.io.science_hdus`, and one with an ``error`` for each file or
+        directory that cannot be read. Sorted by path and extension. Files without any image, such as tables, have no
+        row; ``meta['without_images']`` has their sizes and times of change by path.
 
     Raises
     ------
@@ -134,32 +140,40 @@ def make_manifest(roots, *, known=None, processes=1, progress=None):
     (2, True)
     """
     processes = check_integer('processes', processes, 1)
-    kept, paths = [], []
     before = {} if known is None else _by_path(known)
-    for path in find_images(roots):
-        rows = before.get(os.path.abspath(path))
-        if rows and _is_unchanged(path, rows[0]):
-            kept += [{**row, 'path': path} for row in rows]
+    # Before they are read, so that those that change meanwhile are read again the next time.
+    states = {path: _state(path) for path in find_images(roots)}
+    found, paths = {}, []
+    for path, state in states.items():
+        known_state, rows = before.get(os.path.abspath(path), (None, []))
+        if state is not None and state == known_state:
+            found[path] = [{**row, 'path': path} for row in rows]
         else:
             paths.append(path)
-    rows = kept + [row for rows in _describe(paths, processes, progress) for row in rows]
-    return make_table(sorted(rows, key=lambda row: (row['path'], row.get('ext', -1))))
+    found.update(zip(paths, _describe(paths, processes, progress)))
+    rows = [row for rows in found.values() for row in rows]
+    table = make_table(sorted(rows, key=lambda row: (row['path'], row.get('ext', -1))))
+    table.meta['without_images'] = {path: states[path] for path, rows in sorted(found.items()) if not rows}
+    return table
 
 
 def _by_path(manifest):
-    found = {}
+    """The state of each file of a catalogue, and its rows."""
+    found = {os.path.abspath(path): (state, []) for path, state in manifest.meta.get('without_images', {}).items()}
     columns = [manifest[name].tolist() for name in manifest.colnames]
     for values in zip(*columns):
         row = dict(zip(manifest.colnames, values))
-        found.setdefault(os.path.abspath(row['path']), []).append(row)
+        state = {name: row[name] for name in ('bytes', 'mtime')}
+        found.setdefault(os.path.abspath(row['path']), (state, []))[1].append(row)
     return found
 
 
-def _is_unchanged(path, row):
+def _state(path):
+    """The state of a file; None if it is gone, or cannot be reached."""
     try:
-        return file_state(path) == {name: row[name] for name in ('bytes', 'mtime')}
+        return file_state(path)
     except OSError:
-        return False
+        return None
 
 
 def _describe(paths, processes, progress):

@@ -4,6 +4,7 @@ Catalogues as files: ECSV, CSV and parquet.
 """
 
 import csv
+import logging
 import os
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from ..utils.files import atomic_write
 from .columns import COLUMNS, make_table, missing_columns
 
 __all__ = ['read_manifest', 'write_manifest']
+
+log = logging.getLogger(__name__)
 
 # Formats of catalogues by the ends of their names.
 _FORMATS = {'.ecsv': 'ascii.ecsv', '.csv': 'ascii.csv', '.parquet': 'parquet'}
@@ -62,7 +65,8 @@ def relative_path(path, directory):
     """Express a path relative to a directory above it, so that both can be moved together; else make it absolute."""
     path, directory = os.path.abspath(path), os.path.abspath(directory)
     inside = os.path.commonpath([path, directory]) == directory
-    return Path(os.path.relpath(path, directory) if inside else path).as_posix()
+    text = Path(os.path.relpath(path, directory) if inside else path).as_posix()
+    return f'./{text}' if text[0].isspace() else text   # tables lose blanks at the beginning
 
 
 def write_manifest(manifest, path, *, overwrite=False):
@@ -74,8 +78,8 @@ def write_manifest(manifest, path, *, overwrite=False):
     manifest : `~astropy.table.Table`
         From `make_manifest`.
     path : str or path-like
-        ``.ecsv``, ``.csv``, which has neither units nor descriptions, or ``.parquet``. Paths of files below its
-        directory are written relative to it.
+        ``.ecsv``; or ``.csv`` or ``.parquet``, which have neither units nor descriptions, nor the list of files without
+        images. Paths of files below its directory are written relative to it.
     overwrite : bool, optional
         If true, replace an existing file.
 
@@ -93,9 +97,9 @@ def write_manifest(manifest, path, *, overwrite=False):
     read_manifest : Read it.
     """
     form = check_manifest_format(path)
-    table = manifest.copy()
-    table.meta.clear()
     directory = os.path.dirname(os.path.abspath(path))
+    table = manifest.copy()
+    table.meta = _renamed(manifest.meta, lambda name: relative_path(name, directory))
     table['path'] = np.array([relative_path(name, directory) for name in manifest['path']], dtype=str)
     table['path'].description = COLUMNS['path'].description
     with atomic_write(path, overwrite=overwrite) as temporary:
@@ -103,6 +107,12 @@ def write_manifest(manifest, path, *, overwrite=False):
             _write_parquet(table, temporary)
         else:
             table.write(temporary, format=form, overwrite=True)
+
+
+def _renamed(meta, rename):
+    """What is kept of the metadata of a catalogue: its files without images, under other names."""
+    files = meta.get('without_images')
+    return {'without_images': {rename(name): dict(state) for name, state in files.items()}} if files else {}
 
 
 def _write_parquet(table, path):
@@ -194,4 +204,9 @@ def read_manifest(path):
     columns['path'] = [os.path.join(directory, value) for value in columns['path']]
     others = {column: table[column].tolist() for column in table.colnames if column not in COLUMNS}
     names = [*columns, *others]
-    return make_table(dict(zip(names, values)) for values in zip(*columns.values(), *others.values()))
+    manifest = make_table(dict(zip(names, values)) for values in zip(*columns.values(), *others.values()))
+    try:
+        manifest.meta = _renamed(table.meta, lambda name: os.path.join(directory, name))
+    except (AttributeError, TypeError, ValueError):
+        log.info('%s has a list of files without images that cannot be understood', name)
+    return manifest

@@ -192,7 +192,7 @@ class TileStore:
         return self._zarr[name]
 
     def image(self, i):
-        """The entry of the index for the image of the i-th tile: path, extension, level and noise of its sky."""
+        """Return the entry of the index for the image of the i-th tile: path, extension, level and noise of its sky."""
         return self.images[self.tiles[i][0]]
 
     def place(self, i):
@@ -201,11 +201,11 @@ class TileStore:
         return tuple(self.images[image]['places'][n])
 
     def data(self, i):
-        """The i-th tile as it was measured."""
+        """Read the i-th tile as it was measured."""
         return np.array(self._array(self.image(i)['name'])[self.tiles[i][1]])
 
     def mask(self, i):
-        """Pixels of the i-th tile that do not count."""
+        """Read the pixels of the i-th tile that do not count."""
         image = self.image(i)
         if not image['masked']:
             return np.zeros(self._array(image['name']).shape[1:], dtype=bool)

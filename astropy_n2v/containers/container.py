@@ -67,6 +67,12 @@ class Container:
             raise CannotDenoiseError(f'data must be at least {_SMALLEST}x{_SMALLEST} pixels along the two axes of an '
                                      f'image, got {self.shape[-2:]}')
 
+    @property
+    def source_dtype(self):
+        """The type of the values of the input; None for lists and tuples."""
+        data = self.container
+        return getattr(data.data if isinstance(data, NDData) else data, 'dtype', None)
+
     def planes(self):
         """Return the indices of the two-dimensional planes."""
         return list(np.ndindex(self.shape[:-2]))

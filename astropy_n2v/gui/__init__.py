@@ -35,7 +35,7 @@ def app(path='.'):
     return _load('page').Page(path).layout()
 
 
-def serve(path='.', *, port=0, browser=True, started=None):
+def serve(path='.', *, port=0, browser=True, started=None, max_upload=2048):
     """
     Serve the page to the browsers of this machine, until it is interrupted.
 
@@ -50,6 +50,9 @@ def serve(path='.', *, port=0, browser=True, started=None):
     started : callable, optional
         Called with the address when the page can be opened. The address holds a random token; whoever has it can read
         and write the files of the folder.
+    max_upload : float, optional
+        Megabytes (2**20 bytes) of files that each page takes from its browser; 0 for none. They lie in a private
+        temporary folder until the page is closed.
 
     Raises
     ------
@@ -65,7 +68,8 @@ def serve(path='.', *, port=0, browser=True, started=None):
     >>> from astropy_n2v.gui import serve
     >>> serve('night1', started=print)    # doctest: +SKIP
     """
-    _load('server').serve(path, port=port, browser=browser, started=started)
+    _load('server').serve(path, port=port, browser=browser, started=started,
+                          max_upload=int(max_upload * 2 ** 20))
 
 
 def _load(name):

@@ -8,14 +8,38 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..io import describe_error, hdu_label, science_hdus
+from ..io.raster import is_raster
 from ..io.source import FitsSource
 
-__all__ = ['Folder', 'Hdu', 'OutsideError', 'list_hdus', 'read_header']
+__all__ = ['Folder', 'Hdu', 'OutsideError', 'is_known', 'list_hdus', 'read_header']
 
 # Endings of names of FITS files, as they are or compressed.
-_FITS = tuple(f'{stem}{packed}' for stem in ('.fits', '.fit', '.fts') for packed in ('', '.gz', '.fz', '.bz2'))
+_FITS = tuple(f'{stem}{packed}' for stem in ('.fits', '.fit', '.fts') for packed in ('', '.gz', '.fz', '.bz2', '.xz'))
 # Cards without which nobody looks at a header on a page.
 _MOST_CARDS = 2000
+
+
+def is_known(name):
+    """
+    Check by the name of a file if the page can open it.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+
+    Returns
+    -------
+    bool
+        True for FITS files, compressed or not, JPEG, PNG and TIFF.
+
+    Examples
+    --------
+    >>> from astropy_n2v.gui.files import is_known
+    >>> is_known('a.fits.gz'), is_known('a.TIF'), is_known('a.txt')
+    (True, True, False)
+    """
+    return name.lower().endswith(_FITS) or is_raster(name)
 
 
 class OutsideError(PermissionError):
@@ -100,7 +124,7 @@ class Folder:
 
     def entries(self, name=''):
         """
-        List the folders and FITS files of a folder.
+        List the folders, FITS files and pictures of a folder.
 
         Parameters
         ----------
@@ -124,7 +148,7 @@ class Folder:
                     continue
                 if entry.is_dir():
                     folders.append(entry.name)
-                elif entry.name.lower().endswith(_FITS):
+                elif is_known(entry.name):
                     files.append(entry.name)
         return sorted(folders), sorted(files)
 

@@ -7,24 +7,27 @@ from dataclasses import asdict
 from functools import partial
 from html import escape
 
-import numpy as np
 import panel as pn
 
 from ..io import output_path
 from ..version import __version__
+from .components import Chooser, Keys, Screen
+from .cost import Cost
 from .files import Folder
-from .panes import PANES, Panes, deviation_norm, uncertainty_norm
-from .render import Pyramid, find_norm
-from .widgets import Keys, Widgets
+from .look import Look
+from .render import Pyramid
+from .settings import judging_command, judging_snippet
+from .uploads import MOST, Uploads
+from .widgets import Widgets
 from .work import Worker
 
 __all__ = ['Page']
 
 _POLL = 100       # milliseconds between looks at what the worker says
-_SETTLE = 120     # milliseconds without a move after which pictures are sharp again
+_UPLOADED = '/uploaded/'   # of files from the browser in the menu; nothing in a folder has such a name
 # What a key does, for people.
-KEYS = ('b: blink input and result · o: sources · d: denoise · Esc: cancel · + −: zoom · arrows: move · f: all · '
-        '1: pixel by pixel')
+KEYS = ('b: blink input and result · s: swipe, [ ]: move its line · o: sources · p: profile · d: denoise · '
+        'Esc: cancel · + −: zoom · arrows: move · f: all · 1: pixel by pixel')
 
 
 class Page:
@@ -37,6 +40,8 @@ class Page:
         Folder whose files may be read and written, or a file in it, which is opened.
     dark : bool, optional
         If true, draw on dark ground.
+    max_upload : int, optional
+        Bytes that may come from the browser; 0 for none.
 
     Raises
     ------
@@ -44,55 +49,66 @@ class Page:
         If there is no such folder or file.
     """
 
-    def __init__(self, path='.', dark=False):
-        self.folder, self.dark = Folder(path), dark
+    def __init__(self, path='.', dark=False, max_upload=MOST):
+        self.folder = Folder(path)
         self._queue = []
-        self.path = self.image = self.result = self.found = None
-        self.pyramids, self.tables, self.used = {}, {}, None
-        self._blinked, self._pending, self._sharp, self._pointed = False, False, None, None
-        self._quiet = False   # while widgets are filled by the page itself
+        self.path = self.result = self.found = self.used = self.analysis = None
+        self._warned = None   # parameters and file of which it was said what they cost
         self.widgets = Widgets(self.folder)
-        self.panes = Panes(self._moved, self._point, self._tap)
-        self.worker = Worker()
+        self.look = Look(self.widgets)
+        self.worker, self.uploads, self.cost = Worker(), Uploads(max_upload), Cost()
+        self.keys, self.screen = Keys(), Screen(sizing_mode='stretch_width', height=1, margin=0)
+        self.widgets.upload = Chooser(self._upload_begins, self._upload_comes, visible=max_upload > 0, width=264,
+                                      height=34, margin=(5, 10))
+        self.theme = 'dark_minimal' if dark else 'light_minimal'
+        self.widgets.place_charts(*(pn.pane.Bokeh(chart.layout, theme=self.theme, sizing_mode='stretch_width', margin=0)
+                                    for chart in (self.look.histogram, self.look.profile)))
         self._connect()
-        self.keys = Keys()
-        self.keys.param.watch(lambda event: _soon(partial(self.press, event.new.partition(' ')[0])), 'pressed')
         self._list_folder('')
         if self.folder.first:
             self.widgets.file.value = self.folder.first
 
+    @property
+    def image(self):
+        """What is known of the image that is shown, or None."""
+        return self.look.image
+
+    @property
+    def panes(self):
+        """The pictures."""
+        return self.look.panes
+
     def _connect(self):
         """Say what each widget does."""
-        w = self.widgets
+        w, look = self.widgets, self.look
         for widget, action in ((w.folder, self._enter), (w.file, self._pick), (w.hdu, self._choose),
-                               (w.plane, self._choose), (w.panes, self._arrange)):
-            widget.param.watch(lambda event, action=action: self._quiet or _soon(partial(action, event.new)), 'value')
+                               (w.plane, self._choose), (w.panes, self._arrange), (w.swipe, look.swipe),
+                               (w.overlay, look.show_sources)):
+            widget.param.watch(lambda event, action=action: w.quiet or _soon(partial(action, event.new)), 'value')
         for button, action in ((w.denoise, self.denoise), (w.cancel, self.cancel), (w.detect, self.detect),
-                               (w.fits, self.save_fits), (w.png, self.save_png), (w.json, self.save_json),
-                               (w.fit, self._fit), (w.blink, self._blink)):
+                               (w.analyze, self.analyze), (w.fits, self.save_fits), (w.png, self.save_png),
+                               (w.json, self.save_json), (w.report, self.save_report), (w.fit, look.fit),
+                               (w.blink, look.blink), (w.line, look.start_line)):
             button.on_click(lambda event, action=action: _soon(action))
         for widget in w.stretch, w.cuts, w.low, w.high, w.colours:
-            widget.param.watch(lambda event: self._quiet or _soon(partial(self._rescale, event.obj)), 'value')
-        for widget in (*w.parameters.values(), w.target):
+            widget.param.watch(lambda event: w.quiet or _soon(partial(look.rescale, event.obj)), 'value')
+        for widget in (*w.parameters.values(), w.target, w.overwrite, w.false_rate, w.truth):
             widget.param.watch(lambda event: self._say_code(), 'value')
-        w.overlay.param.watch(lambda event: _soon(self._show_sources), 'value')
+        self.keys.param.watch(lambda event: _soon(partial(self.press, event.new.partition(' ')[0])), 'pressed')
+        self.screen.param.watch(lambda event: _soon(partial(look.arrange, room=event.new)), 'room')
 
     # What is picked.
 
     def _list_folder(self, name):
-        """Show the contents of a folder."""
+        """Show the contents of a folder, and what was uploaded."""
         folders, files = self.folder.entries(name)
         up = {'.. (up)': name.rpartition('/')[0]} if name else {}
         below = {f'{each}/': f'{name}/{each}'.lstrip('/') for each in folders}
-        self._fill(self.widgets.folder, {f'{name or self.folder.root.name}/': name, **up, **below}, name)
-        self._fill(self.widgets.file, {'choose a file ...': '',
-                                       **{each: f'{name}/{each}'.lstrip('/') for each in files}}, '')
-
-    def _fill(self, widget, options, value):
-        """Give a menu other entries, without doing what they do."""
-        self._quiet = True
-        widget.param.update(options=options, value=value)
-        self._quiet = False
+        self.widgets.fill(self.widgets.folder, options={f'{name or self.folder.root.name}/': name, **up, **below},
+                          value=name)
+        self.widgets.fill(self.widgets.file, options={
+            'choose a file ...': '', **{f'{each} (uploaded)': _UPLOADED + each for each in self.uploads.files},
+            **{each: f'{name}/{each}'.lstrip('/') for each in files}}, value='')
 
     def _enter(self, name):
         try:
@@ -106,19 +122,53 @@ class Page:
             return
         self._forget()
         try:
-            self.path = self.folder.find(name)
+            self.path = self._find(name)
         except OSError as error:
             self.widgets.say(str(error), bad=True)
             return
-        self.image = None
         self._ask('hdus', str(self.path))
+
+    def _find(self, name):
+        """Find a file of the menu; OutsideError if it is none of the folder or of those that were uploaded."""
+        uploaded = self.uploads.files.get(name.removeprefix(_UPLOADED)) if name.startswith(_UPLOADED) else None
+        return self.folder.find(name) if uploaded is None else uploaded
+
+    def _upload_begins(self, name, size):
+        """Say if a file may come."""
+        try:
+            self.uploads.begin(name, size)
+        except (ValueError, OSError) as error:
+            self.widgets.say(str(error), bad=True)
+            return False
+        self.widgets.say('uploading ...')
+        return True
+
+    def _upload_comes(self, part):
+        """Take a part of a file, and open it when it is whole; say if there is more to come."""
+        try:
+            name = self.uploads.add(bytes(part or b''))
+        except (ValueError, OSError) as error:
+            self.widgets.say(f'the upload has failed: {error}', bad=True)
+            self.uploads.drop()
+            return False
+        if not name:
+            self.widgets.say(f'uploading ... {100 * self.uploads.share:.0f} %')
+            return True
+        self._list_folder(self.widgets.folder.value)
+        self.widgets.fill(self.widgets.file, value=_UPLOADED + name)
+        self._pick(_UPLOADED + name)
+        return False
 
     def _choose(self, _):
         """Read the HDU and plane that are chosen."""
         if self.path is None or self.widgets.hdu.value is None:
             return
         self._forget()
-        self._ask('read', str(self.path), self.widgets.hdu.value, self.widgets.plane.value or 0)
+        self._ask('read', *self._place())
+
+    def _place(self):
+        """File, HDU and plane, for tasks."""
+        return str(self.path), self.widgets.hdu.value, self.widgets.plane.value or 0
 
     def _forget(self):
         """Drop what belonged to another image."""
@@ -126,14 +176,12 @@ class Page:
         self._queue.clear()
         self.found = None
         self._forget_result()
-        self.pyramids = {}
-        self._draw()
+        self.look.forget()
 
     def _forget_result(self):
-        self.result, self.used, self.tables, self._blinked = None, None, {}, False
-        self.pyramids = {name: pyramid for name, pyramid in self.pyramids.items() if name == 'input'}
-        self.widgets.cards.object = self.widgets.sources.object = ''
-        self._show_sources()
+        self.result, self.used, self.analysis = None, None, None
+        self.widgets.cards.object = self.widgets.analysis.object = ''
+        self.look.forget_result()
 
     # What the worker does.
 
@@ -159,70 +207,86 @@ class Page:
             task, arguments = self._queue.pop(0)
             self.widgets.advance(task, 0)
             self.worker.start(task, *arguments)
-        self.widgets.working(self.worker.task, self.image is not None, self.result is not None)
+        self.widgets.working(self.worker.task, self.image is not None, 'result' in self.look.pyramids,
+                             self.analysis is not None, self._is_picture())
+
+    def _is_picture(self):
+        return self.image is not None and self.image['kind'] != 'FITS'
 
     def _after_hdus(self, value):
         images = [hdu for hdu in value['hdus'] if hdu.is_image]
         self.widgets.header.object = _preformatted(value['header'])
         options = {f'{hdu.label}  {"×".join(map(str, hdu.shape[::-1]))}': hdu.index for hdu in images}
         best = next((hdu.index for hdu in images if hdu.is_science), images[0].index if images else None)
-        self._fill(self.widgets.hdu, options, best)
+        self.widgets.fill(self.widgets.hdu, options=options, value=best)
         if best is None:
-            self._draw()
             self.widgets.say(f'{self.path.name} has no image, but {len(value["hdus"])} HDUs of other kinds', bad=True)
         else:
             self._fill_plane(0, 0)
             self._choose(best)
 
     def _fill_plane(self, value, end):
-        self._quiet = True
-        self.widgets.plane.param.update(value=value, start=0, end=end, visible=end > 0)
-        self._quiet = False
+        self.widgets.fill(self.widgets.plane, value=value, start=0, end=end, visible=end > 0)
 
     def _after_read(self, value):
-        self.image = value
+        self.look.image = value
+        self.widgets.fit_kind(value['kind'])
         self._fill_plane(self.widgets.plane.value or 0, value['n_planes'] - 1)
-        self.pyramids = {'input': Pyramid.load(self.worker.folder, 'input')}
+        self.look.pyramids = {'input': Pyramid.load(self.worker.folder, 'input')}
         self.widgets.header.object = _preformatted(value['header'])
         self.widgets.say(self._about())
-        self._fit()
-        self._rescale()
+        self.look.fit()
+        self.look.rescale()
         self._say_code()
         self._ask('measure', str(self.path), self.widgets.hdu.value, {})
 
     def _about(self):
         """Name, size and unit of the image."""
         ny, nx = self.image['shape']
-        return f'{self.path.name}: {nx}×{ny} pixels, in {self.image["unit"]}'
+        return f'{self.path.name}: {nx}×{ny} pixels, in {self.image["unit"] or "values as stored"}'
 
     def _after_measure(self, value):
         self.found = value
         self.widgets.show_found(value, self.image['unit'])
         self.widgets.say(self._about())
 
+    def _settings(self):
+        return self.widgets.settings(self.folder, self._is_picture())
+
     def denoise(self):
-        """Denoise the image with the parameters of the page."""
+        """Denoise the image with the parameters of the page; of a large one, it is said first what that costs."""
         if self.image is None or 'denoise' in (self.worker.task, *(task for task, _ in self._queue)):
             return
         try:
-            settings = self.widgets.settings(self.folder)
+            settings = self._settings()
         except (ValueError, OSError) as error:
             self.widgets.say(str(error), bad=True)
             return
+        costs = self.cost.warning(self.image['shape'], self.image['n_planes'])
+        if costs and self._warned != self._place():
+            self._warned = self._place()
+            self.widgets.say(f'{costs}. Press Denoise again to begin.', bad=True)
+            return
         self._forget_result()
-        self._draw()
+        self.look.draw()
         self.widgets.warn([])
         self.used = settings
-        self._ask('denoise', str(self.path), self.widgets.hdu.value, self.widgets.plane.value or 0, settings.options())
+        self._ask('denoise', str(self.path), self.widgets.hdu.value, settings.options())
 
     def _after_denoise(self, value):
         self.result = value
-        self.pyramids |= {name: Pyramid.load(self.worker.folder, name) for name in value['shown']}
-        self.widgets.say(f'denoised in {value["seconds"]:.1f} s; audit: {value["cards"]["N2VAUDIT"][0]}')
+        self.cost.learn(self.image['shape'], self.image['n_planes'], value['seconds'])
         rows = ''.join(f'<tr><td><code>{name}</code></td><td>{escape(str(card))}</td><td>{escape(comment)}</td></tr>'
                        for name, (card, comment) in value['cards'].items())
         self.widgets.cards.object = f'<table>{rows}</table>'
-        self._rescale()
+        self._ask('show', *self._place())
+
+    def _after_show(self, names):
+        self.look.pyramids |= {name: Pyramid.load(self.worker.folder, name) for name in names}
+        self.widgets.say(f'denoised in {self.result["seconds"]:.1f} s; audit: {self.result["cards"]["N2VAUDIT"][0]}')
+        self.look.rescale()
+        self.look.swipe(self.widgets.swipe.value)
+        self._say_code()
 
     def cancel(self):
         """End what the worker does."""
@@ -235,22 +299,41 @@ class Page:
     def detect(self):
         """Find the sources of input and result."""
         if self.result is not None:
-            self._ask('detect', str(self.path), self.widgets.hdu.value, self.widgets.false_rate.value, 0)
+            self._ask('detect', *self._place(), self.widgets.false_rate.value, 0)
 
     def _after_detect(self, tables):
-        self.tables = tables
+        self.look.tables = tables
         counts = ', '.join(f'{len(table)} on the {name} ({table.meta["n_false"]:.1f} expected to be false)'
                            for name, table in tables.items())
         self.widgets.say(f'sources: {counts}')
         self.widgets.overlay.value = True
-        self._show_sources()
+        self.look.show_sources()
+
+    def analyze(self):
+        """Analyze input and result."""
+        if self.result is None:
+            return
+        options = {'false_rate': self.widgets.false_rate.value}
+        if self.widgets.truth.value.strip():
+            try:
+                options['truth'] = str(self._find(self.widgets.truth.value.strip()))
+            except OSError as error:
+                self.widgets.say(str(error), bad=True)
+                return
+        self._ask('analyze', str(self.path), self.widgets.hdu.value, options)
+
+    def _after_analyze(self, value):
+        self.analysis = value
+        self.widgets.show_analysis(value)
+        self.widgets.tabs.active = 3
+        self.widgets.say(value['summary'].splitlines()[0])
 
     # What is saved.
 
-    def _target(self, suffix='', extension=None):
+    def _target(self, suffix='_n2v', extension=None):
         """Where a file of the result goes, below the folder of the page."""
-        target = output_path(self.path, self.folder.find(self.widgets.target.value), suffix or '_n2v')
-        target = target if extension is None else target.with_name(f'{self.path.name.split(".")[0]}_n2v{extension}')
+        target = output_path(self.path, self.folder.find(self.widgets.target.value), suffix)
+        target = target if extension is None else target.with_name(f'{self.path.name.split(".")[0]}{extension}')
         return self.folder.find(target.relative_to(self.folder.root).as_posix())
 
     def _save(self, task, extension, *arguments):
@@ -265,177 +348,84 @@ class Page:
 
     def save_fits(self):
         """Save the file that `~astropy_n2v.batch.denoise_fits` has made."""
-        self._save('save_fits', None)
+        self._save('save_fits', None, str(self.path))
 
     def save_png(self):
         """Save a picture of what is seen."""
-        shown = self.tables.get('result') if self.widgets.overlay.value else None
-        self._save('save_png', '.png', str(self.path), self.widgets.hdu.value, self.panes.cutout(), shown)
+        shown = self.look.tables.get('result') if self.widgets.overlay.value else None
+        self._save('save_png', '_n2v.png' if not self._is_picture() else '_n2v_compared.png', *self._place(),
+                   self.panes.cutout(), shown)
 
     def save_json(self):
         """Save what is known of the result."""
         if self.result is not None:
-            sources = {name: {'n': len(table), **table.meta} for name, table in self.tables.items()}
-            self._save('save_json', '.json', {
+            sources = {name: {'n': len(table), **table.meta} for name, table in self.look.tables.items()}
+            self._save('save_json', '_n2v.json', {
                 'version': __version__, 'file': str(self.path), 'hdu': self.widgets.hdu.value,
                 'plane': self.widgets.plane.value or 0, 'parameters': asdict(self.used), 'found': self.found,
                 'cards': {name: value for name, (value, _) in self.result['cards'].items()},
-                'seconds': self.result['seconds'], 'sources': sources, 'warnings': self.widgets.warnings})
+                'seconds': self.result['seconds'], 'sources': sources, 'analysis': self.analysis,
+                'warnings': self.widgets.warnings})
+
+    def save_report(self):
+        """Save the report of the analysis: a page, JSON, tables and pictures."""
+        if self.analysis is not None:
+            self._save('save_report', '_analysis')
 
     def _after_saving(self, name):
         self.widgets.say(f'saved {name}')
 
     def _say_code(self):
-        """Show the command line and the lines of Python that do the same."""
+        """Show the command lines and the lines of Python that do the same."""
         if self.path is None or self.image is None:
             return
         try:
-            settings, target = self.used or self.widgets.settings(self.folder), self._target()
+            now, target = self._settings(), self._target()
         except (ValueError, OSError):
             return
-        index = self.widgets.hdu.value
-        self.widgets.code.object = _preformatted(f'{settings.command(self.path, target.parent, index)}\n\n'
-                                                 f'{settings.snippet(self.path, target, index)}')
+        # Of an uploaded file only its name means something to its user.
+        path = self.path if self.folder.root in self.path.parents else self.path.name
+        index, folder, w = self.widgets.hdu.value, target.parent, self.widgets
+        blocks = [now.command(path, folder, index, w.overwrite.value)]
+        snippets = [now.snippet(path, target, index, w.overwrite.value)]
+        if not self._is_picture():
+            truth = w.truth.value.strip() and self.folder.root / w.truth.value.strip()
+            blocks.append(judging_command(path, folder, index, w.false_rate.value, truth))
+            snippets.append(judging_snippet(path, folder, index, w.false_rate.value, truth))
+        old = '' if self.used in (None, now) else (
+            '# Parameters have changed since. What is shown was made by\n'
+            f'{self.used.command(path, folder, index, w.overwrite.value)}\n\n')
+        self.widgets.code.object = _preformatted(old + '\n'.join(blocks) + '\n\n' + '\n\n'.join(snippets))
 
     # What is seen.
 
     def _arrange(self, names):
-        self.panes.arrange(names)
         for name, pane in self.frames.items():
             pane.visible = name in names
-        self._draw()
-
-    def _fit(self):
-        if self.image is not None:
-            self.panes.fit(self.image['shape'])
-            self._draw()
-
-    def _rescale(self, widget=None):
-        """Find the common scale of input and result."""
-        if 'input' not in self.pyramids:
-            return
-        w = self.widgets
-        if widget in (w.low, w.high):
-            self._fill_cuts(w.low.value, w.high.value, 'by hand')
-        sample = self.pyramids['input'].sample()
-        top = self.pyramids['result'].sample() if 'result' in self.pyramids else sample
-        cuts = (w.low.value, w.high.value) if w.cuts.value == 'by hand' else w.cuts.value
-        try:
-            norm = find_norm(sample, top, cuts=cuts, stretch=w.stretch.value)
-        except (ValueError, TypeError) as error:
-            w.say(str(error), bad=True)
-            return
-        self._fill_cuts(norm.vmin, norm.vmax, w.cuts.value)
-        self.panes.norms = {'input': norm, 'result': norm, 'residual': deviation_norm(),
-                            'innovations': deviation_norm()}
-        if 'uncertainty' in self.pyramids:
-            self.panes.norms['uncertainty'] = uncertainty_norm(self.pyramids['uncertainty'].sample())
-        self._draw()
-
-    def _fill_cuts(self, low, high, cuts):
-        self._quiet = True
-        w = self.widgets
-        w.low.value, w.high.value, w.cuts.value = *(None if v is None else float(f'{v:.6g}') for v in (low, high)), cuts
-        self._quiet = False
-
-    def _moved(self):
-        """Draw coarsely at once, and sharply when nothing has moved for a while."""
-        if not self._pending:
-            self._pending = True
-            pn.state.execute(self._draw_coarsely, schedule=True)
-
-    def _draw_coarsely(self):
-        self._pending = False
-        self._draw(coarse=True)
-        document = pn.state.curdoc
-        if document is not None and document.session_context is not None:
-            if self._sharp is not None:
-                document.remove_timeout_callback(self._sharp)
-            self._sharp = document.add_timeout_callback(self._draw_sharply, _SETTLE)
-        else:
-            self._draw()
-
-    def _draw_sharply(self):
-        self._sharp = None
-        self._draw()
-
-    def _draw(self, coarse=False):
-        """Draw the panes that are shown."""
-        for name in self.widgets.panes.value:
-            image = 'input' if name == 'result' and self._blinked else name
-            norm = self.panes.norms.get(name)
-            pyramid = self.pyramids.get(image) if norm is not None else None
-            colours = 'RdBu_r' if name in ('residual', 'innovations') else (
-                'viridis' if name == 'uncertainty' else self.widgets.colours.value)
-            self.panes.draw(name, pyramid, norm, colours, coarse)
-
-    def _blink(self):
-        """Show the input in the pane of the result, or the result again."""
-        if self.result is not None:
-            self._blinked = not self._blinked
-            self.panes.figures['result'].title.text = 'result: INPUT (blink)' if self._blinked else PANES['result']
-            self._draw()
-
-    def _show_sources(self):
-        self.panes.show_sources(self.tables, self.widgets.overlay.value)
-
-    def _tap(self, name, number):
-        """Show what is known of a source."""
-        row = self.tables[name][number]
-        self.widgets.sources.object = _describe_source(name, row)
-
-    def _point(self, x, y):
-        """Show the values under the cursor; of many moves, the last."""
-        waiting, self._pointed = self._pointed is not None, (x, y)
-        if not waiting:
-            pn.state.execute(self._show_values, schedule=True)
-
-    def _show_values(self):
-        (x, y), self._pointed = self._pointed, None
-        if x is None or self.image is None:
-            self.widgets.values.object = Widgets.NO_VALUES
-            return
-        sky = ''
-        if self.image['wcs'] is not None:
-            place = self.image['wcs'].pixel_to_world(x, y).icrs
-            sky = '' if not np.isfinite(place.ra.deg) else escape(place.to_string('hmsdms', precision=2))
-        units = {name: 'σ' if name in ('residual', 'innovations') else self.image['unit'] for name in PANES}
-        rows = ''.join(f'<tr><td>{name}</td><td style="text-align:right">{pyramid.value(x, y):.5g}</td>'
-                       f'<td>{escape(units[name])}</td></tr>' for name, pyramid in self._in_order())
-        self.widgets.values.object = (f'<div id="cursor">x {x:.1f}, y {y:.1f} pixels<br>{sky or "no sky position"}'
-                                      f'<table>{rows}</table></div>')
-
-    def _in_order(self):
-        return [(name, self.pyramids[name]) for name in PANES if name in self.pyramids]
+        self.look.arrange(names)
 
     def press(self, key):
         """Do what a key stands for."""
-        actions = {'b': self._blink, 'd': self.denoise, 'Escape': self.cancel, 'f': self._fit,
-                   'o': lambda: self.widgets.overlay.param.update(value=not self.widgets.overlay.value)}
-        moves = {'+': lambda: self.panes.zoom(True), '=': lambda: self.panes.zoom(True),
-                 '-': lambda: self.panes.zoom(False), '1': self.panes.full_size,
-                 'ArrowLeft': lambda: self.panes.move(-1, 0), 'ArrowRight': lambda: self.panes.move(1, 0),
-                 'ArrowUp': lambda: self.panes.move(0, 1), 'ArrowDown': lambda: self.panes.move(0, -1)}
-        if key in actions:
-            actions[key]()
-        elif key in moves:
-            moves[key]()
-            self._draw()
+        if key == 'd':
+            self.denoise()
+        elif key == 'Escape':
+            self.cancel()
+        else:
+            self.look.press(key)
 
     # What it is made of.
 
     def parts(self):
-        """The menu and the pictures, as two lists of parts."""
-        theme = 'dark_minimal' if self.dark else 'light_minimal'
-        self.frames = {name: pn.pane.Bokeh(figure, theme=theme, margin=2) for name, figure in
+        """List the parts of the menu and of the pictures."""
+        self.frames = {name: pn.pane.Bokeh(figure, theme=self.theme, margin=2) for name, figure in
                        self.panes.figures.items()}
         pictures = pn.FlexBox(*self.frames.values(), self.widgets.beside, sizing_mode='stretch_width')
         keys = pn.pane.HTML(f'<small>Keys: {KEYS}</small>', margin=(0, 8))
         self.start()
-        return self.widgets.menu(), [self.widgets.status, pictures, keys, self.widgets.tabs, self.keys]
+        return self.widgets.menu(), [self.screen, self.widgets.status, pictures, keys, self.widgets.tabs, self.keys]
 
     def layout(self):
-        """The page without a frame, for notebooks."""
+        """Lay out the page without a frame, for notebooks."""
         menu, main = self.parts()
         return pn.Row(pn.Column(*menu, width=300, scroll=True, height=800),
                       pn.Column(*main, sizing_mode='stretch_width'))
@@ -444,9 +434,14 @@ class Page:
         """Look at the worker from time to time, until the session ends."""
         pn.state.add_periodic_callback(lambda: _soon(self.poll), period=_POLL)
         if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
-            pn.state.on_session_destroyed(lambda context: self.worker.close())
+            pn.state.on_session_destroyed(lambda context: self.close())
         if self.path is not None or self._queue:
             self.poll()
+
+    def close(self):
+        """End the process, and remove all temporary files."""
+        self.worker.close()
+        self.uploads.close()
 
 
 def _soon(action):
@@ -461,13 +456,3 @@ def _soon(action):
 def _preformatted(text):
     """Text of a fixed width, as HTML."""
     return f'<pre style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere">{escape(text)}</pre>'
-
-
-def _describe_source(name, row):
-    """What is known of a source, as HTML."""
-    position = f', {row["ra"]:.6f}°, {row["dec"]:.6f}°' if 'ra' in row.colnames else ''
-    unit = row.columns['flux'].unit or ''
-    matched = 'on both images' if row['matched'] else f'on the {name} only'
-    return (f'<div id="source">Source {row["id"]} of the {name}, found {matched}: x {row["x"]:.1f}, y {row["y"]:.1f} '
-            f'pixels{position}<br>flux {row["flux"]:.5g} ± {row["flux_err"]:.3g} {escape(str(unit))} (on the input), '
-            f'S/N {row["snr"]:.1f}, significance {row["significance"]:.1f}, flag {row["flag"]}</div>')

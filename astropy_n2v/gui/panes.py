@@ -5,7 +5,7 @@ Pictures side by side that move together. The browser is sent what is seen, and 
 
 import numpy as np
 from astropy.visualization import ImageNormalize, LinearStretch
-from bokeh.events import MouseLeave, MouseMove, RangesUpdate
+from bokeh.events import MouseLeave, MouseMove, RangesUpdate, Tap
 from bokeh.models import ColumnDataSource, CrosshairTool, Range1d, Span, TapTool
 from bokeh.plotting import figure
 
@@ -17,8 +17,10 @@ __all__ = ['PANES', 'Panes']
 #: Panes by name, and their titles.
 PANES = {'input': 'input', 'result': 'result', 'residual': 'residual (σ): input − result',
          'uncertainty': 'uncertainty of the result', 'innovations': 'innovations (σ): what was not foreseen'}
-# Pixels of the screen on a side of a pane, by how many there are: three fit beside the menu on 1280.
-_SIZES = {1: 640, 2: 440, 3: 292}
+# Columns by the number of panes, and pixels of the screen: the narrowest pane that is of use, the widest, the frame of
+# one, what is above and below a pane, and the room that is taken until the browser says how much there is.
+_COLUMNS = {1: 1, 2: 2, 3: 3, 4: 3, 5: 3}
+_NARROWEST, _WIDEST, _FRAME, _ABOVE, _ROOM = 210, 1200, 14, 130, (952, 800, 1)
 # Colours of sources that both lists have, and one only; orange and blue are seen by all kinds of colour vision.
 _MATCHED, _ALONE = '#e69f00', '#56b4e9'
 _WHEEL = 20    # milliseconds after which a turn of the wheel is reported; Bokeh would wait for half a second
@@ -38,21 +40,27 @@ class Panes:
         Called with x and y in pixels of the image, or None twice, when the cursor has moved.
     tapped : callable
         Called with the name of a pane and the number of a source that was clicked.
+    clicked : callable
+        Called with x and y in pixels of the image where a pane was clicked.
+    divided : callable
+        Called without arguments when the divider was moved.
     """
 
-    def __init__(self, moved, pointed, tapped):
+    def __init__(self, moved, pointed, tapped, clicked, divided):
         self.x_range, self.y_range = Range1d(0, 1), Range1d(0, 1)
         self.shape = 1, 1
         self._lines = [Span(dimension=dimension, line_width=1, line_color='#888888', line_dash='dotted')
                        for dimension in ('height', 'width')]
         self._pictures, self._sources, self.figures, self.norms = {}, {}, {}, {}
+        self._line = ColumnDataSource({'x': [], 'y': []})
         for name in PANES:
-            self._add(name, moved, pointed)
+            self._add(name, moved, pointed, clicked)
         for name in 'input', 'result':
             self._add_sources(name, tapped)
+        self._add_divider(divided)
         self.arrange(list(PANES))
 
-    def _add(self, name, moved, pointed):
+    def _add(self, name, moved, pointed, clicked):
         """Make a pane."""
         pane = figure(x_range=self.x_range, y_range=self.y_range, title=PANES[name], toolbar_location=None, name=name,
                       tools='pan,wheel_zoom', active_scroll='wheel_zoom', min_border=6, output_backend='canvas',
@@ -66,6 +74,11 @@ class Panes:
         pane.on_event(RangesUpdate, lambda event: moved())
         pane.on_event(MouseMove, lambda event: pointed(event.x, event.y))
         pane.on_event(MouseLeave, lambda event: pointed(None, None))
+        pane.on_event(Tap, lambda event: clicked(event.x, event.y))
+        # The line of a profile, on light and dark ground.
+        for colour_name, width in ('black', 3), ('#ffd54f', 1.5):
+            pane.line('x', 'y', source=self._line, line_color=colour_name, line_width=width)
+        pane.scatter('x', 'y', source=self._line, size=7, fill_color='#ffd54f', line_color='black')
         self.figures[name], self._pictures[name] = pane, source
 
     def _add_sources(self, name, tapped):
@@ -78,9 +91,48 @@ class Panes:
         source.selected.on_change('indices', lambda attr, old, new: new and tapped(name, new[0]))
         self._sources[name] = source, circles
 
-    def arrange(self, names):
-        """Make the panes that are shown as large as there is room for."""
-        self.size = _SIZES.get(len(names), _SIZES[3])
+    def _add_divider(self, divided):
+        """Add the line between input and result to the pane of the result, which can be dragged."""
+        self.divider, self.share = Span(dimension='height', location=0.5, editable=True, visible=False, line_width=6,
+                                        line_color='#ffd54f', line_alpha=0.8, hover_line_width=10), 0.5
+        self.figures['result'].add_layout(self.divider)
+
+        def drag(attr, old, new):
+            left, right, _, _ = self.viewport
+            share = (float(new) - left) / (right - left)
+            if abs(share - self.share) > 1e-6:   # else it is the page itself that has put it there
+                self.share = min(max(share, 0.0), 1.0)
+                divided()
+
+        self.divider.on_change('location', drag)
+
+    def place_divider(self, share=None):
+        """Put the divider at a share of the width; by default where it was, after the panes have moved."""
+        self.share = self.share if share is None else min(max(share, 0.0), 1.0)
+        left, right, _, _ = self.viewport
+        self.divider.location = left + self.share * (right - left)
+
+    def draw_line(self, points):
+        """Draw the line of a profile, from none to two points."""
+        self._line.data = {'x': [x for x, _ in points], 'y': [y for _, y in points]}
+
+    def arrange(self, names, room=_ROOM):
+        """
+        Make the panes that are shown as large as there is room for.
+
+        Parameters
+        ----------
+        names : list of str
+            Those that are shown.
+        room : tuple, optional
+            Width and height that there are, in pixels of the browser, and how many of the screen one of these is.
+        """
+        width, height, self.ratio = room
+        columns = _COLUMNS.get(len(names), 3)
+        while columns > 1 and width / columns - _FRAME < _NARROWEST:
+            columns -= 1
+        size = min(width / columns - _FRAME, max(height - _ABOVE, _NARROWEST))
+        self.size = int(np.clip(size, _NARROWEST, _WIDEST))
         for pane in self.figures.values():
             pane.frame_width = pane.frame_height = self.size
 
@@ -123,7 +175,7 @@ class Panes:
                 for low, high, n in zip((bottom, left), (top, right), self.shape)]
         return ends if all(high - low >= 2 for low, high in ends) else None
 
-    def draw(self, name, pyramid, norm, colour_map, coarse=False):
+    def draw(self, name, pyramid, norm, colour_map, coarse=False, other=None):
         """
         Render what is seen of an image.
 
@@ -139,14 +191,21 @@ class Panes:
             Name of a colour map.
         coarse : bool, optional
             If true, at half of the resolution of the screen.
+        other : Pyramid, optional
+            What is seen left of the divider, of the same shape.
         """
-        size = self.size // 2 if coarse else self.size
+        size = int(self.size * self.ratio) // (2 if coarse else 1)
         picture = None if pyramid is None else pyramid.render(self.viewport, (size, size))
         if picture is None:
             self._pictures[name].data = {'image': [], 'x': [], 'y': [], 'dw': [], 'dh': []}
             return
         left, right, bottom, top = picture.extent
-        rgba = np.ascontiguousarray(colour(picture.values, norm, colour_map)).view(np.uint32)[..., 0]
+        values = picture.values
+        if other is not None:
+            place = round((self.divider.location - left) / (right - left) * values.shape[1])
+            place = int(np.clip(place, 0, values.shape[1]))
+            values = np.hstack([other.render(self.viewport, (size, size)).values[:, :place], values[:, place:]])
+        rgba = np.ascontiguousarray(colour(values, norm, colour_map)).view(np.uint32)[..., 0]
         self._pictures[name].data = {'image': [rgba], 'x': [left], 'y': [bottom], 'dw': [right - left],
                                      'dh': [top - bottom]}
 
@@ -159,7 +218,7 @@ class Panes:
         tables : dict of `~astropy.table.Table`
             For input and result, or empty.
         visible : bool
-            Whether to show them.
+            If true, show them.
         """
         for name, (source, circles) in self._sources.items():
             circles.visible = visible

@@ -3,6 +3,7 @@
 The visible part of an image as a picture of the size of its pane, at a cost that does not grow with the image.
 """
 
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,18 +77,50 @@ class Pyramid:
             In single precision, unless the image has double precision.
         """
         image = np.asarray(image)
-        levels = [image if image.dtype == np.float64 else image.astype(np.float32, copy=False)]
+        levels = [image.astype(_precision(image), copy=False)]
         while max(levels[-1].shape) > _SMALLEST:
             levels.append(_halve(levels[-1]))
         return cls(levels)
 
-    def save(self, folder, name):
-        """Write it to the files ``name.0.npy``, ``name.1.npy``, ... of a folder."""
+    @staticmethod
+    def write(folder, name, shape, strips):
+        """
+        Write an image that comes in strips, and its overviews, to the files ``name.0.npy``, ``name.1.npy``, ...
+
+        Parameters
+        ----------
+        folder : path-like
+            Where to; files of these names are replaced.
+        name : str
+            Of the image.
+        shape : tuple of int
+            Of the image.
+        strips : iterable of tuple
+            First row and values of each strip, shape (n, nx).
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from astropy_n2v.gui.render import Pyramid
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Pyramid.write(folder, 'a', (4, 3), [(0, np.zeros((2, 3))), (2, np.ones((2, 3)))])
+        ...     float(Pyramid.load(folder, 'a').value(0, 3))
+        1.0
+        """
+        folder, level = Path(folder), None
         # Removed first: those that a page still reads must stay as they are, under no name.
-        for old in Path(folder).glob(f'{name}.*.npy'):
+        for old in folder.glob(f'{name}.*.npy'):
             old.unlink()
-        for k, level in enumerate(self.levels):
-            np.save(Path(folder) / f'{name}.{k}.npy', level)
+        for start, values in strips:
+            if level is None:
+                level = np.lib.format.open_memmap(folder / f'{name}.0.npy', 'w+', _precision(values), tuple(shape))
+            level[start:start + len(values)] = values
+        for k in itertools.count(1):
+            if max(level.shape) <= _SMALLEST:
+                return
+            level = _halve(level)
+            np.save(folder / f'{name}.{k}.npy', level)
 
     @classmethod
     def load(cls, folder, name):
@@ -138,6 +171,11 @@ class Pyramid:
         """Take every n-th pixel in both directions, so many as cuts need."""
         step = max(1, -(-max(self.shape) // _SAMPLE))
         return np.asarray(self.levels[0][::step, ::step], dtype=float)
+
+
+def _precision(values):
+    """Double precision of values that have it, else single."""
+    return np.float64 if values.dtype.kind == 'f' and values.dtype.itemsize == 8 else np.float32
 
 
 def _visible(low, high, block, n):

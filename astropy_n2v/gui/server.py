@@ -14,6 +14,7 @@ from tornado.web import ErrorHandler
 
 from .files import Folder
 from .page import Page
+from .uploads import MOST
 
 __all__ = ['Guard', 'make_server', 'serve']
 
@@ -74,14 +75,26 @@ class _Template(pn.template.VanillaTemplate):
     _resources = {'css': {}}
 
 
-def _make_page(path):
+# The bar at the top as low as its text; the window is for the pictures. On narrow screens the menu lies over them.
+_STYLE = """
+#header { padding: 0 10px; }
+a.title { font-size: 1.1em; }
+#sidebar-button { padding: 0 10px 0 0; }
+#main { padding: 6px 6px; }
+#sidebar { padding-top: 4px; }
+"""
+
+
+def _make_page(path, max_upload):
     """Make the page of a session."""
     dark = pn.state.session_args.get('theme', [b''])[0] == b'dark'
-    menu, main = Page(path, dark).parts()
+    menu, main = Page(path, dark, max_upload).parts()
     other = 'light' if dark else 'dark'
     theme = pn.pane.HTML(f'<a href="?theme={other}" style="color:inherit">{other}</a>', margin=(8, 16))
-    return _Template(title='astropy-n2v', sidebar=menu, main=main, header=[theme], sidebar_width=310,
-                                       theme='dark' if dark else 'default', busy_indicator=None)
+    template = _Template(title='astropy-n2v', sidebar=menu, main=main, header=[theme], sidebar_width=310,
+                         theme='dark' if dark else 'default', busy_indicator=None)
+    template.config.raw_css.append(_STYLE)
+    return template
 
 
 def _free_port():
@@ -91,7 +104,7 @@ def _free_port():
         return trial.getsockname()[1]
 
 
-def make_server(path='.', port=0):
+def make_server(path='.', port=0, max_upload=MOST):
     """
     Make the server; it answers when its loop runs.
 
@@ -101,6 +114,8 @@ def make_server(path='.', port=0):
         Folder of the page, or a file in it.
     port : int, optional
         Port on 127.0.0.1; by default one that is free.
+    max_upload : int, optional
+        Bytes that each page takes from its browser; 0 for none.
 
     Returns
     -------
@@ -119,7 +134,7 @@ def make_server(path='.', port=0):
     Folder(path)   # of a mistake the user learns now, and not in the browser
     token = secrets.token_urlsafe(_TOKEN)
     port = port or _free_port()
-    server = pn.serve({'page': lambda: _make_page(path)}, port=port, address=HOST, show=False, start=False,
+    server = pn.serve({'page': lambda: _make_page(path, max_upload)}, port=port, address=HOST, show=False, start=False,
                       prefix=f'/{token}', websocket_origin=[f'{HOST}:{port}', f'localhost:{port}'], verbose=False,
                       title='astropy-n2v', session_history=0)
     # Bokeh compares origins of websockets only; this is asked before all that it serves.
@@ -127,9 +142,9 @@ def make_server(path='.', port=0):
     return server, f'http://{HOST}:{port}/{token}/page'
 
 
-def serve(path='.', *, port=0, browser=True, started=None):
+def serve(path='.', *, port=0, browser=True, started=None, max_upload=MOST):
     """Serve the page until it is interrupted; see `astropy_n2v.gui.serve`."""
-    server, address = make_server(path, port)
+    server, address = make_server(path, port, max_upload)
     if started is not None:
         started(address)
     if browser:

@@ -9,26 +9,34 @@ import json
 import shutil
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 
-from ..io import describe_error, read_fits_images
+from ..io import describe_error, output_path, read_fits_images
+from ..io.raster import is_raster
 from ..utils.files import atomic_write
-from .files import list_hdus, read_header
+from . import frames, pictures
+from .files import Hdu, list_hdus, read_header
 from .render import Pyramid
 
 __all__ = ['TASKS']
 
-_OUTPUT = 'result.fits'   # what denoise_fits() writes, until it is saved
-# Extensions of the file of a result that are shown, and what the page calls them.
-_SHOWN = {'UNCERT': 'uncertainty', 'INNOVATION': 'innovations', 'NOISE': 'noise'}
+_RESULT, _ANALYSIS = 'result', 'analysis'   # folders of what is made, until it is saved
+
+
+def _kind(path):
+    """The module that knows files of this kind."""
+    return pictures if is_raster(path) else frames
 
 
 def hdus(folder, path):
-    """List the HDUs of a file, with the header of the first one."""
+    """List the HDUs of a file, with the header of the first one; a picture has one."""
+    if is_raster(path):
+        shape, text = pictures.describe(path)
+        return {'hdus': [Hdu(0, 'picture', shape, True, True)], 'header': text}
     return {'hdus': list_hdus(path), 'header': read_header(path, 0)}
 
 
@@ -41,32 +49,19 @@ def read(folder, path, index, plane):
     folder : str
         Where images are handed over.
     path : str
-        FITS file.
+        FITS file or picture.
     index : int
         Number of the HDU.
     plane : int
-        Number of the plane, for a cube.
+        Number of the plane, for a cube, or channel.
 
     Returns
     -------
     dict
-        ``shape``, ``n_planes``, ``unit``, ``wcs`` (None if it is not celestial) and ``header`` as text.
+        ``shape``, ``n_planes``, ``unit``, ``wcs`` (None if it is not celestial), ``header`` as text, and ``kind``, such
+        as 'FITS'.
     """
-    image = read_fits_images(path, index)[0]
-    values = _plane_of(image.data, plane)
-    Pyramid.of(values).save(folder, 'input')
-    wcs = image.wcs.celestial if image.wcs is not None and image.wcs.has_celestial else None
-    return {'shape': values.shape, 'n_planes': int(np.prod(image.shape[:-2])), 'unit': str(image.unit), 'wcs': wcs,
-            'header': read_header(path, index)}
-
-
-def _plane_of(data, plane):
-    """A plane of an image or cube."""
-    data = np.asarray(data)
-    planes = data.reshape(-1, *data.shape[-2:])
-    if not 0 <= plane < len(planes):
-        raise ValueError(f'plane must be from 0 to {len(planes) - 1}, got {plane}')
-    return planes[plane]
+    return _kind(path).read(folder, path, index, plane)
 
 
 def measure(folder, path, index, parameters):
@@ -87,26 +82,16 @@ def measure(folder, path, index, parameters):
         (noise without light), ``sky`` and ``sky_noise``, in data units; ``masked``, the share of pixels that do not
         count.
     """
-    from ..containers.container import Container
-    from ..planes import find_planes
-    parameters = dict(parameters)
-    frame = Container(read_fits_images(path, index)[0], None, parameters.pop('satlevel', None))
-    planes, _ = find_planes(frame, indices=frame.planes()[:1], **parameters)
-    plane = planes[0]
-    noise = plane.data_noise
-    level = float(np.median(plane.values[~plane.mask & np.isfinite(plane.values)]))
-    return {'source': noise.source, 'gain': None if noise.gain is None else float(np.median(noise.gain)),
-            'sigma': float(np.median(noise.sigma)), 'sky': level,
-            'sky_noise': float(np.sqrt(np.median(noise.variance(level)))), 'masked': float(np.mean(frame.mask))}
+    return _kind(path).measure(path, index, parameters)
 
 
-def denoise(folder, path, index, plane, options):
+def denoise(folder, path, index, options):
     """
     Denoise an HDU of a file.
 
     Parameters
     ----------
-    folder, path, index, plane
+    folder, path, index
         As for `read`.
     options : dict
         Keywords of `~astropy_n2v.batch.denoise_fits`.
@@ -114,44 +99,45 @@ def denoise(folder, path, index, plane, options):
     Returns
     -------
     dict
-        ``cards`` of the header of the result that say how it was made, ``seconds``, and ``shown``, the names of the
-        pictures that there are.
+        ``cards`` of the header of the result that say how it was made, and ``seconds``.
     """
-    from ..batch import denoise_fits
-    output, start = Path(folder) / _OUTPUT, time.monotonic()
-    done = denoise_fits(path, output, ext=index, overwrite=True, full_output=True, progress_bar=True, **options)
-    if done.images and done.images[0].error:
-        raise ValueError(done.images[0].error)
-    seconds = time.monotonic() - start
-    images = _read_result(output, index, plane)
-    before = Pyramid.load(folder, 'input').levels[0]
-    noise = images.pop('noise')
-    with np.errstate(invalid='ignore', divide='ignore'):
-        images['residual'] = np.where(noise > 0, (before - images['result']) / noise, np.nan).astype(np.float32)
-    for name, values in images.items():
-        Pyramid.of(values).save(folder, name)
-    with fits.open(output) as file:
-        header = file[index].header
-        cards = {name: (header[name], header.comments[name]) for name in header if name.startswith('N2V')}
-    return {'cards': cards, 'seconds': seconds, 'shown': sorted(images)}
+    shutil.rmtree(Path(folder) / _RESULT, ignore_errors=True)
+    (Path(folder) / _RESULT).mkdir()
+    start = time.monotonic()
+    cards = _kind(path).denoise(path, _result(folder, path), index, options)
+    return {'cards': cards, 'seconds': time.monotonic() - start}
 
 
-def _read_result(output, index, plane):
-    """The result and what was written beside it; of extensions of one name, the last is the one that was appended."""
-    with fits.open(output, memmap=False) as file:
-        found = {name: _plane_of(file[max(i for i, hdu in enumerate(file) if hdu.name == extension)].data, plane)
-                 for extension, name in _SHOWN.items() if extension in file}
-        return {'result': _plane_of(file[index].data, plane), **found}
+def _result(folder, path):
+    """Where the result of a file is until it is saved."""
+    return output_path(path, Path(folder) / _RESULT)
 
 
-def detect(folder, path, index, false_rate, seed):
+def show(folder, path, index, plane):
+    """
+    Make the pictures of the result that `denoise` has made.
+
+    Parameters
+    ----------
+    folder, path, index, plane
+        As for `read`.
+
+    Returns
+    -------
+    list of str
+        Names of the pictures that there are.
+    """
+    return _kind(path).show(folder, path, _result(folder, path), index, plane)
+
+
+def detect(folder, path, index, plane, false_rate, seed):
     """
     Find the sources of input and result, at the same expected share of false ones.
 
     Parameters
     ----------
-    folder, path, index
-        As for `read`; the image must have two dimensions.
+    folder, path, index, plane
+        As for `read`; pictures have no noise model that repetitions could be drawn from.
     false_rate : float
         Expected share of false entries of either list.
     seed : int
@@ -163,23 +149,63 @@ def detect(folder, path, index, false_rate, seed):
         ``input`` and ``result``, tables of `astropy.table.Table` as of `astropy_n2v.sources.detect_on_both`.
     """
     from ..sources import detect_on_both
-    frame, clean = _pair(folder, path, index)
+    frame, clean = _pair(folder, path, index, plane)
     return detect_on_both(frame, clean, false_rate=false_rate, seed=seed)
 
 
-def _pair(folder, path, index):
-    """The frame and its result."""
+def _pair(folder, path, index, plane):
+    """The plane as measured and its result, with an uncertainty if one is known."""
+    shown = {name: np.array(Pyramid.load(folder, name).levels[0]) for name in ('input', 'result')}
+    if is_raster(path):
+        return tuple(CCDData(shown[name], unit='') for name in ('input', 'result'))
     frame = read_fits_images(path, index)[0]
-    if frame.data.ndim != 2:
-        raise ValueError(f'the image must have two dimensions, got shape {frame.shape}')
-    data, std = (np.array(Pyramid.load(folder, name).levels[0]) for name in ('result', 'uncertainty'))
-    clean = CCDData(data, unit=frame.unit, wcs=frame.wcs, mask=frame.mask, uncertainty=StdDevUncertainty(std))
-    return frame, clean
+    if frame.data.ndim > 2:
+        frame = frames.take_plane(frame, plane)
+    std = np.array(Pyramid.load(folder, 'uncertainty').levels[0])
+    return frame, CCDData(shown['result'], unit=frame.unit, wcs=frame.wcs, mask=frame.mask,
+                          uncertainty=StdDevUncertainty(std))
 
 
-def save_fits(folder, target, overwrite):
+def analyze(folder, path, index, options):
+    """
+    Compare a frame with its result, as ``astropy-n2v analyze`` does.
+
+    Parameters
+    ----------
+    folder, path, index
+        As for `read`.
+    options : dict
+        ``truth`` and ``false_rate`` of `~astropy_n2v.sources.analyze_files`.
+
+    Returns
+    -------
+    dict
+        ``summary``, ``checks``, a list of the tests as they go into JSON, and ``detections``, a row (a dict) for input
+        and result.
+    """
+    from ..sources import analyze_files
+    target = Path(folder) / _ANALYSIS
+    shutil.rmtree(target, ignore_errors=True)
+    report = analyze_files([path], target, denoised=_result(folder, path).parent, ext=index, progress_bar=True,
+                           **options)
+    rows = [dict(zip(report.tables['detections'].colnames, row)) for row in report.tables['detections']]
+    return {'summary': report.summary(), 'checks': [check.to_dict() for check in report.checks], 'detections': rows}
+
+
+def save_fits(folder, target, overwrite, path):
     """Copy the result to a file of the user; return its name."""
-    return _save(target, overwrite, lambda temporary: shutil.copyfile(Path(folder) / _OUTPUT, temporary))
+    return _save(target, overwrite, lambda temporary: shutil.copyfile(_result(folder, path), temporary))
+
+
+def save_report(folder, target, overwrite):
+    """Copy the report of the analysis to a folder of the user; return the name of its page."""
+    from ..validation.report.report import refuse_existing
+    source, target = Path(folder) / _ANALYSIS, Path(target)
+    files = sorted(path.relative_to(source) for path in source.rglob('*') if path.is_file())
+    refuse_existing(target, files, overwrite)
+    for file in files:
+        _save(target / file, overwrite, partial(shutil.copyfile, source / file))
+    return str(target / 'report.html')
 
 
 def save_json(folder, target, overwrite, content):
@@ -188,10 +214,10 @@ def save_json(folder, target, overwrite, content):
     return _save(target, overwrite, lambda temporary: Path(temporary).write_text(text + '\n', encoding='utf-8'))
 
 
-def save_png(folder, target, overwrite, path, index, cutout, sources):
+def save_png(folder, target, overwrite, path, index, plane, cutout, sources):
     """Write a picture of input, result, residual and uncertainty to a file of the user; return its name."""
     from ..visualization import plot_denoised
-    frame, clean = _pair(folder, path, index)
+    frame, clean = _pair(folder, path, index, plane)
     figure = plot_denoised(frame, clean, cutout=cutout and tuple(slice(*ends) for ends in cutout), sources=sources)
     return _save(target, overwrite, lambda temporary: figure.savefig(temporary, dpi=110, format='png'))
 
@@ -205,8 +231,8 @@ def _save(target, overwrite, write):
 
 
 #: What a worker can be asked for, by name.
-TASKS = {function.__name__: function for function in (hdus, read, measure, denoise, detect, save_fits, save_json,
-                                                      save_png)}
+TASKS = {function.__name__: function for function in (hdus, read, measure, denoise, show, detect, analyze, save_fits,
+                                                      save_json, save_png, save_report)}
 
 
 def run(name, arguments):

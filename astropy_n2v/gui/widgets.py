@@ -6,39 +6,17 @@ Menus, buttons and texts of the page.
 from html import escape
 
 import panel as pn
-import param
-from panel.custom import JSComponent
 
 from .panes import PANES
 from .render import COLOUR_MAPS, CUTS, STRETCHES
 from .settings import Settings
 
-__all__ = ['Keys', 'Widgets']
+__all__ = ['Widgets']
 
 # Names of tasks, for people.
 _DOING = {'hdus': 'opening', 'read': 'reading', 'measure': 'measuring the noise', 'denoise': 'denoising',
-          'detect': 'finding sources'}
+          'show': 'drawing', 'detect': 'finding sources', 'analyze': 'analyzing'}
 _WIDTH = 264   # pixels of the screen, of the menu
-
-
-class Keys(JSComponent):
-    """Reports the keys that are pressed, unless someone is typing."""
-
-    pressed = param.String(default='', doc='Name of the last key, and its number.')
-
-    _esm = """
-    export function render({model}) {
-      let n = 0
-      document.addEventListener('keydown', event => {
-        const target = event.composedPath()[0]
-        const typing = ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName) && target.type !== 'checkbox'
-        if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key !== 'Escape')) return
-        n += 1
-        model.pressed = `${event.key} ${n}`
-      })
-      return document.createElement('span')
-    }
-    """
 
 
 class Widgets:
@@ -51,10 +29,14 @@ class Widgets:
         The folder of the page.
     """
 
-    NO_VALUES = '<div id="cursor">Move the cursor over a picture to read its values.</div>'
+    NO_VALUES = '<div id="cursor">Move the cursor over a picture, or touch it, to read its values.</div>'
+    NO_SOURCE = '<div>Find sources, and click one of the circles.</div>'
+    NO_HISTOGRAM = '<div>Of what is seen: nothing yet.</div>'
+    NO_PROFILE = '<div id="profile">Press Profile (key p), and click twice in a picture.</div>'
 
     def __init__(self, folder):
-        self.warnings = []
+        self.warnings, self.quiet = [], False   # quiet: while the page itself fills them
+        self.upload = None   # the page puts it there
         self._make_picking()
         self._make_parameters()
         self._make_view()
@@ -97,10 +79,15 @@ class Widgets:
         self.colours = pn.widgets.Select(label='Colours', options=list(COLOUR_MAPS), width=half)
         self.fit = pn.widgets.Button(label='Show all', width=half)
         self.blink = pn.widgets.Button(label='Blink', width=half)
+        self.line = pn.widgets.Button(label='Profile', width=half)
+        self.swipe = pn.widgets.Checkbox(label='swipe')
         self.false_rate = pn.widgets.FloatInput(label='Share of false sources', value=0.05, start=0.001, end=0.5,
                                                 step=0.01, width=half)
         self.detect = pn.widgets.Button(label='Find sources', disabled=True, width=half)
         self.overlay = pn.widgets.Checkbox(label='circle sources', value=False)
+        self.truth = pn.widgets.TextInput(label='Noise-free image (file, if there is one)', width=_WIDTH)
+        self.analyze = pn.widgets.Button(label='Analyze', disabled=True, width=half)
+        self.report = pn.widgets.Button(label='Save report', disabled=True, width=half)
 
     def _make_saving(self):
         third = (_WIDTH - 20) // 3
@@ -111,33 +98,74 @@ class Widgets:
             for name in ('Save FITS', 'Save PNG', 'Save JSON'))
 
     def _make_texts(self):
-        self.status = pn.pane.Alert('Choose a file.', alert_type='light', margin=(4, 8), css_classes=['status'],
-                                    styles={'padding': '4px 10px'}, sizing_mode='stretch_width')
-        self.values = pn.pane.HTML(self.NO_VALUES, width=280)
-        legend = ('<small><span style="color:#e69f00">◯</span> on both images &nbsp; '
-                  '<span style="color:#56b4e9">◯</span> on one only &nbsp; click for its flux</small>')
-        self.header, self.cards, self.code, self.alerts, self.sources = (
+        self.status = pn.pane.Alert('Choose a file.', alert_type='light', margin=(0, 8, 4, 8), css_classes=['status'],
+                                    styles={'padding': '4px 10px'}, stylesheets=['p { margin: 0 }'],
+                                    sizing_mode='stretch_width')
+        self.values = pn.pane.HTML(self.NO_VALUES, sizing_mode='stretch_width', min_height=118,
+                                   styles={'font-size': '12px', 'line-height': '1.15'})
+        self.header, self.cards, self.code, self.alerts, self.analysis = (
             pn.pane.HTML('', sizing_mode='stretch_width') for _ in range(5))
-        self.beside = pn.Column(self.values, pn.pane.HTML(legend), self.sources, width=290, margin=(24, 4))
-        self.tabs = pn.Tabs(('How it was made', pn.Column(self.alerts, self.cards)),
-                            ('Header', self.header), ('As code', self.code), sizing_mode='stretch_width')
+        self.sources, self.histogram_text, self.line_text = (
+            pn.pane.HTML(text, sizing_mode='stretch_width', styles={'font-size': '12px', 'line-height': '1.2'})
+            for text in (self.NO_SOURCE, self.NO_HISTOGRAM, self.NO_PROFILE))
+        self.tabs = pn.Tabs(('How it was made', pn.Column(self.alerts, self.cards, sizing_mode='stretch_width')),
+                            ('Header', self.header), ('As code', self.code), ('Analysis', self.analysis),
+                            sizing_mode='stretch_width')
+
+    def place_charts(self, histogram, line):
+        """
+        Put charts, which are no widgets, beside the pictures.
+
+        Parameters
+        ----------
+        histogram, line : object
+            What Panel shows.
+        """
+        legend = pn.pane.HTML('<small><span style="color:#e69f00">◯</span> on both images &nbsp; '
+                              '<span style="color:#56b4e9">◯</span> on one only</small>')
+        self.inspector = pn.Tabs(
+            ('Source', pn.Column(legend, self.sources, sizing_mode='stretch_width')),
+            ('Histogram', pn.Column(histogram, self.histogram_text, sizing_mode='stretch_width')),
+            ('Profile', pn.Column(line, self.line_text, sizing_mode='stretch_width')), sizing_mode='stretch_width')
+        self.beside = pn.Column(self.values, self.inspector, width=290, margin=(4, 2))
 
     def menu(self):
-        """The parts of the menu, from top to bottom."""
+        """List the parts of the menu, from top to bottom."""
         p = self.parameters
 
         def title(text):
             return pn.pane.HTML(f'<b>{text}</b>', margin=(8, 10, 0, 10))
 
-        return [self.folder, self.file, self.hdu, self.plane, title('Denoise'), pn.Row(p['model'], p['strength']),
-                p['file'], pn.Row(p['gain'], p['readnoise']), pn.Row(p['satlevel']),
+        return [self.folder, self.file, self.upload, self.hdu, self.plane, title('Denoise'),
+                pn.Row(p['model'], p['strength']), p['file'], pn.Row(p['gain'], p['readnoise']), pn.Row(p['satlevel']),
                 pn.Row(p['reject_outliers'], p['fill_masked']), self.found, pn.Row(self.denoise, self.cancel),
                 self.progress, title('Look'), pn.Row(self.stretch, self.cuts), pn.Row(self.low, self.high),
-                pn.Row(self.colours), pn.Row(self.fit, self.blink), self.panes, title('Sources'),
-                pn.Row(self.false_rate), pn.Row(self.detect, self.overlay), title('Save'), self.target, self.overwrite,
+                pn.Row(self.colours), pn.Row(self.fit, self.blink), pn.Row(self.line, self.swipe), self.panes,
+                title('Sources'), pn.Row(self.false_rate), pn.Row(self.detect, self.overlay), title('Judge'),
+                self.truth, pn.Row(self.analyze, self.report), title('Save'), self.target, self.overwrite,
                 pn.Row(self.fits, self.png, self.json)]
 
-    def settings(self, folder):
+    def fill(self, widget, **values):
+        """Give a menu or field other contents, without doing what they do."""
+        self.quiet = True
+        widget.param.update(**values)
+        self.quiet = False
+
+    def fill_cuts(self, low, high, cuts):
+        """Show the lowest and the highest value, and how they were found."""
+        for widget, value in (self.low, low), (self.high, high):
+            self.fill(widget, value=None if value is None else float(f'{value:.6g}'))
+        self.fill(self.cuts, value=cuts)
+
+    def fit_kind(self, kind):
+        """Enable the parameters that a kind of file has: pictures are denoised by their brightness alone."""
+        picture = kind != 'FITS'
+        for name in 'gain', 'readnoise', 'satlevel', 'reject_outliers', 'fill_masked':
+            self.parameters[name].disabled = picture
+        self.fits.label = f'Save {kind}'
+        self.plane.label = 'Channel' if picture else 'Plane of the cube'
+
+    def settings(self, folder, picture=False):
         """
         Read the parameters.
 
@@ -145,6 +173,8 @@ class Widgets:
         ----------
         folder : Folder
             Where the file of a model is.
+        picture : bool, optional
+            If true, those of pictures alone.
 
         Returns
         -------
@@ -156,7 +186,7 @@ class Widgets:
         OSError
             If the model is not in the folder.
         """
-        values = {name: widget.value for name, widget in self.parameters.items()}
+        values = {name: widget.value for name, widget in self.parameters.items() if not (picture and widget.disabled)}
         file = values.pop('file')
         if values['model'] == 'file':
             values['model'] = str(folder.find(file))
@@ -187,10 +217,26 @@ class Widgets:
         self.progress.value = max(int(percent), 1)
         self.say(f'{_DOING.get(task, "saving")} ... {percent} %' if percent else f'{_DOING.get(task, "saving")} ...')
 
-    def working(self, task, has_image, has_result):
+    def show_analysis(self, found):
+        """Show the tests of an analysis, and how many sources there are before and after."""
+        colours = {'pass': '#0072b2', 'fail': '#d55e00'}
+        rows = ''.join(
+            f'<tr><td style="color:{colours.get(check["verdict"], "inherit")};white-space:nowrap;padding-right:10px">'
+            f'{check["verdict"]}</td><td style="padding-right:10px">{escape(check["title"])}</td><td>'
+            f'{escape(check["reason"] or check["meaning"])}</td></tr>' for check in found['checks'])
+        counts = '; '.join(f'{row["n"]} sources on the {row["image"]}, {row["n_false"]:.1f} of them expected to be '
+                           'false' for row in found['detections'])
+        self.analysis.object = (f'<div id="analysis"><p>{escape(found["summary"].splitlines()[0])}</p><p>{counts}</p>'
+                                f'<table>{rows}</table></div>')
+
+    def working(self, task, has_image, has_result, has_report, picture):
         """Enable what can be done now."""
         self.progress.visible = bool(task)
         self.cancel.disabled = not task
         self.denoise.disabled = not has_image or task == 'denoise'
-        for button in self.fits, self.png, self.json, self.detect:
-            button.disabled = not has_result or task in ('denoise', 'detect')
+        busy = not has_result or task in ('denoise', 'show', 'detect', 'analyze')
+        for button in self.fits, self.png, self.json:
+            button.disabled = busy
+        for button in self.detect, self.analyze:
+            button.disabled = busy or picture
+        self.report.disabled = busy or not has_report

@@ -5,6 +5,7 @@ Single pixels that are not compatible with any point-spread function: cosmic ray
 
 import numpy as np
 
+from ..utils.robust import MEDIAN_ABSOLUTE
 from ..utils.sampling import row_blocks, with_halo
 
 __all__ = ['single_pixel_outliers']
@@ -115,7 +116,7 @@ def _candidates(part, first, inner):
     pixels = part.part(y, x)
     noise = np.sqrt(pixels.noise_variance(np.maximum(level, beside)))
     # Surrounding structure makes the level less certain than its noise.
-    scatter = 1.4826 * np.nanmedian(np.abs(around - level), axis=0)
+    scatter = np.nanmedian(np.abs(around - level), axis=0) / MEDIAN_ABSOLUTE
     error = np.sqrt((noise ** 2 + np.maximum(scatter - noise, 0) ** 2) * (1 / 4 + 1.5 / len(offsets)))
     # A difference between neighbours does, too, as between two bright stars.
     error = np.hypot(error, np.maximum(np.ptp(nearest[:, y, x], axis=0) / 2 - 2 * noise, 0))

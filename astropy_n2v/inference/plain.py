@@ -34,7 +34,7 @@ class LinearScale:
     deviation: float
 
     def forward(self, data):
-        """From data units."""
+        """Convert from data units."""
         return (data - self.mean) / self.deviation
 
     def backward(self, z):

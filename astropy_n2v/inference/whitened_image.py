@@ -168,7 +168,7 @@ class Whitened:
         return v0 + self.added + slope * np.maximum(signal - zero, 0)
 
     def outside(self, held_out):
-        """Pixels that judge the prediction, of the larger image; None is all."""
+        """Select the pixels of the larger image that judge the prediction; None is all."""
         return None if held_out is None else np.pad(held_out, self.pad)
 
     def prediction(self, white, *, strength, full_output, dtype):

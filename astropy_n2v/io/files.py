@@ -187,8 +187,8 @@ def output_path(path, directory, suffix='_n2v'):
     Returns
     -------
     `pathlib.Path`
-        ``.fits``, ``.fits.fz`` and ``.fits.gz`` stay what they are. Of other compressed files
-        the result is not compressed: ``.fits.bz2`` becomes ``.fits``.
+        The ending stays what it is, so that the result is compressed as the input is: ``.fits.gz``, ``.fits.bz2``,
+        ``.fits.xz``, ``.fits.fz``.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def output_path(path, directory, suffix='_n2v'):
     >>> output_path('night1/m51.fits.gz', 'out').as_posix()
     'out/m51_n2v.fits.gz'
     >>> output_path('m51.fit.bz2', 'out').as_posix()
-    'out/m51_n2v.fit'
+    'out/m51_n2v.fit.bz2'
     """
     if os.path.basename(suffix) != suffix:
         raise ValueError(f'suffix must be part of a file name, without a directory, got {suffix!r}')
@@ -209,9 +209,7 @@ def output_path(path, directory, suffix='_n2v'):
     ending = ''
     for compressed in (*_COMPRESSED_SUFFIXES, '.fz'):
         if name.lower().endswith(compressed):
-            if compressed in ('.gz', '.fz'):
-                ending = name[-len(compressed):]
-            name = name[:-len(compressed)]
+            name, ending = name[:-len(compressed)], name[-len(compressed):]
             break
     stem, extension = os.path.splitext(name)
     return Path(directory) / f'{stem}{suffix}{extension}{ending}'

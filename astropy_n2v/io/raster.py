@@ -28,7 +28,7 @@ _TIFF_TAGS = 315, 700, 33432, 34675
 
 def is_raster(path):
     """
-    Whether the name of a file is that of a picture.
+    Return True if a file is a picture by its name.
 
     Parameters
     ----------

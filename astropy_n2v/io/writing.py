@@ -15,10 +15,12 @@ from astropy.io import fits
 __all__ = []
 
 _BLOCK = 2880
+# Compressions that take numbers that were rounded; PLIO takes small integers alone.
+_OF_ROUNDED = 'RICE_1', 'GZIP_1', 'GZIP_2', 'HCOMPRESS_1'
 
 
 def encode(hdu, checksum):
-    """The bytes of an HDU."""
+    """Encode an HDU as bytes."""
     buffer = io.BytesIO()
     primary = isinstance(hdu, fits.PrimaryHDU)
     with warnings.catch_warnings():
@@ -30,13 +32,15 @@ def encode(hdu, checksum):
 
 def make_hdu(data, header, like, quantize=None):
     """
-    An HDU of the kind of another: primary, extension, or compressed tile by tile.
+    Make an HDU of the kind of another: primary, extension, or compressed tile by tile.
 
-    Compression is without loss, unless ``quantize`` says into how many steps the noise of the data is divided.
+    Compression is without loss, which takes gzip for floats whatever that of the other is, unless ``quantize`` says
+    into how many steps the noise of the data is divided.
     """
     if isinstance(like, fits.CompImageHDU) and quantize is not None:
         # The dither, which is taken out again when it is read, keeps means of pixels what they are.
-        return fits.CompImageHDU(data, header, compression_type='RICE_1', quantize_level=quantize, quantize_method=1,
+        kind = like.compression_type if like.compression_type in _OF_ROUNDED else 'RICE_1'
+        return fits.CompImageHDU(data, header, compression_type=kind, quantize_level=quantize, quantize_method=1,
                                  dither_seed=1, tile_shape=tuple(int(n) for n in like.tile_shape))
     if isinstance(like, fits.CompImageHDU):
         # Quantised as usual, a denoised image would lose what was gained: its noise is far below the input's.

@@ -4,16 +4,19 @@ Noise of pictures: at each brightness, as a stretch leaves no gain that describe
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import convolve, convolve1d, gaussian_filter
 
 from ..background import background_level
 from ..exceptions import CannotDenoiseError
+from ..utils.robust import MEDIAN_ABSOLUTE
+from ..utils.warn import warn_user
 from .model import NoiseModel
 from .origin import GainFrom, Origin, SizeFrom
 
-__all__ = ['picture_noise', 'relative_noise', 'white_noise']
+__all__ = ['channel_noise', 'is_structured', 'picture_noise', 'relative_noise', 'white_noise']
 
 # Sees noise, and neither slopes nor straight edges: Immerkaer (1996), Computer Vision and Image Understanding 64, 300.
 _HIGH_PASS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6
@@ -38,6 +41,56 @@ _BLOCK, _STEP, _DEGREE, _LAGS = 8, 4, 3, 2
 _MOST_BLOCKS = 20_000
 # Blocks count as noise alone up to this variance in units of the most frequent one.
 _FLAT = 1.3
+# Blocks do not hold noise alone if slopes and curvatures in them have so many times the variance of the rest: on
+# simulated pictures with a sky (stars, crowded or not; debayered, JPEG) they had up to 26 and 14, noise alone 8 and 7,
+# a slope without structure has no curvature, and nebulae had 41 and 8.8 or more.
+_SLOPES, _CURVATURES = 32.0, 8.0
+_WHITE = np.pad([[1.0]], 4)   # autocorrelation
+_ORIGIN = Origin('image', SizeFrom.IMAGE, GainFrom.IMAGE)
+
+
+def channel_noise(values, mask=None, *, floor=0.0):
+    """
+    Measure the noise of a channel of a picture.
+
+    Parameters
+    ----------
+    values : array_like
+        Image of shape (ny, nx), stretched or not.
+    mask : array_like of bool, optional
+        True where it does not count.
+    floor : float, optional
+        Least standard deviation, such as of the rounding.
+
+    Returns
+    -------
+    `~astropy_n2v.NoiseModel`
+        Standard deviation of each pixel, nowhere larger than that of the background, and the autocorrelation.
+
+    Raises
+    ------
+    CannotDenoiseError
+        If there is no noise, or no pixel to measure it on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise.brightness import channel_noise
+    >>> noise = channel_noise(np.random.default_rng(0).normal(50, 2, (64, 64)))
+    >>> bool(abs(np.median(noise.sigma) - 2) < 0.2)
+    True
+    """
+    values = np.asarray(values, dtype=float)
+    bad = ~np.isfinite(values) if mask is None else np.asarray(mask, dtype=bool) | ~np.isfinite(values)
+    if bad.all():
+        raise CannotDenoiseError('all of its pixels are masked or not finite')
+    if not np.ptp(values[~bad]) > 0:
+        raise CannotDenoiseError(f'it is constant ({values[~bad][0]:g}): it has no noise')
+    sigma = white_noise(values, bad)
+    if sigma:
+        return NoiseModel(np.maximum(sigma * relative_noise(values, bad), floor), autocorrelation=_WHITE,
+                          origin=_ORIGIN)
+    return picture_noise(values, bad, floor=floor)
 
 
 def relative_noise(image, mask=None):
@@ -94,7 +147,7 @@ def relative_noise(image, mask=None):
         return ratio
     sizes /= reference
     below = values[values <= level]
-    sky = level + _SKY * 1.4826 * np.median(level - below) if below.size else level
+    sky = level + _SKY * np.median(level - below) / MEDIAN_ABSOLUTE if below.size else level
     sizes[(sizes > _STRUCTURE) & (places > sky)] = _UNKNOWN
     # Beyond what there are many pixels of, only the middles of stars and galaxies are.
     places = np.append(places, max(np.percentile(values[bins[-1]], 95), sky))
@@ -132,13 +185,14 @@ def white_noise(image, mask=None):
     if good.sum() < _FEWEST:
         return None
     scaled = np.where(good, image, np.median(image[good])), relative_noise(image, ~good)
+    both, one, other = (_size(*scaled, good, *axes) for axes in ((_THIRD, _THIRD), (_THIRD, _MEAN), (_MEAN, _THIRD)))
+    return both if both > _LEAST_WHITE * max(one, other) else None
 
-    def size(rows, columns):
-        values = convolve1d(convolve1d(scaled[0], rows, axis=0), columns, axis=1) / scaled[1]
-        return 1.4826 * np.median(np.abs(values[good]))
 
-    both, one, other = size(_THIRD, _THIRD), size(_THIRD, _MEAN), size(_MEAN, _THIRD)
-    return float(both) if both > _LEAST_WHITE * max(one, other) else None
+def _size(image, ratio, good, rows, columns):
+    """Standard deviation of an image filtered along rows and columns, in units of the relative noise."""
+    values = convolve1d(convolve1d(image, rows, axis=0), columns, axis=1) / ratio
+    return float(np.median(np.abs(values[good])) / MEDIAN_ABSOLUTE)
 
 
 def picture_noise(image, mask=None, *, floor=0.0):
@@ -164,11 +218,18 @@ def picture_noise(image, mask=None, *, floor=0.0):
     CannotDenoiseError
         If too few pixels count, or the picture is flat and without noise.
 
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        If nebulosity fills the picture.
+
     Notes
     -----
     A polynomial of the third degree is taken off blocks of 8x8 pixels, so that nebulosity hardly counts; of what
     remains, the most frequent variance is that of the noise, and the mean products of neighbours in blocks of that
-    variance are, but for what the polynomial took, its autocovariance.
+    variance are, but for what the polynomial took, its autocovariance. Where nebulosity fills the picture, no block is
+    free of it, and light and correlated noise are alike: only the noise that is left at the highest frequencies along
+    both axes is taken for noise then, as if it were white, so that too little is removed and not too much.
 
     Examples
     --------
@@ -179,27 +240,11 @@ def picture_noise(image, mask=None, *, floor=0.0):
     >>> bool(abs(np.median(model.sigma) - 3) < 0.2), bool(abs(model.autocorrelation[2, 3] - 0.5) < 0.1)
     (True, True)
     """
-    image = np.asarray(image, dtype=float)
-    good = np.isfinite(image) if mask is None else np.isfinite(image) & ~np.asarray(mask, dtype=bool)
-    ratio = relative_noise(image, ~good)
-    values, weights = _blocks(np.where(good, image, np.nan)), _blocks(ratio)
-    use = np.isfinite(values).all(axis=(1, 2))
-    if use.sum() < 8:
-        raise CannotDenoiseError('image must have blocks of 8x8 valid pixels to measure its noise on, got '
-                                 f'{use.sum()}')
-    values, weights = values[use], weights[use]
-    basis = _polynomials()
-    flat = values.reshape(len(values), -1)
-    rest = flat - (flat @ basis) @ basis.T
-    scale = np.sqrt(np.mean(weights.reshape(len(weights), -1) ** 2, axis=1))
-    variance = np.mean(rest ** 2, axis=1) / scale ** 2
-    some = variance > 0
-    if not some.any():
-        raise CannotDenoiseError('image is constant: it has no noise')
-    typical = np.exp(_half_sample_mode(np.log(variance[some])))
-    chosen = some & (variance < _FLAT * typical) & (variance > typical / _FLAT)
-    rest = (rest[chosen] / scale[chosen, None]).reshape(-1, _BLOCK, _BLOCK)
-    products = np.array([np.mean(_shifted(rest, lag) * _shifted(rest, tuple(-k for k in lag)))
+    image, good, ratio = _with_ratio(image, mask)
+    noise = _flat_blocks(image, ratio, good)
+    if noise.structured:
+        return _finest_noise(image, ratio, good, floor)
+    products = np.array([np.mean(_shifted(noise.rest, lag) * _shifted(noise.rest, tuple(-k for k in lag)))
                          for lag in _half_plane()])
     covariance = np.linalg.lstsq(_response(), products, rcond=1e-3)[0]
     sigma = np.sqrt(max(covariance[0], products[0]))
@@ -207,8 +252,96 @@ def picture_noise(image, mask=None, *, floor=0.0):
     for (y, x), value in zip(_half_plane(), covariance / max(covariance[0], products[0])):
         rho[_LAGS + y, _LAGS + x] = rho[_LAGS - y, _LAGS - x] = value
     rho[_LAGS, _LAGS] = 1
-    return NoiseModel(np.maximum(sigma * ratio, floor), origin=Origin('image', SizeFrom.IMAGE, GainFrom.IMAGE),
-                      autocorrelation=rho)
+    return NoiseModel(np.maximum(sigma * ratio, floor), origin=_ORIGIN, autocorrelation=rho)
+
+
+def is_structured(image, mask=None):
+    """
+    Check if nebulosity fills a picture, so that no block of 8x8 pixels shows noise alone.
+
+    Parameters
+    ----------
+    image : array_like
+        Image of shape (ny, nx), at least 32 pixels along each axis.
+    mask : array_like of bool, optional
+        True where it does not count.
+
+    Returns
+    -------
+    bool
+        True if, in the blocks with the least of all else, slopes and curvatures are far beyond those of noise.
+
+    Raises
+    ------
+    CannotDenoiseError
+        If too few pixels count, or the picture is flat and without noise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.ndimage import gaussian_filter
+    >>> from astropy_n2v.noise.brightness import is_structured
+    >>> noise = np.random.default_rng(0).normal(size=(128, 128))
+    >>> nebula = sum(scale ** 2 * gaussian_filter(noise, scale) for scale in (1.5, 3, 6, 12))
+    >>> is_structured(noise), is_structured(nebula + 0.1 * noise[::-1])
+    (False, True)
+    """
+    image, good, ratio = _with_ratio(image, mask)
+    return _flat_blocks(image, ratio, good).structured
+
+
+def _with_ratio(image, mask):
+    """An image whose masked pixels have the level of the others, its valid pixels, and its relative noise."""
+    image = np.asarray(image, dtype=float)
+    good = np.isfinite(image) if mask is None else np.isfinite(image) & ~np.asarray(mask, dtype=bool)
+    ratio = relative_noise(image, ~good)
+    return np.where(good, image, np.median(image[good]) if good.any() else 0.0), good, ratio
+
+
+class _Blocks(NamedTuple):
+    """Blocks of a picture that hold hardly more than noise, without polynomials, shape (n, 8, 8)."""
+
+    rest: np.ndarray
+    structured: bool
+
+
+def _flat_blocks(image, ratio, good):
+    """The blocks of a picture that have the most frequent variance, in units of the relative noise."""
+    use = _blocks(good).all(axis=(1, 2))
+    if use.sum() < 8:
+        raise CannotDenoiseError('image must have blocks of 8x8 valid pixels to measure its noise on, got '
+                                 f'{use.sum()}')
+    values, weights = (_blocks(each)[use].reshape(-1, _BLOCK ** 2) for each in (image, ratio))
+    basis = _polynomials()
+    light = values @ basis
+    rest = values - light @ basis.T
+    scale = np.sqrt(np.mean(weights ** 2, axis=1))
+    variance = np.mean(rest ** 2, axis=1) / scale ** 2
+    some = variance > 0
+    if not some.any():
+        raise CannotDenoiseError('image is constant: it has no noise')
+    typical = np.exp(_half_sample_mode(np.log(variance[some])))
+    chosen = some & (variance < _FLAT * typical) & (variance > typical / _FLAT)
+    light, rest = light[chosen] / scale[chosen, None], rest[chosen] / scale[chosen, None]
+    return _Blocks(rest.reshape(-1, _BLOCK, _BLOCK), _is_structured(light, rest))
+
+
+def _is_structured(light, rest):
+    """Check if blocks hold nebulosity, from the coefficients of their polynomials and what is left without these."""
+    degrees = np.array([degree for degree, *_ in _terms()])
+    noise = np.mean(rest ** 2) * rest.shape[1] / (rest.shape[1] - len(degrees))
+    sizes = [np.median(np.mean(light[:, degrees == degree] ** 2, axis=1)) / noise for degree in (1, 2)]
+    return bool(sizes[0] > _SLOPES and sizes[1] > _CURVATURES)
+
+
+def _finest_noise(image, ratio, good, floor):
+    """The noise at the highest frequencies, as if it were white."""
+    sigma = _size(image, ratio, good, _THIRD, _THIRD)
+    if not sigma > 0 and not np.any(floor):
+        raise CannotDenoiseError('image has no noise at the highest frequencies, and nebulosity hides that at others')
+    warn_user('nebulosity fills the picture, and cannot be told from noise that neighbouring pixels share, as after '
+              'debayering and in JPEG: only the finest noise is removed. Better denoise before')
+    return NoiseModel(np.maximum(sigma * ratio, floor), origin=_ORIGIN, autocorrelation=_WHITE)
 
 
 def _blocks(image):
@@ -218,11 +351,16 @@ def _blocks(image):
     return blocks[::max(1, -(-len(blocks) // _MOST_BLOCKS))]
 
 
+def _terms():
+    """Degree and powers of x and y of the terms of a polynomial, lower degrees first."""
+    return [(degree, i, degree - i) for degree in range(_DEGREE + 1) for i in range(degree + 1)]
+
+
 @lru_cache(maxsize=1)
 def _polynomials():
     """Orthonormal polynomials in x and y on a block, shape (64, 10)."""
     y, x = np.meshgrid(*2 * [np.linspace(-1, 1, _BLOCK)], indexing='ij')
-    terms = [(x ** i * y ** j).ravel() for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]
+    terms = [(x ** i * y ** j).ravel() for _, i, j in _terms()]
     return np.linalg.qr(np.stack(terms, axis=1))[0]
 
 

@@ -3,6 +3,8 @@
 Autocorrelation of the noise, and the hole that it calls for.
 """
 
+import math
+
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter
 
@@ -35,6 +37,8 @@ _MIN_STRUCTURE = 0.015
 _CUTOUT = 128
 # Height and width, in pixels, of the blocks that are sorted by their structure, and their least number.
 _QUIET_BLOCK, _LEAST_BLOCKS = 16, 32
+# Height and width, in pixels, of the blocks whose mean products are clipped, and their least number.
+_BLOCK, _FEWEST_BLOCKS = 32, 16
 
 
 def _sky_residual(image, sigma):
@@ -257,13 +261,15 @@ def _typical_products(residual, lags):
 
 def _typical_product(values, good, lag_y, lag_x):
     pairs, counted = (_pairs(image, lag_y, lag_x) for image in (values, good))
-    size = [min(32, n) for n in pairs[0].shape]
-    sums, counts = (_block_products(*images, size) for images in (pairs, counted))
-    enough = 2 * counts >= size[0] * size[1]
-    if np.count_nonzero(enough) < 16:
-        count = np.vdot(*counted)
-        return np.vdot(*pairs) / count if count else 0.0
-    return clipped_mean(sums[enough] / counts[enough], 2.5)
+    size = [min(_BLOCK, n) for n in pairs[0].shape]
+    # A small image has too few blocks, so that none need be summed.
+    if math.prod(n // m for n, m in zip(pairs[0].shape, size)) >= _FEWEST_BLOCKS:
+        sums, counts = (_block_products(*images, size) for images in (pairs, counted))
+        enough = 2 * counts >= size[0] * size[1]
+        if np.count_nonzero(enough) >= _FEWEST_BLOCKS:
+            return clipped_mean(sums[enough] / counts[enough], 2.5)
+    count = np.vdot(*counted)
+    return np.vdot(*pairs) / count if count else 0.0
 
 
 def _block_products(first, second, size):

@@ -3,7 +3,6 @@
 The noise of an image, estimated from the image alone.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +29,10 @@ _LEAST_ERROR = 0.03
 # Number of pixels over which the squares of a Laplacian of white noise are correlated: the sum of the squares of the
 # autocorrelation of its kernel.
 _SHARED = (35 / 18) ** 2
+# Least variance in units of the photon noise that a right gain implies, in the median of so many bright blocks; with
+# fewer blocks, less by the error of a median. Of 1,880 simulated fields of stars with right gains, the least ratio is
+# 0.6 with 10 blocks, and 0.37 with 3.
+_LEAST_PHOTONS, _ENOUGH_BLOCKS = 0.4, 9
 
 
 def _laplacian(image):
@@ -61,15 +64,22 @@ def _lower_mode(values):
     return centre ** 3 + 3 * centre * scatter ** 2, 3 * centre ** 2 * scatter
 
 
+def _block_medians(blocks):
+    """Return the median of each block without its NaN. `numpy.nanmedian` takes four times as long."""
+    ny, height, nx, width = blocks.shape
+    ordered = np.sort(blocks.transpose(0, 2, 1, 3).reshape(ny, nx, height * width), axis=2)   # NaN last
+    count = np.count_nonzero(~np.isnan(ordered), axis=2, keepdims=True)
+    middle = [np.take_along_axis(ordered, np.maximum(i, 0), axis=2) for i in ((count - 1) // 2, count // 2)]
+    return ((middle[0] + middle[1]) / 2)[:, None]
+
+
 def _reject_outliers(squares, size=16, threshold=25.0):
     """Set squared responses that are outliers of their block, as of hot pixels, to NaN."""
     ny, nx = (-(-n // size) for n in squares.shape)
     padded = np.full((ny * size, nx * size), np.nan)
     padded[:squares.shape[0], :squares.shape[1]] = squares
     blocks = padded.reshape(ny, size, nx, size)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', RuntimeWarning)  # blocks without a valid pixel
-        typical = np.nanmedian(blocks, axis=(1, 3), keepdims=True) / MEDIAN_SQUARE
+    typical = _block_medians(blocks) / MEDIAN_SQUARE
     # Where most responses are zero, the others are not outliers.
     outlier = (blocks > threshold * typical) & (typical > 0)
     return np.where(outlier, np.nan, blocks).reshape(padded.shape)[:squares.shape[0], :squares.shape[1]]
@@ -240,9 +250,11 @@ class SkyNoise:
         implied = self.level / (gain * self.scale)
         # Where photons should dominate. Residuals of sources in the Laplacian only add to the noise.
         bright = (implied > 4 * typical) & (self.level > 5 * np.sqrt(typical) / self.size)
-        if bright.sum() < 3:
+        n = bright.sum()
+        if n < 3:
             return True
-        return bool(np.median(self.variance[bright] / implied[bright]) > 0.4 * self.response)
+        least = _LEAST_PHOTONS * min(1, np.sqrt(n / _ENOUGH_BLOCKS))
+        return bool(np.median(self.variance[bright] / implied[bright]) > least * self.response)
 
 
 def measure_sky(data, mask=None, *, correlated=True):

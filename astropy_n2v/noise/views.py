@@ -13,7 +13,7 @@ from .model import NoiseModel
 from .phases import interpolation_period
 from .stripes import announces_mosaic, mosaic_contrast
 
-__all__ = ['WHOLE', 'part_of', 'pixels_of', 'split_views']
+__all__ = ['WHOLE', 'is_mosaic', 'lattice', 'part_of', 'pixels_of', 'split_views']
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,60 @@ WHOLE = slice(None), slice(None)
 # Least difference of the levels of colours in units of the noise, with and without a header that announces them.
 _ANNOUNCED, _UNANNOUNCED = 0.1, 0.5
 _MIN_SIZE = 16   # pixels along each axis of a part
+
+
+def is_mosaic(image, mask, header):
+    """
+    Recognise a raw mosaic of colour filters: the levels of the pixels of 2x2 blocks differ.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        Data of shape (ny, nx).
+    mask : `~numpy.ndarray` of bool
+        True where they do not count.
+    header : mapping
+        Header or other metadata. Where it announces a mosaic (card BAYERPAT and the like), smaller differences suffice.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.noise.views import is_mosaic
+    >>> image = np.random.default_rng(0).normal(100, 5, (128, 128))
+    >>> image[::2, ::2] += 10
+    >>> is_mosaic(image, np.zeros(image.shape, bool), {})
+    True
+    """
+    if min(image.shape) < 2 * _MIN_SIZE:
+        return False
+    return mosaic_contrast(image, mask, least=_ANNOUNCED if announces_mosaic(header) else _UNANNOUNCED) > 0
+
+
+def lattice(period):
+    """
+    Divide an image into the phases of a lattice.
+
+    Parameters
+    ----------
+    period : int
+        Its period along both axes, in pixels.
+
+    Returns
+    -------
+    list of tuple of slice
+        Index of the pixels of each phase, ``period ** 2`` of them.
+
+    Examples
+    --------
+    >>> from astropy_n2v.noise.views import lattice
+    >>> lattice(2)[1]
+    (slice(0, None, 2), slice(1, None, 2))
+    """
+    return [(slice(y, None, period), slice(x, None, period)) for y in range(period) for x in range(period)]
 
 
 def split_views(image, mask, header, parameters, name=''):
@@ -59,22 +113,17 @@ def split_views(image, mask, header, parameters, name=''):
     >>> split_views(image, np.zeros((128, 128), bool), {}, {})[1]
     (slice(0, None, 2), slice(1, None, 2))
     """
-    contrast = mosaic_contrast(image, mask, least=_ANNOUNCED if announces_mosaic(header) else _UNANNOUNCED)
-    if contrast and min(image.shape) >= 2 * _MIN_SIZE:
-        log.info('%smosaic of colour filters: levels differ by %.1f times the noise, each is denoised by itself', name,
-                 contrast)
-        return _lattice(2)
+    if is_mosaic(image, mask, header):
+        log.info('%smosaic of colour filters: their levels differ by more than the noise, each is denoised by itself',
+                 name)
+        return lattice(2)
     period = interpolation_period(image, mask)
     if period > 1 and min(image.shape) >= period * _MIN_SIZE:
         warn_user(f'{name}interpolated noise: its size changes with a period of {period} pixels, as in a frame '
                   'that was debayered or enlarged. Pixels of each phase are denoised by themselves; better denoise '
                   'before interpolation')
-        return _lattice(period)
+        return lattice(period)
     return _amplifiers(image, mask, parameters, name)
-
-
-def _lattice(period):
-    return [(slice(y, None, period), slice(x, None, period)) for y in range(period) for x in range(period)]
 
 
 def pixels_of(view):

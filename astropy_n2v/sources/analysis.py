@@ -119,7 +119,7 @@ class _Pairs:
             self.names.append(name if len(found) == 1 else f'{name}_{n + 1}')
 
     def result(self, frame):
-        """The result of a frame or of a copy of it; other frames are denoised."""
+        """Return the result of a frame or of a copy of it; denoise other frames."""
         from ..denoising import denoise
         for n, known in enumerate(self.frames):
             same = known.data is frame.data or np.array_equal(known.data, frame.data, equal_nan=True)

@@ -232,7 +232,7 @@ class _Search:
         self.mask = np.pad(self.frames.mask[1:-1, 1:-1], 1, constant_values=True)
 
     def enough_frames(self):
-        """Number of repetitions for a threshold."""
+        """Compute the number of repetitions for a threshold."""
         return int(np.clip(-(-_AREA // self.frames.scene.size), 1, _MOST_FRAMES))
 
     def on_result(self, image):

@@ -140,7 +140,7 @@ def expected_false(thresholds, false, n_frames, hollows=()):
 
 def threshold_at_share(scores, expected, share):
     """
-    The lowest threshold above which the expected share of false sources is small enough.
+    Find the lowest threshold above which the expected share of false sources is small enough.
 
     Parameters
     ----------

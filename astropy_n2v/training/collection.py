@@ -10,8 +10,9 @@ from ..collections import CollectionBlocks
 from ..utils.checks import check_integer, parse_hole
 from .checkpoints import training_identity
 from .options import check_training_options
+from .processes import Processes
 from .streaming import StreamSampler, training_frames
-from .train import find_start, train_on_frames
+from .train import STAR_SHARE, find_start, train_on_frames
 
 __all__ = ['CollectionFrames', 'train_collection']
 
@@ -82,6 +83,19 @@ class CollectionFrames:
         """
         return StreamSampler(self.training, size, batch_size, rng, whiten=self.whiten, **self.options)
 
+    def images(self):
+        """
+        Read images to inject stars into: blocks of the validation frames.
+
+        Yields
+        ------
+        tuple
+            Image, its `~astropy_n2v.NoiseModel`, and its mask.
+        """
+        for n in range(min(len(self.validation), _LOOKED_AT)):
+            for plane in self.validation.planes(n):
+                yield plane.values, plane.noise, plane.mask
+
     def held_out(self):
         """Return None: the frames that judge are not those that were trained on."""
 
@@ -100,7 +114,8 @@ class CollectionFrames:
             A digest of data, noise and way of loading each, and the options.
         """
         blocks = self.training, self.validation
-        data = [[block.contents, block.block_size, block.seed] for block in blocks]
+        # The seed of the blocks to train on depends on the process.
+        data = [[block.contents, block.block_size, self.validation.seed] for block in blocks]
         # How many processes read does not matter.
         own = {name: value for name, value in self.options.items() if name != 'workers'}
         return {**training_identity([], **options), **{
@@ -115,7 +130,8 @@ def train_collection(manifest, split, *, init=None, hole=None, seed=None, device
     Train a blind-spot network on the frames of a catalogue.
 
     Blocks of the frames are read from the files as they are needed, so that memory does not grow with their number.
-    Validation frames judge, all of their pixels; test frames are not touched.
+    Validation frames judge, all of their pixels; test frames are not touched. Processes that torchrun started train one
+    network together, each on blocks in an order of its own, and each returns it.
 
     Parameters
     ----------
@@ -140,7 +156,8 @@ def train_collection(manifest, split, *, init=None, hole=None, seed=None, device
     Returns
     -------
     Denoiser
-        The trained model; its metadata tell how.
+        The trained model; its metadata say how, and if it is better than the shipped one on the validation frames
+        (``against_default``).
 
     Raises
     ------
@@ -171,11 +188,14 @@ def train_collection(manifest, split, *, init=None, hole=None, seed=None, device
         raise TypeError("'held_out' is no keyword: the validation frames are what is held out")
     seed = check_integer('seed', seed, 0) or 0
     reading = {'ignore_bits': ignore_bits, 'satlevel': satlevel, 'noise': noise, 'gain': gain, 'readnoise': readnoise,
-               'block_size': block_size, 'seed': seed}
-    frames = CollectionFrames(*(CollectionBlocks(split.rows(manifest, name), **reading)
-                                for name in ('train', 'validation')), **(loading or {}))
+               'block_size': block_size}
+    processes = Processes.joined()
+    frames = CollectionFrames(*(CollectionBlocks(split.rows(manifest, name), seed=own, **reading)
+                                for name, own in (('train', seed + processes.rank), ('validation', seed))),
+                              **(loading or {}))
     init, hole, whiten = find_start(init, parse_hole(hole))
     denoiser = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
-                               progress_bar=progress_bar, compare=True, **options)
+                               progress_bar=progress_bar, compare=True, processes=processes,
+                               **{'star_share': STAR_SHARE, **options})
     denoiser.metadata['images'] = len(frames)
     return denoiser

@@ -36,12 +36,16 @@ class Interruption:
     """
     Notes signals that end a process, instead of ending it at once.
 
-    A second signal ends it as ever. Signals reach the main thread of Python only; in another one nothing is changed.
+    A second signal ends it as ever, unless ``patient``. Signals reach the main thread of Python only; in another one
+    nothing is changed.
 
     Parameters
     ----------
     enabled : bool, optional
         If false, nothing is changed.
+    patient : bool, optional
+        If true, later signals are noted, too. Processes of torchrun get a signal of the terminal twice, as torchrun
+        passes it on; those that do not end are killed after half a minute.
 
     Attributes
     ----------
@@ -58,8 +62,9 @@ class Interruption:
     True
     """
 
-    def __init__(self, enabled=True):
+    def __init__(self, enabled=True, patient=False):
         self.enabled = enabled and threading.current_thread() is threading.main_thread()
+        self.patient = patient
         self.signal = 0
         self._before = {}
 
@@ -76,4 +81,5 @@ class Interruption:
 
     def _note(self, number, frame):
         self.signal = int(number)
-        self.__exit__()
+        if not self.patient:
+            self.__exit__()

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-How well a network foresees pixels that it was not trained on, alone and compared with another network.
+How well a network foresees pixels that it was not trained on and keeps stars, alone and compared with another network.
 """
 
 import math
@@ -11,14 +11,67 @@ import torch
 
 from ..networks import negative_log_likelihood, network_inputs
 from ..utils.sampling import middle_cutout
+from .injected_stars import compare_stars
 from .patches import likelihood_noise, split_planes
 
-__all__ = ['Comparison', 'compare_networks', 'held_out_likelihood', 'judge_network']
+__all__ = ['FIGURES', 'Comparison', 'Judgement', 'compare_networks', 'held_out_likelihood', 'judge_network']
 
 _JUDGED_SIZE = 768   # pixels along each axis
 _JUDGED_FRAMES = 8   # of all, at equal distances
 _BLOCK = 32          # pixels along each axis, of the blocks whose scatter is the error of a comparison
 _INTERVAL = 1.96     # standard errors on either side of a 95 % interval
+# Nats of the likelihood of a pixel that one nat of the cost of stars is worth: stars that are 2 % worse outweigh 0.001,
+# a difference that late judgements of a training have. Fixed on simulated fields of seeds that no benchmark uses.
+_STARS = 0.05
+
+#: Figures of a judgement, as logs name them.
+FIGURES = 'held_out', 'flux_error', 'flux_bias', 'depth'
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """
+    How good a network is on held-out pixels, and on injected stars if there are any.
+
+    Parameters
+    ----------
+    likelihood : float
+        Mean negative log-likelihood of the held-out pixels, in nats.
+    flux_error, flux_bias, depth, cost : float, optional
+        As of `~astropy_n2v.training.injected_stars.StarFigures`; NaN without stars.
+
+    Examples
+    --------
+    >>> from astropy_n2v.training.judgement import Judgement
+    >>> Judgement(1.25).score, Judgement(1.25, flux_error=0.9, flux_bias=-0.02, depth=0.2, cost=-0.3).score
+    (1.25, 1.235)
+    """
+
+    likelihood: float
+    flux_error: float = math.nan
+    flux_bias: float = math.nan
+    depth: float = math.nan
+    cost: float = math.nan
+
+    @classmethod
+    def of(cls, network, frames, stars=None):
+        """Judge a network by held-out pixels of frames, and by `~astropy_n2v.training.injected_stars.InjectedStars`."""
+        likelihood = judge_network(network, frames)
+        if stars is None or not stars.n_stars:
+            return cls(likelihood)
+        figures = stars.measure(network)
+        return cls(likelihood, figures.flux_error, figures.flux_bias, figures.depth, figures.cost)
+
+    @property
+    def figures(self):
+        """The figures by their names in `FIGURES`, without those of stars if there are none."""
+        values = self.likelihood, self.flux_error, self.flux_bias, self.depth
+        return dict(zip(FIGURES, values[:1] if math.isnan(self.cost) else values))
+
+    @property
+    def score(self):
+        """The figure to minimise: likelihood and cost of the stars."""
+        return self.likelihood if math.isnan(self.cost) else self.likelihood + _STARS * self.cost
 
 
 @dataclass(frozen=True)
@@ -34,6 +87,8 @@ class Comparison:
         Half the width of the 95 % interval of the difference, from its scatter over blocks of the frames.
     pixels : int
         Number of pixels.
+    stars : tuple, optional
+        From `~astropy_n2v.training.injected_stars.compare_stars`, and the number of stars.
 
     Examples
     --------
@@ -46,21 +101,36 @@ class Comparison:
     difference: float
     interval: float
     pixels: int
+    stars: tuple = None
 
     @property
     def better(self):
-        """True if the network is better than the other one, and not by chance."""
-        return self.difference + self.interval < 0
+        """True if the network is better than the other one, and not by chance, and no worse on stars."""
+        return self.difference + self.interval < 0 and not self.worse_on_stars
+
+    @property
+    def worse_on_stars(self):
+        """True if fluxes or depth of injected stars are worse, and not by chance."""
+        if self.stars is None:
+            return False
+        ratio, depth, _ = self.stars
+        return ratio[1] > 1 or depth[2] < 0
 
     def describe(self, other):
         """Say in a sentence, without its beginning, how the network compares with one of some name."""
         verdict = 'better' if self.better else 'not better'
         # At least two digits of the interval.
         digits = 4 if self.interval == 0 else min(max(4, 1 - math.floor(math.log10(self.interval))), 9)
-        return (f'{verdict} than the {other} on {self.pixels} held-out pixels of these frames: negative log-likelihood '
+        text = (f'{verdict} than the {other} on {self.pixels} held-out pixels of these frames: negative log-likelihood '
                 f'{"lower" if self.difference < 0 else "higher"} by {abs(self.difference):.{digits}f} +- '
                 f'{self.interval:.{digits}f} '
                 '(95 % interval)')
+        if self.stars is None:
+            return text
+        (ratio, *ratios), (depth, *depths), n_stars = self.stars
+        return (f'{text}; on {n_stars} injected stars errors of the flux are {ratio:.3f} of its own '
+                f'({ratios[0]:.3f} to {ratios[1]:.3f}), and detection is {abs(depth):.2f} mag '
+                f'{"deeper" if depth > 0 else "less deep"} ({depths[0]:+.2f} to {depths[1]:+.2f})')
 
 
 def judge_network(network, frames):
@@ -87,9 +157,9 @@ def judge_network(network, frames):
     return total / max(count, 1)
 
 
-def compare_networks(network, other, frames):
+def compare_networks(network, other, frames, stars=None):
     """
-    Compare two networks by the same held-out pixels.
+    Compare two networks by the same held-out pixels, and by the same stars.
 
     Parameters
     ----------
@@ -97,6 +167,8 @@ def compare_networks(network, other, frames):
         Blind networks.
     frames : list of TrainingFrame
         Frames with held-out pixels.
+    stars : InjectedStars, optional
+        Stars in such frames.
 
     Returns
     -------
@@ -115,12 +187,15 @@ def compare_networks(network, other, frames):
     difference = float(np.average(differences, weights=counts))
     deviations = np.multiply(counts, np.subtract(differences, difference))
     error = np.sqrt(np.sum(deviations ** 2) * n / (n - 1)) / total
-    return Comparison(difference, float(_INTERVAL * error), int(round(total)))
+    compared = None
+    if stars is not None and stars.n_stars:
+        compared = (*compare_stars(stars.measure(network), stars.measure(other)), stars.n_stars)
+    return Comparison(difference, float(_INTERVAL * error), int(round(total)), compared)
 
 
 def held_out_likelihood(network, planes, weight):
     """
-    Mean negative log-likelihood of the pixels held out.
+    Compute the mean negative log-likelihood of the pixels held out.
 
     Parameters
     ----------

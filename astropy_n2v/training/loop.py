@@ -13,10 +13,12 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..networks import negative_log_likelihood, network_inputs
-from ..networks.precision import supports_bfloat16
 from ..noise.model import BROAD_WEIGHT
+from ..utils.files import atomic_write, remove_leftovers
 from .checkpoints import check_identity
 from .interruption import Interruption, TrainingInterrupted
+from .judgement import Judgement
+from .mixed_precision import MixedPrecision
 from .optimizer import Optimizer
 from .patches import likelihood_noise, split_planes
 from .processes import Processes
@@ -50,7 +52,8 @@ class Trainer:
     patience, min_delta : int, float, optional
         Stop after this many judgements that did not improve the best by ``min_delta``.
     judge : callable, optional
-        Called with a network, returns the figure to minimise.
+        Called with a network, returns a `~astropy_n2v.training.judgement.Judgement`, whose score is to be minimised, or
+        a number as its likelihood.
     judge_every : int, optional
         Steps between judgements.
     keep : {'best', 'last'}, optional
@@ -62,6 +65,8 @@ class Trainer:
         Decay of the average of the weights.
     max_gain, focus : float, bool, optional
         As in `~astropy_n2v.networks.negative_log_likelihood`.
+    amp : {'auto', 'float32', 'bfloat16', 'float16'}, optional
+        As in `~astropy_n2v.training.mixed_precision.MixedPrecision`.
     progress : callable, optional
         Called with (fraction done, latest judgement or None) after each step; ``step``, ``elapsed``, ``loss`` and
         ``rate`` of the trainer are of this step.
@@ -72,7 +77,7 @@ class Trainer:
 
     def __init__(self, network, sampler, *, max_steps, max_time=None, learning_rate=4e-3, weight_decay=1e-4,
                  patience=None, min_delta=0.0, judge=None, judge_every=100, keep='best', warm_start=False,
-                 ema_decay=0.99, max_gain=12.0, focus=False, progress=None, processes=None):
+                 ema_decay=0.99, max_gain=12.0, focus=False, amp='auto', progress=None, processes=None):
         self.network = network
         self.sampler = sampler
         self.max_steps = max_steps
@@ -87,7 +92,7 @@ class Trainer:
         self.max_gain, self.focus = max_gain, focus
         self.progress = progress
         self.device = next(network.parameters()).device
-        self.amp = supports_bfloat16(self.device)
+        self.precision = MixedPrecision(self.device, amp)
         self.optimizer = Optimizer(network, weight_decay)
         self.processes = processes or Processes()
         self.parallel = self.processes.parallel(network)
@@ -98,6 +103,7 @@ class Trainer:
         self.rate = 0.0
         self.history = []
         self.best = math.inf
+        self.best_figures = None
         self.best_state = None
         self.stale = 0
 
@@ -117,8 +123,7 @@ class Trainer:
         planes = split_planes(self.sampler.draw().to(self.device))
         noise = {name: planes[name] for name in ('v0', 'slope', 'zero')}
         self.network.train()
-        # bfloat16 is twice as fast, but too coarse to finish on: at asinh = 8 it resolves 3 % of the flux.
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp and fraction < 0.75):
+        with self.precision.autocast(fraction):
             output = self.parallel(network_inputs(planes['z'], planes['seen'], **noise))
         # At first a star is unforeseeable to the network; it must not be dismissed for that.
         broad = BROAD_WEIGHT if self.warm_start or fraction > 0.15 else 0.0
@@ -126,22 +131,26 @@ class Trainer:
                                                    max_gain=self.max_gain, focus=self.focus,
                                                    **likelihood_noise(planes))
         self.network.zero_grad(set_to_none=True)
-        loss.backward()
+        self.precision.backward(loss, self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         if torch.isfinite(norm):
             self.rate = self.learning_rate * self._rate(fraction)
             self.optimizer.step(self.rate)
             self.average.update_parameters(self.network)
+        self.precision.update()
         self.loss = float(likelihood)
 
     def _judge(self):
         """Judge the averaged weights, and keep the best."""
-        value = self.judge(self.average.module)
-        self.history.append((self.step, value))
-        log.info('step %d: held-out negative log-likelihood %.5f', self.step, value)
+        judgement = self.judge(self.average.module)
+        if not isinstance(judgement, Judgement):
+            judgement = Judgement(judgement)
+        value, figures = judgement.score, judgement.figures
+        self.history.append((self.step, *figures.values()))
+        log.info('step %d: %s', self.step, ', '.join(f'{name} {figure:.5f}' for name, figure in figures.items()))
         improved = value < self.best - self.min_delta
         if value < self.best:
-            self.best = value
+            self.best, self.best_figures = value, figures
             self.best_state = copy.deepcopy(self.average.module.state_dict())
         self.stale = 0 if improved else self.stale + 1
 
@@ -159,7 +168,8 @@ class Trainer:
             process.
         checkpoint_every : int, optional
             Steps between saves. Besides, the state is saved every minute, after the last step, and when SIGINT (Ctrl-C)
-            or SIGTERM ends the training.
+            or SIGTERM ends the training, whichever of the processes gets it. Temporary files of processes that were
+            killed are removed from its directory.
         identity : dict, optional
             All that the training depends on: a checkpoint of another one is refused.
 
@@ -171,12 +181,14 @@ class Trainer:
         self.identity = identity or {}
         if checkpoint and not os.path.isdir(os.path.dirname(os.path.abspath(checkpoint))):
             raise FileNotFoundError(f'checkpoint must be in a directory that exists, got {os.fspath(checkpoint)}')
+        if checkpoint and self.processes.first:
+            remove_leftovers(os.path.dirname(os.path.abspath(checkpoint)))
         if checkpoint and os.path.exists(checkpoint):
             self._load(checkpoint)
         if self.judge and self.warm_start and self.step == 0:
             self._judge()
         # Without a checkpoint there is nothing to be saved, and signals do as they always do.
-        with Interruption(enabled=checkpoint is not None) as interruption:
+        with Interruption(checkpoint is not None, patient=self.processes.size > 1) as interruption:
             self._run_steps(interruption, checkpoint, checkpoint_every)
         if self.judge:
             self._judge()
@@ -196,7 +208,8 @@ class Trainer:
                 self._judge()
             self.elapsed = time.monotonic() - start
             # All processes must take the same steps, whatever their clocks and judgements say.
-            self.elapsed, done, signal = self.processes.share(self.elapsed, self._is_done(), interruption.signal)
+            self.elapsed, done = self.processes.share(self.elapsed, self._is_done())
+            signal = self.processes.largest(interruption.signal)
             done = done or self._fraction() >= 1
             if self.progress:
                 self.progress(self._fraction(), self.history[-1][1] if self.history else None)
@@ -209,14 +222,15 @@ class Trainer:
 
     def _save(self, path):
         random_states = self.processes.gather(self.sampler.state)
-        if self.processes.rank > 0:
+        if not self.processes.first:
             return
         state = {'identity': self.identity, 'network': self.network.state_dict(), 'average': self.average.state_dict(),
                  'optimizer': self.optimizer.state_dict(), 'step': self.step, 'elapsed': self.elapsed,
-                 'history': self.history, 'best': self.best, 'best_state': self.best_state, 'stale': self.stale,
-                 'rng': random_states}
-        torch.save(state, f'{path}.part')
-        os.replace(f'{path}.part', path)
+                 'history': self.history, 'best': self.best, 'best_figures': self.best_figures,
+                 'best_state': self.best_state, 'stale': self.stale,
+                 'scaler': self.precision.scaler.state_dict(), 'rng': random_states}
+        with atomic_write(path, overwrite=True) as temporary:
+            torch.save(state, temporary)
 
     def _load(self, path):
         # weights_only: a checkpoint is data and must not be able to run code.
@@ -230,8 +244,10 @@ class Trainer:
             self.network.load_state_dict(state['network'])
             self.average.load_state_dict(state['average'])
             self.optimizer.load_state_dict(state['optimizer'])
+            if state.get('scaler'):   # empty where nothing is scaled
+                self.precision.scaler.load_state_dict(state['scaler'])
             self.sampler.state = state['rng'][self.processes.rank]
-            for name in ('step', 'elapsed', 'history', 'best', 'best_state', 'stale'):
+            for name in ('step', 'elapsed', 'history', 'best', 'best_figures', 'best_state', 'stale'):
                 setattr(self, name, state[name])
         except Exception as error:
             # torch raises whatever the damage happens to cause.

@@ -12,12 +12,15 @@ import time
 from tqdm import tqdm
 
 from ..visualization.curves import plot_training
+from .judgement import FIGURES
 
 __all__ = ['LOG_COLUMNS', 'Monitor']
 
 #: Columns of the log: steps, seconds of training, negative log-likelihood of the pixels trained on (a mean since the
-#: last row), learning rate, and negative log-likelihood of the pixels held out, where it was judged.
-LOG_COLUMNS = 'step', 'seconds', 'loss', 'learning_rate', 'held_out'
+#: last row), learning rate; and where it was judged, negative log-likelihood of the pixels held out, and of injected
+#: stars the error of the flux, its mean relative bias, and the depth, see
+#: `~astropy_n2v.training.injected_stars.StarFigures`.
+LOG_COLUMNS = 'step', 'seconds', 'loss', 'learning_rate', *FIGURES
 
 _LINES_EVERY = 10.0   # s between lines of text
 _ROWS_EVERY = 10      # steps between rows of the log
@@ -145,16 +148,17 @@ class _Log:
         """Note a step."""
         if self._file is None:
             self._open(trainer.step)
-            self._judged = sum(step < trainer.step for step, _ in trainer.history)
+            self._judged = sum(row[0] < trainer.step for row in trainer.history)
         self._losses.append(trainer.loss)
         judged = len(trainer.history) > self._judged
         if not judged and trainer.step % _ROWS_EVERY:
             return
         self._judged = len(trainer.history)
         values = [trainer.elapsed, sum(self._losses) / len(self._losses), trainer.rate,
-                  *([trainer.history[-1][1]] if judged else [])]
+                  *(trainer.history[-1][1:] if judged else [])]
         self._losses = []
-        row = [str(trainer.step), *(f'{value:.6g}' for value in values), *([] if judged else [''])]
+        row = [str(trainer.step), *(f'{value:.6g}' for value in values)]
+        row += [''] * (len(LOG_COLUMNS) - len(row))
         self.rows.append(row)
         self._writer.writerow(row)
         self._file.flush()
@@ -172,5 +176,6 @@ class _Log:
         if self.rows:
             columns = {name: [float(value or 'nan') for value in values]
                        for name, values in zip(LOG_COLUMNS, zip(*self.rows))}
-            figure = plot_training(columns['step'], columns['loss'], columns['held_out'])
+            figure = plot_training(columns['step'], columns['loss'], columns['held_out'],
+                                   flux_error=columns['flux_error'], depth=columns['depth'])
             figure.savefig(f'{os.path.splitext(self.path)[0]}.png', dpi=120)

@@ -37,6 +37,8 @@ class Optimizer:
     def __init__(self, network, weight_decay):
         kernels = [p for p in network.parameters() if p.ndim > 1 and min(p.shape[:2]) > 2]
         others = [p for p in network.parameters() if not any(p is kernel for kernel in kernels)]
+        #: All parameters, as optimizers of torch list them.
+        self.param_groups = [{'params': [*kernels, *others]}]
         # A kernel as the matrix that it is for a single pixel; both share their memory.
         self._matrices = [(kernel, kernel.detach().view(len(kernel), -1)) for kernel in kernels]
         self._parts = [torch.optim.AdamW(others, betas=(0.9, 0.99), weight_decay=weight_decay)]

@@ -30,6 +30,8 @@ class TrainingOption:
         Help on the command line; without a text, the command line does not have the option.
     unset : str, optional
         Text on the command line for the default, where that is None.
+    choices : tuple of str, optional
+        The values of a text that is no path.
     """
 
     kind: type
@@ -39,6 +41,7 @@ class TrainingOption:
     closed: bool = False
     help: str = None
     unset: str = None
+    choices: tuple = None
 
     def check(self, name, value):
         """
@@ -52,10 +55,12 @@ class TrainingOption:
         Raises
         ------
         ValueError
-            If it is out of range or not a number.
+            If it is out of range, not a number, or none of the choices.
         """
         if self.kind is int:
             return check_integer(name, value, self.low)
+        if self.choices and value not in (None, *self.choices):
+            raise ValueError(f'{name} must be one of {", ".join(self.choices)}, got {value!r}')
         if self.kind is not float:
             return value
         accepted = f'between {self.low:g} and {self.high:g}' if self.high is not None else \
@@ -76,6 +81,12 @@ TRAINING_OPTIONS = {
     'patience': TrainingOption(int, 8, low=1, help='Stop training after that many judgements without improvement.'),
     'min_delta': TrainingOption(float, 1e-4, closed=True, help='What counts as improvement of the likelihood.'),
     'held_out': TrainingOption(float, 0.1, high=1, help='Fraction of the pixels that judge, and are not trained on.'),
+    'star_share': TrainingOption(float, high=1, closed=True, unset='0.05, or 0 for a single image',
+                                 help='Share of the time in which injected stars judge: flux and depth, beside the '
+                                      'likelihood of pixels.'),
+    'amp': TrainingOption(str, 'auto', choices=('auto', 'float32', 'bfloat16', 'float16'),
+                          help="Numbers in which most of the training is computed: 'auto' is bfloat16 where the "
+                               'processor has it, else float32; float16, with scaled gradients, is for GPUs.'),
     'checkpoint': TrainingOption(str, help='File to save the state of the training to, and to resume from.'),
     'log': TrainingOption(str, help='CSV file to write losses to; learning curves are drawn beside it, as PNG.',
                           unset='none'),
@@ -97,8 +108,8 @@ def check_training_options(options):
 
     Returns
     -------
-    All options: given values, as types that files can hold, and defaults.
-        All options: values as files can hold them, and defaults.
+    dict
+        All options: given values, as types that files can hold, and defaults.
 
     Raises
     ------

@@ -1,8 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Several processes that train one network: ``torchrun --nproc-per-node N tools/train_shipped.py``.
+Several processes that train one network: ``torchrun --nproc-per-node N -m astropy_n2v.cli train ...``.
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -27,6 +28,14 @@ def end_process():
         os._exit(0)
 
 
+def _leave():
+    """Leave the other processes, if this one has joined them."""
+    if distributed.is_initialized():
+        # Objects in a cycle of references that still use the group would outlive it.
+        gc.collect()
+        distributed.destroy_process_group()
+
+
 class Processes:
     """
     The processes that train one network together, each on batches of its own.
@@ -47,8 +56,8 @@ class Processes:
     --------
     >>> from astropy_n2v.training.processes import Processes
     >>> with Processes.of_torchrun() as processes:   # not started by torchrun: one process
-    ...     processes.size, processes.share(1.5, False), processes.gather('mine')
-    (1, (1.5, False), ['mine'])
+    ...     processes.size, processes.share(1.5, False), processes.largest(3), processes.gather('mine')
+    (1, (1.5, False), 3, ['mine'])
     """
 
     def __init__(self, rank=0, size=1, device=None):
@@ -59,9 +68,33 @@ class Processes:
     @contextmanager
     def of_torchrun(cls):
         """Join the processes that torchrun started, or take this one alone."""
+        processes = cls._join() if distributed.is_torchelastic_launched() else cls()
+        try:
+            yield processes
+        finally:
+            _leave()
+
+    @classmethod
+    def joined(cls):
+        """
+        Return the processes that torchrun started, or this one alone.
+
+        They stay together until this process ends: torchrun sets up its processes only once.
+
+        Returns
+        -------
+        Processes
+            As of `of_torchrun`, if this process is in it.
+        """
         if not distributed.is_torchelastic_launched():
-            yield cls()
-            return
+            return cls()
+        if not distributed.is_initialized():
+            atexit.register(_leave)
+        return cls._join()
+
+    @classmethod
+    def _join(cls):
+        """Join the processes that torchrun started, unless that has been done."""
         device = None
         if torch.cuda.is_available():
             local, n = int(os.environ['LOCAL_RANK']), int(os.environ['LOCAL_WORLD_SIZE'])
@@ -70,13 +103,14 @@ class Processes:
                                  f'got {n}')
             device = torch.device('cuda', local)
             torch.cuda.set_device(device)
-        distributed.init_process_group('gloo' if device is None else 'nccl')
-        try:
-            yield cls(distributed.get_rank(), distributed.get_world_size(), device)
-        finally:
-            # Objects in a cycle of references that still use the group would outlive it.
-            gc.collect()
-            distributed.destroy_process_group()
+        if not distributed.is_initialized():
+            distributed.init_process_group('gloo' if device is None else 'nccl')
+        return cls(distributed.get_rank(), distributed.get_world_size(), device)
+
+    @property
+    def first(self):
+        """True for the process that judges, reports and writes."""
+        return self.rank == 0
 
     def parallel(self, network):
         """Wrap a network so that its gradients are the mean of all processes."""
@@ -89,6 +123,14 @@ class Processes:
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         distributed.broadcast(tensor, 0)
         return tuple(type(value)(shared) for value, shared in zip(values, tensor.tolist()))
+
+    def largest(self, value):
+        """Return the largest of the numbers that the processes have."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
+        return type(value)(tensor.item())
 
     def gather(self, value):
         """Gather the values that all processes have in a list."""

@@ -17,25 +17,34 @@ from ..planes import find_hole, find_planes, warn_of_patterns
 from ..utils.checks import check_integer, parse_hole
 from ..utils.warn import warn_user
 from .checkpoints import training_identity
-from .judgement import compare_networks, judge_network
+from .injected_stars import InjectedStars
+from .judgement import Judgement, compare_networks
 from .loop import Trainer
 from .monitor import Monitor
 from .options import check_training_options
 from .patches import PatchSampler, TrainingFrame
+from .processes import Processes
 
-__all__ = ['train', 'train_on_frames']
+__all__ = ['STAR_SHARE', 'train', 'train_on_frames']
 
 log = logging.getLogger(__name__)
 
 _STEPS = {'scratch': 700, 'init': 100}
 # Judgements take time, too, and a short adaptation is to be short.
 _JUDGEMENTS = {'scratch': 20, 'init': 5}
+#: Share of the time in which stars judge: some hundred stars by default.
+STAR_SHARE = 0.05
+_MOST_STAR_PIXELS = 2 ** 19   # of a judgement: more would say no more
+_STAR_FRAMES = 8     # at equal distances of all, stars are injected into the first that the time allows
 
 
 def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=None, init=None, hole=None, names=None,
           seed=None, device=None, progress_bar=False, **options):
     """
     Train a blind-spot network on noisy frames.
+
+    Processes that torchrun started train one network together, and each returns it; all must call this with the same
+    images and options.
 
     Parameters
     ----------
@@ -63,8 +72,8 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         Whether to show a progress bar on stderr. A function gets lines of text instead, one every ten seconds.
     **options
         Options of `~astropy_n2v.training.train.train_on_frames`: ``max_steps``, ``max_time``, ``patch_size``,
-        ``batch_size``, ``learning_rate``, ``patience``, ``min_delta``, ``held_out``, ``checkpoint``,
-        ``log``, ``network_options``.
+        ``batch_size``, ``learning_rate``, ``patience``, ``min_delta``, ``held_out``, ``star_share``,
+        ``amp``, ``checkpoint``, ``log``, ``network_options``.
 
     Returns
     -------
@@ -123,7 +132,8 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     init, hole, whiten = find_start(init, hole)
     frames = [(plane.values, plane.noise, plane.mask) for plane in planes]
     denoiser = train_on_frames(frames, init=init, hole=hole, whiten=whiten, seed=seed, device=device,
-                               progress_bar=progress_bar, compare=True, **options)
+                               progress_bar=progress_bar, compare=True, processes=Processes.joined(),
+                               **{**({'star_share': STAR_SHARE} if used > 1 else {}), **options})
     denoiser.metadata['images'] = used
     # A network that learned from many images scatters little, and any pixel can judge it.
     return denoiser if used == 1 else Denoiser(denoiser.network, denoiser.metadata)
@@ -172,25 +182,29 @@ class _Frames:
         return len(self.frames)
 
     def prepare(self, held_out, rng, whiten):
-        """The frames that judge."""
+        """Prepare the frames that judge."""
         self.prepared = [TrainingFrame(*frame, held_out=held_out, rng=rng, whiten=whiten) for frame in self.frames]
         return self.prepared
 
     def sampler(self, size, batch_size, rng):
-        """The source of patches."""
+        """Make the source of patches."""
         return PatchSampler(self.prepared, size, batch_size, rng)
 
     def identity(self, **options):
         """Data and options that a checkpoint belongs to."""
         return training_identity(self.frames, **options)
 
+    def images(self):
+        """Images to inject stars into."""
+        return self.frames[::max(1, len(self.frames) // _STAR_FRAMES)]
+
     def held_out(self):
-        """The pixels that were not trained on, of each frame."""
+        """Return the pixels of each frame that were not trained on."""
         return HeldOut.of((data, frame.held_out_pixels) for (data, *_), frame in zip(self.frames, self.prepared))
 
 
 def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, device=None, progress_bar=False,
-                    name=None, compare=False, **options):
+                    name=None, compare=False, processes=None, **options):
     """
     Train on frames whose noise is known.
 
@@ -218,13 +232,17 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
     compare : bool, optional
         Whether to compare the model with the shipped one on the pixels that are held out, if it has the same hole. The
         metadata have the sentence that says if it is better, ``against_default``, and the log, too.
+    processes : Processes, optional
+        Those that train the network together, each on patches of its own from the same frames. By default this one
+        alone.
     max_steps : int, optional
         Number of steps; by default 700, or 100 with ``init``.
     max_time : float, optional
         Seconds after which training ends. Where time is what ends it, weights are not
         repeatable.
     patch_size, batch_size : int, optional
-        Height and width of patches, by default 96 pixels, and their number in a step, by default 8.
+        Height and width of patches, by default 96 pixels, and their number in a step, by default 8. Several processes
+        share this number, rounded up to a multiple of theirs.
     learning_rate : float, optional
         Peak learning rate; by default 4e-3, or 3e-4 with ``init``.
     patience : int or None, optional
@@ -233,6 +251,14 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         Improvement of the held-out negative log-likelihood that counts as such; by default 1e-4.
     held_out : float, optional
         Fraction of the pixels that judge and are not trained on; by default 0.1.
+    star_share : float, optional
+        Share of the time of training in which stars of known flux that are injected judge, together with the
+        likelihood; by default 0.05, or 0 for a single image. Without as much time as a part of 64 pixels on a side
+        takes there are no stars.
+    amp : {'auto', 'float32', 'bfloat16', 'float16'}, optional
+        Numbers in which the network is trained, but for its head and the last quarter of the training, see
+        `~astropy_n2v.training.mixed_precision.MixedPrecision`. 'auto', the default, is bfloat16 where the device has
+        it, else float32.
     checkpoint : path, optional
         File to save the state of the training to, and to resume from where it exists. It must be
         of the same data and options; budget (``max_steps``, ``max_time``) and stopping
@@ -257,11 +283,13 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
     TypeError
         If there is no such option.
     ValueError
-        If an option is out of its range, or ``checkpoint`` is damaged or of another training.
+        If an option is out of its range, ``checkpoint`` is damaged or of another training, or frames and options are
+        not the same in all processes.
     """
     options = check_training_options(options)
     held_out, patch_size, batch_size, checkpoint = (options[name] for name in (
         'held_out', 'patch_size', 'batch_size', 'checkpoint'))
+    processes = processes or Processes()
     seed = check_integer('seed', seed, 0) or 0
     rng = np.random.default_rng(seed)
     source = _Frames(frames) if isinstance(frames, list) else frames
@@ -277,34 +305,63 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         raise ValueError(f'patch_size must be at least {network.alignment} pixels, got {patch_size}')
     kind = 'scratch' if init is None else 'init'
     max_steps = options['max_steps'] or _STEPS[kind]
+    judge_every = max(max_steps // _JUDGEMENTS[kind], 1)
+    share, pixels = options['star_share'] or 0.0, size ** 2 * batch_size   # of a step
+    stars = _inject_stars(source, whiten, share * pixels * judge_every, [seed, 1]) if processes.first else None
+    if processes.rank > 0:
+        rng = np.random.default_rng((seed, processes.rank))
     trainer = Trainer(
-        network, source.sampler(size, batch_size, rng), max_steps=max_steps, max_time=options['max_time'],
-        learning_rate=options['learning_rate'] or (4e-3 if init is None else 3e-4), patience=options['patience'],
-        min_delta=options['min_delta'], judge=lambda candidate: judge_network(candidate, prepared),
-        judge_every=max(max_steps // _JUDGEMENTS[kind], 1), warm_start=init is not None)
-    identity = None if checkpoint is None else source.identity(
+        network, source.sampler(size, -(-batch_size // processes.size), rng), max_steps=max_steps,
+        max_time=options['max_time'], learning_rate=options['learning_rate'] or (4e-3 if init is None else 3e-4),
+        patience=options['patience'], min_delta=options['min_delta'],
+        judge=(lambda candidate: Judgement.of(candidate, prepared, stars)) if processes.first else None,
+        judge_every=judge_every, warm_start=init is not None, amp=options['amp'], processes=processes)
+    identity = None if checkpoint is None and processes.size == 1 else source.identity(
         hole=tuple(int(n) for n in hole), init=None if init is None else init.sha256, patch_size=size,
         batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed, whiten=whiten,
+        star_share=share, amp=options['amp'], processes=processes.size,
         network=json.dumps(network.config, sort_keys=True))
-    with Monitor(trainer, show=progress_bar, log=options['log']) as trainer.progress:
+    if any(other != identity for other in processes.gather(identity)):
+        raise ValueError('frames and options must be the same in all processes, got others in some of them')
+    with Monitor(trainer, show=progress_bar if processes.first else False,
+                 log=options['log'] if processes.first else None) as trainer.progress:
         trainer.run(checkpoint=checkpoint, identity=identity)
     metadata = {'name': name or ('trained' if init is None else 'adapted'), 'frames': len(source), 'seed': seed,
-                'steps': trainer.step, 'held_out_likelihood': trainer.best}
-    if init is not None:
-        metadata['init_sha256'] = init.sha256
-    if whiten:
-        metadata['whitened'] = True
-    if compare:
-        _compare_with_default(network, prepared, metadata)
+                **_metadata(trainer, init, whiten)}
+    if compare and processes.first:
+        # Other stars than those that have chosen the weights.
+        stars = _inject_stars(source, whiten, share * pixels * trainer.step, [seed, 2])
+        _compare_with_default(network, prepared, stars, metadata)
+    # Only the first process has judged.
+    metadata = processes.gather(metadata)[0]
     held_out = source.held_out()
     kind = SelfTrained if init is None and held_out is not None else Denoiser
     return kind(network.cpu(), metadata, held_out=held_out)
 
 
-def _compare_with_default(network, frames, metadata):
+def _inject_stars(source, whiten, pixels, seed):
+    """Inject stars into the frames that judge, as many as may be denoised in the time of so many pixels of training."""
+    return InjectedStars(source.images(), whiten=whiten, pixels=min(int(pixels), _MOST_STAR_PIXELS), seed=seed)
+
+
+def _metadata(trainer, init, whiten):
+    """Say how a network was trained, and how good it was judged."""
+    metadata = {'steps': trainer.step}
+    for name, value in (trainer.best_figures or {}).items():
+        metadata['held_out_likelihood' if name == 'held_out' else f'star_{name}'] = value
+    if init is not None:
+        metadata['init_sha256'] = init.sha256
+    if whiten:
+        metadata['whitened'] = True
+    if trainer.processes.size > 1:
+        metadata['processes'] = trainer.processes.size
+    return metadata
+
+
+def _compare_with_default(network, frames, stars, metadata):
     """Note if a network is better than the shipped one on held-out pixels; with another hole, they say nothing."""
     default = Denoiser.load('default')
-    comparison = compare_networks(network, default.network.to(next(network.parameters()).device), frames) \
+    comparison = compare_networks(network, default.network.to(next(network.parameters()).device), frames, stars) \
         if tuple(network.hole) == default.hole else None
     if comparison is not None:
         metadata['against_default'] = comparison.describe('default')

@@ -7,7 +7,7 @@ import numbers
 
 import numpy as np
 
-__all__ = ['MAX_HOLE', 'check_integer', 'check_number', 'parse_hole']
+__all__ = ['MAX_HOLE', 'check_integer', 'check_number', 'parse_hole', 'require']
 
 #: Largest height and width of a hole, in pixels.
 MAX_HOLE = 31
@@ -94,3 +94,37 @@ def parse_hole(hole):
         raise ValueError(f'hole must be an odd number of pixels from 1 to {MAX_HOLE}, or a pair of them, got '
                          f'{hole!r}')
     return int(pair[0]), int(pair[1])
+
+
+def require(condition, name, accepted, value):
+    """
+    Raise an error unless a condition on an argument holds.
+
+    Parameters
+    ----------
+    condition : bool
+        The condition.
+    name : str
+        Name of the argument.
+    accepted : str
+        Description of accepted values, to complete the sentence "It must".
+    value : object
+        The argument, or a property of it such as its shape or type.
+
+    Raises
+    ------
+    ValueError
+        If the condition does not hold: "name must accepted, got value".
+
+    Examples
+    --------
+    >>> from astropy_n2v.utils.checks import require
+    >>> spacing = -3
+    >>> require(spacing > 0, 'spacing', 'be a positive number of pixels', spacing)
+    Traceback (most recent call last):
+        ...
+    ValueError: spacing must be a positive number of pixels, got -3
+    """
+    if not condition:
+        got = value.__name__ if isinstance(value, type) else repr(value) if isinstance(value, str) else value
+        raise ValueError(f'{name} must {accepted}, got {got}')

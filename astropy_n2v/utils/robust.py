@@ -5,7 +5,7 @@ Scatter from medians, which are robust against outliers.
 
 import numpy as np
 
-__all__ = ['MEDIAN_ABSOLUTE', 'MEDIAN_SQUARE', 'robust_std']
+__all__ = ['MEDIAN_ABSOLUTE', 'MEDIAN_SQUARE', 'robust_scatter', 'robust_std']
 
 #: Median of the absolute values of a normal distribution, in units of its standard deviation.
 MEDIAN_ABSOLUTE = 0.6745
@@ -37,3 +37,38 @@ def robust_std(values):
     True
     """
     return float(np.median(np.abs(values - np.median(values)))) / MEDIAN_ABSOLUTE
+
+
+def robust_scatter(values, axis=None):
+    """
+    Measure the standard deviation of values of which some are outliers or NaN, along an axis.
+
+    Parameters
+    ----------
+    values : array_like
+        Values; NaN are ignored.
+    axis : int, optional
+        Axis along which to compute it.
+
+    Returns
+    -------
+    float or `~numpy.ndarray`
+        The median absolute deviation from the median, divided by that of a standard normal
+        distribution; NaN if there is no value.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation import robust_scatter
+    >>> float(robust_scatter([1, 2, 3, 4, 1000]).round(4))
+    1.4826
+    """
+    values = np.asarray(values, dtype=float)
+    if np.isnan(values).any():
+        good = np.isfinite(values)
+        if not good.any():
+            return np.full(np.nanmax(values, axis=axis, initial=0).shape, np.nan)[()]
+        centre = np.nanmedian(values, axis=axis, keepdims=True)
+        return np.nanmedian(np.abs(values - centre), axis=axis) / MEDIAN_ABSOLUTE
+    if values.size == 0:
+        return np.nan
+    return np.median(np.abs(values - np.median(values, axis=axis, keepdims=True)), axis=axis) / MEDIAN_ABSOLUTE

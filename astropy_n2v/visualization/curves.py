@@ -8,9 +8,9 @@ import numpy as np
 __all__ = ['plot_training']
 
 
-def plot_training(steps, loss, held_out):
+def plot_training(steps, loss, held_out, *, flux_error=None, depth=None):
     """
-    Plot the likelihood of the pixels trained on, and of those held out, against steps.
+    Plot the likelihood of the pixels trained on, and of those held out, against steps; below, how stars survive.
 
     Parameters
     ----------
@@ -18,6 +18,9 @@ def plot_training(steps, loss, held_out):
         Steps of the training, shape (n,).
     loss, held_out : array_like
         Negative log-likelihood a pixel at these steps; NaN where it was not measured.
+    flux_error, depth : array_like, optional
+        Of injected stars, the error of the flux in units of the one in the noisy image, and the depth in magnitudes
+        beyond it; NaN where they were not measured.
 
     Returns
     -------
@@ -32,11 +35,19 @@ def plot_training(steps, loss, held_out):
     ['pixels trained on', 'pixels held out']
     """
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(6.4, 4.0), layout='constrained')
-    ax = figure.add_subplot(xlabel='step', ylabel='negative log-likelihood a pixel')
-    for values, label, style in ((loss, 'pixels trained on', {'color': '0.6', 'lw': 1}),
-                                 (held_out, 'pixels held out', {'color': '#1f5fa8', 'marker': 'o', 'ms': 4})):
-        known = np.isfinite(np.asarray(values, dtype=float))
-        ax.plot(np.asarray(steps)[known], np.asarray(values)[known], label=label, **style)
-    ax.legend()
+    judged = {'color': '#1f5fa8', 'marker': 'o', 'ms': 4}
+    panels = [('negative log-likelihood a pixel', [(loss, 'pixels trained on', {'color': '0.6', 'lw': 1}),
+                                                   (held_out, 'pixels held out', judged)])]
+    for values, label in ((flux_error, 'error of flux / noisy'), (depth, 'depth - noisy (mag)')):
+        if values is not None and np.isfinite(np.asarray(values, dtype=float)).any():
+            panels.append((label, [(values, 'injected stars', judged)]))
+    figure = Figure(figsize=(6.4, 2.0 + 2.0 * len(panels)), layout='constrained')
+    axes = figure.subplots(len(panels), squeeze=False, sharex=True, height_ratios=[2, *[1] * (len(panels) - 1)])[:, 0]
+    for ax, (ylabel, curves) in zip(axes, panels):
+        for values, label, style in curves:
+            known = np.isfinite(np.asarray(values, dtype=float))
+            ax.plot(np.asarray(steps)[known], np.asarray(values)[known], label=label, **style)
+        ax.set_ylabel(ylabel)
+        ax.legend()
+    axes[-1].set_xlabel('step')
     return figure

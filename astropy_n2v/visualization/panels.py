@@ -28,7 +28,7 @@ _MARKED = 500      # sources that are circled, of the most significant
 
 def image_of(data, name='ccd'):
     """
-    Values of an image, NaN where they are masked.
+    Convert an image to values, NaN where they are masked.
 
     Parameters
     ----------

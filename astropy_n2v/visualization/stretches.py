@@ -6,8 +6,9 @@ One scale from values to brightness for all pictures of a frame.
 import numpy as np
 
 from ..background import background_level
+from ..utils.robust import MEDIAN_ABSOLUTE
 
-__all__ = ['STRETCHES', 'shared_norm']
+__all__ = ['STRETCHES', 'shared_norm', 'sky_of']
 
 #: Stretches by name, and what they do.
 STRETCHES = {
@@ -20,11 +21,23 @@ STRETCHES = {
 _LOW, _HIGH, _LINEAR = 3.0, 10.0, 2.0
 
 
-def _sky(values):
-    """Level and noise of the sky; the noise from what lies below the level, where no source is."""
+def sky_of(values):
+    """
+    Measure the level and the noise of the sky.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        The image; NaN are left out.
+
+    Returns
+    -------
+    level, sigma : float
+        Level, and standard deviation of the values below it, where no source is; 1 if these do not vary.
+    """
     level = background_level(values)
     below = values[np.isfinite(values) & (values <= level)]
-    sigma = 1.4826 * np.median(level - below) if below.size else 0.0
+    sigma = np.median(level - below) / MEDIAN_ABSOLUTE if below.size else 0.0
     return level, float(sigma) if sigma > 0 else 1.0
 
 
@@ -73,7 +86,7 @@ def shared_norm(image, *, stretch='asinh', sigma=None, top=None):
         interval = ZScaleInterval() if stretch == 'zscale' else PercentileInterval(99)
         low, high = interval.get_limits(values[np.isfinite(values)])
         return ImageNormalize(vmin=low, vmax=high if high > low else low + 1, stretch=LinearStretch(), clip=False)
-    level, measured = _sky(values)
+    level, measured = sky_of(values)
     sigma = measured if sigma is None else float(sigma)
     bright = values if top is None else np.asarray(top, dtype=float)
     high = max(np.nanpercentile(np.where(np.isfinite(bright), bright, np.nan), 99.9) - level, _HIGH * sigma)

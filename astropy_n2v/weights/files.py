@@ -53,7 +53,7 @@ class StoredModel:
 
 def serialize(network, metadata, dtype='float32', *, held_out=None, self_trained=False):
     """
-    The content of a file that holds a model.
+    Make the content of a file that holds a model.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def _cast(name, tensor, dtype):
 
 def parse(raw, name):
     """
-    The model in the content of a file.
+    Read the model from the content of a file.
 
     Parameters
     ----------

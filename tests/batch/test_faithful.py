@@ -3,8 +3,11 @@
 Contents of the files that are written, by option.
 """
 
+import bz2
 import gzip
 import io
+import lzma
+import warnings
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from astropy_n2v import denoise
 from astropy_n2v.batch import denoise_fits, mask_cosmic_rays
-from astropy_n2v.io import files
+from astropy_n2v.io import files, output_path
 from astropy_n2v.io.files import describe_error, open_decompressed
 from astropy_n2v.simulate import make_scene
 
@@ -67,6 +70,36 @@ def test_compression_with_and_without_loss(tmp_path, data, tiny_denoiser):
         difference = small[1].data - exact[1].data
         assert 0 < difference.std() < exact[1].data.std() / 16 and small[1].compression_type == 'RICE_1'
         assert np.array_equal(small['UNCERT'].data, exact['UNCERT'].data)
+
+
+@pytest.mark.parametrize('ending, pack', [('.fz', None), ('.gz', gzip.compress), ('.bz2', bz2.compress),
+                                          ('.xz', lzma.compress)])
+@pytest.mark.parametrize('kind, dtype', [('RICE_1', 'i2'), ('RICE_1', 'f4'), ('GZIP_1', 'f4'), ('GZIP_2', 'f8'),
+                                         ('HCOMPRESS_1', 'i2'), ('HCOMPRESS_1', 'f4'), ('PLIO_1', 'i2')])
+def test_each_compression_in_and_out(tmp_path, data, tiny_denoiser, kind, dtype, ending, pack):
+    path = tmp_path / f'a.fits{ending}'
+    other = fits.CompImageHDU(np.arange(60, dtype='i2').reshape(6, 10), name='OTHER', compression_type='RICE_1')
+    image = fits.CompImageHDU(data.astype(dtype), name='SCI', compression_type=kind, tile_shape=(16, 64))
+    content = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), image, other]).writeto(content, checksum=True)
+    path.write_bytes(pack(content.getvalue()) if pack else content.getvalue())
+    before = fits.getdata(path, 'SCI').astype('f8' if dtype == 'f8' else 'f4')
+    expected = denoise(CCDData(before, unit='adu'), tiny_denoiser)
+    output = output_path(path, tmp_path)
+    denoise_fits(path, output, tiny_denoiser, ext='SCI')
+    denoise_fits(path, tmp_path / 'rounded.fits', tiny_denoiser, ext='SCI', quantize=16)
+    assert output.name == f'a_n2v.fits{ending}' and output.read_bytes()[:2] == path.read_bytes()[:2]
+    for file in output, tmp_path / 'rounded.fits':   # of the HDUs as they are stored
+        with warnings.catch_warnings(), fits.open(file, disable_image_compression=True, checksum=True) as hdus:
+            warnings.simplefilter('error')
+            assert [('CHECKSUM' in hdu.header, hdu.verify_checksum(), hdu.verify_datasum()) for hdu in hdus[:3]] == \
+                3 * [(True, 1, 1)]
+    with fits.open(output) as exact, fits.open(tmp_path / 'rounded.fits') as rounded:
+        assert np.array_equal(exact['SCI'].data, expected.data)
+        assert np.array_equal(exact['UNCERT'].data, expected.uncertainty.array)
+        assert np.array_equal(exact['OTHER'].data, other.data)
+        assert rounded['SCI'].compression_type == (kind if kind != 'PLIO_1' else 'RICE_1')
+        assert 0 < np.std(rounded['SCI'].data - expected.data) < np.std(expected.data) / 16
 
 
 def test_flags(tmp_path, tiny_denoiser):

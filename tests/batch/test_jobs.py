@@ -4,11 +4,14 @@ Files in several processes, and where an executor sends them.
 """
 
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+import warnings
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
@@ -75,6 +78,142 @@ def test_executor_of_threads(frames, tmp_path, tiny_denoiser):
     with ThreadPoolExecutor(1) as executor:
         records = denoise_files(frames[:2], tmp_path / 'out', model=tiny_denoiser, executor=executor, n_jobs=2)
     assert [record.status for record in records] == ['done', 'done']
+
+
+def test_threads_take_turns(frames, tmp_path, tiny_denoiser, recwarn):
+    shown = warnings.showwarning
+    fits.writeto(frames[0], np.ones((32, 40)), overwrite=True)
+    alone = denoise_files(frames, tmp_path / 'alone', model=tiny_denoiser, per_frame=True)
+    with ThreadPoolExecutor(4) as executor:
+        records = denoise_files(frames, tmp_path / 'out', model=tiny_denoiser, executor=executor, per_frame=True)
+    assert [record.status for record in records] == ['failed', 'done', 'done', 'done'] and warnings.showwarning is shown
+    assert same_data(alone[1:], records[1:])
+    assert [record.warnings for record in records] == [record.warnings for record in alone]
+
+
+class Refusing(Executor):
+    """Takes some files, and meets an error with others: at once or later."""
+
+    def __init__(self, error, n_taken=1, later=False):
+        self.error, self.n_taken, self.later = error, n_taken, later
+
+    def submit(self, function, /, *arguments):
+        future = Future()
+        if self.n_taken:
+            self.n_taken -= 1
+            future.set_result(function(*arguments))
+        elif self.later and self.error is None:
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        elif self.later:
+            future.set_exception(self.error)
+        else:
+            raise self.error
+        return future
+
+
+@pytest.mark.parametrize('executor, reason', [
+    (Refusing(RuntimeError('cannot schedule new futures after shutdown')),
+     'the executor did not take it: RuntimeError: cannot schedule new futures after shutdown'),
+    (Refusing(BrokenExecutor('a process ended')), 'the executor did not take it: BrokenExecutor: a process ended'),
+    (Refusing(pickle.PicklingError('no lambda'), later=True), 'the executor failed: PicklingError: no lambda'),
+    (Refusing(None, later=True), 'it was cancelled: the executor was shut down, or has lost its workers'),
+    (Refusing(BrokenExecutor(), later=True), 'the process that worked on it died: it was killed, or memory did not '
+                                             'suffice')])
+def test_executors_that_fail(frames, tmp_path, tiny_denoiser, executor, reason):
+    records = denoise_files(frames, tmp_path / 'out', model=tiny_denoiser, executor=executor, per_frame=True,
+                            journal=tmp_path / 'j')
+    assert [record.error for record in records] == ['', *[reason] * 3]
+    assert [entry['error'] for entry in read_journal(tmp_path / 'j')] == ['', *[reason] * 3]
+    # The second run finishes.
+    with ThreadPoolExecutor(1) as executor:
+        records = denoise_files(frames, tmp_path / 'out', model=tiny_denoiser, executor=executor, per_frame=True,
+                                journal=tmp_path / 'j', skip_existing=True)
+    assert [record.status for record in records] == ['skipped', *['done'] * 3]
+
+
+def test_executor_that_is_shut_down(frames, tmp_path, tiny_denoiser):
+    with ProcessPoolExecutor(1, get_context('spawn')) as executor:
+        pass
+    records = denoise_files(frames[:2], tmp_path, model=tiny_denoiser, executor=executor, per_frame=True)
+    assert ['cannot schedule new futures after shutdown' in record.error for record in records] == [True, True]
+
+
+def test_executor_whose_process_dies(frames, tmp_path, tiny_denoiser):
+    with ProcessPoolExecutor(1, get_context('spawn')) as executor:
+        executor.submit(os._exit, 1)
+        records = denoise_files(frames[:2], tmp_path, model=tiny_denoiser, executor=executor, per_frame=True)
+    assert {record.status for record in records} == {'failed'}
+    assert ['died' in record.error or 'BrokenProcessPool' in record.error for record in records] == [True, True]
+
+
+@pytest.mark.parametrize('options', [{'n_jobs': 2}, {'executor': 'process pool'}])
+def test_what_cannot_be_sent(frames, tmp_path, tiny_denoiser, options):
+    cannot = {'model': tiny_denoiser, 'per_frame': True, 'gain': lambda: 1.0}
+    if 'n_jobs' in options:
+        with pytest.raises(TypeError, match=r'can be sent to other processes \(n_jobs\): .*lambda'):
+            denoise_files(frames[:2], tmp_path, **cannot, n_jobs=2)
+        return
+    with ProcessPoolExecutor(1, get_context('spawn')) as executor:
+        records = denoise_files(frames[:2], tmp_path, **cannot, executor=executor)
+    assert [record.error.startswith('the executor failed: ') and 'lambda' in record.error for record in records] == \
+        [True, True]
+
+
+@pytest.mark.parametrize('wrong', [4, 'local', object()])
+def test_what_is_no_executor(frames, tmp_path, wrong):
+    with pytest.raises(TypeError, match='executor must be a concurrent.futures.Executor, such as .*, got '):
+        denoise_files(frames, tmp_path, executor=wrong)
+
+
+@pytest.mark.slow
+def test_parsl(frames, tmp_path, model, monkeypatch):
+    parsl = pytest.importorskip('parsl')
+    from parsl.concurrent import ParslPoolExecutor
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(sys.path))
+    alone = denoise_files(frames, tmp_path / 'alone', model=model, per_frame=True)
+    workers = parsl.HighThroughputExecutor(label='n2v', max_workers_per_node=1, cores_per_worker=1, encrypted=False,
+                                           address='127.0.0.1')
+    with ParslPoolExecutor(parsl.Config(executors=[workers], run_dir=str(tmp_path / 'parsl'))) as executor:
+        records = denoise_files(frames, tmp_path / 'out', model=model, executor=executor, per_frame=True,
+                                journal=tmp_path / 'j')
+    assert [record.error for record in records] == [''] * 4 and same_data(alone, records)
+    assert os.getpid() not in {entry['pid'] for entry in read_journal(tmp_path / 'j')}
+
+
+_ON_MPI = '''
+import sys
+from mpi4py.futures import MPIPoolExecutor
+from astropy_n2v import conf
+from astropy_n2v.batch import denoise_files
+if __name__ == '__main__':
+    conf.audit = 'off'
+    with MPIPoolExecutor(1) as executor:
+        records = denoise_files(sys.argv[3:], sys.argv[2], model=sys.argv[1], executor=executor, per_frame=True,
+                                journal=sys.argv[2] + '.jsonl')
+    print([record.error for record in records])
+'''
+
+
+@pytest.mark.slow
+def test_mpi(frames, tmp_path, model):
+    pytest.importorskip('mpi4py')
+    if not shutil.which('mpiexec'):
+        pytest.skip('needs mpiexec')
+    alone = denoise_files(frames, tmp_path / 'alone', model=model, per_frame=True)
+    (tmp_path / 'night.py').write_text(_ON_MPI)
+    command = ['mpiexec', '-n', '2', sys.executable, '-m', 'mpi4py.futures', tmp_path / 'night.py', model,
+               tmp_path / 'out', *frames]
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path), 'OMPI_ALLOW_RUN_AS_ROOT': '1',
+                   'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM': '1'}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    if 'cannot load MPI library' in done.stderr:
+        pytest.skip('mpi4py finds no library of MPI')
+    assert "['', '', '', '']" in done.stdout, done.stdout + done.stderr
+    for record in alone:
+        assert np.array_equal(fits.getdata(record.output), fits.getdata(tmp_path / 'out' / record.output.name))
+    assert len(read_journal(tmp_path / 'out.jsonl')) == 4
 
 
 def test_dask(frames, tmp_path, model):

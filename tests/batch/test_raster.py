@@ -188,3 +188,14 @@ def test_cubes_of_fits_have_the_noise_of_each_plane(tmp_path):
     assert (rms(after - truth) < 0.4 * rms(noisy - truth)).all()
     uncertainty = np.median(fits.getdata(tmp_path / 'out.fits', 'UNCERT'), axis=(1, 2))
     assert uncertainty[2] > 1.5 * uncertainty[0]
+
+
+def test_nebulosity_of_jpeg_does_not_get_worse(tmp_path):
+    image_module = pytest.importorskip('PIL.Image')
+    scene = make_scene('nebula', (128, 128), seed=2)
+    values = [np.clip(0.05 + 0.15 * np.arcsinh((image - scene.sky) / 20), 0, 1) * 255
+              for image in (scene.truth, np.random.default_rng(3).poisson(8 * scene.truth) / 8)]
+    image_module.fromarray(np.rint(values[1]).astype('u1')).save(tmp_path / 'a.jpg', quality=92)
+    with pytest.warns(UserWarning, match='nebulosity fills the picture'):
+        result, _ = denoise_channels(before := read_raster(tmp_path / 'a.jpg').data.astype(float))
+    assert rms(result - values[0])[0] <= rms(before - values[0])[0]

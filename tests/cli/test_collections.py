@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from click.testing import CliRunner
 
 from astropy_n2v import Denoiser
@@ -52,14 +53,15 @@ def prepared(run, night):
 def test_manifest(run, night):
     result = run('manifest', night / 'night', '-o', night / 'm.ecsv')
     assert result.exit_code == 0, result.output
-    assert '8 images of 8 files, 8 of them read now; 0 cannot be read' in result.output
+    assert '8 files, 8 of them read now: 8 with images, 0 without images, 0 cannot be read' in result.output
+    assert 'm.ecsv: 8 images of 8 files\n' in result.output
     assert len(re.findall('CAM +[gr] +adu +4 +4', result.output)) == 2
     state = (night / 'm.ecsv').stat().st_mtime_ns
     again = run('manifest', night / 'night', '-o', night / 'm.ecsv')
-    assert '8 images of 8 files, 0 of them read now' in again.output
+    assert '8 files, 0 of them read now' in again.output
     assert (night / 'm.ecsv').stat().st_mtime_ns == state
     (night / 'night' / '7.fits').unlink()
-    assert '7 images of 7 files, 0 of them' in run('manifest', night / 'night', '-o', night / 'm.ecsv').output
+    assert '7 files, 0 of them read now' in run('manifest', night / 'night', '-o', night / 'm.ecsv').output
     assert len(read_manifest(night / 'm.ecsv')) == 7
     anew = run('manifest', night / 'night', '-o', night / 'm.ecsv', '--overwrite')
     assert '7 of them read now' in anew.output
@@ -81,6 +83,24 @@ def test_unreadable_file(run, night):
     assert result.exit_code == 1 and 'unreadable' in result.output
 
 
+@pytest.mark.parametrize('form', ['ecsv', 'csv'])
+def test_counts_add_up(run, night, form):
+    """Files of tables have no row. They are counted, and read once, where the format can keep a list of them."""
+    for n in range(3):
+        Table({'x': [n]}).write(night / 'night' / f't{n}.fits')
+    (night / 'night' / 'junk.fits').write_bytes(b'junk')
+    output = run('manifest', night / 'night', '-o', night / f'm.{form}').output
+    assert '12 files, 12 of them read now: 8 with images, 3 without images, 1 cannot be read' in output
+    n = 0 if form == 'ecsv' else 3
+    assert f'12 files, {n} of them read now: 8 with images, 3 without' in run(
+        'manifest', night / 'night', '-o', night / f'm.{form}').output
+    (night / 'night' / 't0.fits').unlink()
+    (night / 'night' / 't1.fits').rename(night / 'night' / 't9.fits')
+    assert '11 files, ' in run('manifest', night / 'night', '-o', night / f'm.{form}').output
+    output = run('manifest', night / 'night', '-o', night / f'm.{form}', '--where', 'filter=g').output
+    assert '8 with images, 2 without images' in output and '4 images of 4 files, as chosen' in output
+
+
 def test_split(run, night):
     run('manifest', night / 'night', '-o', night / 'm.ecsv')
     result = run('split', night / 'm.ecsv', '-o', night / 's.json', '--columns', night / 'c.csv', '--stratify')
@@ -100,6 +120,10 @@ def test_files_of_no_known_field(run, tmp_path, rng):
     assert result.exit_code == 0 and '4 files have neither a WCS nor OBJECT' in result.output
     result = run('split', tmp_path / 'm.ecsv', '-o', tmp_path / 's.json', '--overwrite', '--by', 'frame')
     assert 'neither' not in result.output and 'of 2 frames' in result.output
+    (tmp_path / 'junk.fits').write_bytes(b'junk')   # in no part
+    run('manifest', tmp_path, '-o', tmp_path / 'm.ecsv')
+    result = run('split', tmp_path / 'm.ecsv', '-o', tmp_path / 's.json', '--overwrite')
+    assert '4 files have neither' in result.output and '1 files that cannot be used' in result.output
 
 
 def test_check(run, prepared):
@@ -108,6 +132,17 @@ def test_check(run, prepared):
     (prepared / 'night' / '0.fits').unlink()
     result = run('check', prepared / 'm.ecsv', '--split', prepared / 's.json')
     assert result.exit_code == 1 and re.search(r'missing +\S+0.fits', result.output) and '1 problems' in result.output
+
+
+def test_check_of_a_split_by_frame(run, prepared):
+    """Shared fields are said, and no reason for the exit status 1."""
+    run('split', prepared / 'm.ecsv', '-o', prepared / 's.json', '--by', 'frame', '--overwrite')
+    result = run('check', prepared / 'm.ecsv', '--split', prepared / 's.json')
+    assert result.exit_code == 0 and re.search(r'shared field +\S+.fits.*other fields', result.output)
+    assert re.search(r'8 images: 0 problems, [1-4] notes\n', result.output)
+    (prepared / 'night' / '0.fits').unlink()
+    result = run('check', prepared / 'm.ecsv', '--split', prepared / 's.json')
+    assert result.exit_code == 1 and '8 images: 1 problems, ' in result.output
 
 
 def test_train(run, prepared):
@@ -228,7 +263,7 @@ def test_pipeline_on_real_frames(run, data_path, tmp_path):
     result = run('manifest', data_path / 'sfft_decam' / 'DEC-OBS04*.fits', data_path / 'properimage',
                  data_path / 'arcsat' / 'light_g_0[12].fits.gz', data_path / 'ccdproc' / 'a8280271.fits', '-o',
                  tmp_path / 'm.ecsv', '--processes', '1')
-    assert result.exit_code == 0 and '10 images of 10 files' in result.output, result.output
+    assert result.exit_code == 0 and 'm.ecsv: 10 images of 10 files' in result.output, result.output
     result = run('split', tmp_path / 'm.ecsv', '-o', tmp_path / 's.json', '--columns', tmp_path / 'c.ecsv')
     assert result.exit_code == 0, result.output
     table = read_manifest(tmp_path / 'c.ecsv')

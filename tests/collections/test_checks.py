@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astropy_n2v.collections import check_manifest, make_manifest, split_manifest
+from astropy_n2v.collections import NOTES, check_manifest, make_manifest, split_manifest
 
 
 @pytest.fixture
@@ -47,6 +47,25 @@ def test_leak(night):
     moved = next(frame for frame in frames if frame['split'] == 'test')
     moved['split'] = 'train'
     assert [problem for problem, _ in problems(manifest, replace(split, frames=frames))] == ['leak']
+
+
+def test_fields_that_a_split_by_frame_shares(night):
+    """A note for each field that is in several parts, with how many files of it are in which."""
+    manifest = make_manifest(night)
+    split = split_manifest(manifest, by='frame')
+    found = check_manifest(manifest, split)
+    parts = np.array([split.column(manifest) == name for name in ('train', 'validation', 'test')])
+    shared = [n for n in range(5) if parts[:, 2 * n:2 * n + 2].any(axis=1).sum() > 1]
+    assert shared and set(found['problem'].tolist()) == set(NOTES) == {'shared field'}
+    assert [os.path.basename(path) for path in found['path']] == [f'{2 * n}.fits' for n in shared]
+    assert all('1 in train' in message and 'other fields' in message for message in found['message'])
+    assert len(check_manifest(manifest, split_manifest(manifest))) == 0
+
+
+def test_file_that_never_could_be_read(night):
+    """It is reported once, there or not."""
+    os.symlink('gone', night / 'dangling.fits')
+    assert problems(night) == [('unreadable', 'dangling.fits')]
 
 
 def test_duplicate(night):

@@ -16,6 +16,7 @@ from astropy.table import Table
 from PIL import Image
 
 from astropy_n2v.collections import (
+    count_files,
     find_images,
     make_manifest,
     read_manifest,
@@ -25,6 +26,9 @@ from astropy_n2v.collections import (
 )
 from astropy_n2v.collections.columns import COLUMNS, make_table
 from astropy_n2v.collections.describe import describe_file
+from astropy_n2v.containers.container import Container
+from astropy_n2v.io import read_fits_images
+from astropy_n2v.planes import find_planes
 
 HEADER = {'TELESCOP': 'T1', 'INSTRUME': 'CAM', 'FILTER': 'r', 'OBJECT': 'M 51', 'EXPTIME': 30.0, 'GAIN': 1.9,
           'RDNOISE': 5.0, 'DATE-OBS': '2025-03-01T04:05:06', 'IMAGETYP': 'light', 'CTYPE1': 'RA---TAN',
@@ -158,6 +162,90 @@ def test_search(night):
     (night / '.hidden.fits').write_bytes(b'')
     names = [Path(path).name for path in find_images([night, night / 'a.fits'])]
     assert names == ['a.fits', 'b.fits', 'c.fits']
+
+
+def test_hostile_names(night, noisy):
+    """Names that no table gives back are reported; others survive."""
+    for name in ('two\nlines.fits', ' blank, "quoted".fits', 'back\\slash.fits'):
+        fits.writeto(night / name, noisy)
+    for name in ('return\r.fits', 'byte\udcff.fits'):
+        (night / name).write_bytes((night / 'a.fits').read_bytes())
+    manifest = make_manifest(night)
+    errors = [row['path'] for row in manifest if 'rename the file' in row['error']]
+    assert [os.path.basename(path) for path in errors] == ['byte\\udcff.fits', 'return\\r.fits']
+    for form in ('ecsv', 'csv'):
+        write_manifest(manifest, night / f'm.{form}')
+        read = read_manifest(night / f'm.{form}')
+        assert sum(map(os.path.exists, read['path'].tolist())) == 6
+        assert make_manifest(night, known=read)['sha1'].tolist() == manifest['sha1'].tolist()
+
+
+def test_what_is_no_file(night, monkeypatch):
+    """Pipes are left alone, links that lead nowhere and directories that cannot be searched are reported."""
+    os.mkfifo(night / 'pipe.fits')
+    os.symlink('gone', night / 'dangling.fits')
+    (night / 'folder.fits').mkdir()
+    scandir, listdir = os.scandir, os.listdir
+
+    def refuse(function):
+        def refused(path):
+            if os.fspath(path).endswith('deep'):
+                raise PermissionError(13, 'Permission denied', path)
+            return function(path)
+        return refused
+
+    monkeypatch.setattr('os.scandir', refuse(scandir))
+    monkeypatch.setattr('os.listdir', refuse(listdir))
+    manifest = make_manifest(night)
+    errors = {os.path.basename(row['path']): row['error'] for row in manifest}
+    assert errors == {'a.fits': '', 'b.fits': '', 'dangling.fits': 'No such file or directory',
+                      'deep': 'Permission denied'}
+
+
+def test_file_that_vanishes(night, monkeypatch):
+    """It is reported, and the others are catalogued."""
+    def describe(path):
+        Path(path).unlink() if path.endswith('b.fits') else None
+        return describe_file(path)
+
+    monkeypatch.setattr('astropy_n2v.collections.manifest.describe_file', describe)
+    assert make_manifest(night)['error'].tolist() == ['', 'No such file or directory', '']
+
+
+def test_files_without_images_are_not_read_again(night, monkeypatch):
+    for name in ('t1.fits', 't2.fits'):
+        Table({'x': [1, 2]}).write(night / name)
+    write_manifest(make_manifest(night), night / 'm.ecsv')
+    known = read_manifest(night / 'm.ecsv')
+    assert [os.path.basename(path) for path in known.meta['without_images']] == ['t1.fits', 't2.fits']
+    assert count_files(known) == {'with images': 3, 'without images': 2, 'cannot be read': 0}
+    Table({'x': [1, 2, 3]}).write(night / 't2.fits', overwrite=True)
+    os.utime(night / 't2.fits', ns=(0, 0))
+    read = []
+    monkeypatch.setattr('astropy_n2v.collections.manifest.describe_file', lambda path: read.append(path) or [])
+    assert count_files(make_manifest(night, known=known))['without images'] == 2
+    assert [os.path.basename(path) for path in read] == ['t2.fits']
+
+
+def test_mosaic_is_measured_colour_by_colour(tmp_path, rng):
+    """The noise of the pixels, and not the differences between the colours."""
+    data = rng.normal(500, 10, (128, 128))
+    for number, level in enumerate((0, 300, 300, 150)):
+        data[number // 2::2, number % 2::2] += level
+    fits.writeto(tmp_path / 'a.fits', np.rint(data).astype('u2'), fits.Header({'BAYERPAT': 'RGGB'}))
+    fits.writeto(tmp_path / 'b.fits', np.rint(data).astype('u2'))
+    for name in 'ab':
+        row = row_of(tmp_path / f'{name}.fits')
+        assert row['noise'] == pytest.approx(10, rel=0.05) and row['background'] == pytest.approx(687.5, abs=2)
+        assert abs(row['rho_x']) < 0.1 and abs(row['rho_y']) < 0.1
+
+
+def test_noise_of_a_real_mosaic_is_that_of_denoise(data_path):
+    """The median of the noise of its colours; differences between them are three times as large."""
+    path = data_path / 'panoptes' / 'tiny.fits'
+    planes, _ = find_planes(Container(read_fits_images(path)[0]))
+    assert len(planes) == 4
+    assert row_of(path)['noise'] == pytest.approx(np.median([plane.noise.sigma for plane in planes]))
 
 
 def test_nothing_to_catalogue(tmp_path):

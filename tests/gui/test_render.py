@@ -33,7 +33,7 @@ def test_overviews_of_integers_are_no_integers():
 
 def test_saved_pyramid_is_read_from_disk(tmp_path, rng):
     image = rng.normal(size=(300, 300))
-    Pyramid.of(image).save(tmp_path, 'input')
+    Pyramid.write(tmp_path, 'input', image.shape, [(0, image[:100]), (100, image[100:])])
     loaded = Pyramid.load(tmp_path, 'input')
     assert isinstance(loaded.levels[0], np.memmap) and len(loaded.levels) == 2
     np.testing.assert_array_equal(loaded.levels[0], image)

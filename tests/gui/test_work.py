@@ -56,7 +56,7 @@ def test_error_is_a_line_and_the_worker_lives_on(worker, tmp_path, frame):
 
 
 def test_cancelled_task_ends_and_another_begins(worker, frame):
-    worker.start('denoise', frame, 0, 0, {'model': 'self', 'max_time': 1000})
+    worker.start('denoise', frame, 0, {'model': 'self', 'max_time': 1000})
     process = worker._process
     time.sleep(0.5)
     assert worker.cancel() == 'denoise'
@@ -99,20 +99,21 @@ def test_noise_is_that_of_denoise(tmp_path, frame):
 def test_what_is_shown_is_what_is_written(tmp_path, frame, ccd):
     folder = str(tmp_path)
     assert tasks.run('read', (folder, frame, 0, 0))[0] == 'done'
-    kind, value, _ = tasks.run('denoise', (folder, frame, 0, 0, {'strength': 0.9}))
+    kind, value, _ = tasks.run('denoise', (folder, frame, 0, {'strength': 0.9}))
     assert kind == 'done', value
-    assert value['shown'] == ['innovations', 'residual', 'result', 'uncertainty']
     assert value['cards']['N2VSTREN'][0] == 0.9
+    assert tasks.run('show', (folder, frame, 0, 0))[:2] == ('done', [
+        'innovations', 'residual', 'result', 'uncertainty'])
     target = tmp_path / 'saved' / 'frame_n2v.fits'
-    assert tasks.save_fits(folder, target, False) == str(target)
+    assert tasks.save_fits(folder, target, False, frame) == str(target)
     with fits.open(target) as hdus:
         np.testing.assert_array_equal(hdus[0].data, Pyramid.load(folder, 'result').levels[0])
         np.testing.assert_array_equal(hdus['UNCERT'].data, Pyramid.load(folder, 'uncertainty').levels[0])
         residual = (ccd.data - hdus[0].data) / hdus['NOISE'].data
     np.testing.assert_allclose(Pyramid.load(folder, 'residual').levels[0], residual, atol=1e-4)
-    kind, message, _ = tasks.run('save_fits', (folder, target, False))
+    kind, message, _ = tasks.run('save_fits', (folder, target, False, frame))
     assert kind == 'failed' and 'exists' in message
-    tasks.save_png(folder, tmp_path / 'a.png', False, frame, 0, ((0, 64), (0, 80)), None)
+    tasks.save_png(folder, tmp_path / 'a.png', False, frame, 0, 0, ((0, 64), (0, 80)), None)
     assert (tmp_path / 'a.png').read_bytes()[1:4] == b'PNG'
     tasks.save_json(folder, tmp_path / 'a.json', False, {'gain': np.float64(2)})
     assert json.loads((tmp_path / 'a.json').read_text()) == {'gain': 2.0}
@@ -120,7 +121,7 @@ def test_what_is_shown_is_what_is_written(tmp_path, frame, ccd):
 
 def test_warnings_come_with_the_result(tmp_path, frame):
     tasks.run('read', (str(tmp_path), frame, 0, 0))
-    _, _, messages = tasks.run('denoise', (str(tmp_path), frame, 0, 0, {'gain': 0.001, 'readnoise': 1.0}))
+    _, _, messages = tasks.run('denoise', (str(tmp_path), frame, 0, {'gain': 0.001, 'readnoise': 1.0}))
     assert any('noise' in message for message in messages)
 
 

@@ -5,6 +5,7 @@ FITS files in and out.
 
 import bz2
 import gzip
+import lzma
 import os
 import stat
 import warnings
@@ -257,7 +258,7 @@ def test_wcs_is_read(tmp_path):
 
 @pytest.mark.parametrize(('name', 'expected'), [
     ('a.fits', 'a_n2v.fits'), ('a.b.fit', 'a.b_n2v.fit'), ('a.fits.fz', 'a_n2v.fits.fz'),
-    ('a.fits.gz', 'a_n2v.fits.gz'), ('a.fits.bz2', 'a_n2v.fits'), ('a.FITS', 'a_n2v.FITS')])
+    ('a.fits.gz', 'a_n2v.fits.gz'), ('a.fits.bz2', 'a_n2v.fits.bz2'), ('a.FITS', 'a_n2v.FITS')])
 def test_output_path(name, expected):
     assert output_path(f'in/{name}', 'out').as_posix() == f'out/{expected}'
 
@@ -494,7 +495,8 @@ def test_lossless_compression(tmp_path, rng):
 
 
 @pytest.mark.parametrize(('suffix', 'compress', 'magic'), [
-    ('.fits.gz', gzip.compress, b'\x1f\x8b'), ('.fits.bz2', bz2.compress, b'SIMPLE')])
+    ('.fits.gz', gzip.compress, b'\x1f\x8b'), ('.fits.bz2', bz2.compress, b'BZh'),
+    ('.fits.xz', lzma.compress, b'\xfd7zXZ')])
 def test_compressed_files(tmp_path, suffix, compress, magic):
     path = tmp_path / f'a{suffix}'
     fits.writeto(tmp_path / 'plain.fits', image())

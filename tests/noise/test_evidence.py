@@ -12,7 +12,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
@@ -293,6 +293,7 @@ class TestHeaderGain:
             assert resolve(image, header={'GAIN': card}, unit=u.adu).source == 'image'
 
     @settings(max_examples=20, deadline=None)
+    @example(gain=4.75, level=20, readnoise=1, pedestal=0, subtracted=False, seed=0)   # three bright blocks
     @given(gain=st.floats(0.5, 8), level=st.floats(20, 2000), readnoise=st.floats(1, 20), pedestal=st.sampled_from(
         [0, 300, 2000]), subtracted=st.booleans(), seed=st.integers(0, 99))
     def test_right_gains_are_believed(self, gain, level, readnoise, pedestal, subtracted, seed):

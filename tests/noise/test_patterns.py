@@ -3,6 +3,7 @@
 Noise that is not white: smoothed, interpolated, of mosaics and of several amplifiers.
 """
 
+import io
 import warnings
 
 import numpy as np
@@ -16,7 +17,14 @@ from scipy.ndimage import convolve, gaussian_filter, zoom
 
 from astropy_n2v import NoiseModel, denoise, estimate_noise, noise_autocorrelation
 from astropy_n2v.containers.container import Container
-from astropy_n2v.noise import amplifier_edges, choose_hole, interpolation_period, mosaic_contrast, smoothed_noise
+from astropy_n2v.noise import (
+    amplifier_edges,
+    choose_hole,
+    has_compression_blocks,
+    interpolation_period,
+    mosaic_contrast,
+    smoothed_noise,
+)
 from astropy_n2v.noise.views import WHOLE, part_of, split_views
 from astropy_n2v.planes import find_hole, find_planes
 from astropy_n2v.simulate import random_scene
@@ -318,3 +326,81 @@ class TestAmplifiers:
         for name in ('ccdproc/a8280271.fits', 'sfft_decam/DEC-OBS04a.mini.fits', 'blast/WISE_W1.fits',
                      'm13_blue/M13_blue_0001.fits', 'properimage/aligned_eso085-030-004.fit', 'hst_foc/foc.fits'):
             assert amplifier_edges(fits.getdata(data_path / name)) == ([], []), name
+
+
+def make_nebula(size=160, seed=0):
+    """Truth and data, from 0 to 1, of nebulosity that has structure at the scale of some pixels."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size))
+    light = np.fft.ifft2(np.fft.fft2(rng.normal(size=(size, size))) / np.maximum(frequency, 1 / size) ** 1.5).real
+    truth = 0.45 + 0.12 * gaussian_filter(light, 0.8) / light.std()
+    return truth, truth + rng.normal(0, 0.008, truth.shape)
+
+
+def compress(image, quality):
+    """An image with 256 levels that went through JPEG."""
+    image_module = pytest.importorskip('PIL.Image')
+    file = io.BytesIO()
+    image_module.fromarray(np.rint(np.clip(image, 0, 1) * 255).astype('u1')).save(file, 'JPEG', quality=quality)
+    return np.asarray(image_module.open(file))
+
+
+class TestPictures:
+    @pytest.mark.parametrize('quality', [60, 80])
+    def test_blocks_of_jpeg(self, quality):
+        data = compress(make_nebula()[1], quality)
+        assert has_compression_blocks(data) and has_compression_blocks(data[3:, 5:])
+        # Without the blocks, its noise repeats itself after four pixels.
+        assert interpolation_period(data) == 1
+
+    @settings(max_examples=10, deadline=None)
+    @given(seed=st.integers(0, 999))
+    def test_scenes_have_no_blocks(self, seed):
+        assert not has_compression_blocks(plain_scene(seed))
+
+    def test_no_blocks(self, rng):
+        assert not has_compression_blocks(np.zeros((64, 64))) and not has_compression_blocks(rng.normal(size=(9, 64)))
+        stripes = np.where(np.arange(128) % 8, 0.0, 3.0)
+        assert not has_compression_blocks(rng.normal(size=(128, 128)) + stripes)
+        enlarged = zoom(rng.normal(size=(40, 40)), 4, order=1)
+        assert not has_compression_blocks(enlarged) and interpolation_period(enlarged) == 4
+
+    @pytest.mark.filterwarnings('ignore:data has .* pixels in')
+    def test_real_frames_have_no_blocks(self, data_path):
+        for name in ('ccdproc/a8280271.fits', 'nomtam_m13/m13.fits', 'nomtam_m13/m13_hcomp.fits', 'hst_foc/foc.fits'):
+            with fits.open(data_path / name) as hdus:
+                assert not has_compression_blocks(next(hdu.data for hdu in hdus if hdu.data is not None)), name
+
+    @pytest.mark.parametrize('kind', ['JPEG', 'JPEG as parts of one', 'debayered'])
+    @pytest.mark.parametrize('seed', [0, 1])
+    def test_nebulosity_does_not_get_worse(self, kind, seed):
+        truth, data = make_nebula(seed=seed)
+        if kind == 'debayered':
+            truth, data = debayer(truth)[0], debayer(data)[0]
+        else:
+            data, truth = compress(data, 90), 255 * truth
+            if kind != 'JPEG':
+                data, truth = (data / 255).astype('f4'), truth / 255
+        with pytest.warns(AstropyUserWarning, match='nebulosity fills the picture'):
+            result = denoise(data)
+        assert np.mean((result - truth) ** 2) <= np.mean((data - truth) ** 2)
+
+    def test_sky_is_denoised(self):
+        truth, raw = make_sky()
+        data, known = (np.arcsinh((values - 400) / 60) / 8 + 0.1 for values in (raw, truth))
+        picture = compress(data, 90) / 255
+        error = picture - known
+        assert np.std(denoise(picture) - known) < 0.5 * np.std(error)
+
+    def test_counts_and_mosaics_are_no_pictures(self, rng):
+        counts = rng.poisson(2.0, (64, 64)).astype('u1')
+        assert not find_planes(Container(counts))[0][0].picture
+        mosaic = rng.normal(np.where(np.indices((64, 64)).sum(axis=0) % 2, 90, 50), 3).round().astype('u1')
+        assert len(find_planes(Container(mosaic))[0]) == 4
+
+    @pytest.mark.parametrize('stated', [{'gain': 1.0}, {'noise': NoiseModel(5.0)}])
+    def test_stated_noise_is_used(self, rng, stated):
+        data = rng.normal(100, 5, (64, 64)).round().astype('u1')
+        assert find_planes(Container(data))[0][0].picture
+        assert not find_planes(Container(data), **stated)[0][0].picture
+        assert not find_planes(Container(CCDData(data, unit='adu')))[0][0].picture

@@ -21,6 +21,8 @@ from astropy_n2v.training import loop
 from astropy_n2v.training.interruption import Interruption, TrainingInterrupted
 from astropy_n2v.training.loop import Trainer
 from astropy_n2v.training.patches import PatchSampler, TrainingFrame
+from astropy_n2v.utils import files
+from astropy_n2v.utils.files import _temporary_name
 
 # A training in a process of its own that is slow enough to be killed, and saves often.
 SCRIPT = """
@@ -61,6 +63,55 @@ def test_signal_saves_and_resumes_to_the_same_weights(tmp_path, number):
     assert steps == [7, 8]
     for a, b in zip(whole.network.parameters(), second.network.parameters()):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize('amp', ['float32', 'bfloat16', 'float16'])
+def test_resumed_in_any_precision(tmp_path, amp):
+    whole = make_trainer(amp=amp)
+    whole.precision.scaler.set_growth_interval(2)   # so that the scale changes
+    whole.run(tmp_path / 'whole')
+    first = make_trainer(amp=amp)
+    first.precision.scaler.set_growth_interval(2)
+    first.progress = lambda fraction, value: signal.raise_signal(signal.SIGINT) if first.step == 3 else None
+    with pytest.raises(TrainingInterrupted):
+        first.run(tmp_path / 'state')
+    second = make_trainer(amp=amp)
+    second.run(tmp_path / 'state')
+    for a, b in zip(whole.network.parameters(), second.network.parameters()):
+        assert torch.equal(a, b)
+    states = [torch.load(tmp_path / name, weights_only=True)['scaler'] for name in ('whole', 'state')]
+    assert states[0] == states[1]
+    if amp == 'float16':
+        assert states[0]['scale'] != torch.amp.GradScaler('cpu').get_scale()
+
+
+def test_leftovers_of_killed_trainings_are_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, '-c', ''])
+    ended.wait()
+    host = _temporary_name(tmp_path / 'state').name.split('.')[-2].rpartition('-')[0]
+    names = [f'.state.0123abcd.{host}-{pid}.part' for pid in (ended.pid, os.getppid())]
+    names += [f'.state.0123abcd.elsewhere-{ended.pid}.part', 'other.part']
+    for name in names:
+        (tmp_path / name).write_bytes(b'')
+    make_trainer(2).run(tmp_path / 'state')
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], 'state'])
+
+
+def test_state_is_on_the_disk_before_it_replaces_the_last(tmp_path, monkeypatch):
+    done = []
+    for name in ('_sync', '_rename'):
+        function = getattr(files, name)
+        monkeypatch.setattr(files, name, lambda *arguments, name=name, function=function: (
+            done.append(name), function(*arguments)))
+    make_trainer(1).run(tmp_path / 'state')
+    assert done == ['_sync', '_rename', '_sync']
+
+
+def test_later_signals_are_ignored_where_they_come_twice():
+    with Interruption(patient=True) as interruption:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.signal == signal.SIGINT
 
 
 def test_without_a_checkpoint_signals_do_as_ever():

@@ -9,7 +9,8 @@ from astropy import units as u
 from astropy.table import Table
 from scipy.special import expit
 
-from ..measures.inputs import as_floats
+from ...utils.checks import require
+from ..measures.inputs import as_floats, check_bins
 from ..measures.statistics import binomial_interval
 
 __all__ = ['matched_filter_depth', 'matched_filter_snr', 'measure_completeness']
@@ -18,7 +19,7 @@ _LOGIT90 = np.log(9)   # from 50 to 90 % along a logistic curve, in units of its
 
 
 def wilson_interval(k, n, confidence=0.95):
-    """The Wilson interval of fractions; NaN of nothing. Arrays of one shape come back for the two ends."""
+    """Compute the Wilson interval of fractions: arrays of its two ends, NaN where there was no trial."""
     some = np.asarray(n) > 0
     _, low, high = binomial_interval(np.where(some, k, 0), n, confidence=confidence, method='wilson')
     return np.where(some, low, np.nan), np.where(some, high, np.nan)
@@ -26,8 +27,7 @@ def wilson_interval(k, n, confidence=0.95):
 
 def check_fraction(name, value):
     """Raise ValueError unless a number lies between 0 and 1."""
-    if not (np.isscalar(value) and 0 < value < 1):
-        raise ValueError(f'{name} must be between 0 and 1, got {value}')
+    require(np.isscalar(value) and 0 < value < 1, name, 'be between 0 and 1', value)
 
 
 def _magnitudes(mag, detected):
@@ -81,12 +81,8 @@ def measure_completeness(mag, detected, *, bins=10, confidence=0.95):
     """
     mag, detected = _magnitudes(mag, detected)
     check_fraction('confidence', confidence)
-    if np.ndim(bins) == 0:
-        if not bins >= 1:
-            raise ValueError(f'bins must be a positive number or edges, got {bins}')
-    elif np.size(bins) < 2 or not (np.diff(bins) > 0).all():
-        raise ValueError(f'bins must be at least two increasing edges, got {bins}')
-    edges = np.histogram_bin_edges(mag, bins)
+    require(np.ndim(bins) or bins >= 1, 'bins', 'be a positive number or edges', bins)
+    edges = np.histogram_bin_edges(mag, check_bins(bins) if np.ndim(bins) else bins)
     n, _ = np.histogram(mag, edges)
     k, _ = np.histogram(mag[detected], edges)
     total, _ = np.histogram(mag, edges, weights=mag)
@@ -150,14 +146,13 @@ def logistic_fit(mag, detected, weights=None):
 def _unit_snr(psf, sigma):
     """Significance of a star of flux 1."""
     from ..measures.psf import PSF
-    if not (np.isscalar(sigma) and np.isfinite(sigma) and sigma > 0):
-        raise ValueError(f'sigma must be a positive number, got {sigma}')
+    require(np.isscalar(sigma) and np.isfinite(sigma) and sigma > 0, 'sigma', 'be a positive number', sigma)
     return np.sqrt(np.sum(PSF.from_any(psf).stamp ** 2)) / sigma
 
 
 def matched_filter_snr(flux, psf, sigma):
     """
-    The expected significance of a star in the matched filter, in white noise.
+    Compute the expected significance of a star in the matched filter, in white noise.
 
     Parameters
     ----------
@@ -191,7 +186,7 @@ def matched_filter_snr(flux, psf, sigma):
 
 def matched_filter_depth(psf, sigma, threshold, *, zeropoint=0.0):
     """
-    The magnitude at which theory expects the matched filter to find half of the stars.
+    Compute the magnitude at which theory expects the matched filter to find half of the stars.
 
     Parameters
     ----------
@@ -223,6 +218,5 @@ def matched_filter_depth(psf, sigma, threshold, *, zeropoint=0.0):
     >>> float(matched_filter_depth(psf, 20.0, 5.0))
     -5.0
     """
-    if not (np.isscalar(threshold) and threshold > 0):
-        raise ValueError(f'threshold must be a positive number, got {threshold}')
+    require(np.isscalar(threshold) and threshold > 0, 'threshold', 'be a positive number', threshold)
     return zeropoint - 2.5 * np.log10(threshold / _unit_snr(psf, sigma))

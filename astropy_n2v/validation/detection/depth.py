@@ -7,6 +7,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
+from ...utils.checks import require
 from ...utils.warn import warn_user
 from .completeness import _LOGIT90, check_fraction, logistic_fit
 from .thresholds import PER_MEGAPIXEL
@@ -17,16 +18,15 @@ _CELL = 64   # pixels: false detections of one such cell are resampled together
 
 
 def _scores(name, values):
-    """Scores as an array of those that are finite."""
+    """Convert scores to an array of the finite ones."""
     values = np.asarray(values, dtype=float)
-    if values.ndim != 1:
-        raise ValueError(f'{name} must be one-dimensional, got shape {values.shape}')
+    require(values.ndim == 1, name, 'be one-dimensional', values.shape)
     return values[np.isfinite(values)]
 
 
 def threshold_at_false_rate(false_scores, area, rate, *, floor=0.0):
     """
-    The lowest threshold with at most a given rate of false detections.
+    Find the lowest threshold with at most a given rate of false detections.
 
     Parameters
     ----------
@@ -55,11 +55,9 @@ def threshold_at_false_rate(false_scores, area, rate, *, floor=0.0):
     >>> threshold_at_false_rate([3.0, 5.0, 4.0, 3.5], 0.1, 20.0)
     3.5
     """
-    if not area > 0:
-        raise ValueError(f'area must be a positive number of megapixels, got {area}')
-    if not rate * area >= 1:
-        raise ValueError(f'rate must be at least {1 / area:.3g} per megapixel, one detection in the {area:.3g} '
-                         f'megapixels searched, got {rate}')
+    require(area > 0, 'area', 'be a positive number of megapixels', area)
+    require(rate * area >= 1, 'rate',
+            f'be at least {1 / area:.3g} per megapixel, one detection in the {area:.3g} megapixels searched', rate)
     scores = _scores('false_scores', false_scores)
     return _rate_threshold(np.sort(scores)[::-1], np.ones(scores.size), rate * area, floor)
 
@@ -72,7 +70,7 @@ def _rate_threshold(scores, weights, allowed, floor):
 
 def threshold_at_purity(scores, false_scores, purity, *, area_ratio=1.0, floor=0.0):
     """
-    The lowest threshold at which the detections have a given purity.
+    Find the lowest threshold at which the detections have a given purity.
 
     Parameters
     ----------
@@ -104,8 +102,7 @@ def threshold_at_purity(scores, false_scores, purity, *, area_ratio=1.0, floor=0
     4.0
     """
     check_fraction('purity', purity)
-    if not area_ratio > 0:
-        raise ValueError(f'area_ratio must be positive, got {area_ratio}')
+    require(area_ratio > 0, 'area_ratio', 'be positive', area_ratio)
     scores, false_scores = _scores('scores', scores), _scores('false_scores', false_scores)
     return _purity_threshold(scores, np.ones(scores.size), np.sort(false_scores)[::-1], np.ones(false_scores.size),
                              purity, area_ratio, floor)
@@ -141,14 +138,14 @@ class _Sample:
         self.false, self.cell = false[order], cells[select][order]
 
     def threshold(self, weights, cell_weights, allowed, purity, area_ratio):
-        """The threshold of a rate or a purity, with sources and cells weighted."""
+        """Find the threshold of a rate or a purity, with sources and cells weighted."""
         false_weights = cell_weights[self.cell]
         if purity is None:
             return _rate_threshold(self.false, false_weights, allowed, self.floor)
         return _purity_threshold(self.score, weights, self.false, false_weights, purity, area_ratio, self.floor)
 
     def magnitudes(self, threshold, weights):
-        """50 and 90 % completeness at a threshold."""
+        """Fit the magnitudes of 50 and 90 % completeness at a threshold."""
         detected = self.score > threshold
         share = np.sum(weights * detected) / np.sum(weights)
         if not 0 < share < 1:
@@ -158,7 +155,7 @@ class _Sample:
 
 
 def _cells(false, area):
-    """Number of the cell in which each false detection lies, and how many cells there are."""
+    """Number the cells in which false detections lie, and return how many cells there are."""
     keys = np.stack([np.asarray(false['frame'], dtype=int), *(np.asarray(false[name]).astype(int) // _CELL
                                                               for name in ('x', 'y'))], axis=1)
     if len(keys) == 0:
@@ -233,10 +230,8 @@ def compare_depth(recovery, *, false_rate=None, purity=None, reference='matched 
     if false_rate is not None and purity is not None:
         raise ValueError(f'false_rate or purity must be given, not both, got {false_rate} and {purity}')
     check_fraction('confidence', confidence)
-    if not n_bootstrap >= 2:
-        raise ValueError(f'n_bootstrap must be at least 2, got {n_bootstrap}')
-    if reference not in recovery.images:
-        raise ValueError(f'reference must be one of {", ".join(map(repr, recovery.images))}, got {reference!r}')
+    require(n_bootstrap >= 2, 'n_bootstrap', 'be at least 2', n_bootstrap)
+    require(reference in recovery.images, 'reference', f'be one of {", ".join(map(repr, recovery.images))}', reference)
     area = recovery.false_area
     if not area > 0:
         raise ValueError("recovery must have false detections to compare at an equal rate, got one with blank=None")

@@ -14,6 +14,7 @@ from photutils.segmentation import SourceCatalog, deblend_sources, detect_source
 from photutils.utils.exceptions import NoDetectionsWarning
 from scipy.stats import norm
 
+from ...utils.checks import require
 from ...utils.star_fit import StarFit, correlate
 from ..measures.frames import frame_arrays, local_maxima, sky_of
 from ..measures.inputs import stated_sigma
@@ -36,20 +37,15 @@ def _source_table(x, y, score, threshold, method, **columns):
 
 
 def _parabola(image, x, y):
-    """Sub-pixel positions of maxima by a parabola along each axis."""
+    """Find positions of peaks from parabolas through a pixel and its neighbours along each axis."""
+    padded = np.pad(image, 1, constant_values=np.nan)   # at the edge there is no parabola
     result = []
-    for dy, dx, n, start in ((0, 1, image.shape[1], x), (1, 0, image.shape[0], y)):
-        inside = (start > 0) & (start < n - 1)
-        yy, xx = np.where(inside, y, 1 if dy else y), np.where(inside, x, 1 if dx else x)
-        if n < 3:
-            result.append(start.astype(float))
-            continue
-        below, centre, above = (image[yy + k * dy, xx + k * dx] for k in (-1, 0, 1))
+    for start, dx, dy in ((x, 1, 0), (y, 0, 1)):
+        below, centre, above = (padded[y + 1 + k * dy, x + 1 + k * dx] for k in (-1, 0, 1))
         curvature = 2 * centre - below - above
         with np.errstate(divide='ignore', invalid='ignore'):
             shift = (above - below) / (2 * curvature)
-        good = inside & (curvature > 0) & np.isfinite(shift)
-        result.append(start + np.where(good, np.clip(shift, -0.5, 0.5), 0))
+        result.append(start + np.where((curvature > 0) & np.isfinite(shift), np.clip(shift, -0.5, 0.5), 0))
     return result
 
 
@@ -61,7 +57,7 @@ def _find_peaks(image, bad, threshold, fwhm):
 
 
 def _find_daofind(image, bad, threshold, fwhm):
-    """What DAOStarFinder finds."""
+    """Find sources by DAOStarFinder."""
     if fwhm is None or not (np.isfinite(fwhm) and fwhm > 0):
         raise ValueError(f"fwhm must be a positive number of pixels for method='daofind', got {fwhm}")
     with warnings.catch_warnings(), photutils.use_future_column_names():
@@ -145,16 +141,14 @@ def find_sources(image, threshold, *, method='peaks', fwhm=None, mask=None, n_pi
     >>> sources['x'].tolist(), sources['y'].tolist(), sources['score'].tolist()
     ([11.0], [8.0], [7.0])
     """
-    if method not in _METHODS:
-        raise ValueError(f'method must be one of {", ".join(map(repr, _METHODS))}, got {method!r}')
+    require(method in _METHODS, 'method', f'be one of {", ".join(map(repr, _METHODS))}', method)
     check_threshold(threshold)
     data, bad = frame_arrays(image, mask, name='image')
     if method == 'peaks':
         return _find_peaks(data, bad, threshold, fwhm)
     if method == 'daofind':
         return _find_daofind(data, bad, threshold, fwhm)
-    if not n_pixels >= 1:
-        raise ValueError(f'n_pixels must be at least 1, got {n_pixels}')
+    require(n_pixels >= 1, 'n_pixels', 'be at least 1', n_pixels)
     return _find_segmentation(data, bad, threshold, n_pixels, deblend)
 
 
@@ -176,7 +170,7 @@ class StarFilter:
         self.psf.check_fits(bad.shape)
         self.bad, self.background, self.sigma = bad, background, sigma
         self.fit = StarFit(self.psf.stamp, np.where(bad, 0, 1 / np.broadcast_to(sigma, bad.shape) ** 2))
-        # Near masks and edges too little of a star is left to tell it from its neighbours.
+        # Near masks and edges too little of a star is left to separate it from its neighbours.
         covered = correlate((~bad).astype(float), self.psf.stamp ** 2)
         self.useful = covered > 0.25 * np.sum(self.psf.stamp ** 2)
         self.error = 1 / np.sqrt(np.where(self.useful, self.fit.information, np.inf))
@@ -189,7 +183,7 @@ class StarFilter:
         return np.where(self.useful, self.fit.numerator(excess) * np.where(self.useful, self.error, 0), 0.0)
 
     def peak_significance(self, data):
-        """The flux of a star with a given central pixel, over the error that the filter would have."""
+        """Divide the flux of a star with a given central pixel by the error that the filter would have."""
         excess = np.where(self.bad | ~np.isfinite(data), 0, data - self.background)
         peak = self.psf.stamp[tuple(n // 2 for n in self.psf.stamp.shape)]
         return excess / peak / self.error
@@ -197,7 +191,7 @@ class StarFilter:
 
 def matched_filter(data, psf, *, sigma=None, background=None, mask=None):
     """
-    The significance of a star at each pixel: the matched filter.
+    Compute the significance of a star at each pixel: the matched filter.
 
     Parameters
     ----------
@@ -246,7 +240,7 @@ def matched_filter(data, psf, *, sigma=None, background=None, mask=None):
 
 def detection_maps(noisy, denoised, psf, *, sigma=None, background=None, mask=None, extra=None):
     """
-    The maps on which detection is compared, before and after denoising.
+    Compute the maps on which detection is compared, before and after denoising.
 
     Parameters
     ----------
@@ -287,11 +281,10 @@ def detection_maps(noisy, denoised, psf, *, sigma=None, background=None, mask=No
 
 
 def maps_of(star_filter, noisy, denoised, extra=None):
-    """The maps of `detection_maps` by a filter that is set up."""
+    """Compute the maps of `detection_maps` by a filter that is set up."""
     before = np.asarray(noisy.data, dtype=float)
     after = np.asarray(denoised.data, dtype=float)
-    if after.shape != before.shape:
-        raise ValueError(f'denoised must have the shape of noisy, {before.shape}, got {after.shape}')
+    require(after.shape == before.shape, 'denoised', f'have the shape of noisy, {before.shape}', after.shape)
     maps = {'raw': star_filter.peak_significance(before), 'matched filter': star_filter.significance(before),
             'denoised': star_filter.peak_significance(after)}
     stated = stated_sigma(denoised)
@@ -301,9 +294,8 @@ def maps_of(star_filter, noisy, denoised, extra=None):
         maps['denoised / uncertainty'] = np.where(good, excess / np.where(good, stated, 1), 0.0)
     for name, function in (extra or {}).items():
         values = np.array(function(noisy, denoised), dtype=float)
-        if values.shape != before.shape:
-            raise ValueError(f'extra[{name!r}] must return a map of the shape of the frame, {before.shape}, got '
-                             f'{values.shape}')
+        require(values.shape == before.shape, f'extra[{name!r}]',
+                f'return a map of the shape of the frame, {before.shape}', values.shape)
         maps[name] = np.where(np.isfinite(values) & star_filter.useful, values, 0.0)
     return maps
 
@@ -341,8 +333,8 @@ def find_residual_sources(noisy, denoised, psf, *, threshold=5.0, sigma=None, ma
 
     Notes
     -----
-    What a denoiser changes by more than the noise allows is not noise: the matched filter of
-    denoised minus noisy is that of the removed noise, of unit variance or less.
+    Changes that are larger than the noise allows are not noise: the matched filter of
+    denoised minus noisy sees the removed noise, and has a variance of one or less.
 
     Examples
     --------
@@ -355,12 +347,10 @@ def find_residual_sources(noisy, denoised, psf, *, threshold=5.0, sigma=None, ma
     """
     check_threshold(threshold)
     after, other = frame_arrays(denoised, mask, name='denoised')
-    at = after if hasattr(sigma, 'variance') else None
     if hasattr(sigma, 'variance'):
-        sigma = np.sqrt(sigma.variance(np.where(np.isfinite(at), at, 0)))
+        sigma = np.sqrt(sigma.variance(np.where(np.isfinite(after), after, 0)))
     data, bad, _, sigma = sky_of(noisy, mask, sigma)
-    if after.shape != data.shape:
-        raise ValueError(f'denoised must have the shape of noisy, {data.shape}, got {after.shape}')
+    require(after.shape == data.shape, 'denoised', f'have the shape of noisy, {data.shape}', after.shape)
     star_filter = StarFilter(psf, bad | other, 0.0, sigma)
     change = star_filter.significance(after - np.where(np.isfinite(data), data, 0))
     parts = []

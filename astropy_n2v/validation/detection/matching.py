@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from ...utils.checks import require
 from ..measures.inputs import position_array
 
 __all__ = ['Matches', 'match_sources']
@@ -151,8 +152,7 @@ def match_sources(detected, truth, radius, *, method='mutual'):
     """
     if not (np.isscalar(radius) and np.isfinite(radius) and radius > 0):
         raise ValueError(f'radius must be a positive number of pixels, got {radius}')
-    if method not in ('mutual', 'optimal'):
-        raise ValueError(f"method must be 'mutual' or 'optimal', got {method!r}")
+    require(method in ('mutual', 'optimal'), 'method', "be 'mutual' or 'optimal'", method)
     first, second = position_array('detected', detected), position_array('truth', truth)
     if len(first) and len(second):
         i, j, distance = _pairs_within(first, second, radius)

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What is detected where there is nothing but noise.
+Detections on frames of nothing but noise.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ from astropy.table import Table
 from scipy.signal import fftconvolve
 
 from ...noise import NoiseModel
+from ...utils.checks import require
 from ..measures.frames import run_denoiser, sky_of
 from ..measures.psf import PSF
 from .completeness import check_fraction
@@ -55,8 +56,7 @@ def make_noise_frame(shape, noise, *, level=0.0, kernel=None, unit='adu', seed=N
     >>> bool(abs(ccd.data.std() - 3) < 0.2)
     True
     """
-    if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(f'shape must be two positive numbers, got {shape}')
+    require(len(shape) == 2 and min(shape) >= 1, 'shape', 'be two positive numbers', shape)
     noise = noise if isinstance(noise, NoiseModel) else NoiseModel(noise)
     noise.check_shape(shape)
     rng = np.random.default_rng(seed)
@@ -64,9 +64,8 @@ def make_noise_frame(shape, noise, *, level=0.0, kernel=None, unit='adu', seed=N
     data = noise.sample(np.full(shape, level, dtype=float), rng) - level
     if kernel is not None:
         kernel = np.asarray(kernel, dtype=float)
-        if kernel.ndim != 2 or not np.isfinite(kernel).all() or not (kernel ** 2).sum() > 0:
-            raise ValueError(f'kernel must be a finite two-dimensional array that is not zero, got shape '
-                             f'{kernel.shape}')
+        require(kernel.ndim == 2 and np.isfinite(kernel).all() and (kernel ** 2).sum() > 0, 'kernel',
+                'be a finite two-dimensional array that is not zero', kernel.shape)
         pad = [(n // 2, n // 2) for n in kernel.shape]
         data = fftconvolve(np.pad(data, pad, mode='wrap'), kernel / np.sqrt((kernel ** 2).sum()), mode='same')
         data = data[tuple(slice(p[0], p[0] + n) for p, n in zip(pad, shape))]
@@ -125,8 +124,7 @@ def noise_detections(denoiser, psf, noise, *, thresholds=(3.0, 3.5, 4.0, 4.5, 5.
     """
     thresholds = check_thresholds(thresholds)
     check_fraction('confidence', confidence)
-    if not n_frames >= 1:
-        raise ValueError(f'n_frames must be at least 1, got {n_frames}')
+    require(n_frames >= 1, 'n_frames', 'be at least 1', n_frames)
     rng, psf, counts, area = np.random.default_rng(seed), PSF.from_any(psf), {}, 0.0
     for _ in range(n_frames):
         ccd = make_noise_frame(shape, noise, level=level, kernel=kernel, unit=unit, seed=rng)

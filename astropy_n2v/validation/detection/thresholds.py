@@ -29,7 +29,7 @@ def poisson_rate(n, area, confidence=0.95):
 
 
 def check_thresholds(thresholds):
-    """Thresholds as an increasing array; ValueError if there is none or one is not positive."""
+    """Convert thresholds to an increasing array; raise ValueError if it is empty or one is not positive."""
     thresholds = np.unique(np.asarray(thresholds, dtype=float))
     if thresholds.size == 0:
         raise ValueError('thresholds must hold at least one value, got none')
@@ -38,8 +38,27 @@ def check_thresholds(thresholds):
     return thresholds
 
 
+def detection_scores(tp, fp, fn):
+    """
+    Compute precision, recall and F1.
+
+    Parameters
+    ----------
+    tp, fp, fn : array_like
+        Numbers of sources that were found, of false detections and of missed sources, in arrays of one shape.
+
+    Returns
+    -------
+    precision, recall, f1 : `~numpy.ndarray`
+        NaN where nothing was found, there was nothing to find, or neither.
+    """
+    tp, fp, fn = (np.asarray(value, dtype=float) for value in (tp, fp, fn))
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn)
+
+
 def _catalogs(image, thresholds, mask, options):
-    """The sources at each threshold. Of peaks, those of the lowest threshold contain all others."""
+    """Find the sources at each threshold. Of peaks, the lowest threshold finds all."""
     if options.get('method', 'peaks') == 'segmentation':
         return [find_sources(image, threshold, mask=mask, **options) for threshold in thresholds]
     found = find_sources(image, thresholds[0], mask=mask, **options)
@@ -105,7 +124,7 @@ def sweep_thresholds(image, thresholds, *, truth=None, ignore=None, blank=None, 
 
     See Also
     --------
-    combine_sweeps : Sum those of several frames.
+    combine_sweeps : Sum the sweeps of several frames.
 
     Examples
     --------

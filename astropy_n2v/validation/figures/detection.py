@@ -5,17 +5,13 @@ Figures of detection: confusion, precision and recall, completeness.
 
 import numpy as np
 
-from .style import COLOURS, get_ink, say_empty, set_plain_log, takes_axes
+from ..detection.thresholds import detection_scores
+from .style import COLOURS, draw_intervals, get_ink, say_empty, set_plain_log, takes_axes
 
 __all__ = ['draw_best_f1', 'draw_completeness', 'draw_confusion', 'draw_detection_summary', 'draw_precision_recall',
            'draw_threshold_counts', 'draw_threshold_scores']
 
-
-def _scores(tp, fp, fn):
-    """Precision, recall and F1; NaN where nothing is divided by nothing."""
-    tp, fp, fn = (np.asarray(value, dtype=float) for value in (tp, fp, fn))
-    with np.errstate(invalid='ignore', divide='ignore'):
-        return tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn)
+_SCORES = {'precision': 'output', 'recall': 'truth', 'F1': 'matched'}   # and their colours
 
 
 def _broken(label):
@@ -57,7 +53,6 @@ def draw_confusion(tp, fp, fn, *, title='', ax=None):
     ax.set_xticks([0, 1], ['detected', 'not detected'])
     ax.set_yticks([1, 0], ['source', 'no source'], rotation=90, va='center')
     ax.grid(False)
-    return ax
 
 
 @takes_axes
@@ -80,15 +75,13 @@ def draw_detection_summary(labels, tp, fp, fn, *, ax=None):
     6
     """
     x = np.arange(len(labels))
-    for i, (name, colour, values) in enumerate(zip(('precision', 'recall', 'F1'), ('output', 'truth', 'matched'),
-                                                   _scores(tp, fp, fn))):
+    for i, ((name, colour), values) in enumerate(zip(_SCORES.items(), detection_scores(tp, fp, fn))):
         bars = ax.bar(x + 0.27 * (i - 1), np.nan_to_num(values), 0.25, color=COLOURS[colour], label=name)
         ax.bar_label(bars, [f'{value:.2f}' for value in values], fontsize=8 if len(labels) < 4 else 6.5)
     counts = [f'{t}/{f}/{m}\n{_broken(label)}' for label, t, f, m in zip(labels, tp, fp, fn)]
     ax.set_xticks(x, counts, fontsize=8)
     ax.set(ylim=(0, 1.3), xlabel='found / false / missed')
     ax.legend(ncols=3, loc='upper center')
-    return ax
 
 
 @takes_axes
@@ -108,7 +101,7 @@ def draw_precision_recall(curves, *, ax=None):
     'recall (completeness)'
     """
     for i, (label, (thresholds, tp, fp, fn)) in enumerate(curves.items()):
-        precision, recall, _ = _scores(tp, fp, fn)
+        precision, recall, _ = detection_scores(tp, fp, fn)
         colour = _colour(label, i)
         ax.plot(recall, precision, 'o-', ms=4, lw=1, color=colour, label=label)
         good = np.flatnonzero(np.isfinite(precision) & np.isfinite(recall))
@@ -118,7 +111,6 @@ def draw_precision_recall(curves, *, ax=None):
                         textcoords='offset points', fontsize=8, color=colour)
     ax.set(xlabel='recall (completeness)', ylabel='precision (purity)', xlim=(-0.03, 1.05), ylim=(-0.03, 1.05))
     ax.legend(loc='lower left')
-    return ax
 
 
 @takes_axes
@@ -139,14 +131,8 @@ def draw_threshold_scores(thresholds, tp, fp, fn, *, title='', ax=None):
     >>> len(draw_threshold_scores([3, 5], [90, 80], [20, 1], [10, 20]).lines)
     3
     """
-    for name, colour, values in zip(('precision', 'recall', 'F1'), ('output', 'truth', 'matched'),
-                                    _scores(tp, fp, fn)):
-        ax.plot(thresholds, values, 'o-', ms=4, lw=1, color=COLOURS[colour], label=name)
-    if np.max(thresholds) > 10 * np.min(thresholds):
-        set_plain_log(ax.xaxis)
-    ax.set(xlabel='threshold', ylabel='score', ylim=(-0.03, 1.05), title=title)
-    ax.legend()
-    return ax
+    _draw_by_threshold(ax, thresholds, _SCORES, detection_scores(tp, fp, fn))
+    ax.set(ylabel='score', ylim=(-0.03, 1.05), title=title)
 
 
 @takes_axes
@@ -167,15 +153,20 @@ def draw_threshold_counts(thresholds, tp, fp, fn, *, title='', ax=None):
     >>> draw_threshold_counts([3, 5], [90, 80], [20, 1], [10, 20]).get_yscale()
     'symlog'
     """
-    for name, colour, values in zip(('found', 'false', 'missed'), ('truth', 'bad', 'input'), (tp, fp, fn)):
-        ax.plot(thresholds, values, 'o-', ms=4, lw=1, color=COLOURS[colour], label=name)
+    _draw_by_threshold(ax, thresholds, {'found': 'truth', 'false': 'bad', 'missed': 'input'}, (tp, fp, fn))
     ax.set_yscale('symlog', linthresh=10)
+    ax.set(ylabel='sources', title=title)
+    ax.set_ylim(bottom=0)
+
+
+def _draw_by_threshold(ax, thresholds, names, curves):
+    """Draw curves, of which names and colours are given, against the threshold."""
+    for (name, colour), values in zip(names.items(), curves):
+        ax.plot(thresholds, values, 'o-', ms=4, lw=1, color=COLOURS[colour], label=name)
     if np.max(thresholds) > 10 * np.min(thresholds):
         set_plain_log(ax.xaxis)
-    ax.set(xlabel='threshold', ylabel='sources', title=title)
-    ax.set_ylim(bottom=0)
+    ax.set(xlabel='threshold')
     ax.legend()
-    return ax
 
 
 @takes_axes
@@ -196,7 +187,7 @@ def draw_best_f1(curves, *, ax=None):
     """
     best = []
     for label, (thresholds, tp, fp, fn) in curves.items():
-        precision, recall, f1 = _scores(tp, fp, fn)
+        precision, recall, f1 = detection_scores(tp, fp, fn)
         if np.isfinite(f1).any():
             i = int(np.nanargmax(f1))
             best.append((label, f1[i], f'F1 {f1[i]:.2f} at {thresholds[i]:g}\nP {precision[i]:.2f}, R {recall[i]:.2f}'))
@@ -207,7 +198,6 @@ def draw_best_f1(curves, *, ax=None):
     ax.bar_label(bars, texts, fontsize=8.5 if len(labels) < 4 else 7)
     ax.set_xticks(range(len(labels)), [_broken(label) for label in labels], fontsize=8)
     ax.set(ylabel='best F1', ylim=(0, 1.3))
-    return ax
 
 
 @takes_axes
@@ -234,11 +224,10 @@ def draw_completeness(curves, *, fits=None, xlabel='magnitude', ax=None):
         centre, value, lower, upper = (np.asarray(array, dtype=float) for array in values)
         good = np.isfinite(value)
         colour = _colour(label, i)
-        errors = np.clip([value - lower, upper - value], 0, None)
         fit = (fits or {}).get(label)
         fitted = fit is not None and np.isfinite(fit).all()
-        ax.errorbar(centre[good], value[good], errors[:, good], fmt='o' if fitted else 'o-', ms=4, lw=1, capsize=2,
-                    color=colour, label=label)
+        draw_intervals(ax, centre[good], value[good], lower[good], upper[good], fmt='o' if fitted else 'o-',
+                       color=colour, label=label)
         if fitted:
             x = np.linspace(np.min(centre), np.max(centre), 200)
             ax.plot(x, 0.5 * (1 - np.tanh((x - fit[0]) / (2 * fit[1]))), '-', lw=1, color=colour)
@@ -246,7 +235,6 @@ def draw_completeness(curves, *, fits=None, xlabel='magnitude', ax=None):
         ax.axhline(level, color=get_ink(), lw=0.6, ls=':')
     ax.set(xlabel=xlabel, ylabel='completeness', ylim=(-0.03, 1.05))
     ax.legend()
-    return ax
 
 
 def _colour(label, i):

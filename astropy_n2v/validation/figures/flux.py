@@ -5,19 +5,11 @@ Figures of photometry: scatter, bias, pulls, apertures.
 
 import numpy as np
 
-from .style import COLOURS, get_ink, say_empty, set_plain_asinh, set_plain_log, takes_axes
+from . import style
+from .style import COLOURS, finite, get_ink, say_empty, takes_axes
 
 __all__ = ['draw_aperture_noise', 'draw_curve_of_growth', 'draw_flux_bias', 'draw_flux_residuals', 'draw_flux_scatter',
            'draw_pulls']
-
-
-def _finite(*arrays):
-    """Arrays of one length as floats, where all of them are finite."""
-    arrays = [np.asarray(array, dtype=float).ravel() for array in arrays]
-    if len({array.size for array in arrays}) != 1:
-        raise ValueError(f'arrays must have the same length, got {[array.size for array in arrays]}')
-    good = np.logical_and.reduce([np.isfinite(array) for array in arrays])
-    return [array[good] for array in arrays]
 
 
 @takes_axes
@@ -51,22 +43,19 @@ def draw_flux_scatter(flux, flux_result, *, flux_input=None, labels=('true flux'
     >>> draw_flux_scatter([1, 10, 100], [1.1, 9.0, 101.0]).get_title()
     'correlation 0.9999'
     """
-    values = _finite(flux, flux_result, *([] if flux_input is None else [flux_input]))
-    if values[0].size < 2:
+    flux, flux_result, flux_input = finite(flux, flux_result, flux_input)
+    if flux.size < 2:
         return say_empty(ax, 'fewer than two sources')
-    width = max(float(np.median(np.abs(values[0]))), 1e-30)
-    if flux_input is not None:
-        ax.plot(values[0], values[2], '.', color=COLOURS['input'], ms=4, label='input', alpha=0.7)
-    ax.plot(values[0], values[1], '.', color=COLOURS['output'], ms=4, label='result', alpha=0.8)
-    ends = [values[0].min(), values[0].max()]
+    width = max(float(np.median(np.abs(flux))), 1e-30)
+    style.draw_points(ax, flux, flux_result, flux_input, '.', alpha=0.7)
+    ends = [flux.min(), flux.max()]
     ax.plot(ends, ends, '-', color=get_ink(), lw=0.8, label='equal')
     for axis in ax.xaxis, ax.yaxis:
-        set_plain_asinh(axis, width)
+        style.set_plain_asinh(axis, width)
     suffix = f' ({unit})' if unit else ''
     ax.set(xlabel=labels[0] + suffix, ylabel=labels[1] + suffix,
-           title=f'correlation {np.corrcoef(values[0], values[1])[0, 1]:.4f}')
+           title=f'correlation {np.corrcoef(flux, flux_result)[0, 1]:.4f}')
     ax.legend()
-    return ax
 
 
 @takes_axes
@@ -94,18 +83,16 @@ def draw_flux_residuals(snr, residual, *, residual_input=None, ylabel='(measured
     >>> draw_flux_residuals([3, 10, 30], [-0.5, 0.1, 0.0]).get_xscale()
     'log'
     """
-    values = _finite(snr, residual, *([] if residual_input is None else [residual_input]))
-    if not values[0].size:
+    snr, residual, residual_input = finite(snr, residual, residual_input)
+    if not snr.size:
         return say_empty(ax, 'no source')
-    if residual_input is not None:
-        ax.plot(values[0], values[2], '.', color=COLOURS['input'], ms=4, label='input', alpha=0.6)
-    ax.plot(values[0], values[1], '.', color=COLOURS['output'], ms=4, label='result', alpha=0.8)
+    style.draw_points(ax, snr, residual, residual_input, '.', alpha=0.7)
     ax.axhline(0, color=get_ink(), lw=0.8)
-    set_plain_log(ax.xaxis)
-    top = float(np.percentile(np.abs(np.concatenate(values[1:])), 99)) * 1.3 or 1.0
+    style.set_plain_log(ax.xaxis)
+    shown = residual if residual_input is None else np.concatenate([residual, residual_input])
+    top = float(np.percentile(np.abs(shown), 99)) * 1.3 or 1.0
     ax.set(xlabel='signal-to-noise ratio on the input', ylabel=ylabel, ylim=(-top, top))
     ax.legend()
-    return ax
 
 
 @takes_axes
@@ -139,18 +126,14 @@ def draw_flux_bias(snr, bias, lower, upper, *, limit=None, label='result', colou
     'flux bias (%)'
     """
     factor = 100 if percent else 1
-    snr, bias, lower, upper = _finite(snr, bias, lower, upper)
+    snr, *values = finite(snr, bias, lower, upper)
     if not snr.size:
         return say_empty(ax, 'no bin with enough sources')
-    errors = factor * np.clip([bias - lower, upper - bias], 0, None)
-    ax.errorbar(snr, factor * bias, errors, fmt='o-', ms=4, lw=1, capsize=3, color=COLOURS[colour], label=label)
-    if limit is not None:
-        ax.axhspan(-factor * limit, factor * limit, color=COLOURS['truth'], alpha=0.18, lw=0)
-    ax.axhline(0, color=get_ink(), lw=0.8)
-    set_plain_log(ax.xaxis)
+    style.draw_intervals(ax, snr, *(factor * part for part in values), expected=0, color=COLOURS[colour], label=label,
+                   limits=None if limit is None else (-factor * limit, factor * limit))
+    style.set_plain_log(ax.xaxis)
     ax.set(xlabel='signal-to-noise ratio on the input', ylabel=f'{ylabel} (%)' if percent else ylabel)
     ax.legend()
-    return ax
 
 
 @takes_axes
@@ -175,7 +158,7 @@ def draw_pulls(pulls, *, label='result', colour='output', ax=None):
     >>> ax.get_xlabel()
     'pull'
     """
-    pulls, = _finite(pulls)
+    pulls, = finite(pulls)
     if not pulls.size:
         return say_empty(ax, 'no pull')
     edges = np.linspace(-5, 5, 51)
@@ -190,7 +173,6 @@ def draw_pulls(pulls, *, label='result', colour='output', ax=None):
     ax.plot(x, np.exp(-x ** 2 / 2) / np.sqrt(2 * np.pi), color=get_ink(), lw=1, label=label)
     ax.set(xlabel='pull', ylabel='density')
     ax.legend()
-    return ax
 
 
 @takes_axes
@@ -220,18 +202,13 @@ def draw_curve_of_growth(radii, ratio, lower=None, upper=None, *, limit=None, la
     >>> draw_curve_of_growth([1, 2, 3], [0.9, 0.99, 1.0]).get_xlabel()
     'aperture radius (pixels)'
     """
-    lower, upper = (ratio if end is None else end for end in (lower, upper))
-    radii, ratio, lower, upper = _finite(radii, ratio, lower, upper)
+    radii, *values = finite(radii, ratio, *(ratio if end is None else end for end in (lower, upper)))
     if not radii.size:
         return say_empty(ax, 'no curve of growth')
-    errors = np.clip([ratio - lower, upper - ratio], 0, None)
-    ax.errorbar(radii, ratio, errors, fmt='o-', ms=4, lw=1, capsize=3, color=COLOURS['output'], label=label)
-    if limit is not None:
-        ax.axhspan(1 - limit, 1 + limit, color=COLOURS['truth'], alpha=0.18, lw=0)
-    ax.axhline(1, color=get_ink(), lw=0.8)
+    style.draw_intervals(ax, radii, *values, expected=1, limits=None if limit is None else (1 - limit, 1 + limit),
+                   color=COLOURS['output'], label=label)
     ax.set(xlabel='aperture radius (pixels)', ylabel='flux ratio')
     ax.legend()
-    return ax
 
 
 @takes_axes
@@ -259,16 +236,13 @@ def draw_aperture_noise(n_pixels, sigma, sigma_pixel, *, sigma_input=None, ax=No
     >>> draw_aperture_noise([1, 9, 25], [1, 6, 15], 1.0).get_yscale()
     'log'
     """
-    values = _finite(n_pixels, sigma, *([] if sigma_input is None else [sigma_input]))
-    if not values[0].size:
+    n_pixels, sigma, sigma_input = finite(n_pixels, sigma, sigma_input)
+    if not n_pixels.size:
         return say_empty(ax, 'no empty aperture')
-    if sigma_input is not None:
-        ax.plot(values[0], values[2], 'o-', ms=4, lw=1, color=COLOURS['input'], label='input')
-    ax.plot(values[0], values[1], 'o-', ms=4, lw=1, color=COLOURS['output'], label='result')
-    ax.plot(values[0], sigma_pixel * np.sqrt(values[0]), '--', lw=1, color=get_ink(),
+    style.draw_points(ax, n_pixels, sigma, sigma_input, 'o-')
+    ax.plot(n_pixels, sigma_pixel * np.sqrt(n_pixels), '--', lw=1, color=get_ink(),
             label=r'$\sqrt{N}\,\sigma$ of the result')
     for axis in ax.xaxis, ax.yaxis:
-        set_plain_log(axis)
+        style.set_plain_log(axis)
     ax.set(xlabel='pixels in the aperture, N', ylabel='scatter of empty apertures')
     ax.legend()
-    return ax

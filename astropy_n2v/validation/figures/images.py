@@ -5,7 +5,8 @@ Figures. Matplotlib is imported when one is drawn.
 
 import numpy as np
 
-from ...background import background_level
+from ...utils.checks import require
+from ...visualization.stretches import shared_norm, sky_of
 
 __all__ = ['draw_comparison']
 
@@ -49,7 +50,6 @@ def draw_comparison(noisy, result, truth=None, *, sigma=None, titles=('before', 
     >>> len(figure.axes)
     2
     """
-    from matplotlib.colors import AsinhNorm
     from matplotlib.figure import Figure
 
     images = [np.asarray(image, dtype=float) for image in (noisy, result, truth) if image is not None]
@@ -62,17 +62,11 @@ def draw_comparison(noisy, result, truth=None, *, sigma=None, titles=('before', 
         figure = Figure(figsize=(4 * panels, 4 * height / width + 0.4), layout='constrained')
         axes = figure.subplots(1, panels, squeeze=False)[0]
     axes = np.ravel(axes)
-    if len(axes) < panels:
-        raise ValueError(f'axes must have one for each of the {panels} panels, got {len(axes)}')
-    level = background_level(images[0])
-    if sigma is None:
-        sky = images[0][np.isfinite(images[0]) & (images[0] <= level)]
-        sigma = 1.4826 * np.median(level - sky) if sky.size else 0.0
-    sigma = float(sigma) if sigma > 0 else 1.0
-    top = np.nanpercentile(images[-1], 99.9)
-    norm = AsinhNorm(linear_width=2 * sigma, vmin=-3 * sigma, vmax=max(top - level, 10 * sigma))
+    require(len(axes) >= panels, 'axes', f'have one for each of the {panels} panels', len(axes))
+    sigma = sky_of(images[0])[1] if sigma is None or not sigma > 0 else float(sigma)
+    norm = shared_norm(images[0], sigma=sigma, top=images[-1])
     for ax, image, title in zip(axes, images, titles):
-        ax.imshow(image - level, origin='lower', cmap='gray', norm=norm, interpolation='nearest')
+        ax.imshow(image, origin='lower', cmap='gray', norm=norm, interpolation='nearest')
         ax.set_title(title)
     if residual:
         ax = axes[len(images)]

@@ -5,7 +5,7 @@ Figures of image metrics and of noise.
 
 import numpy as np
 
-from .style import COLOURS, get_ink, say_empty, set_plain_log, takes_axes
+from .style import COLOURS, draw_intervals, finite, get_ink, say_empty, set_plain_log, takes_axes
 
 __all__ = ['draw_autocorrelation', 'draw_metric_correlation', 'draw_metric_histogram', 'draw_metrics_table',
            'draw_noise_reduction', 'draw_sky_offset']
@@ -48,7 +48,6 @@ def draw_metrics_table(table, *, max_rows=20, ax=None):
         cell.get_text().set_color(get_ink())
     if len(table) > max_rows:
         ax.set_title(f'{len(table) - max_rows} more images')
-    return ax
 
 
 @takes_axes
@@ -71,21 +70,18 @@ def draw_metric_histogram(before, after, *, name, unit='', ax=None):
     >>> draw_metric_histogram([20, 21], [30, 31], name='PSNR', unit='dB').get_xlabel()
     'PSNR (dB)'
     """
-    before, after = (np.asarray(values, dtype=float) for values in (before, after))
+    before, after = (finite(values)[0] for values in (before, after))
     both = np.concatenate([before, after])
-    both = both[np.isfinite(both)]
     if not both.size:
         return say_empty(ax, 'no image')
     low, high = both.min(), both.max()
     margin = 0.05 * (high - low) or 0.5
     edges = np.linspace(low - margin, high + margin, int(np.clip(2 * np.sqrt(both.size), 12, 40)) + 1)
     for values, colour, label in (before, 'input', 'before'), (after, 'output', 'after'):
-        values = values[np.isfinite(values)]
         ax.hist(values, edges, color=COLOURS[colour], alpha=0.6, label=f'{label}: median {np.median(values):.4g}')
     ax.yaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel=f'{name} ({unit})' if unit else name, ylabel='images')
     ax.legend()
-    return ax
 
 
 @takes_axes
@@ -110,16 +106,14 @@ def draw_metric_correlation(psnr, ssim, *, psnr_input=None, ssim_input=None, ax=
     >>> draw_metric_correlation([20, 25, 30], [0.5, 0.7, 0.9]).get_title()
     'correlation 1.00'
     """
-    psnr, ssim = np.asarray(psnr, dtype=float), np.asarray(ssim, dtype=float)
+    psnr, ssim = finite(psnr, ssim)
     if psnr_input is not None and ssim_input is not None:
         ax.plot(psnr_input, ssim_input, 'o', ms=5, color=COLOURS['input'], label='before')
     ax.plot(psnr, ssim, 'o', ms=5, color=COLOURS['output'], label='after')
-    good = np.isfinite(psnr) & np.isfinite(ssim)
-    if good.sum() > 2 and np.ptp(psnr[good]) > 0 and np.ptp(ssim[good]) > 0:
-        ax.set_title(f'correlation {np.corrcoef(psnr[good], ssim[good])[0, 1]:.2f}')
+    if psnr.size > 2 and np.ptp(psnr) > 0 and np.ptp(ssim) > 0:
+        ax.set_title(f'correlation {np.corrcoef(psnr, ssim)[0, 1]:.2f}')
     ax.set(xlabel='PSNR (dB)', ylabel='SSIM')
     ax.legend()
-    return ax
 
 
 @takes_axes
@@ -144,22 +138,18 @@ def draw_noise_reduction(signal, reduction, lower=None, upper=None, *, ax=None):
     >>> draw_noise_reduction([0, 3, 30], [8.0, 3.0, 1.4]).get_ylabel()
     'error before / after'
     """
-    signal, reduction = np.asarray(signal, dtype=float), np.asarray(reduction, dtype=float)
-    good = np.isfinite(signal) & np.isfinite(reduction)
-    if not good.any():
+    lower, upper = (reduction if end is None else np.where(np.isfinite(end), end, reduction) for end in (lower, upper))
+    signal, *values = finite(signal, reduction, lower, upper)
+    if not signal.size:
         return say_empty(ax, 'no bin with enough pixels')
-    errors = None if lower is None else np.clip([reduction - np.asarray(lower), np.asarray(upper) - reduction],
-                                                0, None)[:, good]
-    ax.errorbar(signal[good], reduction[good], errors, fmt='o-', ms=4, lw=1, capsize=3, color=COLOURS['output'])
-    ax.axhline(1, color=get_ink(), lw=0.8)
+    draw_intervals(ax, signal, *values, expected=1, color=COLOURS['output'])
     ax.set_xscale('asinh', linear_width=1)
     ticks = np.array([0, 1, 3, 10, 30, 100, 300, 1000])
-    ax.set_xticks(ticks[ticks <= 1.5 * max(signal[good].max(), 1)], minor=False)
+    ax.set_xticks(ticks[ticks <= 1.5 * max(signal.max(), 1)], minor=False)
     ax.xaxis.set_major_formatter('{x:g}')
     ax.set_xticks([], minor=True)
     set_plain_log(ax.yaxis)
     ax.set(xlabel='signal of the pixel (sigma of the sky)', ylabel='error before / after')
-    return ax
 
 
 @takes_axes
@@ -185,19 +175,14 @@ def draw_autocorrelation(correlation, *, title='', ax=None):
     half = correlation.shape[0] // 2
     off_centre = correlation.copy()
     off_centre[half, half] = np.nan
-    top = max(float(np.nanmax(np.abs(off_centre))), 0.02) if np.isfinite(off_centre).any() else 1.0
-    extent = (-half - 0.5, half + 0.5, -half - 0.5, half + 0.5)
+    top = _draw_map(ax, off_centre, 'correlation', (-half - 0.5, half + 0.5, -half - 0.5, half + 0.5))
     # The centre is one by definition; it would hide the rest.
-    image = ax.imshow(off_centre, origin='lower', cmap='RdBu_r', vmin=-top, vmax=top, extent=extent)
     if half <= 3:
         for y, x in np.ndindex(correlation.shape):
             if np.isfinite(off_centre[y, x]):
                 ax.text(x - half, y - half, f'{off_centre[y, x]:.2f}', ha='center', va='center', fontsize=7,
                         color='#ffffff' if abs(off_centre[y, x]) > 0.6 * top else '#1d232b')
-    ax.grid(False)
     ax.set(xlabel='lag in x (pixels)', ylabel='lag in y (pixels)', title=title)
-    ax.figure.colorbar(image, ax=ax, label='correlation')
-    return ax
 
 
 @takes_axes
@@ -224,10 +209,15 @@ def draw_sky_offset(offset, *, extent=None, title='', ax=None):
     offset = np.asarray(offset, dtype=float)
     if not np.isfinite(offset).any():
         return say_empty(ax, 'no sky')
-    top = max(float(np.nanmax(np.abs(offset))), 0.02)
-    image = ax.imshow(offset, origin='lower', cmap='RdBu_r', vmin=-top, vmax=top, extent=extent,
+    _draw_map(ax, offset, 'offset (sigma)', extent)
+    ax.set(xlabel='x (pixels)', ylabel='y (pixels)', title=title)
+
+
+def _draw_map(ax, values, label, extent):
+    """Draw a map on a scale from blue to red about zero, and return the end of the scale."""
+    top = max(float(np.nanmax(np.abs(values))), 0.02) if np.isfinite(values).any() else 1.0
+    image = ax.imshow(values, origin='lower', cmap='RdBu_r', vmin=-top, vmax=top, extent=extent,
                       interpolation='nearest')
     ax.grid(False)
-    ax.set(xlabel='x (pixels)', ylabel='y (pixels)', title=title)
-    ax.figure.colorbar(image, ax=ax, label='offset (sigma)')
-    return ax
+    ax.figure.colorbar(image, ax=ax, label=label)
+    return top

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...utils.checks import require
+from ..detection.thresholds import detection_scores
 from ..measures.correlation import autocorrelation_map
+from ..measures.tables import values_of
 from . import detection, flux, quality
 from .images import draw_comparison
 from .style import figure_style
@@ -124,8 +127,7 @@ def draw_overview(report, *, columns=4):
     4
     """
     from matplotlib.figure import Figure
-    if columns < 1:
-        raise ValueError(f'columns must be positive, got {columns}')
+    require(columns >= 1, 'columns', 'be positive', columns)
     panels = [panel for panel in _panels(report) if panel[1][0] <= 6]
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.6 * columns, 3.7 * max(rows, 1)), layout='constrained')
@@ -145,7 +147,7 @@ def _render(draw, size, dpi):
 
 
 def _panels(report):
-    """Name, size in inches, caption and drawing function of each figure that the report has tables for."""
+    """List name, size in inches, caption and drawing function of each figure that the report has tables for."""
     tables = {name: table for name, table in report.tables.items() if len(table)}
     panels = []
     for group in (_image_panels, _metric_panels, _flux_panels, _noise_panels, _recovery_panels, _sweep_panels):
@@ -157,21 +159,32 @@ _SIZE = (5.0, 3.8)
 
 
 def _of(report, *names):
-    """The sources (catalogue or injected) and the point-spread function of a figure, to end its caption."""
+    """Describe the sources (catalogue or injected) and the point-spread function of a figure, to end its caption."""
     injected = f'{report.meta.get("n_injected") or ""} injected sources'.strip()
     known = {'injected': injected, 'sources': report.meta.get('sources'), 'psf': report.meta.get('psf')}
     text = '; '.join(known[name] for name in names if known[name])
     return f' {text[0].upper()}{text[1:]}.' if text else ''
 
 
-def _values(table, name):
-    """A column as a plain array."""
-    return np.asarray(getattr(table[name], 'value', table[name]))
+def _panel(name, caption, draw, /, *arrays, **options):
+    """Make a panel of one axes: a function that draws, and what it draws."""
+    return name, _SIZE, caption, lambda ax: draw(*arrays, ax=ax, **options)
 
 
 def _columns(table, *names):
-    """Columns as plain arrays: taken when a panel is listed, and not when it is drawn."""
-    return [_values(table, name) for name in names]
+    """Take columns of a table as arrays."""
+    return [values_of(table, name) for name in names]
+
+
+def _interval(table, name):
+    """Take an estimate and its interval from a table."""
+    return _columns(table, name, f'{name}_low', f'{name}_high')
+
+
+def _curves(table, *names):
+    """Take columns of a table for each map of the detection."""
+    maps = values_of(table, 'image')
+    return {name: [column[maps == name] for column in _columns(table, *names)] for name in dict.fromkeys(maps.tolist())}
 
 
 def _image_panels(tables, report):
@@ -196,21 +209,18 @@ def _metric_panels(tables, report):
     """Panels of the image metrics."""
     if 'image_metrics' not in tables:
         return []
-    table = tables['image_metrics']
-    columns = {name: _values(table, name) for name in ('psnr_before', 'psnr_after', 'ssim_before', 'ssim_after')}
-    short = table[[name for name in ('frame', *columns) if name in table.colnames]]
+    table, names = tables['image_metrics'], ('psnr_before', 'psnr_after', 'ssim_before', 'ssim_after')
+    psnr_before, psnr_after, ssim_before, ssim_after = _columns(table, *names)
+    short = table[[name for name in ('frame', *names) if name in table.colnames]]
     return [
-        ('metrics_table', _SIZE, 'Image metrics of each frame, before and after.',
-         lambda ax: quality.draw_metrics_table(short, max_rows=8, ax=ax)),
-        ('psnr_histogram', _SIZE, 'Peak signal-to-noise ratio of the frames.',
-         lambda ax: quality.draw_metric_histogram(columns['psnr_before'], columns['psnr_after'], name='PSNR',
-                                                  unit='dB', ax=ax)),
-        ('ssim_histogram', _SIZE, 'Structural similarity of the frames.',
-         lambda ax: quality.draw_metric_histogram(columns['ssim_before'], columns['ssim_after'], name='SSIM', ax=ax)),
-        ('psnr_ssim', _SIZE, 'The two against each other, a point each frame.',
-         lambda ax: quality.draw_metric_correlation(columns['psnr_after'], columns['ssim_after'],
-                                                    psnr_input=columns['psnr_before'],
-                                                    ssim_input=columns['ssim_before'], ax=ax)),
+        _panel('metrics_table', 'Image metrics of each frame, before and after.', quality.draw_metrics_table, short,
+               max_rows=8),
+        _panel('psnr_histogram', 'Peak signal-to-noise ratio of the frames.', quality.draw_metric_histogram,
+               psnr_before, psnr_after, name='PSNR', unit='dB'),
+        _panel('ssim_histogram', 'Structural similarity of the frames.', quality.draw_metric_histogram,
+               ssim_before, ssim_after, name='SSIM'),
+        _panel('psnr_ssim', 'The two against each other, a point each frame.', quality.draw_metric_correlation,
+               psnr_after, ssim_after, psnr_input=psnr_before, ssim_input=ssim_before),
     ]
 
 
@@ -225,40 +235,34 @@ def _flux_panels(tables, report):
         # What the points are compared with need not have been free of noise.
         compared = report.meta.get('compared_with', 'truth') if known else 'input'
         panels += [
-            ('flux_scatter', _SIZE, f'Flux of the same apertures on the result, and on the {compared}.{of}',
-             lambda ax: flux.draw_flux_scatter(expected, after, flux_input=before if known else None,
-                                               labels=(f'flux on the {compared}', 'measured flux'), ax=ax)),
-            ('flux_residuals', _SIZE, f'Flux minus that of the {compared}, in units of the error on the input.{of}',
-             lambda ax: flux.draw_flux_residuals(snr, (after - expected) / error,
-                                                 residual_input=(before - expected) / error if known else None,
-                                                 ylabel=f'(flux - {compared}) / error', ax=ax))]
+            _panel('flux_scatter', f'Flux of the same apertures on the result, and on the {compared}.{of}',
+                   flux.draw_flux_scatter, expected, after, flux_input=before if known else None,
+                   labels=(f'flux on the {compared}', 'measured flux')),
+            _panel('flux_residuals', f'Flux minus that of the {compared}, in units of the error on the input.{of}',
+                   flux.draw_flux_residuals, snr, (after - expected) / error, ylabel=f'(flux - {compared}) / error',
+                   residual_input=(before - expected) / error if known else None)]
         if known and np.isfinite(error_after).any():
-            pulls = (after - true) / error_after
-            panels.append(('flux_pulls', _SIZE, 'Flux errors on the result in units of the stated error, if variances '
-                           'of pixels are summed. Wider than the curve, because errors are correlated between pixels; '
-                           f'to its left where faint sources lose flux.{of}',
-                           lambda ax: flux.draw_pulls(pulls, ax=ax)))
+            panels.append(_panel(
+                'flux_pulls', 'Flux errors on the result in units of the stated error, if variances of pixels are '
+                'summed. Wider than the curve, because errors are correlated between pixels; to its left where faint '
+                f'sources lose flux.{of}', flux.draw_pulls, (after - true) / error_after))
     if 'flux_bias' in tables:
         bins = tables['flux_bias'][1:]
-        panels.append(('flux_bias', _SIZE, 'What the result adds to or takes from the flux, by signal-to-noise '
-                       f'ratio.{of}',
-                       lambda ax: flux.draw_flux_bias(*_columns(bins, 'snr', 'bias', 'bias_low', 'bias_high'),
-                                                      ax=ax)))
-        if np.isfinite(_values(bins, 'scatter_after')).any():
-            def draw_scatter(ax):
-                for when, colour in ('before', 'input'), ('after', 'output'):
-                    flux.draw_flux_bias(*_columns(
-                        bins, 'snr', f'scatter_{when}', f'scatter_{when}_low', f'scatter_{when}_high'),
-                        label={'before': 'input', 'after': 'result'}[when], colour=colour,
-                        ylabel='scatter (errors of the input)', percent=False, ax=ax)
-            panels.append(('flux_scatter_snr', _SIZE, 'Scatter of fluxes about what they should be, by '
-                           f'signal-to-noise ratio.{of}', draw_scatter))
+        snr = values_of(bins, 'snr')
+        panels.append(_panel('flux_bias', 'Flux that the result adds or takes away, by signal-to-noise ratio.'
+                             f'{of}', flux.draw_flux_bias, snr, *_interval(bins, 'bias')))
+        if np.isfinite(values_of(bins, 'scatter_after')).any():
+            def draw_scatter(*, ax):
+                for label, name, colour in ('input', 'scatter_before', 'input'), ('result', 'scatter_after', 'output'):
+                    flux.draw_flux_bias(snr, *_interval(bins, name), label=label, colour=colour, percent=False,
+                                        ylabel='scatter (errors of the input)', ax=ax)
+            panels.append(_panel('flux_scatter_snr', 'Scatter of fluxes about what they should be, by signal-to-noise '
+                                 f'ratio.{of}', draw_scatter))
     if 'growth' in tables:
         growth = tables['growth']
-        panels.append(('curve_of_growth', _SIZE, 'Flux in apertures of growing radius, bright sources: the result over '
-                       f'what it should be.{of}', lambda ax: flux.draw_curve_of_growth(
-                           *_columns(growth, 'radius', 'ratio', 'ratio_low', 'ratio_high'),
-                           limit=report['growth'].limits[1], label='result / expected', ax=ax)))
+        panels.append(_panel('curve_of_growth', 'Flux in apertures of growing radius, bright sources: the result over '
+                             f'what it should be.{of}', flux.draw_curve_of_growth, values_of(growth, 'radius'),
+                             *_interval(growth, 'ratio'), limit=report['growth'].limits[1], label='result / expected'))
     return panels
 
 
@@ -267,36 +271,33 @@ def _noise_panels(tables, report):
     panels = []
     if 'noise_by_brightness' in tables:
         bins = tables['noise_by_brightness'][1:]
-        signal = np.where(np.isfinite(_values(bins, 'brightness_low')), _values(bins, 'brightness_low'), 0.0)
-        panels.append(('noise_reduction', _SIZE, 'How many times smaller the error of a pixel is, by the brightness '
-                       'from which a bin begins.', lambda ax: quality.draw_noise_reduction(
-                           signal, *_columns(bins, 'noise_reduction', 'noise_reduction_low', 'noise_reduction_high'),
-                           ax=ax)))
+        signal = values_of(bins, 'brightness_low')
+        panels.append(_panel('noise_reduction', 'How many times smaller the error of a pixel is, by the brightness '
+                             'from which a bin begins.', quality.draw_noise_reduction,
+                             np.where(np.isfinite(signal), signal, 0.0), *_interval(bins, 'noise_reduction')))
     if 'pulls' in tables:
         kinds, pulls = _columns(tables['pulls'], 'kind', 'pull')
 
-        def draw_pulls(ax):
+        def draw_pulls(*, ax):
             for kind, colour in ('sky', 'output'), ('sources', 'matched'):
                 if (kinds == kind).any():
                     flux.draw_pulls(pulls[kinds == kind], label=kind, colour=colour, ax=ax)
-        panels.append(('pixel_pulls', _SIZE, 'Errors of pixels in units of the stated uncertainty.', draw_pulls))
+        panels.append(_panel('pixel_pulls', 'Errors of pixels in units of the stated uncertainty.', draw_pulls))
     if 'aperture_noise' in tables:
-        area, sigma, sigma_before = _columns(tables['aperture_noise'], 'area', 'sigma', 'sigma_before')
-        panels.append(('aperture_noise', _SIZE, 'Scatter of the sums in empty apertures. Above the dashed line errors '
-                       'are correlated, and summed variances are too small.', lambda ax: flux.draw_aperture_noise(
-                           area, sigma, float(sigma[0]), sigma_input=sigma_before, ax=ax)))
+        area, sigma, before = _columns(tables['aperture_noise'], 'area', 'sigma', 'sigma_before')
+        panels.append(_panel('aperture_noise', 'Scatter of the sums in empty apertures. Above the dashed line errors '
+                             'are correlated, and summed variances are too small.', flux.draw_aperture_noise,
+                             area, sigma, float(sigma[0]), sigma_input=before))
     for name, caption in (('residual_autocorrelation', 'Autocorrelation of input minus result on the sky. It should be '
                            'that of the noise.'),
                           ('output_autocorrelation', 'Autocorrelation of what is left of the noise in the result.')):
         if name in tables:
-            panels.append((name, _SIZE, caption, lambda ax, table=tables[name]: quality.draw_autocorrelation(
-                autocorrelation_map(table), ax=ax)))
+            panels.append(_panel(name, caption, quality.draw_autocorrelation, autocorrelation_map(tables[name])))
     if 'sky_cells' in tables:
-        table = tables['sky_cells']
-        table = table[_values(table, 'frame') == _values(table, 'frame')[0]]
-        offset, extent = _cell_map(table)
-        panels.append(('sky_offset', _SIZE, 'Offset of the sky over the first frame, in units of the noise of a pixel.',
-                       lambda ax: quality.draw_sky_offset(offset, extent=extent, ax=ax)))
+        frames = values_of(tables['sky_cells'], 'frame')
+        offset, extent = _cell_map(tables['sky_cells'][frames == frames[0]])
+        panels.append(_panel('sky_offset', 'Offset of the sky over the first frame, in units of the noise of a pixel.',
+                             quality.draw_sky_offset, offset, extent=extent))
     return panels
 
 
@@ -304,56 +305,45 @@ def _recovery_panels(tables, report):
     """Panels of injected sources."""
     panels, of = [], _of(report, 'injected', 'psf')
     if 'completeness' in tables:
-        table = tables['completeness']
-        names = _values(table, 'image')
-        curves = {name: tuple(_values(table, column)[names == name] for column in
-                              ('mag', 'completeness', 'completeness_low', 'completeness_high'))
-                  for name in dict.fromkeys(names.tolist())}
-        panels.append(('completeness', _SIZE, 'Share of injected sources that are found, each map at the threshold '
-                       f'of an equal share (or rate) of false detections.{of}',
-                       lambda ax: detection.draw_completeness(curves, fits=_fits(tables), ax=ax)))
+        curves = _curves(tables['completeness'], 'mag', 'completeness', 'completeness_low', 'completeness_high')
+        panels.append(_panel('completeness', 'Share of injected sources that are found, each map at the threshold '
+                             f'of an equal share (or rate) of false detections.{of}', detection.draw_completeness,
+                             curves, fits=_fits(tables)))
     if 'recovered_flux' in tables:
-        recovered = tables['recovered_flux']
+        recovered = _curves(tables['recovered_flux'], 'snr', 'bias', 'bias_low', 'bias_high')
 
-        def draw_recovered(ax):
+        def draw_recovered(*, ax):
             for image, colour in ('matched filter', 'matched'), ('denoised', 'output'):
-                rows = recovered[_values(recovered, 'image') == image]
-                flux.draw_flux_bias(*_columns(rows, 'snr', 'bias', 'bias_low', 'bias_high'), label=image,
-                                    colour=colour, ax=ax)
-        panels.append(('recovered_flux', _SIZE, 'Flux of injected sources: what is found minus what was put in, of '
-                       f'all of them, detected or not.{of}', draw_recovered))
+                flux.draw_flux_bias(*recovered.get(image, [[]] * 4), label=image, colour=colour, ax=ax)
+        panels.append(_panel('recovered_flux', 'Flux of injected sources: what is found minus what was put in, of '
+                             f'all of them, detected or not.{of}', draw_recovered))
     return panels
 
 
 def _sweep_panels(tables, report):
-    """Panels of detections against the threshold."""
+    """Make panels of precision and recall against the threshold."""
     if 'sweep' not in tables:
         return []
-    table = tables['sweep']
-    names = _values(table, 'image')
-    curves = {name: tuple(_values(table, column)[names == name] for column in ('threshold', 'tp', 'fp', 'fn'))
-              for name in dict.fromkeys(names.tolist())}
-    # Each at its best threshold: one threshold for all would compare different rates of false detections.
-    best = {name: np.nanargmax(np.nan_to_num(2 * tp / np.maximum(2 * tp + fp + fn, 1)))
-            for name, (_, tp, fp, fn) in curves.items()}
+    curves = _curves(tables['sweep'], 'threshold', 'tp', 'fp', 'fn')
+    best = {name: np.nanargmax(np.nan_to_num(detection_scores(*curve[1:])[2])) for name, curve in curves.items()}
     counts = {name: [int(column[best[name]]) for column in curve[1:]] for name, curve in curves.items()}
     main = next((name for name in ('detection image', 'denoised') if name in curves), next(iter(curves)))
-    # Without a truth or a reference, injected sources are counted.
+    # Without a truth, injected sources are detected.
     of = _of(report, 'sources' if report.meta.get('compared_with') in ('truth', 'reference') else 'injected', 'psf')
     return [
-        ('precision_recall', _SIZE, 'Precision against recall, with thresholds: in units of the error of the matched '
-         f'filter on the input, or of the map itself (detection image, over uncertainty).{of}',
-         lambda ax: detection.draw_precision_recall(curves, ax=ax)),
-        ('threshold_scores', _SIZE, f'Precision, recall and F1 against the threshold: {main}.{of}',
-         lambda ax: detection.draw_threshold_scores(*curves[main], ax=ax)),
-        ('threshold_counts', _SIZE, f'Sources found, falsely found and missed against the threshold: {main}.{of}',
-         lambda ax: detection.draw_threshold_counts(*curves[main], ax=ax)),
-        ('best_f1', _SIZE, f'The best F1 of each way to detect, and where it is reached.{of}',
-         lambda ax: detection.draw_best_f1(curves, ax=ax)),
-        ('confusion', _SIZE, f'Sources found, missed and falsely found at the best F1: {main}.{of}',
-         lambda ax: detection.draw_confusion(*counts[main], ax=ax)),
-        ('detection_summary', _SIZE, f'Precision, recall and F1, each way at its best threshold.{of}',
-         lambda ax: detection.draw_detection_summary(list(counts), *np.transpose(list(counts.values())), ax=ax)),
+        _panel('precision_recall', 'Precision against recall, with thresholds: in units of the error of the matched '
+               f'filter on the input, or of the map itself (detection image, over uncertainty).{of}',
+               detection.draw_precision_recall, curves),
+        _panel('threshold_scores', f'Precision, recall and F1 against the threshold: {main}.{of}',
+               detection.draw_threshold_scores, *curves[main]),
+        _panel('threshold_counts', f'Sources found, falsely found and missed against the threshold: {main}.{of}',
+               detection.draw_threshold_counts, *curves[main]),
+        _panel('best_f1', f'The best F1 of each way to detect, and where it is reached.{of}', detection.draw_best_f1,
+               curves),
+        _panel('confusion', f'Sources found, missed and falsely found at the best F1: {main}.{of}',
+               detection.draw_confusion, *counts[main]),
+        _panel('detection_summary', f'Precision, recall and F1, each way at its best threshold.{of}',
+               detection.draw_detection_summary, list(counts), *np.transpose(list(counts.values()))),
     ]
 
 
@@ -363,16 +353,15 @@ def _fits(tables):
         return {}
     table = tables['depth']
     # A logistic curve falls from 90 to 50 % over ln 9 widths.
-    return {name: (m50, (m50 - m90) / np.log(9)) for name, m50, m90 in
-            zip(*(_values(table, column).tolist() for column in ('image', 'm50', 'm90')))}
+    return {name: (m50, (m50 - m90) / np.log(9)) for name, m50, m90 in zip(*_columns(table, 'image', 'm50', 'm90'))}
 
 
 def _cell_map(table):
     """A table with a row per mesh cell as a map, and its extent in pixels."""
-    x, y = _values(table, 'x'), _values(table, 'y')
+    x, y, offset = _columns(table, 'x', 'y', 'offset_sigma')
     columns, rows = np.unique(x), np.unique(y)
-    offset, n = _values(table, 'offset_sigma'), _values(table, 'n') if 'n' in table.colnames else np.ones(len(table))
-    offset = np.where(n >= 0.25 * n.max(), offset, np.nan)   # a few pixels tell nothing, but would set the scale
+    n = values_of(table, 'n') if 'n' in table.colnames else np.ones(len(table))
+    offset = np.where(n >= 0.25 * n.max(), offset, np.nan)   # means of few pixels would set the scale
     cells = np.full((rows.size, columns.size), np.nan)
     cells[np.searchsorted(rows, y), np.searchsorted(columns, x)] = offset
     step = [np.median(np.diff(axis)) if axis.size > 1 else 32 for axis in (columns, rows)]

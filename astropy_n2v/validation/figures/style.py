@@ -10,6 +10,8 @@ from inspect import cleandoc
 
 import numpy as np
 
+from ...utils.checks import require
+
 __all__ = ['COLOURS', 'figure_style']
 
 #: Colours that can be told apart on white and on black, and by the colour-blind.
@@ -42,8 +44,7 @@ def figure_style(theme='light'):
     '#e4e8ee'
     """
     import matplotlib
-    if theme not in _LINES:
-        raise ValueError(f"theme must be 'light' or 'dark', got {theme!r}")
+    require(theme in _LINES, 'theme', "be 'light' or 'dark'", theme)
     ink, paper, grid = _LINES[theme]
     with matplotlib.rc_context({
             'text.color': ink, 'axes.labelcolor': ink, 'axes.edgecolor': ink, 'axes.titlecolor': ink,
@@ -56,7 +57,7 @@ def figure_style(theme='light'):
 
 
 def get_ink():
-    """The colour of text and reference lines in the present style."""
+    """Return the colour of text and reference lines in the present style."""
     import matplotlib
     return matplotlib.rcParams['text.color']
 
@@ -80,7 +81,8 @@ def takes_axes(draw):
             from matplotlib.figure import Figure
             # No pyplot: its figures live until they are closed.
             ax = Figure(figsize=(5, 3.8), layout='constrained').subplots()
-        return draw(*args, ax=ax, **options)
+        draw(*args, ax=ax, **options)
+        return ax
     if draw.__doc__:   # there is none with python -OO
         # Behind the last parameter, before the next section.
         head, tail = re.split(r'\n(?=(?:Raises|Notes|Examples)\n-)', cleandoc(draw.__doc__), maxsplit=1)
@@ -91,7 +93,34 @@ def takes_axes(draw):
 def say_empty(ax, text):
     """Write into empty axes why they are empty."""
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha='center', va='center')
-    return ax
+
+
+def draw_points(ax, x, result, before, style, **options):
+    """Draw what a result has, and before it what the input has, if that is known."""
+    for label, values in ('input', before), ('result', result):
+        if values is not None:
+            ax.plot(x, values, style, ms=4, lw=1, label=label,
+                    color=COLOURS['output' if label == 'result' else label], **options)
+
+
+def draw_intervals(ax, x, value, lower, upper, *, fmt='o-', expected=None, limits=None, **options):
+    """Draw values with their intervals, the expected value, and the limits of what is accepted."""
+    errors = np.clip([value - lower, upper - value], 0, None)
+    ax.errorbar(x, value, errors, fmt=fmt, ms=4, lw=1, capsize=3, **options)
+    if limits is not None:
+        ax.axhspan(*limits, color=COLOURS['truth'], alpha=0.18, lw=0)
+    if expected is not None:
+        ax.axhline(expected, color=get_ink(), lw=0.8)
+
+
+def finite(*arrays):
+    """Convert arrays of one length, and keep the entries where all of them that are given are finite."""
+    arrays = [None if array is None else np.asarray(array, dtype=float).ravel() for array in arrays]
+    known = [array for array in arrays if array is not None]
+    if len({array.size for array in known}) != 1:
+        raise ValueError(f'arrays must have the same length, got {[array.size for array in known]}')
+    good = np.logical_and.reduce([np.isfinite(array) for array in known])
+    return [None if array is None else array[good] for array in arrays]
 
 
 def set_plain_log(axis):

@@ -9,6 +9,7 @@ from astropy.table import Table
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
+from ...utils.checks import require
 from ..measures.inputs import position_array
 
 __all__ = ['TooManySourcesError', 'draw_sources', 'injection_positions']
@@ -62,16 +63,13 @@ def injection_positions(shape, n, *, spacing, mask=None, avoid=None, avoid_radiu
     >>> len(positions)
     30
     """
-    if not n >= 1:
-        raise ValueError(f'n must be at least 1, got {n}')
-    if not spacing > 0:
-        raise ValueError(f'spacing must be a positive number of pixels, got {spacing}')
+    require(n >= 1, 'n', 'be at least 1', n)
+    require(spacing > 0, 'spacing', 'be a positive number of pixels', spacing)
     rng = np.random.default_rng(seed)
     avoid_radius = spacing if avoid_radius is None else avoid_radius
     ny, nx = shape
     pitch, jitter = 1.5 * spacing, 0.25 * spacing
-    if min(ny, nx) - 1 - 2 * border < 0:
-        raise ValueError(f'border must leave a part of the frame, {tuple(shape)}, got {border}')
+    require(min(ny, nx) - 1 - 2 * border >= 0, 'border', f'leave a part of the frame, {tuple(shape)}', border)
     axes = []
     for size in (ny, nx):
         length = size - 1 - 2 * border
@@ -97,12 +95,11 @@ def injection_positions(shape, n, *, spacing, mask=None, avoid=None, avoid_radiu
 
 
 def _allowed_test(shape, mask, avoid, avoid_radius, border):
-    """Function of positions (n, 2) that tells where sources may lie."""
+    """Make the function of positions (n, 2) that allows those where sources may lie."""
     distance = None
     if mask is not None:
         mask = np.asarray(mask, dtype=bool)
-        if mask.shape != tuple(shape):
-            raise ValueError(f'mask must have the shape of the frame, {tuple(shape)}, got {mask.shape}')
+        require(mask.shape == tuple(shape), 'mask', f'have the shape of the frame, {tuple(shape)}', mask.shape)
         if mask.any():
             distance = distance_transform_edt(~mask)
     others = None if avoid is None else position_array('avoid', avoid)
@@ -166,10 +163,8 @@ def draw_sources(positions, magnitudes, *, zeropoint=0.0, galaxies=0.0, r_eff=(1
     bright, faint = magnitudes
     if not (np.isfinite([bright, faint]).all() and bright <= faint):
         raise ValueError(f'magnitudes must be the brightest and the faintest, in this order, got {magnitudes}')
-    if not 0 <= galaxies <= 1:
-        raise ValueError(f'galaxies must be a fraction from 0 to 1, got {galaxies}')
-    if not 0 < r_eff[0] <= r_eff[1]:
-        raise ValueError(f'r_eff must be the smallest and the largest radius, positive, got {r_eff}')
+    require(0 <= galaxies <= 1, 'galaxies', 'be a fraction from 0 to 1', galaxies)
+    require(0 < r_eff[0] <= r_eff[1], 'r_eff', 'be the smallest and the largest radius, positive', r_eff)
     rng, n = np.random.default_rng(seed), len(xy)
     mag = rng.uniform(bright, faint, n)
     galaxy = rng.uniform(size=n) < galaxies

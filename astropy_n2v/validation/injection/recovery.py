@@ -9,6 +9,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table, vstack
 
+from ...utils.checks import require
 from ..detection.completeness import matched_filter_depth
 from ..measures.frames import run_denoiser
 from ..measures.psf import PSF
@@ -24,7 +25,7 @@ MAPS_BEFORE = ('raw', 'matched filter')
 @dataclass(frozen=True, eq=False)
 class Recovery:
     """
-    What was injected, what was found of it, and what is found where nothing is.
+    Injected sources, their detections, and detections where nothing is.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ class Recovery:
     @classmethod
     def stack(cls, recoveries):
         """
-        Join those of several frames.
+        Join the recoveries of several frames.
 
         Parameters
         ----------
@@ -194,10 +195,8 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
     psf = PSF.from_any(psf)
     radius = max(1.5, 0.75 * psf.fwhm) if radius is None else radius
     spacing = 6 * psf.fwhm if spacing is None else spacing
-    if not 0 < radius < spacing / 2:
-        raise ValueError(f'radius must be positive and less than half of spacing, {spacing / 2:g}, got {radius}')
-    if not max_false_rate > 0:
-        raise ValueError(f'max_false_rate must be positive, got {max_false_rate}')
+    require(0 < radius < spacing / 2, 'radius', f'be positive and less than half of spacing, {spacing / 2:g}', radius)
+    require(max_false_rate > 0, 'max_false_rate', 'be positive', max_false_rate)
     n_blanks, kind = check_blank(blank, n_blank)
     search = Search(ccd, psf, mask, sigma, extra, radius)
     if search.covered.all():

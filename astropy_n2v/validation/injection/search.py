@@ -9,6 +9,7 @@ from astropy.table import Table, vstack
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
+from ...utils.checks import require
 from ..detection.maps import StarFilter, find_sources, maps_of
 from ..measures.frames import flip_frame, run_denoiser, sky_of, with_data
 from .sources import overlap, source_stamps
@@ -36,7 +37,7 @@ class Search:
         self.area = float(np.sum(~self.covered) / 1e6)
 
     def maps(self, noisy, denoised):
-        """The maps to detect on."""
+        """Compute the maps to detect on."""
         return maps_of(self.filter, noisy, denoised, self.extra)
 
     def find(self, image, threshold):
@@ -46,7 +47,7 @@ class Search:
         return found[inside]
 
     def catalog(self, image, floor):
-        """All detections above the floor. Above real sources, too: an injected one may make a peak of its own there."""
+        """Find all detections above the floor, also on real sources, where an injected one may peak on its own."""
         return find_sources(image, max(floor, LOWEST), fwhm=self.psf.fwhm)
 
     def score(self, found, sources):
@@ -93,7 +94,7 @@ def blank_frames(blank, search, n_blank, rng):
 
 
 def false_table(denoiser, frames, max_false_rate, tick):
-    """The highest detections on blank frames, so many for each megapixel, and the lowest score that is complete."""
+    """List the highest detections on blank frames, and the lowest score down to which they are complete."""
     parts, area, images = [], 0.0, {}
     for number, (frame, search) in enumerate(frames):
         area += search.area
@@ -114,16 +115,13 @@ def false_table(denoiser, frames, max_false_rate, tick):
 
 
 def check_blank(blank, n_blank):
-    """Number and kind of the blank frames; ValueError if there cannot be any."""
+    """Find number and kind of the blank frames; raise ValueError if there cannot be any."""
     if blank is None:
         return 0, 'none'
     if isinstance(blank, str):
-        if blank not in ('flip', 'noise'):
-            raise ValueError(f"blank must be 'flip', 'noise', a list of source-free frames or None, got {blank!r}")
-        if not n_blank >= 1:
-            raise ValueError(f'n_blank must be at least 1, got {n_blank}')
+        require(blank in ('flip', 'noise'), 'blank', "be 'flip', 'noise', a list of source-free frames or None", blank)
+        require(n_blank >= 1, 'n_blank', 'be at least 1', n_blank)
         return (1 if blank == 'flip' else n_blank), blank
-    if isinstance(blank, CCDData) or len(blank) == 0:
-        raise ValueError(f"blank must be 'flip', 'noise', a list of at least one source-free frame or None, got "
-                         f'{type(blank).__name__}')
+    require(not isinstance(blank, CCDData) and len(blank) > 0, 'blank',
+            "be 'flip', 'noise', a list of at least one source-free frame or None", type(blank))
     return len(blank), 'given'

@@ -5,11 +5,12 @@ Artificial stars and galaxies in real frames.
 
 import numpy as np
 from astropy import units as u
-from astropy.modeling.models import Sersic2D
 from astropy.nddata import CCDData, InverseVariance, VarianceUncertainty
 from scipy.signal import fftconvolve
 
 from ...noise.resolve import gain_value
+from ...simulate.galaxies import draw_galaxy
+from ...utils.checks import require
 from ..measures.frames import frame_arrays, with_data
 from ..measures.inputs import as_floats, position_array
 from ..measures.psf import PSF
@@ -29,19 +30,11 @@ def _fine_psf(psf):
 
 
 def _galaxy_stamp(kernel, dx, dy, r_eff, sersic_n, ellipticity, theta):
-    """A galaxy of flux 1, of a finely sampled PSF, whose centre is (dx, dy) off that of the stamp's central pixel."""
+    """Draw a galaxy of flux 1, of a finely sampled PSF, with its centre (dx, dy) off that of the central pixel."""
     half = int(np.clip(np.ceil((6 if sersic_n < 2 else 10) * r_eff), 4, 60))
-    fine = np.arange(-half * _FINE, half * _FINE + 1) / _FINE
-    x, y = np.meshgrid(fine, fine)
-    model = Sersic2D(1, r_eff, sersic_n, dx, dy, ellipticity, theta)
-    profile = model(x, y)
-    # The cusp changes within a sample: there the mean is taken.
-    sub = (np.arange(9) - 4) / (9 * _FINE)
-    near = np.hypot(x - dx, y - dy) < 4 / _FINE
-    profile[near] = model((x[near][:, None, None] + sub), (y[near][:, None, None] + sub[:, None])).mean(axis=(1, 2))
-    image = fftconvolve(profile / profile.sum(), kernel, mode='full')
+    profile = draw_galaxy(_FINE * r_eff, sersic_n, ellipticity, theta, (_FINE * dx, _FINE * dy), _FINE * half, 9)
     # Whole pixels of the sum of the two half sizes; the model of the PSF holds the integration over a pixel.
-    return image[::_FINE, ::_FINE]
+    return fftconvolve(profile / profile.sum(), kernel, mode='full')[::_FINE, ::_FINE]
 
 
 def source_stamps(sources, psf, size=None):
@@ -108,8 +101,7 @@ def render_sources(sources, shape, psf):
     psf = PSF.from_any(psf)
     psf.check_fits(shape)
     missing = set(_COLUMNS) - set(sources.colnames)
-    if missing:
-        raise ValueError(f'sources must have the columns {", ".join(_COLUMNS)}, got {sources.colnames}')
+    require(not missing, 'sources', f'have the columns {", ".join(_COLUMNS)}', sources.colnames)
     position_array('sources', sources)
     image = np.zeros(shape)
     flux = as_floats(sources['flux'])
@@ -267,8 +259,7 @@ def inject_realisations(ccd, psf, *, n_realisations=10, n_sources=200, magnitude
     (128, 128) 9
     """
     psf = PSF.from_any(psf)
-    if not n_realisations >= 1:
-        raise ValueError(f'n_realisations must be at least 1, got {n_realisations}')
+    require(n_realisations >= 1, 'n_realisations', 'be at least 1', n_realisations)
     _, bad = frame_arrays(ccd, mask)
     psf.check_fits(bad.shape)
     spacing = 6 * psf.fwhm if spacing is None else spacing

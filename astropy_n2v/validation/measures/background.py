@@ -5,27 +5,22 @@ The background after denoising: where it is, and its level.
 
 import numpy as np
 from astropy.table import Table
-from scipy.ndimage import binary_dilation, gaussian_filter
+from scipy.ndimage import binary_dilation
 
 from ...utils.blocks import sum_blocks
-from .inputs import as_image, as_images, noise_sigma
-from .statistics import bootstrap_interval, robust_scatter
-from .tables import estimate_columns, set_units
+from ...utils.checks import require
+from .inputs import as_image, compared_images, smooth_good
+from .statistics import Bootstrap, robust_scatter
+from .tables import set_units
 
 __all__ = ['sky_offset', 'sky_pixels', 'summarize_sky_offset']
 
 _SUBBLOCK = 8        # pixels; means over blocks of this size have nearly independent errors
 
 
-def smooth_good(values, good, sigma):
-    """Gaussian mean of the good pixels."""
-    weight = gaussian_filter(good.astype(float), sigma)
-    return gaussian_filter(np.where(good, values, 0), sigma) / np.maximum(weight, 1e-9)
-
-
 def sky_pixels(image, *, sigma=None, mask=None, smoothing=2.0, threshold=3.0, grow=3, scale=32.0):
     """
-    Where an image shows sky and no source.
+    Find the pixels where an image shows sky and no source.
 
     Parameters
     ----------
@@ -86,8 +81,7 @@ def choose_sky(select, shape, image, sigma):
     if select is None:
         return sky_pixels(image, sigma=float(np.nanmedian(sigma)))
     select = np.asarray(select, dtype=bool)
-    if select.shape != shape:
-        raise ValueError(f'select must have the shape of the image, {shape}, got {select.shape}')
+    require(select.shape == shape, 'select', f'have the shape of the image, {shape}', select.shape)
     if not select.any():
         raise ValueError('select must be True somewhere')
     return select
@@ -138,10 +132,8 @@ def sky_offset(before, after, *, truth=None, mesh=32, select=None, noise=None, m
     >>> len(cells), cells.meta['compared_with']
     (4, 'before')
     """
-    if mesh < _SUBBLOCK or mesh % _SUBBLOCK:
-        raise ValueError(f'mesh must be a multiple of {_SUBBLOCK} pixels, got {mesh}')
-    (first, second, third), unit = as_images(mask, before=before, after=after, truth=truth)
-    sigma = noise_sigma(noise, before, third, unit=unit)
+    require(mesh >= _SUBBLOCK and mesh % _SUBBLOCK == 0, 'mesh', f'be a multiple of {_SUBBLOCK} pixels', mesh)
+    (first, second, third), sigma, unit = compared_images(before, after, truth, noise, mask)
     sky = choose_sky(select, first.shape, second if third is None else third, sigma)
     good = sky & np.isfinite(first) & np.isfinite(sigma)
     if not good.any():
@@ -160,7 +152,7 @@ def sky_offset(before, after, *, truth=None, mesh=32, select=None, noise=None, m
     one = float(np.median(sigma[good]))
     offset, n = mean[y, x], count[y, x]
     error = per_pixel / np.sqrt(n)
-    # What changes nothing, or all by the same, has no scatter.
+    # A denoiser that changes nothing, or all by one number, has no scatter.
     significance = np.divide(offset, error, out=np.where(offset == 0, 0.0, np.copysign(np.inf, offset)),
                              where=error > 1e-12 * one)
     table = Table({'x': (x + 0.5) * mesh - 0.5, 'y': (y + 0.5) * mesh - 0.5, 'n': n.astype(int), 'offset': offset,
@@ -172,7 +164,7 @@ def sky_offset(before, after, *, truth=None, mesh=32, select=None, noise=None, m
 
 def summarize_sky_offset(cells, *, confidence=0.6827, n_resamples=1000, seed=None):
     """
-    The offset of the sky over all cells, and the worst of them.
+    Estimate the offset of the sky over all cells, and find the worst of them.
 
     Parameters
     ----------
@@ -200,11 +192,11 @@ def summarize_sky_offset(cells, *, confidence=0.6827, n_resamples=1000, seed=Non
     offset, n, significance = (np.asarray(cells[name], dtype=float) for name in ('offset_sigma', 'n', 'significance'))
     if offset.size == 0:
         raise ValueError('cells must have at least one row, got none')
-    estimate = bootstrap_interval((offset * n, n), 'ratio', confidence=confidence, n_resamples=n_resamples, seed=seed)
+    estimate = Bootstrap(confidence, n_resamples, seed).interval((offset * n, n), 'ratio')
     # Cells with a few pixels only are never the worst by chance.
     weighty = n >= 0.25 * n.max()
     worst = np.flatnonzero(weighty)[np.argmax(np.abs(offset[weighty]))]
     finite = significance[np.isfinite(significance)]
-    row = {**estimate_columns('offset', estimate), 'scatter': float(np.std(finite)) if finite.size else np.nan,
+    row = {**estimate.columns('offset'), 'scatter': float(np.std(finite)) if finite.size else np.nan,
            'worst': offset[worst], 'worst_significance': significance[worst], 'n': offset.size}
     return Table(rows=[row], meta={**cells.meta, 'confidence': confidence})

@@ -9,10 +9,10 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.stats import chi2 as chi2_distribution
 
 from ...utils.blocks import sum_blocks
-from .background import choose_sky, smooth_good
-from .inputs import as_images, block_labels, noise_sigma, stated_sigma
-from .statistics import bootstrap_interval, robust_scatter
-from .tables import estimate_columns, set_units
+from .background import choose_sky
+from .inputs import as_images, block_labels, noise_sigma, smooth_good, stated_sigma
+from .statistics import Bootstrap, robust_scatter
+from .tables import set_units
 
 __all__ = ['aperture_error_factor', 'aperture_noise', 'autocorrelation', 'autocorrelation_map']
 
@@ -30,7 +30,7 @@ def _deviation(values, sky, truth, scale):
 def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=None, truth=None, mask=None,
                    confidence=0.6827, n_resamples=1000, seed=None):
     """
-    Scatter of sums over empty square apertures, against that of independent pixels.
+    Measure the scatter of sums over empty square apertures, relative to independent pixels.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
     deviation, good = _deviation(values, sky, true, 3.0 * max(sizes))
     if stated is not None:
         good &= np.isfinite(stated)
-    rng = np.random.default_rng(seed)
+    bootstrap = Bootstrap(confidence, n_resamples, seed).started()
     one = robust_scatter(deviation[good])
     rows = []
     for size in sorted(sizes):
@@ -101,17 +101,14 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
             continue
         # Sums next to each other have errors in common.
         labels = block_labels(sums.shape, max(1, 4 * _MAX_RANGE // size))[whole]
-        estimate = bootstrap_interval(sums[whole], 'scatter', groups=labels, confidence=confidence,
-                                      n_resamples=n_resamples, seed=rng)
-        row = {'size': size, 'area': size ** 2, 'n': int(whole.sum()), **estimate_columns('sigma', estimate),
+        estimate = bootstrap.interval(sums[whole], 'scatter', groups=labels)
+        row = {'size': size, 'area': size ** 2, 'n': int(whole.sum()), **estimate.columns('sigma'),
                'sigma_white': one * size}
         quoted = np.full(whole.sum(), np.nan) if stated is None \
             else np.sqrt(sum_blocks(np.square(stated), good, size, pad=True)[0][whole])
-        factor = bootstrap_interval(sums[whole] / quoted, 'scatter', groups=labels, confidence=confidence,
-                                    n_resamples=n_resamples, seed=rng)
-        row.update(factor=row['sigma'] / row['sigma_white'], quoted=float(np.median(quoted)),
-                   **estimate_columns('factor_quoted', factor))
-        rows.append(row)
+        factor = bootstrap.interval(sums[whole] / quoted, 'scatter', groups=labels)
+        rows.append({**row, 'factor': row['sigma'] / row['sigma_white'], 'quoted': float(np.median(quoted)),
+                     **factor.columns('factor_quoted')})
     if not rows:
         raise ValueError(f'sizes must fit on the sky at least {_MIN_APERTURES} times, got {sizes} for an image of '
                          f'{values.shape}')
@@ -252,7 +249,7 @@ def autocorrelation(image, *, truth=None, select=None, mask=None, max_lag=8):
 
 
 def correlate(deviation, good, max_lag):
-    """The table of `autocorrelation` for deviations that are to be white."""
+    """Make the table of `autocorrelation` from deviations that are to be white."""
     deviation = np.where(good, deviation - (deviation[good].mean() if good.any() else 0), 0)
     shape = [next_fast_len(n + max_lag, real=True) for n in deviation.shape]
     products, pairs = (irfft2(np.abs(rfft2(part, shape)) ** 2, shape) for part in (deviation, good.astype(float)))
@@ -276,7 +273,7 @@ def correlate(deviation, good, max_lag):
 
 
 def combine_autocorrelations(tables):
-    """Make one table of those of several frames: correlations add by their numbers of pairs."""
+    """Join the tables of several frames: correlations add by their numbers of pairs."""
     parts = vstack(list(tables), join_type='exact', metadata_conflicts='silent')
     lags, place = np.unique(np.stack([parts['dy'], parts['dx']], axis=1), axis=0, return_inverse=True)
     n = np.bincount(place.ravel(), parts['n'])

@@ -5,10 +5,11 @@ Exposures of a series, each judged by the others.
 
 import numpy as np
 from astropy.table import vstack
-from scipy.ndimage import gaussian_filter
 
-from .inputs import as_images, block_labels, check_bins, noise_sigma
+from ...utils.checks import require
+from .inputs import as_images, block_labels, check_bins, noise_sigma, smooth_good
 from .reference import fit_scale
+from .statistics import Bootstrap
 from .tables import block_sums, estimate_sums, set_units
 
 __all__ = ['judge_exposures']
@@ -87,20 +88,20 @@ def judge_exposures(frames, results, *, noise=None, scale='offset', selection=No
     """
     sums = exposure_sums(frames, results, noise=noise, scale=scale, selection=selection, smoothing=smoothing,
                          bins=bins, mask=mask)
-    table = estimate_exposures(sums, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    table = estimate_exposures(sums, Bootstrap(confidence, n_resamples, seed))
     table.meta['scale'] = scale
     return table
 
 
-def estimate_exposures(sums, *, confidence=0.6827, n_resamples=1000, seed=None):
+def estimate_exposures(sums, bootstrap):
     """Make the table of `judge_exposures` from the sums over blocks of each exposure."""
-    rng, tables = np.random.default_rng(seed), []
+    bootstrap, tables = bootstrap.started(), []
     for i, part in enumerate(sums):
-        table = estimate_sums(part, EXPOSURE_COLUMNS, confidence=confidence, n_resamples=n_resamples, seed=rng)
+        table = estimate_sums(part, EXPOSURE_COLUMNS, bootstrap)
         table.add_column(np.full(len(table), i), 0, 'exposure')
         table['n'] //= part.meta['splits']
         table['sigma'] = part.meta['sigma']
-        table.meta = {'confidence': confidence}
+        table.meta = {'confidence': bootstrap.confidence}
         tables.append(set_units(table, part.meta['unit'], ['sigma']))
     return vstack(tables)
 
@@ -111,13 +112,10 @@ def exposure_sums(frames, results, *, noise=None, scale='offset', selection=None
     bins = check_bins(bins)
     frames, results = list(frames), list(results)
     fewest = 4 if selection is None else 3
-    if len(frames) < fewest:
-        raise ValueError(f'frames must be at least {fewest} {"without" if selection is None else "with"} selection, '
-                         f'got {len(frames)}')
-    if len(results) != len(frames):
-        raise ValueError(f'results must be as many as frames, {len(frames)}, got {len(results)}')
-    if scale not in ('offset', 'linear', None):
-        raise ValueError(f"scale must be 'offset', 'linear' or None, got {scale!r}")
+    require(len(frames) >= fewest, 'frames',
+            f'be at least {fewest} {"without" if selection is None else "with"} selection', len(frames))
+    require(len(results) == len(frames), 'results', f'be as many as frames, {len(frames)}', len(results))
+    require(scale in ('offset', 'linear', None), 'scale', "be 'offset', 'linear' or None", scale)
     named = {f'frames[{i}]': frame for i, frame in enumerate(frames)}
     named.update({f'results[{i}]': result for i, result in enumerate(results)})
     images, unit = as_images(mask, **named, selection=selection)
@@ -141,8 +139,7 @@ def _exposure_sums(frame, result, others, selection, smoothing, bins):
     labels = block_labels(frame.shape)
     parts = {name: [] for name in ('before', 'after', 'offset', 'level', 'label')}
     for first, second, third in _splits(others, selection):
-        weight = np.maximum(gaussian_filter(good.astype(float), smoothing), 1e-6)
-        smooth = gaussian_filter(np.where(good, third, 0), smoothing) / weight
+        smooth = smooth_good(third, good, smoothing)
         parts['level'].append((smooth - np.median(smooth[good]))[good])
         parts['before'].append(((frame - first) * (frame - second))[good])
         parts['after'].append(((result - first) * (result - second))[good])

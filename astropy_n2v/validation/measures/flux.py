@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Whether a denoiser preserves the flux of sources.
+Flux of sources before and after denoising.
 """
 
 import numpy as np
@@ -8,10 +8,11 @@ from astropy.table import Table
 from scipy.stats import rankdata
 
 from ...background import background_level
-from .inputs import SNR_BINS, as_floats, as_images, check_bins, noise_sigma, stated_sigma
+from ...utils.checks import require
+from .inputs import SNR_BINS, as_floats, as_images, check_bins, compared_images, stated_sigma
 from .photometry import FluxOperator, fluxes_in_circles
-from .statistics import bootstrap_interval
-from .tables import estimate_columns, estimate_rows, set_units
+from .statistics import Bootstrap
+from .tables import estimate_rows, set_units
 
 __all__ = ['compare_fluxes', 'compare_growth', 'compare_total_flux', 'flux_bias', 'flux_correlation']
 
@@ -68,8 +69,7 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
     >>> sources.meta['snr_from']
     'truth'
     """
-    (first, second, third), unit = as_images(mask, before=before, after=after, truth=truth)
-    sigma = noise_sigma(noise, before, third, unit=unit)
+    (first, second, third), sigma, unit = compared_images(before, after, truth, noise, mask)
     valid = np.isfinite(first) & np.isfinite(sigma)
     operator = FluxOperator(first.shape, positions, method=method, radius=radius, psf=psf, annulus=annulus,
                             weights=1 / sigma ** 2, valid=valid)
@@ -79,8 +79,7 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
     true, origin = np.full(n, np.nan), 'before'
     if true_flux is not None:
         true, origin = np.asarray(getattr(true_flux, 'value', true_flux), dtype=float), 'catalogue'
-        if true.shape != (n,):
-            raise ValueError(f'true_flux must have one value for each of the {n} positions, got shape {true.shape}')
+        require(true.shape == (n,), 'true_flux', f'have one value for each of the {n} positions', true.shape)
     elif third is not None:
         true, origin = operator.flux(third), 'truth'
     table = Table({'id': np.arange(1, n + 1), 'x': operator.x, 'y': operator.y,
@@ -156,7 +155,7 @@ def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, se
                 'pull_rms_before': ('pull_before', 'rms'), 'pull_rms_after': ('pull_after', 'rms')}
     good = np.isfinite(after - before) & np.isfinite(snr)
     table = estimate_rows({name: value[good] for name, value in values.items()}, snr[good], bins, measures,
-                          prefix='snr', centre='snr', confidence=confidence, n_resamples=n_resamples, seed=seed)
+                          Bootstrap(confidence, n_resamples, seed), prefix='snr', centre='snr')
     table.meta.update(sources.meta)
     return table
 
@@ -185,7 +184,7 @@ def _line(x, y, weight, axis=-1):
 
 def flux_correlation(sources, *, against=None, confidence=0.6827, n_resamples=1000, seed=None):
     """
-    How closely fluxes after denoising follow those before or the true ones.
+    Measure how closely fluxes after denoising follow the earlier or the true ones.
 
     Parameters
     ----------
@@ -221,24 +220,21 @@ def flux_correlation(sources, *, against=None, confidence=0.6827, n_resamples=10
     before, err, after, true = _columns(sources, 'flux_before', 'flux_before_err', 'flux_after', 'flux_true')
     if against is None:
         against = 'truth' if np.isfinite(true).any() else 'before'
-    if against not in ('truth', 'before'):
-        raise ValueError(f"against must be 'truth' or 'before', got {against!r}")
+    require(against in ('truth', 'before'), 'against', "be 'truth' or 'before'", against)
     x = true if against == 'truth' else before
     good = np.isfinite(x) & np.isfinite(after) & np.isfinite(err)
-    if good.sum() < 3:
-        raise ValueError(f'sources must hold at least three with fluxes {against} and after, got {good.sum()}')
+    require(good.sum() >= 3, 'sources', f'hold at least three with fluxes {against} and after', good.sum())
     x, after, weight = x[good], after[good], 1 / err[good] ** 2
     positive = (x > 0) & (after > 0)
-    rng = np.random.default_rng(seed)
-    rows = []
+    bootstrap, rows = Bootstrap(confidence, n_resamples, seed).started(), []
     logs = tuple(np.log10(part[positive]) for part in (x, after))
     for name, arrays, function, expected in (
             ('pearson', (x, after), _pearson, 1.0), ('pearson_log', logs, _pearson, 1.0),
             ('spearman', (x, after), _spearman, 1.0),
             ('slope', (x, after, weight), lambda *parts, axis: _line(*parts, axis=axis)[0], 1.0),
             ('intercept', (x, after, weight), lambda *parts, axis: _line(*parts, axis=axis)[1], 0.0)):
-        estimate = bootstrap_interval(arrays, function, confidence=confidence, n_resamples=n_resamples, seed=rng)
-        rows.append({'measure': name, **estimate_columns('value', estimate), 'expected': expected, 'n': estimate.n})
+        estimate = bootstrap.interval(arrays, function)
+        rows.append({'measure': name, **estimate.columns('value'), 'expected': expected, 'n': estimate.n})
     return Table(rows=rows, meta={'confidence': confidence, 'against': against, **sources.meta})
 
 
@@ -284,7 +280,7 @@ def compare_growth(before, after, positions, radii, *, truth=None, annulus='auto
     [0.0, 0.0, 0.0]
     """
     shares = growth_shares(before, after, positions, radii, truth=truth, annulus=annulus, mask=mask)
-    table = estimate_growth(shares, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    table = estimate_growth(shares, Bootstrap(confidence, n_resamples, seed))
     table.remove_columns(['rank'])
     return table
 
@@ -308,20 +304,18 @@ def growth_shares(before, after, positions, radii, *, truth=None, annulus='auto'
     return set_units(table, 'pix', ['radius'])
 
 
-def estimate_growth(shares, *, against='before', confidence=0.6827, n_resamples=1000, seed=None):
+def estimate_growth(shares, bootstrap, *, against='before'):
     """Make the table of `compare_growth` from the shares of sources; changes are against 'before' or 'true'."""
-    rng = np.random.default_rng(seed)
+    bootstrap, rows = bootstrap.started(), []
     columns = {name: as_floats(shares[name]) for name in shares.colnames if name != 'frame'}
-    rows = []
     for rank in np.unique(columns['rank']):
         part = {name: column[columns['rank'] == rank] for name, column in columns.items()}
-        change = bootstrap_interval(part['after'] - part[against], 'median', confidence=confidence,
-                                    n_resamples=n_resamples, seed=rng)
+        change = bootstrap.interval(part['after'] - part[against])
         medians = {f'growth_{name}': float(np.median(part[name][np.isfinite(part[name])]))
                    if np.isfinite(part[name]).any() else np.nan for name in ('before', 'after', 'true')}
         rows.append({'rank': int(rank), 'radius': float(np.mean(part['radius'])), **medians,
-                     **estimate_columns('change', change), 'n': change.n})
-    return set_units(Table(rows=rows, meta={'confidence': confidence}), 'pix', ['radius'])
+                     **change.columns('change'), 'n': change.n})
+    return set_units(Table(rows=rows, meta={'confidence': bootstrap.confidence}), 'pix', ['radius'])
 
 
 def compare_total_flux(before, after, *, truth=None, noise=None, mask=None):
@@ -361,8 +355,7 @@ def compare_total_flux(before, after, *, truth=None, noise=None, mask=None):
     >>> compare_total_flux(image, image + 0.1, noise=1.0)['significance'].round(1).tolist()
     [6.4]
     """
-    (first, second, third), unit = as_images(mask, before=before, after=after, truth=truth)
-    sigma = noise_sigma(noise, before, third, unit=unit)
+    (first, second, third), sigma, unit = compared_images(before, after, truth, noise, mask)
     good = np.isfinite(first) & np.isfinite(sigma)
     error = float(np.sqrt(np.sum(sigma[good] ** 2)))
     best = first if third is None else third

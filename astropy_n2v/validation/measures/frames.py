@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the validation of detections needs of a frame: its arrays, background, noise and peaks.
+Arrays, background, noise and peaks of a frame, for the validation of detections.
 """
 
 import warnings
@@ -11,13 +11,14 @@ from photutils.background import Background2D, MADStdBackgroundRMS
 from scipy.ndimage import label, maximum_filter
 
 from ...noise import NoiseModel
-from .inputs import image_array
+from ...utils.checks import require
+from .inputs import check_sigma, image_array
 
 __all__ = ['flip_frame', 'run_denoiser']
 
 
 def frame_arrays(frame, mask=None, name='ccd'):
-    """Values of a frame as floats, and where they mean nothing."""
+    """Convert a frame to floats, and mark the pixels without a valid value."""
     data, bad, _ = image_array(frame, mask, name)
     if bad.all():
         raise ValueError(f'{name} has no valid pixel: all are masked or not finite')
@@ -38,6 +39,14 @@ def mesh_background(data, bad, box_size=64):
     return background, np.where(positive, rms, np.median(rms[positive]))
 
 
+def _as_background(background, shape):
+    """Convert a given background, of all pixels or of each."""
+    background = np.asarray(getattr(background, 'value', background), dtype=float)
+    require(background.shape in ((), shape), 'background', f'be a number or have the shape of the data, {shape}',
+            background.shape)
+    return background
+
+
 def sky_of(frame, mask=None, sigma=None, background=None):
     """
     Background and noise of the sky: those given, or measured ones.
@@ -47,20 +56,12 @@ def sky_of(frame, mask=None, sigma=None, background=None):
     data, bad = frame_arrays(frame, mask)
     if background is None or sigma is None:
         measured = mesh_background(data, bad)
-    background = measured[0] if background is None else np.asarray(getattr(background, 'value', background), float)
-    if background.shape not in ((), data.shape):
-        raise ValueError(f'background must be a number or have the shape of the data, {data.shape}, got shape '
-                         f'{background.shape}')
+    background = measured[0] if background is None else _as_background(background, data.shape)
     if sigma is None:
         sigma = measured[1]
     elif isinstance(sigma, NoiseModel):
         sigma = np.sqrt(sigma.variance(background))
-    sigma = np.asarray(getattr(sigma, 'value', sigma), dtype=float)
-    if sigma.shape not in ((), data.shape):
-        raise ValueError(f'sigma must be a number, a NoiseModel or have the shape of the data, {data.shape}, got shape '
-                         f'{sigma.shape}')
-    if not (sigma[np.isfinite(sigma)] > 0).all() or not np.isfinite(sigma).any():
-        raise ValueError(f'sigma must be positive, got a minimum of {np.min(sigma)}')
+    sigma = check_sigma('sigma', sigma, data.shape, 'a number, a NoiseModel')
     return data, bad | ~np.isfinite(sigma), background, np.where(np.isfinite(sigma), sigma, 1.0)
 
 
@@ -110,9 +111,8 @@ def run_denoiser(denoiser, ccd):
     result = denoiser(ccd)
     if not isinstance(result, NDData):
         raise TypeError(f'denoiser must return CCDData, got {type(result).__name__}')
-    if np.shape(result.data) != np.shape(ccd.data):
-        raise ValueError(f'denoiser must return data of the shape of its input, {np.shape(ccd.data)}, got '
-                         f'{np.shape(result.data)}')
+    require(np.shape(result.data) == np.shape(ccd.data), 'denoiser',
+            f'return data of the shape of its input, {np.shape(ccd.data)}', np.shape(result.data))
     if not np.isfinite(result.data).any():
         raise ValueError('denoiser must return finite data, got none')
     return result
@@ -122,7 +122,7 @@ def flip_frame(ccd, background=None):
     """
     Turn a frame upside down about its background.
 
-    What is detected on it was never there: sources have become holes, and the noise of the sky
+    All detections on it are false: sources have become holes, and the noise of the sky
     is as likely up as down. The flip comes before the denoiser, which is not symmetric. Photon
     noise is: at few counts it is skewed, and the flipped sky shows fewer high peaks.
 
@@ -152,17 +152,12 @@ def flip_frame(ccd, background=None):
     [[11.0, 8.0]]
     """
     data, bad = frame_arrays(ccd)
-    if background is None:
-        background, _ = mesh_background(data, bad)
-    background = np.asarray(background, dtype=float)
-    if background.shape not in ((), data.shape):
-        raise ValueError(f'background must be a number or have the shape of the data, {data.shape}, got shape '
-                         f'{background.shape}')
+    background = mesh_background(data, bad)[0] if background is None else _as_background(background, data.shape)
     return with_data(ccd, 2 * background - data)
 
 
 def with_data(ccd, data, uncertainty=None):
-    """A frame like another one, of other data (float32 stays float32)."""
+    """Copy a frame with other data (float32 stays float32)."""
     result = ccd.copy() if isinstance(ccd, CCDData) else CCDData(np.asarray(ccd, dtype=float), unit='')
     kind = np.asarray(result.data).dtype
     # Integers would round and wrap around.

@@ -8,8 +8,10 @@ from astropy.table import Table
 from scipy.ndimage import binary_erosion
 
 from ...background import background_level
-from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma
-from .tables import block_sums, estimate_sums, set_units
+from ...utils.checks import require
+from .inputs import BRIGHTNESS_BINS, as_images, brightness_in_sigma, check_bins, check_sigma, compared_images
+from .statistics import Bootstrap
+from .tables import estimate_sums, image_sums, set_units
 
 __all__ = ['image_metrics', 'mean_absolute_error', 'mean_offset', 'mean_squared_error', 'noise_reduction',
            'noise_reduction_by_brightness', 'peak_signal_noise_ratio', 'structural_similarity']
@@ -20,8 +22,7 @@ _WINDOW = 11   # pixels; of SSIM
 def _selected(good, select):
     """The pixels that count, of those that are good."""
     select = good if select is None else np.asarray(select, dtype=bool)
-    if select.shape != good.shape:
-        raise ValueError(f'select must have the shape of truth, {good.shape}, got {select.shape}')
+    require(select.shape == good.shape, 'select', f'have the shape of truth, {good.shape}', select.shape)
     return good & select
 
 
@@ -30,27 +31,20 @@ ERROR_COLUMNS = {'rms_before': ('square_before', 'n', 'root'), 'rms_after': ('sq
                  'offset': ('error', 'n'), 'noise_reduction': ('square_before', 'square_after', 'root')}
 
 
-def _residuals(images, truth, sigma, select):
-    """Residuals in units of the noise, where all of them are finite."""
+def _residuals(truth, sigma, select, **images):
+    """Compute errors of images in units of the noise, at the pixels where all of them are known."""
     truth = np.asarray(truth, dtype=float)
-    images = [(name, np.asarray(image, dtype=float)) for name, image in images]
-    for name, image in images:
-        if image.shape != truth.shape:
-            raise ValueError(f'{name} must have the shape of truth, {truth.shape}, got {image.shape}')
-    sigma = np.asarray(sigma, dtype=float)
-    if not (sigma[np.isfinite(sigma)] > 0).all() or not np.isfinite(sigma).any():
-        raise ValueError('sigma must be positive')
-    if sigma.shape not in ((), truth.shape):
-        raise ValueError(f'sigma must be a number or have the shape of truth, {truth.shape}, got {sigma.shape}')
-    residuals = [(image - truth) / sigma for _, image in images]
-    good = np.logical_and.reduce([np.isfinite(residual) for residual in residuals])
-    good = _selected(good, select)
+    for name, image in images.items():
+        require(np.shape(image) == truth.shape, name, f'have the shape of truth, {truth.shape}', np.shape(image))
+    sigma = check_sigma('sigma', sigma, truth.shape)
+    residuals = [(np.asarray(image, dtype=float) - truth) / sigma for image in images.values()]
+    good = _selected(np.logical_and.reduce([np.isfinite(residual) for residual in residuals]), select)
     return [residual[good] for residual in residuals]
 
 
 def noise_reduction(noisy, result, truth, sigma, *, select=None):
     """
-    How many times nearer to the truth a result is than the data were.
+    Compute the factor by which a result is nearer to the truth than the data were.
 
     Parameters
     ----------
@@ -78,7 +72,7 @@ def noise_reduction(noisy, result, truth, sigma, *, select=None):
     >>> noise_reduction([[1.0, -1.0]], [[0.5, -0.5]], [[0.0, 0.0]], 1.0)
     2.0
     """
-    before, after = _residuals([('noisy', noisy), ('result', result)], truth, sigma, select)
+    before, after = _residuals(truth, sigma, select, noisy=noisy, result=result)
     if before.size == 0:
         return float('nan')
     with np.errstate(divide='ignore', invalid='ignore'):
@@ -87,7 +81,7 @@ def noise_reduction(noisy, result, truth, sigma, *, select=None):
 
 def mean_offset(result, truth, sigma, *, select=None):
     """
-    Mean difference between a result and the truth, in units of the noise.
+    Compute the mean difference between a result and the truth, in units of the noise.
 
     Parameters
     ----------
@@ -114,7 +108,7 @@ def mean_offset(result, truth, sigma, *, select=None):
     >>> mean_offset([[1.0, 3.0]], [[0.0, 0.0]], 2.0)
     1.0
     """
-    (residual,) = _residuals([('result', result)], truth, sigma, select)
+    (residual,) = _residuals(truth, sigma, select, result=result)
     return float(residual.mean()) if residual.size else float('nan')
 
 
@@ -126,7 +120,7 @@ def _common(image, truth, select, mask):
 
 def mean_squared_error(image, truth, *, select=None, mask=None):
     """
-    Mean of the squared differences between an image and the truth.
+    Compute the mean of the squared differences between an image and the truth.
 
     Parameters
     ----------
@@ -159,7 +153,7 @@ def mean_squared_error(image, truth, *, select=None, mask=None):
 
 def mean_absolute_error(image, truth, *, select=None, mask=None):
     """
-    Mean of the absolute differences between an image and the truth.
+    Compute the mean of the absolute differences between an image and the truth.
 
     Parameters
     ----------
@@ -183,17 +177,14 @@ def mean_absolute_error(image, truth, *, select=None, mask=None):
 
 def _stretched(values, true, data_range, stretch, scale):
     """Both images stretched, and the length of the range."""
-    if np.shape(data_range) != (2,):
-        raise ValueError(f'data_range must be a lower and a higher value, got {data_range}')
+    require(np.shape(data_range) == (2,), 'data_range', 'be a lower and a higher value', data_range)
     low, high = (float(getattr(end, 'value', end)) for end in data_range)
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise ValueError(f'data_range must be a lower and a higher value, got {data_range}')
     if stretch == 'linear':
         return values, true, high - low
-    if stretch != 'asinh':
-        raise ValueError(f"stretch must be 'linear' or 'asinh', got {stretch!r}")
-    if scale is None or not scale > 0:
-        raise ValueError(f"scale must be positive for the stretch 'asinh', got {scale}")
+    require(stretch == 'asinh', 'stretch', "be 'linear' or 'asinh'", stretch)
+    require(scale is not None and scale > 0, 'scale', "be positive for the stretch 'asinh'", scale)
     return np.arcsinh((values - low) / scale), np.arcsinh((true - low) / scale), float(np.arcsinh((high - low) / scale))
 
 
@@ -240,7 +231,7 @@ def peak_signal_noise_ratio(image, truth, *, data_range, stretch='linear', scale
 
 def structural_similarity(image, truth, *, data_range, stretch='linear', scale=None, select=None, mask=None):
     """
-    Mean structural similarity index (SSIM).
+    Compute the mean structural similarity index (SSIM).
 
     Parameters
     ----------
@@ -274,8 +265,7 @@ def structural_similarity(image, truth, *, data_range, stretch='linear', scale=N
     """
     from skimage.metrics import structural_similarity as ssim
     values, true, good = _common(image, truth, select, mask)
-    if min(true.shape) < _WINDOW:
-        raise ValueError(f'image must be at least {_WINDOW} pixels wide, got {true.shape}')
+    require(min(true.shape) >= _WINDOW, 'image', f'be at least {_WINDOW} pixels wide', true.shape)
     values, true, length = _stretched(values, true, data_range, stretch, scale)
     usable = binary_erosion(good, np.ones((_WINDOW, _WINDOW)))
     if not usable.any():
@@ -288,7 +278,7 @@ def structural_similarity(image, truth, *, data_range, stretch='linear', scale=N
 def noise_reduction_by_brightness(before, after, truth, *, noise=None, bins=BRIGHTNESS_BINS, mask=None,
                                   confidence=0.6827, n_resamples=1000, seed=None):
     """
-    How many times nearer to the truth an image is after than before, by the brightness of the truth.
+    Estimate the factor by which errors are smaller than before, by the brightness of the truth.
 
     Parameters
     ----------
@@ -320,28 +310,23 @@ def noise_reduction_by_brightness(before, after, truth, *, noise=None, bins=BRIG
     4.0
     """
     return estimate_sums(error_sums(before, after, truth, noise=noise, bins=bins, mask=mask), ERROR_COLUMNS,
-                         confidence=confidence, n_resamples=n_resamples, seed=seed)
+                         Bootstrap(confidence, n_resamples, seed))
 
 
 def error_sums(before, after, truth, *, noise=None, bins=BRIGHTNESS_BINS, mask=None):
     """Sum over blocks what `noise_reduction_by_brightness` is made of, to be combined over frames."""
     bins = check_bins(bins)
-    (first, second, true), unit = as_images(mask, before=before, after=after, truth=truth)
-    sigma = noise_sigma(noise, before, true, unit=unit)
+    (first, second, true), sigma, _ = compared_images(before, after, truth, noise, mask)
     level, sky = brightness_in_sigma(true, sigma)
     was, now = (first - true) / sigma, (second - true) / sigma
-    good = np.isfinite(was)
     values = {'square_before': was ** 2, 'square_after': now ** 2, 'error': now}
-    sums = block_sums({name: value[good] for name, value in values.items()}, level[good], bins,
-                      block_labels(true.shape)[good])
-    sums.meta['sigma_sky'] = sky
-    return sums
+    return image_sums(values, level, bins, np.isfinite(was), {'sigma_sky': sky})
 
 
 def image_metrics(before, after, truth, *, noise=None, data_range=None, stretch='asinh', scale=None, name='',
                   mask=None):
     """
-    The usual figures of an image before and after, against the truth, as one row of a table.
+    Compute the usual metrics of an image before and after, against the truth, as one row of a table.
 
     Parameters
     ----------
@@ -383,8 +368,7 @@ def image_metrics(before, after, truth, *, noise=None, data_range=None, stretch=
     >>> float(row['ssim_after'][0]), bool(row['ssim_before'][0] < 0.9)
     (1.0, True)
     """
-    (first, second, true), unit = as_images(mask, before=before, after=after, truth=truth)
-    sigma = noise_sigma(noise, before, true, unit=unit)
+    (first, second, true), sigma, unit = compared_images(before, after, truth, noise, mask)
     _, sky = brightness_in_sigma(true, sigma)
     if data_range is None:
         low = background_level(true)

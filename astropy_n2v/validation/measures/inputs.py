@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the measures have in common: images in, their noise, bins of brightness.
+Inputs that all measures share: images, their noise, positions, bins of brightness.
 """
 
 import numpy as np
@@ -13,10 +13,11 @@ from ...containers.deviations import Deviations
 from ...containers.nodata import huge_values
 from ...containers.parsing import merge_mask, take_apart
 from ...noise import NoiseModel, estimate_noise
+from ...utils.checks import require
 
 __all__ = ['BRIGHTNESS_BINS', 'SNR_BINS', 'as_image', 'as_images', 'as_positions', 'block_labels',
-           'brightness_in_sigma', 'check_bins', 'image_array', 'noise_sigma',
-           'position_array', 'smoothed', 'stated_sigma']
+           'brightness_in_sigma', 'check_bins', 'check_sigma', 'compared_images', 'image_array', 'noise_sigma',
+           'position_array', 'smooth_good', 'smoothed', 'stated_sigma']
 
 #: Edges of the bins of the signal-to-noise ratio of sources.
 SNR_BINS = (0, 3, 5, 10, 30, 100, np.inf)
@@ -27,7 +28,7 @@ _BLOCK = 16   # pixels; errors of a denoised image are correlated over less than
 
 def as_image(name, data, mask=None, *, unit=None):
     """
-    An image as an array that is NaN where it does not count.
+    Convert an image to an array that is NaN at pixels that do not count.
 
     Parameters
     ----------
@@ -151,6 +152,32 @@ def as_images(mask=None, **images):
     return result, unit
 
 
+def compared_images(before, after, truth, noise, mask):
+    """
+    Convert the images of a comparison, and find the noise of the first.
+
+    Parameters
+    ----------
+    before, after, truth
+        As in `as_images`; the truth may be None.
+    noise
+        As in `noise_sigma`, of the image before.
+    mask : array_like of bool or None
+        Pixels to leave out.
+
+    Returns
+    -------
+    images : list of `~numpy.ndarray`
+        The three images.
+    sigma : `~numpy.ndarray`
+        Standard deviation of the noise of each pixel.
+    unit : `~astropy.units.Unit` or None
+        Their unit.
+    """
+    images, unit = as_images(mask, before=before, after=after, truth=truth)
+    return images, noise_sigma(noise, before, images[2], unit=unit), unit
+
+
 def as_floats(values):
     """Numbers as a float array, NaN where they are masked."""
     if isinstance(values, np.ma.MaskedArray):
@@ -190,8 +217,7 @@ def position_array(name, sources):
         return np.empty((0, 2))
     columns = getattr(sources, 'colnames', None)
     if columns is not None:
-        if not {'x', 'y'} <= set(columns):
-            raise ValueError(f'{name} must have the columns x and y, got {columns}')
+        require({'x', 'y'} <= set(columns), name, 'have the columns x and y', columns)
         xy = np.stack([as_floats(sources['x']), as_floats(sources['y'])], axis=1)
     else:
         xy = as_floats(sources)
@@ -277,12 +303,39 @@ def noise_sigma(noise, data, signal=None, *, unit=None):
         return np.sqrt(variance)
     if isinstance(noise, u.Quantity):
         noise = noise.to_value(own_unit or u.dimensionless_unscaled)
-    sigma = np.asarray(noise, dtype=float)
-    if sigma.shape not in ((), values.shape):
-        raise ValueError(f'noise must be a number or have the shape of the image, {values.shape}, got {sigma.shape}')
+    return np.broadcast_to(check_sigma('noise', noise, values.shape), values.shape)
+
+
+def check_sigma(name, sigma, shape, kinds='a number'):
+    """
+    Check the standard deviation of noise, of all pixels or of each.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    sigma : array_like or `~astropy.units.Quantity`
+        The argument, of which a unit is ignored.
+    shape : tuple of int
+        Shape of the image.
+    kinds : str, optional
+        What is accepted beside an image.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Of no dimension or of the given shape.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, or a finite value is not positive, or none is finite.
+    """
+    sigma = np.asarray(getattr(sigma, 'value', sigma), dtype=float)
+    require(sigma.shape in ((), shape), name, f'be {kinds} or have the shape of the image, {shape}', sigma.shape)
     if not np.isfinite(sigma).any() or not (sigma[np.isfinite(sigma)] > 0).all():
-        raise ValueError('noise must be positive')
-    return np.broadcast_to(sigma, values.shape)
+        raise ValueError(f'{name} must be positive, got a minimum of {np.min(sigma)}')
+    return sigma
 
 
 def _surroundings(values):
@@ -304,7 +357,7 @@ def _surroundings(values):
 
 def stated_sigma(data):
     """
-    The standard deviation that an image states, or None.
+    Return the standard deviation that an image states, or None.
 
     Parameters
     ----------
@@ -354,7 +407,7 @@ def brightness_in_sigma(brightness, sigma):
 
 def smoothed(values):
     """
-    How bright a pixel is, by its surroundings in an image.
+    Measure the brightness of each pixel by its surroundings in an image.
 
     Parameters
     ----------
@@ -375,9 +428,13 @@ def smoothed(values):
     >>> bool(np.allclose(smoothed(image), 1))
     True
     """
-    good = np.isfinite(values)
-    weight = gaussian_filter(good.astype(float), _SMOOTHING)
-    return gaussian_filter(np.where(good, values, 0), _SMOOTHING) / np.maximum(weight, 1e-6)
+    return smooth_good(values, np.isfinite(values), _SMOOTHING)
+
+
+def smooth_good(values, good, sigma):
+    """Compute the Gaussian mean of the good pixels around each pixel."""
+    weight = gaussian_filter(good.astype(float), sigma)
+    return gaussian_filter(np.where(good, values, 0), sigma) / np.maximum(weight, 1e-9)
 
 
 def block_labels(shape, size=_BLOCK):

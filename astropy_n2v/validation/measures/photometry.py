@@ -12,6 +12,7 @@ from photutils.aperture import CircularAnnulus, CircularAperture
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
+from ...utils.checks import require
 from ...utils.psf import psf_model
 from .inputs import as_image, as_positions, noise_sigma
 from .tables import set_units
@@ -95,8 +96,7 @@ class FluxOperator:
 
     def __init__(self, shape, positions, *, method='aperture', radius=None, psf=None, annulus='auto', weights=None,
                  valid=None):
-        if method not in ('aperture', 'psf'):
-            raise ValueError(f"method must be 'aperture' or 'psf', got {method!r}")
+        require(method in ('aperture', 'psf'), 'method', "be 'aperture' or 'psf'", method)
         if method == 'psf' and psf is None:
             raise ValueError("psf must be given for method 'psf', got None")
         self.shape, self.method = tuple(shape), method
@@ -128,14 +128,13 @@ class FluxOperator:
             self._sum - csr_array((self.area, (np.arange(len(self.x)),) * 2)) @ self._ring)
 
     def _check_annulus(self, annulus):
-        """Radii of the ring of the background; ValueError if they are none."""
+        """Find the radii of the ring of the background; raise ValueError if they are no such radii."""
         if annulus is None:
             return None
         if isinstance(annulus, str) and annulus == 'auto':
             annulus = (1.5 * self.radius + 2, 2.5 * self.radius + 5)
         inner, outer = (float(r) for r in annulus)
-        if not 0 < inner < outer:
-            raise ValueError(f'annulus must be an inner and a larger outer radius, got {annulus}')
+        require(0 < inner < outer, 'annulus', 'be an inner and a larger outer radius', annulus)
         return inner, outer
 
     def _overlap(self, mask):

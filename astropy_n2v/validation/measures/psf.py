@@ -12,6 +12,7 @@ from astropy.table import Table
 from photutils.psf import EPSFBuilder, GaussianPRF, ImagePSF, MoffatPSF, extract_stars
 from scipy.spatial import cKDTree
 
+from ...utils.checks import require
 from ...utils.psf import PSF
 from .frames import frame_arrays, local_maxima, mesh_background
 
@@ -102,12 +103,9 @@ def measure_psf(ccd, *, method='moffat', n_stars=50, size=None, threshold=30.0, 
     >>> bool(abs(psf.fwhm - 3.2) < 0.2)
     True
     """
-    if method not in _METHODS:
-        raise ValueError(f'method must be one of {", ".join(map(repr, _METHODS))}, got {method!r}')
-    if size is not None and (size % 2 == 0 or size < 5):
-        raise ValueError(f'size must be odd and at least 5, got {size}')
-    if not n_stars >= 1:
-        raise ValueError(f'n_stars must be at least 1, got {n_stars}')
+    require(method in _METHODS, 'method', f'be one of {", ".join(map(repr, _METHODS))}', method)
+    require(size is None or (size % 2 == 1 and size >= 5), 'size', 'be odd and at least 5', size)
+    require(n_stars >= 1, 'n_stars', 'be at least 1', n_stars)
     data, bad = frame_arrays(ccd, mask)
     background, sigma = mesh_background(data, bad)
     data = np.where(bad, 0, data - background)

@@ -10,6 +10,7 @@ from astropy.nddata import CCDData, NDData
 from astropy.wcs.utils import proj_plane_pixel_area
 
 from ...utils.blocks import as_blocks
+from ...utils.checks import require
 from .inputs import as_image, as_images
 from .statistics import robust_scatter
 
@@ -47,7 +48,7 @@ class LinearScale:
 
     def apply(self, reference):
         """
-        The reference on the scale of the frame.
+        Put a reference on the scale of the frame.
 
         Parameters
         ----------
@@ -111,12 +112,10 @@ def align_reference(reference, frame, *, pixel_values='flux', method='exact', mi
     import reproject
     methods = {'exact': reproject.reproject_exact, 'adaptive': reproject.reproject_adaptive,
                'interp': reproject.reproject_interp}
-    if method not in methods:
-        raise ValueError(f'method must be one of {", ".join(map(repr, methods))}, got {method!r}')
+    require(method in methods, 'method', f'be one of {", ".join(map(repr, methods))}', method)
     if pixel_values not in ('flux', 'surface_brightness'):
         raise ValueError(f"pixel_values must be 'flux' or 'surface_brightness', got {pixel_values!r}")
-    if not 0 < min_coverage <= 1:
-        raise ValueError(f'min_coverage must be in (0, 1], got {min_coverage}')
+    require(0 < min_coverage <= 1, 'min_coverage', 'be in (0, 1]', min_coverage)
     for name, image in ('reference', reference), ('frame', frame):
         if getattr(image, 'wcs', None) is None or not image.wcs.has_celestial:
             raise ValueError(f'{name} must have a celestial WCS, got {getattr(image, "wcs", None)}')
@@ -185,14 +184,12 @@ def fit_scale(reference, frame, *, second=None, fit_slope=True, mask=None):
     True
     """
     (x, y, z), _ = as_images(mask, reference=reference, frame=frame, second=second)
-    if min(x.shape) < 3 * _CELL:
-        raise ValueError(f'reference must be at least {3 * _CELL} pixels wide, got {x.shape}')
+    require(min(x.shape) >= 3 * _CELL, 'reference', f'be at least {3 * _CELL} pixels wide', x.shape)
     x, y, z = (None if image is None else as_blocks(image, _CELL).mean(axis=(-3, -1)) for image in (x, y, z))
     z = _surroundings(x) if z is None else z
     good = np.isfinite(x) & np.isfinite(y) & np.isfinite(z)
-    if good.sum() < 16:
-        raise ValueError(f'reference and frame must share at least 16 cells of {_CELL}x{_CELL} valid pixels, got '
-                         f'{good.sum()}')
+    require(good.sum() >= 16, 'reference and frame',
+            f'share at least 16 cells of {_CELL}x{_CELL} valid pixels', good.sum())
     x, y, z = x[good], y[good], z[good]
     order = np.argsort(z)
     x, y, z = x[order], y[order], z[order]

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What a denoiser took away: before minus after.
+Residuals of a denoiser: before minus after.
 
 It should be noise: of mean zero, with no more than the variance of the noise, white, and unrelated to sources.
 """
@@ -11,10 +11,11 @@ from scipy.stats import rankdata
 
 from ...audit import removed_share
 from ...background import background_level
+from ...utils.checks import require
 from .correlation import correlate
 from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma, stated_sigma
-from .statistics import estimate_ratio
-from .tables import block_sums, estimate_columns, estimate_sums
+from .statistics import Bootstrap
+from .tables import block_sums, estimate_sums, image_sums
 
 __all__ = ['residual_correlation', 'residual_statistics', 'residual_whiteness']
 
@@ -34,7 +35,7 @@ def _prepare(before, after, noise, brightness, mask):
 def residual_statistics(before, after, *, noise=None, brightness=None, bins=BRIGHTNESS_BINS, mask=None,
                         confidence=0.6827, n_resamples=1000, seed=None):
     """
-    Mean and variance of what was taken away, against the noise, by brightness.
+    Estimate mean and variance of the residual, relative to the noise, by brightness.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def residual_statistics(before, after, *, noise=None, brightness=None, bins=BRIG
     True
     """
     sums = residual_sums(before, after, noise=noise, brightness=brightness, bins=bins, mask=mask)
-    return estimate_sums(sums, RESIDUAL_COLUMNS, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    return estimate_sums(sums, RESIDUAL_COLUMNS, Bootstrap(confidence, n_resamples, seed))
 
 
 def residual_sums(before, after, *, noise=None, brightness=None, bins=BRIGHTNESS_BINS, mask=None):
@@ -94,10 +95,8 @@ def residual_sums(before, after, *, noise=None, brightness=None, bins=BRIGHTNESS
     known = np.isfinite(expected)
     values = {'z': z, 'square': z ** 2, 'expected': expected, 'stated': known.astype(float),
               'square_stated': np.where(known, z ** 2, 0)}
-    sums = block_sums({name: value[good] for name, value in values.items()}, level[good], bins,
-                      block_labels(z.shape)[good])
-    sums.meta.update(sigma_sky=sky, brightness='after' if brightness is None else 'given')
-    return sums
+    return image_sums(values, level, bins, good,
+                      {'sigma_sky': sky, 'brightness': 'after' if brightness is None else 'given'})
 
 
 def residual_whiteness(before, after, *, noise=None, brightness=None, select=None, mask=None, max_lag=4):
@@ -144,13 +143,11 @@ def residual_whiteness(before, after, *, noise=None, brightness=None, select=Non
     True
     """
     z, _, _ = _prepare(before, after, noise, brightness, mask)
-    if not 0 < max_lag < min(z.shape):
-        raise ValueError(f'max_lag must be positive and smaller than the image, {z.shape}, got {max_lag}')
+    require(0 < max_lag < min(z.shape), 'max_lag', f'be positive and smaller than the image, {z.shape}', max_lag)
     good = np.isfinite(z)
     if select is not None:
         select = np.asarray(select, dtype=bool)
-        if select.shape != z.shape:
-            raise ValueError(f'select must have the shape of before, {z.shape}, got {select.shape}')
+        require(select.shape == z.shape, 'select', f'have the shape of before, {z.shape}', select.shape)
         good &= select
     return correlate(np.where(good, z, 0), good, max_lag)
 
@@ -165,7 +162,7 @@ def _standardized(values):
 def residual_correlation(before, after, *, brightness=None, noise=None, mask=None, confidence=0.6827,
                          n_resamples=1000, seed=None):
     """
-    Whether what was taken away has to do with sources.
+    Estimate the correlation of the residual with the brightness of sources.
 
     Parameters
     ----------
@@ -204,7 +201,7 @@ def residual_correlation(before, after, *, brightness=None, noise=None, mask=Non
     True
     """
     sums = residual_correlation_sums(before, after, brightness=brightness, noise=noise, mask=mask)
-    return estimate_correlation(sums, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    return estimate_correlation(sums, Bootstrap(confidence, n_resamples, seed))
 
 
 def residual_correlation_sums(before, after, *, brightness=None, noise=None, mask=None):
@@ -221,12 +218,11 @@ def residual_correlation_sums(before, after, *, brightness=None, noise=None, mas
     return sums
 
 
-def estimate_correlation(sums, *, confidence=0.6827, n_resamples=1000, seed=None):
+def estimate_correlation(sums, bootstrap):
     """Make the table of `residual_correlation` from sums over blocks: where there is no signal, there is no share."""
-    rng, rows = np.random.default_rng(seed), []
+    bootstrap, rows = bootstrap.started(), []
     for name, (top, bottom) in {'pearson': ('pearson', 'n'), 'spearman': ('spearman', 'n'),
                                 'share': ('product', 'power')}.items():
-        estimate = estimate_ratio(sums[top], sums[bottom], sums['block'], n=int(np.sum(sums['n'])),
-                                  confidence=confidence, n_resamples=n_resamples, seed=rng)
-        rows.append({'measure': name, **estimate_columns('value', estimate), 'n': estimate.n})
-    return Table(rows=rows, meta={'confidence': confidence, **sums.meta})
+        estimate = bootstrap.ratio(sums[top], sums[bottom], sums['block'], n=int(np.sum(sums['n'])))
+        rows.append({'measure': name, **estimate.columns('value'), 'n': estimate.n})
+    return Table(rows=rows, meta={'confidence': bootstrap.confidence, **sums.meta})

@@ -7,7 +7,9 @@ import numpy as np
 from astropy.table import Table
 from scipy.special import ndtr
 
-from .inputs import SNR_BINS, as_images, as_positions, check_bins, noise_sigma
+from ...utils.checks import require
+from .inputs import SNR_BINS, as_positions, check_bins, compared_images
+from .statistics import Bootstrap
 from .tables import estimate_rows, set_units
 
 __all__ = ['compare_shapes', 'shape_change']
@@ -76,11 +78,9 @@ def _fit(values, sigma, positions, fwhm):
     a flag, results are NaN.
     """
     x, y = as_positions(positions)
-    if not fwhm > 0:
-        raise ValueError(f'fwhm must be positive, got {fwhm}')
+    require(fwhm > 0, 'fwhm', 'be positive', fwhm)
     size = 2 * int(np.ceil(1.5 * fwhm)) + 1
-    if size > min(values.shape):
-        raise ValueError(f'fwhm must be less than a third of the image, {values.shape}, got {fwhm}')
+    require(size <= min(values.shape), 'fwhm', f'be less than a third of the image, {values.shape}', fwhm)
     half = size // 2
     offset = np.arange(-half, half + 1.0)
     ix, iy = np.round(x).astype(int), np.round(y).astype(int)
@@ -164,8 +164,7 @@ def compare_shapes(before, after, positions, *, fwhm, truth=None, snr=None, nois
     >>> float(abs(shapes['dx']).max())
     0.0
     """
-    (first, second, third), unit = as_images(mask, before=before, after=after, truth=truth)
-    sigma = noise_sigma(noise, before, third, unit=unit)
+    (first, second, third), sigma, _ = compared_images(before, after, truth, noise, mask)
     tables = [_fit(image, sigma, positions, fwhm) for image in (first, second)]
     tables.append(tables[0] if third is None else _fit(third, sigma, positions, fwhm))
     was, now, true = tables
@@ -176,8 +175,7 @@ def compare_shapes(before, after, positions, *, fwhm, truth=None, snr=None, nois
         at = tuple(np.clip(np.round(was[name]).astype(int), 0, n - 1) for name, n in zip('yx', first.shape))
         snr = true['flux'] / (sigma[at] * fwhm * 1.5053)
     snr = np.asarray(snr, dtype=float)
-    if snr.shape != (len(result),):
-        raise ValueError(f'snr must have one value for each of the {len(result)} positions, got shape {snr.shape}')
+    require(snr.shape == (len(result),), 'snr', f'have one value for each of the {len(result)} positions', snr.shape)
     result['snr'] = snr
     for axis in 'xy':
         result[f'd{axis}'] = now[f'{axis}_fit'] - true[f'{axis}_fit']
@@ -228,8 +226,8 @@ def shape_change(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000,
                 'scatter_dx_before': ('dx_before', 'scatter'), 'scatter_dy_before': ('dy_before', 'scatter')}
     fitted = np.isfinite(values['dx']) & np.isfinite(values['fwhm_ratio'])
     table = estimate_rows({name: value[fitted] for name, value in values.items()},
-                          np.asarray(sources['snr'], dtype=float)[fitted], bins, measures, prefix='snr', centre='snr',
-                          confidence=confidence, n_resamples=n_resamples, seed=seed)
+                          np.asarray(sources['snr'], dtype=float)[fitted], bins, measures,
+                          Bootstrap(confidence, n_resamples, seed), prefix='snr', centre='snr')
     table.meta.update(sources.meta)
     return set_units(table, 'pix', [f'{name}{end}' for name in measures if name != 'fwhm_ratio'
                                     for end in ('', '_err', '_low', '_high')])

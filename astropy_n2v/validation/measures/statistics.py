@@ -4,15 +4,17 @@ Estimates with intervals: bootstrap, binomial, robust scatter, pulls.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.stats import binom_conf_interval
 from scipy.stats import norm, t
 
+from ...utils.checks import require
+from ...utils.robust import MEDIAN_ABSOLUTE, robust_scatter
+
 __all__ = ['Estimate', 'binomial_interval', 'bootstrap_interval', 'robust_scatter']
 
-_MAD = 1.482602218505602   # of a normal distribution: standard deviation over median absolute deviation
 _CHUNK = 4_000_000         # resampled values held at a time
 _MAX_GROUPS = 1000         # that are resampled one by one
 _NODES = 2000              # of the histogram that stands for a distribution of grouped values
@@ -60,7 +62,7 @@ class Estimate:
 
     def significance(self, expected=0.0):
         """
-        How many standard errors the value is above what is expected (negative: below).
+        Compute the number of standard errors between the value and the expected one (negative: below).
 
         Parameters
         ----------
@@ -78,9 +80,25 @@ class Estimate:
             return 0.0
         return difference / self.error if self.error else math.copysign(math.inf, difference)
 
+    def columns(self, name):
+        """
+        Write the estimate as columns of a row.
+
+        Parameters
+        ----------
+        name : str
+            Name of the column of the value.
+
+        Returns
+        -------
+        dict
+            Value, standard error and ends of the interval: ``name``, ``name_err``, ``name_low``, ``name_high``.
+        """
+        return {name: self.value, f'{name}_err': self.error, f'{name}_low': self.low, f'{name}_high': self.high}
+
     def differs(self, expected=0.0, *, tolerance=0.0, n_sigma=3.0):
         """
-        Whether the value differs from what is expected by more than a tolerance and significantly so.
+        Compare the value with the expected one: true if they differ significantly, by more than a tolerance.
 
         Parameters
         ----------
@@ -94,46 +112,12 @@ class Estimate:
         Returns
         -------
         bool
-            Whether the value is ``n_sigma`` beyond ``expected`` plus or minus ``tolerance``.
+            True if the value is ``n_sigma`` beyond ``expected`` plus or minus ``tolerance``.
         """
         difference = self.value - expected
         if abs(difference) <= tolerance:
             return False
         return bool(abs(self.significance(expected + math.copysign(tolerance, difference))) > n_sigma)
-
-
-def robust_scatter(values, axis=None):
-    """
-    Standard deviation from the median absolute deviation, which outliers hardly change.
-
-    Parameters
-    ----------
-    values : array_like
-        Values; NaN are ignored.
-    axis : int, optional
-        Axis along which to compute it.
-
-    Returns
-    -------
-    float or `~numpy.ndarray`
-        1.4826 times the median absolute deviation from the median; NaN if there is no value.
-
-    Examples
-    --------
-    >>> from astropy_n2v.validation import robust_scatter
-    >>> float(robust_scatter([1, 2, 3, 4, 1000]).round(4))
-    1.4826
-    """
-    values = np.asarray(values, dtype=float)
-    if np.isnan(values).any():
-        good = np.isfinite(values)
-        if not good.any():
-            return np.full(np.nanmax(values, axis=axis, initial=0).shape, np.nan)[()]
-        centre = np.nanmedian(values, axis=axis, keepdims=True)
-        return _MAD * np.nanmedian(np.abs(values - centre), axis=axis)
-    if values.size == 0:
-        return np.nan
-    return _MAD * np.median(np.abs(values - np.median(values, axis=axis, keepdims=True)), axis=axis)
 
 
 _STATISTICS = {
@@ -191,91 +175,126 @@ def bootstrap_interval(values, statistic='median', *, groups=None, confidence=0.
     >>> bool(mean.low < 5.1 and mean.high > 4.9 and 0.04 < mean.error < 0.06)
     True
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f'confidence must be between 0 and 1, got {confidence}')
-    if n_resamples < 100:
-        raise ValueError(f'n_resamples must be at least 100, got {n_resamples}')
-    if not callable(statistic) and statistic not in (*_STATISTICS, 'ratio'):
-        raise ValueError(f'statistic must be callable or one of {", ".join(map(repr, _STATISTICS))} or "ratio", '
-                         f'got {statistic!r}')
-    arrays = [np.asarray(part, dtype=float).ravel() for part in (values if isinstance(values, tuple) else (values,))]
-    if len({part.size for part in arrays}) != 1:
-        raise ValueError(f'values must be arrays of one length, got {[part.size for part in arrays]}')
-    good = np.logical_and.reduce([np.isfinite(part) for part in arrays])
-    if groups is not None:
-        groups = np.asarray(groups).ravel()
-        if groups.size != good.size:
-            raise ValueError(f'groups must have the length of values, {good.size}, got {groups.size}')
-        groups = groups[good]
-    arrays = [part[good] for part in arrays]
-    n = arrays[0].size
-    if n == 0:
-        return Estimate(np.nan, np.nan, np.nan, 0, confidence)
-    rng = np.random.default_rng(seed)
-    if groups is None:
-        function = statistic if callable(statistic) else _STATISTICS.get(statistic, _ratio)
-        value, resampled = float(function(*arrays, axis=-1)), None
-        n_free = n
-        if n > 1:
-            resampled = _resample(function, arrays, n_resamples, rng)
-    else:
-        if callable(statistic):
-            raise ValueError('groups work with the named statistics only, got a callable')
-        value, resampled, n_free = _resample_groups(statistic, arrays, groups, n_resamples, rng)
-    return _with_interval(value, resampled, n_free, n, confidence)
+    return Bootstrap(confidence, n_resamples, seed).interval(values, statistic, groups=groups)
 
 
-def estimate_ratio(top, bottom, labels, *, n, root=False, confidence=0.6827, n_resamples=1000, seed=None):
+@dataclass(frozen=True)
+class Bootstrap:
     """
-    Estimate the ratio of two totals, such as a mean, from their sums over groups.
+    Settings of the resampling that intervals of estimates come from.
 
     Parameters
     ----------
-    top, bottom : array_like
-        Sums over groups, shape (n_groups,): of squares and of numbers of values for a mean square, ...
-    labels : array_like of int
-        Groups of one label are resampled together.
-    n : int
-        Number of values that they are sums of.
-    root : bool, optional
-        Whether to return the root of the ratio; NaN where that is negative.
-    confidence, n_resamples, seed : optional
-        As in `bootstrap_interval`.
+    confidence : float, optional
+        Confidence of the intervals, in (0, 1); the default is that of one sigma.
+    n_resamples : int, optional
+        Number of resamples, at least 100.
+    seed : int or `~numpy.random.Generator`, optional
+        Of the resampling. Every table that is made with an integer begins anew.
 
-    Returns
-    -------
-    Estimate
-        NaN if ``bottom`` adds up to nothing.
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
+    Examples
+    --------
+    >>> from astropy_n2v.validation.measures.statistics import Bootstrap
+    >>> Bootstrap(confidence=0.95, seed=1).interval([1, 2, 3, 4], 'mean').value
+    2.5
     """
-    top, bottom = (np.asarray(part, dtype=float) for part in (top, bottom))
-    with np.errstate(divide='ignore', invalid='ignore'):
-        value = float(top.sum() / bottom.sum()) if top.size else np.nan
-        if not np.isfinite(value):
-            return Estimate(np.nan, np.nan, np.nan, 0 if np.isnan(value) else n, confidence)
-        labels, n_groups = fold_labels(np.asarray(labels))
-        weights = _draw_weights(n_groups, n_resamples, np.random.default_rng(seed))
-        top, bottom = (np.bincount(labels, part, n_groups) for part in (top, bottom))
-        estimate = _with_interval(value, (weights @ top) / (weights @ bottom), n_groups, n, confidence)
-        if not root:
-            return estimate
-        ends = np.sqrt([estimate.value, estimate.low, estimate.high])
-        return Estimate(*map(float, ends), n, confidence, float(estimate.error / (2 * ends[0])))
 
+    confidence: float = 0.6827
+    n_resamples: int = 1000
+    seed: object = None
 
-def _with_interval(value, resampled, n_free, n, confidence):
-    """Make an estimate of a value and its resamples from so many independent items."""
-    resampled = resampled[np.isfinite(resampled)] if n_free > 1 else np.empty(0)
-    if resampled.size == 0:
-        return Estimate(value, np.nan, np.nan, n, confidence)
-    wider = np.sqrt(n_free / (n_free - 1))
-    tail = norm.cdf(wider * t.ppf((1 - confidence) / 2, n_free - 1))
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    error = np.std(resampled) * wider * t.ppf(norm.cdf(1), n_free - 1)
-    return Estimate(value, float(low), float(high), n, confidence, float(error))
+    def __post_init__(self):
+        require(0 < self.confidence < 1, 'confidence', 'be between 0 and 1', self.confidence)
+        require(self.n_resamples >= 100, 'n_resamples', 'be at least 100', self.n_resamples)
+
+    def started(self):
+        """Return a copy whose successive intervals draw from one stream of random numbers."""
+        return replace(self, seed=np.random.default_rng(self.seed))
+
+    def interval(self, values, statistic='median', *, groups=None):
+        """Estimate a statistic with its interval; see `bootstrap_interval` for the parameters."""
+        require(callable(statistic) or statistic in (*_STATISTICS, 'ratio'), 'statistic',
+                f'be callable or one of {", ".join(map(repr, _STATISTICS))} or "ratio"', statistic)
+        values = values if isinstance(values, tuple) else (values,)
+        arrays = [np.asarray(part, dtype=float).ravel() for part in values]
+        if len({part.size for part in arrays}) != 1:
+            raise ValueError(f'values must be arrays of one length, got {[part.size for part in arrays]}')
+        good = np.logical_and.reduce([np.isfinite(part) for part in arrays])
+        arrays = [part[good] for part in arrays]
+        n = arrays[0].size
+        if groups is not None:
+            groups = np.asarray(groups).ravel()
+            require(groups.size == good.size, 'groups', f'have the length of values, {good.size}', groups.size)
+            if callable(statistic):
+                raise ValueError('groups work with the named statistics only, got a callable')
+        if n == 0:
+            return Estimate(np.nan, np.nan, np.nan, 0, self.confidence)
+        rng = np.random.default_rng(self.seed)
+        if groups is not None:
+            labels, n_free = fold_labels(groups[good])
+            value, resampled = _resample_groups(statistic, arrays, labels, self._weights(n_free, rng))
+            return self._estimate(value, resampled, n_free, n)
+        function = statistic if callable(statistic) else _STATISTICS.get(statistic, _ratio)
+        resampled = _resample(function, arrays, self.n_resamples, rng) if n > 1 else None
+        return self._estimate(float(function(*arrays, axis=-1)), resampled, n, n)
+
+    def ratio(self, top, bottom, labels, *, n, root=False):
+        """
+        Estimate the ratio of two totals, such as a mean, from their sums over groups.
+
+        Parameters
+        ----------
+        top, bottom : array_like
+            Sums over groups, shape (n_groups,): of squares and of numbers of values for a mean square, ...
+        labels : array_like of int
+            Groups of one label are resampled together.
+        n : int
+            Number of values that they are sums of.
+        root : bool, optional
+            Return the root of the ratio; NaN where that is negative.
+
+        Returns
+        -------
+        Estimate
+            NaN if ``bottom`` adds up to nothing.
+        """
+        top, bottom = (np.asarray(part, dtype=float) for part in (top, bottom))
+        with np.errstate(divide='ignore', invalid='ignore'):
+            value = float(top.sum() / bottom.sum()) if top.size else np.nan
+            if not np.isfinite(value):
+                return Estimate(np.nan, np.nan, np.nan, 0 if np.isnan(value) else n, self.confidence)
+            labels, n_groups = fold_labels(np.asarray(labels))
+            weights = self._weights(n_groups, np.random.default_rng(self.seed))
+            top, bottom = (np.bincount(labels, part, n_groups) for part in (top, bottom))
+            estimate = self._estimate(value, (weights @ top) / (weights @ bottom), n_groups, n)
+            if not root:
+                return estimate
+            ends = np.sqrt([estimate.value, estimate.low, estimate.high])
+            return Estimate(*map(float, ends), n, self.confidence, float(estimate.error / (2 * ends[0])))
+
+    def _weights(self, n_groups, rng):
+        """Draw how often each group is taken, a row for each resample."""
+        return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=self.n_resamples).astype(float)
+
+    def _estimate(self, value, resampled, n_free, n):
+        """Make an estimate of a value and its resamples from a number of independent items."""
+        resampled = resampled[np.isfinite(resampled)] if n_free > 1 else np.empty(0)
+        if resampled.size == 0:
+            return Estimate(value, np.nan, np.nan, n, self.confidence)
+        wider = np.sqrt(n_free / (n_free - 1))
+        tail = norm.cdf(wider * t.ppf((1 - self.confidence) / 2, n_free - 1))
+        low, high = np.quantile(resampled, [tail, 1 - tail])
+        error = np.std(resampled) * wider * t.ppf(norm.cdf(1), n_free - 1)
+        return Estimate(value, float(low), float(high), n, self.confidence, float(error))
 
 
 def fold_labels(labels):
-    """Number labels from 0, and return their number; of very many, some are numbered alike."""
+    """Give labels numbers from 0, and count these; of very many labels, some share a number."""
     if labels.dtype.kind in 'iu' and labels.size and 0 <= labels.min() and labels.max() < 4 * labels.size + 1000:
         # Without sorting: images have many pixels.
         labels = (np.cumsum(np.bincount(labels) > 0) - 1)[labels]
@@ -286,19 +305,14 @@ def fold_labels(labels):
     return labels, int(labels.max()) + 1 if labels.size else 0
 
 
-def _draw_weights(n_groups, n_resamples, rng):
-    """Draw how often each group is taken, a row for each resample."""
-    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples).astype(float)
-
-
 def _ratio(first, second, axis=-1):
-    """The ratio of means."""
+    """Compute the ratio of means."""
     with np.errstate(divide='ignore', invalid='ignore'):
         return np.mean(first, axis=axis) / np.mean(second, axis=axis)
 
 
 def _resample(function, arrays, n_resamples, rng):
-    """A statistic of resampled values, in parts that fit into memory."""
+    """Compute a statistic of resampled values, in parts that fit into memory."""
     n, done, parts = arrays[0].size, 0, []
     while done < n_resamples:
         size = min(n_resamples - done, max(1, _CHUNK // n))
@@ -308,10 +322,9 @@ def _resample(function, arrays, n_resamples, rng):
     return np.concatenate(parts)
 
 
-def _resample_groups(statistic, arrays, groups, n_resamples, rng):
-    """Value of a statistic, its values for resampled groups, and the number of groups."""
-    labels, n_groups = fold_labels(groups)
-    weights = _draw_weights(n_groups, n_resamples, rng)
+def _resample_groups(statistic, arrays, labels, weights):
+    """Compute a named statistic of values, and of their resampled groups."""
+    n_groups = weights.shape[1]
 
     def mean(values):
         total = np.bincount(labels, values, n_groups)
@@ -320,26 +333,25 @@ def _resample_groups(statistic, arrays, groups, n_resamples, rng):
     first = arrays[0]
     if statistic == 'ratio':
         with np.errstate(divide='ignore', invalid='ignore'):
-            return float(_ratio(*arrays)), mean(first) / mean(arrays[1]), n_groups
+            return float(_ratio(*arrays)), mean(first) / mean(arrays[1])
     value = float(_STATISTICS[statistic](first))
     if statistic == 'mean':
-        return value, mean(first), n_groups
+        return value, mean(first)
     if statistic == 'rms':
-        return value, np.sqrt(mean(first ** 2)), n_groups
-    centre = np.median(first) if statistic == 'scatter' else 0.0
-    spread = np.abs(first - centre) if statistic == 'scatter' else first
-    medians = _grouped_medians(spread, labels, n_groups, weights)
-    return value, medians * (_MAD if statistic == 'scatter' else 1), n_groups
+        return value, np.sqrt(mean(first ** 2))
+    if statistic == 'median':
+        return value, _grouped_medians(first, labels, weights)
+    return value, _grouped_medians(np.abs(first - np.median(first)), labels, weights) / MEDIAN_ABSOLUTE
 
 
-def _grouped_medians(values, labels, n_groups, weights):
-    """Medians of resampled groups, from histograms of the groups on the quantiles of all values."""
+def _grouped_medians(values, labels, weights):
+    """Compute medians of resampled groups, from histograms of the groups on the quantiles of all values."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, min(_NODES, values.size) + 1)))
     if edges.size == 1:
         return np.full(len(weights), edges[0])
     place = np.clip(np.searchsorted(edges, values, side='right') - 1, 0, edges.size - 2)
-    counts = np.bincount(labels * (edges.size - 1) + place, minlength=n_groups * (edges.size - 1))
-    cumulative = np.cumsum(weights @ counts.reshape(n_groups, -1), axis=1)
+    counts = np.bincount(labels * (edges.size - 1) + place, minlength=weights.shape[1] * (edges.size - 1))
+    cumulative = np.cumsum(weights @ counts.reshape(weights.shape[1], -1), axis=1)
     half = cumulative[:, -1:] / 2
     index = np.argmax(cumulative >= half, axis=1)
     row = np.arange(len(weights))
@@ -382,8 +394,7 @@ def binomial_interval(successes, trials, *, confidence=0.6827, method='jeffreys'
     (array([0.  , 0.35, 0.  ]), array([0.09, 0.65, 1.  ]))
     """
     successes, trials = np.broadcast_arrays(np.asarray(successes), np.asarray(trials))
-    if not 0 < confidence < 1:
-        raise ValueError(f'confidence must be between 0 and 1, got {confidence}')
+    require(0 < confidence < 1, 'confidence', 'be between 0 and 1', confidence)
     if (successes < 0).any() or (successes > trials).any():
         raise ValueError(f'successes must be between 0 and trials, got {successes.tolist()} of {trials.tolist()}')
     none = trials == 0

@@ -4,37 +4,18 @@ Tables of estimates: from values, or from sums over blocks of pixels, which can 
 """
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, vstack
 
-from .statistics import bootstrap_interval, estimate_ratio, fold_labels
+from .inputs import block_labels
+from .statistics import fold_labels
 
-__all__ = ['block_sums', 'estimate_columns', 'estimate_rows', 'estimate_sums', 'merge_bins', 'set_units']
+__all__ = ['block_sums', 'image_sums', 'estimate_rows', 'estimate_sums', 'merge_bins', 'set_units',
+           'stack_named', 'values_of']
 
 
-def estimate_columns(name, estimate):
+def estimate_rows(values, brightness, bins, measures, bootstrap, *, prefix='brightness', centre=None):
     """
-    An estimate as columns of a row.
-
-    Parameters
-    ----------
-    name : str
-        Of the column of the value.
-    estimate : Estimate
-        The estimate.
-
-    Returns
-    -------
-    dict
-        Value, standard error and ends of the interval: ``name``, ``name_err``, ``name_low``, ``name_high``.
-    """
-    return {name: estimate.value, f'{name}_err': estimate.error, f'{name}_low': estimate.low,
-            f'{name}_high': estimate.high}
-
-
-def estimate_rows(values, brightness, bins, measures, *, prefix='brightness', centre=None,
-                  confidence=0.6827, n_resamples=1000, seed=None):
-    """
-    A table with a row for everything and one for each bin, each measure with its interval.
+    Make a table with a row for everything and one for each bin, each measure with its interval.
 
     Parameters
     ----------
@@ -45,34 +26,30 @@ def estimate_rows(values, brightness, bins, measures, *, prefix='brightness', ce
     bins : `~numpy.ndarray`
         Edges.
     measures : dict
-        Name of the column to ``(name of values, or a tuple of them, statistic)``.
+        Name of the column to ``(name of values, statistic)``.
+    bootstrap : Bootstrap
+        Settings of the intervals.
     prefix : str, optional
         Of the columns of the edges.
     centre : str, optional
         Column for the median of ``brightness`` in the bin.
-    confidence, n_resamples, seed
-        Of `~astropy_n2v.validation.bootstrap_interval`.
 
     Returns
     -------
     `~astropy.table.Table`
         Columns ``prefix_low``, ``prefix_high``, n, ``centre``, and for each measure those
-        of `estimate_columns`.
+        of `Estimate.columns`.
     """
-    rng = np.random.default_rng(seed)
-    rows = []
+    bootstrap, rows = bootstrap.started(), []
     for low, high in [(-np.inf, np.inf), *zip(bins[:-1], bins[1:])]:
         inside = _inside(brightness, low, high)
         row = {f'{prefix}_low': low, f'{prefix}_high': high, 'n': int(inside.sum())}
         if centre:
             row[centre] = float(np.nanmedian(brightness[inside])) if np.isfinite(brightness[inside]).any() else np.nan
-        for column, (names, statistic) in measures.items():
-            names = (names,) if isinstance(names, str) else names
-            estimate = bootstrap_interval(tuple(values[name][inside] for name in names), statistic,
-                                          confidence=confidence, n_resamples=n_resamples, seed=rng)
-            row.update(estimate_columns(column, estimate))
+        for column, (name, statistic) in measures.items():
+            row.update(bootstrap.interval(values[name][inside], statistic).columns(column))
         rows.append(row)
-    return Table(rows=rows, meta={'confidence': confidence})
+    return Table(rows=rows, meta={'confidence': bootstrap.confidence})
 
 
 def block_sums(values, brightness, bins, labels):
@@ -111,6 +88,32 @@ def block_sums(values, brightness, bins, labels):
     return Table({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
+def image_sums(values, brightness, bins, good, meta):
+    """
+    Sum images over blocks of neighbouring pixels.
+
+    Parameters
+    ----------
+    values : dict of `~numpy.ndarray`
+        By name, shape (ny, nx).
+    brightness, bins
+        As in `block_sums`, of images.
+    good : `~numpy.ndarray` of bool
+        Pixels that count.
+    meta : dict
+        Metadata of the table.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        As from `block_sums`.
+    """
+    sums = block_sums({name: value[good] for name, value in values.items()}, brightness[good], bins,
+                      block_labels(good.shape)[good])
+    sums.meta.update(meta)
+    return sums
+
+
 def _inside(brightness, low, high):
     """Select what lies in a bin; all for the one without ends, also NaN."""
     if low == -np.inf and high == np.inf:
@@ -118,7 +121,7 @@ def _inside(brightness, low, high):
     return (brightness >= low) & (brightness < high)
 
 
-def estimate_sums(sums, measures, *, confidence=0.6827, n_resamples=1000, seed=None):
+def estimate_sums(sums, measures, bootstrap):
     """
     Make a table of estimates from sums over blocks.
 
@@ -129,15 +132,15 @@ def estimate_sums(sums, measures, *, confidence=0.6827, n_resamples=1000, seed=N
     measures : dict of tuple
         Name of the column to the names of two sums whose ratio it is, or to these and 'root' for the root of the
         ratio. ``('square', 'n')`` is a mean square.
-    confidence, n_resamples, seed
-        Of `~astropy_n2v.validation.bootstrap_interval`.
+    bootstrap : Bootstrap
+        Settings of the intervals.
 
     Returns
     -------
     `~astropy.table.Table`
-        For each bin: brightness_low, brightness_high, n, and for each measure the columns of `estimate_columns`.
+        For each bin: brightness_low, brightness_high, n, and for each measure the columns of `Estimate.columns`.
     """
-    rng = np.random.default_rng(seed)
+    bootstrap = bootstrap.started()
     columns = {name: np.asarray(sums[name]) for name in sums.colnames}
     bins = list(zip(columns['brightness_low'].tolist(), columns['brightness_high'].tolist()))
     rows = []
@@ -146,11 +149,10 @@ def estimate_sums(sums, measures, *, confidence=0.6827, n_resamples=1000, seed=N
         part = {name: column[inside] for name, column in columns.items()}
         row = {'brightness_low': low, 'brightness_high': high, 'n': int(part['n'].sum())}
         for name, (top, bottom, *root) in measures.items():
-            estimate = estimate_ratio(part[top], part[bottom], part['block'], n=row['n'], root=bool(root),
-                                      confidence=confidence, n_resamples=n_resamples, seed=rng)
-            row.update(estimate_columns(name, estimate))
+            estimate = bootstrap.ratio(part[top], part[bottom], part['block'], n=row['n'], root=bool(root))
+            row.update(estimate.columns(name))
         rows.append(row)
-    return Table(rows=rows, meta={**sums.meta, 'confidence': confidence})
+    return Table(rows=rows, meta={**sums.meta, 'confidence': bootstrap.confidence})
 
 
 def merge_bins(sums, edges):
@@ -199,3 +201,16 @@ def set_units(table, unit, columns):
         if name in table.colnames and unit is not None:
             table[name].unit = unit
     return table
+
+
+def stack_named(column, names, tables):
+    """Stack tables with the name of each in a first column."""
+    table = vstack(list(tables), join_type='exact', metadata_conflicts='silent')
+    table.add_column(np.repeat(names, [len(part) for part in tables]), 0, column)
+    return table
+
+
+def values_of(table, name):
+    """Take a column of a table as a plain array, without unit and mask."""
+    column = table[name]
+    return np.ma.getdata(np.asarray(getattr(column, 'value', column)))

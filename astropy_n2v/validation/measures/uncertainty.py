@@ -1,21 +1,14 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Whether the stated uncertainty of a result is right.
+Stated uncertainty of a result against its errors.
 """
 
 import numpy as np
 
-from .inputs import (
-    BRIGHTNESS_BINS,
-    as_images,
-    block_labels,
-    brightness_in_sigma,
-    check_bins,
-    noise_sigma,
-    smoothed,
-    stated_sigma,
-)
-from .tables import block_sums, estimate_sums
+from ...utils.checks import require
+from .inputs import BRIGHTNESS_BINS, as_images, brightness_in_sigma, check_bins, noise_sigma, smoothed, stated_sigma
+from .statistics import Bootstrap
+from .tables import estimate_sums, image_sums
 
 __all__ = ['judge_uncertainty', 'judge_uncertainty_by_halves']
 
@@ -28,7 +21,7 @@ HALVES_COLUMNS = {'square_pull': ('product', 'n'), 'rms_pull': ('product', 'n', 
 
 
 def _stated(result, uncertainty, unit):
-    """The stated standard deviation of each pixel."""
+    """Find the stated standard deviation of each pixel."""
     if uncertainty is not None:
         return noise_sigma(uncertainty, result, unit=unit)
     stated = stated_sigma(result)
@@ -37,12 +30,10 @@ def _stated(result, uncertainty, unit):
     return stated
 
 
-def _bins(image, stated, sigma, good):
-    """Brightness in units of the noise of the sky."""
-    if sigma is None:
-        sigma = stated
-    if not np.all(np.asarray(sigma)[np.isfinite(sigma)] > 0):
-        raise ValueError(f'sigma must be positive, got {sigma}')
+def _level(image, stated, sigma, good):
+    """Measure the brightness of the valid pixels of an image in units of the noise of the sky, and that noise."""
+    sigma = stated if sigma is None else sigma
+    require(np.all(np.asarray(sigma)[np.isfinite(sigma)] > 0), 'sigma', 'be positive', sigma)
     return brightness_in_sigma(np.where(good, image, np.nan), np.broadcast_to(sigma, image.shape))
 
 
@@ -101,30 +92,31 @@ def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=
     """
     sums = pull_sums(result, truth, uncertainty=uncertainty, truth_std=truth_std, sigma=sigma, brightness=brightness,
                      bins=bins, mask=mask)
-    return estimate_sums(sums, PULL_COLUMNS, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    return estimate_sums(sums, PULL_COLUMNS, Bootstrap(confidence, n_resamples, seed))
 
 
-def pull_sums(result, truth, *, uncertainty=None, truth_std=None, sigma=None, brightness=None, bins=BRIGHTNESS_BINS,
-              mask=None):
-    """Sum over blocks what `judge_uncertainty` is made of, to be combined over frames."""
+def pull_sums(result, truth, *, bins=BRIGHTNESS_BINS, **options):
+    """Sum over blocks of pixels for `judge_uncertainty`; `find_pulls` takes the options."""
     bins = check_bins(bins)
+    pull, level, meta = find_pulls(result, truth, **options)
+    parts = {'pull': pull, 'square': pull ** 2, 'in68': np.abs(pull) <= 1, 'in95': np.abs(pull) <= 1.959964}
+    return image_sums(parts, level, bins, np.isfinite(pull), meta)
+
+
+def find_pulls(result, truth, *, uncertainty=None, truth_std=None, sigma=None, brightness=None, mask=None):
+    """Compute pulls and brightness of the pixels of a result, with the parameters of `judge_uncertainty`."""
     (values, true, bright), unit = as_images(mask, result=result, truth=truth, brightness=brightness)
     stated = _stated(result, uncertainty, unit)
     known = noise_sigma(truth_std, truth, unit=unit) if truth_std is not None else stated_sigma(truth)
     pull = (values - true) / (stated if known is None else np.hypot(stated, known))
-    good = np.isfinite(pull)
-    level, sky = _bins(smoothed(values) if bright is None else bright, stated, sigma, good)
-    parts = {'pull': pull, 'square': pull ** 2, 'in68': np.abs(pull) <= 1, 'in95': np.abs(pull) <= 1.959964}
-    sums = block_sums({name: part[good] for name, part in parts.items()}, level[good], bins,
-                      block_labels(pull.shape)[good])
-    sums.meta.update(sigma_sky=sky, compared_with='truth' if known is None else 'reference')
-    return sums
+    level, sky = _level(smoothed(values) if bright is None else bright, stated, sigma, np.isfinite(pull))
+    return pull, level, {'sigma_sky': sky, 'compared_with': 'truth' if known is None else 'reference'}
 
 
 def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigma=None, brightness=None,
                                 bins=BRIGHTNESS_BINS, mask=None, confidence=0.6827, n_resamples=1000, seed=None):
     """
-    Mean square error in units of the stated variance, from two references whose noise need not be known.
+    Estimate the mean square error in units of the stated variance, from two references of unknown noise.
 
     Parameters
     ----------
@@ -162,7 +154,7 @@ def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigm
     """
     sums = halves_sums(result, first, second, uncertainty=uncertainty, sigma=sigma, brightness=brightness, bins=bins,
                        mask=mask)
-    return estimate_sums(sums, HALVES_COLUMNS, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    return estimate_sums(sums, HALVES_COLUMNS, Bootstrap(confidence, n_resamples, seed))
 
 
 def halves_sums(result, first, second, *, uncertainty=None, sigma=None, brightness=None, bins=BRIGHTNESS_BINS,
@@ -174,7 +166,5 @@ def halves_sums(result, first, second, *, uncertainty=None, sigma=None, brightne
     stated = _stated(result, uncertainty, unit)
     product = (values - one) * (values - two) / stated ** 2
     good = np.isfinite(product)
-    level, sky = _bins(smoothed(values) if bright is None else bright, stated, sigma, good)
-    sums = block_sums({'product': product[good]}, level[good], bins, block_labels(product.shape)[good])
-    sums.meta.update(sigma_sky=sky, compared_with='halves')
-    return sums
+    level, sky = _level(smoothed(values) if bright is None else bright, stated, sigma, good)
+    return image_sums({'product': product}, level, bins, good, {'sigma_sky': sky, 'compared_with': 'halves'})

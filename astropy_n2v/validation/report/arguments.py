@@ -1,10 +1,11 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What a validation is given: checked, read, and brought onto the grid of its frame.
+Arguments of a validation: checked, read, and brought onto the grid of the frame.
 """
 
 import logging
 import os
+from contextlib import suppress
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from astropy import units as u
 from astropy.nddata import CCDData, NDData
 
 from ...containers.parsing import take_apart
+from ...utils.checks import require
 from ...utils.files import atomic_write
 from ..measures.inputs import as_image
 from ..measures.psf import PSF, measure_psf
@@ -40,16 +42,12 @@ def check_options(**options):
             raise TypeError(f'{name} must be a number, got {options[name]!r}')
     if options['magnitudes'] is not None:
         magnitudes = np.asarray(options['magnitudes'])
-        if magnitudes.shape != (2,) or not (np.isfinite(magnitudes).all() and magnitudes[0] < magnitudes[1]):
-            raise ValueError('magnitudes must be the brightest and the faintest, such as (-12, -6), got '
-                             f'{options["magnitudes"]}')
-    if not 0.5 <= options['confidence'] < 1:
-        raise ValueError(f'confidence must be from 0.5 to below 1, got {options["confidence"]}')
-    if not 0 <= options['galaxies'] <= 1:
-        raise ValueError(f'galaxies must be a fraction from 0 to 1, got {options["galaxies"]}')
+        require(magnitudes.shape == (2,) and np.isfinite(magnitudes).all() and magnitudes[0] < magnitudes[1],
+                'magnitudes', 'be the brightest and the faintest, such as (-12, -6)', options['magnitudes'])
+    require(0.5 <= options['confidence'] < 1, 'confidence', 'be from 0.5 to below 1', options['confidence'])
+    require(0 <= options['galaxies'] <= 1, 'galaxies', 'be a fraction from 0 to 1', options['galaxies'])
     for name in 'radius', 'false_rate':
-        if options[name] is not None and not options[name] > 0:
-            raise ValueError(f'{name} must be positive, got {options[name]}')
+        require(options[name] is None or options[name] > 0, name, 'be positive', options[name])
     make = options['detection_image']
     if not (make is None or callable(make) or isinstance(make, str) and make == 'auto'):
         raise TypeError("detection_image must be 'auto', None or a function of a CCDData and a PSF, got "
@@ -63,11 +61,8 @@ def try_directory(directory):
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise type(error)(f'cannot make the directory {os.fspath(directory)}: {error.strerror}') from error
-    try:
-        with atomic_write(Path(directory) / 'report.html', overwrite=True):
-            raise _Stop
-    except _Stop:
-        pass
+    with suppress(_Stop), atomic_write(Path(directory) / 'report.html', overwrite=True):
+        raise _Stop
 
 
 class _Stop(Exception):
@@ -75,7 +70,7 @@ class _Stop(Exception):
 
 
 def is_path(value):
-    """Whether a value names a file."""
+    """Return True if a value names a file."""
     return isinstance(value, (str, os.PathLike))
 
 
@@ -94,7 +89,7 @@ def read_frames(frames, names):
     for i, frame in enumerate(frames):
         if not (isinstance(frame, CCDData) or is_path(frame)):
             raise TypeError(f'frames must be CCDData or paths, got {type(frame).__name__} as number {i + 1}')
-    # Two frames of one name could not be told apart in the tables.
+    # Two frames of one name could not be distinguished in the tables.
     counts = {}
     unique = []
     for name in map(str, names):
@@ -104,17 +99,16 @@ def read_frames(frames, names):
 
 
 def one_each(name, value, n):
-    """A value for each frame, from one for all of them or a list."""
+    """List a value for each frame, from one for all of them or a list."""
     if not isinstance(value, (list, tuple)):
         return [value] * n
-    if len(value) != n:
-        raise ValueError(f'{name} must be one for all frames, or one for each of the {n} frames, got {len(value)}')
+    require(len(value) == n, name, f'be one for all frames, or one for each of the {n} frames', len(value))
     return list(value)
 
 
 def read_image(name, value, i=0, n=1, ext=None):
     """
-    What is compared with the i-th of the n images of a file: an image, or that of a file if it is a path.
+    Read the image that the i-th of the n images of a file is compared with, given as an image or a path.
 
     Of a file with many, it is the i-th as well, or that of ``ext``, or else the first.
     """
@@ -135,7 +129,7 @@ class NoPSF(Exception):
 
 
 def find_psf(frame):
-    """The PSF by the brightest isolated stars that there are."""
+    """Measure the PSF on the brightest isolated stars."""
     for threshold in 30.0, 10.0:
         try:
             psf = measure_psf(frame, threshold=threshold)
@@ -150,11 +144,10 @@ def find_psf(frame):
 
 
 def given_psf(psf, frame):
-    """A PSF that was given, as a stamp that fits the frame."""
+    """Make a stamp that fits the frame from a given PSF."""
     if isinstance(psf, Real):
         from ...simulate import make_psf
-        if not (np.isfinite(psf) and psf > 0):
-            raise ValueError(f'psf must be an image, a model or a positive FWHM in pixels, got {psf}')
+        require(np.isfinite(psf) and psf > 0, 'psf', 'be an image, a model or a positive FWHM in pixels', psf)
         half = min(int(6 * psf) + 1, (min(frame.shape) - 1) // 2)
         if psf > half:
             raise ValueError(f'psf must not be larger than the frame, {frame.shape}, got a FWHM of {psf:g} pixels')
@@ -165,7 +158,7 @@ def given_psf(psf, frame):
 
 
 def as_array(image, unit, name='image'):
-    """Values of an image as floats in a unit, NaN where it is masked."""
+    """Convert an image to floats in a unit, NaN where it is masked."""
     own = take_apart(image, name).unit
     if unit is not None and own not in (None, u.dimensionless_unscaled, unit):
         if not own.is_equivalent(unit):
@@ -176,7 +169,7 @@ def as_array(image, unit, name='image'):
 
 
 def same_grid(first, second):
-    """Whether two images have the same pixels on the sky, to a hundredth of a pixel."""
+    """Return True if two images have the same pixels on the sky, to a hundredth of a pixel."""
     if first.shape != second.shape:
         return False
     ny, nx = first.shape

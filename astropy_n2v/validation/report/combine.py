@@ -1,10 +1,11 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-From the measures of single frames to those of all.
+Combine the measures of single frames into tables of all.
 """
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from astropy.table import Table, vstack
@@ -12,17 +13,16 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from ..detection.completeness import measure_completeness
 from ..detection.depth import compare_depth
-from ..detection.thresholds import combine_sweeps
+from ..detection.thresholds import combine_sweeps, detection_scores
 from ..injection.recovery import MAPS_BEFORE, Recovery
 from ..measures.correlation import combine_apertures, combine_autocorrelations
 from ..measures.flux import estimate_growth, flux_bias, flux_correlation
 from ..measures.images import ERROR_COLUMNS
 from ..measures.residuals import RESIDUAL_COLUMNS, estimate_correlation
 from ..measures.shapes import shape_change
-from ..measures.statistics import bootstrap_interval
-from ..measures.tables import estimate_sums, merge_bins
+from ..measures.tables import estimate_sums, merge_bins, stack_named, values_of
 from ..measures.uncertainty import PULL_COLUMNS
-from .task import BRIGHT_SNR, thresholds_of
+from .task import BRIGHT_SNR, bootstrap_of, thresholds_of
 
 __all__ = ['FLUX_BINS', 'GAIN_BINS', 'combine_frames', 'stack_sums']
 
@@ -31,12 +31,6 @@ FLUX_BINS = (3, 5, BRIGHT_SNR, np.inf)
 
 #: Brightness of pixels, in sigma of the sky, between which they are sky, faint and bright.
 GAIN_BINS = (-np.inf, 1, 10, np.inf)
-
-
-def values_of(table, name):
-    """A column as a plain array."""
-    column = table[name]
-    return np.ma.getdata(np.asarray(getattr(column, 'value', column)))
 
 
 def combine_frames(names, measured, options, seed):
@@ -62,38 +56,36 @@ def combine_frames(names, measured, options, seed):
         Why some could not be made, by name.
     """
     tables, reasons = {}, {}
-    common = {'confidence': options['confidence'], 'n_resamples': options['n_resamples'], 'seed': seed}
+    bootstrap = bootstrap_of(options, seed)
     for kind in dict.fromkeys(key for frame in measured for key in frame):
         own, parts = zip(*((name, frame[kind]) for name, frame in zip(names, measured) if kind in frame))
-        tables[kind] = _COMBINE[kind](own, parts, common)
+        tables[kind] = _COMBINE[kind](own, parts, bootstrap)
     if 'own_noise' in tables:
         _allow_for_own_noise(tables['residual_correlation'], tables.pop('own_noise'))
     if 'noise_by_brightness' in tables:
         sums = stack_sums([frame['noise_by_brightness'] for frame in measured if 'noise_by_brightness' in frame])
-        tables['gain'] = estimate_sums(merge_bins(sums, GAIN_BINS), ERROR_COLUMNS, **common)
+        tables['gain'] = estimate_sums(merge_bins(sums, GAIN_BINS), ERROR_COLUMNS, bootstrap)
     if 'sources' in tables:
-        tables['flux_bias'] = flux_bias(tables['sources'], bins=FLUX_BINS, **common)
+        tables['flux_bias'] = flux_bias(tables['sources'], bins=FLUX_BINS, **vars(bootstrap))
         try:
-            tables['flux_correlation'] = flux_correlation(tables['sources'], **common)
+            tables['flux_correlation'] = flux_correlation(tables['sources'], **vars(bootstrap))
         except ValueError as error:   # too few sources
             reasons['flux_correlation'] = str(error)
     if 'shapes' in tables:
         # All sources in it are bright.
-        tables['shape_change'] = shape_change(tables['shapes'], bins=(BRIGHT_SNR, 100, np.inf), **common)
+        tables['shape_change'] = shape_change(tables['shapes'], bins=(BRIGHT_SNR, 100, np.inf), **vars(bootstrap))
     if 'injected' in tables:
-        _combine_recovery(tables, measured, reasons, options, common)
+        _combine_recovery(tables, measured, reasons, options, bootstrap)
     return tables, reasons
 
 
-def _stack(names, parts, common):
+def _stack(names, parts, bootstrap):
     """The rows of all frames, and whose they are."""
-    table = vstack(list(parts), join_type='exact', metadata_conflicts='silent')
-    table.add_column(np.repeat(names, [len(part) for part in parts]), 0, 'frame')
-    return table
+    return stack_named('frame', names, parts)
 
 
 def stack_sums(tables):
-    """The sums over blocks of several frames, whose blocks are others."""
+    """Stack the sums over blocks of several frames, with new numbers of the blocks."""
     parts, start = [], 0
     for table in tables:
         part = table.copy()
@@ -105,18 +97,19 @@ def stack_sums(tables):
 
 def _estimate(estimate, *columns):
     """Make a function that estimates from the sums of all frames."""
-    return lambda names, parts, common: estimate(stack_sums(parts), *columns, **common)
+    return lambda names, parts, bootstrap: estimate(stack_sums(parts), *columns, bootstrap)
 
 
-def _growth(names, parts, common):
+def _growth(names, parts, bootstrap):
     """Curves of growth: of two estimates of one change, with the noise of the frame or without, the better one."""
     shares = vstack(list(parts), join_type='exact', metadata_conflicts='silent')
     n_radii = int(np.max(shares['rank'])) + 1
-    common = {**common, 'confidence': 1 - (1 - common['confidence']) / n_radii}   # one of several radii is judged
+    # One of several radii is judged.
+    bootstrap = replace(bootstrap, confidence=1 - (1 - bootstrap.confidence) / n_radii)
     known = np.isfinite(values_of(shares, 'true')).any()
-    tables = [estimate_growth(shares, **common)]
+    tables = [estimate_growth(shares, bootstrap)]
     if values_of(shares, 'exact').all():
-        tables.append(estimate_growth(shares, against='true', **common))
+        tables.append(estimate_growth(shares, bootstrap, against='true'))
     for table in tables:
         # The change of the flux within a radius, over that flux and not over all of it.
         expected = values_of(table, 'growth_true' if known else 'growth_before')
@@ -140,10 +133,10 @@ def _allow_for_own_noise(table, own):
         table[f'value_{end}'] = values_of(table, f'value_{end}') + np.where(rows, shift, 0)
 
 
-def _sweeps(names, sweeps, common):
+def _sweeps(names, sweeps, bootstrap):
     """The sweeps of all frames, map by map."""
-    joined = []
-    for name in dict.fromkeys(values_of(sweeps[0], 'image').tolist()):
+    names, joined = list(dict.fromkeys(values_of(sweeps[0], 'image').tolist())), []
+    for name in names:
         parts = []
         for sweep in sweeps:
             rows = values_of(sweep, 'image') == name
@@ -152,15 +145,12 @@ def _sweeps(names, sweeps, common):
                 part.meta['area'] = float(values_of(part, 'area')[0])
                 part.remove_columns(['image', 'area'])
                 parts.append(part)
-        table = combine_sweeps(parts)
-        table['image'] = np.full(len(table), name, dtype='U32')
-        joined.append(table)
-    table = vstack(joined, metadata_conflicts='silent')
-    return table[['image', *(column for column in table.colnames if column != 'image')]]
+        joined.append(combine_sweeps(parts))
+    return stack_named('image', names, joined)
 
 
 def recovery_of(measured):
-    """The injections of all frames as one."""
+    """Join the injections of all frames."""
     return Recovery.stack([_recovery_of(tables) for tables in measured if 'injected' in tables])
 
 
@@ -177,9 +167,9 @@ def _recovery_of(tables):
     return Recovery(injected, false)
 
 
-def _combine_recovery(tables, measured, reasons, options, common):
+def _combine_recovery(tables, measured, reasons, options, bootstrap):
     """Depth at equal false rate, completeness there, and the flux of what was injected."""
-    tables['recovered_flux'] = _recovered_flux(tables['injected'], common)
+    tables['recovered_flux'] = _recovered_flux(tables['injected'], bootstrap)
     try:
         recovery = recovery_of(measured)
         if 'sweep' not in tables:
@@ -190,7 +180,7 @@ def _combine_recovery(tables, measured, reasons, options, common):
             tried = max(1, sum(name not in MAPS_BEFORE for name in recovery.images))
             tables['depth'] = compare_depth(
                 recovery, false_rate=options['false_rate'], confidence=1 - (1 - options['confidence']) / tried,
-                n_bootstrap=max(200, options['n_resamples']), seed=common['seed'])
+                n_bootstrap=max(200, options['n_resamples']), seed=bootstrap.seed)
     except ValueError as error:
         reasons['depth'] = str(error)
         return
@@ -199,17 +189,15 @@ def _combine_recovery(tables, measured, reasons, options, common):
     for row in tables['depth']:
         rows = values_of(injected, 'image') == row['image']
         found = values_of(injected, 'score')[rows] > float(row['threshold'])
-        part = measure_completeness(values_of(injected, 'mag')[rows], found, bins=10, confidence=options['confidence'])
-        part['image'] = np.full(len(part), str(row['image']), dtype='U32')
-        parts.append(part)
-    tables['completeness'] = vstack(parts, metadata_conflicts='silent')
+        parts.append(measure_completeness(values_of(injected, 'mag')[rows], found, confidence=options['confidence']))
+    tables['completeness'] = stack_named('image', values_of(tables['depth'], 'image'), parts)
 
 
-def _recovered_flux(injected, common):
+def _recovered_flux(injected, bootstrap):
     """
     Bias of the flux of injected stars, by signal-to-noise ratio.
 
-    What the injection changed: that is free of the noise that was there before.
+    Measure the flux that the injection changed, which is free of the noise that was there before.
     """
     injected = injected[values_of(injected, 'kind') == 'star']
     images, snr, flux, change = (values_of(injected, name) for name in ('image', 'snr', 'flux', 'flux_change'))
@@ -220,7 +208,7 @@ def _recovered_flux(injected, common):
             part = bias[(images == name) & (snr >= low) & (snr < high) & np.isfinite(bias)]
             snr_part = snr[(images == name) & (snr >= low) & (snr < high)]
             if part.size >= 5:
-                estimate = bootstrap_interval(part, 'median', **common)
+                estimate = bootstrap.interval(part)
                 rows.append((name, low, high, float(np.median(snr_part)), part.size, estimate.value, estimate.low,
                              estimate.high))
     return Table(rows=rows or None, names=('image', 'snr_low', 'snr_high', 'snr', 'n', 'bias', 'bias_low',
@@ -242,9 +230,8 @@ def _sweep_injected(recovery, options):
             rows.append((name, threshold, found, int(round(wrong)), mine.size - found))
     table = Table(rows=rows or None, names=('image', 'threshold', 'tp', 'fp', 'fn'),
                   dtype=('U32', float, int, int, int))
-    tp, fp, fn = (values_of(table, name).astype(float) for name in ('tp', 'fp', 'fn'))
-    with np.errstate(invalid='ignore', divide='ignore'):
-        table['precision'], table['recall'], table['f1'] = tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn)
+    counts = (values_of(table, name) for name in ('tp', 'fp', 'fn'))
+    table['precision'], table['recall'], table['f1'] = detection_scores(*counts)
     return table
 
 
@@ -258,7 +245,7 @@ _COMBINE = {
     'uncertainty': _estimate(estimate_sums, PULL_COLUMNS),
     'growth': _growth,
     'sweep': _sweeps,
-    'aperture_noise': lambda names, parts, common: combine_apertures(parts),
+    'aperture_noise': lambda names, parts, bootstrap: combine_apertures(parts),
     **dict.fromkeys(('residual_autocorrelation', 'output_autocorrelation', 'noise_autocorrelation'),
-                    lambda names, parts, common: combine_autocorrelations(parts)),
+                    lambda names, parts, bootstrap: combine_autocorrelations(parts)),
 }

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from ...exceptions import CannotDenoiseError
 from ...noise import noise_autocorrelation
+from ...utils.robust import robust_std
 from ..detection.completeness import matched_filter_snr
 from ..detection.maps import detection_maps, find_residual_sources, find_sources, matched_filter
 from ..detection.thresholds import sweep_thresholds
@@ -21,10 +22,11 @@ from ..measures.background import sky_offset
 from ..measures.correlation import aperture_noise, autocorrelation
 from ..measures.flux import compare_fluxes, compare_total_flux, growth_shares
 from ..measures.images import error_sums, image_metrics
-from ..measures.inputs import brightness_in_sigma, smoothed, stated_sigma
+from ..measures.inputs import stated_sigma
 from ..measures.residuals import residual_correlation_sums, residual_sums, residual_whiteness
 from ..measures.shapes import compare_shapes
-from ..measures.uncertainty import pull_sums
+from ..measures.tables import stack_named, values_of
+from ..measures.uncertainty import find_pulls, pull_sums
 from .task import BRIGHT_SNR, UNCERTAINTY_BINS, Measures, thresholds_of
 
 __all__ = ['measure_frame']
@@ -63,7 +65,7 @@ def measure_frame(task):
 
 
 def _container(task, measures):
-    """What a result must have kept of the frame."""
+    """Check the unit, WCS, mask and pixels that a result must keep of the frame."""
     frame, result = task.frame, task.result
     masked = np.zeros(frame.shape, bool) if frame.mask is None else np.asarray(frame.mask, dtype=bool)
     lost = []
@@ -79,7 +81,7 @@ def _container(task, measures):
 
 
 def _background(task, measures):
-    """Level, apertures and correlation of the sky."""
+    """Measure level, apertures and correlation of the sky."""
     known = {'mask': task.mask, 'truth': task.truth}
     exact = known if task.kind == 'truth' else {'mask': task.mask}   # the noise of a reference is not the result's
     cells = sky_offset(task.frame, task.result, select=task.sky, noise=task.noise, mask=task.mask)
@@ -108,7 +110,7 @@ def _noise_autocorrelation(task, exact):
 
 
 def _residual(task, measures):
-    """What was taken away."""
+    """Measure the residual."""
     brightness = task.truth   # by default that of the result
     known = {'brightness': brightness, 'noise': task.noise, 'mask': task.mask}
     tables = {'residual_statistics': residual_sums(task.frame, task.result, **known),
@@ -149,36 +151,26 @@ def _against_truth(task, measures):
     else:
         reason = 'the noise of the reference is not known'
         measures.reasons.update(noise_by_brightness=reason, gain=reason)
-    sigma = stated_sigma(result)
-    if sigma is None:
+    if stated_sigma(result) is None:
         measures.reasons['uncertainty'] = 'the result states no uncertainty'
     elif task.kind == 'reference' and task.truth_std is None:
         measures.reasons['uncertainty'] = 'the noise of the reference is not known'
     else:
-        tables['uncertainty'] = pull_sums(result, truth, truth_std=task.truth_std, sigma=task.sky_sigma,
-                                          bins=UNCERTAINTY_BINS, mask=task.mask)
-        tables['pulls'] = _pulls(task, sigma)
+        known = {'truth_std': task.truth_std, 'sigma': task.sky_sigma, 'mask': task.mask}
+        tables['uncertainty'] = pull_sums(result, truth, bins=UNCERTAINTY_BINS, **known)
+        tables['pulls'] = _pulls(task, known)
     return tables
 
 
-def _pulls(task, sigma):
-    """A sample of the pulls of pixels, for the figure."""
-    total = sigma ** 2 if task.truth_std is None else sigma ** 2 + task.truth_std ** 2
-    with np.errstate(invalid='ignore', divide='ignore'):
-        pulls = (np.asarray(task.result.data, dtype=float) - task.truth) / np.sqrt(total)
-    values = np.where(task.mask, np.nan, np.asarray(task.result.data, dtype=float))
-    # Brightness and bins as they are judged.
-    brightness, _ = brightness_in_sigma(np.where(task.mask, np.nan, smoothed(values)),
-                                        np.full(values.shape, task.sky_sigma))
-    edges = UNCERTAINTY_BINS
-    rng = np.random.default_rng(task.seed)
-    kinds, values = [], []
+def _pulls(task, known):
+    """Draw a sample of the pulls of pixels of the sky and of sources, for the figure."""
+    pulls, brightness, _ = find_pulls(task.result, task.truth, **known)
+    rng, edges, parts = np.random.default_rng(task.seed), UNCERTAINTY_BINS, {}
     for kind, select in ('sky', brightness < edges[1]), ('sources', brightness >= edges[-2]):
-        found = pulls[select & np.isfinite(pulls) & ~task.mask]
-        found = rng.choice(found, min(found.size, _MAX_PULLS), replace=False) if found.size else found
-        kinds += [kind] * found.size
-        values.append(found)
-    return Table({'kind': np.array(kinds, dtype='U7'), 'pull': np.concatenate(values)})
+        found = pulls[select & np.isfinite(pulls)]
+        parts[kind] = rng.choice(found, min(found.size, _MAX_PULLS), replace=False) if found.size else found
+    kinds = np.repeat(np.array(list(parts), dtype='U7'), [found.size for found in parts.values()])
+    return Table({'kind': kinds, 'pull': np.concatenate(list(parts.values()))})
 
 
 def _need_psf(task):
@@ -196,7 +188,7 @@ def _sources_of_guide(task, threshold):
     level = float(np.median(task.guide[~task.mask])) if np.ptp(task.guide[task.sky]) == 0 else None
     significance = matched_filter(task.guide, task.psf, sigma=sigma, background=level, mask=task.mask)
     found = find_sources(significance, threshold, fwhm=task.psf.fwhm, mask=task.mask)
-    return tuple(np.asarray(getattr(found[name], 'value', found[name]), float) for name in 'xy')
+    return tuple(values_of(found, name) for name in 'xy')
 
 
 def find_positions(task):
@@ -279,7 +271,7 @@ def _residual_stars(task, measures):
     threshold = 5.0
     significance = matched_filter(task.frame, task.psf, sigma=task.sky_sigma, mask=task.mask)[task.sky]
     # Where neighbouring pixels share noise, the filter does not suppress it as much.
-    correlated = max(1.0, 1.4826 * float(np.median(np.abs(significance - np.median(significance)))))
+    correlated = max(1.0, robust_std(significance))
     if correlated < 1.15:
         correlated = 1.0   # unresolved sources also widen it
     found = find_residual_sources(task.frame, task.result, task.psf, threshold=threshold * correlated,
@@ -324,11 +316,9 @@ def _sweep(task, measures):
         sweep = sweep_thresholds(image, thresholds_of(name, task.options['thresholds']), truth=positions, ignore=faint,
                                  radius=task.psf.fwhm, fwhm=task.psf.fwhm, mask=task.mask,
                                  confidence=task.options['confidence'])
-        sweep['image'] = np.full(len(sweep), name, dtype='U32')
         sweep['area'] = sweep.meta['area']
         sweeps.append(sweep)
-    from astropy.table import vstack
-    return {'sweep': vstack(sweeps, metadata_conflicts='silent')}
+    return {'sweep': stack_named('image', list(maps), sweeps)}
 
 
 def _injection(task, measures):
@@ -338,8 +328,7 @@ def _injection(task, measures):
         raise ValueError('this needs injected sources')
     recovery = _recover(task)
     injected, false = recovery.injected, recovery.false
-    injected['snr'] = matched_filter_snr(np.asarray(getattr(injected['flux'], 'value', injected['flux']), float),
-                                         task.psf, task.sky_sigma)
+    injected['snr'] = matched_filter_snr(values_of(injected, 'flux'), task.psf, task.sky_sigma)
     meta = injected.meta
     for table in injected, false:
         table.rename_column('frame', 'realisation')

@@ -7,6 +7,7 @@ import base64
 import math
 from html import escape
 from importlib.resources import files
+from string import Template
 
 import numpy as np
 
@@ -36,14 +37,22 @@ def render_page(report, figures):
     str
         The page.
     """
-    name = escape(str(report.meta.get('denoiser', 'denoiser')))
-    style = files(__package__).joinpath('page.css').read_text(encoding='utf-8')
-    parts = [_heading(report, name), _banner(report), _checks(report), _audits(report), _advice(report),
-             _figures(figures), _tables(report), _provenance(report)]
-    return ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f'<title>Validation of {name}</title>\n<style>\n{style}</style>\n</head>\n<body>\n'
-            + '\n'.join(part for part in parts if part) + '\n</body>\n</html>\n')
+    parts = files(__package__)
+    sections = [_audits(report), _advice(report), _figures(figures), _tables(report)]
+    return Template(parts.joinpath('page.html').read_text(encoding='utf-8')).substitute(
+        _heading(report), **_banner(report), **_provenance(report), tests=_checks(report),
+        style=parts.joinpath('page.css').read_text(encoding='utf-8'),
+        sections='\n'.join(section for section in sections if section))
+
+
+def _items(texts):
+    """Write the items of a list."""
+    return ''.join(f'<li>{escape(str(text))}</li>' for text in texts)
+
+
+def _paragraphs(texts):
+    """Write paragraphs of those texts that are not empty."""
+    return ''.join(f'<p>{escape(text)}</p>' for text in texts if text)
 
 
 def _badge(verdict, text=None):
@@ -52,20 +61,20 @@ def _badge(verdict, text=None):
             f'{escape(verdict if text is None else text)}</span>')
 
 
-def _heading(report, name):
-    """What was validated, and how many tests ended how."""
-    frames = report.meta.get('frames', [])
-    done = sum(frame.get('status') == 'done' for frame in frames)
-    text = f'{done} frame{"" if done == 1 else "s"}'
-    if report.meta.get('n_injected'):
-        text += f', {report.meta["n_injected"]} injected sources'
-    headline = ''.join(f'<p>{escape(line)}</p>\n' for line in (report.meta.get('headline'), _of_what(report)) if line)
-    badges = ''.join(f'<li>{_badge(verdict, f"{number} {verdict}")}</li>' for verdict, number
-                     in report.counts().items())
-    return (f'<header>\n<p class="soft">Does flux survive, do detections survive?</p>\n<h1>Validation of {name}</h1>\n'
-            f'<p class="soft">{escape(text)} · {escape(str(report.meta.get("created", "")))} · astropy_n2v '
-            f'{escape(str(report.meta.get("version", "")))}</p>\n'
-            f'{headline}<ul class="verdicts">{badges}</ul>\n</header>')
+def _heading(report):
+    """Write what was validated, and the numbers of verdicts."""
+    meta, confidence = report.meta, report.meta.get('options', {}).get('confidence')
+    done = sum(frame.get('status') == 'done' for frame in meta.get('frames', []))
+    scope = f'{done} frame{"" if done == 1 else "s"}'
+    if meta.get('n_injected'):
+        scope += f', {meta["n_injected"]} injected sources'
+    lines = meta.get('headline'), _of_what(report)
+    badges = (_badge(verdict, f'{number} {verdict}') for verdict, number in report.counts().items())
+    return {'name': escape(str(meta.get('denoiser', 'denoiser'))), 'scope': escape(scope),
+            'created': escape(str(meta.get('created', ''))), 'version': escape(str(meta.get('version', ''))),
+            'headline': ''.join(f'<p>{escape(line)}</p>\n' for line in lines if line),
+            'badges': ''.join(f'<li>{badge}</li>' for badge in badges),
+            'level': '' if confidence is None else f' Intervals hold with a confidence of {100 * confidence:g} %.'}
 
 
 def _of_what(report):
@@ -88,20 +97,14 @@ def _banner(report):
         head = 'No test could be run.'
     items = ''.join(f'<li><a href="#{check.name}">{escape(check.title)}</a>: {escape(check.meaning)}</li>'
                     for check in failed)
-    kind = 'fail' if failed else 'unclear' if counts.get('inconclusive') or not counts.get('pass') else 'pass'
-    notes = ''.join(f'<p>{escape(note)}</p>' for note in report.meta.get('notes', []))
-    return (f'<div class="banner {kind}"><p><strong>{head}</strong></p>' + (f'<ul>{items}</ul>' if items else '')
-            + notes + '</div>')
+    return {'verdict': head, 'failures': f'<ul>{items}</ul>' if items else '',
+            'kind': 'fail' if failed else 'unclear' if counts.get('inconclusive') or not counts.get('pass') else 'pass',
+            'notes': _paragraphs(report.meta.get('notes', []))}
 
 
 def _checks(report):
-    """The cards of all tests."""
-    confidence = report.meta.get('options', {}).get('confidence')
-    level = '' if confidence is None else f' Intervals hold with a confidence of {100 * confidence:g} %.'
-    return ('<h2>Tests</h2>\n<p class="soft">A test passes if its whole interval lies within the limits, fails if all '
-            f'of it lies outside, and is inconclusive if the data do not decide.{level} Bands are what is accepted, '
-            'bars are what was measured.</p>\n'
-            + '\n'.join(_check_group(report, group) for group in dict.fromkeys(check.group for check in report.checks)))
+    """Write all tests, in their groups."""
+    return '\n'.join(_check_group(report, group) for group in dict.fromkeys(check.group for check in report.checks))
 
 
 def _check_group(report, group):
@@ -111,15 +114,14 @@ def _check_group(report, group):
 
 
 def _audits(report):
-    """What the audits found that the results were made with."""
+    """Write what the audits of the results found."""
     audits = report.audits()
     if not audits:
         return ''
-    found = {name: text for name, text in audits.items() if text != 'ok'}
-    items = ''.join(f'<li>{escape(name)}: {escape(text)}</li>' for name, text in found.items())
+    found = [f'{name}: {text}' for name, text in audits.items() if text != 'ok']
     head = (f'Each result was compared with its own data when it was made. {len(audits) - len(found)} of {len(audits)} '
             'agree with them in all that was checked.')
-    return f'<h2>Audit</h2>\n<p class="soft">{head}</p>' + (f'\n<ul>{items}</ul>' if items else '')
+    return f'<h2>Audit</h2>\n<p class="soft">{head}</p>' + (f'\n<ul>{_items(found)}</ul>' if found else '')
 
 
 def _card(check):
@@ -132,8 +134,7 @@ def _card(check):
         body += f'<p class="value">{format_number(check.value)}{escape(unit)}{interval}</p>{_scale(check)}'
         count = '' if check.n is None else f' · n = {check.n}'
         body += f'<p class="soft">Accepted: {escape(describe_limits(check))}{count}</p>'
-    for text in (check.meaning, check.advice, check.reason):
-        body += f'<p>{escape(text)}</p>' if text else ''
+    body += _paragraphs((check.meaning, check.advice, check.reason))
     return (f'<section class="card" id="{check.name}"><header><h3>{escape(check.title)}</h3>{_badge(check.verdict)}'
             f'</header>{body}</section>')
 
@@ -163,10 +164,7 @@ def _scale(check):
 def _advice(report):
     """Numbers to use, which are no tests."""
     advice = report.meta.get('advice', [])
-    if not advice:
-        return ''
-    items = ''.join(f'<li>{escape(text)}</li>' for text in advice)
-    return f'<h2>To measure on these frames</h2>\n<ul>{items}</ul>'
+    return f'<h2>To measure on these frames</h2>\n<ul>{_items(advice)}</ul>' if advice else ''
 
 
 def _figures(figures):
@@ -220,12 +218,9 @@ def _table(table):
 
 def _provenance(report):
     """Frames and options."""
-    meta = report.meta
-    frames = ''.join(f'<li>{escape(str(frame.get("name")))}: {escape(str(frame.get("status")))}'
-                     + (f' ({escape(str(frame["error"]))})' if frame.get('error') else '') + '</li>'
-                     for frame in meta.get('frames', []))
-    options = ''.join(f'<tr><td>{escape(str(key))}</td><td class="text">{escape(str(value))}</td></tr>'
-                      for key, value in {'seed': meta.get('seed'), **meta.get('options', {})}.items())
-    shown = ' open' if len(meta.get('frames', [])) <= 20 else ''
-    return (f'<h2>How it was made</h2>\n<details{shown}><summary>Frames</summary><ul>{frames}</ul></details>\n'
-            f'<details open><summary>Options</summary><div class="scroll"><table>{options}</table></div></details>')
+    frames, options = report.meta.get('frames', []), report.meta.get('options', {})
+    lines = [f'{frame.get("name")}: {frame.get("status")}' + (f' ({frame["error"]})' if frame.get('error') else '')
+             for frame in frames]
+    rows = (f'<tr><td>{escape(str(key))}</td><td class="text">{escape(str(value))}</td></tr>'
+            for key, value in {'seed': report.meta.get('seed'), **options}.items())
+    return {'shown': ' open' if len(frames) <= 20 else '', 'frames': _items(lines), 'options': ''.join(rows)}

@@ -12,6 +12,7 @@ from astropy.table import Table
 
 from ...containers.container import Container
 from ...planes import find_planes
+from ...utils.checks import require
 from ..measures.frames import run_denoiser
 from ..measures.inputs import position_array, stated_sigma
 from ..measures.reference import align_reference, fit_scale
@@ -25,7 +26,7 @@ __all__ = ['Given', 'Settings', 'measure_noise', 'prepare']
 @dataclass(frozen=True)
 class Settings:
     """
-    What holds for all frames of a validation.
+    Settings of all frames of a validation.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ class Settings:
 @dataclass(frozen=True)
 class Given:
     """
-    What is given with one frame; None for what is not.
+    Truth, reference, catalogue and PSF that are given with a frame; else None.
 
     Parameters
     ----------
@@ -128,8 +129,7 @@ def _guide(frame, given):
     """Return the image to compare with, as an array on the grid of the frame, and its noise."""
     if given.truth is not None:
         values = as_array(given.truth, frame.unit, 'truth')
-        if values.shape != frame.shape:
-            raise ValueError(f'truth must have the shape of the frame, {frame.shape}, got {values.shape}')
+        require(values.shape == frame.shape, 'truth', f'have the shape of the frame, {frame.shape}', values.shape)
         if not np.isfinite(values).any():
             raise ValueError('truth must have a valid pixel: all are masked or not finite')
         return values, None

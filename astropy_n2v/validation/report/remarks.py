@@ -1,22 +1,22 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What a report says besides its verdicts: about the frames, and what to do.
+Remarks of a report besides its verdicts: about the frames, and advice.
 """
 
 import numpy as np
 from astropy.table import Table
 
 from ...noise import GainFrom
-from .combine import values_of
+from ..measures.tables import values_of
 
 __all__ = []
 
-# Pixels this many sigma darker than the result are not noise, and more of them than this share are told of.
+# Pixels this many sigma darker than the result are not noise; a larger share of them than this makes a note.
 _DARK, _MANY = 5.0, 1e-3
 
 
 def describe_frame(task):
-    """A row on a frame: its size, noise and PSF, its dark pixels that the result does not have, the audit of that."""
+    """Describe a frame in a row: size, noise, PSF, dark pixels that the result lacks, and the audit."""
     result = np.where(task.mask, 0, np.asarray(task.result.data, dtype=float))
     change = np.where(task.mask, 0, result - np.asarray(task.frame.data, dtype=float))
     dark = change > _DARK * np.sqrt(task.noise.variance(result))
@@ -31,7 +31,7 @@ def describe_frame(task):
 
 
 def count_injected(tables):
-    """Number of injected sources."""
+    """Count the injected sources."""
     if 'injected' not in tables:
         return 0
     images = values_of(tables['injected'], 'image')
@@ -39,7 +39,7 @@ def count_injected(tables):
 
 
 def describe_sources(tables):
-    """The sources that are measured at their positions, in words; empty without any."""
+    """Describe the sources that are measured at their positions; empty without any."""
     if 'sources' not in tables or not len(tables['sources']):
         return ''
     origins = dict.fromkeys(values_of(tables['sources'], 'origin').tolist()) if 'origin' in tables[
@@ -48,7 +48,7 @@ def describe_sources(tables):
 
 
 def describe_psf(tables):
-    """The point-spread functions of the frames, in words; empty if none is known."""
+    """Describe the point-spread functions of the frames; empty if none is known."""
     if 'frames' not in tables:
         return ''
     fwhm = values_of(tables['frames'], 'fwhm')
@@ -61,7 +61,7 @@ def describe_psf(tables):
 
 
 def write_headline(tables):
-    """The gain at each brightness, in a sentence; empty if it is not known."""
+    """Write the gain at each brightness in a sentence; empty if it is not known."""
     if 'gain' not in tables:
         return ''
     names = 'on the sky (pixels below 1 sigma)', 'on faint pixels (1 to 10 sigma)', 'on bright ones (above 10 sigma)'
@@ -71,7 +71,7 @@ def write_headline(tables):
 
 
 def write_notes(tables):
-    """What keeps tests from being right."""
+    """Write notes on data that make tests wrong."""
     notes = []
     if 'frames' in tables and not values_of(tables['frames'], 'gain_known').all():
         notes.append('The photon noise of sources is not known where a frame states no gain: tests of bright pixels '
@@ -87,7 +87,7 @@ def write_notes(tables):
 
 
 def write_advice(tables):
-    """What to do, in numbers, to measure on the results."""
+    """Write advice, with numbers, on measurements on the results."""
     advice = []
     if 'aperture_noise' in tables and 'factor' in tables['aperture_noise'].colnames:
         table = tables['aperture_noise']
@@ -117,6 +117,6 @@ def write_advice(tables):
 
 
 def option_text(value):
-    """An option as JSON can hold it."""
+    """Convert an option to what JSON can hold."""
     return value if isinstance(value, (int, float, str, type(None))) else (
         list(value) if isinstance(value, tuple) else getattr(value, '__name__', str(value)))

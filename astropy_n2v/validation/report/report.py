@@ -13,6 +13,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
+from ...utils.checks import require
 from ...utils.files import atomic_write
 from .schema import SCHEMA_NAME, SCHEMA_VERSION
 
@@ -58,8 +59,7 @@ def judge_interval(value, interval, limits):
     """
     low = -math.inf if limits[0] is None else limits[0]
     high = math.inf if limits[1] is None else limits[1]
-    if not low <= high:
-        raise ValueError(f'limits must be (lowest, highest), got {limits}')
+    require(low <= high, 'limits', 'be (lowest, highest)', limits)
     lower, upper = interval
     if not all(math.isfinite(number) for number in (value, lower, upper)):
         return 'not run'
@@ -124,8 +124,7 @@ class Check:
     advice: str = ''
 
     def __post_init__(self):
-        if self.verdict not in VERDICTS:
-            raise ValueError(f'verdict must be one of {", ".join(map(repr, VERDICTS))}, got {self.verdict!r}')
+        require(self.verdict in VERDICTS, 'verdict', f'be one of {", ".join(map(repr, VERDICTS))}', self.verdict)
 
     @property
     def ran(self):
@@ -133,18 +132,14 @@ class Check:
         return self.verdict != 'not run'
 
     def to_dict(self):
-        """Its fields, as they go into JSON."""
-        pair = [None, None] if self.interval is None else list(self.interval)
-        return {'name': self.name, 'title': self.title, 'question': self.question, 'verdict': self.verdict,
-                'meaning': self.meaning, 'value': _plain(self.value), 'interval': _plain(pair),
-                'limits': _plain(list(self.limits)), 'unit': self.unit, 'n': _plain(self.n), 'reason': self.reason,
-                'group': self.group, 'advice': self.advice}
+        """Convert the fields to what JSON can hold."""
+        return _plain({**vars(self), 'interval': (None, None) if self.interval is None else self.interval})
 
 
 @dataclass
 class Report:
     """
-    What a validation found.
+    Verdicts, tables and images of a validation.
 
     Parameters
     ----------
@@ -193,13 +188,13 @@ class Report:
         return [check.name for check in self.checks if check.verdict == 'fail']
 
     def counts(self):
-        """How many tests ended with which verdict, as a dict; verdicts that did not occur are left out."""
+        """Count the tests by verdict, as a dict; verdicts that did not occur are left out."""
         numbers = {verdict: sum(check.verdict == verdict for check in self.checks) for verdict in VERDICTS}
         return {verdict: number for verdict, number in numbers.items() if number}
 
     def audits(self):
         """
-        What the audits of the results found, of frames whose results have been audited.
+        List what the audits of the results found, by the name of the frame.
 
         Returns
         -------
@@ -210,7 +205,7 @@ class Report:
         return {frame['name']: frame['audit'] for frame in self.meta.get('frames', []) if frame.get('audit')}
 
     def summary(self):
-        """All verdicts in a few lines of text, the gain by brightness, and what audits of the results found."""
+        """Write all verdicts in a few lines of text, with the gain by brightness and findings of audits."""
         lines = [f'{self.meta.get("denoiser", "denoiser")}: ' + ', '.join(f'{n} {v}' for v, n in self.counts().items())]
         lines += [self.meta['headline']] if self.meta.get('headline') else []
         lines += [f'{check.verdict:<13} {check.title}: {describe_result(check)}' for check in self.checks]
@@ -218,7 +213,7 @@ class Report:
         return '\n'.join(lines)
 
     def check_table(self):
-        """The tests as a `~astropy.table.Table`, one row each."""
+        """List the tests in a `~astropy.table.Table`, one row each."""
         rows = [(check.name, check.verdict, *_numbers(check), check.unit, -1 if check.n is None else check.n,
                  check.reason or f'{check.meaning} {check.advice}'.strip()) for check in self.checks]
         names = ('name', 'verdict', 'value', 'lower', 'upper', 'lowest', 'highest', 'unit', 'n', 'meaning')
@@ -226,7 +221,7 @@ class Report:
 
     def to_dict(self):
         """
-        The report as numbers, text, lists and dicts, ready for JSON.
+        Convert the report to numbers, text, lists and dicts, ready for JSON.
 
         Returns
         -------
@@ -342,7 +337,7 @@ def describe_result(check):
 
 
 def describe_limits(check):
-    """The limits of a check in words."""
+    """Describe the limits of a check."""
     low, high = check.limits
     if low is None and high is None:
         return 'no limit'
@@ -356,14 +351,14 @@ def describe_limits(check):
 
 
 def format_number(value):
-    """A number with the digits that tell something."""
+    """Write a number with its significant digits."""
     if value is None or not math.isfinite(value):
         return '–'
     return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
 
 
 def table_to_dict(table):
-    """A table as a dict of columns, ready for JSON."""
+    """Convert a table to a dict of columns, ready for JSON."""
     columns = {}
     for name in table.colnames:
         column = table[name]
@@ -377,7 +372,7 @@ def table_to_dict(table):
 
 
 def table_from_dict(content):
-    """A table from what `table_to_dict` made of it."""
+    """Convert the dict of `table_to_dict` back to a table."""
     table = Table(meta=dict(content['meta']))
     for name, column in content['columns'].items():
         kind = {'f': float, 'i': int, 'u': int, 'b': bool}.get(column['dtype'], str)

@@ -8,15 +8,14 @@ from astropy.table import vstack
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import median_filter
 
-from ..measures.background import smooth_good
 from ..measures.exposures import EXPOSURE_COLUMNS, estimate_exposures, exposure_sums
-from ..measures.inputs import smoothed
+from ..measures.inputs import smooth_good, smoothed
 from ..measures.reference import fit_scale
 from ..measures.statistics import robust_scatter
-from ..measures.tables import estimate_sums, merge_bins
+from ..measures.tables import estimate_sums, merge_bins, values_of
 from ..measures.uncertainty import HALVES_COLUMNS, halves_sums
 from .arguments import as_array
-from .combine import GAIN_BINS, values_of
+from .combine import GAIN_BINS
 from .task import UNCERTAINTY_BINS
 
 __all__ = []
@@ -108,23 +107,22 @@ def find_misaligned(frames):
     return ''
 
 
-def judge_gain(frames, results, options, seed):
+def judge_gain(frames, results, bootstrap):
     """
     Measure how much nearer to the truth each result is than its exposure, by the other exposures.
 
     Returns the tables by name: of each exposure, of all together by brightness, and of sky, faint and bright pixels.
     """
-    common = {'confidence': options['confidence'], 'n_resamples': options['n_resamples'], 'seed': seed}
     parts = exposure_sums(frames, results)
     # A block of one exposure is resampled with that of the others, which it is compared with.
     sums = vstack(parts, metadata_conflicts='silent')
-    return {'exposures': estimate_exposures(parts, **common), 'noise_by_brightness': _gain(sums, common),
-            'gain': _gain(merge_bins(sums, GAIN_BINS), common)}
+    return {'exposures': estimate_exposures(parts, bootstrap), 'noise_by_brightness': _gain(sums, bootstrap),
+            'gain': _gain(merge_bins(sums, GAIN_BINS), bootstrap)}
 
 
-def _gain(sums, common):
+def _gain(sums, bootstrap):
     """The noise reduction by brightness."""
-    table = estimate_sums(sums, {**EXPOSURE_COLUMNS, 'left': ('after', 'before')}, **common)
+    table = estimate_sums(sums, {**EXPOSURE_COLUMNS, 'left': ('after', 'before')}, bootstrap)
     for end, source in ('', ''), ('_low', '_high'), ('_high', '_low'):
         table[f'noise_reduction{end}'] = np.maximum(values_of(table, f'left{source}'), _LEAST_LEFT) ** -0.5
     table['n'] //= sums.meta['splits']
@@ -132,7 +130,7 @@ def _gain(sums, common):
     return table
 
 
-def judge_uncertainty_by_others(frames, results, noises, options, seed):
+def judge_uncertainty_by_others(frames, results, noises, bootstrap):
     """
     Judge the stated uncertainty of each exposure by the means of two halves of the others.
 
@@ -140,7 +138,6 @@ def judge_uncertainty_by_others(frames, results, noises, options, seed):
     input, whose noise is known, does not agree with the others, be it for seeing or transparency.
     """
     parts, inputs = [], []
-    common = {'confidence': options['confidence'], 'n_resamples': options['n_resamples'], 'seed': seed}
     for i, (frame, result, noise) in enumerate(zip(frames, results, noises)):
         others = [other for j, other in enumerate(frames) if j != i]
         shifted = [fit_scale(other, frame, fit_slope=False).apply(as_array(other, None)) for other in others]
@@ -150,7 +147,7 @@ def judge_uncertainty_by_others(frames, results, noises, options, seed):
         parts.append(halves_sums(result, *halves, **known))
         stated = np.sqrt(noise.variance(np.nan_to_num(np.asarray(result.data, dtype=float))))
         inputs.append(halves_sums(frame, *halves, uncertainty=stated, **known))
-    table, before = (estimate_sums(vstack(each, metadata_conflicts='silent'), HALVES_COLUMNS, **common)
+    table, before = (estimate_sums(vstack(each, metadata_conflicts='silent'), HALVES_COLUMNS, bootstrap)
                      for each in (parts, inputs))
     differ = values_of(before, 'rms_pull_low') > 1.1
     reason = None

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What is known of a frame that is to be judged, and what was measured on it.
+A frame that is to be judged, and its measures.
 """
 
 from dataclasses import dataclass, field
@@ -10,8 +10,9 @@ from astropy.nddata import CCDData
 from astropy.table import Table
 
 from ..measures.background import sky_pixels
+from ..measures.statistics import Bootstrap
 
-__all__ = ['BRIGHT_SNR', 'UNCERTAINTY_BINS', 'FrameTask', 'Measures', 'thresholds_of']
+__all__ = ['BRIGHT_SNR', 'UNCERTAINTY_BINS', 'FrameTask', 'Measures', 'bootstrap_of', 'thresholds_of']
 
 #: Sources above this signal-to-noise ratio are called bright.
 BRIGHT_SNR = 30
@@ -82,13 +83,13 @@ class FrameTask:
     @property
     def common(self):
         """Keywords of measures that resample."""
-        return {'confidence': self.options['confidence'], 'n_resamples': self.options['n_resamples'], 'seed': self.seed}
+        return vars(bootstrap_of(self.options, self.seed))
 
 
 @dataclass
 class Measures:
     """
-    What was measured on a frame.
+    Measures of a frame.
 
     Parameters
     ----------
@@ -105,9 +106,28 @@ class Measures:
     images: dict = field(default_factory=dict)
 
 
+def bootstrap_of(options, seed):
+    """
+    Read the settings of intervals from the options of a validation.
+
+    Parameters
+    ----------
+    options : dict
+        Options of `validate`.
+    seed : int
+        Seed of the resampling.
+
+    Returns
+    -------
+    Bootstrap
+        The settings.
+    """
+    return Bootstrap(options['confidence'], options['n_resamples'], seed)
+
+
 def thresholds_of(image, thresholds):
     """
-    The thresholds at which detections on a map are counted.
+    List the thresholds at which detections on a map are counted.
 
     Parameters
     ----------

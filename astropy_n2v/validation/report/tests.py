@@ -13,7 +13,8 @@ from scipy.stats import chi2, norm
 
 from ..injection.recovery import MAPS_BEFORE
 from ..measures.background import summarize_sky_offset
-from .combine import FLUX_BINS, values_of
+from ..measures.tables import values_of
+from .combine import FLUX_BINS
 from .remarks import describe_psf, describe_sources
 
 __all__ = ['TESTS', 'Limits', 'Measured', 'NotMeasured', 'Results', 'Test']
@@ -282,7 +283,7 @@ def _pulls(select):
 
 
 def _noise_reduction(results):
-    """Take the noise reduction of the sky, and tell those of faint and bright pixels, which one number would hide."""
+    """Take the noise reduction of the sky, and note it for faint and bright pixels, which one number would hide."""
     table = results.table('gain')
     gains = values_of(table, 'noise_reduction')
     others = [f'{gains[i]:.3g} for {_describe_bin(table, i)}' for i in range(1, len(table)) if np.isfinite(gains[i])]

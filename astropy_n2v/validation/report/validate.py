@@ -14,24 +14,15 @@ from astropy.utils.exceptions import AstropyUserWarning
 from ...utils.checks import check_integer
 from ...version import __version__
 from ..measures.frames import run_denoiser
+from . import remarks
 from .arguments import check_options, given_psf, is_path, one_each, read_frames, read_image, try_directory
 from .cache import FrameStore, hash_of
 from .combine import combine_frames
 from .frame import measure_frame
 from .prepare import Given, Settings, measure_noise, prepare
-from .remarks import (
-    count_injected,
-    describe_frame,
-    describe_psf,
-    describe_sources,
-    option_text,
-    write_advice,
-    write_headline,
-    write_notes,
-)
 from .report import Report, refuse_existing
 from .series import find_misaligned, judge_gain, judge_uncertainty_by_others
-from .task import Measures
+from .task import Measures, bootstrap_of
 from .verdicts import make_checks
 
 __all__ = ['DEFAULT_THRESHOLDS', 'validate']
@@ -228,7 +219,7 @@ def _measure(label, frame, given, settings, store, name, tick, keep):
     if not resumed:
         task = prepare(frame, given, settings, tick)
         measures, result = measure_frame(task), task.result
-        measures.tables['frames'] = describe_frame(task)
+        measures.tables['frames'] = remarks.describe_frame(task)
         store.save(key, measures)
     record = {'name': label, 'status': 'done', 'resumed': resumed, 'key': key or '',
               'audit': str(measures.tables['frames']['audit'][0])}
@@ -253,10 +244,11 @@ def _make_report(finished, failed, settings, name, limits, others):
     kinds = [frame.kind for frame in finished if frame.kind]
     meta = {'denoiser': name, 'version': __version__, 'seed': settings.seed,
             'created': datetime.now(UTC).isoformat(timespec='seconds'), 'frames': records,
-            'options': {key: option_text(value) for key, value in settings.options.items()},
+            'options': {key: remarks.option_text(value) for key, value in settings.options.items()},
             'compared_with': kinds[-1] if kinds else 'other exposures' if others else '',
-            'n_injected': count_injected(tables), 'sources': describe_sources(tables), 'psf': describe_psf(tables),
-            'headline': write_headline(tables), 'notes': notes + write_notes(tables), 'advice': write_advice(tables)}
+            'n_injected': remarks.count_injected(tables), 'sources': remarks.describe_sources(tables),
+            'psf': remarks.describe_psf(tables), 'headline': remarks.write_headline(tables),
+            'notes': notes + remarks.write_notes(tables), 'advice': remarks.write_advice(tables)}
     images = next((frame.measures.images for frame in finished if frame.measures.images), {})
     return Report(make_checks(tables, reasons, limits=limits, confidence=settings.options['confidence']), tables, meta,
                   images)
@@ -271,17 +263,17 @@ def _judge_series(exposures, settings, tables, reasons):
     if misaligned:
         reasons.update(noise_by_brightness=misaligned, gain=misaligned, uncertainty=misaligned)
         return [f'No exposure was judged by the others: {misaligned}.']
+    bootstrap = bootstrap_of(settings.options, settings.seed)
     results = [run_denoiser(settings.denoiser, frame) if result is None else result for frame, result in exposures]
     try:
-        tables.update(judge_gain(list(frames), results, settings.options, settings.seed))
+        tables.update(judge_gain(list(frames), results, bootstrap))
     except ValueError as error:
         reasons.update(noise_by_brightness=str(error), gain=str(error), uncertainty=str(error))
         return []
     if any(result.uncertainty is None for result in results):
         reasons['uncertainty'] = 'the result states no uncertainty'
         return []
-    tables['uncertainty'], reason = judge_uncertainty_by_others(list(frames), results, list(noises), settings.options,
-                                                                settings.seed)
+    tables['uncertainty'], reason = judge_uncertainty_by_others(list(frames), results, list(noises), bootstrap)
     if reason:
         reasons['uncertainty'] = reason
     return []

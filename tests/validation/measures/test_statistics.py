@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astropy_n2v.validation import Estimate, binomial_interval, bootstrap_interval, robust_scatter
-from astropy_n2v.validation.measures.statistics import estimate_ratio
+from astropy_n2v.validation.measures.statistics import Bootstrap
 
 
 def coverage(statistic, true, *, n, confidence, grouped=False, trials=300):
@@ -146,7 +146,7 @@ def test_ratio_of_sums_is_that_of_values(rng, root):
     groups = np.arange(6000) // 20
     values, weights = rng.normal(3, 1, 6000) ** 2, rng.uniform(1, 2, 6000)
     sums = [np.bincount(groups, part) for part in (values, weights)]
-    found = estimate_ratio(*sums, np.arange(300), n=6000, root=root, seed=1)
+    found = Bootstrap(seed=1).ratio(*sums, np.arange(300), n=6000, root=root)
     expected = bootstrap_interval((values, weights), 'ratio', groups=groups, seed=1)
     power = 0.5 if root else 1
     assert found.value == pytest.approx(expected.value ** power) and found.n == 6000
@@ -155,11 +155,11 @@ def test_ratio_of_sums_is_that_of_values(rng, root):
 
 
 def test_ratio_that_is_not_known():
-    nothing = estimate_ratio([0.0], [0.0], [0], n=0)
+    nothing = Bootstrap().ratio([0.0], [0.0], [0], n=0)
     assert np.isnan([nothing.value, nothing.low, nothing.high]).all() and nothing.n == 0
-    alone = estimate_ratio([2.0], [4.0], [0], n=4)
+    alone = Bootstrap().ratio([2.0], [4.0], [0], n=4)
     assert alone.value == 0.5 and np.isnan(alone.low)
-    negative = estimate_ratio([-2.0, -1.0], [4.0, 4.0], [0, 1], n=8, root=True)
+    negative = Bootstrap().ratio([-2.0, -1.0], [4.0, 4.0], [0, 1], n=8, root=True)
     assert np.isnan(negative.value)
 
 

@@ -1,0 +1,80 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+What it costs to denoise a large image, said before it is begun.
+"""
+
+import os
+from math import prod
+
+__all__ = ['Cost', 'free_memory']
+
+# Until an image of the page was denoised: seconds for a pixel on two cores (38 s of the processor for 4096x4096), and
+# bytes of memory for a pixel and in any case. All measured with benchmarks/batches.py.
+_SECONDS, _BYTES, _BASE = 1.2e-6, 51, 0.25e9
+# From when on it is said: seconds, and share of the memory that is free.
+_LONG, _MUCH = 120.0, 0.5
+
+
+def free_memory():
+    """Bytes of memory that are free, or None if that is not known."""
+    try:
+        with open('/proc/meminfo', encoding='ascii') as file:
+            found = dict(line.split(':') for line in file)
+        return int(found['MemAvailable'].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+class Cost:
+    """
+    Time and memory that denoising takes; the time is learnt from images that were denoised.
+
+    Examples
+    --------
+    >>> from astropy_n2v.gui.cost import Cost
+    >>> Cost().warning((256, 256), 1, free=8e9)
+    ''
+    >>> Cost().warning((10000, 10000), 1, free=8e9)
+    '10000×10000 pixels take about 2 minutes and 5.3 GB of memory, of which 8.0 GB are free'
+    """
+
+    def __init__(self):
+        self._rate = _SECONDS
+
+    def learn(self, shape, n_planes, seconds):
+        """Take note of the time that an image took."""
+        self._rate = seconds / max(prod(shape) * n_planes, 1)
+
+    def warning(self, shape, n_planes, free=None):
+        """
+        Say what an image will cost.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of a plane.
+        n_planes : int
+            Number of planes.
+        free : float, optional
+            Bytes of memory that are free; by default it is asked for.
+
+        Returns
+        -------
+        str
+            Empty if it is neither long nor much.
+        """
+        n = prod(shape)
+        seconds, memory = self._rate * n * n_planes, _BASE + _BYTES * n
+        free = free_memory() if free is None else free
+        short = free is not None and memory > free
+        if seconds < _LONG and not (free is not None and memory > _MUCH * free):
+            return ''
+        planes = f'{n_planes} planes of ' if n_planes > 1 else ''
+        time = f'{seconds / 60:.0f} minutes' if seconds >= 90 else f'{seconds:.0f} s'
+        known = '' if free is None else f', of which {free / 1e9:.1f} GB are free'
+        return (f'{planes}{shape[1]}×{shape[0]} pixels take about {time} and {memory / 1e9:.1f} GB of memory{known}'
+                + (': that is too little, and it may fail' if short else ''))

@@ -1,0 +1,25 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+What large images cost.
+"""
+
+from astropy_n2v.gui.cost import Cost, free_memory
+
+
+def test_small_images_cost_nothing():
+    assert Cost().warning((2048, 2048), 1, free=4e9) == ''
+
+
+def test_memory_is_said_where_it_is_scarce():
+    assert 'that is too little' in Cost().warning((4096, 4096), 1, free=0.5e9)
+    assert '1.1 GB of memory, of which 1.5 GB are free' in Cost().warning((4096, 4096), 1, free=1.5e9)
+
+
+def test_time_is_learnt():
+    cost = Cost()
+    cost.learn((1000, 1000), 1, 100.0)
+    assert '2 planes of 1000×1000 pixels take about 3 minutes' in cost.warning((1000, 1000), 2, free=64e9)
+
+
+def test_free_memory_is_known_here():
+    assert free_memory() > 1 << 20
