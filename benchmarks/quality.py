@@ -120,7 +120,7 @@ def _flat_result(method, data):
     if method == 'ours':
         return denoise(data, noise=noise, hole=1)
     model = train_classical(data, method, struct=np.ones((1, 5)) if method == 'structn2v' else None,
-                            max_steps=100, network_options={'levels': 3, 'base': 8})
+                            max_steps=50, network_options={'levels': 3, 'base': 8})
     return model.predict(data, noise).mean
 
 

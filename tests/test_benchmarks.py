@@ -558,6 +558,36 @@ def test_careamics_is_told_what_to_do(monkeypatch, tmp_path):
         peers.train_careamics(image, 'n2v')
 
 
+def test_own_model_goes_through_the_five_commands(data_path, tmp_path):
+    own_model = load('own_model')
+    scene = load('common').make_scene('survey', (64, 64), seed=5)
+    exposures = [(f'arcsat_{n:02d}', scene.observe(seed=n), (0, 0)) for n in range(2, 12)]
+    own_model.write_reduced(exposures, tmp_path / 'reduced', data_path)
+    own_model.run_commands(tmp_path, ['--init', 'default', '--max-steps', '1', '--patch-size', '32'])
+    assert (tmp_path / 'own.safetensors').exists() and len(list((tmp_path / 'pictures').rglob('*.png'))) == 2
+    model = (tmp_path / 'own.safetensors').read_bytes()
+    own_model.run_commands(tmp_path, ['--nonsense'])   # a model that is there stays
+    assert (tmp_path / 'own.safetensors').read_bytes() == model
+
+
+def test_own_model_is_compared_on_exposures_that_it_has_not_seen(data_path, monkeypatch):
+    """Twice the same model: no difference, and none but the exposures of the test are denoised."""
+    own_model = load('own_model')
+    scene = load('common').make_scene('survey', (128, 128), seed=5)
+    exposures = [(f'arcsat_{n:02d}', scene.observe(seed=n), (0, 0)) for n in range(2, 9)]
+    parts = 'train', 'train', 'validation', 'validation', 'validation', 'test', 'test'
+    seen, denoise = [], own_model.denoise
+    monkeypatch.setattr(own_model, 'denoise',
+                        lambda ccd, *rest, **more: seen.append(ccd) or denoise(ccd, *rest, **more))
+    default = importlib.import_module('astropy_n2v').Denoiser.load('default')
+    rows = own_model.compare(exposures, {name: part for (name, _, _), part in zip(exposures, parts)},
+                             {'default': default, 'own': default})
+    assert {id(ccd) for ccd in seen} == {id(exposures[n][1]) for n in (5, 6)}
+    sky = {row['model']: row for row in rows if row['pixels'] == 'sky'}
+    assert sky['own']['ratio'] == sky['default']['ratio'] > 5 and sky['own']['exposures'] == 2
+    assert sky['own']['than_default'] == sky['own']['than_low'] == 1 and np.isnan(sky['default']['than_default'])
+
+
 def test_audit(results):
     """Few frames, one of each of the main kinds, with all faults."""
     audit = load('audit')

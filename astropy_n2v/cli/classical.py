@@ -100,9 +100,9 @@ def take_classical(options, **others):
         if own:
             raise click.UsageError(f'--{next(iter(own)).replace("_", "-")} goes with --strategy only.')
         return {}
-    for name in given(**others, hole=options.get('hole')):
-        raise click.UsageError(f'--{name} does not go with --strategy: a plain U-Net is trained from nothing, and does '
-                               'not know the noise.')
+    for name in given(**others, hole=options.get('hole'), star_share=options.get('star_share')):
+        raise click.UsageError(f'--{name.replace("_", "-")} does not go with --strategy: a plain U-Net is trained from '
+                               'nothing, does not know the noise, and is judged by hidden pixels alone.')
     if 'channels' in own:
         own['channels'] = int(own['channels'])
     network = {name: own.pop(name) for name in ('levels', 'base', 'batch_norm', 'upsampling') if name in own}

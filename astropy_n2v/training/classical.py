@@ -31,6 +31,7 @@ from .masked_patches import BlockPatches, HiddenError, MaskedPatches, hidden_err
 from .masking import STRATEGIES, STRATEGY_NAMES, Masking
 from .monitor import Monitor
 from .options import CLASSICAL_DEFAULTS, check_training_options
+from .processes import Processes
 
 __all__ = ['STRATEGIES', 'STRATEGY_NAMES', 'Masking', 'train_classical', 'train_classical_collection']
 
@@ -277,18 +278,12 @@ class _Blocks:
 class _ClassicalTrainer(Trainer):
     """The training loop, with the squared error of hidden pixels in place of the likelihood of all."""
 
-    def _train_step(self, fraction):
-        batch = [plane.to(self.device) for plane in self.sampler.draw()]
-        self.network.train()
-        loss = hidden_error(self.parallel, *batch)
-        self.network.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        if torch.isfinite(norm):
-            self.rate = self.learning_rate * self._rate(fraction)
-            self.optimizer.step(self.rate)
-            self.average.update_parameters(self.network)
-        self.loss = loss.item()
+    def _losses(self, fraction):
+        inputs, targets, chosen = (plane.to(self.device) for plane in self.sampler.draw())
+        with self.precision.autocast(fraction):
+            predicted = self.parallel(inputs)
+        loss = hidden_error(predicted.float(), targets, chosen)
+        return loss, loss.detach()
 
 
 def _train(source, masking, channels, masked, *, images, seed, device, progress_bar, **options):
@@ -312,18 +307,22 @@ def _train(source, masking, channels, masked, *, images, seed, device, progress_
     # As many of the held-out pixels are hidden at once as of all in training.
     judge = HiddenError(MaskedPatches(judging, masking, size, batch_size, min(masked / share, 1.0),
                                       np.random.default_rng([seed, 2])))
-    max_steps = options['max_steps']
+    max_steps, processes = options['max_steps'], Processes.joined()
+    rng = np.random.default_rng((seed, processes.rank) if processes.rank else seed)
     trainer = _ClassicalTrainer(
-        network, make_patches(masking, size, batch_size, masked, np.random.default_rng(seed)), max_steps=max_steps,
-        judge=judge, judge_every=max(max_steps // _JUDGEMENTS, 1),
-        **{name: options[name] for name in ('max_time', 'learning_rate', 'patience', 'min_delta')})
+        network, make_patches(masking, size, -(-batch_size // processes.size), masked, rng), max_steps=max_steps,
+        judge=judge if processes.first else None, judge_every=max(max_steps // _JUDGEMENTS, 1), processes=processes,
+        **{name: options[name] for name in ('max_time', 'learning_rate', 'patience', 'min_delta', 'amp')})
     checkpoint = options['checkpoint']
     identity = None if checkpoint is None else {
         'data': source.identity(), 'strategy': masking.strategy, 'roi_size': masking.roi_size,
         'covered': masking.covered.tolist(), 'masked': masked, 'patch_size': size, 'batch_size': batch_size,
-        'seed': seed, **{name: options[name] for name in ('learning_rate', 'held_out')},
+        'seed': seed, 'processes': processes.size,
+        **{name: options[name] for name in ('learning_rate', 'held_out', 'amp')},
         'network': json.dumps(network.config, sort_keys=True)}
-    with Monitor(trainer, show=progress_bar, log=options['log']) as trainer.progress:
+    with Monitor(trainer, show=progress_bar if processes.first else False,
+                 log=options['log'] if processes.first else None,
+                 quantity='squared error / variance of the data') as trainer.progress:
         trainer.run(checkpoint=checkpoint, identity=identity)
     _centre(network, scale, source.frames, device)
     metadata = {'name': f'classical {masking.strategy}', 'strategy': masking.strategy, 'images': images, 'seed': seed,

@@ -119,17 +119,20 @@ class Trainer:
             return max(fraction / warm_up, 0.02)
         return 0.5 * (1 + math.cos(math.pi * (fraction - warm_up) / (1 - warm_up))) + 1e-3
 
-    def _train_step(self, fraction):
+    def _losses(self, fraction):
+        """Draw a batch, and compute the loss to minimise and the one to show."""
         planes = split_planes(self.sampler.draw().to(self.device))
         noise = {name: planes[name] for name in ('v0', 'slope', 'zero')}
-        self.network.train()
         with self.precision.autocast(fraction):
             output = self.parallel(network_inputs(planes['z'], planes['seen'], **noise))
         # At first a star is unforeseeable to the network; it must not be dismissed for that.
         broad = BROAD_WEIGHT if self.warm_start or fraction > 0.15 else 0.0
-        loss, likelihood = negative_log_likelihood(output, planes['z'], planes['weight'], broad_weight=broad,
-                                                   max_gain=self.max_gain, focus=self.focus,
-                                                   **likelihood_noise(planes))
+        return negative_log_likelihood(output, planes['z'], planes['weight'], broad_weight=broad,
+                                       max_gain=self.max_gain, focus=self.focus, **likelihood_noise(planes))
+
+    def _train_step(self, fraction):
+        self.network.train()
+        loss, shown = self._losses(fraction)
         self.network.zero_grad(set_to_none=True)
         self.precision.backward(loss, self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -138,7 +141,7 @@ class Trainer:
             self.optimizer.step(self.rate)
             self.average.update_parameters(self.network)
         self.precision.update()
-        self.loss = float(likelihood)
+        self.loss = float(shown)
 
     def _judge(self):
         """Judge the averaged weights, and keep the best."""

@@ -109,7 +109,7 @@ class BlockPatches(MaskedPatches):
     ----------
     read : callable
         Returns the frames of the n-th block, as `MaskedPatches` takes them: a list, empty where none of its pixels
-        count.
+        count. From ``n_blocks`` on, blocks come again.
     n_blocks : int
         Number of different blocks.
     masking, size, batch_size, masked, rng
@@ -123,6 +123,19 @@ class BlockPatches(MaskedPatches):
     ------
     ValueError
         If an option is out of its range, or no pixel counts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.training.masked_patches import BlockPatches
+    >>> from astropy_n2v.training.masking import Masking
+    >>> def read(n):
+    ...     return [(np.full((1, 40, 40), float(n)), np.ones((40, 40), dtype=bool))]
+    >>> patches = BlockPatches(read, 6, Masking(), 32, 2, 0.1, np.random.default_rng(0), pool=2, patches_per_block=2)
+    >>> for _ in range(12):   # a new block for each batch of two
+    ...     _, targets, _ = patches.draw()
+    >>> set(targets.unique().tolist()) <= {11, 12}
+    True
     """
 
     def __init__(self, read, n_blocks, *options, pool=32, patches_per_block=64):
@@ -164,23 +177,30 @@ class BlockPatches(MaskedPatches):
             self._use(self._listed())
 
 
-def hidden_error(network, inputs, targets, chosen):
+def hidden_error(predicted, targets, chosen):
     """
     Compute the mean squared error of the pixels that are hidden.
 
     Parameters
     ----------
-    network : callable
-        The network.
-    inputs, targets, chosen : tensor
-        A batch of `MaskedPatches`.
+    predicted : tensor
+        What a network makes of the inputs of a batch of `MaskedPatches`, shape (n, channels, size, size).
+    targets, chosen : tensor
+        The others of the batch.
 
     Returns
     -------
     tensor
         A single value, in units of the variance of the training frames.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astropy_n2v.training.masked_patches import hidden_error
+    >>> hidden_error(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.eye(2)[None, None]).item()
+    1.0
     """
-    return (chosen * (network(inputs) - targets) ** 2).sum() / (chosen.sum() * targets.shape[1]).clamp(min=1)
+    return (chosen * (predicted - targets) ** 2).sum() / (chosen.sum() * targets.shape[1]).clamp(min=1)
 
 
 class HiddenError:
@@ -193,6 +213,18 @@ class HiddenError:
         Patches of the pixels that are held out.
     batches : int, optional
         Number of batches.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.networks import UNet
+    >>> from astropy_n2v.training.masked_patches import HiddenError, MaskedPatches
+    >>> from astropy_n2v.training.masking import Masking
+    >>> rng = np.random.default_rng(0)
+    >>> frame = rng.normal(size=(1, 40, 40)), np.ones((40, 40), dtype=bool)
+    >>> judge = HiddenError(MaskedPatches([frame], Masking(), 32, 2, 0.1, rng))
+    >>> 0.5 < judge(UNet(levels=2, base=4)) < 2
+    True
     """
 
     def __init__(self, patches, batches=4):
@@ -203,5 +235,5 @@ class HiddenError:
         network.eval()
         device = next(network.parameters()).device
         with torch.inference_mode():
-            return float(np.mean([float(hidden_error(network, *(plane.to(device) for plane in batch)))
-                                  for batch in self.batches]))
+            return float(np.mean([float(hidden_error(network(inputs), targets, chosen)) for inputs, targets, chosen in
+                                  ((plane.to(device) for plane in batch) for batch in self.batches)]))

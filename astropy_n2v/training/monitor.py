@@ -48,6 +48,8 @@ class Monitor:
         CSV file to write, with `LOG_COLUMNS`. A training that is resumed continues it. At the end learning curves are
         drawn to a file of the same name that ends in ``.png``; and if TensorBoard is installed, it gets the same values
         in a folder that ends in ``.tensorboard``.
+    quantity : str, optional
+        What the loss is, for the label of the curves.
 
     Raises
     ------
@@ -66,13 +68,13 @@ class Monitor:
     training: step 70 of 700 (10 %), loss 0.5000, held-out 0.2500, 20 s, 3 min left
     """
 
-    def __init__(self, trainer, *, show=False, log=None):
+    def __init__(self, trainer, *, show=False, log=None, quantity='negative log-likelihood a pixel'):
         self.trainer = trainer
         self._say = show if callable(show) else None
         self._bar = tqdm(total=100, disable=self._say is not None or not show, desc='training', unit='%',
                          bar_format='{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]')
         self._said = None
-        self._log = None if log is None else _Log(log)
+        self._log = None if log is None else _Log(log, quantity)
 
     def __enter__(self):
         return self
@@ -114,8 +116,8 @@ class Monitor:
 class _Log:
     """The log of a training as CSV, curves and, where it is installed, TensorBoard."""
 
-    def __init__(self, path):
-        self.path = os.fspath(path)
+    def __init__(self, path, quantity):
+        self.path, self.quantity = os.fspath(path), quantity
         if not os.path.isdir(os.path.dirname(os.path.abspath(self.path))):
             raise FileNotFoundError(f'log must be in a directory that exists, got {self.path}')
         self.rows = self._read()
@@ -177,5 +179,5 @@ class _Log:
             columns = {name: [float(value or 'nan') for value in values]
                        for name, values in zip(LOG_COLUMNS, zip(*self.rows))}
             figure = plot_training(columns['step'], columns['loss'], columns['held_out'],
-                                   flux_error=columns['flux_error'], depth=columns['depth'])
+                                   flux_error=columns['flux_error'], depth=columns['depth'], quantity=self.quantity)
             figure.savefig(f'{os.path.splitext(self.path)[0]}.png', dpi=120)

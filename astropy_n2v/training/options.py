@@ -94,7 +94,7 @@ TRAINING_OPTIONS = {
 }
 
 #: Defaults of the classical strategies, where they are others.
-CLASSICAL_DEFAULTS = {'max_steps': 2000, 'patch_size': 64, 'batch_size': 16, 'learning_rate': 4e-4}
+CLASSICAL_DEFAULTS = {'max_steps': 2000, 'patch_size': 64, 'batch_size': 16, 'learning_rate': 4e-3}
 
 
 def check_training_options(options):

@@ -8,19 +8,21 @@ import numpy as np
 __all__ = ['plot_training']
 
 
-def plot_training(steps, loss, held_out, *, flux_error=None, depth=None):
+def plot_training(steps, loss, held_out, *, flux_error=None, depth=None, quantity='negative log-likelihood a pixel'):
     """
-    Plot the likelihood of the pixels trained on, and of those held out, against steps; below, how stars survive.
+    Plot the loss of the pixels trained on, and of those held out, against steps; below, how stars survive.
 
     Parameters
     ----------
     steps : array_like
         Steps of the training, shape (n,).
     loss, held_out : array_like
-        Negative log-likelihood a pixel at these steps; NaN where it was not measured.
+        Loss at these steps, such as the negative log-likelihood a pixel; NaN where it was not measured.
     flux_error, depth : array_like, optional
         Of injected stars, the error of the flux in units of the one in the noisy image, and the depth in magnitudes
         beyond it; NaN where they were not measured.
+    quantity : str, optional
+        What the loss is.
 
     Returns
     -------
@@ -36,8 +38,8 @@ def plot_training(steps, loss, held_out, *, flux_error=None, depth=None):
     """
     from matplotlib.figure import Figure
     judged = {'color': '#1f5fa8', 'marker': 'o', 'ms': 4}
-    panels = [('negative log-likelihood a pixel', [(loss, 'pixels trained on', {'color': '0.6', 'lw': 1}),
-                                                   (held_out, 'pixels held out', judged)])]
+    panels = [(quantity, [(loss, 'pixels trained on', {'color': '0.6', 'lw': 1}),
+                          (held_out, 'pixels held out', judged)])]
     for values, label in ((flux_error, 'error of flux / noisy'), (depth, 'depth - noisy (mag)')):
         if values is not None and np.isfinite(np.asarray(values, dtype=float)).any():
             panels.append((label, [(values, 'injected stars', judged)]))

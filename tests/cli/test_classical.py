@@ -171,6 +171,7 @@ def test_help_has_the_defaults(run):
     (['--strategy', 'n2v', '--init', 'default'], '--init does not go with --strategy'),
     (['--strategy', 'n2v', '--gain', '2'], '--gain does not go with --strategy'),
     (['--strategy', 'n2v', '--hole', '3'], '--hole does not go with --strategy'),
+    (['--strategy', 'n2v', '--star-share', '0.1'], '--star-share does not go with --strategy'),
     (['--strategy', 'n2v', '--workers', '2'], '--workers does not go with --strategy'),
     (['--strategy', 'n2v', '--struct', '5x5'], "struct must be given with the strategy 'struct', and with no other"),
     (['--strategy', 'structn2v'], "struct must be given with the strategy 'struct'"),

@@ -3,6 +3,8 @@
 Noise2Void as it was first: plain U-Net, hidden pixels, no uncertainty.
 """
 
+import csv
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from astropy_n2v import CannotDenoiseError, Denoiser, NoiseModel, denoise, train
 from astropy_n2v.batch import denoise_channels, denoise_fits
 from astropy_n2v.denoiser import ClassicalDenoiser
 from astropy_n2v.networks import UNet
+from astropy_n2v.training import monitor
 from astropy_n2v.training.classical import STRATEGIES, Masking, train_classical
 from astropy_n2v.training.masked_patches import BlockPatches, MaskedPatches
 
@@ -333,8 +336,14 @@ def test_models_of_another_architecture(frame, tmp_path, tiny_denoiser):
         Denoiser.load(tmp_path / 'm.safetensors')
 
 
-def test_log_and_curves(frame, tmp_path):
+def test_log_and_curves(frame, tmp_path, monkeypatch):
+    def plot(*columns, original=monitor.plot_training, **options):
+        figures.append(original(*columns, **options))
+        return figures[-1]
+
+    figures = []
+    monkeypatch.setattr(monitor, 'plot_training', plot)
     train_classical(frame, log=tmp_path / 'log.csv', **{**TINY, 'max_steps': 40})
-    rows = (tmp_path / 'log.csv').read_text().splitlines()
-    assert rows[0] == 'step,seconds,loss,learning_rate,held_out' and (tmp_path / 'log.png').exists()
-    assert 0 < float(rows[-1].split(',')[-1]) < 2
+    rows = list(csv.DictReader((tmp_path / 'log.csv').read_text().splitlines()))
+    assert 0 < float(rows[-1]['held_out']) < 2 and (tmp_path / 'log.png').exists()
+    assert figures[0].axes[0].get_ylabel() == 'squared error / variance of the data'
