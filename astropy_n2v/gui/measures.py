@@ -70,7 +70,7 @@ def profile(pyramids, start, end):
     pyramids : dict of Pyramid
         Images of one shape, by name.
     start, end : tuple of float
-        x and y in pixels.
+        Positions in pixels, x and y.
 
     Returns
     -------

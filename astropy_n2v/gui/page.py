@@ -58,7 +58,7 @@ class Page:
         self.look = Look(self.widgets)
         self.worker, self.uploads, self.cost = Worker(), Uploads(max_upload), Cost()
         self.keys, self.screen = Keys(), Screen(sizing_mode='stretch_width', height=1, margin=0)
-        self.widgets.upload = Chooser(self._upload_begins, self._upload_comes, visible=max_upload > 0, width=264,
+        self.widgets.upload = Chooser(self._upload_begins, self._upload_comes, visible=max_upload > 0, width=256,
                                       height=34, margin=(5, 10))
         self.theme = 'dark_minimal' if dark else 'light_minimal'
         self.widgets.place_charts(*(pn.pane.Bokeh(chart.layout, theme=self.theme, sizing_mode='stretch_width', margin=0)
@@ -147,7 +147,7 @@ class Page:
     def _upload_comes(self, part):
         """Take a part of a file, and open it when it is whole; say if there is more to come."""
         try:
-            name = self.uploads.add(bytes(part or b''))
+            name = self.uploads.add(part)
         except (ValueError, OSError) as error:
             self.widgets.say(f'the upload has failed: {error}', bad=True)
             self.uploads.drop()

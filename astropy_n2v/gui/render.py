@@ -4,6 +4,7 @@ The visible part of an image as a picture of the size of its pane, at a cost tha
 """
 
 import itertools
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,8 +120,7 @@ class Pyramid:
         for k in itertools.count(1):
             if max(level.shape) <= _SMALLEST:
                 return
-            level = _halve(level)
-            np.save(folder / f'{name}.{k}.npy', level)
+            level = _halve(level, partial(np.lib.format.open_memmap, folder / f'{name}.{k}.npy', 'w+'))
 
     @classmethod
     def load(cls, folder, name):
@@ -184,10 +184,10 @@ def _visible(low, high, block, n):
     return slice(int(np.clip(start, 0, n)), int(np.clip(stop, 0, n)))
 
 
-def _halve(image):
+def _halve(image, make=np.empty):
     """Average blocks of 2x2, of the pixels that are there and finite."""
     ny, nx = image.shape
-    result = np.empty((-(-ny // 2), -(-nx // 2)), dtype=image.dtype)
+    result = make(dtype=image.dtype, shape=(-(-ny // 2), -(-nx // 2)))
     for start in range(0, result.shape[0], _SAMPLE):   # strips, as copies of large images take memory
         strip = image[2 * start:2 * (start + _SAMPLE)]
         padded = np.pad(strip, [(0, n % 2) for n in strip.shape], constant_values=np.nan)

@@ -154,7 +154,8 @@ class Uploads:
         """
         if self._file is None:
             raise ValueError('no file is coming')
-        if not part or self._come + len(part) > self._size:
+        # A browser may send anything.
+        if not isinstance(part, bytes) or not part or self._come + len(part) > self._size:
             self.drop()
             raise ValueError('the file is not of the size that was said')
         self._file.write(part)

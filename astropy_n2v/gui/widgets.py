@@ -16,7 +16,7 @@ __all__ = ['Widgets']
 # Names of tasks, for people.
 _DOING = {'hdus': 'opening', 'read': 'reading', 'measure': 'measuring the noise', 'denoise': 'denoising',
           'show': 'drawing', 'detect': 'finding sources', 'analyze': 'analyzing'}
-_WIDTH = 264   # pixels of the screen, of the menu
+_WIDTH = 256   # pixels of the screen, of the menu
 # Arrows and the open tab in the colour of text, which Panel and Bokeh draw in black on dark ground, too.
 _STYLE = """
 select.bk-input { background-size: 5px 5px, 5px 5px !important; background-repeat: no-repeat !important;

@@ -3,6 +3,8 @@
 Pictures of the visible part of an image.
 """
 
+import time
+
 import numpy as np
 import pytest
 
@@ -112,3 +114,15 @@ def test_what_is_beyond_the_cuts_has_the_last_colours():
     values = np.array([[-5.0, 5.0, -np.inf]])
     norm = find_norm(values, values, cuts=(0, 1), stretch='linear')
     assert colour(values, norm)[0].tolist() == [[0, 0, 0, 255], [255, 255, 255, 255], [0, 0, 0, 0]]
+
+
+def test_pictures_of_a_large_image_take_little_time():
+    # Five panes of 4096x4096 at the resolution of a screen: in processor time, as others may use the machine.
+    rng = np.random.default_rng(0)
+    pyramid = Pyramid.of(rng.normal(100, 3, (4096, 4096)).astype('f4'))
+    norm = find_norm(pyramid.sample(), pyramid.sample())
+    for half in 2048, 700, 150, 20:
+        start = time.process_time()
+        for _ in range(5):
+            colour(pyramid.render((2048 - half, 2048 + half, 2000 - half, 2000 + half), (303, 303)).values, norm)
+        assert time.process_time() - start < 0.3, half

@@ -78,6 +78,13 @@ def test_more_than_was_said_is_refused(uploads):
     assert uploads.files == {}
 
 
+@pytest.mark.parametrize('part', [None, 10 ** 12, 'text', b'', [1, 2]])
+def test_parts_that_are_no_bytes_are_refused(uploads, part):
+    uploads.begin('a.fits', 4)
+    with pytest.raises(ValueError, match='not of the size that was said'):
+        uploads.add(part)
+
+
 def test_dropped_file_leaves_nothing(uploads):
     uploads.begin('a.fits', 4)
     uploads.add(b'12')

@@ -5,6 +5,7 @@ The process that works for a page.
 
 import json
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from astropy.io import fits
 from astropy_n2v.gui import tasks
 from astropy_n2v.gui.render import Pyramid
 from astropy_n2v.gui.work import ProgressStream, Worker
+from astropy_n2v.simulate import make_scene
+from astropy_n2v.validation import VERDICTS, Report
 
 
 @pytest.fixture
@@ -133,3 +136,67 @@ def test_planes_of_a_cube(tmp_path, rng):
     np.testing.assert_array_equal(Pyramid.load(tmp_path, 'input').levels[0], cube[2])
     with pytest.raises(ValueError, match='plane must be from 0 to 2, got 3'):
         tasks.read(str(tmp_path), path, 0, 3)
+
+
+def test_large_image_is_read_in_strips(tmp_path):
+    path = tmp_path / 'large.fits'
+    fits.writeto(path, np.broadcast_to(np.float32(1), (8192, 2048)))
+    tracemalloc.start()
+    tasks.read(str(tmp_path), path, 0, 0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40e6   # of 67 MB
+    assert Pyramid.load(tmp_path, 'input').shape == (8192, 2048)
+
+
+@pytest.mark.parametrize('name', ['frame.fits.gz', 'frame.fits.fz'])
+def test_compressed_file_is_saved_as_what_it_was(tmp_path, ccd, name):
+    path = tmp_path / name
+    if name.endswith('.gz'):
+        ccd.write(path)
+    else:
+        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(ccd.data.astype('f4'))]).writeto(path)
+    index = 0 if name.endswith('.gz') else 1
+    folder = tmp_path / 'handed'
+    folder.mkdir()
+    tasks.read(folder, path, index, 0)
+    tasks.denoise(folder, path, index, {})
+    tasks.show(folder, path, index, 0)
+    target = tmp_path / 'saved' / name
+    tasks.save_fits(folder, target, False, path)
+    assert target.read_bytes()[:2] == path.read_bytes()[:2]
+    with fits.open(target) as hdus:
+        np.testing.assert_array_equal(hdus[index].data, Pyramid.load(folder, 'result').levels[0])
+
+
+def test_planes_of_a_cube_are_shown_and_searched(tmp_path):
+    path = tmp_path / 'cube.fits'
+    scene = make_scene('survey', (96, 96), seed=1)
+    cube = np.stack([scene.observe(seed=seed).data for seed in (1, 2)]).astype('f4')
+    fits.writeto(path, cube, fits.Header({'BUNIT': 'electron'}))
+    tasks.read(str(tmp_path), path, 0, 1)
+    tasks.denoise(str(tmp_path), path, 0, {})
+    tasks.show(str(tmp_path), path, 0, 1)
+    with fits.open(tmp_path / 'result' / 'cube_n2v.fits') as hdus:
+        np.testing.assert_array_equal(Pyramid.load(tmp_path, 'result').levels[0], hdus[0].data[1])
+        np.testing.assert_array_equal(Pyramid.load(tmp_path, 'uncertainty').levels[0], hdus['UNCERT'].data[1])
+    frame, clean = tasks._pair(tmp_path, path, 0, 1)
+    np.testing.assert_array_equal(frame.data, cube[1])
+    assert clean.uncertainty is not None and str(clean.unit) == 'electron'
+
+
+@pytest.mark.slow
+def test_analysis_is_that_of_the_command(tmp_path, frame):
+    folder = tmp_path / 'handed'
+    folder.mkdir()
+    tasks.read(folder, frame, 0, 0)
+    tasks.denoise(folder, frame, 0, {})
+    kind, found, _ = tasks.run('analyze', (folder, frame, 0, {'false_rate': 0.1}))
+    assert kind == 'done', found
+    assert {check['verdict'] for check in found['checks']} <= set(VERDICTS)
+    assert [row['image'] for row in found['detections']] == ['input', 'result']
+    page = tasks.save_report(folder, tmp_path / 'saved', False)
+    known = Report.read(page.replace('report.html', 'report.json'))
+    assert [check.to_dict() for check in known.checks] == found['checks']
+    assert (tmp_path / 'saved' / 'frame.png').exists() and (tmp_path / 'saved' / 'tables' / 'checks.ecsv').exists()
+    assert tasks.run('save_report', (folder, tmp_path / 'saved', False))[0] == 'failed'   # there is one
