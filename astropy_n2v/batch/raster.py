@@ -3,6 +3,7 @@
 Denoising of pictures: colour, JPEG, PNG and TIFF.
 """
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,18 @@ from ..config import conf
 from ..exceptions import CannotDenoiseError
 from ..io.process import FitsResult, ImageResult
 from ..io.raster import read_raster, write_raster
+from ..noise import NoiseModel
 from ..noise.brightness import channel_noise
 from ..utils.checks import check_number
 from ..utils.warn import warn_user
 
 __all__ = ['channel_noise', 'denoise_channels', 'denoise_raster']
 
+# The sum of three channels, and two differences, with variances of one for channels of a variance of one.
+_MIX = np.array([[1, 1, 1], [1, 0, -1], [0.5, -1, 0.5]]) / np.sqrt([[3], [2], [1.5]])
+# The noise of these between which the channels are taken for independent: on simulated pictures of 16 bits, debayered
+# or not, it was 0.77 to 1.21, of JPEG 0.05 to 0.5 for a difference and 1.5 to 1.75 for the sum.
+_INDEPENDENT = 0.7, 1.35
 _OPTIONS = 'strength', 'device', 'tile_size', 'audit'   # of denoise that go with pictures
 
 
@@ -58,8 +65,10 @@ def denoise_channels(data, model=None, *, mask=None, floor=0.0, strength=1.0, de
     Notes
     -----
     Noise is measured at each brightness, so that a stretch need not be known, and with its autocorrelation, which is
-    whitened: that of JPEG, debayering, drizzling. The channels are denoised one by one: in sums and differences of the
-    channels, chroma gained, but the errors of red and blue grew by a quarter on simulated star fields.
+    whitened: that of JPEG, debayering, drizzling. Three channels whose noise is independent are denoised one by one and
+    as their sum and differences, and the result is the mean of both: the sum guides. In pictures of star fields the
+    errors of sums and differences alone were larger in red and blue; of the mean they are smaller everywhere. Where
+    the noise falls with brightness, the channels' own results prevail.
 
     Examples
     --------
@@ -84,29 +93,60 @@ def denoise_channels(data, model=None, *, mask=None, floor=0.0, strength=1.0, de
     if mask is not None:
         bad |= np.broadcast_to(np.asarray(mask, dtype=bool), data.shape)
     if denoiser.channels > 1:
-        return _denoise_together(denoiser, data, bad, strength=strength, device=device, tile_size=tile_size)
-    result, errors = data.copy(), []
+        return _predict_colours(denoiser, data, bad, strength=strength, device=device, tile_size=tile_size)
+    options = {'strength': strength, 'whiten': denoiser.whitens, 'device': device, 'tile_size': tile_size,
+               'full_output': False}
+    result, errors, noises = data.copy(), [], []
     for n, (values, own) in enumerate(zip(data, bad)):
         name = _names(len(data))[n]
         try:
-            noise = channel_noise(values, own, floor=floor)
+            noises.append(channel_noise(values, own, floor=floor))
         except CannotDenoiseError as error:
             warn_user(f'{name} passes through as it is: {error}')
             errors.append(str(error))
             continue
-        found = denoiser.predict(values, noise, own, strength=strength, whiten=denoiser.whitens, device=device,
-                                 tile_size=tile_size, audit=audit != 'off', full_output=False)
+        found = denoiser.predict(values, noises[-1], own, audit=audit != 'off', **options)
         errors.append(_judge(name, found.audit, audit))
         if not errors[-1]:
             result[n] = np.where(own, values, found.mean)
+    if len(data) == 3 and not any(errors):
+        result = _together(data, bad, result, noises, denoiser, options)
     return result, errors
 
 
-def _denoise_together(denoiser, data, bad, **options):
+def _predict_colours(denoiser, data, bad, **options):
     """Denoise by a model that sees all channels; its result is not audited, as it has no posterior."""
     noise = channel_noise(data[0], bad[0])
     mean = denoiser.predict(data, noise, bad, full_output=False, **options).mean
     return np.where(bad, data, mean), [''] * len(data)
+
+
+def _together(data, bad, result, noises, denoiser, options):
+    """
+    Denoise sum and differences of three channels, too, and take the mean of both results.
+
+    Light that is common to the channels stands out of the noise of their sum. Where the channels share noise, as in a
+    JPEG, their own results are better and stay; so do bright parts, of whose noise less is known.
+    """
+    sizes = np.array([np.median(noise.sigma) for noise in noises])[:, None, None]
+    ratios = np.array([np.broadcast_to(noise.sigma, data.shape[1:]) for noise in noises]) / sizes
+    any_bad = bad.any(axis=0)
+    mixed = np.tensordot(_MIX, np.where(bad, 0, data) / sizes, 1)
+    sigmas = np.sqrt(np.tensordot(_MIX ** 2, ratios ** 2, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')   # they came with the channels
+        try:
+            measured = [channel_noise(values, any_bad) for values in mixed]
+        except CannotDenoiseError:   # channels that are equal have no differences
+            return result
+        if any(not _INDEPENDENT[0] < np.median(noise.sigma) < _INDEPENDENT[1] for noise in measured):
+            return result
+        models = [NoiseModel(sigma, autocorrelation=noise.autocorrelation) for sigma, noise in zip(sigmas, measured)]
+        found = [denoiser.predict(values, model, any_bad, audit=False, **options).mean
+                 for values, model in zip(mixed, models)]
+    other = np.tensordot(_MIX.T, np.stack(found), 1) * sizes
+    weight = np.where(any_bad, 0, np.mean(ratios ** 2, axis=0) / 2)
+    return result + weight * (other - result)
 
 
 def _names(n):

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from scipy.ndimage import convolve
 
 from astropy_n2v import denoise
-from astropy_n2v.batch import channel_noise, denoise_channels, denoise_fits, denoise_raster
+from astropy_n2v.batch import channel_noise, denoise_channels, denoise_fits, denoise_raster, raster
 from astropy_n2v.cli import main
 from astropy_n2v.containers.container import Container
 from astropy_n2v.exceptions import CannotDenoiseError
@@ -133,6 +133,28 @@ def test_pictures_are_not_replaced(path, tmp_path):
         denoise_raster(path, tmp_path / 'out.png')
 
 
+def test_channels_gain_together(monkeypatch):
+    _, truth, noisy = observe(seed=7, n=128)
+    picture, known = stretch(noisy), stretch(truth)
+    together, _ = denoise_channels(picture)
+    monkeypatch.setattr(raster, '_together', lambda data, bad, result, *_: result)
+    apart, _ = denoise_channels(picture)
+    mix = raster._MIX[1:]
+    errors = [[*rms(result - known), *rms(np.tensordot(mix, result - known, 1))] for result in (together, apart)]
+    assert (np.array(errors[0]) < errors[1]).all()
+    assert np.mean(np.array(errors[0]) / errors[1]) < 0.95
+
+
+@pytest.mark.parametrize('kind', ['grey', 'common noise'])
+def test_channels_of_common_noise_stay_apart(monkeypatch, rng, kind):
+    noise = rng.normal(100, 5, (1, 64, 64)) + np.zeros((3, 1, 1))
+    picture = noise if kind == 'grey' else noise + rng.normal(0, 1, (3, 64, 64))
+    together, errors = denoise_channels(picture)
+    monkeypatch.setattr(raster, '_together', lambda data, bad, result, *_: result)
+    np.testing.assert_array_equal(together, denoise_channels(picture)[0])
+    assert errors == ['', '', '']
+
+
 def test_constant_channels_pass_through(rng):
     data = rng.normal(100, 5, (3, 64, 64))
     data[1] = 7
@@ -197,7 +219,8 @@ def test_cubes_of_fits_have_the_noise_of_each_plane(tmp_path):
 
 @pytest.mark.parametrize('dtype', ['f4', 'u2'])
 @pytest.mark.parametrize('header', [{}, {'CTYPE3': 'RGB', 'EGAIN': 0.24, 'HISTORY': 'Asinh Transformation: (50)'}])
-def test_stretched_cubes_of_fits_are_pictures(tmp_path, dtype, header):
+def test_stretched_cubes_of_fits_are_pictures(tmp_path, monkeypatch, dtype, header):
+    monkeypatch.setattr(raster, '_together', lambda data, bad, result, *_: result)   # cubes go plane by plane
     _, truth, noisy = observe(seed=5, n=128)
     picture = stretch(noisy)
     picture[:, 5, 5] = 1.0
