@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What a batch costs: ``python benchmarks/batches.py WHAT [--size N ...] [--model default|tiny] [--count N] [--seed N]``.
+What a batch costs: ``python benchmarks/batches.py WHAT [--size N ...] [--model NAME] [--count N] [--seed N]``.
 
 Prints one line of figures each:
 
@@ -10,6 +10,7 @@ Prints one line of figures each:
 * ``jobs``: throughput of two processes against one with one thread, taking turns, and what the seconds of the processor
   allow where other programs use the cores as well;
 * ``memory``: peak of anonymous memory (RssAnon) of a process that denoises one file, by its size, in its own process;
+  with ``--limit`` in place of ``conf.memory_limit`` (GiB), ``--compressed`` of a file that is compressed by tiles;
 * ``mutants``: ``--count`` damaged files (10,000), of ``--seed``: results, messages, and what should not be;
 * ``kills``: a batch of two processes of which the first, a worker or all are killed at random moments, again and again,
   until it is done: are all results whole, and those of a quiet run?
@@ -53,15 +54,39 @@ def write_frames(folder, n, size, seed=7000):
     return paths
 
 
+def write_large(path, size, compressed, seed=7000):
+    """Write such a frame with little memory, also one that is compressed by tiles."""
+    from astropy_n2v.io.writing import write_hdu
+    from astropy_n2v.utils.sampling import row_blocks
+    from astropy_n2v.utils.scratch import empty, scratch_files
+    rng, folder = np.random.default_rng(seed), path.parent
+    with scratch_files(folder), open(path, 'wb') as out:
+        data = empty((size, size), np.float32)
+        for rows in row_blocks(size):
+            data[rows] = rng.normal(100, 5, (rows.stop - rows.start, size)) + np.linspace(0, 20, size)
+        header = fits.Header({'BUNIT': 'adu'})
+        image = fits.CompImageHDU(data, header, compression_type='GZIP_2', quantize_level=0) if compressed else \
+            fits.ImageHDU(data, header)
+        for hdu in fits.PrimaryHDU(), image:
+            write_hdu(hdu, True, out, folder)
+
+
 def load_model(name):
-    """The shipped model, or one of few weights, untrained: its results mean nothing."""
+    """The shipped model, or one of few weights, untrained, or of none: their results mean nothing."""
     from astropy_n2v import Denoiser, conf
     if name == 'default':
         return Denoiser.load('default')
     conf.audit = 'off'
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'tests'))
     from models import make_tiny_denoiser
-    return make_tiny_denoiser()
+    model = make_tiny_denoiser()
+    if name == 'none':
+        import torch
+
+        # The background everywhere: what is left is the time, and the memory, of all but the network.
+        model.network.predict = lambda inputs, inner, dtype: torch.full(
+            (1, 2, *(part.stop - part.start for part in inner)), -3.0)
+    return model
 
 
 def measure_journal(folder, model):
@@ -172,12 +197,15 @@ def anonymous_memory():
     return float('nan')
 
 
-def measure_memory(folder, model, size):
+def measure_memory(folder, model, size, limit=None, compressed=False):
     """Peak of the anonymous memory, beyond that before."""
+    from astropy_n2v import conf
     from astropy_n2v.batch import denoise_fits
     for path in write_frames(folder / 'small', 1, 64):
         denoise_fits(path, folder / 'small.fits', model)
-    (path,) = write_frames(folder / 'in', 1, size)
+    path = folder / 'large.fits'
+    write_large(path, size, compressed)
+    conf.memory_limit = conf.memory_limit if limit is None else limit
     before, peak, ended = anonymous_memory(), [0.0], threading.Event()
 
     def watch():
@@ -191,8 +219,10 @@ def measure_memory(folder, model, size):
     seconds = time.process_time() - start
     ended.set()
     thread.join()
-    print(f'{size}x{size}: {before:.0f} MiB before, {peak[0]:.0f} MiB at the peak, '
-          f'{(peak[0] - before) * 2 ** 20 / size ** 2:.0f} bytes a pixel, {seconds:.1f} s of the processor', flush=True)
+    kind = ' compressed' if compressed else ''
+    print(f'{size}x{size}{kind}: {before:.0f} MiB before, {peak[0]:.0f} MiB at the peak, '
+          f'{(peak[0] - before) * 2 ** 20 / size ** 2:.1f} bytes a pixel, {seconds:.1f} s of the processor, '
+          f'{seconds / size ** 2 * 1e6:.2f} s a million pixels', flush=True)
 
 
 def measure_mutants(folder, count, seed):
@@ -291,7 +321,10 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('what', choices=['journal', 'overhead', 'jobs', 'memory', 'mutants', 'kills'])
     parser.add_argument('--size', type=int, nargs='+', default=[2048], help='height and width of frames')
-    parser.add_argument('--model', choices=['default', 'tiny'], default='default')
+    parser.add_argument('--limit', type=float, help='for memory: GiB, in place of conf.memory_limit')
+    parser.add_argument('--compressed', action='store_true', help='for memory: a file that is compressed by tiles')
+    parser.add_argument('--folder', help='for files that are made, and removed; a disk with room')
+    parser.add_argument('--model', choices=['default', 'tiny', 'none'], default='default')
     parser.add_argument('--count', type=int, default=_MUTANTS, help='number of mutants')
     parser.add_argument('--seed', type=int, default=7000, help='seed of the mutants')
     options = parser.parse_args(arguments)
@@ -301,9 +334,10 @@ def main(arguments=None):
         return
     model = load_model(options.model)
     for size in options.size:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             measure = globals()[f'measure_{options.what}']
-            measure(Path(folder), model, *([] if options.what == 'journal' else [size]))
+            more = [options.limit, options.compressed] if options.what == 'memory' else []
+            measure(Path(folder), model, *([] if options.what == 'journal' else [size]), *more)
 
 
 if __name__ == '__main__':

@@ -80,7 +80,7 @@ def load(hdu):
     if isinstance(hdu, HduSection) or len(hdu.shape) < 2 or not is_large(hdu.shape, np.uint8):
         return hdu.data
     data = None
-    for index in _rows(hdu):
+    for index in tile_rows(hdu):
         part = HduSection(hdu, (*index, slice(0, hdu.shape[-1]))).data
         if data is None:
             data = empty(hdu.shape, part.dtype.newbyteorder('='))
@@ -88,8 +88,8 @@ def load(hdu):
     return data
 
 
-def _rows(hdu):
-    """Yield the index of rows that are read together: of whole tiles of an image that is compressed by tiles."""
+def tile_rows(hdu):
+    """Yield the index of rows that are processed together: of whole tiles of an image that is compressed by tiles."""
     tile = hdu.tile_shape[-2] if isinstance(hdu, fits.CompImageHDU) else 1
     done = {}
     for *plane, rows in blocks(hdu.shape):

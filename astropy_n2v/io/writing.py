@@ -15,6 +15,7 @@ from astropy.io import fits
 
 from ..utils.scratch import is_large
 from .cards import add_up, show_cards
+from .compressed import write_compressed
 from .sections import load
 
 __all__ = []
@@ -43,8 +44,10 @@ def write_hdu(hdu, checksum, out, folder, hidden=None):
         Cards that are hidden, from `~astropy_n2v.io.cards.hide_cards`.
     """
     data = hdu.data
-    if data is None or data.dtype.kind != 'f' or isinstance(hdu, fits.CompImageHDU) \
-            or not is_large(data.shape, np.uint8):
+    if data is not None and is_large(data.shape, np.uint8) and isinstance(hdu, fits.CompImageHDU):
+        write_compressed(hdu, checksum, out, folder, hidden, _encode)
+        return
+    if data is None or data.dtype.kind != 'f' or not is_large(data.shape, np.uint8):
         content = _encode(hdu, checksum, io.BytesIO()).getbuffer()[_start(hdu):]
         out.write(show_cards(content, hidden) if hidden else content)
         return
