@@ -180,3 +180,17 @@ def test_binomial_errors():
         binomial_interval(3, 2)
     with pytest.raises(ValueError, match='confidence must be between 0 and 1, got 68'):
         binomial_interval(1, 2, confidence=68)
+
+
+def test_settings_of_intervals_are_fixed_and_give_one_stream_of_random_numbers():
+    import dataclasses
+    settings_of = Bootstrap(0.95, 200, 3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings_of.seed = 4
+    values = np.random.default_rng(0).normal(size=40)
+    # An integer begins anew for each interval; once started, successive intervals draw other resamples.
+    assert settings_of.interval(values, 'mean') == settings_of.interval(values, 'mean')
+    started = settings_of.started()
+    assert started.interval(values, 'mean') == settings_of.interval(values, 'mean')
+    assert started.interval(values, 'mean') != settings_of.interval(values, 'mean')
+    assert bootstrap_interval(values, 'mean', **vars(settings_of)) == settings_of.interval(values, 'mean')
