@@ -160,10 +160,13 @@ def read_raster(path):
     if start.startswith(_PNG) and start[24:25] == b'\x10':
         return _read_png16(path.read_bytes(), path)
     image_module = _need('PIL.Image', f'reading {kind}')
-    with image_module.open(path) as image:
-        refuse_bomb(image.width * image.height * len(image.getbands()), path.stat().st_size, path)
-        image.load()
-        return _from_pillow(image, kind, path)
+    try:
+        with image_module.open(path) as image:
+            refuse_bomb(image.width * image.height * len(image.getbands()), path.stat().st_size, path)
+            image.load()
+            return _from_pillow(image, kind, path)
+    except (image_module.UnidentifiedImageError, SyntaxError) as error:   # SyntaxError: of a damaged PNG
+        raise OSError(f'{path} is no {kind} file, or it is damaged: {error}') from error
 
 
 def _from_pillow(image, kind, path):

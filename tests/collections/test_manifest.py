@@ -154,7 +154,7 @@ def test_unreadable_files_have_rows_that_say_why(night):
     errors = {Path(row['path']).name: row['error'] for row in manifest}
     assert set(errors) == {'a.fits', 'b.fits', 'c.fits', 'short.fits', 'junk.fits', 'junk.png'}
     assert 'truncated' in errors['short.fits'] and 'not a FITS file' in errors['junk.fits']
-    assert 'raster' in errors['junk.png'] and not errors['a.fits']
+    assert 'is no PNG file, or it is damaged' in errors['junk.png'] and not errors['a.fits']
 
 
 def test_search(night):
