@@ -54,6 +54,25 @@ def test_loop_over_shards(tmp_path, command, tiny_denoiser):
         assert np.array_equal(fits.getdata(record.output), fits.getdata(tmp_path / 'out' / record.output.name))
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which('snakemake'), reason='needs snakemake')
+def test_snakemake(tmp_path, command, tiny_denoiser):
+    (tmp_path / 'night1').mkdir()
+    for n in range(3):
+        make_scene('survey', (64, 64), seed=1).observe(seed=n).write(tmp_path / 'night1' / f'{n}.fits')
+    tiny_denoiser.save(tmp_path / 'm.safetensors')
+    environment = {**os.environ, 'PATH': f'{command}{os.pathsep}{os.environ["PATH"]}', 'XDG_CACHE_HOME': str(tmp_path)}
+    run = ['snakemake', '--snakefile', Path(__file__).with_name('Snakefile'), '--cores', '2', '--config',
+           'options=--model m.safetensors --audit off']
+    for _ in range(2):   # the second time there is nothing to do
+        done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert 'Nothing to be done' in done.stdout + done.stderr
+    for record in denoise_files(sorted((tmp_path / 'night1').iterdir()), tmp_path / 'one', model=tiny_denoiser,
+                                noise=tmp_path / 'noise.json'):
+        assert np.array_equal(fits.getdata(record.output), fits.getdata(tmp_path / 'denoised' / record.output.name))
+
+
 #: Cards of an image that may change, besides the cards of its number type. astropy shows EXTEND in compressed images.
 CHANGES = {'DATAMIN', 'DATAMAX', 'EXTEND'}
 #: Files of the test data that have no image of the sky, or none that can be denoised, and a part of the reason.
