@@ -254,12 +254,13 @@ class Trainer:
             for name in ('step', 'elapsed', 'history', 'best', 'best_state', 'stale'):
                 setattr(self, name, state[name])
             self.best_figures = state.get('best_figures')
-            if self.judge and self.best_state is not None and state.get('judge_every', self.judge_every) != self.judge_every:
-                # With another budget other stars judge, whose scores are not those of the ones before.
-                best = copy.deepcopy(self.average.module)
-                best.load_state_dict(self.best_state)
-                self.best, self.best_figures = self._judgement(best)
         except Exception as error:
             # torch raises whatever the damage happens to cause.
             raise ValueError(f'checkpoint {path} cannot be resumed from: it is damaged, or of another '
                              f'network ({error})') from error
+        before = state.get('judge_every', self.judge_every)
+        if self.judge and self.best_state is not None and before != self.judge_every:
+            # With another budget other stars judge, whose scores are not those of the ones before.
+            best = copy.deepcopy(self.average.module)
+            best.load_state_dict(self.best_state)
+            self.best, self.best_figures = self._judgement(best)
