@@ -29,6 +29,7 @@ _MOST_PARTS = 4   # from as many images, at equal distances
 # completeness measures the depth.
 _FAINTEST, _BRIGHTEST = 2.0, 50.0
 _MEASURED = 5.0   # signal-to-noise ratio of the faintest stars whose flux counts
+_FEWEST = 10   # stars in a part of an image: a share of fewer says nothing
 _SPACING = 5.0   # FWHM between stars: neighbours do not overlap where they are measured
 _EMPTY = 5.0   # signal-to-noise ratio below which a place counts as empty
 _FALSE_SHARE = 0.05   # false detections at the threshold, of the number of stars
@@ -280,13 +281,16 @@ class _Part:
         if min(data.shape) < _LEAST_PART or not counts.any():
             return None
         cut = middle_cutout(counts, size)
-        noise = replace(noise.at(data.shape, *cut), autocorrelation=noise.autocorrelation)
-        image = NormalizedImage.prepare(np.asarray(data[cut], dtype=float), noise, ~counts[cut])
+        try:
+            noise = replace(noise.at(data.shape, *cut), autocorrelation=noise.autocorrelation)
+            image = NormalizedImage.prepare(np.asarray(data[cut], dtype=float), noise, ~counts[cut])
+        except ValueError:   # without noise here
+            return None
         psf = PSF.from_any(estimate_fwhm(image.values(), image.valid))
         if min(image.shape) < psf.stamp.shape[0]:
             return None
         part = cls(image, psf, rng)
-        return part if len(part.flux) else None
+        return part if len(part.flux) >= _FEWEST else None
 
     def _empty_places(self, data, rng):
         """Find places for stars on a grid that is moved at random, where there is nothing yet."""

@@ -143,12 +143,16 @@ class Trainer:
         self.precision.update()
         self.loss = float(shown)
 
-    def _judge(self):
-        """Judge the averaged weights, and keep the best."""
-        judgement = self.judge(self.average.module)
+    def _judgement(self, network):
+        """Judge a network; return the score and the figures."""
+        judgement = self.judge(network)
         if not isinstance(judgement, Judgement):
             judgement = Judgement(judgement)
-        value, figures = judgement.score, judgement.figures
+        return judgement.score, judgement.figures
+
+    def _judge(self):
+        """Judge the averaged weights, and keep the best."""
+        value, figures = self._judgement(self.average.module)
         self.history.append((self.step, *figures.values()))
         log.info('step %d: %s', self.step, ', '.join(f'{name} {figure:.5f}' for name, figure in figures.items()))
         improved = value < self.best - self.min_delta
@@ -231,7 +235,7 @@ class Trainer:
                  'optimizer': self.optimizer.state_dict(), 'step': self.step, 'elapsed': self.elapsed,
                  'history': self.history, 'best': self.best, 'best_figures': self.best_figures,
                  'best_state': self.best_state, 'stale': self.stale,
-                 'scaler': self.precision.scaler.state_dict(), 'rng': random_states}
+                 'judge_every': self.judge_every, 'scaler': self.precision.scaler.state_dict(), 'rng': random_states}
         with atomic_write(path, overwrite=True) as temporary:
             torch.save(state, temporary)
 
@@ -250,9 +254,16 @@ class Trainer:
             if state.get('scaler'):   # empty where nothing is scaled
                 self.precision.scaler.load_state_dict(state['scaler'])
             self.sampler.state = state['rng'][self.processes.rank]
-            for name in ('step', 'elapsed', 'history', 'best', 'best_figures', 'best_state', 'stale'):
+            for name in ('step', 'elapsed', 'history', 'best', 'best_state', 'stale'):
                 setattr(self, name, state[name])
+            self.best_figures = state.get('best_figures')
         except Exception as error:
             # torch raises whatever the damage happens to cause.
             raise ValueError(f'checkpoint {path} cannot be resumed from: it is damaged, or of another '
                              f'network ({error})') from error
+        before = state.get('judge_every', self.judge_every)
+        if self.judge and self.best_state is not None and before != self.judge_every:
+            # With another budget other stars judge, whose scores are not those of the ones before.
+            best = copy.deepcopy(self.average.module)
+            best.load_state_dict(self.best_state)
+            self.best, self.best_figures = self._judgement(best)

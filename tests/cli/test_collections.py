@@ -157,6 +157,17 @@ def test_check_of_a_split_by_frame(run, prepared):
     assert result.exit_code == 1 and '8 images: 1 problems, ' in result.output
 
 
+def test_options_of_training(run, prepared):
+    text = ' '.join(run('train', '--help').output.split())
+    assert '--amp [auto|float32|bfloat16|float16]' in text and '[default: auto]' in text
+    assert '[default: 0.05, or 0 for a single image]' in text
+    frames = ['--manifest', prepared / 'm.ecsv', '--split', prepared / 's.json', '-o', prepared / 'm.safetensors']
+    result = run('train', *frames, '--amp', 'float8')
+    assert result.exit_code == 2 and "'float8' is not one of" in result.output
+    result = run('train', *frames, *QUICK, '--amp', 'float16', '--star-share', '0')
+    assert result.exit_code == 0, result.output
+
+
 def test_train(run, prepared):
     result = run('train', '--manifest', prepared / 'm.ecsv', '--split', prepared / 's.json', '-o',
                  prepared / 'm.safetensors', *QUICK)

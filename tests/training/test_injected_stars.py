@@ -102,7 +102,13 @@ def test_masked_parts_get_no_stars():
 def test_no_room_for_stars():
     assert InjectedStars([(sky(0, (120, 200)), NOISE, None)]).n_stars == 0
     assert InjectedStars([(sky(0), NOISE, None)], pixels=32_000).n_stars == 0
-    assert InjectedStars([(np.full((99, 99), np.nan), NOISE, None)]).n_stars == 0
+    assert InjectedStars([(np.full((199, 199), np.nan), NOISE, None)]).n_stars == 0
+    crowd = np.zeros((128, 128))
+    crowd[::8, ::8] = 500   # nothing is empty
+    assert InjectedStars([(sky(0, (128, 128)) + crowd, NOISE, None)]).n_stars == 0
+    sigma = np.full((600, 600), 5.0)
+    sigma[150:450, 150:450] = 0   # where the part is
+    assert InjectedStars([(sky(0, (600, 600)), NoiseModel(sigma), None)]).n_stars == 0
 
 
 def test_time_limits_the_pixels():

@@ -191,6 +191,24 @@ def test_training_out_of_patience_is_not_resumed(tmp_path):
         assert torch.equal(a, b)
 
 
+def test_best_weights_are_judged_again_with_another_budget(tmp_path):
+    """Of another budget, other stars judge."""
+    first = make_trainer(6, judge=lambda candidate: 1.0)
+    first.run(tmp_path / 'state')
+    values, judged = iter([5.0, 6.0, 6.0, 6.0]), []
+
+    def judge(candidate):
+        judged.append(candidate.join.weight.clone())
+        return next(values)
+
+    second = make_trainer(9, judge=judge)
+    second.judge_every = 4
+    second.run(tmp_path / 'state')
+    assert torch.equal(judged[0], first.network.join.weight) and second.best == 5
+    assert second.best_figures == {'held_out': 5.0}
+    assert torch.equal(second.network.join.weight, first.network.join.weight)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(('number', 'collection', 'amp'), [
     (signal.SIGKILL, False, 'auto'), (signal.SIGINT, False, 'float16'), (signal.SIGKILL, True, 'bfloat16'),
