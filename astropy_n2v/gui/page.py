@@ -249,7 +249,8 @@ class Page:
     def _after_measure(self, value):
         self.found = value
         self.widgets.show_found(value, self.image['unit'])
-        self.widgets.say(self._about())
+        if self._warned != self._place():   # what it costs to denoise it must not vanish
+            self.widgets.say(self._about())
 
     def _settings(self):
         return self.widgets.settings(self.folder, self._is_picture())
