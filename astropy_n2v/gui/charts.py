@@ -13,7 +13,7 @@ __all__ = ['Histogram', 'Profile']
 # Blue and orange are told apart by all kinds of colour vision; grey is what is expected.
 _COLOURS = {'input': '#56b4e9', 'result': '#e69f00', 'residual': '#56b4e9', 'innovations': '#e69f00',
             'expected': '#888888'}
-_HEIGHTS = 130, 115   # pixels of the screen: of the upper and the lower one
+_HEIGHTS = 124, 114   # pixels of the screen: of the upper and the lower one
 
 
 def _axes(height, **options):
@@ -29,11 +29,12 @@ def _axes(height, **options):
 
 
 def _legend(axes):
-    """Make the legend small."""
-    legend = axes.legend
-    legend.label_text_font_size, legend.padding, legend.spacing, legend.margin = '10px', 2, 0, 2
+    """Make the legend small, and put it above the curves, which it would hide."""
+    legend = axes.legend[0]
+    legend.label_text_font_size, legend.padding, legend.spacing, legend.margin = '10px', 0, 8, 0
     legend.glyph_height = legend.glyph_width = legend.label_height = 12
-    legend.background_fill_alpha, legend.border_line_alpha, legend.location = 0.6, 0, 'top_right'
+    legend.background_fill_alpha, legend.border_line_alpha, legend.orientation = 0, 0, 'horizontal'
+    axes.add_layout(legend, 'above')
 
 
 class _Chart:

@@ -12,23 +12,34 @@ _PART = 1 << 20   # bytes of a file that are sent at once; Bokeh takes 20 MB
 
 
 class Keys(JSComponent):
-    """Reports the keys that are pressed, unless someone is typing."""
+    """
+    Reports the keys that are pressed, unless someone is typing.
 
-    pressed = param.String(default='', doc='Name of the last key, and its number.')
+    Parameters
+    ----------
+    pressed : callable
+        Called with the name of each key.
+    """
 
     _esm = """
     export function render({model}) {
-      let n = 0
       document.addEventListener('keydown', event => {
         const target = event.composedPath()[0]
         const typing = ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName) && target.type !== 'checkbox'
         if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key !== 'Escape')) return
-        n += 1
-        model.pressed = `${event.key} ${n}`
+        model.send_msg({key: event.key})
       })
       return document.createElement('span')
     }
     """
+
+    def __init__(self, pressed, **params):
+        super().__init__(**params)
+        self._pressed = pressed
+
+    def _handle_msg(self, data):
+        """Pass a key on; as messages, none is lost if two come at once."""
+        self._pressed(str(data.get('key')))
 
 
 class Screen(JSComponent):

@@ -57,7 +57,8 @@ class Page:
         self.widgets = Widgets(self.folder)
         self.look = Look(self.widgets)
         self.worker, self.uploads, self.cost = Worker(), Uploads(max_upload), Cost()
-        self.keys, self.screen = Keys(), Screen(sizing_mode='stretch_width', height=1, margin=0)
+        self.keys = Keys(lambda key: _soon(partial(self.press, key)))
+        self.screen = Screen(sizing_mode='stretch_width', height=1, margin=0)
         self.widgets.upload = Chooser(self._upload_begins, self._upload_comes, visible=max_upload > 0, width=256,
                                       height=34, margin=(5, 10))
         self.theme = 'dark_minimal' if dark else 'light_minimal'
@@ -95,7 +96,6 @@ class Page:
         for widget in (*w.parameters.values(), w.target, w.overwrite, w.false_rate, w.truth):
             widget.param.watch(lambda event: self._say_code(), 'value')
         w.inspector.param.watch(lambda event: _soon(look.count), 'active')
-        self.keys.param.watch(lambda event: _soon(partial(self.press, event.new.partition(' ')[0])), 'pressed')
         self.screen.param.watch(lambda event: _soon(partial(look.arrange, room=event.new)), 'room')
 
     # What is picked.
@@ -249,7 +249,8 @@ class Page:
     def _after_measure(self, value):
         self.found = value
         self.widgets.show_found(value, self.image['unit'])
-        self.widgets.say(self._about())
+        if self._warned != self._place():   # what it costs to denoise it must not vanish
+            self.widgets.say(self._about())
 
     def _settings(self):
         return self.widgets.settings(self.folder, self._is_picture())

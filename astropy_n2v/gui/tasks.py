@@ -180,16 +180,18 @@ def analyze(folder, path, index, options):
     Returns
     -------
     dict
-        ``summary``, ``checks``, a list of the tests as they go into JSON, and ``detections``, a row (a dict) for input
-        and result.
+        ``summary``; ``checks``, a list of the tests as they go into JSON, with ``result`` in words; and ``detections``,
+        a row (a dict) for input and result.
     """
     from ..sources import analyze_files
+    from ..validation.report.report import describe_result
     target = Path(folder) / _ANALYSIS
     shutil.rmtree(target, ignore_errors=True)
     report = analyze_files([path], target, denoised=_result(folder, path).parent, ext=index, progress_bar=True,
                            **options)
     rows = [dict(zip(report.tables['detections'].colnames, row)) for row in report.tables['detections']]
-    return {'summary': report.summary(), 'checks': [check.to_dict() for check in report.checks], 'detections': rows}
+    checks = [{**check.to_dict(), 'result': describe_result(check)} for check in report.checks]
+    return {'summary': report.summary(), 'checks': checks, 'detections': rows}
 
 
 def save_fits(folder, target, overwrite, path):

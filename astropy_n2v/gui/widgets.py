@@ -241,7 +241,7 @@ class Widgets:
         rows = ''.join(
             f'<tr><td style="color:{colours.get(check["verdict"], "inherit")};white-space:nowrap;padding-right:10px">'
             f'{check["verdict"]}</td><td style="padding-right:10px">{escape(check["title"])}</td><td>'
-            f'{escape(check["reason"] or check["meaning"])}</td></tr>' for check in found['checks'])
+            f'{escape(check["result"])}{_sentence(check)}</td></tr>' for check in found['checks'])
         counts = '; '.join(f'{row["n"]} sources on the {row["image"]}, {row["n_false"]:.1f} of them expected to be '
                            'false' for row in found['detections'])
         self.analysis.object = (f'<div id="analysis"><p>{escape(found["summary"].splitlines()[0])}</p><p>{counts}</p>'
@@ -258,3 +258,9 @@ class Widgets:
         for button in self.detect, self.analyze:
             button.disabled = busy or picture
         self.report.disabled = busy or not has_report
+
+
+def _sentence(check):
+    """What the result of a test means, unless it is all that is said of it."""
+    meaning = check['meaning'] if check['value'] is not None else ''
+    return f'<br><small>{escape(meaning)}</small>' if meaning else ''

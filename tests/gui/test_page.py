@@ -584,7 +584,9 @@ def test_uploaded_frame_is_compared_and_judged(tab, folder, tmp_path):
     tab.mouse.up()
     tab.wait_for_function(f'Math.abs({DIVIDER} - 0.25) < 0.02')
     assert viewport(tab) == before
-    tab.keyboard.press('s')
+    for key in 'sss':   # faster than pictures are drawn
+        tab.keyboard.press(key)
+    tab.wait_for_function(f'{DIVIDER} < 0')
     # A profile between two clicks.
     tab.get_by_role('button', name='Profile').click()
     tab.get_by_text('Click where the line begins').wait_for()
@@ -661,14 +663,10 @@ def test_large_image_is_fluid(browser, tmp_path, rng, n):
         width, n_values = picture_place(tab)
         assert width < 0.75 * n and n_values <= pane
         if n == 10000:   # which is not begun before it was said what it costs
-            tab.get_by_text('Found:').wait_for()
             tab.get_by_role('button', name='Denoise').click()
             tab.get_by_text('10000×10000 pixels take about').wait_for()
-            assert tab.get_by_role('button', name='Cancel').is_disabled()
-            tab.get_by_role('button', name='Denoise').click()
-            tab.get_by_text('denoising ...').wait_for()
-            tab.get_by_role('button', name='Cancel').click()
-            tab.get_by_text('denoise was cancelled').wait_for()
+            tab.keyboard.press('Escape')
+            tab.get_by_text('was cancelled').wait_for()   # the noise is measured until then
         tab.close()
 
 
@@ -683,7 +681,7 @@ def test_nothing_overlaps_or_is_cut_off(browser, address, width, height, touch, 
     pick(tab, 'frame.fits')
     tab.get_by_text('Found:').wait_for()
     tab.wait_for_timeout(1000)
-    for _ in range(2):
+    for parts in ('#main', '#sidebar'), ('#main',):
         boxes = [box.bounding_box() for box in tab.locator('.bk-Figure').all() if box.is_visible()]
         assert len([box for box in boxes if box['width'] > 200]) >= 5
         for k, one in enumerate(boxes):
@@ -691,7 +689,7 @@ def test_nothing_overlaps_or_is_cut_off(browser, address, width, height, touch, 
             for other in boxes[:k]:
                 assert (one['x'] + one['width'] <= other['x'] + 1 or other['x'] + other['width'] <= one['x'] + 1
                         or one['y'] + one['height'] <= other['y'] + 1 or other['y'] + other['height'] <= one['y'] + 1)
-        for part in '#main', '#sidebar':
+        for part in parts:
             assert tab.locator(part).evaluate('each => each.scrollWidth <= each.clientWidth')
         tab.locator('#sidebar-button').click()   # the same without the menu: pictures take its room
         tab.wait_for_timeout(1500)
