@@ -214,6 +214,23 @@ def test_depth_against_the_deeper_filter(frame):
     assert ours['threshold'] == pytest.approx(7 * plain['threshold']) and local['gain'] < -0.1
 
 
+def test_tables_of_sources(results):
+    detect, common = load('detect'), load('common')
+    detect.main(['--kinds', 'survey', '--white', '--n-seeds', '1', '--size', '128'])
+    table = common.read_table('detect', results)
+    assert table['kind'].tolist() == ['survey'] and table['entries'][0] > 3 and table['purity'][0] > 0.7
+
+
+def test_completeness_is_at_the_threshold_of_the_truth():
+    detect = load('detect')
+    scores, true = np.arange(100.0, 0, -1), np.arange(100) % 25 < 24
+    true[60:] = False
+    # Of the first 61, 3 are false, of 62, 4.
+    stars = np.array([90.0, 40.0, 39.0, -np.inf])
+    assert detect.completeness_at(scores, true, stars) == 0.5
+    assert detect.completeness_at(scores, np.zeros(100, bool), stars) == 0
+
+
 def test_detection_tables(results):
     detection, common = load('detection'), load('common')
     detection.main(['--kinds', 'survey', '--n-seeds', '2', '--size', '192'])

@@ -66,7 +66,8 @@ def show(ccd, result, viewer=None, *, stretch='asinh', sources=None):
                         f'{type(viewer).__name__} without {", ".join(missing)}')
     norm = shared_norm(image_of(ccd, 'ccd'), stretch=stretch, top=image_of(result, 'result'))
     residual = CCDData(residual_in_sigma(ccd, result), unit='', wcs=getattr(ccd, 'wcs', None))
-    for label, image in (('input', ccd), ('result', result), ('residual', residual)):
+    # Viewers show what they loaded last.
+    for label, image in (('residual', residual), ('input', ccd), ('result', result)):
         viewer.load_image(image if isinstance(image, NDData) else np.asarray(image), image_label=label)
         cuts = (-RESIDUAL, RESIDUAL) if label == 'residual' else (float(norm.vmin), float(norm.vmax))
         viewer.set_cuts(cuts, image_label=label)

@@ -160,7 +160,7 @@ class Viewer:
 
 def test_show_writes_to_a_viewer(pair):
     viewer = show(*pair, Viewer(), sources=Table({'x': [1.0], 'y': [2.0]}))
-    assert list(viewer.images) == ['input', 'result', 'residual']
+    assert sorted(viewer.images) == ['input', 'residual', 'result'] and list(viewer.images)[-1] == 'result'
     assert viewer.images['input'] is pair[0]
     assert viewer.cuts['input'] == viewer.cuts['result']
     assert viewer.cuts['residual'] == (-5, 5)
@@ -168,6 +168,17 @@ def test_show_writes_to_a_viewer(pair):
     assert isinstance(viewer.stretches['residual'], LinearStretch)
     assert viewer.images['residual'].wcs is pair[0].wcs
     assert len(viewer.catalogs['sources']) == 1
+
+
+@pytest.mark.parametrize(('module', 'name'), [('astro_image_display_api.image_viewer_logic', 'ImageViewerLogic'),
+                                              ('astrowidgets.ginga', 'ImageWidget')])
+def test_show_writes_to_real_viewers(pair, module, name):
+    viewer = show(*pair, getattr(pytest.importorskip(module), name)(), sources=Table({'x': [1.0], 'y': [2.0]}))
+    assert sorted(viewer.image_labels) == ['input', 'residual', 'result']
+    np.testing.assert_array_equal(viewer.get_image(image_label='result').data, pair[1].data)
+    cuts = viewer.get_cuts(image_label='residual')
+    assert (cuts.vmin, cuts.vmax) == (-5, 5)
+    assert len(viewer.get_catalog(catalog_label='sources')) == 1
 
 
 def test_show_refuses_what_is_no_viewer(pair):
