@@ -9,12 +9,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from ..networks import blind_moments, network_inputs
+from ..networks import network_inputs
 from ..utils.scratch import zeros
 from .bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
 from .bounds import bound_prediction
 from .evenness import even_spread
 from .tiling import Tiling
+from .workers import apply_network, predict_orientations
 
 __all__ = ['BlindPredictor', 'BootstrapPredictor', 'predict_orientations']
 
@@ -40,6 +41,8 @@ class BlindPredictor:
         Floating-point type of the network.
     progress : callable, optional
         Called with the fraction done.
+    executor : concurrent.futures.Executor, optional
+        Where the network is computed, tile by tile; by default on ``device``.
     """
 
     network: torch.nn.Module
@@ -48,6 +51,7 @@ class BlindPredictor:
     device: torch.device
     dtype: torch.dtype
     progress: object = None
+    executor: object = None
 
     #: True if predictions are averaged over all orientations of the image.
     oriented: ClassVar[bool] = False
@@ -85,14 +89,9 @@ class BlindPredictor:
         mean, spread = (zeros(image.shape, dtype=np.float32) for _ in range(2))
         tiling = Tiling(image.shape, self.tile_size, self.margin, alignment=self.network.alignment)
         network = self.network.to(self.device)
-        for i, tile in enumerate(tiling):
-            inputs = _inputs(image, tile).to(self.device)
-            with torch.inference_mode():
-                if self.oriented:
-                    blind, log_spread = predict_orientations(network, inputs, tile.inner, self.dtype)
-                else:
-                    blind, log_spread = blind_moments(network.predict(inputs, tile.inner, self.dtype))
-                blind, deviation = blind[0, 0].cpu().numpy(), log_spread.exp()[0, 0].cpu().numpy()
+        tiles = ((_inputs(image, tile).to(self.device), tile.inner) for tile in tiling)
+        predicted = apply_network(network, tiles, dtype=self.dtype, oriented=self.oriented, executor=self.executor)
+        for i, (tile, (blind, deviation)) in enumerate(zip(tiling, predicted, strict=True)):
             target = mean[tile.inner_y, tile.inner_x]
             cut = (slice(target.shape[0]), slice(target.shape[1]))
             weight = tile.weight[tile.inner][cut]
@@ -144,38 +143,6 @@ class BootstrapPredictor(BlindPredictor):
         if self.progress:
             self.progress(1.0)
         return spread
-
-
-def predict_orientations(network, inputs, inner, dtype=torch.float32):
-    """
-    Average the prediction of the inner part of a tile over all orientations; their scatter adds to the spread.
-
-    Parameters
-    ----------
-    network : BlindSpotUNet
-        The network.
-    inputs : tensor
-        Its input, shape (1, n, height, width).
-    inner : tuple of slice
-        The inner part.
-    dtype : `torch.dtype`, optional
-        Floating-point type of the network.
-
-    Returns
-    -------
-    mean, log_spread : tensor
-        Blind mean and logarithm of its spread, of the inner part.
-    """
-    means, log_spreads = [], []
-    # A hole that is not square must keep its orientation.
-    for turn in (range(4) if network.hole[0] == network.hole[1] else (0, 2)):
-        for flip in [], [3]:
-            output = network.predict(torch.rot90(inputs, turn, dims=(2, 3)).flip(flip), dtype=dtype)
-            mean, log_spread = blind_moments(torch.rot90(output.flip(flip), -turn, dims=(2, 3))[:, :, *inner])
-            means.append(mean)
-            log_spreads.append(log_spread)
-    means, log_spread = torch.stack(means), torch.stack(log_spreads).mean(dim=0)
-    return means.mean(dim=0), 0.5 * torch.log(torch.exp(2 * log_spread) + means.var(dim=0, correction=0))
 
 
 def _inputs(image, tile):
