@@ -46,7 +46,7 @@ def predict_planes(frame, planes, denoiser, *, leaks=False, strength=1.0, audit=
     full_output, progress_bar : bool, optional
         See `astropy_n2v.denoise`.
     **options
-        ``whiten``, ``reject_outliers``, ``tile_size`` and ``device`` of `astropy_n2v.Denoiser.predict`.
+        ``whiten``, ``reject_outliers``, ``tile_size``, ``device`` and ``executor`` of `astropy_n2v.Denoiser.predict`.
 
     Returns
     -------

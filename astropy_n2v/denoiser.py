@@ -141,7 +141,7 @@ class Denoiser:
 
     def predict(self, data, noise=None, mask=None, *, held_out=None, calibrate=True, strength=1.0,
                 reject_outliers=False, audit=True, whiten=None, tile_size=None, device=None, progress=None,
-                full_output=True):
+                full_output=True, executor=None):
         """
         Denoise an array.
 
@@ -180,6 +180,8 @@ class Denoiser:
             Called with the fraction done.
         full_output : bool, optional
             If true, keep more than mean and standard deviation.
+        executor : concurrent.futures.Executor, optional
+            Where the network predicts the tiles of the image, in place of this process; see `astropy_n2v.denoise`.
 
         Returns
         -------
@@ -214,7 +216,7 @@ class Denoiser:
             held_out = self.held_out.find(data)
         device = select_device(device)
         predictor = self._predictor(held_out, tile_size=conf.tile_size if tile_size is None else tile_size,
-                                    device=device, dtype=select_dtype(device), progress=progress)
+                                    device=device, dtype=select_dtype(device), progress=progress, executor=executor)
         options = {'held_out': held_out, 'calibrate': calibrate, 'strength': strength, 'audit': audit,
                    'full_output': full_output, 'dtype': dtype}
         whitened = whiten_image(image) if (self.whitens if whiten is None else whiten) else None

@@ -9,10 +9,12 @@
 import os
 
 import numpy as np
+from astropy.nddata import NDData
 
 from .assembly import predict_planes, restore_verbatim
 from .config import conf
 from .containers.container import Container
+from .containers.lazy import from_dask, is_dask, to_dask
 from .noise import SetNoise
 from .planes import find_hole, find_planes, warn_of_patterns
 from .provenance import provenance
@@ -26,7 +28,8 @@ __all__ = ['denoise']
 
 def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=None, satlevel=None, hole=None,
             strength=1.0, fill_masked=False, reject_outliers=False, tile_size=None, device=None, seed=None,
-            full_output=False, progress_bar=False, add_keyword=True, audit=None, **train_options):
+            full_output=False, progress_bar=False, add_keyword=True, audit=None, executor=None, return_type=None,
+            **train_options):
     """
     Denoise an astronomical image without a clean reference.
 
@@ -36,7 +39,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
 
     Parameters
     ----------
-    data : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, `~astropy.units.Quantity`, array_like
+    data : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, `~astropy.units.Quantity`, array_like, dask array
         Image of shape (ny, nx), at least 8x8, or planes of shape (..., ny, nx) that are processed
         one by one. If a WCS has its celestial axes in another place, planes are taken along these.
         It is not modified. Pixels without a measurement count as masked: non-finite ones, fill values,
@@ -91,6 +94,13 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         this plane of several as measured, with a warning. 'warn': return it with a warning. 'off':
         make no audit. By default ``astropy_n2v.conf.audit``. Less grave findings cause a warning;
         single pixels that the noise does not explain are returned as measured.
+    executor : concurrent.futures.Executor, optional
+        Where the network predicts the tiles of a large image, such as a process pool or
+        ``dask.distributed.Client.get_executor()``: most of the work. By default it is done in this process. The
+        result is the same if the workers have the same processors.
+    return_type : {'dask', 'numpy'}, optional
+        Kind of the arrays of the result. By default that of ``data``. Dask arrays may be larger than the memory: the
+        image is then processed through temporary files, see ``astropy_n2v.conf.memory_limit``.
     **train_options
         For the models 'self' and 'adapt': ``max_steps``, ``max_time`` and other options of
         `astropy_n2v.train`.
@@ -160,14 +170,16 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     check_integer('tile_size', tile_size, 1)
     check_integer('seed', seed, 0)
     audit = _check_audit(audit)
+    if return_type not in (None, 'dask', 'numpy'):
+        raise ValueError(f"return_type must be 'dask', 'numpy' or None, got {return_type!r}")
     check_training_options(train_options)
     if train_options and model not in ('self', 'adapt'):
         raise TypeError(f"{', '.join(train_options)}: training options go with model='self' or 'adapt', got "
                         f'model={model!r}')
     if isinstance(noise, (str, os.PathLike)):
         noise = SetNoise.read(noise)
-    with scratch_for(np.shape(getattr(data, 'data', data))):
-        frame = Container(data, mask, satlevel)
+    with scratch_for(np.shape(data.data if isinstance(data, NDData) else data)):
+        frame = Container(from_dask(data), mask, satlevel)
         if 'N2VVERS' in frame.header:
             warn_user('the data have been denoised before, according to the header: their noise is correlated and '
                       'is not what the noise model says')
@@ -184,16 +196,25 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
                       'for structure')
         result, planes, refused = predict_planes(
             frame, planes, denoiser, leaks=leaks, progress_bar=progress_bar, whiten=whiten, strength=strength,
-            audit=audit, reject_outliers=reject_outliers, tile_size=tile_size, device=device, full_output=full_output)
+            audit=audit, reject_outliers=reject_outliers, tile_size=tile_size, device=device, full_output=full_output,
+            executor=executor)
         # Outliers are rejected from the data themselves, too.
         restore_verbatim(frame, planes, rejected + refused, result, fill_masked=fill_masked,
                          exactly=strength == 0 and not reject_outliers)
-        cards = history = None
-        if add_keyword:
-            cards, history = provenance(frame, planes[0], denoiser, result, strength=strength,
-                                        rejects_outliers=reject_outliers)
-        packed = frame.pack(result.mean, result.std if denoiser.has_posterior else None, cards, history)
-        return (packed, result.map(frame.original_order)) if full_output else packed
+        packed, result = _packed(frame, planes, denoiser, result, add_keyword, strength, reject_outliers)
+    if return_type == 'dask' or return_type is None and is_dask(data):
+        packed, result = to_dask(packed, data), result.map(lambda values: to_dask(values, data))
+    return (packed, result) if full_output else packed
+
+
+def _packed(frame, planes, denoiser, result, add_keyword, strength, reject_outliers):
+    """Return a result as the kind of its frame, with its provenance, and the prediction in the order of its axes."""
+    cards = history = None
+    if add_keyword:
+        cards, history = provenance(frame, planes[0], denoiser, result, strength=strength,
+                                    rejects_outliers=reject_outliers)
+    packed = frame.pack(result.mean, result.std if denoiser.has_posterior else None, cards, history)
+    return packed, result.map(frame.original_order)
 
 
 def _check_audit(audit):

@@ -84,8 +84,8 @@ def load_model(name):
         import torch
 
         # The background everywhere: what is left is the time, and the memory, of all but the network.
-        model.network.predict = lambda inputs, inner, dtype: torch.full(
-            (1, 2, *(part.stop - part.start for part in inner)), -3.0)
+        model.network.predict = lambda inputs, inner, dtype: torch.tensor([0.0, -3.0]).reshape(1, 2, 1, 1).expand(
+            1, 2, *(part.stop - part.start for part in inner))
     return model
 
 

@@ -404,7 +404,7 @@ def _constant_lines(values, mask):
     found = None
     for axis in (0, 1):
         image, bad = (values, mask) if axis == 0 else (values.T, mask.T)
-        equal, n = _repetitions(image, bad)
+        equal, n = _repetitions(values, mask, axis)
         lines = np.flatnonzero((equal > 0.9 * n) & (n > max(16, image.shape[0] // 2)))
         # In an image of few distinct values, all lines are like that.
         if not lines.size or lines.size > 0.2 * image.shape[1] or np.median(equal / n) > 0.2:
@@ -417,13 +417,18 @@ def _constant_lines(values, mask):
     return found
 
 
-def _repetitions(image, bad):
-    """Count in each column the pixels that equal the one before them, and those that count, at least one."""
-    equal = n = 0
-    for (rows,) in blocks(image.shape):
-        before = slice(max(rows.start - 1, 0), rows.stop)
-        good = ~bad[rows]
-        n = n + np.count_nonzero(good, axis=0)
-        part = image[before]
-        equal = equal + np.count_nonzero((part[1:] == part[:-1]) & good[1 - len(part):], axis=0)
+def _repetitions(values, mask, axis):
+    """Count along an axis the pixels that equal the one before them, and those that count, at least one."""
+    shape = values.shape[1 - axis]
+    equal, n = np.zeros(shape, dtype=int), np.zeros(shape, dtype=int)
+    for (rows,) in blocks(values.shape):
+        # Of columns, with the row before; of rows, which are complete, the whole is counted at once.
+        wide = slice(max(rows.start - 1, 0), rows.stop) if axis == 0 else rows
+        good, part = ~mask[rows], values[wide]
+        if axis == 0:
+            equal += np.count_nonzero((part[1:] == part[:-1]) & good[len(good) + 1 - len(part):], axis=0)
+            n += np.count_nonzero(good, axis=0)
+        else:
+            equal[rows] = np.count_nonzero((part[:, 1:] == part[:, :-1]) & good[:, 1:], axis=1)
+            n[rows] = np.count_nonzero(good, axis=1)
     return equal, np.maximum(n, 1)

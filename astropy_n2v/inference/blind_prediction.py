@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from ..networks import blind_moments, network_inputs
+from ..networks import network_inputs
 from ..networks.precision import select_dtype
 from ..utils.scratch import zeros
 from ..utils.warn import warn_user
@@ -19,6 +19,7 @@ from .bootstrap import BOOTSTRAP_SIZE, bootstrap_spread
 from .bounds import bound_prediction
 from .evenness import even_spread
 from .tiling import Tiling
+from .workers import apply_network, predict_orientations
 
 __all__ = ['BlindPredictor', 'BootstrapPredictor', 'predict_orientations']
 
@@ -53,6 +54,8 @@ class BlindPredictor:
         Called with the fraction done.
     tiles_at_once : int, optional
         Number of tiles that are computed together; by default one on a CPU, and as many as keep an accelerator busy.
+    executor : concurrent.futures.Executor, optional
+        Where the network is computed, tile by tile; by default on ``device``.
     """
 
     network: torch.nn.Module
@@ -62,6 +65,7 @@ class BlindPredictor:
     dtype: torch.dtype
     progress: object = None
     tiles_at_once: int = None
+    executor: object = None
 
     #: True if predictions are averaged over all orientations of the image.
     oriented: ClassVar[bool] = False
@@ -114,25 +118,21 @@ class BlindPredictor:
         mean, spread = (zeros(image.shape, dtype=np.float32) for _ in range(2))
         tiling = Tiling(image.shape, self.tile_size, self.margin, alignment=self.network.alignment)
         network, every, count = self.network.to(self.device), list(tiling), self._count_at_once(tiling)
-        for start in range(0, len(every), count):
-            tiles = every[start:start + count]
-            # All tiles of an image have the same shape.
-            inputs = _move(torch.cat([_inputs(image, tile) for tile in tiles]), self.device)
-            inner = tuple(slice(min(part.start for part in parts), max(part.stop for part in parts))
-                          for parts in zip(*(tile.inner for tile in tiles)))
-            with torch.inference_mode():
-                if self.oriented:
-                    blind, log_spread = predict_orientations(network, inputs, inner, self.dtype)
-                else:
-                    blind, log_spread = blind_moments(network.predict(inputs, inner, self.dtype))
-                blind, deviation = blind[:, 0].cpu().numpy(), log_spread.exp()[:, 0].cpu().numpy()
+        groups = [every[start:start + count] for start in range(0, len(every), count)]
+        # All tiles of an image have the same shape.
+        batches = ((_move(torch.cat([_inputs(image, tile) for tile in tiles]), self.device), _common_part(tiles))
+                   for tiles in groups)
+        predicted = apply_network(network, batches, dtype=self.dtype, oriented=self.oriented, executor=self.executor)
+        done = 0
+        for tiles, (blind, deviation) in zip(groups, predicted, strict=True):
             for i, tile in enumerate(tiles):
                 own = tuple(slice(part.start - whole.start, part.stop - whole.start)
-                            for part, whole in zip(tile.inner, inner))
+                            for part, whole in zip(tile.inner, _common_part(tiles)))
                 _add(tile, mean, blind[i][own])
                 _add(tile, spread, deviation[i][own])
+            done += len(tiles)
             if progress:
-                progress((start + len(tiles)) / len(every))
+                progress(done / len(every))
         return mean, spread
 
     def _count_at_once(self, tiling):
@@ -221,36 +221,10 @@ def _add(tile, whole, part):
     target += tile.weight[tile.inner][cut] * part[cut]
 
 
-def predict_orientations(network, inputs, inner, dtype=torch.float32):
-    """
-    Average the prediction of the inner part of a tile over all orientations; their scatter adds to the spread.
-
-    Parameters
-    ----------
-    network : BlindSpotUNet
-        The network.
-    inputs : tensor
-        Its input, shape (n, channels, height, width).
-    inner : tuple of slice
-        The inner part.
-    dtype : `torch.dtype`, optional
-        Floating-point type of the network.
-
-    Returns
-    -------
-    mean, log_spread : tensor
-        Blind mean and logarithm of its spread, of the inner part.
-    """
-    means, log_spreads = [], []
-    # A hole that is not square must keep its orientation.
-    for turn in (range(4) if network.hole[0] == network.hole[1] else (0, 2)):
-        for flip in [], [3]:
-            output = network.predict(torch.rot90(inputs, turn, dims=(2, 3)).flip(flip), dtype=dtype)
-            mean, log_spread = blind_moments(torch.rot90(output.flip(flip), -turn, dims=(2, 3))[:, :, *inner])
-            means.append(mean)
-            log_spreads.append(log_spread)
-    means, log_spread = torch.stack(means), torch.stack(log_spreads).mean(dim=0)
-    return means.mean(dim=0), 0.5 * torch.log(torch.exp(2 * log_spread) + means.var(dim=0, correction=0))
+def _common_part(tiles):
+    """Return the part of tiles that has the inner parts of all of them."""
+    return tuple(slice(min(part.start for part in parts), max(part.stop for part in parts))
+                 for parts in zip(*(tile.inner for tile in tiles)))
 
 
 def _inputs(image, tile):

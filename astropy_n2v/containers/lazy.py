@@ -1,0 +1,88 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Dask arrays, which may be larger than the memory: in, and out again.
+"""
+
+import copy
+
+import numpy as np
+from astropy.nddata import NDData
+
+from ..utils.scratch import empty
+
+__all__ = ['from_dask', 'is_dask', 'to_dask']
+
+
+def is_dask(data):
+    """Check if data, or those of a container, are a dask array; dask is not imported for that."""
+    array = data.data if isinstance(data, NDData) else data
+    return type(array).__module__.partition('.')[0] == 'dask' and hasattr(array, 'chunks')
+
+
+def from_dask(data):
+    """
+    Compute the dask arrays of data, chunk by chunk.
+
+    Parameters
+    ----------
+    data : object
+        A dask array, an `~astropy.nddata.NDData` that has some, or anything else.
+
+    Returns
+    -------
+    object
+        The same with `~numpy.ndarray`, which are files if they are large; see `~astropy_n2v.utils.scratch`.
+    """
+    if not is_dask(data):
+        return data
+    return _replaced(data, _computed) if isinstance(data, NDData) else _computed(data)
+
+
+def to_dask(data, like=None):
+    """
+    Turn the arrays of a result into dask arrays.
+
+    Parameters
+    ----------
+    data : object
+        Array, or `~astropy.nddata.NDData`.
+    like : object, optional
+        The dask array, or container of one, whose chunks they have. By default dask chooses them.
+
+    Returns
+    -------
+    object
+        The same with dask arrays; those of a `~astropy.nddata.CCDData` become those of an NDData.
+    """
+    import dask.array as da
+    chunks = 'auto'
+    if like is not None and is_dask(like):
+        chunks = (like.data if isinstance(like, NDData) else like).chunks
+
+    def convert(array):
+        # Without a name from its contents, for which all of them would be read.
+        return array if array is None or is_dask(array) else da.from_array(array, chunks, name=False)
+
+    return _replaced(data, convert) if isinstance(data, NDData) else convert(data)
+
+
+def _computed(array):
+    """Compute a dask array into one of numpy; others stay as they are."""
+    if not is_dask(array):
+        return array
+    from dask.array.core import slices_from_chunks
+    values = empty(array.shape, array.dtype)
+    for index in slices_from_chunks(array.chunks):
+        values[index] = np.asarray(array[index])
+    return values
+
+
+def _replaced(data, convert):
+    """Copy a container with other arrays."""
+    result = copy.copy(data)
+    result._data, result._mask = convert(data.data), convert(data.mask)
+    if data.uncertainty is not None:
+        result._uncertainty = None
+        result.uncertainty = type(data.uncertainty)(convert(data.uncertainty.array), copy=False,
+                                                    unit=data.uncertainty.unit)
+    return result
