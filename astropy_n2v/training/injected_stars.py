@@ -89,7 +89,7 @@ def estimate_fwhm(z, seen):
 @dataclass(frozen=True)
 class StarFigures:
     """
-    How well stars survive a network.
+    Compare the stars of denoised images with those of the noisy ones.
 
     Parameters
     ----------
@@ -102,6 +102,16 @@ class StarFigures:
         Significance of each star, shape (m,).
     false, noisy_false : `~numpy.ndarray`
         Significance of each detection in as many pixels of nothing but noise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.training.injected_stars import StarFigures
+    >>> figures = StarFigures(errors=np.array([-0.5, 0.5]), noisy_errors=np.array([-1.0, 1.0]),
+    ...                       losses=np.array([-0.02, 0.0]), scores=np.array([6.0, 8.0]),
+    ...                       noisy_scores=np.array([4.0, 5.0]), false=np.array([3.0]), noisy_false=np.array([3.5]))
+    >>> float(figures.flux_error), float(figures.flux_bias)
+    (0.5, -0.01)
     """
 
     errors: np.ndarray

@@ -34,6 +34,14 @@ def sky_of(values):
     -------
     level, sigma : float
         Level, and standard deviation of the values below it, where no source is; 1 if these do not vary.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy_n2v.visualization import sky_of
+    >>> level, sigma = sky_of(np.random.default_rng(0).normal(100, 5, (128, 128)))
+    >>> round(float(level)), round(sigma)
+    (100, 5)
     """
     level = background_level(values)
     below = values[np.isfinite(values) & (values <= level)]
