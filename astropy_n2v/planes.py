@@ -279,7 +279,7 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
     planes, rejected = [], []
     of_set = noise if isinstance(noise, SetNoise) else None
     given = {'noise': noise if of_set is None else None, 'gain': gain, 'readnoise': readnoise}
-    stretched = of_set is None and _is_stretched(frame)
+    stretched = _is_stretched(frame)
     for i in frame.planes() if indices is None else indices:
         values, mask = frame.values[i], frame.mask[i]
         bad = not_counted(values, mask)
@@ -288,7 +288,8 @@ def find_planes(frame, *, noise=None, gain=None, readnoise=None, indices=None):
         try:
             if bad.all():
                 raise CannotDenoiseError('data has no valid pixel: all are masked or not finite')
-            picture = _as_picture(frame, i, SkySample(values, bad), parameters, stretched) if of_set is None else None
+            # A set of frames knows nothing of the noise at each brightness.
+            picture = _as_picture(frame, i, SkySample(values, bad), parameters, stretched)
             if picture is not None:
                 planes.append(picture)
                 continue

@@ -261,3 +261,13 @@ def test_nebulosity_of_jpeg_does_not_get_worse(tmp_path):
     with pytest.warns(UserWarning, match='nebulosity fills the picture'):
         result, _ = denoise_channels(before := read_raster(tmp_path / 'a.jpg').data.astype(float))
     assert rms(result - values[0])[0] <= rms(before - values[0])[0]
+
+
+def test_sets_of_stretched_cubes_are_pictures(tmp_path):
+    paths = []
+    for seed in range(2):
+        paths.append(tmp_path / f'{seed}.fits')
+        fits.writeto(paths[-1], stretch(observe(seed=seed, n=64)[2]).astype('f4'), fits.Header([('HISTORY', 'GHS')]))
+    result = CliRunner().invoke(main, ['denoise', *map(str, paths), '-o', str(tmp_path / 'out')])
+    assert result.exit_code == 0, result.output
+    assert 'HDU 0' in result.output and 'autocorrelation set' not in result.output
