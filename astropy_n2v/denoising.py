@@ -179,7 +179,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     if isinstance(noise, (str, os.PathLike)):
         noise = SetNoise.read(noise)
     with scratch_for(np.shape(data.data if isinstance(data, NDData) else data)):
-        frame = Container(from_dask(data), mask, satlevel)
+        frame = Container(from_dask(data) if is_dask(data) else data, mask, satlevel)
         if 'N2VVERS' in frame.header:
             warn_user('the data have been denoised before, according to the header: their noise is correlated and '
                       'is not what the noise model says')
