@@ -38,10 +38,21 @@ def apply_network(network, tiles, *, dtype, oriented=False, executor=None):
     mean, spread : `~numpy.ndarray`
         Blind mean and spread of the inner parts, in units of the sky noise, float32, shape (n, ny, nx).
     """
-    if executor is None:
-        for inputs, inner in tiles:
-            yield _predict(network, inputs, inner, dtype, oriented)
+    if executor is not None:
+        yield from _on_workers(network, tiles, executor, dtype, oriented)
         return
+    for inputs, inner in tiles:
+        with torch.inference_mode():
+            if oriented:
+                mean, log_spread = predict_orientations(network, inputs, inner, dtype)
+            else:
+                mean, log_spread = blind_moments(network.predict(inputs, inner, dtype))
+            mean, spread = mean[:, 0].cpu().numpy(), log_spread.exp()[:, 0].cpu().numpy()
+        yield mean, spread
+
+
+def _on_workers(network, tiles, executor, dtype, oriented):
+    """Do as `apply_network` on the workers of an executor."""
     content = pickle.dumps(network.cpu())
     # So many tiles are in memory at a time: a worker has its next one when it is done.
     window = 1 + (getattr(executor, '_max_workers', None) or os.cpu_count() or 1)
@@ -60,23 +71,14 @@ def apply_network(network, tiles, *, dtype, oriented=False, executor=None):
 
 def _predict_sent(content, inputs, inner, dtype, oriented):
     """Predict tiles on a worker."""
-    return _predict(_received(content), torch.from_numpy(inputs), inner, dtype, oriented)
+    (result,) = apply_network(_received(content), [(torch.from_numpy(inputs), inner)], dtype=dtype, oriented=oriented)
+    return result
 
 
 @lru_cache(maxsize=1)
 def _received(content):
     """Unpack the network that the process sent whose executor this is; once, as all tiles have the same."""
     return pickle.loads(content)
-
-
-def _predict(network, inputs, inner, dtype, oriented):
-    """Predict the inner part of tiles."""
-    with torch.inference_mode():
-        if oriented:
-            mean, log_spread = predict_orientations(network, inputs, inner, dtype)
-        else:
-            mean, log_spread = blind_moments(network.predict(inputs, inner, dtype))
-        return mean[:, 0].cpu().numpy(), log_spread.exp()[:, 0].cpu().numpy()
 
 
 def predict_orientations(network, inputs, inner, dtype=torch.float32):
