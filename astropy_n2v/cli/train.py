@@ -76,7 +76,7 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
     Examples:
       astropy-n2v train night1/*.fits -o mycamera.safetensors --init default
       astropy-n2v train --manifest manifest.ecsv --split split.json -o mycamera.safetensors
-      torchrun --nproc-per-node 2 -m astropy_n2v.cli train night1/*.fits -o mycamera.safetensors
+      torchrun --nproc-per-node 2 -m -- astropy_n2v.cli train night1/*.fits -o mycamera.safetensors
       astropy-n2v train night1/*.fits -o plain.safetensors --strategy n2v2
     """
     from ..io.files import describe_error

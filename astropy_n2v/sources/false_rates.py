@@ -11,8 +11,8 @@ __all__ = ['expected_false', 'false_scores', 'hollow_scores', 'threshold_at_shar
 # Significance in the frame from which on what is found in a repetition is nothing new: half of the lowest threshold at
 # which 5 % of the entries were false on simulated fields.
 _KNOWN = 6.0
-# Largest distance of a match, in units of the FWHM and in pixels, whichever is more: as of injected sources, and as in the
-# detection benchmark. With 0.6 FWHM, half of the false entries asked for were found on survey fields.
+# Largest distance of a match, in units of the FWHM and in pixels, whichever is more: as of injected sources, and as in
+# the detection benchmark. With 0.6 FWHM, half of the false entries asked for were found on survey fields.
 _RADIUS, _LEAST_RADIUS = 0.75, 1.5
 # A hollow within so many FWHM of a peak so many times as high as it is deep is the ring that the filter makes of a
 # source.

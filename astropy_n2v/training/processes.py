@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Several processes that train one network: ``torchrun --nproc-per-node N -m astropy_n2v.cli train ...``.
+Several processes that train one network: ``torchrun --nproc-per-node N -m -- astropy_n2v.cli train ...``.
 """
 
 import atexit
