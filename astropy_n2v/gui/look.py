@@ -48,7 +48,7 @@ class Look:
         self.image, self.pyramids, self.tables = None, {}, {}
         self._blinked, self._pending, self._sharp, self._pointed = False, False, None, None
         self._drawing, self._line = False, []   # of the line of a profile
-        self._room = None
+        self._room, self._held = None, False   # held: values stay when the cursor leaves
         self.panes = Panes(self._moved, self._point, self._tap, self._click, self._divided)
         self.histogram, self.profile = Histogram(), Profile()
 
@@ -212,6 +212,9 @@ class Look:
 
     def _point(self, x, y):
         """Show the values under the cursor; of many moves, the last."""
+        if x is None and self._held:   # a finger that is lifted
+            self._held = False
+            return
         waiting, self._pointed = self._pointed is not None, (x, y)
         if not waiting:
             pn.state.execute(self._show_values, schedule=True)
@@ -259,6 +262,7 @@ class Look:
             return
         if not self._drawing:
             self._point(x, y)
+            self._held = True
             return
         self._set_line([*self._line, (x, y)])
         if len(self._line) == 2:

@@ -361,6 +361,15 @@ def test_values_under_the_cursor_have_units(judged):
     assert text.count('<td>σ</td>') == 2 and '09h59m' in text and 'x 12.3, y 45.6 pixels' in text
 
 
+def test_values_stay_where_a_finger_was(judged):
+    judged.look._click(12.3, 45.6)
+    judged.look._point(None, None)   # it is lifted
+    assert 'x 12.3, y 45.6 pixels' in judged.widgets.values.object
+    judged.look._point(20.0, 30.0)
+    judged.look._point(None, None)
+    assert 'Move the cursor' in judged.widgets.values.object
+
+
 def test_room_makes_panes_larger_or_fewer_beside_each_other(judged):
     for room, size in ((952, 800, 1), 303), ((714, 768, 1), 224), ((504, 1180, 2), 238), ((2400, 1400, 1), 786):
         judged.look.arrange(room=room)
