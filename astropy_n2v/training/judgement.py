@@ -21,8 +21,8 @@ _JUDGED_FRAMES = 8   # of all, at equal distances
 _BLOCK = 32          # pixels along each axis, of the blocks whose scatter is the error of a comparison
 _INTERVAL = 1.96     # standard errors on either side of a 95 % interval
 # Nats of the likelihood of a pixel that one nat of the cost of stars is worth: stars that are 2 % worse outweigh 0.001,
-# a difference that late judgements of a training have. Not tuned: in one training on simulated fields, of 240 steps, the
-# same weights were chosen with 0 to 0.1.
+# a difference that late judgements of a training have. Not tuned: in one training on simulated fields, of 240 steps,
+# the same weights were chosen with 0 to 0.1.
 _STARS = 0.05
 
 #: Figures of a judgement, as logs name them.
