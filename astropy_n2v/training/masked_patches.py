@@ -103,17 +103,17 @@ class MaskedPatches:
 
 class BlockPatches(MaskedPatches):
     """
-    Draws batches of patches from a pool of blocks of a collection, which is renewed block by block.
+    Draw batches of patches from a pool of blocks of a collection, which is renewed block by block.
 
     Parameters
     ----------
     read : callable
-        Returns the frames of the n-th block, as `MaskedPatches` takes them: a list, empty where none of its pixels
+        Returns the frames of the n-th block, as ``MaskedPatches`` takes them: a list, empty where none of its pixels
         count. From ``n_blocks`` on, blocks come again.
     n_blocks : int
         Number of different blocks.
     masking, size, batch_size, masked, rng
-        See `MaskedPatches`.
+        See ``MaskedPatches``.
     pool : int, optional
         Number of blocks in memory.
     patches_per_block : int, optional
