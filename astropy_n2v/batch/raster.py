@@ -18,7 +18,7 @@ from ..noise.brightness import channel_noise
 from ..utils.checks import check_number
 from ..utils.warn import warn_user
 
-__all__ = ['channel_noise', 'denoise_channels', 'denoise_raster']
+__all__ = ['denoise_channels', 'denoise_raster']
 
 # The sum of three channels, and two differences, with variances of one for channels of a variance of one.
 _MIX = np.array([[1, 1, 1], [1, 0, -1], [0.5, -1, 0.5]]) / np.sqrt([[3], [2], [1.5]])

@@ -45,7 +45,7 @@ def _write(folder, name, values):
 
 def _noise(values, picture):
     """Noise of a channel, and which of its pixels do not count."""
-    from ..batch import channel_noise
+    from ..noise.brightness import channel_noise
     integers = values.dtype.kind in 'ui'
     bad = values >= picture.top if integers else ~np.isfinite(values)
     return channel_noise(values, bad, floor=_ROUNDING if integers else 0.0), bad

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from scipy.ndimage import convolve
 
 from astropy_n2v import denoise
-from astropy_n2v.batch import channel_noise, denoise_channels, denoise_fits, denoise_raster, raster
+from astropy_n2v.batch import denoise_channels, denoise_fits, denoise_raster, raster
 from astropy_n2v.cli import main
 from astropy_n2v.containers.container import Container
 from astropy_n2v.exceptions import CannotDenoiseError
 from astropy_n2v.io.raster import RasterImage, read_raster, write_raster
-from astropy_n2v.noise.brightness import picture_noise, relative_noise
+from astropy_n2v.noise.brightness import channel_noise, picture_noise, relative_noise
 from astropy_n2v.noise.pictures import is_colour_cube
 from astropy_n2v.planes import find_planes
 from astropy_n2v.simulate import make_psf, make_scene
