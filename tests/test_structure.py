@@ -6,6 +6,8 @@ Lists of exceptions may only shrink: an entry that is not needed any more fails,
 """
 
 import ast
+from importlib import import_module
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,25 @@ def functions():
                 yield f'{module}.{node.name}', node, source.splitlines()
 
 
+def imported_names():
+    """Yield module, source and name of each import from the package, those inside functions included."""
+    for module, source in read_sources(PACKAGE).items():
+        package = module if (PACKAGE.parent / module.replace('.', '/')).is_dir() else module.rpartition('.')[0]
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                origin = resolve_name('.' * node.level + (node.module or ''), package)
+                yield from ((module, origin, alias.name) for alias in node.names if alias.name != '*')
+
+
+def is_there(origin, name):
+    """Check that a module has a name, or a package a module of that name."""
+    try:
+        found = import_module(origin)
+    except ModuleNotFoundError as error:   # of a library that need not be installed
+        return not error.name.startswith('astropy_n2v')
+    return hasattr(found, name) or (hasattr(found, '__path__') and find_spec(f'{origin}.{name}') is not None)
+
+
 def code_lines(node, lines):
     """Count the lines of a function without docstring, comments and blank lines."""
     used = set(range(node.lineno, node.end_lineno + 1))
@@ -108,6 +129,13 @@ def parameters(node):
     found = arguments.posonlyargs + arguments.args + arguments.kwonlyargs
     found += [extra for extra in (arguments.vararg, arguments.kwarg) if extra]
     return [argument.arg for argument in found if argument.arg not in ('self', 'cls')]
+
+
+def test_imported_names_exist():
+    # Inside functions they are missed only when the function is called.
+    found = list(imported_names())
+    assert len(found) > 1000
+    assert [names for names in found if not is_there(*names[1:])] == []
 
 
 def test_no_circle_while_modules_are_imported(imports):

@@ -85,6 +85,9 @@ def denoise_channels(data, model=None, *, mask=None, floor=0.0, strength=1.0, de
     data = np.asarray(data, dtype=float)
     if data.ndim != 3 or not len(data):
         raise ValueError(f'data must have the shape (channels, ny, nx), got {data.shape}')
+    if data.shape[-1] in (3, 4):
+        raise ValueError('data must have the shape (channels, ny, nx); put the axis of the colours first, '
+                         f'numpy.moveaxis(data, -1, 0), got {data.shape}')
     check_number('strength', strength, 'between 0 and 1', lambda value: 0 <= value <= 1)
     audit = conf.audit if audit is None else audit
     model = conf.default_model if model is None else model

@@ -11,6 +11,8 @@ __all__ = ['Cost', 'free_memory']
 # Until an image of the page was denoised: seconds for a pixel on two cores (38 s of the processor for 4096x4096), and
 # bytes of memory for a pixel and in any case. All measured with benchmarks/batches.py.
 _SECONDS, _BYTES, _BASE = 1.2e-6, 51, 0.25e9
+# The same bytes where arrays are in temporary files: 0.71 GiB for 10,000x10,000 pixels and 1.1 GiB for 20,000x20,000.
+_BYTES_FILES, _BASE_FILES = 1.4, 0.62e9
 # From when on it is said: seconds, and share of the memory that is free.
 _LONG, _MUCH = 120.0, 0.5
 
@@ -39,7 +41,9 @@ class Cost:
     >>> Cost().warning((256, 256), 1, free=8e9)
     ''
     >>> Cost().warning((10000, 10000), 1, free=8e9)
-    '10000×10000 pixels take about 2 minutes and 5.3 GB of memory, of which 8.0 GB are free'
+    '10000×10000 pixels take about 2 minutes and 5.3 GB of memory (8.0 GB are free)'
+    >>> Cost().warning((10000, 10000), 1, free=8e9, in_files=True)
+    '10000×10000 pixels take about 2 minutes and 0.8 GB of memory (8.0 GB are free), with temporary files'
     """
 
     def __init__(self):
@@ -49,7 +53,7 @@ class Cost:
         """Take note of the time that an image took."""
         self._rate = seconds / max(prod(shape) * n_planes, 1)
 
-    def warning(self, shape, n_planes, free=None):
+    def warning(self, shape, n_planes, free=None, in_files=False):
         """
         Say what an image will cost.
 
@@ -61,6 +65,8 @@ class Cost:
             Number of planes.
         free : float, optional
             Bytes of memory that are free; by default it is asked for.
+        in_files : bool, optional
+            Arrays are in temporary files, see `astropy_n2v.utils.scratch`.
 
         Returns
         -------
@@ -68,13 +74,15 @@ class Cost:
             Empty if it is neither long nor much.
         """
         n = prod(shape)
-        seconds, memory = self._rate * n * n_planes, _BASE + _BYTES * n
+        seconds = self._rate * n * n_planes
+        memory = _BASE_FILES + _BYTES_FILES * n if in_files else _BASE + _BYTES * n
         free = free_memory() if free is None else free
         short = free is not None and memory > free
         if seconds < _LONG and not (free is not None and memory > _MUCH * free):
             return ''
         planes = f'{n_planes} planes of ' if n_planes > 1 else ''
         time = f'{seconds / 60:.0f} minutes' if seconds >= 90 else f'{seconds:.0f} s'
-        known = '' if free is None else f', of which {free / 1e9:.1f} GB are free'
+        known = '' if free is None else f' ({free / 1e9:.1f} GB are free)'
         return (f'{planes}{shape[1]}×{shape[0]} pixels take about {time} and {memory / 1e9:.1f} GB of memory{known}'
+                + (', with temporary files' if in_files else '')
                 + (': that is too little, and it may fail' if short else ''))

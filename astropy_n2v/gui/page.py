@@ -10,6 +10,7 @@ from html import escape
 import panel as pn
 
 from ..io import output_path
+from ..utils.scratch import fits_memory
 from ..version import __version__
 from .components import Chooser, Keys, Screen
 from .cost import Cost
@@ -255,6 +256,11 @@ class Page:
     def _settings(self):
         return self.widgets.settings(self.folder, self._is_picture())
 
+    def _in_files(self, settings):
+        """Check if the image is denoised by parts, with arrays in temporary files."""
+        shape = self.image['n_planes'], *self.image['shape']
+        return not (self._is_picture() or settings.model in ('self', 'adapt') or fits_memory(shape))
+
     def denoise(self):
         """Denoise the image with the parameters of the page; of a large one, it is said first what that costs."""
         if self.image is None or 'denoise' in (self.worker.task, *(task for task, _ in self._queue)):
@@ -264,7 +270,7 @@ class Page:
         except (ValueError, OSError) as error:
             self.widgets.say(str(error), bad=True)
             return
-        costs = self.cost.warning(self.image['shape'], self.image['n_planes'])
+        costs = self.cost.warning(self.image['shape'], self.image['n_planes'], in_files=self._in_files(settings))
         if costs and self._warned != self._place():
             self._warned = self._place()
             self.widgets.say(f'{costs}. Press Denoise again to begin.', bad=True)

@@ -17,8 +17,8 @@ import numpy as np
 
 from ..config import conf
 
-__all__ = ['blocks', 'blockwise', 'copy_where', 'count_where', 'empty', 'every', 'full',
-           'is_large', 'scratch_files', 'scratch_for', 'zeros']
+__all__ = ['blocks', 'blockwise', 'copy_where', 'count_where', 'empty', 'every', 'fits_memory', 'full', 'is_large',
+           'scratch_files', 'scratch_for', 'zeros']
 
 _FOLDER = ContextVar('folder', default=None)
 _LEAST = 1 << 22   # bytes: smaller arrays stay in memory, where a page more or less does not matter
@@ -58,6 +58,11 @@ def scratch_files(folder):
         _FOLDER.reset(token)
 
 
+def fits_memory(shape):
+    """Check if `astropy_n2v.conf` allows the memory that the denoising of an image of a shape takes."""
+    return math.prod(shape) * _BYTES <= conf.memory_limit * 2 ** 30
+
+
 def scratch_for(shape, folder=None):
     """
     Allocate arrays in files if the denoising of an image would take more memory than `astropy_n2v.conf` allows.
@@ -82,7 +87,7 @@ def scratch_for(shape, folder=None):
     ...     is_large((20000, 20000), float)
     True
     """
-    if _FOLDER.get() is not None or math.prod(shape) * _BYTES <= conf.memory_limit * 2 ** 30:
+    if _FOLDER.get() is not None or fits_memory(shape):
         return scratch_files(_FOLDER.get())
     return scratch_files(conf.scratch_directory or folder or tempfile.gettempdir())
 

@@ -167,6 +167,8 @@ def test_constant_channels_pass_through(rng):
 def test_shape_of_channels():
     with pytest.raises(ValueError, match=r'shape \(channels, ny, nx\), got \(4, 4\)'):
         denoise_channels(np.zeros((4, 4)))
+    with pytest.raises(ValueError, match=r'moveaxis\(data, -1, 0\), got \(64, 64, 3\)'):
+        denoise_channels(np.zeros((64, 64, 3)))
 
 
 def test_noise_of_galaxies_is_not_their_structure(rng):

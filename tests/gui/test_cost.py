@@ -12,7 +12,13 @@ def test_small_images_cost_nothing():
 
 def test_memory_is_said_where_it_is_scarce():
     assert 'that is too little' in Cost().warning((4096, 4096), 1, free=0.5e9)
-    assert '1.1 GB of memory, of which 1.5 GB are free' in Cost().warning((4096, 4096), 1, free=1.5e9)
+    assert '1.1 GB of memory (1.5 GB are free)' in Cost().warning((4096, 4096), 1, free=1.5e9)
+
+
+def test_memory_is_less_where_arrays_are_in_files():
+    warning = Cost().warning((20000, 20000), 1, free=8e9, in_files=True)
+    assert '1.2 GB of memory (8.0 GB are free), with temporary files' in warning
+    assert '20.6 GB of memory (8.0 GB are free): that is too little' in Cost().warning((20000, 20000), 1, free=8e9)
 
 
 def test_time_is_learnt():

@@ -269,6 +269,7 @@ def test_large_image_is_denoised_when_it_is_asked_for_twice(page):
     page.image['shape'] = 10000, 10000
     page.denoise()
     assert '10000×10000 pixels take about 2 minutes' in page.widgets.status.object and not page.worker.task
+    assert '0.8 GB' in page.widgets.status.object and 'temporary files' in page.widgets.status.object
     page.denoise()
     assert page.worker.task == 'denoise'
     page.cancel()
