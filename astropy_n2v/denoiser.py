@@ -26,6 +26,7 @@ from .inference.whitened_image import whiten_image
 from .networks import UNet
 from .networks.precision import select_dtype
 from .noise import estimate_noise
+from .utils.checks import check_executor
 from .utils.files import atomic_write
 from .weights import check_integrity, find_model, model_names
 from .weights.files import parse, serialize
@@ -193,6 +194,7 @@ class Denoiser:
         ValueError
             If ``data`` is not two-dimensional, shapes do not agree, or no pixel is valid.
         """
+        check_executor(executor)
         data = np.asarray(data)
         if data.ndim != 2:
             raise ValueError(f'data must be two-dimensional, got {data.ndim} dimensions')
@@ -215,6 +217,8 @@ class Denoiser:
         if held_out is None and self.held_out is not None:
             held_out = self.held_out.find(data)
         device = select_device(device)
+        if executor is not None:
+            device = torch.device('cpu')   # its workers use their processors
         predictor = self._predictor(held_out, tile_size=conf.tile_size if tile_size is None else tile_size,
                                     device=device, dtype=select_dtype(device), progress=progress, executor=executor)
         options = {'held_out': held_out, 'calibrate': calibrate, 'strength': strength, 'audit': audit,

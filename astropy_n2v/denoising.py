@@ -19,7 +19,7 @@ from .noise import SetNoise
 from .planes import find_hole, find_planes, warn_of_patterns
 from .provenance import provenance
 from .training.options import check_training_options
-from .utils.checks import check_integer, check_number, parse_hole
+from .utils.checks import check_executor, check_integer, check_number, parse_hole
 from .utils.scratch import scratch_for
 from .utils.warn import warn_user
 
@@ -130,7 +130,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     OSError
         If a file of the noise or the model cannot be read.
     TypeError
-        If ``data``, ``noise`` or ``model`` have an unknown type, or an option does not exist.
+        If ``data``, ``noise``, ``model`` or ``executor`` have an unknown type, or an option does not exist.
     `~astropy.units.UnitsError`
         If units are not compatible, such as a gain in adu per electron, or data are magnitudes.
 
@@ -169,6 +169,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     check_number('strength', strength, 'between 0 and 1', lambda value: 0 <= value <= 1)
     check_integer('tile_size', tile_size, 1)
     check_integer('seed', seed, 0)
+    check_executor(executor)
     audit = _check_audit(audit)
     if return_type not in (None, 'dask', 'numpy'):
         raise ValueError(f"return_type must be 'dask', 'numpy' or None, got {return_type!r}")

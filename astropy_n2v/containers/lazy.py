@@ -8,7 +8,7 @@ import copy
 import numpy as np
 from astropy.nddata import NDData
 
-from ..utils.scratch import empty
+from ..utils.scratch import empty, zeros
 
 __all__ = ['from_dask', 'is_dask', 'to_dask']
 
@@ -31,7 +31,13 @@ def from_dask(data):
     Returns
     -------
     object
-        The same with `~numpy.ndarray`, which are files if they are large; see `~astropy_n2v.utils.scratch`.
+        The same with `~numpy.ndarray`, which are files if they are large; see `~astropy_n2v.utils.scratch`. Of masked
+        chunks they are `~numpy.ma.MaskedArray`.
+
+    Raises
+    ------
+    ValueError
+        If the shape of an array is not known.
     """
     if not is_dask(data):
         return data
@@ -71,10 +77,16 @@ def _computed(array):
     if not is_dask(array):
         return array
     from dask.array.core import slices_from_chunks
-    values = empty(array.shape, array.dtype)
+    if np.isnan(array.shape).any():
+        raise ValueError(f'data must be a dask array of known shape, see its compute_chunk_sizes(), got {array.shape}')
+    values, mask = empty(array.shape, array.dtype), None
     for index in slices_from_chunks(array.chunks):
-        values[index] = np.asarray(array[index])
-    return values
+        part = array[index].compute()
+        values[index] = np.ma.getdata(part)
+        if isinstance(part, np.ma.MaskedArray):
+            mask = zeros(array.shape, bool) if mask is None else mask
+            mask[index] = np.ma.getmaskarray(part)
+    return values if mask is None else np.ma.MaskedArray(values, mask, copy=False)
 
 
 def _replaced(data, convert):

@@ -68,9 +68,8 @@ def write_compressed(hdu, checksum, out, folder, hidden, encode):
 
 def _part(hdu, index, n_before):
     """Some rows of an image, behind so many tiles."""
-    data = hdu.data[index]
-    shape = (1,) * (hdu.data.ndim - 2) + data.shape
-    return fits.CompImageHDU(data.reshape(shape), hdu.header, compression_type=hdu.compression_type,
+    data = hdu.data[tuple(i if isinstance(i, slice) else slice(i, i + 1) for i in index)]
+    return fits.CompImageHDU(data, hdu.header, compression_type=hdu.compression_type,
                              quantize_level=hdu.quantize_level, quantize_method=hdu.quantize_method,
                              dither_seed=n_before % _SEEDS + 1, tile_shape=tuple(int(n) for n in hdu.tile_shape))
 

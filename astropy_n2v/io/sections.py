@@ -3,6 +3,8 @@
 Parts of images, read without the rest.
 """
 
+import math
+
 import numpy as np
 from astropy.io import fits
 
@@ -90,12 +92,14 @@ def load(hdu):
 
 def tile_rows(hdu):
     """Yield the index of rows that are processed together: of whole tiles of an image that is compressed by tiles."""
-    tile = hdu.tile_shape[-2] if isinstance(hdu, fits.CompImageHDU) else 1
+    *planes, tile, _ = hdu.tile_shape if isinstance(hdu, fits.CompImageHDU) else (1,) * len(hdu.shape)
+    *first, height, width = hdu.shape
     done = {}
-    for *plane, rows in blocks(hdu.shape):
-        start = done.get(tuple(plane), 0)
-        last = rows.stop == hdu.shape[-2]
-        stop = rows.stop if last else rows.stop // tile * tile
+    # Tiles may have several planes, which are then processed together.
+    for *group, rows in blocks((*(-(-n // step) for n, step in zip(first, planes)), height, width * math.prod(planes))):
+        start = done.get(tuple(group), 0)
+        stop = height if rows.stop == height else rows.stop // tile * tile
         if stop > start:
-            done[tuple(plane)] = stop
-            yield *plane, slice(start, stop)
+            done[tuple(group)] = stop
+            yield *(i if step == 1 else slice(i * step, min((i + 1) * step, n))
+                    for i, step, n in zip(group, planes, first)), slice(start, stop)

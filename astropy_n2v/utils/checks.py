@@ -7,10 +7,24 @@ import numbers
 
 import numpy as np
 
-__all__ = ['MAX_HOLE', 'check_integer', 'check_number', 'parse_hole', 'require']
+__all__ = ['MAX_HOLE', 'check_executor', 'check_integer', 'check_number', 'parse_hole', 'require']
 
 #: Largest height and width of a hole, in pixels.
 MAX_HOLE = 31
+
+
+def check_executor(executor):
+    """
+    Check that an executor is None, or takes functions as a `concurrent.futures.Executor` does.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+    """
+    if executor is not None and not callable(getattr(executor, 'submit', None)):
+        raise TypeError('executor must be a concurrent.futures.Executor, such as ProcessPoolExecutor(8) or, of Dask, '
+                        f'client.get_executor(), got {executor!r}')
 
 
 def check_integer(name, value, minimum):

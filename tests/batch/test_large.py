@@ -15,7 +15,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 
 from astropy_n2v import conf, denoise
 from astropy_n2v.batch import denoise_fits
-from astropy_n2v.io import files, read_fits_images
+from astropy_n2v.io import files, process_fits, read_fits_images
 from astropy_n2v.io.cards import add_up
 from astropy_n2v.utils import scratch
 from astropy_n2v.utils.scratch import scratch_files
@@ -134,6 +134,18 @@ def test_options_by_parts(tmp_path, rng, tiny_denoiser, small_memory, make, opti
 def test_compression_with_loss_by_parts(tmp_path, rng, tiny_denoiser, small_memory, make):
     hdus_of(make(rng), 'compressed', rng).writeto(tmp_path / 'a.fits', checksum=True)
     assert_same_result(tmp_path / 'a.fits', tiny_denoiser, quantize=16)
+
+
+@pytest.mark.parametrize('tile', [(2, 32, 80), (3, 5, 33)])
+@pytest.mark.parametrize('quantize', [None, 16])
+def test_tiles_of_several_planes_by_parts(tmp_path, rng, small_memory, tile, quantize):
+    data = np.stack([white(rng), incomplete(rng), white(rng)])
+    hdus = [fits.PrimaryHDU(), fits.CompImageHDU(data, name='SCI', tile_shape=tile)]
+    fits.HDUList(hdus).writeto(tmp_path / 'a.fits', checksum=True)
+    for name, limit in ('whole.fits', 4.0), ('parts.fits', 1e-9):
+        with conf.set_temp('memory_limit', limit):
+            process_fits(tmp_path / 'a.fits', tmp_path / name, lambda ccd: ccd, quantize=quantize)
+    assert_same(tmp_path / 'whole.fits', tmp_path / 'parts.fits')
 
 
 def test_blank_integers_by_parts(tmp_path, rng, tiny_denoiser, small_memory):

@@ -68,3 +68,20 @@ def test_chunks_are_computed_one_at_a_time(image):
     lazy = da.from_array(image, chunks=(30, 40)).map_blocks(slowly, dtype=image.dtype, meta=np.zeros((0, 0), 'f4'))
     np.testing.assert_array_equal(from_dask(lazy), image)
     assert len(computed) == 6 and max(computed) == (30, 40)
+
+
+def test_masked_chunks_keep_their_mask(image, tiny_denoiser, rng):
+    mask = rng.random(image.shape) < 0.1
+    image[mask] = 5000
+    expected = denoise(np.ma.MaskedArray(image, mask), tiny_denoiser)
+    lazy = da.ma.masked_array(da.from_array(image, chunks=(30, 40)), da.from_array(mask, chunks=(30, 40)))
+    result = denoise(lazy, tiny_denoiser)
+    assert is_dask(result)
+    np.testing.assert_array_equal(np.ma.getmaskarray(result.compute()), mask)
+    np.testing.assert_array_equal(np.ma.getdata(result.compute()), expected.data)
+
+
+def test_shapes_must_be_known(image, tiny_denoiser):
+    lazy = da.from_array(image, chunks=(30, 40))
+    with pytest.raises(ValueError, match=r'dask array of known shape, see its compute_chunk_sizes'):
+        denoise(lazy[lazy[:, 0] > 0], tiny_denoiser)

@@ -4,6 +4,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
 from astropy_n2v import NoiseModel, denoise
 
@@ -81,3 +82,15 @@ def test_errors_of_workers_end_it(image, tiny_denoiser):
     with pytest.raises(RuntimeError, match='no memory'):
         tiny_denoiser.predict(image, NoiseModel(5.0), tile_size=TILE, executor=executor)
     assert executor.cancelled == executor.waiting > 0
+
+
+@pytest.mark.parametrize('function', [denoise, lambda image, model, executor: model.predict(image, executor=executor)])
+def test_what_is_no_executor(image, tiny_denoiser, function):
+    with pytest.raises(TypeError, match='executor must be a concurrent.futures.Executor, .* got 4'):
+        function(image, tiny_denoiser, executor=4)
+
+
+def test_workers_use_their_processors(image, tiny_denoiser, monkeypatch):
+    monkeypatch.setattr('astropy_n2v.denoiser.select_device', lambda device: torch.device('cuda', 0))
+    found = tiny_denoiser.predict(image, NoiseModel(5.0), tile_size=TILE, executor=Late())
+    assert found.device == 'cpu'
