@@ -106,7 +106,7 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
                     report.begin(file)
                     try:
                         found = _read_images(file, ext, ignore_bits=ignore_bits, mask=mask)
-                    except (OSError, ValueError, TypeError) as error:
+                    except (OSError, ValueError, TypeError, ImportError) as error:
                         failed += 1
                         report.error(f'{file}: error: {describe_error(error, file)}')
                         continue
@@ -157,13 +157,14 @@ def _model_file(output, overwrite, inputs, first):
 
 def _read_images(file, ext, **options):
     """Read the images of a file."""
-    from ..collections.raster import is_raster, read_raster
+    from ..collections.raster import read_picture
     from ..io import read_fits_images
+    from ..io.raster import is_raster
     if not is_raster(file):
         return read_fits_images(*chosen_extension(file, ext), **options)
     if ext or options['mask']:
         raise ValueError('is a picture, with which --ext and --mask do not go')
-    return [read_raster(file)]
+    return [read_picture(file)]
 
 
 def _take_state(output, options):
