@@ -79,10 +79,10 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     Returns
     -------
     Denoiser
-        The trained model; its metadata say how, and if it is better than the shipped one on the pixels of these frames
-        that were held out (``against_default``). Of a single image it is a `~astropy_n2v.denoiser.SelfTrained`, or with
-        ``init`` a model that knows the pixels held out: it denoises this very image as `astropy_n2v.denoise` does with
-        ``model='self'``, or ``'adapt'``, of the same seed and options.
+        The trained model; its metadata say how, and if it is better than the shipped one at predicting the pixels of
+        these frames that were held out (``against_default``). Of a single image it is a
+        `~astropy_n2v.denoiser.SelfTrained`, or with ``init`` a model that knows the pixels held out: it denoises this
+        very image as `astropy_n2v.denoise` does with ``model='self'``, or ``'adapt'``, of the same seed and options.
 
     Raises
     ------

@@ -152,7 +152,8 @@ def test_network_that_loses_stars_is_not_better():
         'deeper (-0.10 to +0.30)')
     for stars in (((1.1, 1.05, 1.2), good[1], 99), (good[0], (-0.2, -0.3, -0.1), 99)):
         worse = Comparison(-0.01, 0.001, 5000, stars)
-        assert not worse.better and worse.describe('default').startswith('not better than the default')
+        assert not worse.better and worse.describe('default').startswith(
+            'not better than the default at measuring injected stars in these frames, which does not show')
 
 
 def test_best_weights_are_chosen_by_stars_too(monkeypatch):
