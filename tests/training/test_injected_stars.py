@@ -144,6 +144,13 @@ def test_comparison_has_intervals():
     assert compare_stars(figures(1, 1), figures(1, 1)) == ((1, 1, 1), (0, 0, 0))
 
 
+def test_networks_of_other_numbers_of_false_detections_are_compared_on_the_same_draws():
+    few, more = (replace(figures(1, 1), false=np.linspace(1, 4, n)) for n in (20, 31))
+    one, other = (each.sample(np.random.default_rng(3)) for each in (few, more))
+    for name in ('noisy_errors', 'noisy_scores', 'noisy_false'):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
 def test_network_that_loses_stars_is_not_better():
     good = ((0.98, 0.95, 1.01), (0.1, -0.1, 0.3), 99)
     better = Comparison(-0.01, 0.001, 5000, good)
