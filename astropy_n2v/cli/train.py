@@ -106,7 +106,7 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
                     report.begin(file)
                     try:
                         found = _read_images(file, ext, ignore_bits=ignore_bits, mask=mask)
-                    except (OSError, ValueError, TypeError) as error:
+                    except (OSError, ValueError, TypeError, ImportError) as error:
                         failed += 1
                         report.error(f'{file}: error: {describe_error(error, file)}')
                         continue

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from .brightness import channel_noise, fine_noise, is_structured, noise_where_bright
+from .brightness import channel_noise, fine_noise, is_structured, noise_where_bright, white_noise
 from .phases import has_compression_blocks, interpolation_period
 from .stripes import mosaic_contrast
 
@@ -21,6 +21,9 @@ _STRETCHED = re.compile(r'stretch|asinh|histogram *transf|\bGH[ST]\b', re.IGNORE
 # Noise of the brightest parts over that of the background below which it falls for certain; and below which it does not
 # grow. In simulated linear frames of stars and of nebulae it was 1.1 to 1.9, in stretched ones 0.3 to 1.
 _FALLS, _GROWS = 0.7, 1.05
+# The same ratio from which on an image of 8 bits with white noise is a linear frame: in simulated frames of 3 and 20
+# electrons a unit it was 1.1 to 2.6, in stretched pictures that were not compressed 0.1 to 1.2.
+_LINEAR = 1.2
 # Share of the range of values that a picture reaches at least, and how many times the noise of its background fits into
 # the range above: on simulated stretched pictures 20 to 35, in linear frames from 40 (few counts) to thousands.
 _REACHED, _RANGE = 0.9, 50.0
@@ -149,7 +152,8 @@ def noise_of_picture(sky, *, eight_bits=False):
     NoiseModel or None
         Standard deviation of each pixel and autocorrelation, from `~astropy_n2v.noise.brightness.channel_noise`. None
         if the image does not look like a picture: of 8 bits (integers that are no photons, or their 255th parts), or
-        with the blocks of JPEG; or if it is a mosaic of colours.
+        with the blocks of JPEG; or if it is a mosaic of colours; or of 8 bits and linear, with white noise that grows
+        with brightness, as from a guide camera.
 
     Examples
     --------
@@ -164,7 +168,7 @@ def noise_of_picture(sky, *, eight_bits=False):
     True
     """
     if min(sky.values.shape) < _SMALLEST or not (
-            _has_8_bits(sky, eight_bits) or has_compression_blocks(sky.values, sky.mask)):
+            _has_8_bits(sky, eight_bits) and not _is_linear(sky) or has_compression_blocks(sky.values, sky.mask)):
         return None
     if mosaic_contrast(sky.values, sky.mask, least=_MOSAIC):
         return None
@@ -210,3 +214,8 @@ def _has_8_bits(sky, integers):
     if not valid.size or not 0 <= valid.min() <= valid.max() <= 1:
         return False
     return sky.steps is not None and abs(sky.steps.step * _TOP - 1) < 1e-3
+
+
+def _is_linear(sky):
+    """Check if white noise grows with brightness: as photon noise does, and hardly after a stretch."""
+    return noise_where_bright(sky.values, sky.mask) > _LINEAR and white_noise(sky.values, sky.mask) is not None

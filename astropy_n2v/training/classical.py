@@ -291,6 +291,7 @@ def _train(source, masking, channels, masked, *, images, seed, device, progress_
     options = check_training_options({**CLASSICAL_DEFAULTS, **options})
     check_number('masked', masked, 'between 0 and 1', lambda value: 0 < value < 1)
     seed = check_integer('seed', seed, 0) or 0
+    processes = Processes.joined()   # before a device is chosen: each has a GPU of its own
     defaults = {'blur_pool': True, 'top_skip': False} if masking.strategy == 'median' else {}
     with isolated_rng(seed):
         network = UNet(channels, channels, **{**defaults, **(options['network_options'] or {})})
@@ -307,19 +308,20 @@ def _train(source, masking, channels, masked, *, images, seed, device, progress_
     # As many of the held-out pixels are hidden at once as of all in training.
     judge = HiddenError(MaskedPatches(judging, masking, size, batch_size, min(masked / share, 1.0),
                                       np.random.default_rng([seed, 2])))
-    max_steps, processes = options['max_steps'], Processes.joined()
+    max_steps = options['max_steps']
     rng = np.random.default_rng((seed, processes.rank) if processes.rank else seed)
     trainer = _ClassicalTrainer(
         network, make_patches(masking, size, -(-batch_size // processes.size), masked, rng), max_steps=max_steps,
         judge=judge if processes.first else None, judge_every=max(max_steps // _JUDGEMENTS, 1), processes=processes,
         **{name: options[name] for name in ('max_time', 'learning_rate', 'patience', 'min_delta', 'amp')})
     checkpoint = options['checkpoint']
-    identity = None if checkpoint is None else {
+    identity = None if checkpoint is None and processes.size == 1 else {
         'data': source.identity(), 'strategy': masking.strategy, 'roi_size': masking.roi_size,
         'covered': masking.covered.tolist(), 'masked': masked, 'patch_size': size, 'batch_size': batch_size,
         'seed': seed, 'processes': processes.size,
         **{name: options[name] for name in ('learning_rate', 'held_out', 'amp')},
         'network': json.dumps(network.config, sort_keys=True)}
+    processes.check_same(identity)
     with Monitor(trainer, show=progress_bar if processes.first else False,
                  log=options['log'] if processes.first else None,
                  quantity='squared error / variance of the data') as trainer.progress:
@@ -329,7 +331,8 @@ def _train(source, masking, channels, masked, *, images, seed, device, progress_
                 'steps': trainer.step, 'held_out_error': trainer.best,
                 'scale': [np.squeeze(value).tolist() for value in (scale.mean, scale.deviation)],
                 'hole': [1, 1] if masking.struct is None else list(np.shape(masking.struct))}
-    return ClassicalDenoiser(network.cpu(), metadata)
+    # Only the first process has judged.
+    return ClassicalDenoiser(network.cpu(), processes.gather(metadata)[0])
 
 
 def _find_scale(frames):

@@ -145,8 +145,9 @@ class StarFigures:
 
     def sample(self, rng):
         """Draw stars and false detections with replacement; of an equal state, the same ones of other figures."""
-        stars, found, false, noisy_false = (rng.integers(values.size, size=values.size) for values in (
-            self.errors, self.scores, self.false, self.noisy_false))
+        # The number of false detections, which depends on the network, last: all else is then drawn alike.
+        stars, found, noisy_false, false = (rng.integers(values.size, size=values.size) for values in (
+            self.errors, self.scores, self.noisy_false, self.false))
         return StarFigures(self.errors[stars], self.noisy_errors[stars], self.losses[stars], self.scores[found],
                            self.noisy_scores[found], self.false[false], self.noisy_false[noisy_false])
 

@@ -79,10 +79,10 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     Returns
     -------
     Denoiser
-        The trained model; its metadata say how, and if it is better than the shipped one on the pixels of these frames
-        that were held out (``against_default``). Of a single image it is a `~astropy_n2v.denoiser.SelfTrained`, or with
-        ``init`` a model that knows the pixels held out: it denoises this very image as `astropy_n2v.denoise` does with
-        ``model='self'``, or ``'adapt'``, of the same seed and options.
+        The trained model; its metadata say how, and if it is better than the shipped one at predicting the pixels of
+        these frames that were held out (``against_default``). Of a single image it is a
+        `~astropy_n2v.denoiser.SelfTrained`, or with ``init`` a model that knows the pixels held out: it denoises this
+        very image as `astropy_n2v.denoise` does with ``model='self'``, or ``'adapt'``, of the same seed and options.
 
     Raises
     ------
@@ -332,8 +332,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed, whiten=whiten,
         star_share=share, amp=options['amp'], processes=processes.size,
         network=json.dumps(network.config, sort_keys=True))
-    if any(other != identity for other in processes.gather(identity)):
-        raise ValueError('frames and options must be the same in all processes, got others in some of them')
+    processes.check_same(identity)
     with closing(trainer.sampler), Monitor(trainer, show=progress_bar if processes.first else False,
                                            log=options['log'] if processes.first else None) as trainer.progress:
         trainer.run(checkpoint=checkpoint, identity=identity)

@@ -230,6 +230,9 @@ def test_raster_images(run, tmp_path, tiny_denoiser, rng):
     catalogue = ['--manifest', tmp_path / 'm.ecsv', '--split', tmp_path / 's.json']
     result = run('train', *catalogue, '-o', tmp_path / 'm.safetensors', *QUICK)
     assert result.exit_code == 0, result.output
+    pictures = [tmp_path / 'night' / name for name in ('a.png', 'b.jpg')]
+    result = run('train', *pictures, '-o', tmp_path / 'p.safetensors', *QUICK)
+    assert result.exit_code == 0 and 'trained on 2 images' in result.output, result.output
     result = run('preview', *catalogue, '--model', tmp_path / 't.safetensors', '-o', tmp_path / 'out')
     assert result.exit_code == 0, result.output
     test = [Path(frame['path']).name for frame in json.loads((tmp_path / 's.json').read_text())['frames']
@@ -238,6 +241,16 @@ def test_raster_images(run, tmp_path, tiny_denoiser, rng):
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == sorted(f'{name}.png' for name in test)
     result = run('preview', tmp_path / 'night' / 'a.png', '--mask', 'BAD', '-o', tmp_path / 'masked')
     assert result.exit_code == 1 and 'mask does not go with pictures' in result.output
+
+
+def test_training_without_the_library_for_pictures_says_what_is_missing(run, tmp_path, monkeypatch):
+    def read_picture(path):
+        raise ImportError("reading PNG needs PIL, which is not installed: pip install 'astropy-n2v[raster]'")
+
+    monkeypatch.setattr('astropy_n2v.collections.raster.read_picture', read_picture)
+    (tmp_path / 'a.png').write_bytes(b'')
+    result = run('train', tmp_path / 'a.png', '-o', tmp_path / 'm.safetensors')
+    assert result.exit_code == 1 and 'reading PNG needs PIL' in result.output
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

@@ -454,7 +454,7 @@ def test_train_that_is_interrupted_says_how_to_resume(run, frames, tmp_path, mon
     result = run(*arguments)
     assert result.exit_code == 0 and steps == [0, 1, 2], result.stderr
     assert 'training: step 3 of 3 (100 %), loss ' in result.stderr
-    assert f'{model} is ' in result.stdout and 'better than the default on ' in result.stdout
+    assert f'{model} is ' in result.stdout and 'better than the default at predicting ' in result.stdout
     assert sorted(path.name for path in tmp_path.glob('[ml]*')) == ['log.csv', 'log.png', 'm.safetensors']
 
 

@@ -27,7 +27,7 @@ from astropy_n2v.noise import (
 )
 from astropy_n2v.noise.views import WHOLE, part_of, split_views
 from astropy_n2v.planes import find_hole, find_planes
-from astropy_n2v.simulate import random_scene
+from astropy_n2v.simulate import make_scene, random_scene
 
 
 def make_beam_map(fwhm, n_sources=30, size=160, seed=0, sigma=1.0):
@@ -404,3 +404,13 @@ class TestPictures:
         assert find_planes(Container(data))[0][0].picture
         assert not find_planes(Container(data), **stated)[0][0].picture
         assert not find_planes(Container(CCDData(data, unit='adu')))[0][0].picture
+
+
+def test_linear_frame_of_8_bits_is_no_picture():
+    """A guide camera: photon noise of stars is that of a frame; once it is stretched, it is a picture."""
+    scene = make_scene('survey', (128, 128), seed=20)
+    signal = (scene.truth - np.median(scene.truth)) / np.std(scene.observe(seed=1).data - scene.truth)
+    photons = np.random.default_rng(7).poisson(np.maximum(36 + 12 * signal, 0))
+    frame = np.minimum(photons // 2, 255).astype('u1')
+    assert not find_planes(Container(frame))[0][0].picture and not find_planes(Container(frame / 255))[0][0].picture
+    assert find_planes(Container(np.rint(np.sqrt(255.0 * frame)).astype('u1')))[0][0].picture

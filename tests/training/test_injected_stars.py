@@ -144,6 +144,13 @@ def test_comparison_has_intervals():
     assert compare_stars(figures(1, 1), figures(1, 1)) == ((1, 1, 1), (0, 0, 0))
 
 
+def test_networks_of_other_numbers_of_false_detections_are_compared_on_the_same_draws():
+    few, more = (replace(figures(1, 1), false=np.linspace(1, 4, n)) for n in (20, 31))
+    one, other = (each.sample(np.random.default_rng(3)) for each in (few, more))
+    for name in ('noisy_errors', 'noisy_scores', 'noisy_false'):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
 def test_network_that_loses_stars_is_not_better():
     good = ((0.98, 0.95, 1.01), (0.1, -0.1, 0.3), 99)
     better = Comparison(-0.01, 0.001, 5000, good)
@@ -152,7 +159,8 @@ def test_network_that_loses_stars_is_not_better():
         'deeper (-0.10 to +0.30)')
     for stars in (((1.1, 1.05, 1.2), good[1], 99), (good[0], (-0.2, -0.3, -0.1), 99)):
         worse = Comparison(-0.01, 0.001, 5000, stars)
-        assert not worse.better and worse.describe('default').startswith('not better than the default')
+        assert not worse.better and worse.describe('default').startswith(
+            'not better than the default at measuring injected stars in these frames, which does not show')
 
 
 def test_best_weights_are_chosen_by_stars_too(monkeypatch):

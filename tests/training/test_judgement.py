@@ -43,7 +43,9 @@ def test_one_block_says_nothing_of_chance(scene):
 
 def test_difference_by_chance_is_not_better():
     text = Comparison(-0.001, 0.002, 100).describe('default')
-    assert text.startswith('not better than the default on 100 held-out pixels') and 'lower by 0.0010 +- 0.0020' in text
+    assert text.startswith('not better than the default at predicting held-out pixels of these frames, which does not '
+                           'show if its results are nearer to the sky (compare repeated exposures)')
+    assert 'likelihood of 100 pixels lower by 0.0010 +- 0.0020' in text
     assert 'higher by 0.000300 +- 0.000012' in Comparison(3e-4, 1.2e-5, 100).describe('default')
 
 
@@ -51,6 +53,6 @@ def test_trained_model_says_how_it_compares(scene):
     options = dict(noise=scene.noise, max_steps=1, batch_size=1, patch_size=32,
                    network_options=dict(widths=(6, 8), decoder_widths=(6,), head_width=8))
     model = train(scene.observe(seed=1), **options)
-    assert model.metadata['against_default'].startswith('not better than the default on ')
+    assert model.metadata['against_default'].startswith('not better than the default at predicting ')
     # With another hole the likelihoods are of other tasks.
     assert 'against_default' not in train(scene.observe(seed=1), hole=3, **options).metadata

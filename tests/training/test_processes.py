@@ -17,6 +17,7 @@ from astropy_n2v import Denoiser
 from astropy_n2v.collections import make_manifest, split_manifest, write_manifest
 from astropy_n2v.simulate import make_scene
 from astropy_n2v.training import collection
+from astropy_n2v.training.classical import train_classical
 from astropy_n2v.training.processes import Processes
 
 TINY = dict(widths=(6, 8), decoder_widths=(6,), head_width=8)
@@ -83,6 +84,29 @@ def test_this_process_alone():
     processes = Processes.joined()
     assert (processes.rank, processes.size, processes.first) == (0, 1, True)
     assert processes.largest(3) == 3 and processes.share(2.5, True) == (2.5, True)
+
+
+def test_another_training_in_a_process_is_an_error_in_all(monkeypatch):
+    monkeypatch.setattr(Processes, 'gather', lambda self, value: [{'seed': 1}, {'seed': 2}])
+    for identity in ({'seed': 1}, {'seed': 2}):
+        with pytest.raises(ValueError, match='must be the same in all processes'):
+            Processes().check_same(identity)
+
+
+def test_classical_model_has_the_figures_of_the_first_process(monkeypatch, rng):
+    class Second(Processes):
+        def gather(self, value):
+            return [value and {**value, 'held_out_error': 0.5}]
+
+    called = []
+    monkeypatch.setattr(Processes, 'joined', lambda: called.append('joined') or Second(rank=1))
+    monkeypatch.setattr('astropy_n2v.training.classical.select_device',
+                        lambda device: called.append('device') or torch.device('cpu'))
+    model = train_classical(rng.normal(100, 5, (48, 48)), max_steps=1, patch_size=32, batch_size=1,
+                            network_options={'levels': 2, 'base': 4})
+    assert model.metadata['held_out_error'] == 0.5
+    # A process chooses its device once it knows its number.
+    assert called == ['joined', 'device']
 
 
 def test_processes_read_other_blocks(tmp_path, monkeypatch):
