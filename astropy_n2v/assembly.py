@@ -163,7 +163,9 @@ def restore_verbatim(frame, planes, rejected, prediction, *, fill_masked=False, 
         if own.any():
             values = frame.values[index]
             mean[index][own] = values[own]
-            std[index][own] = frame.deviations.at(index)[own] if frame.deviations else np.nan
+            # Infinite where an error without meaning exceeds the number format.
+            with np.errstate(over='ignore'):
+                std[index][own] = frame.deviations.at(index)[own] if frame.deviations else np.nan
             std[index][own & np.isnan(values)] = np.nan
 
 

@@ -54,7 +54,9 @@ def aperture_factor(mean, std, used):
     mean, std, used = mean[part], std[part], used[part]
     sums, count = sum_blocks(mean, used, _APERTURE)
     sums[count < _APERTURE ** 2] = np.nan
-    quoted = np.sqrt(sum_blocks(np.square(std, dtype=float), used, _APERTURE)[0])
+    # Pixels that do not count may have errors whose square overflows.
+    variance = np.square(std, dtype=float, where=used, out=np.zeros(std.shape))
+    quoted = np.sqrt(sum_blocks(variance, used, _APERTURE)[0])
     # Neighbouring apertures share the background; their difference has twice the variance.
     difference = np.abs(np.diff(sums, axis=1)) / np.hypot(quoted[:, 1:], quoted[:, :-1])
     difference = difference[np.isfinite(difference)]

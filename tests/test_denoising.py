@@ -877,7 +877,7 @@ class TestEndToEnd:
         fluxes = photometry(result, init_params=stars)
         assert np.isfinite(fluxes['flux_err'][1])
 
-    @pytest.mark.parametrize('junk', [np.inf, np.nan, 0, 1e6, 1e30])
+    @pytest.mark.parametrize('junk', [np.inf, np.nan, 0, 1e6, 1e30, 1e300])
     def test_junk_where_errors_are_junk_counts_nowhere(self, ccd, tiny_denoiser, junk, rng):
         bad = rng.random(ccd.shape) < 0.02
         data, error = ccd.data.copy(), np.full(ccd.shape, 15.0)

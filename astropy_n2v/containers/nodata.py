@@ -24,6 +24,7 @@ __all__ = ['constant_regions', 'fill_values', 'huge_values', 'quantisation_step'
 # than its peak by 1e17.
 _MAX_RANGE = 1e20
 _GAP = 1e10   # least ratio of fill values to the largest value of the data
+_ALIKE = 100   # least ratio of the quartiles of magnitudes in a model without noise; it is 4 for noise around zero
 _SAMPLE = 100_000   # largest number of pixels that are examined
 _FEW = 0.01        # least fraction of small magnitudes in a sample for the larger ones to be fill values
 _WINDOW = 4        # pixels: height and width of the smallest region that can be found
@@ -157,6 +158,10 @@ def _huge(magnitudes):
     limit = _MAX_RANGE * typical
     beyond = magnitudes > limit
     # The wings of a noise-free model are arbitrarily faint relative to its peak, but all intermediate values occur.
+    # They do, too, among random bits of a damaged block, in an image whose other values are much alike.
+    low, high = np.quantile(magnitudes, [0.25, 0.75])
+    if high < _ALIKE * low:
+        return limit
     if beyond.any() and magnitudes[beyond].min() < _GAP * magnitudes[~beyond].max(initial=0.0):
         return np.inf
     return limit

@@ -99,6 +99,14 @@ def test_fill_values_count_nowhere(kind):
     assert float(noise.sigma) == pytest.approx(5, rel=0.1)
 
 
+def test_damaged_block_leaves_the_noise_as_it_is(rng):
+    data = image_of().astype('f4')
+    data[10:14] = np.frombuffer(rng.bytes(data[10:14].nbytes), 'f4').reshape(data[10:14].shape)
+    with pytest.warns(AstropyUserWarning, match='far from all others'), np.errstate(all='ignore'):
+        noise = estimate_noise(data)
+    assert float(noise.sigma) == pytest.approx(5, rel=0.2)
+
+
 def test_detection_image_leaves_out_what_is_masked():
     data = image_of(shape=(40, 40))
     data[20, 20] = 1e30
