@@ -70,7 +70,7 @@ class BlindPredictor:
     #: True if predictions are averaged over all orientations of the image.
     oriented: ClassVar[bool] = False
 
-    def predict(self, image):
+    def predict(self, image, share=1.0):
         """
         Predict each pixel of an image from its surroundings.
 
@@ -78,16 +78,15 @@ class BlindPredictor:
         ----------
         image : NormalizedImage
             The image.
+        share : float, optional
+            Part of the progress that this is; nothing is reported of 0.
 
         Returns
         -------
         mean, spread : `~numpy.ndarray`
             In units of the sky noise, float32.
         """
-        return self._predict(image, self.progress)
-
-    def _predict(self, image, progress):
-        """Predict an image, and report the progress to a function or to None."""
+        progress = self.progress and share and (lambda fraction: self.progress(share * fraction))
         mean, spread = self._predict_tiles(image, progress)
         noisy = image.unsupported()
         while noisy is not None:
@@ -104,36 +103,33 @@ class BlindPredictor:
 
     def _predict_tiles(self, image, progress):
         """Predict an image tile by tile, with less at a time where memory does not suffice."""
-        while True:
-            try:
-                return self._add_tiles(image, progress)
-            except RuntimeError as error:
-                if self.device.type == 'cpu' or not _is_out_of_memory(error):
-                    raise
-            # Not above: the error holds what was computed in vain.
-            self._make_do_with_less(image.shape)
-
-    def _add_tiles(self, image, progress):
-        """Predict tiles, and add them up."""
-        mean, spread = (zeros(image.shape, dtype=np.float32) for _ in range(2))
-        tiling = Tiling(image.shape, self.tile_size, self.margin, alignment=self.network.alignment)
-        network, every, count = self.network.to(self.device), list(tiling), self._count_at_once(tiling)
-        groups = [every[start:start + count] for start in range(0, len(every), count)]
-        # All tiles of an image have the same shape.
-        batches = ((_move(torch.cat([_inputs(image, tile) for tile in tiles]), self.device), _common_part(tiles))
-                   for tiles in groups)
-        predicted = apply_network(network, batches, dtype=self.dtype, oriented=self.oriented, executor=self.executor)
-        done = 0
-        for tiles, (blind, deviation) in zip(groups, predicted, strict=True):
-            for i, tile in enumerate(tiles):
-                own = tuple(slice(part.start - whole.start, part.stop - whole.start)
-                            for part, whole in zip(tile.inner, _common_part(tiles)))
-                _add(tile, mean, blind[i][own])
-                _add(tile, spread, deviation[i][own])
-            done += len(tiles)
-            if progress:
-                progress(done / len(every))
-        return mean, spread
+        try:
+            mean, spread = (zeros(image.shape, dtype=np.float32) for _ in range(2))
+            tiling = Tiling(image.shape, self.tile_size, self.margin, alignment=self.network.alignment)
+            network, every, count = self.network.to(self.device), list(tiling), self._count_at_once(tiling)
+            groups = [every[start:start + count] for start in range(0, len(every), count)]
+            # All tiles of an image have the same shape.
+            batches = ((_move(torch.cat([_inputs(image, tile) for tile in tiles]), self.device), _common_part(tiles))
+                       for tiles in groups)
+            predicted = apply_network(network, batches, dtype=self.dtype, oriented=self.oriented,
+                                      executor=self.executor)
+            done = 0
+            for tiles, (blind, deviation) in zip(groups, predicted, strict=True):
+                for i, tile in enumerate(tiles):
+                    own = tuple(slice(part.start - whole.start, part.stop - whole.start)
+                                for part, whole in zip(tile.inner, _common_part(tiles)))
+                    _add(tile, mean, blind[i][own])
+                    _add(tile, spread, deviation[i][own])
+                done += len(tiles)
+                if progress:
+                    progress(done / len(every))
+            return mean, spread
+        except RuntimeError as error:
+            if self.device.type == 'cpu' or not _is_out_of_memory(error):
+                raise
+        # Not above: the error holds what was computed in vain.
+        self._make_do_with_less(image.shape)
+        return self._predict_tiles(image, progress)
 
     def _count_at_once(self, tiling):
         """Return the number of tiles that are computed together."""
@@ -193,11 +189,11 @@ class BootstrapPredictor(BlindPredictor):
         """Predict each pixel of an image, see `BlindPredictor.predict`."""
         # The bootstrap predicts a cut-out two more times.
         share = 1 / (1 + 2 * min(1, BOOTSTRAP_SIZE ** 2 / image.data.size))
-        return self._predict(image, self.progress and (lambda fraction: self.progress(share * fraction)))
+        return super().predict(image, share)
 
     def correct_spread(self, image, mean, spread):
         """Correct the spread by the errors in repeated observations of the result."""
-        spread = bootstrap_spread(image, mean, spread, self.network.hole, partial(self._predict, progress=None))
+        spread = bootstrap_spread(image, mean, spread, self.network.hole, partial(super().predict, share=0))
         if self.progress:
             self.progress(1.0)
         return spread
