@@ -51,9 +51,6 @@ _MAX_SMOOTHED = 2.4
 #: Largest lag at which an autocorrelation is measured, in pixels.
 LAGS = 4
 _MAX_LAG = 24   # pixels: largest lag for noise that was smoothed
-# Autocorrelation down to which a Gaussian beam is fitted, and the one that stands for none: errors are about 0.02.
-_CORE, _NO_CORRELATION = 0.3, 0.02
-_ELONGATED = 1.25   # ratio of the axes from which on a beam is not taken for round, whose error is about 0.1
 #: Autocorrelation of white noise.
 WHITE = np.pad([[1.0]], LAGS)
 WHITE.flags.writeable = False
@@ -519,30 +516,13 @@ def own_autocorrelation(plane):
 def _autocorrelation_of_smoothed(smoothed):
     """Return the autocorrelation of smoothed noise, up to the largest lag that is required."""
     if smoothed.fwhm > _MAX_SMOOTHED:
-        return _gaussian_autocorrelation(smoothed)
+        # A Gaussian beam: errors of so many lags would exceed the power at high frequencies.
+        line = np.exp(-2 * np.log(2) * (np.arange(-_MAX_LAG, _MAX_LAG + 1) / smoothed.fwhm) ** 2)
+        return line[:, None] * line[None, :]
     lags = smoothed.lags(LAGS)
     # At the largest lags only structure is correlated, not noise.
     structure = max(np.mean(lags[[0, -1]]) + np.mean(lags[:, [0, -1]]), 0) / 2
     return (lags - structure) / (1 - structure)
-
-
-def _gaussian_autocorrelation(smoothed):
-    """Return a Gaussian autocorrelation: errors of so many lags would exceed the power at high frequencies."""
-    lags = np.arange(-_MAX_LAG, _MAX_LAG + 1)
-    measured = smoothed.lags(_MAX_LAG)
-    decline = np.array([_decline(measured[:, _MAX_LAG], lags), _decline(measured[_MAX_LAG], lags)])
-    # Along columns and rows; a beam at another angle is not narrower than its cross-sections.
-    if decline.max() < _ELONGATED ** 2 * decline.min():
-        decline[:] = 2 * np.log(2) / smoothed.fwhm ** 2
-    columns, rows = (np.exp(-own * lags ** 2) for own in decline)
-    return columns[:, None] * rows[None, :]
-
-
-def _decline(line, lags):
-    """Fit the factor of the squared lag in the logarithm of an autocorrelation along one axis."""
-    core = (line > _CORE) | (abs(lags) == 1)
-    squares = lags[core] ** 2
-    return max(np.sum(-np.log(np.maximum(line[core], _NO_CORRELATION)) * squares) / np.sum(squares ** 2), 1e-6)
 
 
 def _autocorrelation_error(plane):

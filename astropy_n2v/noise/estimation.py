@@ -404,7 +404,8 @@ def _of_smoothed(smoothed, sky, gain, readnoise):
     sigma = smoothed.sigma
     if gain is None:
         return NoiseModel(sigma, origin=_MEASURED, relative_error=0.05)
-    n = smoothed.n_averaged   # of which each has photon noise of its own
+    # Number of pixels over which the smoothing averages photons.
+    n = max(1.0, 4 * np.pi * (smoothed.fwhm / 2.355) ** 2)
     gain = np.asarray(gain, dtype=float) * n
     floor = 0.1 * sigma ** 2 if readnoise is None else np.square(readnoise, dtype=float) * n / gain ** 2
     floor = np.minimum(floor, sigma ** 2)

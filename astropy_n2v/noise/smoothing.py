@@ -16,12 +16,9 @@ from .blocks import as_image, sample
 __all__ = ['SmoothedNoise', 'smoothed_noise']
 
 _BLOCK = 32   # pixels: height and width of a block whose power spectrum is taken
-_MIN_BLOCKS = 6   # least number of blocks for a spectrum
 _MAX_BLOCKS = 128   # most blocks whose power spectra are averaged, spread over the image
 # Edges of the rings of spatial frequency, in cycles per pixel.
 _RINGS = (0.06, 0.1, 0.15, 0.2, 0.4, 0.5, 0.72)
-# The same for the frequency along one axis, which is 0.5 at most.
-_BANDS = (0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.51)
 # Least ratio of the noise power between 0.4 and 0.5 cycles per pixel to the power above, which is 1 for a detector.
 # It was at most 1.5 in 200 random scenes; it is 8 for noise smoothed to a FWHM of 2 pixels.
 _MIN_DECLINE = 2.0
@@ -55,8 +52,6 @@ class SmoothedNoise:
         Autocorrelation, square with an odd number of lags; the centre is lag 0.
     certain : bool
         False if it may also be structure.
-    axes : tuple of int, optional
-        Axes of the image that it was smoothed along.
 
     Examples
     --------
@@ -72,12 +67,6 @@ class SmoothedNoise:
     fwhm: float
     correlation: np.ndarray
     certain: bool
-    axes: tuple = (0, 1)
-
-    @property
-    def n_averaged(self):
-        """Number of pixels that the smoothing averages."""
-        return max(1.0, (4 * np.pi * (self.fwhm / 2.355) ** 2) ** (len(self.axes) / 2))
 
     def lags(self, max_lag):
         """Return the autocorrelation up to a lag; zero beyond the measured lags."""
@@ -126,29 +115,11 @@ def smoothed_noise(data, mask=None):
     (3.9, True)
     """
     data, mask = as_image(data, mask)
-    blocks = _blocks(data, mask)
-    if len(blocks) < _MIN_BLOCKS:
+    power = _spectrum(_blocks(data, mask))
+    if power is None or not power[-1] > 0:
         return None
-    power = _spectrum(blocks)
-    if not power[-1] > 0:
-        return None
-    if not _is_empty(power):
-        # Smoothed along one axis: as scanned or trailed images are, and spectra along the wavelength.
-        for axis in (0, 1):
-            along = _spectrum(blocks, axis)
-            if along[-1] > 0 and _is_empty(along):
-                return _smoothed(data, mask, along, (axis,))
-    return _smoothed(data, mask, power, (0, 1))
-
-
-def _is_empty(power):
-    """Check if the highest frequencies have no noise."""
-    return power[0] / power[-1] > _MIN_RATIO and power[-2] / power[-1] > _MIN_DECLINE
-
-
-def _smoothed(data, mask, power, axes):
-    """Measure noise that was smoothed along some axes, given the power along them; None if it is no noise."""
-    ratio, empty = power[0] / power[-1], _is_empty(power)
+    ratio, decline = power[0] / power[-1], power[-2] / power[-1]
+    empty = ratio > _MIN_RATIO and decline > _MIN_DECLINE
     if not empty and ratio < _MIN_RATIO_FLOOR:
         return None
     size = _CUTOUT if empty else _CUTOUT_FLOOR
@@ -160,14 +131,14 @@ def _smoothed(data, mask, power, axes):
     guess = _first_guess(power)
     # The power of noise that a Gaussian smoothed declines as a Gaussian; nebulosity above a noise floor declines more
     # slowly.
-    found = _measure((image - np.nanmedian(image)) / scale, guess, _MAX_FWHM if empty else 1.6 * guess, axes)
+    found = _measure((image - np.nanmedian(image)) / scale, guess, _MAX_FWHM if empty else 1.6 * guess)
     if found is None:
         return None
     sigma, fwhm, correlation, residual = found
-    certain = fwhm >= _MIN_FWHM and _is_noise(residual, fwhm, correlation, empty, axes)
+    certain = fwhm >= _MIN_FWHM and _is_noise(residual, fwhm, correlation, empty)
     if not certain and not (empty and ratio > _NO_NOISE):
         return None
-    return SmoothedNoise(float(sigma * scale), float(fwhm), correlation, bool(certain), axes)
+    return SmoothedNoise(float(sigma * scale), float(fwhm), correlation, bool(certain))
 
 
 def _blocks(data, mask):
@@ -191,13 +162,14 @@ def _blocks(data, mask):
             - slopes[0][:, None, None] * axis[:, None] - slopes[1][:, None, None] * axis)
 
 
-def _spectrum(blocks, axis=None):
-    """Return the power of the quietest blocks in rings of frequency, or in bands of the frequency along one axis."""
+def _spectrum(blocks):
+    """Return the power of the quietest blocks in rings of frequency; None if there are too few."""
+    if len(blocks) < 6:
+        return None
     window = np.hanning(_BLOCK + 2)[1:-1]
     power = np.abs(np.fft.rfft2(blocks * window[:, None] * window)) ** 2
-    along = np.broadcast_arrays(np.abs(np.fft.fftfreq(_BLOCK))[:, None], np.fft.rfftfreq(_BLOCK))
-    frequency, edges = (np.hypot(*along), _RINGS) if axis is None else (along[axis], _BANDS)
-    rings = [power[:, (frequency >= low) & (frequency < high)].mean(axis=1) for low, high in zip(edges, edges[1:])]
+    frequency = np.hypot(np.fft.fftfreq(_BLOCK)[:, None], np.fft.rfftfreq(_BLOCK))
+    rings = [power[:, (frequency >= low) & (frequency < high)].mean(axis=1) for low, high in zip(_RINGS, _RINGS[1:])]
     return np.quantile(rings, 0.3, axis=1)
 
 
@@ -255,14 +227,7 @@ def _autocovariance(residual, max_lag):
     return covariance + _LOST * covariance[max_lag, max_lag]
 
 
-def _line(correlation, axes):
-    """Return the autocorrelation along some axes, on average, from lag 0 on."""
-    middle = correlation.shape[0] // 2
-    lines = correlation[middle:, middle], correlation[middle, middle:]
-    return sum(lines[axis] for axis in axes) / len(axes)
-
-
-def _measure(image, fwhm, limit, axes):
+def _measure(image, fwhm, limit):
     """Return sigma, FWHM and autocorrelation of the noise, and the sky; None beyond a limit of the FWHM."""
     for _ in range(5):
         residual = _sky(image, fwhm)
@@ -272,7 +237,7 @@ def _measure(image, fwhm, limit, axes):
         if not variance > 0:
             return None
         correlation = np.clip(covariance / variance, -1, 1)
-        line = _line(correlation, axes)
+        line = (correlation[max_lag, max_lag:] + correlation[max_lag:, max_lag]) / 2
         below = np.flatnonzero(line < 0.5)
         if below.size == 0:
             wider = 2 * fwhm
@@ -288,7 +253,7 @@ def _measure(image, fwhm, limit, axes):
     return None
 
 
-def _is_noise(residual, fwhm, correlation, empty, axes):
+def _is_noise(residual, fwhm, correlation, empty):
     """
     Check if the fluctuation of a sky is Gaussian, without a correlation over long distances.
 
@@ -306,8 +271,9 @@ def _is_noise(residual, fwhm, correlation, empty, axes):
     slack = min(1 / np.sqrt(n_independent), 0.1) * (2.0 if empty else 1.2)
     tail = (middle - lowest) / (middle - low)
     asymmetry = (high - middle) / (middle - low), (highest - middle) / (middle - lowest)
+    max_lag = correlation.shape[0] // 2
     far = int(2.2 * fwhm) + 1
-    line = _line(correlation, axes)
+    line = (correlation[max_lag, max_lag:] + correlation[max_lag:, max_lag]) / 2
     far = line[far:].mean() if far < line.size - 1 else 0.0
     return bool(abs(tail / 2.0 - 1) < 0.1 + slack and far < 0.12 + slack
                 and all(abs(ratio - 1) < 0.09 + slack for ratio in asymmetry))

@@ -13,7 +13,7 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import convolve, gaussian_filter, gaussian_filter1d, zoom
+from scipy.ndimage import convolve, gaussian_filter, zoom
 
 from astropy_n2v import NoiseModel, denoise, estimate_noise, noise_autocorrelation
 from astropy_n2v.containers.container import Container
@@ -113,28 +113,6 @@ class TestSmoothed:
             assert 'calls for a hole' not in text
             gain, coverage = gain_and_coverage(result.data, result.uncertainty.array, data, truth)
             assert gain > {2.5: 3.0, 3.5: 1.6, 6: 1.1}[fwhm] and 0.9 < coverage < 1
-
-    @pytest.mark.parametrize('axis', [0, 1])
-    @pytest.mark.parametrize('fwhm', [3.0, 8.0])
-    def test_smoothed_along_one_axis(self, axis, fwhm):
-        data = gaussian_filter1d(np.random.default_rng(1).normal(size=(192, 192)), fwhm / 2.355, axis=axis)
-        found = smoothed_noise(data)
-        assert found.axes == (axis,) and found.certain
-        assert found.sigma == pytest.approx(data.std(), rel=0.1) and found.fwhm == pytest.approx(fwhm, rel=0.15)
-
-    def test_gain_along_one_axis(self):
-        data = gaussian_filter1d(np.random.default_rng(0).poisson(900.0, (192, 192)).astype(float), 4 / 2.355)
-        assert float(estimate_noise(data, gain=1.0).gain) == pytest.approx(np.sqrt(4 * np.pi) * 4 / 2.355, rel=0.1)
-
-    @pytest.mark.parametrize('widths', [(0.0, 5.0), (6.0, 3.0)])
-    def test_elongated_noise_is_removed(self, widths):
-        noise = gaussian_filter(np.random.default_rng(2).normal(size=(192, 192)), np.array(widths) / 2.355)
-        noise /= noise.std()
-        with pytest.warns(AstropyUserWarning, match='correlated noise: it is as of an image smoothed'):
-            result = denoise(NDData(noise, meta=fits.Header()))
-        gain, coverage = gain_and_coverage(result.data, result.uncertainty.array, noise, 0)
-        # As round, noise of 6x3 pixels would be halved.
-        assert gain > 3 and coverage > 0.9
 
     @pytest.mark.parametrize('factor', [0.6, 1.6])
     def test_wrong_noise_of_a_beam_is_warned_of(self, factor):
