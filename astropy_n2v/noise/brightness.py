@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import convolve, convolve1d, gaussian_filter
+from scipy.ndimage import convolve, convolve1d, gaussian_filter, maximum_filter
 
 from ..background import background_level
 from ..exceptions import CannotDenoiseError
@@ -22,6 +22,7 @@ __all__ = ['channel_noise', 'fine_noise', 'is_structured', 'noise_where_bright',
 # Sees noise, and neither slopes nor straight edges: Immerkaer (1996), Computer Vision and Image Understanding 64, 300.
 _HIGH_PASS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6
 _SMOOTH = 1.5        # pixels, deviation of the Gaussian that brightness is the mean of
+_LEAST_WEIGHT = 1e-3  # of the valid pixels around a pixel, of whose brightness they say something
 _N_BINS = 24         # of brightness, with as many pixels each
 _FEWEST = 200        # pixels in a bin
 # What the ratio to the noise of the background is limited to. A stretch that shows faint light compresses bright light
@@ -154,11 +155,19 @@ def _noise_by_brightness(image, mask, high_pass=_HIGH_PASS):
         return None
     level = background_level(image, ~good)
     filled = np.where(good, image, level)
-    brightness = gaussian_filter(filled, _SMOOTH)
+    brightness, clear = gaussian_filter(filled, _SMOOTH), good
+    if not good.all():
+        # The level in place of a masked pixel is neither its brightness nor its noise.
+        weight = gaussian_filter(good.astype(float), _SMOOTH)
+        total = gaussian_filter(np.where(good, image, 0), _SMOOTH)
+        brightness = np.divide(total, weight, out=np.full(image.shape, level), where=weight > _LEAST_WEIGHT)
+        clear = ~maximum_filter(~good, max(high_pass.shape) // 2 * 2 + 1)
+        if np.count_nonzero(clear) < 4 * _FEWEST:
+            clear = good
     difference = np.abs(convolve(filled, high_pass))
-    values, spread = brightness[good], difference[good]
+    values, spread = brightness[clear], difference[clear]
     order = np.argsort(values, kind='stable')
-    n_bins = int(np.clip(good.sum() // _FEWEST, 4, _N_BINS))
+    n_bins = int(np.clip(order.size // _FEWEST, 4, _N_BINS))
     bins = np.array_split(order, n_bins)
     places = np.array([np.median(values[part]) for part in bins])
     # Of whole numbers, the median of small differences is a whole number, too.
