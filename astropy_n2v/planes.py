@@ -358,16 +358,18 @@ def _of_plane(frame, name, value, index):
 
 
 def _as_picture(frame, index, sky, parameters, stretched):
-    """Return a plane of a picture, of whose noise nothing is stated; None if it is none."""
+    """Return a plane of a picture, of whose noise nothing is stated; None if it is none, or cannot be measured so."""
     if any(value is not None for value in parameters.values()):
         return None
-    if stretched or is_debayered_nebula(sky):
-        noise = stretched_noise(sky)
-    elif (frame.unit in (None, u.dimensionless_unscaled) and not announces_mosaic(frame.header)
-            and header_value(frame.header, conf.gain_keywords)[0] is None):
-        noise = noise_of_picture(sky, eight_bits=frame.source_dtype == np.uint8)
-    else:
-        noise = None
+    noise = None
+    try:
+        if stretched or is_debayered_nebula(sky):
+            noise = stretched_noise(sky)
+        elif (frame.unit in (None, u.dimensionless_unscaled) and not announces_mosaic(frame.header)
+                and header_value(frame.header, conf.gain_keywords)[0] is None):
+            noise = noise_of_picture(sky, eight_bits=frame.source_dtype == np.uint8)
+    except CannotDenoiseError as error:   # such as where masked pixels are in most blocks
+        log.info('plane %s is not treated as a picture: %s', index, error)
     if noise is None:
         return None
     log.info('plane %s is that of a picture: its noise is measured at each brightness', index)
@@ -383,7 +385,7 @@ def _is_stretched(frame):
 
 def _sky_of(frame, index):
     """Return the sky of a plane, of which values that are not finite do not count."""
-    return SkySample(frame.values[index], frame.mask[index] | ~np.isfinite(frame.values[index]))
+    return SkySample(frame.values[index], not_counted(frame.values[index], frame.mask[index]))
 
 
 def _find_parts(frame, index, values, views, bad, parameters, patterns, of_set):

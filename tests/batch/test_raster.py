@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.nddata import CCDData
+from astropy.utils.exceptions import AstropyUserWarning
 from click.testing import CliRunner
 from scipy.ndimage import convolve
 
@@ -184,6 +186,22 @@ def test_noise_on_a_slope(rng, kernel, rho):
     model = picture_noise(5 * noise + 3 * np.arange(128))
     assert np.median(model.sigma) == pytest.approx(5, rel=0.1)
     assert model.autocorrelation[2, 3] == pytest.approx(rho, abs=0.1)
+
+
+def test_neighbours_of_masked_pixels_do_not_count(rng):
+    """Noise of one size, with masked pixels among the bright ones."""
+    image, mask = rng.normal(np.repeat([[10.0], [200.0]], 64, axis=0), 1, (128, 128)), np.zeros((128, 128), bool)
+    mask[64:] = rng.random((64, 128)) < 0.05
+    assert abs(np.median(relative_noise(image, mask)[72:]) - 1) < 0.1
+
+
+def test_pictures_with_masked_pixels_in_all_blocks_are_denoised(rng):
+    picture, mask = np.rint(rng.normal(100, 5, (64, 64))).astype('u1'), rng.random((64, 64)) < 0.12
+    kernel = np.ones((2, 2)) / 4
+    picture = np.rint(convolve(picture.astype(float), kernel)).astype('u1')   # correlated: measured on blocks
+    with pytest.warns(AstropyUserWarning, match='correlat'):
+        result = denoise(CCDData(picture, unit='', mask=mask), audit='warn')
+    assert np.std(np.asarray(result.data)[~mask]) < 0.8 * np.std(picture[~mask].astype(float))
 
 
 def test_noise_has_a_floor(rng):
