@@ -13,9 +13,10 @@ import lzma
 import math
 import os
 import re
-import tempfile
 import zlib
 from pathlib import Path
+
+from ..utils.files import temporary_file
 
 __all__ = ['describe_error', 'open_decompressed', 'output_path', 'split_extension']
 
@@ -95,6 +96,8 @@ def open_decompressed(path, folder=None):
             with module.open(file) as stream:
                 return _read_limited(stream, os.fstat(file.fileno()).st_size, path, folder)
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):   # of the folder
+                raise
             raise OSError(f'{os.fspath(path)}: compressed data are truncated or damaged: {error}') from error
 
 
@@ -104,7 +107,7 @@ def _read_limited(stream, size, path, folder):
     try:
         while chunk := stream.read(1 << 24):
             if folder is not None and isinstance(content, io.BytesIO) and content.tell() > _IN_MEMORY:
-                in_memory, content = content, tempfile.NamedTemporaryFile(dir=folder)
+                in_memory, content = content, temporary_file(folder)
                 content.write(in_memory.getbuffer())
             content.write(chunk)
             refuse_bomb(content.tell(), size, path)

@@ -10,10 +10,11 @@ import os
 import re
 import secrets
 import socket
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['atomic_write', 'process_is_alive', 'remove_leftovers']
+__all__ = ['atomic_write', 'process_is_alive', 'remove_leftovers', 'temporary_file']
 
 # Largest number of bytes of the file name, and of the host name, in the name of a temporary file; file systems allow
 # 255 in all.
@@ -85,6 +86,39 @@ def atomic_write(path, *, overwrite=False, inputs=()):
             _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_file(folder):
+    """
+    Open a temporary file that is removed when it is closed, or by `remove_leftovers` if the process was killed.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Its directory.
+
+    Returns
+    -------
+    file object
+        Open for reading and writing of bytes; its ``name`` can be opened, too.
+
+    Raises
+    ------
+    OSError
+        If the directory cannot be written to.
+
+    Examples
+    --------
+    >>> import os
+    >>> import tempfile
+    >>> from astropy_n2v.utils.files import temporary_file
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     with temporary_file(directory) as file:
+    ...         _ = file.write(b'some bytes')
+    ...     os.listdir(directory)
+    []
+    """
+    return tempfile.NamedTemporaryFile(dir=folder, prefix=f'{_temporary_name(Path("data")).name}.')
 
 
 def _host():

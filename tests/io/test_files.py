@@ -3,6 +3,7 @@
 FITS files that break rules, and those that cannot be read.
 """
 
+import errno
 import gzip
 import io
 import warnings
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from astropy_n2v import denoise
-from astropy_n2v.io import process_fits, read_fits_images
+from astropy_n2v.io import open_decompressed, process_fits, read_fits_images
 
 CARDS = {
     'newline in a text': b"ORIGIN  = 'CASA 4.7.0-REL (r38335)\n'",
@@ -238,3 +239,16 @@ def test_uncertainty_from_elsewhere(tmp_path):
     np.testing.assert_array_equal(seen[0].array, data + 4)
     with pytest.raises(ValueError, match="uncertainty must be a file or an extension, got 'NONE'"):
         process_fits(tmp_path / 'a.fits', tmp_path / 'c.fits', remember, uncertainty='NONE')
+
+
+def test_full_disk_is_no_damage_of_a_compressed_file(tmp_path, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, content):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+    (tmp_path / 'a.fits.gz').write_bytes(gzip.compress(bytes(1 << 25)))
+    monkeypatch.setattr('astropy_n2v.io.files._IN_MEMORY', 1)
+    monkeypatch.setattr('astropy_n2v.io.files.temporary_file', lambda folder: Full())
+    with pytest.raises(OSError, match='No space left') as caught:
+        open_decompressed(tmp_path / 'a.fits.gz', tmp_path)
+    assert 'damaged' not in str(caught.value)

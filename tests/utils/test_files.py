@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from astropy_n2v.utils.files import atomic_write, process_is_alive, remove_leftovers
+from astropy_n2v.utils.files import atomic_write, process_is_alive, remove_leftovers, temporary_file
 
 
 @pytest.fixture
@@ -30,6 +30,16 @@ def test_leftovers_of_dead_processes_go(tmp_path, dead):
         assert [path.name for path in remove_leftovers(tmp_path)] == [mine.name.replace(str(os.getpid()), str(dead))]
         assert len(list(tmp_path.iterdir())) == 3
     assert not process_is_alive(dead) and process_is_alive(1)
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='processes cannot be asked there')
+def test_temporary_files_of_dead_processes_go(tmp_path, dead):
+    with temporary_file(tmp_path) as mine:
+        name = os.path.basename(mine.name)
+        assert remove_leftovers(tmp_path) == []
+        (tmp_path / name.replace(f'-{os.getpid()}.', f'-{dead}.')).touch()
+        assert len(remove_leftovers(tmp_path)) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_long_names(tmp_path):
