@@ -6,6 +6,7 @@
 ``denoiser.py``, for arrays.
 """
 
+import importlib
 import os
 
 import numpy as np
@@ -173,6 +174,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     audit = _check_audit(audit)
     if return_type not in (None, 'dask', 'numpy'):
         raise ValueError(f"return_type must be 'dask', 'numpy' or None, got {return_type!r}")
+    if return_type == 'dask':
+        importlib.import_module('dask.array')   # an error now, and not after the work
     check_training_options(train_options)
     if train_options and model not in ('self', 'adapt'):
         raise TypeError(f"{', '.join(train_options)}: training options go with model='self' or 'adapt', got "

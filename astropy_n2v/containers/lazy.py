@@ -7,6 +7,7 @@ import copy
 
 import numpy as np
 from astropy.nddata import NDData
+from astropy.units import Quantity
 
 from ..utils.scratch import empty, zeros
 
@@ -31,13 +32,15 @@ def from_dask(data):
     Returns
     -------
     object
-        The same with `~numpy.ndarray`, which are files if they are large; see `~astropy_n2v.utils.scratch`. Of masked
-        chunks they are `~numpy.ma.MaskedArray`.
+        The data, whose dask arrays are now `~numpy.ndarray`, mapped from files if they are large (see
+        `~astropy_n2v.utils.scratch`), or `~numpy.ma.MaskedArray` if chunks are masked.
 
     Raises
     ------
     ValueError
         If the shape of an array is not known.
+    TypeError
+        If chunks are `~astropy.units.Quantity`, whose unit dask does not keep.
     """
     if not is_dask(data):
         return data
@@ -58,7 +61,12 @@ def to_dask(data, like=None):
     Returns
     -------
     object
-        The same with dask arrays; those of a `~astropy.nddata.CCDData` become those of an NDData.
+        The data, of the same kind, with dask arrays.
+
+    Raises
+    ------
+    ImportError
+        If dask is not installed.
     """
     import dask.array as da
     chunks = 'auto'
@@ -79,6 +87,9 @@ def _computed(array):
     from dask.array.core import slices_from_chunks
     if np.isnan(array.shape).any():
         raise ValueError(f'data must be a dask array of known shape, see its compute_chunk_sizes(), got {array.shape}')
+    if isinstance(array._meta, Quantity):
+        raise TypeError('data must not be a dask array of Quantity, whose unit dask does not keep: give the numbers in '
+                        f'an NDData or CCDData with unit={str(array._meta.unit)!r}')
     values, mask = empty(array.shape, array.dtype), None
     for index in slices_from_chunks(array.chunks):
         part = array[index].compute()

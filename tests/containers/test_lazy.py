@@ -1,6 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
+import sys
+
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
 
 from astropy_n2v import conf, denoise
@@ -29,11 +32,14 @@ def test_dask_arrays_in_and_out(image, tiny_denoiser, monkeypatch, limit):
     np.testing.assert_array_equal(parts.std[:10].compute(), planes.std[:10])
 
 
-def test_the_kind_of_result_can_be_chosen(image, tiny_denoiser):
+def test_the_kind_of_result_can_be_chosen(image, tiny_denoiser, monkeypatch):
     lazy, expected = da.from_array(image, chunks=(30, 40)), denoise(image, tiny_denoiser)
     back = denoise(lazy, tiny_denoiser, return_type='numpy')
     assert type(back) is np.ndarray and np.array_equal(back, expected)
     assert np.array_equal(denoise(image, tiny_denoiser, return_type='dask').compute(), expected)
+    with monkeypatch.context() as patch, pytest.raises(ImportError):
+        patch.setitem(sys.modules, 'dask.array', None)
+        denoise(image, None, return_type='dask')   # before the model is looked at
     with pytest.raises(ValueError, match="return_type must be 'dask', 'numpy' or None, got 'xarray'"):
         denoise(image, tiny_denoiser, return_type='xarray')
 
@@ -85,3 +91,8 @@ def test_shapes_must_be_known(image, tiny_denoiser):
     lazy = da.from_array(image, chunks=(30, 40))
     with pytest.raises(ValueError, match=r'dask array of known shape, see its compute_chunk_sizes'):
         denoise(lazy[lazy[:, 0] > 0], tiny_denoiser)
+
+
+def test_units_that_dask_loses_are_refused(image, tiny_denoiser):
+    with pytest.raises(TypeError, match="dask array of Quantity.*unit='adu'"):
+        denoise(da.from_array(image * u.adu, chunks=32, asarray=False), tiny_denoiser)
