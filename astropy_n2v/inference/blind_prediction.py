@@ -128,6 +128,7 @@ class BlindPredictor:
             if self.device.type == 'cpu' or not _is_out_of_memory(error):
                 raise
         # Not above: the error holds what was computed in vain.
+        del mean, spread
         self._make_do_with_less(image.shape)
         return self._predict_tiles(image, progress)
 
