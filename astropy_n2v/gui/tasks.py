@@ -24,11 +24,11 @@ from .render import Pyramid
 
 __all__ = ['TASKS']
 
-_RESULT, _ANALYSIS = 'result', 'analysis'   # folders of what is made, until it is saved
+_RESULT, _ANALYSIS = 'result', 'analysis'   # folders of files that are not saved yet
 
 
 def _kind(path):
-    """The module that knows files of this kind."""
+    """Choose the module for files of this kind."""
     return pictures if is_raster(path) else frames
 
 
@@ -109,7 +109,7 @@ def denoise(folder, path, index, options):
 
 
 def _result(folder, path):
-    """Where the result of a file is until it is saved."""
+    """Find the path of the result of a file until it is saved."""
     return output_path(path, Path(folder) / _RESULT)
 
 
@@ -154,7 +154,7 @@ def detect(folder, path, index, plane, false_rate, seed):
 
 
 def _pair(folder, path, index, plane):
-    """The plane as measured and its result, with an uncertainty if one is known."""
+    """Read the plane as measured and its result, with an uncertainty if one is known."""
     shown = {name: np.array(Pyramid.load(folder, name).levels[0]) for name in ('input', 'result')}
     if is_raster(path):
         return tuple(CCDData(shown[name], unit='') for name in ('input', 'result'))
@@ -211,7 +211,7 @@ def save_report(folder, target, overwrite):
 
 
 def save_json(folder, target, overwrite, content):
-    """Write what is known of the result to a file of the user; return its name."""
+    """Write parameters and measures of the result to a file of the user; return its name."""
     text = json.dumps(content, indent=1, default=str)
     return _save(target, overwrite, lambda temporary: Path(temporary).write_text(text + '\n', encoding='utf-8'))
 
@@ -258,7 +258,7 @@ def run(name, arguments):
         Texts of the warnings.
     """
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter('always', UserWarning)   # that of astropy is one
+        warnings.simplefilter('always', UserWarning)   # the one of astropy is a subclass
         try:
             kind, value = 'done', TASKS[name](*arguments)
         except Exception as error:   # the page says so, and the worker lives on

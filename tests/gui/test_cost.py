@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What large images cost.
+Time and memory that large images take.
 """
 
 from astropy_n2v.gui.cost import Cost, free_memory

@@ -176,7 +176,7 @@ def upload(page, name, content):
 
 
 def code(page):
-    """The command lines and lines of Python that the page shows."""
+    """Read the command lines and lines of Python that the page shows."""
     return html.unescape(page.widgets.code.object)
 
 
@@ -277,7 +277,7 @@ def test_large_image_is_denoised_when_it_is_asked_for_twice(page):
 
 @pytest.fixture
 def judged(page, folder):
-    """A page with a frame, something like a result, and a source."""
+    """Fill a page with a frame, something like a result, and a source."""
     page.path = folder / 'frame.fits'
     page.look.image = tasks.read(page.worker.folder, page.path, 0, 0)
     page.look.pyramids = {'input': Pyramid.load(page.worker.folder, 'input')}
@@ -672,7 +672,7 @@ def test_large_image_is_fluid(browser, tmp_path, rng, n):
         tab.wait_for_timeout(3000)
         width, n_values = picture_place(tab)
         assert width < 0.75 * n and n_values <= pane
-        if n == 10000:   # which is not begun before it was said what it costs
+        if n == 10000:   # which begins after the warning of its cost only
             tab.get_by_role('button', name='Denoise').click()
             tab.get_by_text('10000×10000 pixels take about').wait_for()
             tab.keyboard.press('Escape')
