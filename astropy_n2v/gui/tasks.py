@@ -212,8 +212,13 @@ def save_report(folder, target, overwrite):
 
 def save_json(folder, target, overwrite, content):
     """Write parameters and measures of the result to a file of the user; return its name."""
-    text = json.dumps(content, indent=1, default=str)
+    text = json.dumps(content, indent=1, default=_plain)
     return _save(target, overwrite, lambda temporary: Path(temporary).write_text(text + '\n', encoding='utf-8'))
+
+
+def _plain(value):
+    """Turn a value that JSON does not know into a number, or else into text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def save_png(folder, target, overwrite, path, index, plane, cutout, sources):

@@ -119,8 +119,9 @@ def test_what_is_shown_is_what_is_written(tmp_path, frame, ccd):
     assert kind == 'failed' and 'exists' in message
     tasks.save_png(folder, tmp_path / 'a.png', False, frame, 0, 0, ((0, 64), (0, 80)), None)
     assert (tmp_path / 'a.png').read_bytes()[1:4] == b'PNG'
-    tasks.save_json(folder, tmp_path / 'a.json', False, {'gain': np.float64(2)})
-    assert json.loads((tmp_path / 'a.json').read_text()) == {'gain': 2.0}
+    known = {'gain': np.float64(2), 'n': np.int64(3), 'sigma': np.float32(0.5), 'ok': np.bool_(True)}
+    tasks.save_json(folder, tmp_path / 'a.json', False, known)
+    assert json.loads((tmp_path / 'a.json').read_text()) == {'gain': 2.0, 'n': 3, 'sigma': 0.5, 'ok': True}
 
 
 def test_warnings_come_with_the_result(tmp_path, frame):
