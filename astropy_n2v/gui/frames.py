@@ -27,6 +27,7 @@ def read(folder, path, index, plane):
 
     Of a file that is not compressed as a whole no more than a strip is in memory.
     """
+    from ..sources.detecting import sky_wcs
     with FitsSource(path, quiet=True) as source:
         science_hdus(source.hdus, index)   # raises an error that names the reason if it is none
         shape = source.hdus[index].shape
@@ -40,9 +41,8 @@ def read(folder, path, index, plane):
                 yield start, read_image(source, index, None, section=section).data
 
         _write(folder, 'input', shape[-2:], strips())
-    wcs = corner.wcs.celestial if corner.wcs is not None and corner.wcs.has_celestial else None
     return {'shape': tuple(shape[-2:]), 'n_planes': int(np.prod(shape[:-2], dtype=int)), 'unit': str(corner.unit),
-            'wcs': wcs, 'header': read_header(path, index), 'kind': 'FITS'}
+            'wcs': sky_wcs(corner.wcs), 'header': read_header(path, index), 'kind': 'FITS'}
 
 
 def _plane_index(shape, plane):

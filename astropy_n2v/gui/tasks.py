@@ -58,8 +58,8 @@ def read(folder, path, index, plane):
     Returns
     -------
     dict
-        ``shape``, ``n_planes``, ``unit``, ``wcs`` (None if it is not celestial), ``header`` as text, and ``kind``, such
-        as 'FITS'.
+        ``shape``, ``n_planes``, ``unit``, ``wcs`` (None if it does not lead to ICRS), ``header`` as text, and ``kind``,
+        such as 'FITS'.
     """
     return _kind(path).read(folder, path, index, plane)
 

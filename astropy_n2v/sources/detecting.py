@@ -346,7 +346,43 @@ def _measure(original, found, frames, psf):
 
 def _sky(wcs, x, y):
     """Right ascension and declination, if a WCS has them."""
-    if wcs is None or not getattr(wcs, 'has_celestial', False):
+    celestial = sky_wcs(wcs)
+    if celestial is None:
         return {}
-    sky = wcs.celestial.pixel_to_world(x, y).icrs
+    sky = celestial.pixel_to_world(x, y).icrs
     return {'ra': sky.ra.to(u.deg), 'dec': sky.dec.to(u.deg)}
+
+
+def sky_wcs(wcs):
+    """
+    Select the celestial axes of a WCS, if they lead to right ascension and declination.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS` or None
+        Any WCS.
+
+    Returns
+    -------
+    `~astropy.wcs.WCS` or None
+        Of two axes; None for the longitude and latitude of the Sun or of a planet, too.
+
+    Examples
+    --------
+    >>> from astropy.wcs import WCS
+    >>> from astropy_n2v.sources.detecting import sky_wcs
+    >>> wcs = WCS(naxis=2)
+    >>> wcs.wcs.ctype = 'GLON-TAN', 'GLAT-TAN'
+    >>> sky_wcs(wcs).naxis
+    2
+    >>> wcs.wcs.ctype = 'HPLN-TAN', 'HPLT-TAN'
+    >>> sky_wcs(wcs) is None
+    True
+    """
+    if wcs is None or not getattr(wcs, 'has_celestial', False):
+        return None
+    celestial = wcs.celestial
+    try:
+        return celestial if hasattr(celestial.pixel_to_world(0, 0), 'icrs') else None
+    except (TypeError, ValueError):   # on a body without radii
+        return None

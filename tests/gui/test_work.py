@@ -140,6 +140,13 @@ def test_planes_of_a_cube(tmp_path, rng):
         tasks.read(str(tmp_path), path, 0, 3)
 
 
+@pytest.mark.parametrize('types', [('HPLN-TAN', 'HPLT-TAN'), ('MALN-CAR', 'MALT-CAR')])
+def test_sun_and_planets_have_no_sky_position(tmp_path, types):
+    path = tmp_path / 'disk.fits'
+    fits.writeto(path, np.ones((16, 24)), fits.Header({'CTYPE1': types[0], 'CTYPE2': types[1]}))
+    assert tasks.read(tmp_path, path, 0, 0)['wcs'] is None
+
+
 def test_large_image_is_read_in_strips(tmp_path):
     path = tmp_path / 'large.fits'
     fits.writeto(path, np.broadcast_to(np.float32(1), (8192, 2048)))
