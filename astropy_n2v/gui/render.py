@@ -258,13 +258,14 @@ def find_norm(sample, top, *, cuts='sky to stars', stretch='asinh'):
     low, high, linear = found.vmin, found.vmax, found.stretch.a * (found.vmax - found.vmin)
     if not isinstance(cuts, str):
         low, high = cuts
-        if not (np.isfinite([low, high]).all() and low < high):
+        if None in (low, high) or not (np.isfinite([low, high]).all() and low < high):
             raise ValueError(f'cuts must be two increasing numbers, got {low} and {high}')
     elif cuts in ('zscale', '99 %'):
         other = shared_norm(sample, stretch='zscale' if cuts == 'zscale' else 'linear')
         low, high = other.vmin, other.vmax
     elif cuts == 'all':
-        low, high = np.nanmin(sample), np.nanmax(sample)
+        finite = sample[np.isfinite(sample)]
+        low, high = finite.min(), finite.max()
         high = high if high > low else low + 1
     made = {'asinh': AsinhStretch(min(linear / (high - low), 1.0)), 'linear': LinearStretch(), 'log': LogStretch(_LOG),
             'sqrt': SqrtStretch()}[stretch]
