@@ -48,6 +48,8 @@ def _noise(values, picture):
     from ..noise.brightness import channel_noise
     integers = values.dtype.kind in 'ui'
     bad = values >= picture.top if integers else ~np.isfinite(values)
+    if picture.alpha is not None:
+        bad |= picture.alpha[::-1] == 0
     return channel_noise(values, bad, floor=_ROUNDING if integers else 0.0), bad
 
 
