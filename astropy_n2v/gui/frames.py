@@ -70,19 +70,20 @@ def _write(folder, name, shape, strips):
     Pyramid.write(folder, name, shape, bar)
 
 
-def measure(path, index, parameters):
-    """Find the noise of an image; see `astropy_n2v.gui.tasks.measure`."""
+def measure(path, index, parameters, plane):
+    """Find the noise of a plane; see `astropy_n2v.gui.tasks.measure`."""
     from ..containers.container import Container
-    from ..planes import find_planes
+    from ..planes import find_planes, not_counted
     parameters = dict(parameters)
     frame = Container(read_fits_images(path, index)[0], None, parameters.pop('satlevel', None))
-    planes, _ = find_planes(frame, indices=frame.planes()[:1], **parameters)
-    plane = planes[0]
-    noise = plane.data_noise
-    level = float(np.median(plane.values[~plane.mask & np.isfinite(plane.values)]))
+    place = _plane_index(frame.shape, plane)
+    found = find_planes(frame, indices=[place], **parameters)[0][0]
+    noise = found.data_noise
+    masked = float(np.mean(not_counted(frame.values[place], frame.mask[place])))
+    level = float(np.median(found.values[~found.mask & np.isfinite(found.values)]))
     return {'source': noise.source, 'gain': None if noise.gain is None else float(np.median(noise.gain)),
             'sigma': float(np.median(noise.sigma)), 'sky': level,
-            'sky_noise': float(np.sqrt(np.median(noise.variance(level)))), 'masked': float(np.mean(frame.mask))}
+            'sky_noise': float(np.sqrt(np.median(noise.variance(level)))), 'masked': masked}
 
 
 def denoise(path, output, index, options):

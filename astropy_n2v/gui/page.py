@@ -240,7 +240,8 @@ class Page:
         self.look.fit()
         self.look.rescale()
         self._say_code()
-        self._ask('measure', str(self.path), self.widgets.hdu.value, {})
+        path, index, plane = self._place()
+        self._ask('measure', path, index, {}, plane)
 
     def _about(self):
         """Name, size and unit of the image."""

@@ -53,12 +53,12 @@ def _noise(values, picture):
     return channel_noise(values, bad, floor=_ROUNDING if integers else 0.0), bad
 
 
-def measure(path, index, parameters):
-    """Find the noise of the first channel; see `astropy_n2v.gui.tasks.measure`."""
+def measure(path, index, parameters, plane):
+    """Find the noise of a channel; see `astropy_n2v.gui.tasks.measure`."""
     values, picture = read_channels(path)
-    noise, bad = _noise(values[0], picture)
+    noise, bad = _noise(values[plane], picture)
     sigma = float(np.median(noise.sigma))
-    return {'source': 'the picture', 'gain': None, 'sigma': sigma, 'sky': float(np.median(values[0][~bad])),
+    return {'source': 'the picture', 'gain': None, 'sigma': sigma, 'sky': float(np.median(values[plane][~bad])),
             'sky_noise': sigma, 'masked': float(np.mean(bad))}
 
 

@@ -64,9 +64,9 @@ def read(folder, path, index, plane):
     return _kind(path).read(folder, path, index, plane)
 
 
-def measure(folder, path, index, parameters):
+def measure(folder, path, index, parameters, plane=0):
     """
-    Find the noise of an image, as `astropy_n2v.denoise` would.
+    Find the noise of a plane, as `astropy_n2v.denoise` would.
 
     Parameters
     ----------
@@ -74,6 +74,8 @@ def measure(folder, path, index, parameters):
         As for `read`.
     parameters : dict
         ``gain``, ``readnoise`` and ``satlevel``, those that are given.
+    plane : int, optional
+        As for `read`; each plane of a cube has noise of its own.
 
     Returns
     -------
@@ -82,7 +84,7 @@ def measure(folder, path, index, parameters):
         (noise without light), ``sky`` and ``sky_noise``, in data units; ``masked``, the share of pixels that do not
         count.
     """
-    return _kind(path).measure(path, index, parameters)
+    return _kind(path).measure(path, index, parameters, plane)
 
 
 def denoise(folder, path, index, options):

@@ -132,6 +132,18 @@ def test_file_is_picked_and_its_noise_is_found(page):
     assert picture.dtype == np.uint32 and max(picture.shape) <= page.panes.size
 
 
+def test_noise_of_the_chosen_plane_is_found(tmp_path, rng):
+    from astropy_n2v.gui.page import Page
+    fits.writeto(tmp_path / 'cube.fits', np.stack([rng.normal(100, noise, (96, 96)) for noise in (2, 8)]).astype('f4'))
+    page = Page(tmp_path / 'cube.fits')
+    settle(page)
+    assert page.found['sky_noise'] == pytest.approx(2, rel=0.1)
+    page.widgets.plane.value = 1
+    settle(page)
+    assert page.found['sky_noise'] == pytest.approx(8, rel=0.1)
+    page.close()
+
+
 def test_link_is_refused(page):
     page._pick('link.fits')
     assert 'leads out of the folder' in page.widgets.status.object and page.path is None

@@ -100,6 +100,16 @@ def test_noise_is_that_of_denoise(tmp_path, frame):
     assert 'the sky noise according to gain and readnoise is' in messages[0]
 
 
+@pytest.mark.parametrize('plane, sigma', [(0, 2), (1, 8)])
+def test_noise_of_a_plane_is_its_own(tmp_path, rng, plane, sigma):
+    cube = np.stack([rng.normal(100, noise, (96, 96)) for noise in (2, 8)]).astype('f4')
+    cube[1, :24] = np.nan
+    fits.writeto(tmp_path / 'cube.fits', cube)
+    found = tasks.measure(tmp_path, tmp_path / 'cube.fits', 0, {}, plane)
+    assert found['sky_noise'] == pytest.approx(sigma, rel=0.1)
+    assert found['masked'] == (0.25 if plane else 0)
+
+
 def test_what_is_shown_is_what_is_written(tmp_path, frame, ccd):
     folder = str(tmp_path)
     assert tasks.run('read', (folder, frame, 0, 0))[0] == 'done'
