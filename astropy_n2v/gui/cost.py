@@ -14,6 +14,7 @@ _SECONDS, _BYTES, _BASE = 1.2e-6, 51, 0.25e9
 # Bytes of memory for a pixel and in any case where arrays are in temporary files, from 0.71 GiB for 10,000x10,000
 # pixels and 1.1 GiB for 20,000x20,000.
 _BYTES_FILES, _BASE_FILES = 1.4, 0.62e9
+_FEWEST = 1e6   # pixels of images that the time is learnt from: of smaller ones, the loading of the model prevails
 # Least seconds, and least share of the free memory, of which the page warns.
 _LONG, _MUCH = 120.0, 0.5
 
@@ -51,8 +52,9 @@ class Cost:
         self._rate = _SECONDS
 
     def learn(self, shape, n_planes, seconds):
-        """Estimate the time for a pixel anew, from an image that took a number of seconds."""
-        self._rate = seconds / max(prod(shape) * n_planes, 1)
+        """Estimate the time for a pixel anew, from an image of a million pixels or more that took some seconds."""
+        if prod(shape) * n_planes >= _FEWEST:
+            self._rate = seconds / (prod(shape) * n_planes)
 
     def warning(self, shape, n_planes, free=None, in_files=False):
         """

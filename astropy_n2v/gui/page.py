@@ -26,6 +26,7 @@ __all__ = ['Page']
 
 _POLL = 100       # milliseconds between looks for messages of the worker
 _UPLOADED = '/uploaded/'   # of files from the browser in the menu; nothing in a folder has such a name
+_TRAINED = 'self', 'adapt'   # models that are trained on the image, in a time that hardly depends on its size
 # Keys and their actions, for people.
 KEYS = ('b: blink input and result · s: swipe, [ ]: move its line · o: sources · p: profile · d: denoise · '
         'Esc: cancel · + −: zoom · arrows: move · f: all · 1: pixel by pixel')
@@ -54,7 +55,7 @@ class Page:
         self.folder = Folder(path)
         self._queue = []
         self.path = self.result = self.found = self.used = self.analysis = None
-        self._warned = None   # file, HDU and plane of whose cost the page has warned
+        self._warned = None   # the file, HDU and plane of whose cost the page has warned, and if with files
         self.widgets = Widgets(self.folder)
         self.look = Look(self.widgets)
         self.worker, self.uploads, self.cost = Worker(), Uploads(max_upload), Cost()
@@ -251,7 +252,7 @@ class Page:
     def _after_measure(self, value):
         self.found = value
         self.widgets.show_found(value, self.image['unit'])
-        if self._warned != self._place():   # the warning of its cost must not vanish
+        if self._warned is None or self._warned[0] != self._place():   # the warning of its cost must not vanish
             self.widgets.say(self._about())
 
     def _settings(self):
@@ -260,7 +261,7 @@ class Page:
     def _in_files(self, settings):
         """Check if the image is denoised by parts, with arrays in temporary files."""
         shape = self.image['n_planes'], *self.image['shape']
-        return not (self._is_picture() or settings.model in ('self', 'adapt') or fits_memory(shape))
+        return not (self._is_picture() or settings.model in _TRAINED or fits_memory(shape))
 
     def denoise(self):
         """Denoise the image with the parameters of the page; warn first of the cost of a large one."""
@@ -271,9 +272,10 @@ class Page:
         except (ValueError, OSError) as error:
             self.widgets.say(str(error), bad=True)
             return
-        costs = self.cost.warning(self.image['shape'], self.image['n_planes'], in_files=self._in_files(settings))
-        if costs and self._warned != self._place():
-            self._warned = self._place()
+        in_files = self._in_files(settings)
+        costs = self.cost.warning(self.image['shape'], self.image['n_planes'], in_files=in_files)
+        if costs and self._warned != (self._place(), in_files):
+            self._warned = self._place(), in_files
             self.widgets.say(f'{costs}. Press Denoise again to begin.', bad=True)
             return
         self._forget_result()
@@ -284,7 +286,8 @@ class Page:
 
     def _after_denoise(self, value):
         self.result = value
-        self.cost.learn(self.image['shape'], self.image['n_planes'], value['seconds'])
+        if self.used.model not in _TRAINED:
+            self.cost.learn(self.image['shape'], self.image['n_planes'], value['seconds'])
         rows = ''.join(f'<tr><td><code>{name}</code></td><td>{escape(str(card))}</td><td>{escape(comment)}</td></tr>'
                        for name, (card, comment) in value['cards'].items())
         self.widgets.cards.object = f'<table>{rows}</table>'

@@ -27,5 +27,11 @@ def test_time_is_learnt():
     assert '2 planes of 1000×1000 pixels take about 3 minutes' in cost.warning((1000, 1000), 2, free=64e9)
 
 
+def test_small_images_teach_no_time():
+    cost = Cost()
+    cost.learn((64, 64), 1, 10.0)   # most of which is the loading of the model
+    assert cost.warning((2048, 2048), 1, free=64e9) == ''
+
+
 def test_free_memory_is_known_here():
     assert free_memory() > 1 << 20

@@ -287,6 +287,25 @@ def test_large_image_is_denoised_when_it_is_asked_for_twice(page):
     page.cancel()
 
 
+def test_other_cost_of_a_large_image_is_said_again(page):
+    page.widgets.file.value = 'frame.fits'
+    settle(page)
+    page.image['shape'] = 10000, 10000
+    page.denoise()
+    page.widgets.parameters['model'].value = 'self'   # which has no temporary files
+    page.denoise()
+    assert '5.3 GB' in page.widgets.status.object and not page.worker.task
+
+
+def test_training_teaches_no_time(page):
+    page.widgets.file.value = 'frame.fits'
+    settle(page)
+    page.image['shape'], page.used = (1024, 1024), Settings(model='self')
+    page._after_denoise({'cards': {}, 'seconds': 600})
+    page.cancel()
+    assert page.cost.warning((2048, 2048), 1, free=64e9) == ''
+
+
 @pytest.fixture
 def judged(page, folder):
     """Fill a page with a frame, something like a result, and a source."""
