@@ -27,6 +27,7 @@ class Keys(JSComponent):
         const target = event.composedPath()[0]
         const typing = ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName) && target.type !== 'checkbox'
         if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key !== 'Escape')) return
+        if (target.isContentEditable) return   // a cell of a notebook
         model.send_msg({key: event.key})
       })
       return document.createElement('span')

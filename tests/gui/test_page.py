@@ -550,6 +550,27 @@ def test_a_frame_from_picking_to_saving(tab, folder):
 
 
 @pytest.mark.slow
+def test_keys_typed_in_a_cell_of_a_notebook_are_text(tab):
+    pick(tab, 'frame.fits')
+    tab.get_by_text('Found:').wait_for()
+    tab.evaluate("""() => {
+        const cell = document.createElement('div')
+        cell.contentEditable = true
+        cell.id = 'cell'
+        document.body.prepend(cell)
+        cell.focus()
+    }""")
+    before = viewport(tab)
+    tab.keyboard.press('+')
+    tab.wait_for_timeout(1000)
+    assert tab.locator('#cell').inner_text() == '+' and viewport(tab) == before
+    tab.evaluate("document.getElementById('cell').remove()")
+    tab.keyboard.press('+')
+    tab.wait_for_timeout(1000)
+    assert viewport(tab) != before
+
+
+@pytest.mark.slow
 def test_cancel(tab):
     pick(tab, 'frame.fits')
     tab.get_by_text('Found:').wait_for()
