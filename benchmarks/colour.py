@@ -4,7 +4,7 @@ Stretched colour pictures with known truth: ``python benchmarks/colour.py``.
 
 A field of two kinds of colour is observed eight times in red, green and blue, averaged and stretched as amateurs do, by
 asinh. The detector sees all colours in each pixel, or through a Bayer mosaic that is interpolated bilinearly; the
-picture has 16 bits, or is a JPEG of quality 75, 90 or 95. Writes ``results/colour.csv``: rms errors of what comes in
+picture has 16 bits, or is a JPEG of quality 75, 90 or 95. Writes ``results/colour.csv``: rms errors of the picture
 over those of the result, in each channel and in the two differences of the channels (chroma). The peers are told the
 true noise of each picture; ours is told nothing.
 """
@@ -48,7 +48,7 @@ def interpolate_bayer(mosaic):
 
 
 def observe(truth, sky, readnoise, picture, seed):
-    """A stretched picture, from 0 to 1, and its truth."""
+    """Make a stretched picture, from 0 to 1, and its truth."""
     mosaic, quality = PICTURES[picture]
     rng = np.random.default_rng(seed)
     noisy = (rng.poisson(truth * _EXPOSURES) + rng.normal(0, readnoise * _EXPOSURES ** 0.5, truth.shape)) / _EXPOSURES
@@ -70,7 +70,7 @@ def observe(truth, sky, readnoise, picture, seed):
 
 
 def run(method, picture, sigma):
-    """The result of a method for a picture of shape (3, ny, nx), whose noise is ``sigma``."""
+    """Compute the result of a method for a picture of shape (3, ny, nx), whose noise is ``sigma``."""
     if method == 'ours':
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -94,7 +94,7 @@ def run(method, picture, sigma):
 
 
 def _errors(image, truth):
-    """The rms errors of red, green and blue, and of chroma."""
+    """Measure the rms errors of red, green and blue, and of chroma."""
     error = image - truth
     return [*np.sqrt(np.mean(error ** 2, axis=(1, 2))), np.sqrt(np.mean(np.tensordot(_CHROMA, error, 1) ** 2))]
 

@@ -30,7 +30,7 @@ _FALSE = 0.05   # of the detections on the map
 
 
 def observe(kind, seed, size):
-    """A frame of a kind of field, or of a survey field with a kind of correlated noise."""
+    """Make a frame of a kind of field, or of a survey field with a kind of correlated noise."""
     if kind in CORRELATED:
         return correlate(make_frame('survey', seed, size), kind, seed)
     return make_frame(kind, seed, size)
@@ -70,7 +70,7 @@ def judge(frame, rates=(0.05,)):
 
 
 def _matched(found, sources, frame):
-    """If detections are sources, and the scores of the stars, minus infinity for those without a detection."""
+    """Check if detections are sources, and score the stars, minus infinity for those without a detection."""
     matches = match(found, sources, frame)
     true, scores = np.zeros(len(found), dtype=bool), np.full(len(sources), -np.inf)
     true[matches.detected] = True
@@ -79,7 +79,7 @@ def _matched(found, sources, frame):
 
 
 def completeness_at(scores, true, stars):
-    """Share of stars above the lowest threshold at which no more than 5 % of the detections are false."""
+    """Compute the share of stars above the lowest threshold at which no more than 5 % of the detections are false."""
     order = np.argsort(-scores)
     passing = np.flatnonzero(np.cumsum(~true[order]) <= _FALSE * np.arange(1, len(order) + 1))
     return np.mean(stars >= scores[order[passing[-1]]]) if passing.size else 0.0

@@ -73,14 +73,14 @@ def significance(name, frame):
 
 
 def known_sources(frame):
-    """The sources of the catalogue of 2 sigma or more, with the significance ``snr`` that an isolated star had."""
+    """Select the sources of the catalogue of 2 sigma or more, with the significance ``snr`` of an isolated star."""
     catalog = frame.scene.catalog.copy()
     catalog['snr'] = np.asarray(matched_filter_snr(catalog['flux'], frame.psf, frame.sky_sigma))
     return catalog[catalog['snr'] > _FAINTEST]
 
 
 def find_peaks(image, frame):
-    """Detections on a map of a frame, and the least score that they have."""
+    """Find detections on a map of a frame, and the least score that they may have."""
     floor = max(float(np.median(image)), 1e-3)
     found = find_sources(image, floor, fwhm=psf_fwhm(frame.psf))
     # A star beyond the edge has its maximum at the edge.
@@ -89,7 +89,7 @@ def find_peaks(image, frame):
 
 
 def match(found, sources, frame):
-    """Pairs of detections and sources."""
+    """Match detections to sources."""
     return match_sources(found, sources, max(1.5, 0.75 * psf_fwhm(frame.psf)))
 
 

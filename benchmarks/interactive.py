@@ -35,18 +35,18 @@ _WATCH = f'''window.pictures = [];
 
 
 def processor_time(pid):
-    """Seconds of processor time of a process."""
+    """Read the seconds of processor time of a process."""
     fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def of(expression, name):
-    """An expression of the browser about a pane."""
+    """Make an expression of the browser about a pane."""
     return expression.replace('NAME', repr(name))
 
 
 def measure_views(tab, denoise):
-    """Seconds until the frame is seen and, if it is denoised, until its result is."""
+    """Print the seconds until the frame is seen and, if it is denoised, until its result is."""
     start = time.monotonic()
     tab.get_by_label('File', exact=True).select_option('frame.fits')
     tab.wait_for_function(of(_HAS, 'input'))
@@ -63,7 +63,7 @@ def measure_views(tab, denoise):
 
 
 def measure_zooms(tab, pid):
-    """Milliseconds from the turns of the wheel to pictures."""
+    """Print the milliseconds from the turns of the wheel to pictures."""
     box = tab.locator('.bk-Figure').first.bounding_box()
     tab.mouse.move(box['x'] + 150, box['y'] + 150)
     tab.wait_for_timeout(_PAUSE)

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Curves beside the pictures: histograms of what is seen, and profiles along a line.
+Curves beside the pictures: histograms of the visible part, and profiles along a line.
 """
 
 import numpy as np
@@ -10,14 +10,14 @@ from bokeh.plotting import figure
 
 __all__ = ['Histogram', 'Profile']
 
-# Blue and orange are told apart by all kinds of colour vision; grey is what is expected.
+# Blue and orange are told apart by all kinds of colour vision; grey is the expectation.
 _COLOURS = {'input': '#56b4e9', 'result': '#e69f00', 'residual': '#56b4e9', 'innovations': '#e69f00',
             'expected': '#888888'}
 _HEIGHTS = 124, 114   # pixels of the screen: of the upper and the lower one
 
 
 def _axes(height, **options):
-    """An empty figure of the size of a card."""
+    """Make an empty figure of the size of a card."""
     axes = figure(height=height, sizing_mode='stretch_width', toolbar_location=None, tools='', min_border=2, **options)
     for axis in axes.axis:
         axis.major_label_text_font_size = axis.axis_label_text_font_size = '10px'
@@ -63,7 +63,7 @@ class Histogram(_Chart):
             self._lines(axes, {name: self.sources[name] for name in names})
 
     def show(self, found, unit):
-        """Show what `astropy_n2v.gui.measures.histogram` has found; None for nothing."""
+        """Show the counts of `astropy_n2v.gui.measures.histogram`; None for nothing."""
         counts = {} if found is None else dict(found['counts'])
         self.upper.xaxis.axis_label = unit or 'values as stored'
         if 'residual' in counts:
@@ -95,7 +95,7 @@ class Profile(_Chart):
             self._lines(axes, {name: self.sources[name] for name in names})
 
     def show(self, found, unit):
-        """Show what `astropy_n2v.gui.measures.profile` has found; None for nothing."""
+        """Show the values of `astropy_n2v.gui.measures.profile`; None for nothing."""
         found = found or {}
         self.upper.yaxis.axis_label = unit or 'values as stored'
         for name, source in self.sources.items():

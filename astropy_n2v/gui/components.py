@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What Panel has no widgets for: keys, the size of the window, and files that come in parts.
+Widgets that Panel lacks: they report keys and the size of the window, and send files in parts.
 """
 
 import param
@@ -27,6 +27,7 @@ class Keys(JSComponent):
         const target = event.composedPath()[0]
         const typing = ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName) && target.type !== 'checkbox'
         if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key !== 'Escape')) return
+        if (target.isContentEditable) return   // a cell of a notebook
         model.send_msg({key: event.key})
       })
       return document.createElement('span')
@@ -71,9 +72,9 @@ class Chooser(JSComponent):
     Parameters
     ----------
     begun : callable
-        Called with name and size; it returns whether the file may come.
+        Called with name and size; it returns true if the file may come.
     came : callable
-        Called with each part; it returns whether more is wanted.
+        Called with each part; it returns true if more is wanted.
     """
 
     part = param.Integer(default=_PART, doc='Bytes of a part.')

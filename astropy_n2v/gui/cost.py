@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What it costs to denoise a large image, said before it is begun.
+Estimate the time and the memory that denoising takes, to warn before a large image is begun.
 """
 
 import os
@@ -11,14 +11,16 @@ __all__ = ['Cost', 'free_memory']
 # Until an image of the page was denoised: seconds for a pixel on two cores (38 s of the processor for 4096x4096), and
 # bytes of memory for a pixel and in any case. All measured with benchmarks/batches.py.
 _SECONDS, _BYTES, _BASE = 1.2e-6, 51, 0.25e9
-# The same bytes where arrays are in temporary files: 0.71 GiB for 10,000x10,000 pixels and 1.1 GiB for 20,000x20,000.
+# Bytes of memory for a pixel and in any case where arrays are in temporary files, from 0.71 GiB for 10,000x10,000
+# pixels and 1.1 GiB for 20,000x20,000.
 _BYTES_FILES, _BASE_FILES = 1.4, 0.62e9
-# From when on it is said: seconds, and share of the memory that is free.
+_FEWEST = 1e6   # pixels of images that the time is learnt from: of smaller ones, the loading of the model prevails
+# Least seconds, and least share of the free memory, of which the page warns.
 _LONG, _MUCH = 120.0, 0.5
 
 
 def free_memory():
-    """Bytes of memory that are free, or None if that is not known."""
+    """Find how many bytes of memory are free, None if that is not known."""
     try:
         with open('/proc/meminfo', encoding='ascii') as file:
             found = dict(line.split(':') for line in file)
@@ -50,12 +52,13 @@ class Cost:
         self._rate = _SECONDS
 
     def learn(self, shape, n_planes, seconds):
-        """Take note of the time that an image took."""
-        self._rate = seconds / max(prod(shape) * n_planes, 1)
+        """Estimate the time for a pixel anew, from an image of a million pixels or more that took some seconds."""
+        if prod(shape) * n_planes >= _FEWEST:
+            self._rate = seconds / (prod(shape) * n_planes)
 
     def warning(self, shape, n_planes, free=None, in_files=False):
         """
-        Say what an image will cost.
+        Word the time and the memory that an image will take.
 
         Parameters
         ----------
@@ -71,7 +74,7 @@ class Cost:
         Returns
         -------
         str
-            Empty if it is neither long nor much.
+            Empty if it takes less than two minutes and less than half of the free memory.
         """
         n = prod(shape)
         seconds = self._rate * n * n_planes

@@ -136,7 +136,7 @@ class Folder:
         Returns
         -------
         folders, files : list of str
-            Their names, sorted; neither symbolic links nor what is hidden.
+            Their names, sorted; without symbolic links and hidden files.
 
         Raises
         ------

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the page does with FITS files: planes are read a strip at a time, so that large ones need little memory.
+Read, measure, denoise and show FITS files, a strip of a plane at a time, so that large ones need little memory.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from .render import Pyramid
 __all__ = ['denoise', 'measure', 'read', 'show', 'take_plane']
 
 _ROWS = 1024   # of a strip: with 10,000 columns, 40 MB
-# Extensions of the file of a result that are shown, and what the page calls them.
+# Extensions of the file of a result that are shown, and their names on the page.
 _SHOWN = {'UNCERT': 'uncertainty', 'INNOVATION': 'innovations', 'NOISE': 'noise'}
 
 
@@ -27,11 +27,12 @@ def read(folder, path, index, plane):
 
     Of a file that is not compressed as a whole no more than a strip is in memory.
     """
+    from ..sources.detecting import sky_wcs
     with FitsSource(path, quiet=True) as source:
-        science_hdus(source.hdus, index)   # else it says why it is none
+        science_hdus(source.hdus, index)   # raises an error that names the reason if it is none
         shape = source.hdus[index].shape
         place = _plane_index(shape, plane)
-        # From the first corner on: the WCS of the part is that of the image.
+        # From the first corner on: the part and the image have one WCS.
         corner = read_image(source, index, None, wcs=True, section=(*place, slice(0, 2), slice(0, 2)))
 
         def strips():
@@ -40,13 +41,12 @@ def read(folder, path, index, plane):
                 yield start, read_image(source, index, None, section=section).data
 
         _write(folder, 'input', shape[-2:], strips())
-    wcs = corner.wcs.celestial if corner.wcs is not None and corner.wcs.has_celestial else None
     return {'shape': tuple(shape[-2:]), 'n_planes': int(np.prod(shape[:-2], dtype=int)), 'unit': str(corner.unit),
-            'wcs': wcs, 'header': read_header(path, index), 'kind': 'FITS'}
+            'wcs': sky_wcs(corner.wcs), 'header': read_header(path, index), 'kind': 'FITS'}
 
 
 def _plane_index(shape, plane):
-    """Index of a plane of an image or cube in the axes before rows and columns."""
+    """Convert the number of a plane to its index in the axes before rows and columns."""
     n = int(np.prod(shape[:-2], dtype=int))
     if not 0 <= plane < n:
         raise ValueError(f'plane must be from 0 to {n - 1}, got {plane}')
@@ -54,7 +54,7 @@ def _plane_index(shape, plane):
 
 
 def take_plane(frame, plane):
-    """A plane of a cube, with what belongs to it; planes have no WCS but the celestial one."""
+    """Take a plane of a cube with its mask and uncertainty; of the WCS, the celestial part is kept."""
     place = _plane_index(frame.shape, plane)
     uncertainty = frame.uncertainty
     if uncertainty is not None:
@@ -70,23 +70,24 @@ def _write(folder, name, shape, strips):
     Pyramid.write(folder, name, shape, bar)
 
 
-def measure(path, index, parameters):
-    """Find the noise of an image; see `astropy_n2v.gui.tasks.measure`."""
+def measure(path, index, parameters, plane):
+    """Find the noise of a plane; see `astropy_n2v.gui.tasks.measure`."""
     from ..containers.container import Container
-    from ..planes import find_planes
+    from ..planes import find_planes, not_counted
     parameters = dict(parameters)
     frame = Container(read_fits_images(path, index)[0], None, parameters.pop('satlevel', None))
-    planes, _ = find_planes(frame, indices=frame.planes()[:1], **parameters)
-    plane = planes[0]
-    noise = plane.data_noise
-    level = float(np.median(plane.values[~plane.mask & np.isfinite(plane.values)]))
+    place = _plane_index(frame.shape, plane)
+    found = find_planes(frame, indices=[place], **parameters)[0][0]
+    noise = found.data_noise
+    masked = float(np.mean(not_counted(frame.values[place], frame.mask[place])))
+    level = float(np.median(found.values[~found.mask & np.isfinite(found.values)]))
     return {'source': noise.source, 'gain': None if noise.gain is None else float(np.median(noise.gain)),
             'sigma': float(np.median(noise.sigma)), 'sky': level,
-            'sky_noise': float(np.sqrt(np.median(noise.variance(level)))), 'masked': float(np.mean(frame.mask))}
+            'sky_noise': float(np.sqrt(np.median(noise.variance(level)))), 'masked': masked}
 
 
 def denoise(path, output, index, options):
-    """Denoise an HDU of a file to another file; return the cards that say how, as name: (value, comment)."""
+    """Denoise an HDU of a file to another file; return the cards on how, as name: (value, comment)."""
     from ..batch import denoise_fits
     done = denoise_fits(path, output, ext=index, overwrite=True, full_output=True, progress_bar=True, **options)
     if done.images and done.images[0].error:
@@ -119,7 +120,7 @@ def show(folder, path, output, index, plane):
 
 
 def _section(hdu, place, rows):
-    """Rows of a plane of an HDU, which may lack axes of one element."""
+    """Read rows of a plane of an HDU, which may lack axes of one element."""
     n = len(hdu.shape) - 2
     place = (0,) * (n - len(place)) + (place[-n:] if n else ())
     part = hdu.section[(*place, rows)] if hasattr(hdu, 'section') else hdu.data[(*place, rows)]
@@ -127,7 +128,7 @@ def _section(hdu, place, rows):
 
 
 def _residuals(before, after, noise):
-    """Strips of input minus result, in standard deviations of the noise."""
+    """Compute input minus result in standard deviations of the noise, a strip at a time."""
     for start, sigma in noise:
         rows = slice(start, start + len(sigma))
         with np.errstate(invalid='ignore', divide='ignore'):

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What is seen on the page: pictures on common scales, values under the cursor, sources, curves.
+Show an image on the page: pictures on common scales, values under the cursor, sources, curves.
 """
 
 from functools import partial
@@ -26,7 +26,7 @@ _DEVIATIONS = 'residual', 'innovations'   # pictures in standard deviations of t
 
 class Look:
     """
-    The pictures of one page, and what is done with them.
+    Pictures, values, sources and curves of one page.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Look:
     Attributes
     ----------
     image : dict or None
-        What the task ``read`` has returned.
+        Properties of the image, as the task ``read`` returns them.
     pyramids : dict of Pyramid
         Images that can be shown, by name.
     tables : dict of `~astropy.table.Table`
@@ -130,7 +130,7 @@ class Look:
         self.draw()
 
     def draw(self, coarse=False):
-        """Draw the panes that are shown, and count what is seen."""
+        """Draw the panes that are shown, and count the visible pixels."""
         swiped = self.panes.divider.visible
         if swiped:
             self.panes.place_divider()
@@ -172,7 +172,7 @@ class Look:
             self._divided()
 
     def _divided(self):
-        """Draw what the divider has left behind."""
+        """Draw the pane of the result after the divider has moved."""
         self._draw_pane('result', swiped=True)
 
     def _say_title(self):
@@ -190,14 +190,14 @@ class Look:
         self.panes.show_sources(self.tables, self.widgets.overlay.value)
 
     def _tap(self, name, number):
-        """Show what is known of a source, and its surroundings."""
+        """Show position and flux of a source, and its surroundings."""
         if not self._drawing:
             row = self.tables[name][number]
             self.widgets.sources.object = _describe_source(name, row) + self._stamps(row['x'], row['y'])
             self.widgets.inspector.active = _SOURCE
 
     def _stamps(self, x, y):
-        """Cut-outs of input, result and residual at a place, as HTML."""
+        """Cut out input, result and residual around a place, as HTML."""
         side = min((self.panes.size - 30) // 3, 140)   # three beside each other
         pictures = ''.join(
             f'<figure style="margin:0"><img alt="{name} around the source" src="'
@@ -230,11 +230,11 @@ class Look:
                                       f'{self._sky(x, y) or "no sky position"}<table>{rows}</table></div>')
 
     def _unit(self, name):
-        """Unit of an image, for people."""
+        """Name the unit of an image, for people."""
         return 'σ' if name in _DEVIATIONS else self.image['unit']
 
     def _sky(self, x, y):
-        """Position on the sky as text, '' if it is not known."""
+        """Word the position on the sky, '' if it is not known."""
         if self.image['wcs'] is None:
             return ''
         place = self.image['wcs'].pixel_to_world(x, y).icrs
@@ -290,7 +290,7 @@ class Look:
                                          'uncertainty of the result</div>')
 
     def count(self, *_):
-        """Show the histogram of what is seen, if it is open."""
+        """Show the histogram of the visible part, if it is open."""
         if self.widgets.inspector.active != _HISTOGRAM:
             return
         cutout = self.panes.cutout() if 'input' in self.pyramids else None
@@ -329,7 +329,7 @@ class Look:
 
 
 def _describe_source(name, row):
-    """What is known of a source, as HTML."""
+    """Describe a source by position, flux, S/N and flags, as HTML."""
     position = f', {row["ra"]:.6f}°, {row["dec"]:.6f}°' if 'ra' in row.colnames else ''
     unit = row.columns['flux'].unit or ''
     matched = 'on both images' if row['matched'] else f'on the {name} only'

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Numbers of what is seen: histograms, profiles along lines, cut-outs.
+Measure the visible part of an image: histograms, profiles along lines, cut-outs.
 """
 
 import base64
@@ -13,7 +13,7 @@ from .render import colour
 __all__ = ['histogram', 'picture_url', 'profile', 'stamp']
 
 _BINS = 64         # of a histogram
-_SAMPLE = 512      # pixels on a side of what a histogram is made of; of larger regions every n-th
+_SAMPLE = 512      # pixels on a side of the region of a histogram; of larger regions every n-th
 _TAILS = 0.2, 99.8     # percentiles of the input between which the bins are
 _POINTS = 1000     # of a profile: more than a screen shows
 _REACH = 8.0       # standard deviations, of histograms in units of the noise

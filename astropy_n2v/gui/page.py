@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-The page: the state of one session, and what happens when something is clicked.
+The page: the state of one session, and the actions of its buttons and menus.
 """
 
 from dataclasses import asdict
@@ -24,9 +24,10 @@ from .work import Worker
 
 __all__ = ['Page']
 
-_POLL = 100       # milliseconds between looks at what the worker says
+_POLL = 100       # milliseconds between looks for messages of the worker
 _UPLOADED = '/uploaded/'   # of files from the browser in the menu; nothing in a folder has such a name
-# What a key does, for people.
+_TRAINED = 'self', 'adapt'   # models that are trained on the image, in a time that hardly depends on its size
+# Keys and their actions, for people.
 KEYS = ('b: blink input and result · s: swipe, [ ]: move its line · o: sources · p: profile · d: denoise · '
         'Esc: cancel · + −: zoom · arrows: move · f: all · 1: pixel by pixel')
 
@@ -54,7 +55,7 @@ class Page:
         self.folder = Folder(path)
         self._queue = []
         self.path = self.result = self.found = self.used = self.analysis = None
-        self._warned = None   # parameters and file of which it was said what they cost
+        self._warned = None   # the file, HDU and plane of whose cost the page has warned, and if with files
         self.widgets = Widgets(self.folder)
         self.look = Look(self.widgets)
         self.worker, self.uploads, self.cost = Worker(), Uploads(max_upload), Cost()
@@ -72,7 +73,7 @@ class Page:
 
     @property
     def image(self):
-        """What is known of the image that is shown, or None."""
+        """Properties of the image that is shown, or None."""
         return self.look.image
 
     @property
@@ -81,7 +82,7 @@ class Page:
         return self.look.panes
 
     def _connect(self):
-        """Say what each widget does."""
+        """Connect each widget with its action."""
         w, look = self.widgets, self.look
         for widget, action in ((w.folder, self._enter), (w.file, self._pick), (w.hdu, self._choose),
                                (w.plane, self._choose), (w.panes, self._arrange), (w.swipe, look.swipe),
@@ -99,10 +100,10 @@ class Page:
         w.inspector.param.watch(lambda event: _soon(look.count), 'active')
         self.screen.param.watch(lambda event: _soon(partial(look.arrange, room=event.new)), 'room')
 
-    # What is picked.
+    # Choosing a file.
 
     def _list_folder(self, name):
-        """Show the contents of a folder, and what was uploaded."""
+        """Show the contents of a folder, and uploaded files."""
         folders, files = self.folder.entries(name)
         up = {'.. (up)': name.rpartition('/')[0]} if name else {}
         below = {f'{each}/': f'{name}/{each}'.lstrip('/') for each in folders}
@@ -173,7 +174,7 @@ class Page:
         return str(self.path), self.widgets.hdu.value, self.widgets.plane.value or 0
 
     def _forget(self):
-        """Drop what belonged to another image."""
+        """Drop the result, measures and pictures of another image."""
         self.worker.cancel()
         self._queue.clear()
         self.found = None
@@ -185,7 +186,7 @@ class Page:
         self.widgets.cards.object = self.widgets.analysis.object = ''
         self.look.forget_result()
 
-    # What the worker does.
+    # Tasks of the worker.
 
     def _ask(self, task, *arguments):
         """Ask for a task when those before have ended."""
@@ -193,7 +194,7 @@ class Page:
         self.poll()
 
     def poll(self):
-        """Look at what the worker says, and give it what is next."""
+        """Handle the messages of the worker, and give it the next task."""
         for message in self.worker.poll():
             if message.kind == 'progress':
                 self.widgets.advance(message.task, message.value)
@@ -240,7 +241,8 @@ class Page:
         self.look.fit()
         self.look.rescale()
         self._say_code()
-        self._ask('measure', str(self.path), self.widgets.hdu.value, {})
+        path, index, plane = self._place()
+        self._ask('measure', path, index, {}, plane)
 
     def _about(self):
         """Name, size and unit of the image."""
@@ -250,7 +252,7 @@ class Page:
     def _after_measure(self, value):
         self.found = value
         self.widgets.show_found(value, self.image['unit'])
-        if self._warned != self._place():   # what it costs to denoise it must not vanish
+        if self._warned is None or self._warned[0] != self._place():   # the warning of its cost must not vanish
             self.widgets.say(self._about())
 
     def _settings(self):
@@ -259,10 +261,10 @@ class Page:
     def _in_files(self, settings):
         """Check if the image is denoised by parts, with arrays in temporary files."""
         shape = self.image['n_planes'], *self.image['shape']
-        return not (self._is_picture() or settings.model in ('self', 'adapt') or fits_memory(shape))
+        return not (self._is_picture() or settings.model in _TRAINED or fits_memory(shape))
 
     def denoise(self):
-        """Denoise the image with the parameters of the page; of a large one, it is said first what that costs."""
+        """Denoise the image with the parameters of the page; warn first of the cost of a large one."""
         if self.image is None or 'denoise' in (self.worker.task, *(task for task, _ in self._queue)):
             return
         try:
@@ -270,9 +272,10 @@ class Page:
         except (ValueError, OSError) as error:
             self.widgets.say(str(error), bad=True)
             return
-        costs = self.cost.warning(self.image['shape'], self.image['n_planes'], in_files=self._in_files(settings))
-        if costs and self._warned != self._place():
-            self._warned = self._place()
+        in_files = self._in_files(settings)
+        costs = self.cost.warning(self.image['shape'], self.image['n_planes'], in_files=in_files)
+        if costs and self._warned != (self._place(), in_files):
+            self._warned = self._place(), in_files
             self.widgets.say(f'{costs}. Press Denoise again to begin.', bad=True)
             return
         self._forget_result()
@@ -283,7 +286,8 @@ class Page:
 
     def _after_denoise(self, value):
         self.result = value
-        self.cost.learn(self.image['shape'], self.image['n_planes'], value['seconds'])
+        if self.used.model not in _TRAINED:
+            self.cost.learn(self.image['shape'], self.image['n_planes'], value['seconds'])
         rows = ''.join(f'<tr><td><code>{name}</code></td><td>{escape(str(card))}</td><td>{escape(comment)}</td></tr>'
                        for name, (card, comment) in value['cards'].items())
         self.widgets.cards.object = f'<table>{rows}</table>'
@@ -297,7 +301,7 @@ class Page:
         self._say_code()
 
     def cancel(self):
-        """End what the worker does."""
+        """End the task of the worker."""
         self._queue.clear()
         task = self.worker.cancel()
         if task:
@@ -336,10 +340,10 @@ class Page:
         self.widgets.tabs.active = 3
         self.widgets.say(value['summary'].splitlines()[0])
 
-    # What is saved.
+    # Saving.
 
     def _target(self, suffix='_n2v', extension=None):
-        """Where a file of the result goes, below the folder of the page."""
+        """Find the path of a file of the result, below the folder of the page."""
         target = output_path(self.path, self.folder.find(self.widgets.target.value), suffix)
         target = target if extension is None else target.with_name(f'{self.path.name.split(".")[0]}{extension}')
         return self.folder.find(target.relative_to(self.folder.root).as_posix())
@@ -359,13 +363,13 @@ class Page:
         self._save('save_fits', None, str(self.path))
 
     def save_png(self):
-        """Save a picture of what is seen."""
+        """Save a picture of the visible part."""
         shown = self.look.tables.get('result') if self.widgets.overlay.value else None
         self._save('save_png', '_n2v.png' if not self._is_picture() else '_n2v_compared.png', *self._place(),
                    self.panes.cutout(), shown)
 
     def save_json(self):
-        """Save what is known of the result."""
+        """Save parameters, noise, cards, sources and verdicts of the result."""
         if self.result is not None:
             sources = {name: {'n': len(table), **table.meta} for name, table in self.look.tables.items()}
             self._save('save_json', '_n2v.json', {
@@ -405,7 +409,7 @@ class Page:
             f'{self.used.command(path, folder, index, w.overwrite.value)}\n\n')
         self.widgets.code.object = _preformatted(old + '\n'.join(blocks) + '\n\n' + '\n\n'.join(snippets))
 
-    # What is seen.
+    # Looking.
 
     def _arrange(self, names):
         for name, pane in self.frames.items():
@@ -413,7 +417,7 @@ class Page:
         self.look.arrange(names)
 
     def press(self, key):
-        """Do what a key stands for."""
+        """Do the action of a key."""
         if key == 'd':
             self.denoise()
         elif key == 'Escape':
@@ -421,7 +425,7 @@ class Page:
         else:
             self.look.press(key)
 
-    # What it is made of.
+    # Layout.
 
     def parts(self):
         """List the parts of the menu and of the pictures."""
@@ -462,5 +466,5 @@ def _soon(action):
 
 
 def _preformatted(text):
-    """Text of a fixed width, as HTML."""
+    """Format text of a fixed width as HTML."""
     return f'<pre style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere">{escape(text)}</pre>'

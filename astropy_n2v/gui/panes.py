@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Pictures side by side that move together. The browser is sent what is seen, and never an image.
+Pictures side by side that move together. The browser is sent the visible part at its own resolution, never an image.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ __all__ = ['PANES', 'Panes']
 PANES = {'input': 'input', 'result': 'result', 'residual': 'residual (σ): input − result',
          'uncertainty': 'uncertainty of the result', 'innovations': 'innovations (σ): not foreseen'}
 # Columns by the number of panes, and pixels of the screen: the narrowest pane that is of use, the widest, the frame of
-# one, what is above and below a pane, and the room that is taken until the browser says how much there is.
+# one, the margin above and below a pane, and the room that is taken until the browser says how much there is.
 _COLUMNS = {1: 1, 2: 2, 3: 3, 4: 3, 5: 3}
 _NARROWEST, _WIDEST, _FRAME, _ABOVE, _ROOM = 210, 1200, 14, 130, (952, 800, 1)
 # Colours of sources that both lists have, and one only; orange and blue are seen by all kinds of colour vision.
@@ -158,7 +158,7 @@ class Panes:
 
     @property
     def viewport(self):
-        """Left, right, bottom and top of what is seen, in pixels of the image."""
+        """Left, right, bottom and top of the visible part, in pixels of the image."""
         return self.x_range.start, self.x_range.end, self.y_range.start, self.y_range.end
 
     def zoom(self, inwards):
@@ -178,7 +178,7 @@ class Panes:
         self._look_at((left + right) / 2 + x * step, (bottom + top) / 2 + y * step, (right - left) / 2)
 
     def cutout(self):
-        """Rows and columns that are seen, as pairs of first and last plus one; None if there are none."""
+        """Find the visible rows and columns, as pairs of first and last plus one; None if there are none."""
         left, right, bottom, top = self.viewport
         ends = [(int(np.clip(np.floor(low + 0.5), 0, n)), int(np.clip(np.ceil(high + 0.5), 0, n)))
                 for low, high, n in zip((bottom, left), (top, right), self.shape)]
@@ -186,7 +186,7 @@ class Panes:
 
     def draw(self, name, pyramid, norm, colour_map, coarse=False, other=None):
         """
-        Render what is seen of an image.
+        Render the visible part of an image.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class Panes:
         coarse : bool, optional
             If true, at half of the resolution of the screen.
         other : Pyramid, optional
-            What is seen left of the divider, of the same shape.
+            Image left of the divider, of the same shape.
         """
         size = int(self.size * self.ratio) // (2 if coarse else 1)
         picture = None if pyramid is None else pyramid.render(self.viewport, (size, size))
@@ -242,12 +242,12 @@ class Panes:
 
 
 def deviation_norm():
-    """Scale of pictures in standard deviations."""
+    """Make the scale of pictures in standard deviations."""
     return ImageNormalize(vmin=-RESIDUAL, vmax=RESIDUAL, stretch=LinearStretch(), clip=True)
 
 
 def uncertainty_norm(sample):
-    """Scale of the uncertainty: all but the extremes."""
+    """Make the scale of the uncertainty: all but the extremes."""
     finite = sample[np.isfinite(sample)]
     low, high = np.percentile(finite, [1, 99]) if finite.size else (0, 1)
     return ImageNormalize(vmin=low, vmax=high if high > low else low + 1, stretch=LinearStretch(), clip=True)

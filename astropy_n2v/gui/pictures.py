@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the page does with JPEG, PNG and TIFF: their channels are planes, with the first row at the bottom as in FITS.
+Read, measure, denoise and show JPEG, PNG and TIFF: channels are planes, with the first row at the bottom as in FITS.
 """
 
 import numpy as np
@@ -14,13 +14,13 @@ _ROUNDING = 1 / np.sqrt(12)   # standard deviation of the rounding to integers, 
 
 
 def read_channels(path):
-    """Values of a picture, shape (n, ny, nx), turned so that its first row is the last one; and the picture."""
+    """Read a picture: its values, shape (n, ny, nx), turned so that the first row is the last one; and itself."""
     picture = read_raster(path)
     return picture.data[:, ::-1], picture
 
 
 def describe(path):
-    """Shape of a picture, and what is known of it as text."""
+    """Describe a picture: its shape, and kind, type, size and extras as text."""
     values, picture = read_channels(path)
     extras = ', '.join(sorted(picture.extras)) or 'nothing'
     alpha = 'yes' if picture.alpha is not None else 'no'
@@ -44,24 +44,26 @@ def _write(folder, name, values):
 
 
 def _noise(values, picture):
-    """Noise of a channel, and which of its pixels do not count."""
+    """Measure the noise of a channel, and find the pixels that do not count."""
     from ..noise.brightness import channel_noise
     integers = values.dtype.kind in 'ui'
     bad = values >= picture.top if integers else ~np.isfinite(values)
+    if picture.alpha is not None:
+        bad |= picture.alpha[::-1] == 0
     return channel_noise(values, bad, floor=_ROUNDING if integers else 0.0), bad
 
 
-def measure(path, index, parameters):
-    """Find the noise of the first channel; see `astropy_n2v.gui.tasks.measure`."""
+def measure(path, index, parameters, plane):
+    """Find the noise of a channel; see `astropy_n2v.gui.tasks.measure`."""
     values, picture = read_channels(path)
-    noise, bad = _noise(values[0], picture)
+    noise, bad = _noise(values[plane], picture)
     sigma = float(np.median(noise.sigma))
-    return {'source': 'the picture', 'gain': None, 'sigma': sigma, 'sky': float(np.median(values[0][~bad])),
+    return {'source': 'the picture', 'gain': None, 'sigma': sigma, 'sky': float(np.median(values[plane][~bad])),
             'sky_noise': sigma, 'masked': float(np.mean(bad))}
 
 
 def denoise(path, output, index, options):
-    """Denoise a picture to another file; return cards as those of FITS files."""
+    """Denoise a picture to another file; return cards like the ones of FITS files."""
     from ..batch import denoise_fits
     done = denoise_fits(path, output, overwrite=True, **options)
     refused = '; '.join(f'{image.hdu}: {image.error}' for image in done.images if image.error)

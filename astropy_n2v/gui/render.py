@@ -14,7 +14,7 @@ __all__ = ['COLOUR_MAPS', 'CUTS', 'STRETCHES', 'Picture', 'Pyramid', 'colour', '
 
 #: Stretches from values to brightness that the page offers.
 STRETCHES = 'asinh', 'linear', 'log', 'sqrt'
-#: Ranges of values that the page offers, and what they are.
+#: Ranges of values that the page offers, and how they are found.
 CUTS = {
     'sky to stars': 'from 3 standard deviations below the sky to the 99.9th percentile of the result',
     'zscale': 'limits of the zscale algorithm of IRAF',
@@ -124,7 +124,7 @@ class Pyramid:
 
     @classmethod
     def load(cls, folder, name):
-        """Open what was saved; values are read from the disk when they are looked at."""
+        """Open an image that was written; values are read from the disk when they are needed."""
         levels = []
         while (path := Path(folder) / f'{name}.{len(levels)}.npy').exists():
             levels.append(np.load(path, mmap_mode='r'))
@@ -152,7 +152,7 @@ class Pyramid:
         scale = max((right - left) / width, (top - bottom) / height, 1.0)
         k = min(int(np.log2(scale)), len(self.levels) - 1)
         level, block = self.levels[k], 2 ** k
-        # Odd rows and columns are averaged with what is not there, so that blocks keep their size.
+        # Odd rows and columns are averaged with nothing, so that blocks keep their size.
         rows = _visible(bottom, top, block, level.shape[0])
         columns = _visible(left, right, block, level.shape[1])
         if rows.stop <= rows.start or columns.stop <= columns.start:
@@ -174,12 +174,12 @@ class Pyramid:
 
 
 def _precision(values):
-    """Double precision of values that have it, else single."""
+    """Choose double precision for values that have it, else single."""
     return np.float64 if values.dtype.kind == 'f' and values.dtype.itemsize == 8 else np.float32
 
 
 def _visible(low, high, block, n):
-    """Blocks that an interval of pixels meets."""
+    """Find the blocks that an interval of pixels meets."""
     start, stop = np.floor((low + 0.5) / block), np.ceil((high + 0.5) / block)
     return slice(int(np.clip(start, 0, n)), int(np.clip(stop, 0, n)))
 
@@ -258,13 +258,14 @@ def find_norm(sample, top, *, cuts='sky to stars', stretch='asinh'):
     low, high, linear = found.vmin, found.vmax, found.stretch.a * (found.vmax - found.vmin)
     if not isinstance(cuts, str):
         low, high = cuts
-        if not (np.isfinite([low, high]).all() and low < high):
+        if None in (low, high) or not (np.isfinite([low, high]).all() and low < high):
             raise ValueError(f'cuts must be two increasing numbers, got {low} and {high}')
     elif cuts in ('zscale', '99 %'):
         other = shared_norm(sample, stretch='zscale' if cuts == 'zscale' else 'linear')
         low, high = other.vmin, other.vmax
     elif cuts == 'all':
-        low, high = np.nanmin(sample), np.nanmax(sample)
+        finite = sample[np.isfinite(sample)]
+        low, high = finite.min(), finite.max()
         high = high if high > low else low + 1
     made = {'asinh': AsinhStretch(min(linear / (high - low), 1.0)), 'linear': LinearStretch(), 'log': LogStretch(_LOG),
             'sqrt': SqrtStretch()}[stretch]

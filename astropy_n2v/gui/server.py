@@ -98,7 +98,7 @@ def _make_page(path, max_upload):
 
 
 def _free_port():
-    """A port that nobody listens on."""
+    """Find a port that nobody listens on."""
     with socket.socket() as trial:
         trial.bind((HOST, 0))
         return trial.getsockname()[1]

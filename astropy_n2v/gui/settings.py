@@ -47,12 +47,12 @@ class Settings:
     fill_masked: bool = False
 
     def options(self):
-        """Keywords of `~astropy_n2v.batch.denoise_fits` that differ from the defaults."""
+        """Collect the keywords of `~astropy_n2v.batch.denoise_fits` that differ from the defaults."""
         default = asdict(type(self)())
         return {name: value for name, value in asdict(self).items() if value != default[name]}
 
     def command(self, path, folder, index, overwrite=False):
-        """Command line that writes the same file to a folder."""
+        """Write the command line that makes the same file in a folder."""
         words = ['astropy-n2v', 'denoise', str(path), '-o', str(folder)]
         words += [] if is_raster(path) else ['--ext', str(index), '--full-output']
         for name, value in self.options().items():
@@ -69,7 +69,7 @@ class Settings:
 
 
 def judging_command(path, folder, index, false_rate, truth=None):
-    """Command lines that find the sources of a file and its result in a folder, and analyze them."""
+    """Write the command lines that find the sources of a file and its result in a folder, and analyze them."""
     name = PurePath(path).name.split('.')[0]
     words = [str(path), '--denoised', str(folder), '--ext', str(index), '--false-rate', f'{false_rate:g}', '-o']
     target = PurePath(folder)
@@ -79,7 +79,7 @@ def judging_command(path, folder, index, false_rate, truth=None):
 
 
 def judging_snippet(path, folder, index, false_rate, truth=None):
-    """Lines of Python that do the same."""
+    """Write the lines of Python that do the same as `judging_command`."""
     name = PurePath(path).name.split('.')[0]
     target = PurePath(folder)
     options = f'denoised={str(folder)!r}, ext={index}, false_rate={false_rate:g}'

@@ -24,11 +24,11 @@ from .render import Pyramid
 
 __all__ = ['TASKS']
 
-_RESULT, _ANALYSIS = 'result', 'analysis'   # folders of what is made, until it is saved
+_RESULT, _ANALYSIS = 'result', 'analysis'   # folders of files that are not saved yet
 
 
 def _kind(path):
-    """The module that knows files of this kind."""
+    """Choose the module for files of this kind."""
     return pictures if is_raster(path) else frames
 
 
@@ -58,15 +58,15 @@ def read(folder, path, index, plane):
     Returns
     -------
     dict
-        ``shape``, ``n_planes``, ``unit``, ``wcs`` (None if it is not celestial), ``header`` as text, and ``kind``, such
-        as 'FITS'.
+        ``shape``, ``n_planes``, ``unit``, ``wcs`` (None if it does not lead to ICRS), ``header`` as text, and ``kind``,
+        such as 'FITS'.
     """
     return _kind(path).read(folder, path, index, plane)
 
 
-def measure(folder, path, index, parameters):
+def measure(folder, path, index, parameters, plane=0):
     """
-    Find the noise of an image, as `astropy_n2v.denoise` would.
+    Find the noise of a plane, as `astropy_n2v.denoise` would.
 
     Parameters
     ----------
@@ -74,6 +74,8 @@ def measure(folder, path, index, parameters):
         As for `read`.
     parameters : dict
         ``gain``, ``readnoise`` and ``satlevel``, those that are given.
+    plane : int, optional
+        As for `read`; each plane of a cube has noise of its own.
 
     Returns
     -------
@@ -82,7 +84,7 @@ def measure(folder, path, index, parameters):
         (noise without light), ``sky`` and ``sky_noise``, in data units; ``masked``, the share of pixels that do not
         count.
     """
-    return _kind(path).measure(path, index, parameters)
+    return _kind(path).measure(path, index, parameters, plane)
 
 
 def denoise(folder, path, index, options):
@@ -109,7 +111,7 @@ def denoise(folder, path, index, options):
 
 
 def _result(folder, path):
-    """Where the result of a file is until it is saved."""
+    """Find the path of the result of a file until it is saved."""
     return output_path(path, Path(folder) / _RESULT)
 
 
@@ -154,7 +156,7 @@ def detect(folder, path, index, plane, false_rate, seed):
 
 
 def _pair(folder, path, index, plane):
-    """The plane as measured and its result, with an uncertainty if one is known."""
+    """Read the plane as measured and its result, with an uncertainty if one is known."""
     shown = {name: np.array(Pyramid.load(folder, name).levels[0]) for name in ('input', 'result')}
     if is_raster(path):
         return tuple(CCDData(shown[name], unit='') for name in ('input', 'result'))
@@ -211,9 +213,14 @@ def save_report(folder, target, overwrite):
 
 
 def save_json(folder, target, overwrite, content):
-    """Write what is known of the result to a file of the user; return its name."""
-    text = json.dumps(content, indent=1, default=str)
+    """Write parameters and measures of the result to a file of the user; return its name."""
+    text = json.dumps(content, indent=1, default=_plain)
     return _save(target, overwrite, lambda temporary: Path(temporary).write_text(text + '\n', encoding='utf-8'))
+
+
+def _plain(value):
+    """Turn a value that JSON does not know into a number, or else into text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def save_png(folder, target, overwrite, path, index, plane, cutout, sources):
@@ -258,7 +265,7 @@ def run(name, arguments):
         Texts of the warnings.
     """
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter('always', UserWarning)   # that of astropy is one
+        warnings.simplefilter('always', UserWarning)   # the one of astropy is a subclass
         try:
             kind, value = 'done', TASKS[name](*arguments)
         except Exception as error:   # the page says so, and the worker lives on

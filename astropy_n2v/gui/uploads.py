@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Files that come from the browser, in a private folder that ends with its page.
+Files that come from the browser, in a private folder that is removed with its page.
 """
 
 import re
@@ -17,7 +17,7 @@ __all__ = ['MOST', 'Uploads', 'clean_name']
 MOST = 2 << 30
 _LONGEST = 100       # characters of a name
 _ROOM = 1 << 28      # bytes that stay free on the disk
-# What names may hold: letters and digits of any script, and what is harmless in file names of all systems.
+# All characters but letters and digits of any script, and those that are harmless in file names of all systems.
 _OTHERS = re.compile(r'[^\w.+\- ]')
 
 
@@ -140,7 +140,7 @@ class Uploads:
         Parameters
         ----------
         part : bytes
-            What follows.
+            The next bytes.
 
         Returns
         -------

@@ -32,7 +32,7 @@ select.bk-input { background-size: 5px 5px, 5px 5px !important; background-repea
 
 class Widgets:
     """
-    All widgets of a page, which know nothing of what they do.
+    All widgets of a page; `~astropy_n2v.gui.page.Page` gives them their actions.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class Widgets:
         Parameters
         ----------
         histogram, line : object
-            What Panel shows.
+            Objects that Panel shows.
         """
         legend = pn.pane.HTML('<small><span style="color:#e69f00">◯</span> on both images &nbsp; '
                               '<span style="color:#56b4e9">◯</span> on one only</small>')
@@ -164,7 +164,7 @@ class Widgets:
                 pn.Row(self.fits, self.png, self.json)]
 
     def fill(self, widget, **values):
-        """Give a menu or field other contents, without doing what they do."""
+        """Give a menu or field other contents, without its action."""
         self.quiet = True
         widget.param.update(**values)
         self.quiet = False
@@ -222,7 +222,7 @@ class Widgets:
             f'{100 * found["masked"]:.2g} % of the pixels do not count</small>')
 
     def say(self, text, bad=False):
-        """Say what has happened."""
+        """Show a message in the status line."""
         self.status.param.update(object=escape(text), alert_type='danger' if bad else 'light')
 
     def warn(self, messages):
@@ -248,7 +248,7 @@ class Widgets:
                                 f'<table>{rows}</table></div>')
 
     def working(self, task, has_image, has_result, has_report, picture):
-        """Enable what can be done now."""
+        """Enable the buttons whose actions can be done now."""
         self.progress.visible = bool(task)
         self.cancel.disabled = not task
         self.denoise.disabled = not has_image or task == 'denoise'
@@ -261,6 +261,6 @@ class Widgets:
 
 
 def _sentence(check):
-    """What the result of a test means, unless it is all that is said of it."""
+    """Word the meaning of the result of a test, unless there is nothing else."""
     meaning = check['meaning'] if check['value'] is not None else ''
     return f'<br><small>{escape(meaning)}</small>' if meaning else ''

@@ -18,7 +18,7 @@ _PATIENCE = 2.0   # seconds that a process is given to end
 
 
 class Message(NamedTuple):
-    """What a worker says of a task: how far it is (percent), or how it ended."""
+    """Message of a worker on a task: how far it is (percent), or how it ended."""
 
     kind: str
     task: str
@@ -81,7 +81,7 @@ class Worker:
 
     def poll(self):
         """
-        Collect what the worker has said since; it does not wait.
+        Collect the messages of the worker since the last call; it does not wait.
 
         Returns
         -------

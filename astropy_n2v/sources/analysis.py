@@ -106,7 +106,7 @@ class _Pairs:
         path, own = split_extension(file)
         found = read_pairs(path, denoised, ext=ext if own is None else own, **options)
         truths = [None] * len(found) if truth is None else read_fits_images(truth)
-        # A file that does not say its unit has that of the frame.
+        # A file without a unit has the one of the frame.
         truths = [known if known is None or 'BUNIT' in known.header else known.data for known in truths]
         if len(truths) not in (1, len(found)):
             raise ValueError(f'truth must have one image, or as many as {os.fspath(file)}, {len(found)}, got '

@@ -66,7 +66,7 @@ def detect(original, clean=None, *, false_rate=0.05, psf=None, denoiser=None, n_
         the height in `~astropy_n2v.detection_image`; ``false_share``, the expected share of false entries among those
         at least as significant; and ``flag``, a sum of 1 (the fit reaches beyond the edge), 2 (masked or saturated
         pixels within a FWHM, left out of the fit), 4 (no local background), 8 (another entry within 1.5 FWHM). With 1
-        or 4 the flux is NaN; that of an extended source is less than its total flux. Meta: ``threshold``,
+        or 4 the flux is NaN; the one of an extended source is less than its total flux. Meta: ``threshold``,
         ``false_rate``, ``n_frames``, ``fwhm``, ``version``.
 
     Raises
@@ -240,7 +240,7 @@ class _Search:
         return self._peaks(image, _FLOOR)
 
     def on_input(self, frame):
-        """Sources of a frame that is not denoised: the map is that of the matched filter above the local background."""
+        """Find the sources of a frame that is not denoised, on its matched filter above the local background."""
         sigma = StdDevUncertainty(self.frames.sigma, copy=False)
         return self._peaks(CCDData(np.asarray(frame.data, dtype=float), unit='', uncertainty=sigma), _INPUT_FLOOR)
 
@@ -268,7 +268,7 @@ class _Search:
         return find_sources(sign * significance.data, floor, mask=significance.mask | self.mask)
 
     def repeat(self, found, denoiser, n_frames, seed):
-        """Scores of what is false in repetitions of the exposure, on their results and on themselves."""
+        """Score false detections in repetitions of the exposure, on their results and on themselves."""
         denoiser = denoiser or partial(_denoise, audit='warn')
         rng, scores = np.random.default_rng(seed), ([], [])
         for _ in range(n_frames):
@@ -287,7 +287,7 @@ def _denoise(frame, **options):
 
 
 def _point_spread(psf, frame):
-    """The PSF that was given, or measured on the frame."""
+    """Take the PSF that was given, or measure it on the frame."""
     from ..simulate import make_psf
     from ..validation import PSF, measure_psf
     if psf is None:
@@ -346,7 +346,43 @@ def _measure(original, found, frames, psf):
 
 def _sky(wcs, x, y):
     """Right ascension and declination, if a WCS has them."""
-    if wcs is None or not getattr(wcs, 'has_celestial', False):
+    celestial = sky_wcs(wcs)
+    if celestial is None:
         return {}
-    sky = wcs.celestial.pixel_to_world(x, y).icrs
+    sky = celestial.pixel_to_world(x, y).icrs
     return {'ra': sky.ra.to(u.deg), 'dec': sky.dec.to(u.deg)}
+
+
+def sky_wcs(wcs):
+    """
+    Select the celestial axes of a WCS, if they lead to right ascension and declination.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS` or None
+        Any WCS.
+
+    Returns
+    -------
+    `~astropy.wcs.WCS` or None
+        Of two axes; None for the longitude and latitude of the Sun or of a planet, too.
+
+    Examples
+    --------
+    >>> from astropy.wcs import WCS
+    >>> from astropy_n2v.sources.detecting import sky_wcs
+    >>> wcs = WCS(naxis=2)
+    >>> wcs.wcs.ctype = 'GLON-TAN', 'GLAT-TAN'
+    >>> sky_wcs(wcs).naxis
+    2
+    >>> wcs.wcs.ctype = 'HPLN-TAN', 'HPLT-TAN'
+    >>> sky_wcs(wcs) is None
+    True
+    """
+    if wcs is None or not getattr(wcs, 'has_celestial', False):
+        return None
+    celestial = wcs.celestial
+    try:
+        return celestial if hasattr(celestial.pixel_to_world(0, 0), 'icrs') else None
+    except (TypeError, ValueError):   # on a body without radii
+        return None

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 __all__ = ['expected_false', 'false_scores', 'hollow_scores', 'threshold_at_share']
 
-# Significance in the frame from which on what is found in a repetition is nothing new: half of the lowest threshold at
+# Significance in the frame from which on a detection in a repetition is nothing new: half of the lowest threshold at
 # which 5 % of the entries were false on simulated fields.
 _KNOWN = 6.0
 # Largest distance of a match, in units of the FWHM and in pixels, whichever is more: as of injected sources, and as in
@@ -40,7 +40,7 @@ def _match(found, known, radius):
 
 def false_scores(repeated, found, fwhm):
     """
-    Scores of what is false in a repetition of an exposure.
+    Select the scores of false detections in a repetition of an exposure.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def false_scores(repeated, found, fwhm):
     Returns
     -------
     `~numpy.ndarray`
-        Scores of those for which the frame has nothing of a significance of 6 within 0.75 FWHM, or 1.5
-        pixels.
+        Scores of those for which the frame has nothing of a significance of 6 within 0.75 FWHM, or 1.5 pixels if that
+        is more.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def expected_false(thresholds, false, n_frames, hollows=()):
     thresholds : array_like
         Thresholds.
     false : array_like
-        Scores of what was false in all repetitions, from `false_scores`.
+        Scores of false detections in all repetitions, from `false_scores`.
     n_frames : int
         Number of repetitions.
     hollows : array_like, optional
@@ -148,7 +148,7 @@ def threshold_at_share(scores, expected, share):
     Parameters
     ----------
     scores : array_like
-        Scores of what was found.
+        Scores of the detections.
     expected : callable
         Function from thresholds to expected numbers of false sources.
     share : float

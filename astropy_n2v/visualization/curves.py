@@ -22,7 +22,7 @@ def plot_training(steps, loss, held_out, *, flux_error=None, depth=None, quantit
         Of injected stars, the error of the flux in units of the one in the noisy image, and the depth in magnitudes
         beyond it; NaN where they were not measured.
     quantity : str, optional
-        What the loss is.
+        Name of the loss, for the axis.
 
     Returns
     -------

@@ -198,7 +198,7 @@ def plot_denoised(ccd, result, truth=None, *, panels=None, stretch='asinh', sour
 
 
 def _draw_panel(ax, name, values, norm):
-    """Draw one picture; return what its colours are a scale of."""
+    """Draw one picture; return the quantity of its colour scale."""
     options = {'origin': 'lower', 'interpolation': 'nearest' if max(values.shape) < 1000 else 'antialiased'}
     ax.set_title('input - result' if name == 'residual' else name)
     if name == 'residual':

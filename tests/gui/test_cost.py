@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What large images cost.
+Time and memory that large images take.
 """
 
 from astropy_n2v.gui.cost import Cost, free_memory
@@ -25,6 +25,12 @@ def test_time_is_learnt():
     cost = Cost()
     cost.learn((1000, 1000), 1, 100.0)
     assert '2 planes of 1000×1000 pixels take about 3 minutes' in cost.warning((1000, 1000), 2, free=64e9)
+
+
+def test_small_images_teach_no_time():
+    cost = Cost()
+    cost.learn((64, 64), 1, 10.0)   # most of which is the loading of the model
+    assert cost.warning((2048, 2048), 1, free=64e9) == ''
 
 
 def test_free_memory_is_known_here():

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Numbers of what is seen.
+Histograms, profiles and cut-outs of the visible part.
 """
 
 import numpy as np

@@ -132,6 +132,18 @@ def test_file_is_picked_and_its_noise_is_found(page):
     assert picture.dtype == np.uint32 and max(picture.shape) <= page.panes.size
 
 
+def test_noise_of_the_chosen_plane_is_found(tmp_path, rng):
+    from astropy_n2v.gui.page import Page
+    fits.writeto(tmp_path / 'cube.fits', np.stack([rng.normal(100, noise, (96, 96)) for noise in (2, 8)]).astype('f4'))
+    page = Page(tmp_path / 'cube.fits')
+    settle(page)
+    assert page.found['sky_noise'] == pytest.approx(2, rel=0.1)
+    page.widgets.plane.value = 1
+    settle(page)
+    assert page.found['sky_noise'] == pytest.approx(8, rel=0.1)
+    page.close()
+
+
 def test_link_is_refused(page):
     page._pick('link.fits')
     assert 'leads out of the folder' in page.widgets.status.object and page.path is None
@@ -176,7 +188,7 @@ def upload(page, name, content):
 
 
 def code(page):
-    """The command lines and lines of Python that the page shows."""
+    """Read the command lines and lines of Python that the page shows."""
     return html.unescape(page.widgets.code.object)
 
 
@@ -275,9 +287,28 @@ def test_large_image_is_denoised_when_it_is_asked_for_twice(page):
     page.cancel()
 
 
+def test_other_cost_of_a_large_image_is_said_again(page):
+    page.widgets.file.value = 'frame.fits'
+    settle(page)
+    page.image['shape'] = 10000, 10000
+    page.denoise()
+    page.widgets.parameters['model'].value = 'self'   # which has no temporary files
+    page.denoise()
+    assert '5.3 GB' in page.widgets.status.object and not page.worker.task
+
+
+def test_training_teaches_no_time(page):
+    page.widgets.file.value = 'frame.fits'
+    settle(page)
+    page.image['shape'], page.used = (1024, 1024), Settings(model='self')
+    page._after_denoise({'cards': {}, 'seconds': 600})
+    page.cancel()
+    assert page.cost.warning((2048, 2048), 1, free=64e9) == ''
+
+
 @pytest.fixture
 def judged(page, folder):
-    """A page with a frame, something like a result, and a source."""
+    """Fill a page with a frame, something like a result, and a source."""
     page.path = folder / 'frame.fits'
     page.look.image = tasks.read(page.worker.folder, page.path, 0, 0)
     page.look.pyramids = {'input': Pyramid.load(page.worker.folder, 'input')}
@@ -519,6 +550,27 @@ def test_a_frame_from_picking_to_saving(tab, folder):
 
 
 @pytest.mark.slow
+def test_keys_typed_in_a_cell_of_a_notebook_are_text(tab):
+    pick(tab, 'frame.fits')
+    tab.get_by_text('Found:').wait_for()
+    tab.evaluate("""() => {
+        const cell = document.createElement('div')
+        cell.contentEditable = true
+        cell.id = 'cell'
+        document.body.prepend(cell)
+        cell.focus()
+    }""")
+    before = viewport(tab)
+    tab.keyboard.press('+')
+    tab.wait_for_timeout(1000)
+    assert tab.locator('#cell').inner_text() == '+' and viewport(tab) == before
+    tab.evaluate("document.getElementById('cell').remove()")
+    tab.keyboard.press('+')
+    tab.wait_for_timeout(1000)
+    assert viewport(tab) != before
+
+
+@pytest.mark.slow
 def test_cancel(tab):
     pick(tab, 'frame.fits')
     tab.get_by_text('Found:').wait_for()
@@ -672,7 +724,7 @@ def test_large_image_is_fluid(browser, tmp_path, rng, n):
         tab.wait_for_timeout(3000)
         width, n_values = picture_place(tab)
         assert width < 0.75 * n and n_values <= pane
-        if n == 10000:   # which is not begun before it was said what it costs
+        if n == 10000:   # which begins after the warning of its cost only
             tab.get_by_role('button', name='Denoise').click()
             tab.get_by_text('10000×10000 pixels take about').wait_for()
             tab.keyboard.press('Escape')

@@ -45,3 +45,12 @@ def test_picture_is_read_denoised_shown_and_saved(tmp_path, picture):
 def test_channel_that_is_not_there(tmp_path, picture):
     with pytest.raises(ValueError, match='plane must be from 0 to 2, got 3'):
         tasks.read(tmp_path, picture, 0, 3)
+
+
+def test_transparent_pixels_do_not_count(tmp_path, rng):
+    values, alpha = rng.normal(20000, 900, (3, 96, 128)), np.full((96, 128), 65535, dtype='u2')
+    values[:, :60], alpha[:60] = 1000, 0
+    write_raster(tmp_path / 'a.png', RasterImage(values.astype('u2'), alpha))
+    found = tasks.measure(tmp_path, tmp_path / 'a.png', 0, {})
+    assert found['masked'] == 60 / 96 and found['sigma'] == pytest.approx(900, rel=0.1)
+    assert found['sky'] == pytest.approx(20000, rel=0.01)

@@ -126,3 +126,14 @@ def test_pictures_of_a_large_image_take_little_time():
         for _ in range(5):
             colour(pyramid.render((2048 - half, 2048 + half, 2000 - half, 2000 + half), (303, 303)).values, norm)
         assert time.process_time() - start < 0.3, half
+
+
+def test_all_values_are_all_finite_ones():
+    sample = np.array([[0.0, 1.0], [5.0, np.inf]])
+    norm = find_norm(sample, sample, cuts='all')
+    assert (norm.vmin, norm.vmax) == (0, 5)
+
+
+def test_empty_cuts_are_refused():
+    with pytest.raises(ValueError, match='cuts must be two increasing numbers, got None and 5'):
+        find_norm(np.ones((2, 2)), np.ones((2, 2)), cuts=(None, 5))

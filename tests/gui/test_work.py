@@ -100,6 +100,16 @@ def test_noise_is_that_of_denoise(tmp_path, frame):
     assert 'the sky noise according to gain and readnoise is' in messages[0]
 
 
+@pytest.mark.parametrize('plane, sigma', [(0, 2), (1, 8)])
+def test_noise_of_a_plane_is_its_own(tmp_path, rng, plane, sigma):
+    cube = np.stack([rng.normal(100, noise, (96, 96)) for noise in (2, 8)]).astype('f4')
+    cube[1, :24] = np.nan
+    fits.writeto(tmp_path / 'cube.fits', cube)
+    found = tasks.measure(tmp_path, tmp_path / 'cube.fits', 0, {}, plane)
+    assert found['sky_noise'] == pytest.approx(sigma, rel=0.1)
+    assert found['masked'] == (0.25 if plane else 0)
+
+
 def test_what_is_shown_is_what_is_written(tmp_path, frame, ccd):
     folder = str(tmp_path)
     assert tasks.run('read', (folder, frame, 0, 0))[0] == 'done'
@@ -119,8 +129,9 @@ def test_what_is_shown_is_what_is_written(tmp_path, frame, ccd):
     assert kind == 'failed' and 'exists' in message
     tasks.save_png(folder, tmp_path / 'a.png', False, frame, 0, 0, ((0, 64), (0, 80)), None)
     assert (tmp_path / 'a.png').read_bytes()[1:4] == b'PNG'
-    tasks.save_json(folder, tmp_path / 'a.json', False, {'gain': np.float64(2)})
-    assert json.loads((tmp_path / 'a.json').read_text()) == {'gain': 2.0}
+    known = {'gain': np.float64(2), 'n': np.int64(3), 'sigma': np.float32(0.5), 'ok': np.bool_(True)}
+    tasks.save_json(folder, tmp_path / 'a.json', False, known)
+    assert json.loads((tmp_path / 'a.json').read_text()) == {'gain': 2.0, 'n': 3, 'sigma': 0.5, 'ok': True}
 
 
 def test_warnings_come_with_the_result(tmp_path, frame):
@@ -137,6 +148,13 @@ def test_planes_of_a_cube(tmp_path, rng):
     np.testing.assert_array_equal(Pyramid.load(tmp_path, 'input').levels[0], cube[2])
     with pytest.raises(ValueError, match='plane must be from 0 to 2, got 3'):
         tasks.read(str(tmp_path), path, 0, 3)
+
+
+@pytest.mark.parametrize('types', [('HPLN-TAN', 'HPLT-TAN'), ('MALN-CAR', 'MALT-CAR')])
+def test_sun_and_planets_have_no_sky_position(tmp_path, types):
+    path = tmp_path / 'disk.fits'
+    fits.writeto(path, np.ones((16, 24)), fits.Header({'CTYPE1': types[0], 'CTYPE2': types[1]}))
+    assert tasks.read(tmp_path, path, 0, 0)['wcs'] is None
 
 
 def test_large_image_is_read_in_strips(tmp_path):

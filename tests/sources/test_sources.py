@@ -84,6 +84,14 @@ def test_positions_on_the_sky(table, frame):
     np.testing.assert_allclose(table['dec'], sky.dec.deg)
 
 
+def test_no_sky_on_the_sun(scene):
+    frame = scene.observe(seed=12)
+    frame.wcs = WCS(naxis=2)
+    frame.wcs.wcs.ctype = 'HPLN-TAN', 'HPLT-TAN'
+    table = detect(frame, smooth(frame), psf=scene.psf, denoiser=smooth, n_frames=1)
+    assert len(table) and 'ra' not in table.colnames
+
+
 def test_no_sky_without_a_wcs(scene):
     frame = scene.observe(seed=12)
     assert 'ra' not in detect(frame, smooth(frame), psf=3.2, denoiser=smooth, n_frames=1).colnames
