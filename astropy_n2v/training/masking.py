@@ -25,7 +25,7 @@ STRATEGY_NAMES = {'n2v': 'uniform', 'n2v2': 'median', 'structn2v': 'struct'}
 @dataclass(frozen=True, eq=False)
 class Masking:
     """
-    How pixels are hidden.
+    Hides pixels of patches by one of the strategies.
 
     Parameters
     ----------
