@@ -321,7 +321,6 @@ def _train(source, masking, channels, masked, *, images, seed, device, progress_
         'seed': seed, 'processes': processes.size,
         **{name: options[name] for name in ('learning_rate', 'held_out', 'amp')},
         'network': json.dumps(network.config, sort_keys=True)}
-    processes.check_same(identity)
     with Monitor(trainer, show=progress_bar if processes.first else False,
                  log=options['log'] if processes.first else None,
                  quantity='squared error / variance of the data') as trainer.progress:
