@@ -8,8 +8,9 @@ are then denoised by the default model and by the one that was trained, and each
 other exposures of test and validation, as in ``exposures.py``: exposures that were trained on are no reference, as a
 network may have kept some of their noise.
 
-Writes ``results/own_model.csv``. Needs the environment variable ASTROPY_N2V_TEST_DATA. Training takes ten minutes of a
-processor, and is resumed where it was interrupted; with ``--folder`` a model that is there is not trained again.
+Writes ``results/own_model.csv``; with ``--likelihood``, where no stars judge the training,
+``results/own_model_likelihood.csv``. Needs the environment variable ASTROPY_N2V_TEST_DATA. Training takes ten minutes
+of a processor, and is resumed where it was interrupted; with ``--folder`` a model that is there is not trained again.
 """
 
 import json
@@ -126,7 +127,7 @@ def compare(exposures, split, models):
 
 
 def main(argv=None):
-    arguments = parse(__doc__, argv, options={
+    arguments = parse(__doc__, argv, flags={'likelihood': 'judge the training by the likelihood alone'}, options={
         'folder': {'type': Path, 'help': 'where to work and to keep the model'},
         'init': {'default': 'default', 'help': "model to start from; 'none': from nothing"},
         'steps': {'type': int, 'default': 300, 'help': 'training steps'}})
@@ -137,7 +138,8 @@ def main(argv=None):
         folder = Path(folder)
         write_reduced(exposures, folder / 'reduced', raw)
         init = [] if arguments.init == 'none' else ['--init', arguments.init]
-        run_commands(folder, ['--max-steps', str(arguments.steps), *init])
+        stars = ['--star-share', '0'] if arguments.likelihood else []
+        run_commands(folder, ['--max-steps', str(arguments.steps), *init, *stars])
         own = Denoiser.load(folder / 'own.safetensors')
         split = {Path(frame['path']).stem: frame['split']
                  for frame in json.loads((folder / 'split.json').read_text())['frames']}
@@ -145,8 +147,9 @@ def main(argv=None):
     for row in rows:
         say(row)
     print(f'The model is {own.metadata["against_default"]}.')
-    write_table(rows, 'own_model', f'{arguments.steps} steps from {arguments.init}; validation frames: '
-                                   f'{own.metadata["against_default"]}')
+    name = 'own_model_likelihood' if arguments.likelihood else 'own_model'
+    write_table(rows, name, f'{arguments.steps} steps from {arguments.init}; validation frames: '
+                            f'{own.metadata["against_default"]}')
 
 
 if __name__ == '__main__':

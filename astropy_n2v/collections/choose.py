@@ -206,12 +206,12 @@ def select_frames(manifest, where=None, *, n=None, seed=0):
 
 
 def _draw(seed, *texts):
-    """What files are ordered by to draw some of them."""
+    """Give a key by which files are ordered to draw some of them."""
     return hashlib.sha256(f'{seed} {texts[0]}'.encode()).hexdigest(), *texts
 
 
 def _matches(manifest, name, rule):
-    """Which values of a column follow a rule."""
+    """Select the values of a column that follow a rule."""
     kind = COLUMNS[name].kind if name in COLUMNS else str
     if kind is str:
         pattern = str(rule).casefold()

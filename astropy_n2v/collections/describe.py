@@ -26,6 +26,7 @@ from ..noise import SkySample
 from ..noise.estimation import sky_noise
 from ..noise.views import WHOLE, is_mosaic, lattice
 from .headers import exposure_cards, sky_position, stored_type
+from .loading import cut_areas
 from .raster import read_picture
 
 __all__ = ['describe_file', 'file_hash', 'file_state']
@@ -122,7 +123,9 @@ def _fits_image(source, index):
     header = merge_headers(hdu.header, hdus[0].header if index else None)
     if 'N2VVERS' in header:
         return {'ext': index, 'error': 'a result of astropy_n2v (N2VVERS), and no frame to train on'}
-    ccd = read_image(source, index, 0, section=_middle(hdu.shape))
+    middle = _middle(hdu.shape)
+    ccd = read_image(source, index, 0, section=middle)
+    cut_areas(ccd, hdu.shape[-2:], middle[-2:])
     values, sky = _measurements(ccd)
     return {'ext': index, 'shape': 'x'.join(map(str, hdu.shape)), 'dtype': stored_type(hdu.header),
             **exposure_cards(header, sky), **sky_position(header, hdus, hdu.shape[-2:]), **values}

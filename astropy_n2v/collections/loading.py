@@ -108,6 +108,8 @@ def cut_areas(ccd, shape, cut):
         (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
         if min(x0, y0) < 1 or x1 > shape[1] or y1 > shape[0]:
             continue   # of the frame before it was trimmed or binned
+        if not is_data and (y1 - y0 + 1, x1 - x0 + 1) == tuple(shape):
+            continue   # no overscan is all of the frame
         (first_y, last_y), (first_x, last_x) = ((part.start, part.stop) for part in cut)
         y0, y1 = max(y0 - first_y, 1), min(y1, last_y) - first_y
         x0, x1 = max(x0 - first_x, 1), min(x1, last_x) - first_x

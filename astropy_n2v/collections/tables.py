@@ -122,7 +122,7 @@ def write_manifest(manifest, path, *, overwrite=False):
 
 
 def _renamed(meta, rename):
-    """What is kept of the metadata of a catalogue: its files without images, under other names."""
+    """Copy the list of files without images from the metadata of a catalogue, under other names."""
     files = meta.get('without_images')
     return {'without_images': {rename(name): dict(state) for name, state in files.items()}} if files else {}
 

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What is done to patches beyond flips and quarter turns.
+Change patches beyond flips and quarter turns.
 """
 
 import math

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Which training a checkpoint belongs to.
+Name the training that a checkpoint belongs to.
 """
 
 import hashlib

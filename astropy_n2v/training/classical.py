@@ -76,8 +76,8 @@ def train_classical(images, strategy='uniform', *, struct=None, roi_size=11, mas
         As for `astropy_n2v.train`.
     **options
         ``max_steps`` (by default 2000), ``patch_size`` (64), ``batch_size`` (16), ``learning_rate``,
-        ``max_time``, ``patience``, ``min_delta``, ``held_out``, ``checkpoint`` and ``log`` of `astropy_n2v.train`;
-        what is judged is the mean squared error of hidden pixels. ``network_options`` are those of
+        ``max_time``, ``patience``, ``min_delta``, ``held_out``, ``amp``, ``checkpoint`` and ``log`` of
+        `astropy_n2v.train`; the mean squared error of hidden pixels judges. ``network_options`` are those of
         `~astropy_n2v.networks.UNet`: by default the original's 4 levels, 48 channels at full resolution, no batch
         normalisation, transposed up-sampling.
 
@@ -288,8 +288,10 @@ class _ClassicalTrainer(Trainer):
 
 def _train(source, masking, channels, masked, *, images, seed, device, progress_bar, **options):
     """Train on a source of frames."""
+    if 'star_share' in options:
+        raise TypeError("'star_share' is no keyword of classical strategies: hidden pixels alone judge")
     options = check_training_options({**CLASSICAL_DEFAULTS, **options})
-    check_number('masked', masked, 'between 0 and 1', lambda value: 0 < value < 1)
+    masked = check_number('masked', masked, 'between 0 and 1', lambda value: 0 < value < 1)
     seed = check_integer('seed', seed, 0) or 0
     processes = Processes.joined()   # before a device is chosen: each has a GPU of its own
     defaults = {'blur_pool': True, 'top_skip': False} if masking.strategy == 'median' else {}
@@ -321,7 +323,6 @@ def _train(source, masking, channels, masked, *, images, seed, device, progress_
         'seed': seed, 'processes': processes.size,
         **{name: options[name] for name in ('learning_rate', 'held_out', 'amp')},
         'network': json.dumps(network.config, sort_keys=True)}
-    processes.check_same(identity)
     with Monitor(trainer, show=progress_bar if processes.first else False,
                  log=options['log'] if processes.first else None,
                  quantity='squared error / variance of the data') as trainer.progress:

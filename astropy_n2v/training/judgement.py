@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-How well a network foresees pixels that it was not trained on and keeps stars, alone and compared with another network.
+Judge networks by pixels that they were not trained on and by injected stars, alone and against another network.
 """
 
 import math

@@ -184,14 +184,20 @@ class Trainer:
         ------
         TrainingInterrupted
             If a signal came and there is a checkpoint: once the step is done and the state is saved.
+        ValueError
+            If the checkpoint is damaged or of another training, or processes have other options or another checkpoint.
         """
         self.identity = identity or {}
+        # One that ended or saved at another step would leave the others waiting.
+        self.processes.check_same('frames and options', (
+            self.identity, self.max_steps, self.max_time, self.patience, checkpoint is None, checkpoint_every))
         if checkpoint and not os.path.isdir(os.path.dirname(os.path.abspath(checkpoint))):
             raise FileNotFoundError(f'checkpoint must be in a directory that exists, got {os.fspath(checkpoint)}')
         if checkpoint and self.processes.first:
             remove_leftovers(os.path.dirname(os.path.abspath(checkpoint)))
         if checkpoint and os.path.exists(checkpoint):
             self._load(checkpoint)
+        self.processes.check_same('checkpoint', self.step)
         if self.judge and self.warm_start and self.step == 0:
             self._judge()
         # Without a checkpoint there is nothing to be saved, and signals do as they always do.

@@ -65,7 +65,7 @@ class MaskedPatches:
 
     @property
     def state(self):
-        """What a draw depends on, to resume from."""
+        """Return the random state, to resume from."""
         return self.rng.bit_generator.state
 
     @state.setter
@@ -164,7 +164,7 @@ class BlockPatches(MaskedPatches):
 
     @property
     def state(self):
-        """What a draw depends on, to resume from: the random state and the number of draws."""
+        """Return the random state and the number of draws, to resume from."""
         return {'rng': self.rng.bit_generator.state, 'drawn': self.drawn}
 
     @state.setter

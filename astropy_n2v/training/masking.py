@@ -25,7 +25,7 @@ STRATEGY_NAMES = {'n2v': 'uniform', 'n2v2': 'median', 'structn2v': 'struct'}
 @dataclass(frozen=True, eq=False)
 class Masking:
     """
-    How pixels are hidden.
+    Hides pixels of patches by one of the strategies.
 
     Parameters
     ----------
@@ -61,7 +61,8 @@ class Masking:
         if self.strategy not in STRATEGIES:
             raise ValueError(f'strategy must be one of {", ".join(map(repr, (*STRATEGIES, *STRATEGY_NAMES)))}, got '
                              f'{self.strategy!r}')
-        if check_integer('roi_size', self.roi_size, 3) % 2 == 0:
+        object.__setattr__(self, 'roi_size', check_integer('roi_size', self.roi_size, 3))
+        if self.roi_size % 2 == 0:
             raise ValueError(f'roi_size must be odd, got {self.roi_size}')
         if (self.struct is None) == (self.strategy == 'struct'):
             raise ValueError("struct must be given with the strategy 'struct', and with no other, got "

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-How a training goes on: shown on standard error, and written to files.
+Show the progress of a training on standard error, and write it to files.
 """
 
 import csv

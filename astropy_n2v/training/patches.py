@@ -137,7 +137,7 @@ class PatchSampler:
 
     @property
     def state(self):
-        """What a draw depends on, to resume from."""
+        """Return the random state, to resume from."""
         return self.rng.bit_generator.state
 
     @state.setter

@@ -140,10 +140,10 @@ class Processes:
             distributed.all_gather_object(values, value)
         return values
 
-    def check_same(self, identity):
-        """Raise a ValueError in all processes if the trainings that they describe are not the same."""
-        if any(other != identity for other in self.gather(identity)):
-            raise ValueError('frames and options must be the same in all processes, got others in some of them')
+    def check_same(self, name, value):
+        """Raise a ValueError in all processes if something that has a name is not the same in all of them."""
+        if any(other != value for other in self.gather(value)):
+            raise ValueError(f'{name} must be the same in all processes, got others in some of them')
 
     def copy_weights(self, network):
         """Give a network the weights that it has in the first process."""

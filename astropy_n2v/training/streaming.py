@@ -243,7 +243,7 @@ class StreamSampler(PatchSampler):
 
     @property
     def state(self):
-        """What a draw depends on, to resume from: the random state and the number of draws."""
+        """Return the random state and the number of draws, to resume from."""
         return {'rng': self.rng.bit_generator.state, 'drawn': self.drawn}
 
     @state.setter

@@ -332,7 +332,6 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         batch_size=batch_size, learning_rate=trainer.learning_rate, held_out=held_out, seed=seed, whiten=whiten,
         star_share=share, amp=options['amp'], processes=processes.size,
         network=json.dumps(network.config, sort_keys=True))
-    processes.check_same(identity)
     with closing(trainer.sampler), Monitor(trainer, show=progress_bar if processes.first else False,
                                            log=options['log'] if processes.first else None) as trainer.progress:
         trainer.run(checkpoint=checkpoint, identity=identity)

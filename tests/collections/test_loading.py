@@ -110,6 +110,9 @@ def test_parts_that_the_header_names(tmp_path, rng):
     ccd = read_section(tmp_path / 'a.fits', 0, (slice(0, 64), slice(0, 64)))
     assert 'DATASEC' not in ccd.header and 'BIASSEC' not in ccd.header and ccd.mask is None
     assert read_section(tmp_path / 'a.fits', 0, (slice(0, 64), slice(112, 128))).mask.all()
+    # An overscan that is all of the frame is none, as for denoise().
+    fits.writeto(tmp_path / 'b.fits', data, fits.Header({'BIASSEC': '[1:128,1:96]'}))
+    assert read_section(tmp_path / 'b.fits', 0, (slice(0, 64), slice(0, 64))).mask is None
 
 
 @pytest.fixture

@@ -134,6 +134,15 @@ def test_large_image_is_measured_in_its_middle(tmp_path, rng, monkeypatch):
     assert row['nonfinite'] == 0 and row['shape'] == '96x100'
 
 
+def test_overscan_of_a_large_image_is_not_sought_in_its_middle(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr('astropy_n2v.collections.describe._LARGEST', 48)
+    data = rng.normal(500, 20, (48, 144))
+    data[:, 48:60] -= 20   # the sky is not flat
+    data[:, :12] = rng.normal(100, 5, (48, 12))
+    fits.writeto(tmp_path / 'a.fits', data, fits.Header({'BIASSEC': '[1:12,1:48]', 'DATASEC': '[13:144,1:48]'}))
+    assert row_of(tmp_path / 'a.fits')['masked'] == 0
+
+
 def test_saturated_and_constant(tmp_path, rng):
     data = rng.normal(1000, 30, (64, 64))
     data[:32] = 65535

@@ -173,6 +173,18 @@ def test_training_removes_noise(scene):
     assert rms[1] < rms[0]
 
 
+def test_numbers_of_numpy_do_not_damage_the_checkpoint(frame, tmp_path):
+    """Torch reads no others than those of Python back."""
+    numbers = {'masked': np.float64(0.1), 'roi_size': np.int64(5), 'seed': np.int64(1)}
+    first, again = (train_classical(frame, checkpoint=tmp_path / 'state', **numbers, **TINY) for _ in range(2))
+    assert first.sha256 == again.sha256
+
+
+def test_stars_do_not_judge(frame):
+    with pytest.raises(TypeError, match="'star_share' is no keyword of classical strategies"):
+        train_classical(frame, star_share=0.1, **TINY)
+
+
 @pytest.mark.parametrize('arguments, match', [
     ({'max_steps': 0}, 'max_steps must be a positive integer, got 0'), ({'masked': 1.0}, 'masked must be between 0'),
     ({'learning_rate': 0.0}, 'learning_rate must be positive')])

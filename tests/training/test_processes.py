@@ -13,11 +13,14 @@ import pytest
 import torch
 from models import flat_weights
 
-from astropy_n2v import Denoiser
+from astropy_n2v import Denoiser, NoiseModel
 from astropy_n2v.collections import make_manifest, split_manifest, write_manifest
+from astropy_n2v.networks import BlindSpotUNet
 from astropy_n2v.simulate import make_scene
 from astropy_n2v.training import collection
 from astropy_n2v.training.classical import train_classical
+from astropy_n2v.training.loop import Trainer
+from astropy_n2v.training.patches import PatchSampler, TrainingFrame
 from astropy_n2v.training.processes import Processes
 
 TINY = dict(widths=(6, 8), decoder_widths=(6,), head_width=8)
@@ -34,6 +37,8 @@ from astropy_n2v.training.processes import Processes, end_process
 
 options, rank, step, output = json.loads(sys.argv[1]), *map(int, sys.argv[2:4]), sys.argv[4]
 processes, batches = Processes.joined(), []
+own = options.pop('second', {})
+options |= own if processes.rank else {}
 draw, run_step = PatchSampler.draw, Trainer._train_step
 
 
@@ -66,12 +71,12 @@ def torchrun(tmp_path):
     """Run the program with options in some processes."""
     (tmp_path / 'program.py').write_text(PROGRAM)
 
-    def run(name, options, *, processes=2, rank=-1, step=-1):
+    def run(name, options, *, processes=2, rank=-1, step=-1, fails=False):
         start = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
         result = subprocess.run([*start, tmp_path / 'program.py', json.dumps(options), str(rank), str(step),
-                                 tmp_path / name], capture_output=True, text=True, env=environment())
-        assert result.returncode == 0, result.stderr
-        return result.stdout
+                                 tmp_path / name], capture_output=True, text=True, env=environment(), timeout=600)
+        assert bool(result.returncode) == fails, result.stderr
+        return result.stderr if fails else result.stdout
 
     return run
 
@@ -90,13 +95,33 @@ def test_another_training_in_a_process_is_an_error_in_all(monkeypatch):
     monkeypatch.setattr(Processes, 'gather', lambda self, value: [{'seed': 1}, {'seed': 2}])
     for identity in ({'seed': 1}, {'seed': 2}):
         with pytest.raises(ValueError, match='must be the same in all processes'):
-            Processes().check_same(identity)
+            Processes().check_same('frames and options', identity)
+
+
+def run_trainer(gather, checkpoint, max_steps=2, **options):
+    """Train, with another way to gather values of processes."""
+    processes = Processes()
+    processes.gather = gather
+    sampler = PatchSampler([TrainingFrame(np.ones((32, 32)), NoiseModel(1.0))], 32, 1, np.random.default_rng(0))
+    Trainer(BlindSpotUNet(**TINY), sampler, max_steps=max_steps, processes=processes, **options).run(checkpoint)
+
+
+@pytest.mark.parametrize('other, name', [
+    ({'max_steps': 3}, 'frames and options'), ({'max_time': 60.0}, 'frames and options'),
+    ({'patience': 5}, 'frames and options'), ({'checkpoint': None}, 'frames and options'), ({}, 'checkpoint')])
+def test_other_budget_or_checkpoint_in_a_process_is_an_error(tmp_path, other, name):
+    """They would wait for each other without end."""
+    first = []
+    run_trainer(lambda value: first.append(value) or [value], tmp_path / 'first')
+    run_trainer(lambda value: [value], tmp_path / 'second')   # resumed from, on a machine that does not see the first
+    with pytest.raises(ValueError, match=f'^{name} must be the same in all processes'):
+        run_trainer(lambda value: [first.pop(0), value], **{'checkpoint': tmp_path / 'second', **other})
 
 
 def test_classical_model_has_the_figures_of_the_first_process(monkeypatch, rng):
     class Second(Processes):
         def gather(self, value):
-            return [value and {**value, 'held_out_error': 0.5}]
+            return [{**value, 'held_out_error': 0.5} if isinstance(value, dict) else value]
 
     called = []
     monkeypatch.setattr(Processes, 'joined', lambda: called.append('joined') or Second(rank=1))
@@ -167,6 +192,12 @@ def test_signal_to_one_process_ends_all_and_they_resume(torchrun, tmp_path):
     torchrun('resumed', options)
     whole, *resumed = (flat_weights(Denoiser.load(tmp_path / name)) for name in ('whole.0', 'resumed.0', 'resumed.1'))
     assert torch.equal(whole, resumed[0]) and torch.equal(whole, resumed[1])
+
+
+@pytest.mark.slow
+def test_processes_with_other_budgets_end(torchrun):
+    options = dict(max_steps=4, batch_size=4, patch_size=32, network_options=TINY, second={'max_steps': 2})
+    assert 'frames and options must be the same in all processes' in torchrun('other', options, fails=True)
 
 
 @pytest.mark.slow
