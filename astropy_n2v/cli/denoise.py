@@ -136,6 +136,7 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, sch
     from ..batch.journal import JOURNAL_NAME
     from ..batch.summary import write_summary
     from ..config import conf
+    from ..denoiser import Denoiser
     from ..io.files import describe_error
     from ..utils.files import atomic_write
     training = given(**training)
@@ -155,6 +156,8 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, sch
     with Reporter.of(ctx) as report:
         try:
             # Before the work, and not after it.
+            if (model or conf.default_model) not in ('default', 'self', 'adapt'):
+                Denoiser.load(model or conf.default_model)
             writing = nullcontext() if summary is None else atomic_write(summary, overwrite=overwrite, inputs=paths)
             with writing as table, _open_cluster(scheduler, jobs, report) as executor:
                 if len(files) > 1 and noise is None and not per_frame and not (skip_existing or shard):
