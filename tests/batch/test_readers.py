@@ -90,6 +90,12 @@ def test_audit_stays_on(readers):
     assert conf.audit == before != 'off'
 
 
+def test_results_that_are_not_there_are_a_failure(readers, tmp_path, capsys):
+    (tmp_path / 'a.fits').write_bytes(b'nothing')
+    assert readers.main([str(tmp_path), '--model', 'tiny']) == 1
+    assert '0 of 1 files denoised' in (printed := capsys.readouterr().out) and 'no file was denoised' in printed
+
+
 @pytest.mark.slow
 def test_real_images(readers, data_path, tmp_path, capsys):
     """Some files of each kind, by the command that the page of the documentation has for all of them."""
