@@ -214,16 +214,17 @@ class Progress:
     """
 
     def __init__(self, report, total, draw=None):
-        self.report, self.total, self.draw, self.begun = report, total, draw, 0
+        self.report, self.total, self.draw, self.numbers = report, total, draw, {}
 
     def __call__(self, record):
         """Print the beginning or the end of a file."""
         from ..batch.summary import describe_images
         self.report.begin(record.path)
         if record.status in ('running', 'skipped'):
-            self.begun += 1
+            # One that was begun is skipped after all if another run was faster: it keeps its number.
+            number = self.numbers.setdefault(id(record), len(self.numbers) + 1)
             skipped = ' is there and current' if record.status == 'skipped' else ''
-            self.report.say(f'[{self.begun}/{self.total}] {record.path}{skipped}')
+            self.report.say(f'[{number}/{self.total}] {record.path}{skipped}')
         elif record.status == 'failed':
             self.report.error(f'{record.path}: error: {record.error}')
         else:
