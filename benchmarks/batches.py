@@ -72,11 +72,10 @@ def write_large(path, size, compressed, seed=7000):
 
 
 def load_model(name):
-    """The shipped model, or one of few weights, untrained, or of none: their results mean nothing."""
-    from astropy_n2v import Denoiser, conf
+    """The shipped model, or one of few weights, untrained, or of none: their results mean nothing (no audit)."""
+    from astropy_n2v import Denoiser
     if name == 'default':
         return Denoiser.load('default')
-    conf.audit = 'off'
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'tests'))
     from models import make_tiny_denoiser
     model = make_tiny_denoiser()
@@ -205,7 +204,6 @@ def measure_memory(folder, model, size, limit=None, compressed=False):
         denoise_fits(path, folder / 'small.fits', model)
     path = folder / 'large.fits'
     write_large(path, size, compressed)
-    conf.memory_limit = conf.memory_limit if limit is None else limit
     before, peak, ended = anonymous_memory(), [0.0], threading.Event()
 
     def watch():
@@ -215,7 +213,8 @@ def measure_memory(folder, model, size, limit=None, compressed=False):
     thread = threading.Thread(target=watch)
     thread.start()
     start = time.process_time()
-    denoise_fits(path, folder / 'out.fits', model)
+    with conf.set_temp('memory_limit', conf.memory_limit if limit is None else limit):
+        denoise_fits(path, folder / 'out.fits', model)
     seconds = time.process_time() - start
     ended.set()
     thread.join()
@@ -332,12 +331,14 @@ def main(arguments=None):
         with tempfile.TemporaryDirectory() as folder:
             measure_mutants(Path(folder), options.count, options.seed)
         return
+    from astropy_n2v import conf
     model = load_model(options.model)
-    for size in options.size:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            measure = globals()[f'measure_{options.what}']
-            more = [options.limit, options.compressed] if options.what == 'memory' else []
-            measure(Path(folder), model, *([] if options.what == 'journal' else [size]), *more)
+    with conf.set_temp('audit', conf.audit if options.model == 'default' else 'off'):
+        for size in options.size:
+            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+                measure = globals()[f'measure_{options.what}']
+                more = [options.limit, options.compressed] if options.what == 'memory' else []
+                measure(Path(folder), model, *([] if options.what == 'journal' else [size]), *more)
 
 
 if __name__ == '__main__':

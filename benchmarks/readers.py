@@ -233,6 +233,7 @@ def main(arguments=None):
         entries = latest_entries(read_journal(Path(out) / JOURNAL_NAME))
         done = [entry for entry in entries if entry['status'] == 'done']
         counts, failures = check_results(done, out)
+    failures += [] if done else ['no file was denoised']
     print(f'{len(done)} of {len(entries)} files denoised; the others:')
     for entry in entries:
         if entry['status'] != 'done':

@@ -44,14 +44,17 @@ def test_public_names(name):
     assert vars(astropy_n2v)[name] is value
 
 
-def functions_of_the_api():
-    """Yield the functions that the API reference lists, by the name of their module and their own."""
+def objects_of_the_api():
+    """Yield the functions and classes that the API reference lists, by the name of their module and their own."""
     text = (Path(__file__).resolve().parents[1] / 'docs' / 'api.rst').read_text(encoding='utf-8')
     for name in re.findall(r'automodapi:: (\S+)', text):
         module = importlib.import_module(name)
-        for function in (getattr(module, public) for public in getattr(module, '__all__', vars(module))):
-            if inspect.isfunction(function) and function.__module__.startswith('astropy_n2v'):
-                yield f'{name}.{function.__name__}', function
+        for found in (getattr(module, public) for public in getattr(module, '__all__', vars(module))):
+            if (inspect.isfunction(found) or inspect.isclass(found)) and found.__module__.startswith('astropy_n2v'):
+                yield f'{name}.{found.__name__}', found
+    for path in re.findall(r'auto(?:class|function):: (\S+)', text):
+        module, name = path.rsplit('.', 1)
+        yield path, getattr(importlib.import_module(module), name)
 
 
 def returns_a_value(function):
@@ -67,7 +70,9 @@ def returns_a_value(function):
 
 def test_functions_of_the_api_document_parameters_and_results():
     missing = []
-    for name, function in functions_of_the_api():
+    for name, function in objects_of_the_api():
+        if not inspect.isfunction(function):
+            continue
         text = inspect.getdoc(function)
         section = text.partition('Parameters\n----------\n')[2].partition('\n\n')[0]
         documented = set(re.findall(r'\w+', ' '.join(re.findall(r'^(\S[^:]*)', section, re.M))))
@@ -92,15 +97,7 @@ def test_subpackages_export_what_they_say(name):
 
 def test_documented_names_have_an_example():
     """All functions and classes of the API reference, but for one that changes the installed package."""
-    text = (Path(__file__).resolve().parents[1] / 'docs' / 'api.rst').read_text(encoding='utf-8')
-    objects = set()
-    for module in map(importlib.import_module, re.findall(r'automodapi:: (\S+)', text)):
-        found = [getattr(module, name) for name in getattr(module, '__all__', dir(module)) if not name.startswith('_')]
-        objects |= {value for value in found if inspect.isclass(value) or inspect.isfunction(value)}
-    objects = {value for value in objects if value.__module__.startswith('astropy_n2v.')}
-    for path in re.findall(r'auto(?:class|function):: (\S+)', text):
-        module, name = path.rsplit('.', 1)
-        objects.add(getattr(importlib.import_module(module), name))
+    objects = {found for _, found in objects_of_the_api()}
     lacking = {found.__name__ for found in objects if '>>> ' not in (inspect.getdoc(found) or '')}
     assert len(objects) > 200 and lacking == {'write_checksums'}
 

@@ -321,7 +321,7 @@ def _reason_to_redo(entry, job, work):
     for name, value in work.fingerprint(job.ext).items():
         if entry['fingerprint'].get(name) != value:
             what = {'noise': 'noise of the set'}.get(name, name)
-            return f'{what} {"are" if name == "options" else "is"} not those of the run that made it'
+            return f'{what} {"are not those" if name == "options" else "is not that"} of the run that made it'
     if not is_unchanged(entry['output'], job.output):
         return 'it was changed since it was made'
     source = entry['input']

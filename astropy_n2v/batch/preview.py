@@ -66,13 +66,11 @@ def preview_file(path, output_dir, model=None, *, ext=None, ignore_bits=0, mask=
     Examples
     --------
     >>> import tempfile
-    >>> from pathlib import Path
     >>> from astropy_n2v.batch import preview_file
     >>> from astropy_n2v.simulate import make_scene
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     path = Path(directory) / 'frame.fits'
-    ...     make_scene('survey', (64, 64), seed=1).observe(seed=2).write(path)
-    ...     [picture.name for picture in preview_file(path, directory)]
+    ...     make_scene('survey', (64, 64), seed=1).observe(seed=2).write(f'{directory}/frame.fits')
+    ...     [picture.name for picture in preview_file(f'{directory}/frame.fits', directory)]
     ['frame.png']
     """
     images = _read(path, ext, ignore_bits, mask)

@@ -148,7 +148,8 @@ def _together(data, bad, result, noises, denoiser, options):
         found = [denoiser.predict(values, model, any_bad, audit=False, **options).mean
                  for values, model in zip(mixed, models)]
     other = np.tensordot(_MIX.T, np.stack(found), 1) * sizes
-    weight = np.where(any_bad, 0, np.mean(ratios ** 2, axis=0) / 2)
+    # At most the mean of both, also on the sky of pictures that are bright in most parts: their median noise is less.
+    weight = np.where(any_bad, 0, np.minimum(np.mean(ratios ** 2, axis=0), 1) / 2)
     return result + weight * (other - result)
 
 

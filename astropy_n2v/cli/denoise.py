@@ -136,6 +136,7 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, sch
     from ..batch.journal import JOURNAL_NAME
     from ..batch.summary import write_summary
     from ..config import conf
+    from ..denoiser import Denoiser
     from ..io.files import describe_error
     from ..utils.files import atomic_write
     training = given(**training)
@@ -155,6 +156,8 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, sch
     with Reporter.of(ctx) as report:
         try:
             # Before the work, and not after it.
+            if (model or conf.default_model) not in ('default', 'self', 'adapt'):
+                Denoiser.load(model or conf.default_model)
             writing = nullcontext() if summary is None else atomic_write(summary, overwrite=overwrite, inputs=paths)
             with writing as table, _open_cluster(scheduler, jobs, report) as executor:
                 if len(files) > 1 and noise is None and not per_frame and not (skip_existing or shard):
@@ -211,16 +214,17 @@ class Progress:
     """
 
     def __init__(self, report, total, draw=None):
-        self.report, self.total, self.draw, self.begun = report, total, draw, 0
+        self.report, self.total, self.draw, self.numbers = report, total, draw, {}
 
     def __call__(self, record):
         """Print the beginning or the end of a file."""
         from ..batch.summary import describe_images
         self.report.begin(record.path)
         if record.status in ('running', 'skipped'):
-            self.begun += 1
+            # One that was begun is skipped after all if another run was faster: it keeps its number.
+            number = self.numbers.setdefault(id(record), len(self.numbers) + 1)
             skipped = ' is there and current' if record.status == 'skipped' else ''
-            self.report.say(f'[{self.begun}/{self.total}] {record.path}{skipped}')
+            self.report.say(f'[{number}/{self.total}] {record.path}{skipped}')
         elif record.status == 'failed':
             self.report.error(f'{record.path}: error: {record.error}')
         else:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from click.testing import CliRunner
 
 from astropy_n2v import CannotDenoiseError
 from astropy_n2v.batch import FileRecord, denoise_files, find_inputs
 from astropy_n2v.batch.summary import describe_images, image_values, summary_table, write_summary
+from astropy_n2v.cli import main
 from astropy_n2v.io import ImageResult, describe_error
 from astropy_n2v.utils.files import atomic_write
 
@@ -259,3 +261,12 @@ def test_unreadable_and_vanished_files(frames, tmp_path, tiny_denoiser):
 def test_source_of_the_gain_is_no_text_for_people():
     cards = fits.Header([('N2VGAIN', 1.5, 'gain; not estimated from the set'), ('N2VGSRC', 'header')])
     assert image_values(ImageResult('0', '', cards))['gain_source'] == 'header'
+
+
+def test_missing_model_is_found_first(frames, tmp_path, monkeypatch):
+    monkeypatch.setattr('astropy_n2v.batch.set_noise.estimate_set_noise', pytest.fail)
+    monkeypatch.setattr('astropy_n2v.batch.cluster.open_cluster', pytest.fail)
+    result = CliRunner().invoke(main, ['denoise', *map(str, frames), '-o', str(tmp_path / 'out'), '--model', 'none.x',
+                                       '--scheduler', 'local'])
+    assert result.exit_code == 1 and result.stderr.startswith('Error: model must be a file'), result.output
+    assert not (tmp_path / 'out').exists()

@@ -13,10 +13,12 @@ from astropy.io import fits
 from click.testing import CliRunner
 
 from astropy_n2v import denoise
-from astropy_n2v.batch import Journal, denoise_files, latest_entries, read_journal, summary_table
+from astropy_n2v.batch import FileRecord, Journal, denoise_files, latest_entries, read_journal, summary_table
 from astropy_n2v.batch.fingerprints import digest, is_unchanged, named_file, plain
 from astropy_n2v.batch.journal import KnownResults
 from astropy_n2v.cli import main
+from astropy_n2v.cli.common import Reporter
+from astropy_n2v.cli.denoise import Progress
 from astropy_n2v.noise import NoiseModel
 
 pytestmark = pytest.mark.filterwarnings('ignore:the innovations have', 'ignore:the noise of neighbouring')
@@ -256,3 +258,14 @@ def test_two_runs_at_the_same_time(frames, tmp_path, tiny_denoiser, monkeypatch)
     again = denoise_files(frames, tmp_path / 'out', **options)
     assert {record.status for record in again} == {'skipped'}
     assert again[0].entry['output']['mtime_ns'] == records[0].output.stat().st_mtime_ns
+
+
+def test_numbers_of_files_that_another_run_finishes(capsys):
+    records = [FileRecord(f'{name}.fits', f'out/{name}.fits', 'running') for name in 'ab']
+    progress = Progress(Reporter(), 2)
+    for record in records:
+        progress(record)
+    records[0].status = 'skipped'
+    progress(records[0])
+    assert capsys.readouterr().err.splitlines() == ['[1/2] a.fits', '[2/2] b.fits',
+                                                    '[1/2] a.fits is there and current']

@@ -147,6 +147,19 @@ def test_channels_gain_together(monkeypatch):
     assert np.mean(np.array(errors[0]) / errors[1]) < 0.95
 
 
+def test_weights_of_both_results(tiny_denoiser):
+    """In a picture that is bright in the most part, the noise of the sky is larger than the median."""
+    level = 200 + 1000 / (1 + np.exp(-(np.arange(96) - 38) / 4)) * np.ones((96, 1))
+    photons = np.random.default_rng(3).poisson(level, (3, 96, 96))
+    noises = [channel_noise(plane) for plane in stretch(photons)]
+    assert all(noise.sigma.max() > 1.2 * np.median(noise.sigma) for noise in noises)
+    own = np.zeros((3, 96, 96)), np.ones((3, 96, 96))   # the result is linear in the one of the channels
+    first, second = (raster._together(stretch(photons), np.zeros(photons.shape, bool), result, noises, tiny_denoiser,
+                                      {'strength': 1.0, 'full_output': False}) for result in own)
+    weights = 1 - (second - first)
+    assert np.max(weights) == pytest.approx(0.5) and 0 < np.min(weights) < 0.4
+
+
 @pytest.mark.parametrize('kind', ['grey', 'common noise'])
 def test_channels_of_common_noise_stay_apart(monkeypatch, rng, kind):
     noise = rng.normal(100, 5, (1, 64, 64)) + np.zeros((3, 1, 1))

@@ -84,12 +84,23 @@ def test_wrong_errors_are_found(readers):
         readers._check_errors(table, np.full((20, 20), 3.0))
 
 
+def test_audit_stays_on(readers):
+    before = conf.audit
+    readers.load_model('tiny')
+    assert conf.audit == before != 'off'
+
+
+def test_results_that_are_not_there_are_a_failure(readers, tmp_path, capsys):
+    (tmp_path / 'a.fits').write_bytes(b'nothing')
+    assert readers.main([str(tmp_path), '--model', 'tiny']) == 1
+    assert '0 of 1 files denoised' in (printed := capsys.readouterr().out) and 'no file was denoised' in printed
+
+
 @pytest.mark.slow
 def test_real_images(readers, data_path, tmp_path, capsys):
     """Some files of each kind, by the command that the page of the documentation has for all of them."""
     for name in 'hst_nicmos', 'kepler', 'panoptes':
         shutil.copytree(data_path / name, tmp_path / name)
-    with conf.set_temp('audit', 'warn'):   # the small network switches the audit off
-        failures = readers.main([str(tmp_path), '--model', 'tiny'])
+    failures = readers.main([str(tmp_path), '--model', 'tiny'])
     printed = capsys.readouterr().out
     assert failures == 0 and 'no failure' in printed, printed

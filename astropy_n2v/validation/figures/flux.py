@@ -5,8 +5,17 @@ Figures of photometry: scatter, bias, pulls, apertures.
 
 import numpy as np
 
-from . import style
-from .style import COLOURS, finite, get_ink, say_empty, takes_axes
+from .style import (
+    COLOURS,
+    draw_intervals,
+    draw_points,
+    finite,
+    get_ink,
+    say_empty,
+    set_plain_asinh,
+    set_plain_log,
+    takes_axes,
+)
 
 __all__ = ['draw_aperture_noise', 'draw_curve_of_growth', 'draw_flux_bias', 'draw_flux_residuals', 'draw_flux_scatter',
            'draw_pulls']
@@ -47,11 +56,11 @@ def draw_flux_scatter(flux, flux_result, *, flux_input=None, labels=('true flux'
     if flux.size < 2:
         return say_empty(ax, 'fewer than two sources')
     width = max(float(np.median(np.abs(flux))), 1e-30)
-    style.draw_points(ax, flux, flux_result, flux_input, '.', alpha=0.7)
+    draw_points(ax, flux, flux_result, flux_input, '.', alpha=0.7)
     ends = [flux.min(), flux.max()]
     ax.plot(ends, ends, '-', color=get_ink(), lw=0.8, label='equal')
     for axis in ax.xaxis, ax.yaxis:
-        style.set_plain_asinh(axis, width)
+        set_plain_asinh(axis, width)
     suffix = f' ({unit})' if unit else ''
     ax.set(xlabel=labels[0] + suffix, ylabel=labels[1] + suffix,
            title=f'correlation {np.corrcoef(flux, flux_result)[0, 1]:.4f}')
@@ -86,9 +95,9 @@ def draw_flux_residuals(snr, residual, *, residual_input=None, ylabel='(measured
     snr, residual, residual_input = finite(snr, residual, residual_input)
     if not snr.size:
         return say_empty(ax, 'no source')
-    style.draw_points(ax, snr, residual, residual_input, '.', alpha=0.7)
+    draw_points(ax, snr, residual, residual_input, '.', alpha=0.7)
     ax.axhline(0, color=get_ink(), lw=0.8)
-    style.set_plain_log(ax.xaxis)
+    set_plain_log(ax.xaxis)
     shown = residual if residual_input is None else np.concatenate([residual, residual_input])
     top = float(np.percentile(np.abs(shown), 99)) * 1.3 or 1.0
     ax.set(xlabel='signal-to-noise ratio on the input', ylabel=ylabel, ylim=(-top, top))
@@ -129,9 +138,9 @@ def draw_flux_bias(snr, bias, lower, upper, *, limit=None, label='result', colou
     snr, *values = finite(snr, bias, lower, upper)
     if not snr.size:
         return say_empty(ax, 'no bin with enough sources')
-    style.draw_intervals(ax, snr, *(factor * part for part in values), expected=0, color=COLOURS[colour], label=label,
+    draw_intervals(ax, snr, *(factor * part for part in values), expected=0, color=COLOURS[colour], label=label,
                    limits=None if limit is None else (-factor * limit, factor * limit))
-    style.set_plain_log(ax.xaxis)
+    set_plain_log(ax.xaxis)
     ax.set(xlabel='signal-to-noise ratio on the input', ylabel=f'{ylabel} (%)' if percent else ylabel)
     ax.legend()
 
@@ -205,7 +214,7 @@ def draw_curve_of_growth(radii, ratio, lower=None, upper=None, *, limit=None, la
     radii, *values = finite(radii, ratio, *(ratio if end is None else end for end in (lower, upper)))
     if not radii.size:
         return say_empty(ax, 'no curve of growth')
-    style.draw_intervals(ax, radii, *values, expected=1, limits=None if limit is None else (1 - limit, 1 + limit),
+    draw_intervals(ax, radii, *values, expected=1, limits=None if limit is None else (1 - limit, 1 + limit),
                    color=COLOURS['output'], label=label)
     ax.set(xlabel='aperture radius (pixels)', ylabel='flux ratio')
     ax.legend()
@@ -239,10 +248,10 @@ def draw_aperture_noise(n_pixels, sigma, sigma_pixel, *, sigma_input=None, ax=No
     n_pixels, sigma, sigma_input = finite(n_pixels, sigma, sigma_input)
     if not n_pixels.size:
         return say_empty(ax, 'no empty aperture')
-    style.draw_points(ax, n_pixels, sigma, sigma_input, 'o-')
+    draw_points(ax, n_pixels, sigma, sigma_input, 'o-')
     ax.plot(n_pixels, sigma_pixel * np.sqrt(n_pixels), '--', lw=1, color=get_ink(),
             label=r'$\sqrt{N}\,\sigma$ of the result')
     for axis in ax.xaxis, ax.yaxis:
-        style.set_plain_log(axis)
+        set_plain_log(axis)
     ax.set(xlabel='pixels in the aperture, N', ylabel='scatter of empty apertures')
     ax.legend()

@@ -245,7 +245,7 @@ class FluxOperator:
         Returns
         -------
         `~numpy.ndarray`
-            Standard deviations, shape (n,).
+            Standard deviations, shape (n,); NaN where the flux is.
         """
         return np.where(self.flag & 7, np.nan, self._propagate(self._total, sigma))
 
@@ -256,12 +256,12 @@ class FluxOperator:
         Parameters
         ----------
         sigma : `~numpy.ndarray`
-            Standard deviation of each pixel, of the given shape.
+            As for `error`.
 
         Returns
         -------
         `~numpy.ndarray`
-            Standard deviations, shape (n,).
+            Standard deviation of the background of a pixel, shape (n,); 0 if none is subtracted.
         """
         return np.zeros(len(self.x)) if self._ring is None else self._propagate(self._ring, sigma)
 
