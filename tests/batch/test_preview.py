@@ -113,6 +113,15 @@ def test_raster_images(tmp_path, rng, tiny_denoiser, drawn):
     np.testing.assert_array_equal(drawn[0][1].data, drawn[1][1].data)
 
 
+def test_options_of_fits_files_do_not_go_with_pictures(tmp_path, rng):
+    Image.fromarray(rng.normal(90, 8, (48, 40)).clip(0, 255).astype('u1')).save(tmp_path / 'a.png')
+    for name, value in ('ext', 'SCI'), ('mask', np.zeros((48, 40), dtype=bool)), ('gain', 2.0):
+        with pytest.raises(ValueError, match=f'{name} does not go with pictures, got '):
+            preview_file(tmp_path / 'a.png', tmp_path / 'out', **{name: value})
+    with pytest.raises(ValueError, match='ext does not go with pictures'):
+        preview_result(tmp_path / 'a.png', tmp_path / 'a.png', ext='SCI')
+
+
 def test_result_must_fit(frame, tmp_path):
     fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(np.ones((8, 8)), name='SCI', ver=n) for n in (1, 2))]
                  ).writeto(tmp_path / 'two.fits')

@@ -121,7 +121,7 @@ def test_command_takes_pictures(path, tmp_path):
 
 @pytest.mark.parametrize(('options', 'message'), [
     ({'gain': 2.0}, 'gain does not go with pictures, got 2.0'), ({'model': 'self'}, "got 'self'"),
-    ({'full_output': True}, 'full_output does not go')])
+    ({'full_output': True}, 'full_output does not go'), ({'mask': np.zeros((96, 96), dtype=bool)}, 'mask does not go')])
 def test_options_of_frames(path, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         denoise_fits(path, tmp_path / 'out.png', **options)
