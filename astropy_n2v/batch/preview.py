@@ -134,8 +134,7 @@ def _read(path, ext, ignore_bits=0, mask=None):
     """Read the images of a file; of a picture the mean of its colours, from bottom to top as FITS images are."""
     if not is_raster(path):
         return read_fits_images(path, ext, ignore_bits=ignore_bits, mask=mask)
-    if mask is not None:
-        raise ValueError(f'mask does not go with pictures, got {mask!r}')
+    raster_options(ext=ext, mask=mask)   # an error if there is one
     picture = read_raster(path)
     opacity = None if picture.alpha is None else picture.alpha[::-1] == 0
     return [CCDData(picture.data.mean(axis=0)[::-1], unit=u.adu, mask=opacity)]
