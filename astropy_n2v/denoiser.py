@@ -374,7 +374,9 @@ class SelfTrained(Denoiser):
 
     Parameters
     ----------
-    network, metadata, name, held_out
+    network : BlindSpotUNet
+        The network.
+    metadata, name, held_out : optional
         See `Denoiser`.
 
     See Also
@@ -434,7 +436,7 @@ class ClassicalDenoiser(Denoiser):
 
     @property
     def channels(self):
-        """Planes of an image that the network sees and predicts together."""
+        """Return the planes of an image that the network sees and predicts together."""
         return self.network.config['in_channels']
 
     def export_onnx(self, path, **options):

@@ -102,7 +102,7 @@ class Plane:
 
     @property
     def sky(self):
-        """Measurements of the sky of ``values``, a `~astropy_n2v.noise.SkySample`."""
+        """Sample of the sky of ``values``, a `~astropy_n2v.noise.SkySample`."""
         if self.sample is None or self.sample.values is not self.values:
             self.sample = SkySample(self.values, not_counted(self.values, self.mask))
         return self.sample

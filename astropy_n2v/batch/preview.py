@@ -168,7 +168,7 @@ def _draw(pairs, count, name, size, stretch, overwrite):
 
 
 def _middle(shape, size):
-    """Rows and columns of the middle of an image."""
+    """Find the rows and columns of the middle of an image."""
     return tuple(slice((n - min(n, size)) // 2, (n - min(n, size)) // 2 + min(n, size)) for n in shape)
 
 

@@ -154,7 +154,7 @@ def _together(data, bad, result, noises, denoiser, options):
 
 
 def _names(n):
-    """Names of so many channels."""
+    """Name so many channels."""
     return {1: ('grey',), 3: ('red', 'green', 'blue')}.get(n, tuple(f'channel {i + 1}' for i in range(n)))
 
 

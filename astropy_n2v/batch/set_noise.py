@@ -113,7 +113,7 @@ def estimate_set_noise(files, *, ext=None, ignore_bits=0, mask=None, uncertainty
 
 
 def _by_hash(files, ext):
-    """Paths and extensions in an order that depends on the names of the files alone."""
+    """Sort paths and extensions in an order that depends on the names of the files alone."""
     if isinstance(files, (str, os.PathLike)):
         raise TypeError(f'files must be a list of paths, got {files!r}')
     sources = {}

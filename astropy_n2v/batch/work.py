@@ -106,7 +106,7 @@ class Work:
             self.options = {**self.options, 'progress_bar': False}   # those of several would overwrite each other
 
     def fingerprint(self, ext):
-        """Hashes of all that results depend on, but for their input."""
+        """Hash all that results depend on, but for their input."""
         if 'model' not in self._digests:
             settings = {name: value for name, value in self.settings.items() if name not in _NO_MATTER}
             options = {name: named_file(value) if name in ('mask', 'uncertainty') else value

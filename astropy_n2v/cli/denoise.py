@@ -241,7 +241,7 @@ class Drawing:
 
     Parameters
     ----------
-    ext, ignore_bits, mask, overwrite
+    ext, ignore_bits, mask, overwrite : object
         Values of these options.
     """
 

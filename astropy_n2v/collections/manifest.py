@@ -124,7 +124,10 @@ def make_manifest(roots, *, known=None, processes=1, progress=None):
 
     See Also
     --------
-    write_manifest, summarize_manifest, select_frames, check_manifest
+    write_manifest : Write a catalogue to a file.
+    summarize_manifest : Summarize a catalogue by telescope, instrument, filter and unit.
+    select_frames : Take a sample of a catalogue.
+    check_manifest : Check a collection.
 
     Examples
     --------

@@ -148,7 +148,9 @@ def picture_url(values, norm, colour_map):
     ----------
     values : `~numpy.ndarray`
         Shape (ny, nx), the first row at the bottom.
-    norm, colour_map
+    norm : `~astropy.visualization.ImageNormalize`
+        Scale from values to brightness.
+    colour_map : str
         As for `astropy_n2v.gui.render.colour`.
 
     Returns

@@ -73,7 +73,7 @@ class Page:
 
     @property
     def image(self):
-        """Properties of the image that is shown, or None."""
+        """Return the properties of the image that is shown, or None."""
         return self.look.image
 
     @property

@@ -139,8 +139,12 @@ class Normalization:
 
         Returns
         -------
-        v0, slope, zero : float or `~numpy.ndarray`
-            The variance at z is ``v0 + slope * max(z - zero, 0)``.
+        v0 : float or `~numpy.ndarray`
+            Variance without light; the variance at z is ``v0 + slope * max(z - zero, 0)``.
+        slope : float or `~numpy.ndarray`
+            Growth of the variance with the signal.
+        zero : float or `~numpy.ndarray`
+            The value without light.
         """
         return ((noise.sigma / self.scale) ** 2, noise.slope / self.scale,
                 (noise.zero_point - self.level) / self.scale)

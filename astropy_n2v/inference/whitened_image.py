@@ -138,7 +138,7 @@ class Whitened:
 
     @property
     def pad(self):
-        """Pixels by which the whitened image is larger on each side."""
+        """Number of pixels by which the whitened image is larger on each side."""
         return (self.white.shape[0] - self.image.shape[0]) // 2
 
     def inside(self, values):
@@ -251,8 +251,10 @@ class Whitened:
 
         Returns
         -------
-        mean, std : `~numpy.ndarray`
-            Of these rows, in units of the sky noise, float32.
+        mean : `~numpy.ndarray`
+            Posterior mean of these rows, in units of the sky noise, float32.
+        std : `~numpy.ndarray`
+            Its standard deviation, likewise.
         """
         rows = slice(0, self.image.shape[0]) if rows is None else rows
         whitening, wide = self.whitening, slice(rows.start, rows.stop + 2 * self.pad)

@@ -87,7 +87,7 @@ def _take_apart(file):
 
 
 def _pointers(table):
-    """Names of the columns that say where in the heap a tile is."""
+    """Name the columns that say where in the heap a tile is."""
     return [name for name in table.dtype.names if table.dtype[name].shape == (2,)]
 
 

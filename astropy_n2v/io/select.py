@@ -115,7 +115,7 @@ def science_hdus(hdus, ext=None):
 
 
 def _find(hdus, entry):
-    """Positions of the HDUs that an entry of ``ext`` means."""
+    """Find the positions of the HDUs that an entry of ``ext`` means."""
     name, ver = entry if isinstance(entry, tuple) else (entry, None)
     if isinstance(name, str) and ver is None:
         match = re.fullmatch(r'(.*?)\s*,\s*(\d+)', name.strip())
@@ -260,8 +260,10 @@ def companions(hdus, index):
 
     Returns
     -------
-    uncertainty, mask : int or None
-        Positions.
+    uncertainty : int or None
+        Position of the uncertainty; None without one.
+    mask : int or None
+        Position of the mask; None without one.
 
     Examples
     --------

@@ -40,14 +40,20 @@ def amplifier_edges(data, mask=None):
 
     Returns
     -------
-    rows, columns : list of int
-        The first row, or column, of each amplifier but the first. A step must be sharp, at a half or a quarter of
-        the image, and constant along the edge. A change of the noise alone is searched at the half only.
+    rows : list of int
+        The first row of each amplifier but the first.
+    columns : list of int
+        The first column of each amplifier but the first.
 
     Raises
     ------
     ValueError
         If ``data`` is not two-dimensional, or ``mask`` is not of its shape.
+
+    Notes
+    -----
+    A step must be sharp, at a half or a quarter of the image, and constant along the edge. A change of the noise
+    alone is searched at the half only.
 
     Examples
     --------

@@ -433,7 +433,7 @@ def _finest_noise(image, ratio, good, floor):
 
 
 def _blocks(image):
-    """Blocks of an image, shape (n, 8, 8)."""
+    """Cut an image into blocks, shape (n, 8, 8)."""
     windows = np.lib.stride_tricks.sliding_window_view(image, (_BLOCK, _BLOCK))[::_STEP, ::_STEP]
     blocks = windows.reshape(-1, _BLOCK, _BLOCK)
     return blocks[::max(1, -(-len(blocks) // _MOST_BLOCKS))]
@@ -454,7 +454,7 @@ def _polynomials():
 
 @lru_cache(maxsize=1)
 def _half_plane():
-    """Lags (y, x), each up to its sign, the lag 0 first."""
+    """List lags (y, x), each up to its sign, the lag 0 first."""
     return tuple(sorted(((y, x) for y in range(_LAGS + 1) for x in range(-_LAGS, _LAGS + 1) if y > 0 or x >= 0),
                         key=lambda lag: lag != (0, 0)))
 

@@ -225,8 +225,10 @@ class GroupNoise:
 
         Parameters
         ----------
-        group, pixels
-            See the class.
+        group : FrameGroup
+            The group.
+        pixels : str
+            'all', or a name for some pixels of a mosaic or an interpolated frame.
         names : list of str
             Names of their files.
         correlations : list of `~numpy.ndarray`
@@ -389,7 +391,9 @@ class SetNoise:
 
         Parameters
         ----------
-        header, unit, shape
+        header : mapping
+            FITS header or dictionary.
+        unit, shape : optional
             See `FrameGroup.of`.
         pixels : str, optional
             Name of the pixels, see `GroupNoise`.

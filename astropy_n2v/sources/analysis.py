@@ -130,7 +130,7 @@ class _Pairs:
         return denoise(frame)
 
     def count(self, psf, false_rate, seed):
-        """Sources before and after in all frames; none of those that cannot be searched."""
+        """Count the sources before and after in all frames; frames that cannot be searched have none."""
         tables = []
         for name, frame in zip(self.names, self.frames):
             with warnings.catch_warnings():

@@ -134,7 +134,9 @@ def compare_detections(original, clean, *, false_rate=0.05, psf=None, denoiser=N
 
     Parameters
     ----------
-    original, clean, false_rate, psf, denoiser, n_frames, seed
+    original, clean : `~astropy.nddata.CCDData`
+        The frame as measured, shape (ny, nx), and denoised, with its uncertainty.
+    false_rate, psf, denoiser, n_frames, seed : optional
         As for `astropy_n2v.detect`.
 
     Returns
@@ -172,7 +174,9 @@ def detect_on_both(original, clean, *, false_rate=0.05, psf=None, denoiser=None,
 
     Parameters
     ----------
-    original, clean, false_rate, psf, denoiser, n_frames, seed
+    original, clean : `~astropy.nddata.CCDData`
+        The frame as measured, shape (ny, nx), and denoised, with its uncertainty.
+    false_rate, psf, denoiser, n_frames, seed : optional
         As for `astropy_n2v.detect`.
 
     Returns
@@ -236,7 +240,7 @@ class _Search:
         return int(np.clip(-(-_AREA // self.frames.scene.size), 1, _MOST_FRAMES))
 
     def on_result(self, image):
-        """Sources of a denoised image."""
+        """Find the sources of a denoised image."""
         return self._peaks(image, _FLOOR)
 
     def on_input(self, frame):
@@ -245,7 +249,7 @@ class _Search:
         return self._peaks(CCDData(np.asarray(frame.data, dtype=float), unit='', uncertainty=sigma), _INPUT_FLOOR)
 
     def hollows(self, clean, found):
-        """Depths of the hollows between the knots of a nebula, on a denoised image."""
+        """Measure the depths of the hollows between the knots of a nebula, on a denoised image."""
         return hollow_scores(self._peaks(clean, _FLOOR, sign=-1), found, self.psf.fwhm)
 
     def on_both(self, original, clean, false_rate, denoiser, n_frames, seed):
@@ -321,7 +325,7 @@ def _correlated_error(correlation, stamp):
 
 
 def _measure(original, found, frames, psf):
-    """Positions and fluxes of sources on the original frame."""
+    """Measure positions and fluxes of sources on the original frame."""
     from ..validation import forced_photometry
     x, y = (np.asarray(found[name], dtype=float) for name in ('x', 'y'))
     unit = getattr(original, 'unit', None) or u.dimensionless_unscaled

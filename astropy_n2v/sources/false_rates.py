@@ -71,7 +71,7 @@ def false_scores(repeated, found, fwhm):
 
 def hollow_scores(hollows, found, fwhm):
     """
-    Scores of the hollows of diffuse light, which say how many of its knots pass for sources.
+    Score the hollows of diffuse light, to estimate how many of its knots pass for sources.
 
     Parameters
     ----------

@@ -140,12 +140,18 @@ def train_classical_collection(manifest, split, strategy='uniform', *, struct=No
 
     Parameters
     ----------
-    manifest, split, ignore_bits, satlevel, block_size : optional
+    manifest : `~astropy.table.Table`
         As for `~astropy_n2v.training.collection.train_collection`.
-    strategy, struct, roi_size, masked, channels, seed, device, progress_bar : optional
+    split : `~astropy_n2v.collections.Split`
+        As for `~astropy_n2v.training.collection.train_collection`.
+    strategy, struct, roi_size, masked, channels : optional
         As for `train_classical`.
+    ignore_bits, satlevel, block_size : optional
+        As for `~astropy_n2v.training.collection.train_collection`.
     loading : dict, optional
         ``pool`` and ``patches_per_block`` of `~astropy_n2v.training.masked_patches.BlockPatches`.
+    seed, device, progress_bar : optional
+        As for `train_classical`.
     **options
         As for `train_classical`, but for ``held_out``.
 

@@ -126,7 +126,7 @@ class _Log:
         self._judged = 0
 
     def _read(self):
-        """Rows that there are already."""
+        """Read the rows that there are already."""
         if not os.path.exists(self.path):
             return []
         with open(self.path, newline='', encoding='utf-8', errors='replace') as file:

@@ -53,10 +53,12 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         Frames as `astropy_n2v.denoise` takes them: CCDData, NDData, Quantity or arrays. All
         should have noise of the same kind, that is correlated over the same pixels, if at all.
         Of several, those that are constant, fully masked or the like are left out with a warning.
-    noise, gain, readnoise, satlevel : optional
+    noise, gain, readnoise : optional
         As for `astropy_n2v.denoise`, for all frames.
     mask : array_like of bool, optional
         True where the frames do not count, in addition to their own masks.
+    satlevel : optional
+        As for `astropy_n2v.denoise`, for all frames.
     init : str, path or Denoiser, optional
         Weights to start from, as for `astropy_n2v.Denoiser.load`; 'default' are those shipped with
         the package.
@@ -196,7 +198,7 @@ class _Frames:
         return training_identity(self.frames, **options)
 
     def images(self):
-        """Images to inject stars into."""
+        """Return the images to inject stars into."""
         return self.frames[::max(1, len(self.frames) // _STAR_FRAMES)]
 
     def held_out(self):

@@ -211,7 +211,7 @@ def _draw_panel(ax, name, values, norm):
 
 
 def _ticks(norm):
-    """Values for a scale of colours, of two digits and far enough from each other on any stretch."""
+    """Choose values for a scale of colours, of two digits and far enough from each other on any stretch."""
     values = [float(norm.inverse(place)) for place in (0.06, 0.35, 0.64, 0.93)]
     step = 10 ** np.floor(np.log10(max(np.ptp(values), np.finfo(float).tiny)) - 1)
     return np.unique(np.round(np.divide(values, step)) * step)

@@ -80,7 +80,7 @@ def serialize(network, metadata, dtype='float32', *, held_out=None, self_trained
 
     See Also
     --------
-    parse : the way back.
+    parse : Read it back.
     """
     if dtype not in DTYPES:
         raise ValueError(f'dtype must be {" or ".join(map(repr, DTYPES))}, got {dtype!r}')

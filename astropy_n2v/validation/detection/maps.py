@@ -26,7 +26,7 @@ _METHODS = ('peaks', 'daofind', 'segmentation')
 
 
 def _source_table(x, y, score, threshold, method, **columns):
-    """Sources by falling score, as all methods return them."""
+    """Make a table of sources by falling score, as all methods return them."""
     order = np.argsort(-np.asarray(score, dtype=float), kind='stable')
     table = Table([np.arange(1, len(order) + 1), np.asarray(x, float)[order] * u.pix,
                    np.asarray(y, float)[order] * u.pix, np.asarray(score, float)[order]],
@@ -369,7 +369,7 @@ def find_residual_sources(noisy, denoised, psf, *, threshold=5.0, sigma=None, ma
 
 def _expected_peaks(stamp, threshold):
     """
-    Peaks per megapixel above a threshold in white noise behind the filter.
+    Compute the peaks per megapixel above a threshold in white noise behind the filter.
 
     The expected Euler characteristic of the excursion set of a smooth Gaussian field (Adler 1981,
     "The Geometry of Random Fields"), at most what single pixels give.

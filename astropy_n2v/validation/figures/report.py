@@ -188,7 +188,7 @@ def _curves(table, *names):
 
 
 def _image_panels(tables, report):
-    """Panels of the images."""
+    """List the panels of the images."""
     images = report.images
     if 'before' not in images:
         return []
@@ -206,7 +206,7 @@ def _image_panels(tables, report):
 
 
 def _metric_panels(tables, report):
-    """Panels of the image metrics."""
+    """List the panels of the image metrics."""
     if 'image_metrics' not in tables:
         return []
     table, names = tables['image_metrics'], ('psnr_before', 'psnr_after', 'ssim_before', 'ssim_after')
@@ -225,7 +225,7 @@ def _metric_panels(tables, report):
 
 
 def _flux_panels(tables, report):
-    """Panels of the photometry."""
+    """List the panels of the photometry."""
     panels, of = [], _of(report, 'sources', 'psf')
     if 'sources' in tables:
         true, before, after, error, error_after, snr = _columns(
@@ -267,7 +267,7 @@ def _flux_panels(tables, report):
 
 
 def _noise_panels(tables, report):
-    """Panels of noise, uncertainty and sky."""
+    """List the panels of noise, uncertainty and sky."""
     panels = []
     if 'noise_by_brightness' in tables:
         bins = tables['noise_by_brightness'][1:]
@@ -302,7 +302,7 @@ def _noise_panels(tables, report):
 
 
 def _recovery_panels(tables, report):
-    """Panels of injected sources."""
+    """List the panels of injected sources."""
     panels, of = [], _of(report, 'injected', 'psf')
     if 'completeness' in tables:
         curves = _curves(tables['completeness'], 'mag', 'completeness', 'completeness_low', 'completeness_high')

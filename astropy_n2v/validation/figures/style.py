@@ -23,7 +23,7 @@ _LINES = {'light': ('#1d232b', '#ffffff', '#c9ced6'), 'dark': ('#e4e8ee', '#161a
 @contextmanager
 def figure_style(theme='light'):
     """
-    Settings of matplotlib while figures are drawn; afterwards they are what they were.
+    Set matplotlib up while figures are drawn; afterwards its settings are as they were.
 
     Parameters
     ----------

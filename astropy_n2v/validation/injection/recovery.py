@@ -59,17 +59,17 @@ class Recovery:
 
     @property
     def images(self):
-        """Names of the maps."""
+        """Return the names of the maps."""
         return list(dict.fromkeys(self.injected['image'].tolist()))
 
     @property
     def area(self):
-        """Megapixels in which injected sources were looked for, all realisations together."""
+        """Area in which injected sources were looked for, in megapixels, all realisations together."""
         return float(self.injected.meta['area'])
 
     @property
     def false_area(self):
-        """Megapixels in which false detections were counted."""
+        """Area in which false detections were counted, in megapixels."""
         return float(self.false.meta['area'])
 
     @classmethod
@@ -247,7 +247,14 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
 
 
 def _chain(first, others):
-    """One item, then others."""
+    """
+    Put an item before others.
+
+    Yields
+    ------
+    object
+        The item, then the others.
+    """
     yield first
     yield from others
 

@@ -41,7 +41,7 @@ class Search:
         return maps_of(self.filter, noisy, denoised, self.extra)
 
     def find(self, image, threshold):
-        """Detections above a threshold where nothing real is."""
+        """Find detections above a threshold where nothing real is."""
         found = self.catalog(image, threshold)
         inside = ~self.covered[np.rint(found['y']).astype(int), np.rint(found['x']).astype(int)]
         return found[inside]
@@ -64,7 +64,7 @@ class Search:
         return result
 
     def fluxes(self, images, sources):
-        """Least-squares flux of the profile of each source at its position, on several images."""
+        """Fit the flux of the profile of each source at its position by least squares, on several images."""
         size = 2 * int(np.ceil(3 * self.psf.fwhm)) + 1
         result = np.full((len(images), len(sources)), np.nan)
         excesses = [np.where(self.filter.bad, 0, np.asarray(image.data, dtype=float) - self.background)

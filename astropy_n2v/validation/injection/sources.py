@@ -39,7 +39,7 @@ def _galaxy_stamp(kernel, dx, dy, r_eff, sersic_n, ellipticity, theta):
 
 def source_stamps(sources, psf, size=None):
     """
-    Images of sources of flux 1: yields index, first row, first column and the stamp.
+    Yield images of sources of flux 1: index, first row, first column and the stamp.
 
     ``size`` cuts the stamps of stars to an odd size.
     """
@@ -60,7 +60,7 @@ def source_stamps(sources, psf, size=None):
 
 
 def overlap(y0, x0, stamp, shape):
-    """Slices of the frame and of a stamp where they overlap."""
+    """Find the slices of the frame and of a stamp where they overlap."""
     ys = slice(max(y0, 0), max(min(y0 + stamp.shape[0], shape[0]), 0))
     xs = slice(max(x0, 0), max(min(x0 + stamp.shape[1], shape[1]), 0))
     return (ys, xs), (slice(ys.start - y0, max(ys.stop - y0, 0)), slice(xs.start - x0, max(xs.stop - x0, 0)))

@@ -22,7 +22,7 @@ EXPOSURE_COLUMNS = {'mse_before': ('before', 'n'), 'mse_after': ('after', 'n'), 
 
 
 def _splits(others, selection):
-    """Triples of images: two references and the one that pixels are selected on."""
+    """Choose triples of images: two references and the one that pixels are selected on."""
     if selection is not None:
         return [(np.mean(others[::2], axis=0), np.mean(others[1::2], axis=0), selection)]
     thirds = [np.mean(others[i::3], axis=0) for i in range(3)]
@@ -134,7 +134,7 @@ def exposure_sums(frames, results, *, noise=None, scale='offset', selection=None
 
 
 def _exposure_sums(frame, result, others, selection, smoothing, bins):
-    """Sums of one exposure, all images in units of its noise."""
+    """Sum over one exposure, all images in units of its noise."""
     good = np.isfinite(frame)
     labels = block_labels(frame.shape)
     parts = {name: [] for name in ('before', 'after', 'offset', 'level', 'label')}

@@ -157,7 +157,9 @@ def mean_absolute_error(image, truth, *, select=None, mask=None):
 
     Parameters
     ----------
-    image, truth, select, mask
+    image, truth : `~astropy.nddata.CCDData` or array_like
+        Images of one shape and unit.
+    select, mask : optional
         As for `mean_squared_error`.
 
     Returns
@@ -194,8 +196,8 @@ def peak_signal_noise_ratio(image, truth, *, data_range, stretch='linear', scale
 
     Parameters
     ----------
-    image, truth, select, mask
-        As for `mean_squared_error`.
+    image, truth : `~astropy.nddata.CCDData` or array_like
+        Images of one shape and unit.
     data_range : tuple of float
         The lowest and the highest value that count as the range of the data. Nothing is clipped
         to it. There is no default: astronomical images have no natural range, and figures with
@@ -204,6 +206,8 @@ def peak_signal_noise_ratio(image, truth, *, data_range, stretch='linear', scale
         Compare the values, or asinh((value - lowest) / ``scale``), in which faint parts count as well.
     scale : float, optional
         Of 'asinh': where it turns from linear to logarithmic, such as the noise of the sky.
+    select, mask : optional
+        As for `mean_squared_error`.
 
     Returns
     -------
@@ -235,7 +239,11 @@ def structural_similarity(image, truth, *, data_range, stretch='linear', scale=N
 
     Parameters
     ----------
-    image, truth, data_range, stretch, scale, select, mask
+    image, truth : `~astropy.nddata.CCDData` or array_like
+        Images of one shape and unit.
+    data_range : tuple of float
+        The lowest and the highest value that count as the range of the data, as for `peak_signal_noise_ratio`.
+    stretch, scale, select, mask : optional
         As for `peak_signal_noise_ratio`.
 
     Returns

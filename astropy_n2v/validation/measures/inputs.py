@@ -43,8 +43,8 @@ def as_image(name, data, mask=None, *, unit=None):
 
     Returns
     -------
-    values : `~numpy.ndarray`
-        float64.
+    values : `~numpy.ndarray` of float64
+        The image, shape (ny, nx).
     unit : `~astropy.units.Unit` or None
         Their unit.
 
@@ -111,7 +111,7 @@ def image_array(data, mask=None, name='data'):
 
 def as_images(mask=None, **images):
     """
-    Images of one shape and unit, each NaN where any of them is; None stays None.
+    Convert images to one shape and unit, each NaN where any of them is; None stays None.
 
     Parameters
     ----------
@@ -158,10 +158,12 @@ def compared_images(before, after, truth, noise, mask):
 
     Parameters
     ----------
-    before, after, truth
-        As in `as_images`; the truth may be None.
-    noise
-        As in `noise_sigma`, of the image before.
+    before, after : `~astropy.nddata.CCDData` or array_like
+        Images of one shape and unit.
+    truth : `~astropy.nddata.CCDData`, array_like or None
+        The truth, if it is known.
+    noise : `~astropy_n2v.NoiseModel`, float, array_like or None
+        Noise of ``before``, as in `noise_sigma`.
     mask : array_like of bool or None
         Pixels to leave out.
 
@@ -179,7 +181,7 @@ def compared_images(before, after, truth, noise, mask):
 
 
 def as_floats(values):
-    """Numbers as a float array, NaN where they are masked."""
+    """Convert numbers to a float array, NaN where they are masked."""
     if isinstance(values, np.ma.MaskedArray):
         return values.astype(float).filled(np.nan)
     return np.asarray(values, dtype=float)
@@ -187,7 +189,7 @@ def as_floats(values):
 
 def position_array(name, sources):
     """
-    Positions as one array.
+    Convert positions to one array.
 
     Parameters
     ----------
@@ -233,7 +235,7 @@ def position_array(name, sources):
 
 def as_positions(positions):
     """
-    Positions as arrays x and y.
+    Convert positions to arrays x and y.
 
     Parameters
     ----------
@@ -242,13 +244,15 @@ def as_positions(positions):
 
     Returns
     -------
-    x, y : `~numpy.ndarray`
-        Positions in pixels.
+    x : `~numpy.ndarray`
+        Positions along the columns, in pixels.
+    y : `~numpy.ndarray`
+        Positions along the rows, in pixels.
 
     Raises
     ------
     ValueError
-        If there is none, or they have another shape, or are not finite.
+        If there is no position, or they have another shape, or are not finite.
     """
     xy = position_array('positions', positions)
     if not len(xy):
@@ -439,7 +443,7 @@ def smooth_good(values, good, sigma):
 
 def block_labels(shape, size=_BLOCK):
     """
-    Numbers of the square blocks of an image, for resampling pixels whose errors are correlated.
+    Number the square blocks of an image, for resampling pixels whose errors are correlated.
 
     Parameters
     ----------
@@ -460,7 +464,7 @@ def block_labels(shape, size=_BLOCK):
 
 def check_bins(bins, default=BRIGHTNESS_BINS):
     """
-    Edges of bins as an array.
+    Convert edges of bins to an array, and check them.
 
     Parameters
     ----------

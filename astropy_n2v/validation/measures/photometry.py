@@ -170,7 +170,7 @@ class FluxOperator:
         return rows
 
     def _background_rows(self, masks):
-        """Pixels and weights of the local background of each source."""
+        """Find pixels and weights of the local background of each source."""
         if self.annulus is None:
             return None
         xy = np.stack([self.x, self.y], axis=-1)

@@ -153,7 +153,7 @@ def residual_whiteness(before, after, *, noise=None, brightness=None, select=Non
 
 
 def _standardized(values):
-    """Values of mean 0 and rms 1."""
+    """Scale values to mean 0 and rms 1."""
     deviation = values - values.mean()
     rms = np.sqrt(np.mean(deviation ** 2))
     return deviation / rms if rms > 0 else np.zeros(values.shape)

@@ -115,7 +115,7 @@ def _fit(values, sigma, positions, fwhm):
 
 def compare_shapes(before, after, positions, *, fwhm, truth=None, snr=None, noise=None, mask=None):
     """
-    Positions and widths of sources before and after, with the same weights.
+    Measure positions and widths of sources before and after, with equal weights.
 
     Parameters
     ----------

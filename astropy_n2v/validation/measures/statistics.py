@@ -362,7 +362,7 @@ def _grouped_medians(values, labels, weights):
 
 def binomial_interval(successes, trials, *, confidence=0.6827, method='jeffreys'):
     """
-    Fractions with binomial intervals.
+    Compute fractions with binomial intervals.
 
     Parameters
     ----------
@@ -376,8 +376,12 @@ def binomial_interval(successes, trials, *, confidence=0.6827, method='jeffreys'
 
     Returns
     -------
-    fraction, low, high : `~numpy.ndarray`
-        Arrays (or scalars); where there was no trial NaN, 0 and 1.
+    fraction : float or `~numpy.ndarray`
+        Successes over trials; NaN where there was no trial.
+    low : float or `~numpy.ndarray`
+        Lower end of the interval; 0 where there was no trial.
+    high : float or `~numpy.ndarray`
+        Upper end of the interval; 1 where there was no trial.
 
     Raises
     ------

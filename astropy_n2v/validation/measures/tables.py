@@ -96,8 +96,10 @@ def image_sums(values, brightness, bins, good, meta):
     ----------
     values : dict of `~numpy.ndarray`
         By name, shape (ny, nx).
-    brightness, bins
-        As in `block_sums`, of images.
+    brightness : `~numpy.ndarray`
+        Image that the bins are of, shape (ny, nx).
+    bins : sequence of float
+        As in `block_sums`.
     good : `~numpy.ndarray` of bool
         Pixels that count.
     meta : dict

@@ -75,7 +75,7 @@ def is_path(value):
 
 
 def read_frames(frames, names):
-    """Pairs of a name and a frame, or a path to be read later."""
+    """Yield pairs of a name and a frame, or a path to be read later."""
     if isinstance(frames, NDData) or is_path(frames):
         frames = [frames]
     frames = list(frames)

@@ -141,7 +141,7 @@ def _own_noise(task):
 
 
 def _against_truth(task, measures):
-    """Errors of pixels, and their stated uncertainty."""
+    """Measure errors of pixels, and compare them with their stated uncertainty."""
     if task.truth is None:
         raise ValueError('this needs a truth or a reference')
     frame, result, truth = task.frame, task.result, task.truth
@@ -180,7 +180,7 @@ def _need_psf(task):
 
 
 def _sources_of_guide(task, threshold):
-    """Columns and rows of what stands out of truth, reference or result."""
+    """Find columns and rows of what stands out of truth, reference or result."""
     _need_psf(task)
     # In a reference with noise of its own, sources have to stand out of that.
     sigma = None if task.kind == 'reference' else task.sky_sigma
@@ -193,7 +193,7 @@ def _sources_of_guide(task, threshold):
 
 def find_positions(task):
     """
-    Positions of sources that were not chosen on the noise of the frame.
+    Find positions of sources that were not chosen on the noise of the frame.
 
     Parameters
     ----------
@@ -266,7 +266,7 @@ def _sources(task, measures):
 
 
 def _residual_stars(task, measures):
-    """Stars in result minus frame."""
+    """Measure stars in result minus frame."""
     _need_psf(task)
     threshold = 5.0
     significance = matched_filter(task.frame, task.psf, sigma=task.sky_sigma, mask=task.mask)[task.sky]
@@ -302,7 +302,7 @@ def _extra_maps(task):
 
 
 def _sweep(task, measures):
-    """Detections against the threshold, judged by truth or reference."""
+    """Count detections against the threshold, judged by truth or reference."""
     if task.truth is None:
         raise ValueError('this needs a truth or a reference')
     _need_psf(task)

@@ -420,7 +420,7 @@ def _numbers(check):
 
 
 def _plain_column(values):
-    """Values of a column for JSON: NaN becomes None, and what is infinite becomes text that `float` understands."""
+    """Convert a column for JSON: NaN becomes None, and what is infinite becomes text that `float` understands."""
     if values.dtype.kind != 'f':
         return _plain(values)
     return [value if math.isfinite(value) else None if math.isnan(value) else str(value) for value in values.tolist()]
