@@ -23,7 +23,7 @@ LAYERS = (
     ('io',),
     ('background', 'containers'),
     ('noise',),
-    ('photometry',),
+    ('blind_spot', 'photometry'),
     ('audit', 'networks', 'planes', 'provenance', 'significance', 'simulate'),
     ('inference', 'visualization', 'weights'),
     ('denoiser', 'assembly'),
