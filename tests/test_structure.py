@@ -23,6 +23,7 @@ LAYERS = (
     ('io',),
     ('background', 'containers'),
     ('noise',),
+    ('blind_spot', 'photometry'),
     ('audit', 'networks', 'planes', 'provenance', 'significance', 'simulate'),
     ('inference', 'visualization', 'weights'),
     ('denoiser', 'assembly'),
@@ -42,7 +43,7 @@ VALIDATION = (('measures',), ('detection',), ('injection',), ('figures',), ('rep
 MAX_LOOSE = 12   # modules beside the folders at the top of the package
 
 # Parts that are imported without torch. Their functions may call other parts that need it, but import no torch.
-WITHOUT_TORCH = 'audit', 'collections', 'containers', 'io', 'noise', 'simulate', 'validation'
+WITHOUT_TORCH = 'audit', 'collections', 'containers', 'io', 'noise', 'photometry', 'simulate', 'validation'
 
 # Groups of modules that need each other, but not while they are imported.
 LATE_CIRCLES = [

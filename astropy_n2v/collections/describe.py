@@ -16,8 +16,8 @@ from ..background import background_level
 from ..containers.parsing import measured
 from ..containers.saturation import saturated_pixels
 from ..exceptions import CannotDenoiseError
-from ..io.files import describe_error
 from ..io.headers import merge_headers
+from ..io.paths import describe_error
 from ..io.raster import is_raster
 from ..io.reading import read_image
 from ..io.select import science_hdus

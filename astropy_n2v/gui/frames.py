@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ..io import read_fits_images, science_hdus
 from ..io.reading import read_image
 from ..io.source import FitsSource
-from .files import read_header
+from .folder import read_header
 from .render import Pyramid
 
 __all__ = ['denoise', 'measure', 'read', 'show', 'take_plane']

@@ -14,7 +14,7 @@ from ..utils.scratch import fits_memory
 from ..version import __version__
 from .components import Chooser, Keys, Screen
 from .cost import Cost
-from .files import Folder
+from .folder import Folder
 from .look import Look
 from .render import Pyramid
 from .settings import judging_command, judging_snippet

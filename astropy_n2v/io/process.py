@@ -16,7 +16,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from ..config import conf
 from ..exceptions import CannotDenoiseError
-from ..utils.files import atomic_write
+from ..utils.atomic_files import atomic_write
 from ..utils.scratch import blockwise, every, scratch_for
 from ..utils.warn import warn_user
 from .cards import hide_cards

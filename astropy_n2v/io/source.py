@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from .cards import Overlay, forbidden_cards, mended, set_card
-from .files import open_decompressed, refuse_bomb, refuse_endless_headers
+from .paths import open_decompressed, refuse_bomb, refuse_endless_headers
 
 __all__ = ['FitsSource']
 

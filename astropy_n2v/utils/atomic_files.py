@@ -2,7 +2,7 @@
 """
 Write files that are either complete or absent.
 
-Names of results and compressed files are in ``io/files.py``.
+Names of results and compressed files are in ``io/paths.py``.
 """
 
 import errno
@@ -60,7 +60,7 @@ def atomic_write(path, *, overwrite=False, inputs=()):
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from astropy_n2v.utils.files import atomic_write
+    >>> from astropy_n2v.utils.atomic_files import atomic_write
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     with atomic_write(Path(directory) / 'a.txt') as temporary:
     ...         _ = temporary.write_text('complete')
@@ -111,7 +111,7 @@ def temporary_file(folder):
     --------
     >>> import os
     >>> import tempfile
-    >>> from astropy_n2v.utils.files import temporary_file
+    >>> from astropy_n2v.utils.atomic_files import temporary_file
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     with temporary_file(directory) as file:
     ...         _ = file.write(b'some bytes')
@@ -174,7 +174,7 @@ def process_is_alive(pid):
     Examples
     --------
     >>> import os
-    >>> from astropy_n2v.utils.files import process_is_alive
+    >>> from astropy_n2v.utils.atomic_files import process_is_alive
     >>> process_is_alive(os.getpid())
     True
     """
@@ -206,7 +206,7 @@ def remove_leftovers(directory):
     Examples
     --------
     >>> import tempfile
-    >>> from astropy_n2v.utils.files import remove_leftovers
+    >>> from astropy_n2v.utils.atomic_files import remove_leftovers
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     remove_leftovers(directory)
     []

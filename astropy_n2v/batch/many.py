@@ -13,8 +13,8 @@ from pathlib import Path
 from ..io import describe_error, output_path, split_extension
 from ..io.raster import is_raster
 from ..noise import SetNoise
+from ..utils.atomic_files import remove_leftovers
 from ..utils.checks import check_integer
-from ..utils.files import remove_leftovers
 from ..utils.warn import warn_user
 from .fingerprints import is_unchanged
 from .inputs import take_shard
