@@ -67,7 +67,7 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
 
     See Also
     --------
-    astropy_n2v.io.process_fits : What happens to the file.
+    astropy_n2v.io.process_fits : Replace the science images of a file.
 
     Examples
     --------

@@ -164,7 +164,7 @@ class _Here:
         """Nothing: this process does not die."""
 
     def end(self, orderly):
-        """Nothing: there is none."""
+        """Do nothing: there is no pool to shut down."""
 
 
 def run_jobs(jobs, work, begin, finish, n_jobs=1, executor=None):

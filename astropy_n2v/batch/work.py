@@ -51,7 +51,7 @@ class Job(NamedTuple):
 
 class Work:
     """
-    What the files of a batch have in common; it can be sent to other processes and machines.
+    All that the files of a batch have in common; it can be sent to other processes and machines.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class Work:
         if self.process != (socket.gethostname(), os.getpid()):
             for name, value in self.settings.items():
                 setattr(conf, name, value)
-            self.options = {**self.options, 'progress_bar': False}   # those of several would overwrite each other
+            self.options = {**self.options, 'progress_bar': False}   # several bars would overwrite each other
 
     def fingerprint(self, ext):
         """Hash all that results depend on, but for their input."""
@@ -224,7 +224,7 @@ def _denoise(work, job, record, start):
 
 
 def _make_folder(job):
-    """Make the folder of a result, unless a link leads it out of that of all results."""
+    """Make the folder of a result, unless a link leads it out of the folder of all results."""
     folder = os.path.dirname(job.output)
     top = os.path.realpath(job.folder)
     if os.path.commonpath([top, os.path.realpath(folder)]) != top:

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the commands share: kinds of options, and what is said where.
+Kinds of options, and streams of messages, which the commands share.
 """
 
 import logging
@@ -79,7 +79,7 @@ def given(**options):
 
 
 def training_options(function):
-    """Add the options of training: those of the library's TRAINING_OPTIONS that make sense here."""
+    """Add the options of training: all of the library's TRAINING_OPTIONS that make sense here."""
     for name, option in reversed(TRAINING_OPTIONS.items()):
         if option.help is None:
             continue

@@ -111,7 +111,7 @@ def write_tiles(manifest, directory, *, size=512, stride=256, form='npy'):
 
 
 def _normalization(image):
-    """Data, pixels that do not count, level and noise of the sky of an image; a level of 0 where there is none."""
+    """Return data, pixels that do not count, level and noise of the sky of an image; an unknown level is 0."""
     frame = measured(image)
     data = np.asarray(image.data)
     mask = np.asarray(frame.mask) | ~np.isfinite(frame.values)

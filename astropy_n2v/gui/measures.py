@@ -33,9 +33,9 @@ def histogram(pyramids, cutout):
     Returns
     -------
     dict
-        ``edges`` of the bins of input and result, ``sigma_edges`` of those of the residual; ``counts``, ``median`` and
-        ``std`` of the finite values, each by name; ``n``, the number of pixels that were counted, and ``step``: every
-        n-th in both directions is.
+        ``edges`` of the bins of input and result, ``sigma_edges`` of the bins of the residual; ``counts``, ``median``
+        and ``std`` of the finite values, each by name; ``n``, the number of pixels that were counted, and
+        ``step``: every n-th in both directions is.
 
     Examples
     --------

@@ -249,7 +249,7 @@ def _save(target, overwrite, write):
     return str(target)
 
 
-#: What a worker can be asked for, by name.
+#: Tasks that a worker can be asked for, by name.
 TASKS = {function.__name__: function for function in (hdus, read, measure, denoise, show, detect, analyze, save_fits,
                                                       save_json, save_png, save_report)}
 

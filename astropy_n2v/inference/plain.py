@@ -51,7 +51,7 @@ def predict_plain(network, scale, data, valid, *, tile_size, device, progress=No
     network : UNet
         The network.
     scale : LinearScale
-        What it was trained with.
+        The options of its training.
     data : `~numpy.ndarray`
         Image of shape (ny, nx), or (channels, ny, nx).
     valid : `~numpy.ndarray` of bool

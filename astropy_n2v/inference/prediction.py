@@ -130,7 +130,7 @@ class Prediction:
         Parameters
         ----------
         full_output : bool, optional
-            Whether all planes are listed, or only mean and standard deviation.
+            If true, list all planes, else only mean and standard deviation.
 
         Returns
         -------

@@ -249,7 +249,7 @@ def companions(hdus, index):
 
     They have the same shape, or the shape of the planes of a cube, and the same EXTVER and prefix of their names
     ('1-1.E.SCI' and '1-1.E.RMS'), or follow each of several images in the same way. Where it is not clear to which of
-    several images they belong there are none.
+    several images they belong, the result is None.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ def write_hdu(hdu, checksum, out, folder, hidden=None):
     hdu : HDU
         The HDU.
     checksum : bool
-        Whether it has a checksum.
+        True if it has a checksum.
     out : file object
         Where to write it.
     folder : path
@@ -90,7 +90,7 @@ def make_hdu(data, header, like, quantize=None):
     """
     Make an HDU of the kind of another: primary, extension, or compressed tile by tile.
 
-    Compression is without loss, which takes gzip for floats whatever that of the other is, unless ``quantize`` says
+    Compression is without loss, for which floats take gzip whatever the other HDU has, unless ``quantize`` says
     into how many steps the noise of the data is divided.
     """
     if isinstance(like, fits.CompImageHDU) and quantize is not None:
@@ -142,7 +142,7 @@ class Extensions:
         """
         ver = science.ver
         if (name, ver) in self.taken and instead_of is None:
-            # Not that of another image either, to which it would seem to belong.
+            # Not the version of another image either, to which it would seem to belong.
             ver = max(self.versions) + 1
             self.versions.add(ver)
         self.taken.add((name, ver))

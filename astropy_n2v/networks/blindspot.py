@@ -173,7 +173,7 @@ class HalfPlaneConv2d(nn.Conv2d):
         x : tensor
             Shape (n, in_channels, height, width).
         above : dict, optional
-            The last rows of the strip above, for images that are processed in strips. By default there is none, and
+            The last rows of the strip above, for images that are processed in strips. By default
             the row above is zero.
 
         Returns

@@ -93,7 +93,7 @@ def _edges(data, mask):
 
 
 def _find_edge(image, middle, slack, wide, noise_alone):
-    """Find the column with a step within a tolerance of the middle; None if there is none."""
+    """Find the column with a step within a tolerance of the middle; None without a step."""
     # Differences of fourth order contain hardly any structure.
     differences = np.abs(np.diff(image, 4, axis=0))
     noise = _median(differences, 0) / MEDIAN_ABSOLUTE / np.sqrt(70)

@@ -334,7 +334,7 @@ class NoiseModel:
     def __mul__(self, factor):
         """Return the noise of the data multiplied by a positive factor, or by one for each pixel."""
         if not np.all(np.asarray(factor) > 0):
-            raise ValueError(f'a noise model can be multiplied by positive factors only, got {factor}')
+            raise ValueError(f'factor must be positive to multiply a noise model, got {factor}')
         gain = None if self.gain is None else self.gain / factor
         return replace(self, sigma=self.sigma * factor, gain=gain, zero_point=self.zero_point * factor,
                        quantum=self.quantum * factor)

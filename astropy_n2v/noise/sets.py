@@ -492,7 +492,7 @@ def _from_json(entry):
     entry = dict(entry)
     group = {name: entry.pop(name) for name in FrameGroup._fields}
     if not all(isinstance(text, str) for text in group.values()):
-        raise ValueError(f'a group must be described by texts, got {group}')
+        raise ValueError(f'a group must be described by strings, got {group}')
     gain = entry['gain']
     if gain is not None and (isinstance(gain, bool) or not isinstance(gain, (int, float))):
         raise ValueError(f'gain must be a number, got {gain!r}')

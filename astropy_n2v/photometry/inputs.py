@@ -191,8 +191,8 @@ def noise_sigma(noise, data, signal=None, *, unit=None):
     data : `~astropy.nddata.NDData` or array_like
         The noisy image.
     signal : `~numpy.ndarray`, optional
-        What the photon noise grows with; by default the mean of the data around each pixel, without its own: by about a
-        pixel, so that it is too small at the peaks of narrow stars. A truth or a reference is better.
+        Signal that the photon noise grows with; by default the mean of the data around each pixel, without its own: by
+        about a pixel, so that it is too small at the peaks of narrow stars. A truth or a reference is better.
     unit : `~astropy.units.Unit`, optional
         Unit of ``noise`` if it is a Quantity.
 
@@ -243,7 +243,7 @@ def check_sigma(name, sigma, shape, kinds='a number'):
     shape : tuple of int
         Shape of the image.
     kinds : str, optional
-        What is accepted beside an image.
+        Values that are accepted beside an image.
 
     Returns
     -------

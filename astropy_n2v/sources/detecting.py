@@ -30,7 +30,7 @@ _MOST_FRAMES = 8     # ... and the most frames for that, of small ones
 _FWHM = 3.0          # pixels; of frames that show no star to measure it on
 _FEWEST_STARS = 3    # to measure a point-spread function on
 _BLENDED = 1.5       # FWHM: nearer sources share their light
-# Beside those of forced_photometry, whose own for masked pixels is that of apertures.
+# Beside the flags of forced_photometry, whose flag for masked pixels refers to apertures.
 _MASK_FLAG, _BLEND_FLAG = 2, 8
 
 
@@ -91,8 +91,8 @@ def detect(original, clean=None, *, false_rate=0.05, psf=None, denoiser=None, n_
     Notes
     -----
     The exposure is repeated: scenes that the result and its uncertainty allow, with noise drawn from the noise model
-    and the autocorrelation of the frame, are denoised in turn (see ``sources.repeats``). What is
-    found there where the frame has nothing is false: peaks of noise, clumps of stars too faint to be found, outskirts
+    and the autocorrelation of the frame, are denoised in turn (see ``sources.repeats``). Sources
+    found there where the frame has nothing are false: peaks of noise, clumps of stars too faint to be found, outskirts
     of sources. Knots of nebulosity are real light but no stars; how many pass for stars is inferred from the hollows
     between them. Filaments as sharp as the point-spread function remain in the table. For the noise, the negative of
     the result would not do: its hollows are not like its peaks.

@@ -157,7 +157,7 @@ def threshold_at_share(scores, expected, share):
     Returns
     -------
     threshold : float
-        Sources of this score or more count; infinite if there are none.
+        Sources of this score or more count; infinite if no source does.
     shares : `~numpy.ndarray`
         For each source, the least share of false ones in any list that has it.
 

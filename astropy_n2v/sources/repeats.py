@@ -104,7 +104,7 @@ class RepeatedFrames:
         Returns
         -------
         `~astropy.nddata.NDData`
-            Like the original, with other data; pixels that do not count are those of the original.
+            Like the original, with other data; pixels that do not count are as in the original.
         """
         rng = np.random.default_rng(seed)
         data = self.values.copy()

@@ -89,7 +89,7 @@ def estimate_fwhm(z, seen):
 @dataclass(frozen=True)
 class StarFigures:
     """
-    Compare the stars of denoised images with those of the noisy ones.
+    Compare the stars of denoised images with the stars of the noisy ones.
 
     Parameters
     ----------

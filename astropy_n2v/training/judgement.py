@@ -65,7 +65,7 @@ class Judgement:
 
     @property
     def figures(self):
-        """The figures by their names in `FIGURES`, without those of stars if there are none."""
+        """The figures by their names in `FIGURES`, without stars only the first."""
         values = self.likelihood, self.flux_error, self.flux_bias, self.depth
         return dict(zip(FIGURES, values[:1] if math.isnan(self.cost) else values))
 

@@ -194,7 +194,7 @@ def hidden_error(predicted, targets, chosen):
     Parameters
     ----------
     predicted : tensor
-        What a network makes of the inputs of a batch of `MaskedPatches`, shape (n, channels, size, size).
+        Output of a network for the inputs of a batch of `MaskedPatches`, shape (n, channels, size, size).
     targets, chosen : tensor
         The others of the batch.
 

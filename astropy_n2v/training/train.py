@@ -269,7 +269,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         (``patience``, ``min_delta``) may differ, and the same call goes on with what is left of the budget. It is
         saved at least every two minutes, and when Ctrl-C or SIGTERM ends the training
         (``TrainingInterrupted``, a KeyboardInterrupt). With a budget in steps the
-        weights are those of a training that was not interrupted.
+        weights are as from a training that was not interrupted.
     log : path, optional
         CSV file to write: steps, seconds, likelihoods and learning rate, see
         ``Monitor``. Learning curves are drawn beside it.
@@ -309,7 +309,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
     source = _Frames(frames) if isinstance(frames, list) else frames
     prepared = source.prepare(held_out, rng, whiten)
     if not any(bool(frame.held_out.any()) for frame in prepared):
-        raise ValueError(f'held_out must leave some pixels to judge by, got {held_out}, which is none of them')
+        raise ValueError(f'held_out must leave some pixels to judge by, got {held_out}, which leaves none')
     network = _make_network(init, hole, seed, options['network_options'])
     network.to(select_device(device))
     # A frame smaller than a patch is seen whole, with a border.
@@ -383,9 +383,9 @@ def _compare_with_default(network, frames, stars, metadata):
 def _make_network(init, hole, seed, options):
     if init is not None:
         if tuple(hole) != tuple(init.hole):
-            raise ValueError(f'hole must be {init.hole}, that of init, got {hole}')
+            raise ValueError(f'hole must be {init.hole}, as of init, got {hole}')
         if options:
-            raise ValueError(f'network_options must be those of init, which is trained on, got {options}')
+            raise ValueError(f'network_options must not be given with init, which has its own, got {options}')
         with isolated_rng(seed):
             network = BlindSpotUNet(**init.network.config, hole=init.hole)
         network.load_state_dict(init.network.state_dict())

@@ -119,8 +119,8 @@ def find_sources(image, threshold, *, method='peaks', fwhm=None, mask=None, n_pi
     -------
     `~astropy.table.Table`
         ``id``, ``x``, ``y`` (pixels, 0 the centre of the first pixel) and ``score``, the height in
-        the units of the threshold, the highest first; ``n_pixels`` for 'segmentation'. Empty if
-        there is none.
+        the units of the threshold, the highest first; ``n_pixels`` for 'segmentation'. Empty
+        without sources.
 
     Raises
     ------

@@ -93,8 +93,8 @@ def sweep_thresholds(image, thresholds, *, truth=None, ignore=None, blank=None, 
         Positions of the true sources, or of those on a deeper image (columns ``x`` and ``y``, or
         shape (n, 2)). Those on masked pixels or outside do not count.
     ignore : `~astropy.table.Table` or array_like, optional
-        Positions of real sources that need not be found, such as fainter ones. What is found of
-        them is neither true nor false.
+        Positions of real sources that need not be found, such as fainter ones. Detections of
+        them are neither true nor false.
     blank : array_like, or list of them, optional
         The same kind of map of frames without sources, or of frames that were turned upside down
         (`flip_frame`) before they were denoised. If it is given, false detections are counted
@@ -232,7 +232,7 @@ def combine_sweeps(sweeps):
     Raises
     ------
     ValueError
-        If there is none, or they were made in different ways.
+        If there is no sweep, or they were made in different ways.
 
     Examples
     --------

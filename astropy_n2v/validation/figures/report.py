@@ -27,9 +27,9 @@ class DrawnFigure:
     Parameters
     ----------
     name : str
-        Its name, that of its file without the suffix.
+        Its name, which is the name of its file without the suffix.
     caption : str
-        What it shows.
+        Text below it.
     light : bytes
         The image on white.
     dark : bytes or None
@@ -37,7 +37,7 @@ class DrawnFigure:
     size : tuple of int
         Width and height in pixels.
     wide : bool
-        Whether it needs the full width of a page.
+        True if it needs the full width of a page.
 
     Examples
     --------
@@ -232,13 +232,13 @@ def _flux_panels(tables, report):
             tables['sources'], 'flux_true', 'flux_before', 'flux_after', 'flux_before_err', 'flux_after_err', 'snr')
         known = bool(np.isfinite(true).any())
         expected = true if known else before
-        # What the points are compared with need not have been free of noise.
+        # The values that the points are compared with need not have been free of noise.
         compared = report.meta.get('compared_with', 'truth') if known else 'input'
         panels += [
             _panel('flux_scatter', f'Flux of the same apertures on the result, and on the {compared}.{of}',
                    flux.draw_flux_scatter, expected, after, flux_input=before if known else None,
                    labels=(f'flux on the {compared}', 'measured flux')),
-            _panel('flux_residuals', f'Flux minus that of the {compared}, in units of the error on the input.{of}',
+            _panel('flux_residuals', f'Flux minus flux of the {compared}, in units of the error on the input.{of}',
                    flux.draw_flux_residuals, snr, (after - expected) / error, ylabel=f'(flux - {compared}) / error',
                    residual_input=(before - expected) / error if known else None)]
         if known and np.isfinite(error_after).any():
@@ -289,7 +289,7 @@ def _noise_panels(tables, report):
                              'are correlated, and summed variances are too small.', flux.draw_aperture_noise,
                              area, sigma, float(sigma[0]), sigma_input=before))
     for name, caption in (('residual_autocorrelation', 'Autocorrelation of input minus result on the sky. It should be '
-                           'that of the noise.'),
+                           'the autocorrelation of the noise.'),
                           ('output_autocorrelation', 'Autocorrelation of what is left of the noise in the result.')):
         if name in tables:
             panels.append(_panel(name, caption, quality.draw_autocorrelation, autocorrelation_map(tables[name])))

@@ -14,7 +14,7 @@ from ...utils.checks import require
 
 __all__ = ['COLOURS', 'figure_style']
 
-#: Colours that can be told apart on white and on black, and by the colour-blind.
+#: Colours that are distinct on white and on black, and for the colour-blind.
 COLOURS = {'input': '#8b919a', 'output': '#3d85c6', 'matched': '#e08a1e', 'truth': '#2f9e74', 'bad': '#cc4c5c'}
 
 _LINES = {'light': ('#1d232b', '#ffffff', '#c9ced6'), 'dark': ('#e4e8ee', '#161a20', '#454c57')}

@@ -90,7 +90,7 @@ class Recovery:
         Raises
         ------
         ValueError
-            If there is none, or they do not have the same maps.
+            If there is no Recovery, or they do not have the same maps.
         """
         recoveries = list(recoveries)
         if not recoveries:
@@ -151,7 +151,7 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
     radius : float, optional
         How far from its place a source may be found, in pixels; by default 0.75 FWHM, at least 1.5.
     max_false_rate : float, optional
-        The lowest scores that are kept are those of this many false detections per megapixel.
+        Scores are kept down to this many false detections per megapixel.
     spacing : float, optional
         As for `injection_positions`; by default six FWHM.
     avoid_sources : bool, optional
@@ -168,7 +168,7 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
     Returns
     -------
     Recovery
-        What was injected and found, and what is false.
+        The sources that were injected and found, and the false detections.
 
     Raises
     ------

@@ -83,7 +83,7 @@ def choose_sky(select, shape, image, sigma):
     select = np.asarray(select, dtype=bool)
     require(select.shape == shape, 'select', f'have the shape of the image, {shape}', select.shape)
     if not select.any():
-        raise ValueError('select must be True somewhere')
+        raise ValueError('select must be True for at least one pixel, got none')
     return select
 
 

@@ -45,8 +45,8 @@ def judge_exposures(frames, results, *, noise=None, scale='offset', selection=No
     noise : `~astropy_n2v.NoiseModel`, float or array_like, optional
         Noise of a frame; by default its uncertainty, else measured. It is a unit only: no noise is subtracted.
     scale : {'offset', 'linear', None}, optional
-        Whether the other frames are shifted to the background of the one, or also scaled to its fluxes, by `fit_scale`
-        between the frames before denoising.
+        'offset' shifts the other frames to the background of the one; 'linear' also scales them to its fluxes, by
+        `fit_scale` between the frames before denoising.
     selection : array_like, optional
         Independent image that says how bright pixels are.
     smoothing : float, optional

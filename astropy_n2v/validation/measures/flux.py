@@ -56,9 +56,9 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
 
     Notes
     -----
-    The S/N is that of the true flux with the noise of ``before``. Without truth it comes from
-    ``before`` itself: sources are then sorted by the noise that is judged, and those of low S/N are
-    those on negative fluctuations, which any denoiser raises. Below 10 such bins say nothing.
+    The S/N is the true flux over the noise of ``before``. Without truth it comes from
+    ``before`` itself: sources are then sorted by the noise that is judged, and the ones of low S/N
+    lie on negative fluctuations, which any denoiser raises. Below 10 such bins say nothing.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def _columns(sources, *names):
     """Return the columns of a table of sources as arrays."""
     missing = [name for name in names if name not in sources.colnames]
     if missing:
-        raise ValueError(f'sources must be a table from compare_fluxes, it lacks {missing}')
+        raise ValueError(f'sources must be a table from compare_fluxes, got one without {missing}')
     return [as_floats(sources[name]) for name in names]
 
 
@@ -128,7 +128,7 @@ def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, se
         * pull_before, pull_after: median of (F - F_true) / quoted error, and their rms as
           pull_rms_before, pull_rms_after
 
-        What needs a true flux is NaN without.
+        Columns that need a true flux are NaN without.
 
     Examples
     --------

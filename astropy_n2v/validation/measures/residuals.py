@@ -111,7 +111,7 @@ def residual_whiteness(before, after, *, noise=None, brightness=None, select=Non
     noise : `~astropy_n2v.NoiseModel`, float or array_like, optional
         Noise of ``before``; by default its uncertainty, else measured.
     brightness : array_like, optional
-        What the photon noise grows with; by default ``after``.
+        Signal that the photon noise grows with; by default ``after``.
     select : array_like of bool, optional
         True where pixels count; by default all do, with sources.
     mask : array_like of bool, optional

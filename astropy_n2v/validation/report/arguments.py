@@ -110,7 +110,7 @@ def read_image(name, value, i=0, n=1, ext=None):
     """
     Read the image that the i-th of the n images of a file is compared with, given as an image or a path.
 
-    Of a file with many, it is the i-th as well, or that of ``ext``, or else the first.
+    Of a file with many, it is the i-th as well, or the one of ``ext``, or else the first.
     """
     if not is_path(value):
         return value

@@ -111,7 +111,7 @@ def _noise_autocorrelation(task, exact):
 
 def _residual(task, measures):
     """Measure the residual."""
-    brightness = task.truth   # by default that of the result
+    brightness = task.truth   # by default the brightness of the result
     known = {'brightness': brightness, 'noise': task.noise, 'mask': task.mask}
     tables = {'residual_statistics': residual_sums(task.frame, task.result, **known),
               'residual_correlation': residual_correlation_sums(task.frame, task.result, **known)}
@@ -203,13 +203,13 @@ def find_positions(task):
     Returns
     -------
     `~astropy.table.Table`
-        Columns x and y: those of the catalog, or what is found on truth, reference or result, away from the edges.
-        ``meta['origin']`` says which.
+        Columns x and y: from the catalog, or found on truth, reference or result, away from the edges.
+        ``meta['origin']`` has the source of the positions.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there is no source.
     """
     if task.catalog is not None:
         origin = 'the catalog'
@@ -375,7 +375,7 @@ def _cutouts(task):
     return {**images, 'sigma': task.sky_sigma}
 
 
-# What is measured, in order, and the tables that each makes or that are made of them when frames are combined. If a
+# All measurements, in order, and the tables that each makes or that are made of them when frames are combined. If a
 # stage cannot be, the reason is given for all of them.
 _STAGES = {
     _container: ('container',),
