@@ -45,7 +45,7 @@ class Job(NamedTuple):
 
     @property
     def key(self):
-        """The same for jobs with the same result."""
+        """Return the key of the result, which jobs with one result share."""
         return os.path.normcase(os.path.abspath(self.output))
 
 
@@ -135,7 +135,7 @@ class Work:
 
 @contextmanager
 def collect_warnings(record, silent):
-    """Add what is warned of, and logged as a warning, to a record; ``silent``: show it nowhere."""
+    """Add warnings, also logged ones, to a record; with ``silent``, show them nowhere."""
     logger = logging.getLogger('astropy_n2v')
     handler = _Collector(record.messages)
     propagate = logger.propagate

@@ -38,7 +38,7 @@ class LinearScale:
         return (data - self.mean) / self.deviation
 
     def backward(self, z):
-        """To data units."""
+        """Convert to data units."""
         return z * self.deviation + self.mean
 
 

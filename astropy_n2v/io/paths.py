@@ -128,7 +128,7 @@ def refuse_bomb(unpacked, packed, path):
 
 def refuse_endless_headers(stream, path):
     """
-    Refuse headers that say what no file has of axes or columns.
+    Refuse headers whose numbers of axes or columns no file can have.
 
     Libraries count to the number of axes for hours, and behind an axis of less than nothing the next header seems to
     come before this one, again and again.

@@ -96,7 +96,7 @@ class ImageResult(NamedTuple):
 
 def values_per_image(values, chosen):
     """
-    Take values that are one for all images of a file, or lists of one for each, apart.
+    Return the values for each image of a file, from values for all and lists.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def values_per_image(values, chosen):
 
 @contextmanager
 def reading(path):
-    """Make one kind of the errors of all kinds that libraries meet in damaged files."""
+    """Turn all errors that libraries raise for damaged files into OSError."""
     try:
         yield
     except (OSError, ValueError):

@@ -163,7 +163,7 @@ class Extensions:
         return ver
 
     def put(self, index, hdu, checksum):
-        """Keep what takes the place of an HDU of the file."""
+        """Keep an HDU that replaces one of the file."""
         self.replacements[index] = tempfile.TemporaryFile(dir=self.directory)
         write_hdu(hdu, checksum, self.replacements[index], self.directory)
 
@@ -176,11 +176,11 @@ class Extensions:
         write_hdu(make_hdu(load(hdu), header, hdu), False, self.file, self.directory)
 
     def copy(self, out):
-        """Write those to be appended to a file."""
+        """Write the extensions that are to be appended to a file."""
         _copy(self.file, out)
 
     def replace(self, index, out):
-        """Write that which takes the place of an HDU of the file, if there is one; return whether there is."""
+        """Write the extension that replaces an HDU of the file; return True if there is one."""
         file = self.replacements.pop(index, None)
         if file is None:
             return False

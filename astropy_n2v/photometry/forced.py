@@ -342,7 +342,7 @@ def forced_photometry(data, positions, *, method='aperture', radius=None, psf=No
 
 
 def fluxes_in_circles(images, positions, radii, annulus):
-    """For each image an array of shape (radius, source) of fluxes; NaN where pixels are masked."""
+    """Measure fluxes of shape (radius, source) on each image; NaN where pixels are masked."""
     radii = np.asarray(radii, dtype=float)
     if radii.ndim != 1 or radii.size == 0 or not (radii > 0).all() or not (np.diff(radii) > 0).all():
         raise ValueError(f'radii must be positive and increase, got {radii}')

@@ -182,7 +182,7 @@ def as_positions(positions):
 
 def noise_sigma(noise, data, signal=None, *, unit=None):
     """
-    Standard deviation of the noise of each pixel.
+    Find the standard deviation of the noise of each pixel.
 
     Parameters
     ----------
@@ -305,7 +305,7 @@ def stated_sigma(data):
 
 def set_units(table, unit, columns):
     """
-    Set the unit of those columns that a table has.
+    Set the unit of the columns, of which a table may lack some.
 
     Parameters
     ----------

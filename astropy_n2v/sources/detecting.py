@@ -253,7 +253,7 @@ class _Search:
         return hollow_scores(self._peaks(clean, _FLOOR, sign=-1), found, self.psf.fwhm)
 
     def on_both(self, original, clean, false_rate, denoiser, n_frames, seed):
-        """Name, sources, threshold and expected number of false ones, of the input and of the result."""
+        """Yield name, sources, threshold and expected number of false ones, of the input and of the result."""
         known = self.on_result(clean)
         lists = self.on_input(original), known
         n_frames = n_frames or self.enough_frames()

@@ -110,7 +110,7 @@ def _above(scores, thresholds):
 
 def expected_false(thresholds, false, n_frames, hollows=()):
     """
-    Expected number of false sources of a frame above each of several thresholds.
+    Compute the expected number of false sources of a frame above each of several thresholds.
 
     Parameters
     ----------

@@ -195,7 +195,7 @@ class _Frames:
         return PatchSampler(self.prepared, size, batch_size, rng)
 
     def identity(self, **options):
-        """Data and options that a checkpoint belongs to."""
+        """Name the data and options that a checkpoint belongs to."""
         return training_identity(self.frames, **options)
 
     def images(self):

@@ -160,7 +160,7 @@ def check_threshold(threshold):
 
 class StarFilter:
     """
-    The matched filter of one sky: what is the same for all images with its noise is computed once.
+    The matched filter of one sky; all that depends on its noise alone is computed once.
 
     ``fit`` is the weighted least-squares fit of a star at each pixel, ``error`` the error of its flux.
     """
@@ -177,7 +177,7 @@ class StarFilter:
         self.error[~self.useful] = np.inf
 
     def significance(self, data, background=None):
-        """Significance of a star at each pixel of an image."""
+        """Compute the significance of a star at each pixel of an image."""
         background = self.background if background is None else background
         excess = np.where(self.bad | ~np.isfinite(data), 0, data - background)
         return np.where(self.useful, self.fit.numerator(excess) * np.where(self.useful, self.error, 0), 0.0)

@@ -20,7 +20,7 @@ __all__ = ['Matches', 'match_sources']
 @dataclass(frozen=True, eq=False)
 class Matches:
     """
-    Which sources of two lists are the same: each is used at most once.
+    Pairs of equal sources in two lists, each source in one pair at most.
 
     Parameters
     ----------

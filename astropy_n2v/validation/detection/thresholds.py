@@ -22,7 +22,7 @@ PER_MEGAPIXEL = u.Unit('1 / Mpix')
 
 
 def poisson_rate(n, area, confidence=0.95):
-    """Rate of events with the classical (Garwood 1936) interval, as quantities per megapixel."""
+    """Compute the rate of events with the classical (Garwood 1936) interval, as quantities per megapixel."""
     n = np.atleast_1d(np.asarray(n, dtype=int))
     low, high = poisson_conf_interval(n, 'frequentist-confidence', sigma=norm.isf((1 - confidence) / 2))
     return n / area * PER_MEGAPIXEL, low / area * PER_MEGAPIXEL, high / area * PER_MEGAPIXEL

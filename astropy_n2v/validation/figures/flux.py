@@ -24,7 +24,7 @@ __all__ = ['draw_aperture_noise', 'draw_curve_of_growth', 'draw_flux_bias', 'dra
 @takes_axes
 def draw_flux_scatter(flux, flux_result, *, flux_input=None, labels=('true flux', 'measured flux'), unit='', ax=None):
     """
-    Draw fluxes on the result against those that they should be.
+    Draw fluxes on the result against the expected ones.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def draw_flux_bias(snr, bias, lower, upper, *, limit=None, label='result', colou
 @takes_axes
 def draw_pulls(pulls, *, label='result', colour='output', ax=None):
     """
-    Draw the distribution of pulls, (measured - true) / stated error, and what it should be.
+    Draw the distribution of pulls, (measured - true) / stated error, and the expected one.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def draw_pulls(pulls, *, label='result', colour='output', ax=None):
 @takes_axes
 def draw_curve_of_growth(radii, ratio, lower=None, upper=None, *, limit=None, label='result / input', ax=None):
     """
-    Draw how the flux within apertures of growing radius compares to what it should be.
+    Draw the flux within apertures of growing radius over the expected flux.
 
     Parameters
     ----------

@@ -96,7 +96,7 @@ def say_empty(ax, text):
 
 
 def draw_points(ax, x, result, before, style, **options):
-    """Draw what a result has, and before it what the input has, if that is known."""
+    """Draw values of the result, and before them values of the input if they are known."""
     for label, values in ('input', before), ('result', result):
         if values is not None:
             ax.plot(x, values, style, ms=4, lw=1, label=label,

@@ -119,7 +119,7 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
                        max_false_rate=1000.0, spacing=None, avoid_sources=True, mask=None, extra=None, progress=None,
                        seed=None):
     """
-    Inject sources into a frame, denoise it, and look what is found.
+    Inject sources into a frame, denoise it, and search for them.
 
     The denoiser runs once on the frame as it is, once for each blank frame, and once for each
     realisation; only one of them is held in memory.

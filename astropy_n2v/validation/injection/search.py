@@ -22,7 +22,7 @@ LOWEST = 1e-6
 
 
 class Search:
-    """The sky of one frame, where to look on it, and how."""
+    """The sky of one frame, the places to search, and the way to do it."""
 
     def __init__(self, ccd, psf, mask, sigma, extra, radius, *, empty=False):
         self.ccd, self.psf, self.extra, self.radius = ccd, psf, extra, radius
@@ -52,7 +52,7 @@ class Search:
         return find_sources(image, max(floor, LOWEST), fwhm=self.psf.fwhm)
 
     def score(self, found, sources):
-        """Score and offset of the highest detection near each source, shape (3, n); NaN without one."""
+        """Find score and offset of the highest detection near each source, shape (3, n); NaN without one."""
         result = np.full((3, len(sources)), np.nan)
         if len(found) == 0:
             return result

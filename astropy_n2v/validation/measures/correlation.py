@@ -163,7 +163,7 @@ def _pool(members, name):
 
 def aperture_error_factor(apertures, area):
     """
-    By what to multiply the root of summed pixel variances to get the error of a flux on the sky.
+    Compute the factor from the root of summed pixel variances to the error of a flux on the sky.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def aperture_error_factor(apertures, area):
 
 def autocorrelation(image, *, truth=None, select=None, mask=None, max_lag=8):
     """
-    Autocorrelation of the noise of an image on the sky.
+    Measure the autocorrelation of the noise of an image on the sky.
 
     Parameters
     ----------

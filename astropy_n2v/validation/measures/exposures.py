@@ -109,7 +109,7 @@ def estimate_exposures(sums, bootstrap):
 
 def exposure_sums(frames, results, *, noise=None, scale='offset', selection=None, smoothing=2.0, bins=_EXPOSURE_BINS,
                   mask=None):
-    """Sum over blocks what `judge_exposures` is made of, a table for each exposure."""
+    """Sum over blocks the terms of `judge_exposures`, a table for each exposure."""
     bins = check_bins(bins)
     frames, results = list(frames), list(results)
     fewest = 4 if selection is None else 3

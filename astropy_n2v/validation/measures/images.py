@@ -193,7 +193,7 @@ def _stretched(values, true, data_range, stretch, scale):
 
 def peak_signal_noise_ratio(image, truth, *, data_range, stretch='linear', scale=None, select=None, mask=None):
     """
-    Peak signal-to-noise ratio, 10 log10(range**2 / mean squared error).
+    Compute the peak signal-to-noise ratio, 10 log10(range**2 / mean squared error).
 
     Parameters
     ----------
@@ -323,7 +323,7 @@ def noise_reduction_by_brightness(before, after, truth, *, noise=None, bins=BRIG
 
 
 def error_sums(before, after, truth, *, noise=None, bins=BRIGHTNESS_BINS, mask=None):
-    """Sum over blocks what `noise_reduction_by_brightness` is made of, to be combined over frames."""
+    """Sum over blocks the terms of `noise_reduction_by_brightness`, to be combined over frames."""
     bins = check_bins(bins)
     (first, second, true), sigma, _ = compared_images(before, after, truth, noise, mask)
     level, sky = brightness_in_sigma(true, sigma)

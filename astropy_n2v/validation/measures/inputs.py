@@ -93,7 +93,7 @@ def compared_images(before, after, truth, noise, mask):
 
 def brightness_in_sigma(brightness, sigma):
     """
-    Brightness above the background in units of the noise of the sky, and that noise.
+    Measure the brightness above the background in units of the noise of the sky, and this noise.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ class LinearScale:
 
 def align_reference(reference, frame, *, pixel_values='flux', method='exact', min_coverage=0.99):
     """
-    Bring a reference on the grid of a frame.
+    Resample a reference to the grid of a frame.
 
     Parameters
     ----------

@@ -162,7 +162,7 @@ def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigm
 
 def halves_sums(result, first, second, *, uncertainty=None, sigma=None, brightness=None, bins=BRIGHTNESS_BINS,
                 mask=None):
-    """Sum over blocks what `judge_uncertainty_by_halves` is made of, to be combined over exposures."""
+    """Sum over blocks the terms of `judge_uncertainty_by_halves`, to be combined over exposures."""
     bins = check_bins(bins)
     (values, one, two, bright), unit = as_images(mask, result=result, first=first, second=second,
                                                  brightness=brightness)

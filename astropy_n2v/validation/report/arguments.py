@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def check_options(**options):
-    """Refuse what makes no sense before any work is done."""
+    """Refuse options that make no sense before any work is done."""
     try:
         thresholds = np.atleast_1d(np.asarray(options['thresholds'], dtype=float))
     except (TypeError, ValueError) as error:

@@ -354,7 +354,7 @@ def refuse_existing(directory, names, overwrite):
 
 
 def describe_result(check):
-    """Value, interval and limit of a check in a line of text."""
+    """Write value, interval and limit of a check in a line of text."""
     if not check.ran:
         return check.reason
     unit = f' {check.unit}' if check.unit else ''

@@ -82,7 +82,7 @@ class Results:
         return max(self.limits[0] - measured.high, measured.low - self.limits[1])
 
     def worst(self, found):
-        """Return what is surely beyond the limits by most, or else what may be."""
+        """Return the value that is surely beyond the limits by most, or else one that may be."""
         sure = [measured for measured in found if self.beyond(measured) > 0]
         if sure:
             return max(sure, key=self.beyond)

@@ -14,7 +14,7 @@ __all__ = ['make_checks']
 
 def make_checks(tables, reasons, *, limits=None, confidence=0.99):
     """
-    Judge what was measured.
+    Judge the measured values.
 
     Parameters
     ----------
