@@ -20,8 +20,8 @@ from .fingerprints import is_unchanged
 from .inputs import take_shard
 from .jobs import run_jobs
 from .journal import JOURNAL_NAME, Journal, KnownResults
+from .one_file import Job, Work, fail
 from .records import FileRecord
-from .work import Job, Work, fail
 
 __all__ = ['denoise_files']
 

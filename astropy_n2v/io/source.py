@@ -12,7 +12,7 @@ import warnings
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from .cards import Overlay, forbidden_cards, mended, set_card
+from .illegal_cards import Overlay, forbidden_cards, mended, set_card
 from .paths import open_decompressed, refuse_bomb, refuse_endless_headers
 
 __all__ = ['FitsSource']
