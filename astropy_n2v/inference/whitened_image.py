@@ -325,7 +325,7 @@ def _variance(v0, added, slope, zero, signal):
 
 def _seen_by_filter(image, pad):
     """Find the pixels that count but are not shown to the filter; with a border, those that are, and their values."""
-    alone = single_pixel_outliers(image)
+    alone = single_pixel_outliers(image, frequent=False)   # those that the filter would spread
     noisier = _noisier(image)
     known, filled = (zeros([n + 2 * pad for n in image.shape], dtype) for dtype in (bool, np.float32))
     for rows in row_blocks(image.shape[0]):
