@@ -43,7 +43,7 @@ def whiten_image(image):
     Parameters
     ----------
     image : NormalizedImage
-        The image; the autocorrelation is that of its noise.
+        The image, whose noise has the autocorrelation.
 
     Returns
     -------
@@ -80,8 +80,8 @@ class Whitened:
     unreliable : `~numpy.ndarray` of bool
         True where structure in unknown pixels adds too much, of the same shape: nothing is removed there.
     parameters : list of float or `~numpy.ndarray`
-        Those of the noise before the filter; see `NormalizedImage.noise_parameters`. Unknown pixels have that of the
-        sky.
+        Parameters of the noise before the filter; see `NormalizedImage.noise_parameters`. Unknown pixels have the
+        noise of the sky.
     alone : `~numpy.ndarray` of bool or None
         True for pixels that count but that the filter did not see.
     """
@@ -104,7 +104,7 @@ class Whitened:
         Parameters
         ----------
         image : NormalizedImage
-            The image; its noise is that of the pixels as they are.
+            The image, with the noise of the pixels as they are.
         whitening : Whitening
             The filter.
 
@@ -142,7 +142,7 @@ class Whitened:
 
     @property
     def pad(self):
-        """Pixels by which the whitened image is larger on each side."""
+        """Number of pixels by which the whitened image is larger on each side."""
         return (self.white.shape[0] - self.image.shape[0]) // 2
 
     def inside(self, values):
@@ -199,7 +199,7 @@ class Whitened:
         Returns
         -------
         Prediction
-            In data units. Blind mean and spread, innovation and outliers are those of the whitened image.
+            In data units. Blind mean and spread, innovation and outliers refer to the whitened image.
         """
         planes = {name: empty(self.image.shape, dtype) for name in white.names(full_output)}
         for rows in row_blocks(self.image.shape[0]):
@@ -261,14 +261,16 @@ class Whitened:
         Parameters
         ----------
         mean, std, noise_std : `~numpy.ndarray`
-            Posterior mean, its standard deviation and that of the noise, of the whitened image.
+            Posterior mean, its standard deviation and the standard deviation of the noise, of the whitened image.
         rows : slice, optional
             Rows of the image, with start and stop; by default all.
 
         Returns
         -------
-        mean, std : `~numpy.ndarray`
-            Of these rows, in units of the sky noise, float32.
+        mean : `~numpy.ndarray`
+            Posterior mean of these rows, in units of the sky noise, float32.
+        std : `~numpy.ndarray`
+            Its standard deviation, likewise.
         """
         rows = slice(0, self.image.shape[0]) if rows is None else rows
         whitening, wide = self.whitening, slice(rows.start, rows.stop + 2 * self.pad)
