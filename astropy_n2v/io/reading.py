@@ -80,7 +80,7 @@ def _read_data(hdu):
     blank, zero = header.get('BLANK'), header.get('BZERO', 0)
     if isinstance(blank, bool) or not isinstance(blank, int) or header['BITPIX'] < 0:
         return load(hdu)
-    if header['BITPIX'] == 8 and zero == -128:
+    if header['BITPIX'] == 8 and zero == -128 and header.get('BSCALE', 1) == 1:
         hdu._blank = None   # astropy fails to set signed bytes to NaN
     data = load(hdu)
     if data.dtype.kind in 'iu':

@@ -17,6 +17,8 @@ from .files import open_decompressed, refuse_bomb, refuse_endless_headers
 
 __all__ = ['FitsSource']
 
+_SIGNED = -128   # BZERO of bytes with a sign, which some write as a real number
+
 
 class FitsSource:
     """
@@ -66,6 +68,8 @@ class FitsSource:
                 self.hdus = self._open()
                 len(self.hdus)   # reads all headers
             for hdu, size in zip(self.hdus, self.sizes):
+                if getattr(hdu, '_orig_bzero', None) == _SIGNED:
+                    hdu._orig_bzero = _SIGNED   # astropy cannot add -128.0 to bytes
                 if isinstance(hdu, fits.CompImageHDU):
                     refuse_bomb(math.prod(hdu.shape) * abs(hdu.header['BITPIX']) // 8, size, path)
         except BaseException:

@@ -452,6 +452,37 @@ def test_blank_pixels_are_nan(tmp_path):
     assert np.isnan(ccd.data[2, 3]) and np.isnan(ccd.data).sum() == 1
 
 
+def write_scaled(path, stored, blank=None, compress=False, **scaling):
+    """Write stored numbers, of which some are BLANK, with BSCALE and BZERO of any type."""
+    hdu = (fits.CompImageHDU if compress else fits.ImageHDU)(stored)
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    with fits.open(path, mode='update', disable_image_compression=True, do_not_scale_image_data=True) as hdus:
+        hdus[1].header.update(scaling)
+        if blank is not None:
+            hdus[1].header['BLANK'] = blank
+    return path
+
+
+@pytest.mark.parametrize('compress', [False, True], ids=['plain', 'compressed'])
+@pytest.mark.parametrize('blank', [None, 7])
+@pytest.mark.parametrize('dtype', ['u1', 'i2', 'i4', 'i8'])
+@pytest.mark.parametrize('scale, zero', [(0.5, 3.7), (1.0, 3.7), (0.5, -128), (1.0, -128.0), (1.3, -128.0), (2, 1)])
+def test_scaled_integers(tmp_path, dtype, scale, zero, blank, compress):
+    if compress and dtype == 'i8':
+        pytest.skip('not compressed so')
+    stored = np.arange(192).reshape(12, 16).astype(dtype)
+    path = write_scaled(tmp_path / 'in.fits', stored, blank, compress, BSCALE=scale, BZERO=zero)
+    expected = scale * stored.astype(float) + zero
+    if blank is not None:
+        expected[stored == blank] = np.nan
+    (ccd,) = read_fits_images(path, 1)
+    np.testing.assert_allclose(ccd.data, expected, rtol=1e-6, atol=1e-4)
+    process_fits(path, tmp_path / 'out.fits', halve, ext=1)
+    with fits.open(tmp_path / 'out.fits') as hdus:
+        assert not {'BSCALE', 'BZERO', 'BLANK'} & set(hdus[1].header)
+        np.testing.assert_allclose(hdus[1].data, expected / 2, rtol=1e-6, atol=1e-4)
+
+
 def test_cube(tmp_path):
     fits.writeto(tmp_path / 'a.fits', image((3, 12, 16)))
     process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', halve)
