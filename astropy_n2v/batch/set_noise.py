@@ -12,6 +12,7 @@ import numpy as np
 
 from ..collections.loading import cut_areas
 from ..containers.container import Container
+from ..io.axes import plane_shape
 from ..io.files import split_extension
 from ..io.headers import merge_headers, parse_unit
 from ..io.process import values_per_image
@@ -179,14 +180,14 @@ def _measure_file(source, ext, reading, satlevel, groups, max_frames):
     for i, own in zip(chosen, levels):
         hdu = source.hdus[i]
         header = merge_headers(hdu.header, source.hdus[0].header if i else None)
-        key = FrameGroup.of(header, parse_unit(header.get('BUNIT')), hdu.shape[-2:])
+        key = FrameGroup.of(header, parse_unit(header.get('BUNIT')), plane_shape(hdu))
         group = groups.setdefault(key, _Group(key))
         if group.tried == max_frames:
             continue
         group.tried += 1
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            frame = Container(_middle(read_image(source, i, **reading)), **own)
+            frame = Container(_middle(read_image(source, i, wcs=len(hdu.shape) > 2, **reading)), **own)
             indices = frame.planes()
             planes, _ = find_planes(frame, indices=indices[::max(1, len(indices) // _MOST_PLANES)][:_MOST_PLANES])
             group.add(os.path.basename(source.path), planes)

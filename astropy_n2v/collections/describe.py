@@ -16,11 +16,12 @@ from ..background import background_level
 from ..containers.parsing import measured
 from ..containers.saturation import saturated_pixels
 from ..exceptions import CannotDenoiseError
+from ..io.axes import check_sky_last
 from ..io.files import describe_error
 from ..io.headers import merge_headers
 from ..io.raster import is_raster
 from ..io.reading import read_image
-from ..io.select import science_hdus
+from ..io.select import hdu_label, science_hdus
 from ..io.source import FitsSource
 from ..noise import SkySample
 from ..noise.estimation import sky_noise
@@ -123,6 +124,10 @@ def _fits_image(source, index):
     header = merge_headers(hdu.header, hdus[0].header if index else None)
     if 'N2VVERS' in header:
         return {'ext': index, 'error': 'a result of astropy_n2v (N2VVERS), and no frame to train on'}
+    try:
+        check_sky_last(hdu, hdu_label(hdu, index))
+    except ValueError as error:   # of this image, and not of others of the file
+        return {'ext': index, 'error': str(error)}
     middle = _middle(hdu.shape)
     ccd = read_image(source, index, 0, section=middle)
     cut_areas(ccd, hdu.shape[-2:], middle[-2:])

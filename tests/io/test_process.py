@@ -489,6 +489,32 @@ def test_cube(tmp_path):
     assert np.array_equal(fits.getdata(tmp_path / 'b.fits'), image((3, 12, 16)) / 2)
 
 
+SPECTRUM_FIRST = {
+    'celestial': {'CTYPE1': 'WAVE', 'CTYPE2': 'RA---TAN', 'CTYPE3': 'DEC--TAN'},
+    'spectral only': {'CTYPE1': 'LAMBDA', 'CTYPE2': 'X', 'CTYPE3': 'Y'},
+}
+
+
+@pytest.mark.parametrize('cards', SPECTRUM_FIRST.values(), ids=SPECTRUM_FIRST)
+@pytest.mark.parametrize('n', [3, 10])
+def test_planes_of_a_cube_with_the_spectrum_first(tmp_path, rng, tiny_denoiser, innovations_ignored, cards, n):
+    planes = rng.normal(100, 5, (n, 40, 48)).astype('f4')
+    fits.writeto(tmp_path / 'usual.fits', planes)
+    fits.writeto(tmp_path / 'first.fits', np.moveaxis(planes, 0, -1).copy(), fits.Header(cards))
+    for name in 'usual', 'first':
+        denoise_fits(tmp_path / f'{name}.fits', tmp_path / f'{name}_n2v.fits', tiny_denoiser, audit='off',
+                     cosmic_rays=True)
+    result = fits.getdata(tmp_path / 'first_n2v.fits')
+    assert result.shape == (40, 48, n)
+    np.testing.assert_array_equal(np.moveaxis(result, -1, 0), fits.getdata(tmp_path / 'usual_n2v.fits'))
+
+
+def test_axes_are_named_if_no_plane_is_an_image(tmp_path):
+    fits.writeto(tmp_path / 'in.fits', image((40, 48, 3)), fits.Header({'CTYPE1': 'RGB'}))
+    with pytest.raises(ValueError, match=r'40 \(NAXIS3\), 48 \(NAXIS2\), 3 \(NAXIS1, RGB\).*moveaxis\(data, 2, 0\)'):
+        process_fits(tmp_path / 'in.fits', tmp_path / 'out.fits', halve)
+
+
 def test_checksums_are_updated_where_there_were_any(tmp_path):
     path, output = tmp_path / 'a.fits', tmp_path / 'b.fits'
     hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image(), name='SCI')])
