@@ -156,7 +156,7 @@ def test_companion_of_another_shape_is_none():
     (None, 'adu'), ('', 'adu'), ('ADU', 'adu'), ('DN', 'adu'), ('counts/s', 'ct / s'), ('COUNTS', 'ct'),
     ('e-', 'electron'), ('e-/s', 'electron / s'), ('ELECTRONS', 'electron'), ('electrons/s', 'electron / s'),
     ('ADU/s', 'adu / s'), ('Jy/Beam', 'Jy / beam'), ('mJy', 'mJy'), ('MJy/sr', 'MJy / sr'), ('nanomaggy', 'nmgy'),
-    ('1e-19 erg / (s cm2)', '1e-19 erg / (s cm2)'), ('UNITLESS', ''), ('K (Tmb)', ''),
+    ('1e-19 erg / (s cm2)', '1e-19 erg / (s cm2)'), ('UNITLESS', ''), ('K (Tmb)', 'K'),
     ('mag(AB)', 'mag'), ('ABmag', 'mag'), ('mag(ct/s)', 'mag'), ('STMAG', 'mag'), ('dex(K)', 'dex'),
     ('Vega mag', 'mag'), ('m_AB', 'mag'), ('AB mag', 'mag'), ('mAB', 'mag'), ('asinh mag', 'mag'), ('Vega', 'mag'),
     ('luptitudes', 'mag'), ('Magnitudes', 'mag'), ('MAG/ARCSEC^2', 'mag'), ('mmag', 'mag'), ('[mag]', 'mag'),
@@ -167,9 +167,27 @@ def test_companion_of_another_shape_is_none():
     ('photons', 'photon'), ('ph/s', 'photon / s'), ('PHOTON', 'photon'), ('count(s)', 'ct'), ('cps', 'ct / s'),
     ('count rate', 'ct / s'), ('[e-]', 'electron'), ('electron(s)', 'electron'), ('photo-electrons', 'electron'),
     ('ADC counts', 'adu'), ('data numbers', 'adu'), ('MJY/SR', 'MJy / sr'), ('(ct/s)^2', 'ct2 / s2'),
-    ('(10**(-20)*erg/s/cm**2/Angstrom)**2', '1e-40 erg2 / (s2 cm4 Angstrom2)'), ('anything else', '')])
+    ('(10**(-20)*erg/s/cm**2/Angstrom)**2', '1e-40 erg2 / (s2 cm4 Angstrom2)'), ('anything else', ''),
+    ('ERGS/CM**2/S/A', 'erg / (s cm2 Angstrom)'), ('10**(-17)erg/cm2/s/A', '1e-17 erg / (s cm2 Angstrom)'),
+    ('erg s-1 cm-2 A-1', 'erg / (s cm2 Angstrom)'), ('1E-17 erg/s/cm^2/Ang/spaxel', '1e-17 erg / (s cm2 Angstrom pix)'),
+    ('1.e-19 erg/s/cm2/A', '1e-19 erg / (s cm2 Angstrom)'), ('erg/s/cm^2/\u00c5', 'erg / (s cm2 Angstrom)'),
+    ('FLAM', 'erg / (s cm2 Angstrom)'), ('ERG CM-2 S-1 HZ-1', 'erg / (s cm2 Hz)'), ('A', 'A'), ('mA/cm2', 'mA / cm2'),
+    ('w/m2/sr/um', 'W / (m2 sr um)'), ('W/m^2/micron', 'W / (m2 um)'), ('photons/s/cm^2/Ang', 'ph / (s cm2 Angstrom)'),
+    ('K (Tb)', 'K'), ('K(CMB)', 'K'), ('uK_CMB', 'uK'), ('KELVIN', 'K'), ('MJy/sr (MIPS)', 'MJy / sr'),
+    ('Jy/beam.km/s', 'Jy km / (s beam)'), ('JY/BEAM*KM/S', 'Jy km / (s beam)'), ('JY/B', 'Jy / beam'),
+    ('microJy', 'uJy'), ('milli-Janskys', 'mJy'), ('JY/SR', 'Jy / sr'), ('Jy/asec2', 'Jy / arcsec2'),
+    ('nmaggie', 'nmgy'), ('GAUSS', 'G'), ('Tesla', 'T'), ('Rayleighs', 'R'), ('KM/S', 'km / s'), ('M/S', 'm / s'),
+    ('eps', 'electron / s'), ('DN/coadd', 'adu'), ('sqrt(ct)', 'ct(1/2)'), ('Solar', '')])
 def test_parse_unit(text, unit):
     assert parse_unit(text) == u.Unit(unit)
+
+
+@pytest.mark.parametrize('text', ['ERGS/CM**2/S/A', 'K (Tb)', 'furlongs'])
+def test_header_keeps_the_text_of_the_unit(tmp_path, text):
+    fits.writeto(tmp_path / 'a.fits', image(), fits.Header({'BUNIT': text}))
+    process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', halve)
+    with fits.open(tmp_path / 'b.fits') as hdus:
+        assert [hdu.header['BUNIT'] for hdu in hdus] == [text, text]
 
 
 @pytest.mark.parametrize('text', ['Vega mag', 'log(Jy)', 'luptitudes', 'dB'])
