@@ -11,6 +11,8 @@ import os
 import time
 from pathlib import Path
 
+from ..utils.files import printable
+
 try:
     import fcntl
 except ImportError:   # Windows
@@ -41,6 +43,8 @@ class Journal:
     --------
     >>> import tempfile
     >>> from pathlib import Path
+
+from ..utils.files import printable
     >>> from astropy_n2v.batch import Journal, read_journal
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     journal = Journal(Path(directory) / 'night1.jsonl')
@@ -190,6 +194,8 @@ def read_journal(path):
     --------
     >>> import tempfile
     >>> from pathlib import Path
+
+from ..utils.files import printable
     >>> from astropy_n2v.batch import denoise_files, read_journal
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     records = denoise_files(['missing.fits'], directory, journal=Path(directory) / 'a.jsonl')
@@ -203,7 +209,8 @@ def read_journal(path):
     if found and not entries:
         raise ValueError(f'{os.fspath(path)} is not a journal of astropy_n2v')
     if len(entries) < len(found):
-        log.warning('%s: %d lines are cut off or not those of a journal, and left out', path, len(found) - len(entries))
+        log.warning('%s: %d lines are cut off or not those of a journal, and left out', printable(path),
+                    len(found) - len(entries))
     return entries
 
 

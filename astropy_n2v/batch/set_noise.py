@@ -13,7 +13,7 @@ import numpy as np
 from ..collections.loading import cut_areas
 from ..containers.container import Container
 from ..io.axes import plane_shape
-from ..io.files import split_extension
+from ..io.files import describe_error, split_extension
 from ..io.headers import merge_headers, parse_unit
 from ..io.process import values_per_image
 from ..io.reading import read_image
@@ -23,6 +23,7 @@ from ..noise import FrameGroup, GainFrom, GroupNoise, SetNoise
 from ..noise.sets import same_size
 from ..planes import LAGS, find_planes, own_autocorrelation
 from ..utils.checks import check_integer
+from ..utils.files import printable
 
 __all__ = ['estimate_set_noise']
 
@@ -104,7 +105,7 @@ def estimate_set_noise(files, *, ext=None, ignore_bits=0, mask=None, uncertainty
             with FitsSource(path, quiet=True) as source:
                 _measure_file(source, chosen, reading, satlevel, groups, max_frames)
         except Exception as error:   # whatever is wrong with one file, the others are not to blame
-            log.info('%s is left out: %s', path, error)
+            log.info('%s is left out: %s', printable(path), describe_error(error, path))
             if on_error is not None:
                 on_error(path, error)
     noise = SetNoise([part for group in groups.values() for part in group.noise()])

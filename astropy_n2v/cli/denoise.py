@@ -287,6 +287,7 @@ def collect_files(names, files_from, catalog, where, output_dir):
         If there are none, or a list or folder cannot be used.
     """
     from ..batch.inputs import InputFile, find_inputs, read_catalog, read_list
+    from ..io.files import describe_error
     if where is not None and catalog is None:
         raise click.UsageError('--where goes with --catalog.')
     if not names and files_from is None and catalog is None:
@@ -298,7 +299,7 @@ def collect_files(names, files_from, catalog, where, output_dir):
         if catalog is not None:
             files += map(InputFile, read_catalog(catalog, where))
     except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(describe_error(error)) from error
     if not files:
         raise click.ClickException('the list or catalogue has no file')
     return files

@@ -128,7 +128,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
         failed_frames = [frame for frame in result.meta['frames'] if frame['status'] == 'failed']
         for frame in failed_frames:
             report.error(f'{frame["name"]}: error: {frame["error"]}')
-        report.result(result.summary())
+        report.result(*result.summary().splitlines())
         for advice in result.meta['advice']:
             report.result(advice)
         if report_dir is not None:

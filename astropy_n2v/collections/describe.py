@@ -26,6 +26,7 @@ from ..io.source import FitsSource
 from ..noise import SkySample
 from ..noise.estimation import sky_noise
 from ..noise.views import WHOLE, is_mosaic, lattice
+from ..utils.files import printable
 from .headers import exposure_cards, sky_position, stored_type
 from .loading import cut_areas
 from .raster import read_picture
@@ -113,7 +114,7 @@ def _fits_images(path):
     with FitsSource(path, quiet=True) as source:
         hdus = source.hdus
         if not any(getattr(hdu, 'is_image', False) and len(hdu.shape) > 1 for hdu in hdus):
-            log.info('%s has no image', path)
+            log.info('%s has no image', printable(path))
             return []
         return [_fits_image(source, i) for i in science_hdus(hdus)]
 

@@ -12,6 +12,7 @@ import warnings
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from ..utils.files import printable
 from .cards import Overlay, forbidden_cards, mended, set_card
 from .files import open_decompressed, refuse_bomb, refuse_endless_headers
 
@@ -92,7 +93,7 @@ class FitsSource:
         """Log a warning about the file, once."""
         if message not in self._said and not self.quiet:
             self._said.add(message)
-            log.warning('%s: %s', os.path.basename(self.path), message)
+            log.warning('%s: %s', printable(os.path.basename(self.path)), message)
 
     def _open(self, **kwargs):
         # HDUList.close closes what it was opened on; bytes of BytesIO are shared, not copied.

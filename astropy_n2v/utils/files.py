@@ -14,13 +14,39 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['atomic_write', 'process_is_alive', 'remove_leftovers', 'temporary_file']
+__all__ = ['atomic_write', 'printable', 'process_is_alive', 'remove_leftovers', 'temporary_file']
 
 # Largest number of bytes of the file name, and of the host name, in the name of a temporary file; file systems allow
 # 255 in all.
 _LONGEST_STEM, _LONGEST_HOST = 120, 40
 # Names of the temporary files of `atomic_write`, with random digits, host and process.
 _TEMPORARY = re.compile(r'\..*\.[0-9a-f]{8}\.(?P<host>[\w-]+)-(?P<pid>\d+)\.part(\.[^.]*)?', re.DOTALL)
+
+# Characters that end a line or command a terminal.
+_CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]')
+
+
+def printable(name):
+    """
+    Write a name in one line.
+
+    Parameters
+    ----------
+    name : str or path-like
+        Name of a file, or a text with such.
+
+    Returns
+    -------
+    str
+        The name, with escapes as in a string of Python in place of line breaks and other control characters.
+
+    Examples
+    --------
+    >>> from astropy_n2v.utils.files import printable
+    >>> print(printable('night 1/a\\nb.fits'))
+    night 1/a\\nb.fits
+    """
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], str(name))
 
 
 @contextmanager
