@@ -26,11 +26,11 @@ from .inference.whitened_image import whiten_image
 from .networks import UNet
 from .networks.precision import select_dtype
 from .noise import estimate_noise
+from .utils.atomic_files import atomic_write
 from .utils.checks import check_executor
-from .utils.files import atomic_write
 from .weights import check_integrity, find_model, model_names
-from .weights.files import parse, serialize
 from .weights.shipped import read_checksums
+from .weights.storage import parse, serialize
 
 __all__ = ['ClassicalDenoiser', 'Denoiser', 'Prediction', 'SelfTrained', 'select_device']
 

@@ -13,11 +13,12 @@ import numpy as np
 from astropy.nddata import NDData
 
 from .assembly import predict_planes, restore_verbatim
+from .blind_spot import find_hole, warn_of_patterns
 from .config import conf
 from .containers.container import Container
 from .containers.lazy import from_dask, is_dask, to_dask
 from .noise import SetNoise
-from .planes import find_hole, find_planes, warn_of_patterns
+from .planes import find_planes
 from .provenance import provenance
 from .training.options import check_training_options
 from .utils.checks import check_executor, check_integer, check_number, parse_hole

@@ -1,9 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Planes of a container: their noise, the blind spot that it requires, and warnings about them.
+Planes of a container and their noise.
 
-``noise/resolve.py`` decides the noise of a plane. The planes of a *result* (mean, standard deviation, ...) are listed
-in ``inference/prediction.py``.
+``noise/resolve.py`` decides the noise of a plane, ``blind_spot.py`` its blind spot. The planes of a *result* (mean,
+standard deviation, ...) are listed in ``inference/prediction.py``.
 """
 
 import logging
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from astropy import units as u
 
+from .blind_spot import autocorrelation_error, own_autocorrelation
 from .config import conf
 from .containers.parsing import CompleteMask
 from .exceptions import CannotDenoiseError
@@ -26,34 +27,18 @@ from .noise import (
     Patterns,
     SetNoise,
     SkySample,
-    choose_hole,
     find_patterns,
-    noise_autocorrelation,
-    stripe_fraction,
 )
 from .noise.pictures import is_colour_cube, is_debayered_nebula, noise_of_picture, stretched_noise, was_stretched
-from .noise.resolve import looks_white, resolve_sky
+from .noise.resolve import resolve_sky
 from .noise.stripes import announces_mosaic
 from .noise.views import WHOLE, part_of, pixels_of, split_views
-from .utils.scratch import blocks, blockwise, count_where, empty
+from .utils.scratch import blocks, blockwise, empty
 from .utils.warn import warn_user
 
-__all__ = ['LAGS', 'Plane', 'find_hole', 'find_planes', 'group_channels', 'not_counted', 'own_autocorrelation',
-           'warn_of_patterns']
+__all__ = ['Plane', 'find_planes', 'group_channels', 'not_counted']
 
 log = logging.getLogger(__name__)
-
-# Least fraction of the valid pixels whose right neighbour is valid, too, for a measurement of the autocorrelation. With
-# half of the pixels masked at random, white noise appeared correlated over 7 pixels.
-_MIN_PAIRED = 0.6
-# Largest FWHM, in pixels, of smoothed noise that a hole of 5x5 hides: farther neighbours share a tenth of it.
-_MAX_SMOOTHED = 2.4
-#: Largest lag at which an autocorrelation is measured, in pixels.
-LAGS = 4
-_MAX_LAG = 24   # pixels: largest lag for noise that was smoothed
-#: Autocorrelation of white noise.
-WHITE = np.pad([[1.0]], LAGS)
-WHITE.flags.writeable = False
 
 
 @dataclass
@@ -130,7 +115,7 @@ class Plane:
         if own is not None and own.shape != group.autocorrelation.shape:
             log.info('the autocorrelation of the noise is measured on the image, which was smoothed')
             return self
-        reason = None if own is None else group.contradiction(own, lambda: _autocorrelation_error(self))
+        reason = None if own is None else group.contradiction(own, lambda: autocorrelation_error(self))
         if reason is not None:
             warn_user(f'the noise of this frame disagrees with its set: {reason}. Its own is used')
             return self
@@ -426,157 +411,3 @@ def _group_of(frame, view, of_set):
         warn_user(f'{of_set.name or "noise"} has no frames of this group ({known}): the autocorrelation is '
                   'measured on the frame itself')
     return group
-
-
-def find_hole(planes):
-    """
-    Find the hole that the autocorrelation of the noise requires, from at most three planes.
-
-    Parameters
-    ----------
-    planes : list of Plane
-        Planes of a frame. The autocorrelation of their noise is set where it was measured.
-
-    Returns
-    -------
-    tuple of int
-        Height and width.
-    """
-    chosen = sorted({plane.index for plane in planes})
-    chosen = chosen[::max(1, len(chosen) // 3)][:3]
-    # Parts of a plane may differ: the noise of some is interpolated along rows, of others along columns.
-    return tuple(np.max([_hole_of([plane for plane in planes if plane.view == view], chosen)
-                         for view in _unique(plane.view for plane in planes)], axis=0).tolist())
-
-
-def _unique(views):
-    """Return distinct views, in order; slices cannot be hashed."""
-    found = []
-    for view in views:
-        if view not in found:
-            found.append(view)
-    return found
-
-
-def _hole_of(planes, chosen):
-    """Return the hole for the median autocorrelation of some planes, which replaces their own one."""
-    found = {plane.index: _autocorrelation_of(plane) for plane in planes if plane.index in chosen}
-    known = [correlation for correlation in found.values() if correlation is not None]
-    if not known:
-        return 1, 1
-    # Smoothed noise has more lags; the majority of the planes decides.
-    size = int(np.median([len(correlation) for correlation in known]))
-    median = np.median([correlation for correlation in known if len(correlation) == size] or known[:1], axis=0)
-    for plane in planes:
-        own = found.get(plane.index)
-        plane.noise = replace(plane.noise, autocorrelation=median if own is None else own)
-    return choose_hole(median)
-
-
-def _autocorrelation_of(plane):
-    """Return the autocorrelation of the noise of a plane: from its set of frames, or its own."""
-    return own_autocorrelation(plane) if plane.group is None else plane.group.autocorrelation
-
-
-def own_autocorrelation(plane):
-    """
-    Measure the autocorrelation of the noise on a plane, unless it was measured with the noise.
-
-    Parameters
-    ----------
-    plane : Plane
-        The plane.
-
-    Returns
-    -------
-    `~numpy.ndarray` or None
-        Shape (9, 9); larger for noise that was smoothed over more lags. It is the autocorrelation of white noise if
-        the differences of neighbours agree with white noise of the known size. None if there are too few pixels, or
-        too few next to each other.
-    """
-    if plane.picture:
-        return plane.noise.autocorrelation
-    mask = plane.sky.mask
-    n = mask.size - np.count_nonzero(mask)
-    if n < (4000 if plane.view == WHOLE else 2000):
-        return None
-    if count_where(lambda left, right: ~(left | right), mask[:, 1:], mask[:, :-1]) < _MIN_PAIRED * n:
-        return None   # a scattered mask leaves too few neighbours to separate structure from noise
-    if looks_white(plane.sky, plane.noise):
-        return WHITE
-    smoothed = plane.sky.smoothed
-    if smoothed is not None and smoothed.certain:
-        return _autocorrelation_of_smoothed(smoothed)
-    if plane.noise.autocorrelation is not None:   # measured with the noise, on this very plane
-        return plane.noise.autocorrelation
-    try:
-        return plane.sky.autocorrelation
-    except CannotDenoiseError:
-        return None
-
-
-def _autocorrelation_of_smoothed(smoothed):
-    """Return the autocorrelation of smoothed noise, up to the largest lag that is required."""
-    if smoothed.fwhm > _MAX_SMOOTHED:
-        # A Gaussian beam: errors of so many lags would exceed the power at high frequencies.
-        line = np.exp(-2 * np.log(2) * (np.arange(-_MAX_LAG, _MAX_LAG + 1) / smoothed.fwhm) ** 2)
-        return line[:, None] * line[None, :]
-    lags = smoothed.lags(LAGS)
-    # At the largest lags only structure is correlated, not noise.
-    structure = max(np.mean(lags[[0, -1]]) + np.mean(lags[:, [0, -1]]), 0) / 2
-    return (lags - structure) / (1 - structure)
-
-
-def _autocorrelation_error(plane):
-    """Return the standard errors of the autocorrelation of a plane, from its quarters; shape (9, 9)."""
-    mask = plane.mask | ~np.isfinite(plane.values)
-    half = [n // 2 for n in plane.values.shape]
-    quarters = [(rows, columns) for rows in (slice(half[0]), slice(half[0], None))
-                for columns in (slice(half[1]), slice(half[1], None))]
-    found = []
-    for quarter in quarters:
-        try:
-            found.append(noise_autocorrelation(plane.values[quarter], np.asarray(mask[quarter])))
-        except CannotDenoiseError:
-            continue
-    # The scatter of four quarters may be small by chance.
-    white = 1 / np.sqrt(np.count_nonzero(~np.asarray(mask)))
-    scatter = np.std(found, axis=0, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.ones(WHITE.shape)
-    return np.hypot(scatter, white)
-
-
-def warn_of_patterns(planes, name=''):
-    """
-    Warn if the first of some planes has stripes beyond any hole, or noise that was smoothed.
-
-    Parameters
-    ----------
-    planes : list of Plane
-        Planes of a frame.
-    name : str, optional
-        Name of the frame at the start of the warning.
-    """
-    plane = planes[0]
-    smoothed = None if plane.picture else plane.sky.smoothed
-    if smoothed is not None:
-        _warn_of_smoothing(smoothed, name)
-    try:
-        shares = stripe_fraction(plane.values, plane.mask)
-    except CannotDenoiseError:   # a constant image, whose noise was given
-        return
-    for what, share in zip(('rows', 'columns'), shares):
-        if share:
-            warn_user(f'{name}whole {what} share {100 * share:.1f} % of the variance of the noise: such stripes '
-                      f'are longer than any hole and will be taken for structure. Subtract them before, for '
-                      f'example the median of each of the {what}')
-
-
-def _warn_of_smoothing(smoothed, name):
-    """Warn, unless smoothed noise can be distinguished from structure."""
-    if not smoothed.certain:
-        warn_user(f'{name}the image has no noise at the highest spatial frequencies, as if it had been smoothed '
-                  'or resampled: correlated noise cannot be told from structure, and may be larger by far than '
-                  'what is assumed. Give noise')
-    elif smoothed.fwhm > _MAX_SMOOTHED:
-        warn_user(f'{name}correlated noise: it is as of an image smoothed to a FWHM of {smoothed.fwhm:.1f} pixels. '
-                  'Part of it cannot be separated from sources of that size, and stays; the uncertainty allows for it')

@@ -10,8 +10,8 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, percentile_fi
 
 from .containers.nodata import huge_values
 from .containers.parsing import merge_mask, take_apart
-from .utils.psf import PSF
-from .utils.star_fit import StarFit
+from .photometry.psf import PSF
+from .photometry.star_fit import StarFit
 
 __all__ = ['detection_image']
 
@@ -71,7 +71,7 @@ def detection_image(ccd, psf):
     ----------
     ccd : `~astropy.nddata.CCDData`
         The result of `~astropy_n2v.denoise`, or any other image of shape (ny, nx) with an uncertainty.
-    psf : array_like, float, `~astropy_n2v.validation.PSF` or `~astropy.modeling.Fittable2DModel`
+    psf : array_like, float, `~astropy_n2v.photometry.PSF` or `~astropy.modeling.Fittable2DModel`
         The point-spread function on the pixels of the image, centred on the central pixel of an array
         with odd sizes; its full width at half maximum in pixels, for a Moffat profile with a power index of 3; or a
         model, like the models of `photutils.psf`.

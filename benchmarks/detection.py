@@ -20,6 +20,7 @@ from peers import run_method
 from scipy.ndimage import gaussian_filter, median_filter
 
 from astropy_n2v import NoiseModel, detection_image
+from astropy_n2v.photometry import psf_fwhm
 from astropy_n2v.simulate import Scene, make_psf
 from astropy_n2v.validation import (
     Recovery,
@@ -29,7 +30,6 @@ from astropy_n2v.validation import (
     matched_filter,
     matched_filter_snr,
     noise_detections,
-    psf_fwhm,
 )
 
 __all__ = ['MAPS', 'NOISES', 'compare', 'find_peaks', 'known_sources', 'main', 'match', 'recover', 'significance']

@@ -24,7 +24,7 @@ from scipy.ndimage import convolve1d, gaussian_filter, median_filter
 from scipy.signal import fftconvolve
 from scipy.special import gammaln
 
-from astropy_n2v.validation import psf_fwhm
+from astropy_n2v.photometry import psf_fwhm
 
 __all__ = ['CORRELATED', 'METHODS', 'TRAINED', 'Anscombe', 'denoise_ours', 'run_method', 'starlet', 'train_careamics']
 

@@ -15,8 +15,9 @@ from peers import run_method
 from scipy.ndimage import maximum_filter
 from scipy.spatial import cKDTree
 
+from astropy_n2v.photometry import psf_fwhm
 from astropy_n2v.simulate import make_psf
-from astropy_n2v.validation import bootstrap_interval, compare_fluxes, flux_bias, psf_fwhm, robust_scatter
+from astropy_n2v.validation import bootstrap_interval, compare_fluxes, flux_bias, robust_scatter
 
 __all__ = ['SNR_BINS', 'isolated_stars', 'kept', 'main', 'measure', 'plant', 'summarise']
 

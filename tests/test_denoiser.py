@@ -27,7 +27,7 @@ from astropy_n2v.inference.posterior import keep_counts, return_as_measured
 from astropy_n2v.inference.recalibration import Recalibration
 from astropy_n2v.utils.sampling import brightness_bins
 from astropy_n2v.weights import shipped as weights
-from astropy_n2v.weights.files import serialize
+from astropy_n2v.weights.storage import serialize
 
 
 class TestFiles:

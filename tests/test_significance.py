@@ -12,8 +12,8 @@ from astropy.wcs import WCS
 from photutils.psf import GaussianPRF
 
 from astropy_n2v import denoise, detection_image
+from astropy_n2v.photometry.psf import PSF as AnyPSF
 from astropy_n2v.simulate import make_psf
-from astropy_n2v.utils.psf import PSF as AnyPSF
 
 FWHM = 3.0
 PSF = make_psf(FWHM, kind='gaussian', half_size=8)

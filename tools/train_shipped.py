@@ -17,10 +17,11 @@ import torch
 from widening import widen
 
 from astropy_n2v import Denoiser
+from astropy_n2v.blind_spot import find_hole
 from astropy_n2v.containers.container import Container
 from astropy_n2v.io import read_fits_images
 from astropy_n2v.networks import BlindSpotUNet
-from astropy_n2v.planes import find_hole, find_planes
+from astropy_n2v.planes import find_planes
 from astropy_n2v.simulate import RANDOM_FIELDS, random_observation
 from astropy_n2v.training.judgement import held_out_likelihood
 from astropy_n2v.training.loop import Trainer

@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from ..utils.files import printable
+from ..utils.names import printable
 
 try:
     import fcntl
@@ -43,8 +43,6 @@ class Journal:
     --------
     >>> import tempfile
     >>> from pathlib import Path
-
-from ..utils.files import printable
     >>> from astropy_n2v.batch import Journal, read_journal
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     journal = Journal(Path(directory) / 'night1.jsonl')
@@ -194,8 +192,6 @@ def read_journal(path):
     --------
     >>> import tempfile
     >>> from pathlib import Path
-
-from ..utils.files import printable
     >>> from astropy_n2v.batch import denoise_files, read_journal
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     records = denoise_files(['missing.fits'], directory, journal=Path(directory) / 'a.jsonl')

@@ -16,7 +16,7 @@ from ..containers.parsing import celestial_order
 from ..denoising import denoise
 from ..io import read_fits_images
 from ..io.raster import is_raster, read_raster
-from ..utils.files import atomic_write
+from ..utils.atomic_files import atomic_write
 from .raster import denoise_raster, raster_options
 
 __all__ = ['preview_file', 'preview_result']

@@ -173,7 +173,8 @@ def raster_options(**options):
     """Select the keywords of `denoise_fits` that make sense for pictures; raise ValueError if another one is given."""
     ignored = 'seed', 'progress_bar', 'noise'   # of other files of the same run, or of no effect
     known = {name: options.pop(name) for name in _OPTIONS if name in options}
-    given = [name for name, value in options.items() if name not in ignored and value is not None and value is not False]
+    given = [name for name, value in options.items()
+             if name not in ignored and value is not None and value is not False]
     if given:
         raise ValueError(f'{given[0]} does not go with pictures, got {options[given[0]]!r}')
     return known

@@ -10,20 +10,21 @@ import warnings
 
 import numpy as np
 
+from ..blind_spot import LAGS, own_autocorrelation
 from ..collections.loading import cut_areas
 from ..containers.container import Container
 from ..io.axes import plane_shape
-from ..io.files import describe_error, split_extension
 from ..io.headers import merge_headers, parse_unit
+from ..io.paths import describe_error, split_extension
 from ..io.process import values_per_image
 from ..io.reading import read_image
 from ..io.select import science_hdus
 from ..io.source import FitsSource
 from ..noise import FrameGroup, GainFrom, GroupNoise, SetNoise
 from ..noise.sets import same_size
-from ..planes import LAGS, find_planes, own_autocorrelation
+from ..planes import find_planes
 from ..utils.checks import check_integer
-from ..utils.files import printable
+from ..utils.names import printable
 
 __all__ = ['estimate_set_noise']
 

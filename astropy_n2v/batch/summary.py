@@ -8,7 +8,8 @@ import math
 import numpy as np
 from astropy.table import Table
 
-from ..utils.files import atomic_write, printable
+from ..utils.atomic_files import atomic_write
+from ..utils.names import printable
 
 __all__ = ['describe_images', 'image_values', 'summary_table', 'write_summary']
 

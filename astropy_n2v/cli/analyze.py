@@ -47,7 +47,7 @@ def command(ctx, files, output_dir, denoised, suffix, truth, psf, false_rate, ex
       astropy-n2v analyze frame.fits -o analysis
       astropy-n2v analyze night1/*.fits --denoised denoised -o analysis
     """
-    from ..io.files import describe_error
+    from ..io.paths import describe_error
     from ..sources.analysis import analyze_files
     from .validate import read_psf
     ignore_bits, files = parse_bits(ignore_bits), expand_files(files)

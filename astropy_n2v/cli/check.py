@@ -31,7 +31,7 @@ def command(ctx, manifest, split, hashes):
       astropy-n2v check manifest.ecsv --split split.json
     """
     from ..collections import NOTES, Split, check_manifest, read_manifest
-    from ..io.files import describe_error
+    from ..io.paths import describe_error
     with Reporter.of(ctx) as report:
         try:
             table = read_manifest(manifest)

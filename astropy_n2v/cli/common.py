@@ -14,7 +14,7 @@ import click
 
 from ..training.options import TRAINING_OPTIONS
 from ..utils.checks import MAX_HOLE, parse_hole
-from ..utils.files import printable
+from ..utils.names import printable
 
 __all__ = ['HoleType', 'Reporter', 'chosen_extension', 'expand_files', 'given', 'mask_options', 'one_or_list',
            'parse_bits', 'training_options', 'verbosity_options']

@@ -39,7 +39,7 @@ def command(ctx, output_dir, kind, size, seed, model, device, overwrite):
     from pathlib import Path
 
     from ..batch.fits import denoise_fits
-    from ..io.files import describe_error
+    from ..io.paths import describe_error
     from ..simulate import make_scene
     directory = Path(output_dir)
     names = {name: directory / name for name in ('noisy.fits', 'truth.fits', 'denoised.fits', 'comparison.png')}
@@ -72,7 +72,7 @@ def _write_observation(scene, seed, names, overwrite):
     import numpy as np
     from astropy.io import fits
 
-    from ..utils.files import atomic_write
+    from ..utils.atomic_files import atomic_write
     # Not the generator of the scene: its noise must not repeat the draws of the sources.
     noisy = scene.observe(seed=np.random.default_rng((seed, 1)))
     with atomic_write(names['noisy.fits'], overwrite=overwrite) as temporary:
@@ -86,7 +86,7 @@ def _judge(scene, names, overwrite):
     import numpy as np
     from astropy.io import fits
 
-    from ..utils.files import atomic_write
+    from ..utils.atomic_files import atomic_write
     from ..validation import mean_offset, noise_reduction
     from ..validation.figures import draw_comparison
     noisy, result = (fits.getdata(names[name]) for name in ('noisy.fits', 'denoised.fits'))

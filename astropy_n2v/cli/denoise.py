@@ -131,14 +131,14 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, sch
       astropy-n2v denoise night1 -o denoised --jobs 8 --skip-existing
       astropy-n2v denoise --files-from list.txt -o denoised --noise noise.json --shard auto
     """
-    from ..batch.files import denoise_files
     from ..batch.inputs import take_shard
     from ..batch.journal import JOURNAL_NAME
+    from ..batch.many import denoise_files
     from ..batch.summary import write_summary
     from ..config import conf
     from ..denoiser import Denoiser
-    from ..io.files import describe_error
-    from ..utils.files import atomic_write
+    from ..io.paths import describe_error
+    from ..utils.atomic_files import atomic_write
     training = given(**training)
     if training and (model or conf.default_model) not in ('self', 'adapt'):
         names = ', '.join(f'--{name.replace("_", "-")}' for name in training)
@@ -252,7 +252,7 @@ class Drawing:
     def __call__(self, record, report):
         """Draw the images of a file; a picture that cannot be drawn is no reason to stop."""
         from ..batch.preview import preview_result
-        from ..io.files import describe_error
+        from ..io.paths import describe_error
         path, ext = chosen_extension(record.path, self.ext)
         try:
             pictures = preview_result(path, record.output, ext=ext, **self.options)
@@ -287,7 +287,7 @@ def collect_files(names, files_from, catalog, where, output_dir):
         If there are none, or a list or folder cannot be used.
     """
     from ..batch.inputs import InputFile, find_inputs, read_catalog, read_list
-    from ..io.files import describe_error
+    from ..io.paths import describe_error
     if where is not None and catalog is None:
         raise click.UsageError('--where goes with --catalog.')
     if not names and files_from is None and catalog is None:

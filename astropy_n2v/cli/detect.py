@@ -50,9 +50,9 @@ def command(ctx, files, output, denoised, suffix, false_rate, psf, ext, ignore_b
       astropy-n2v detect frame.fits -o sources.ecsv
       astropy-n2v detect night1/*.fits --denoised denoised -o catalogs --false-rate 0.01
     """
-    from ..io.files import describe_error
-    from ..sources.files import catalog_paths, detect_file
-    from ..utils.files import atomic_write
+    from ..io.paths import describe_error
+    from ..sources.catalogues import catalog_paths, detect_file
+    from ..utils.atomic_files import atomic_write
     from .validate import read_psf
     ignore_bits, files = parse_bits(ignore_bits), expand_files(files)
     paths = [chosen_extension(file, ext) for file in files]

@@ -68,7 +68,7 @@ def command(ctx, roots, output, where, sample, seed, processes, overwrite):
         write_manifest,
     )
     from ..collections.tables import check_manifest_format
-    from ..io.files import describe_error
+    from ..io.paths import describe_error
     read = 0
     with Reporter.of(ctx) as report:
         try:

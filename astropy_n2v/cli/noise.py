@@ -42,8 +42,8 @@ def command(ctx, files, output, ext, satlevel, max_frames, mask, ignore_bits, ov
       astropy-n2v denoise night1/b*.fits -o denoised --noise noise.json
     """
     from ..batch.set_noise import estimate_set_noise
-    from ..io.files import describe_error
-    from ..utils.files import atomic_write
+    from ..io.paths import describe_error
+    from ..utils.atomic_files import atomic_write
     ignore_bits = parse_bits(ignore_bits)
     files = expand_files(files)
     paths = [chosen_extension(file, ext)[0] for file in files]

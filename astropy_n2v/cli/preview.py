@@ -53,7 +53,7 @@ def command(ctx, files, output_dir, manifest, split, model, number, ext, mask, i
     """
     from ..batch.preview import preview_file
     from ..denoiser import Denoiser
-    from ..io.files import describe_error
+    from ..io.paths import describe_error
     reading = {'ignore_bits': parse_bits(ignore_bits), 'mask': mask}
     failed = 0
     with Reporter.of(ctx) as report:

@@ -43,7 +43,7 @@ def command(ctx, manifest, output, fractions, seed, stratify, separation, by, co
     """
     from ..collections import read_manifest, split_manifest, write_manifest
     from ..collections.tables import check_manifest_format
-    from ..io.files import describe_error
+    from ..io.paths import describe_error
     with Reporter.of(ctx) as report:
         try:
             if columns:

@@ -38,8 +38,8 @@ def command(ctx, journals, table, plot, overwrite):
     from ..batch.journal import JOURNAL_NAME, read_journal
     from ..batch.night import find_unusual, latest_entries, plot_night
     from ..batch.summary import summary_table, write_summary
-    from ..io.files import describe_error
-    from ..utils.files import atomic_write
+    from ..io.paths import describe_error
+    from ..utils.atomic_files import atomic_write
     journals = [os.path.join(path, JOURNAL_NAME) if os.path.isdir(path) else path for path in journals]
     with Reporter.of(ctx) as report:
         try:

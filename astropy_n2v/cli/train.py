@@ -79,7 +79,7 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
       torchrun --nproc-per-node 2 -m -- astropy_n2v.cli train night1/*.fits -o mycamera.safetensors
       astropy-n2v train night1/*.fits -o plain.safetensors --strategy n2v2
     """
-    from ..io.files import describe_error
+    from ..io.paths import describe_error
     ignore_bits = parse_bits(ignore_bits)
     classical = take_classical(options, init=init, gain=gain, readnoise=readnoise, workers=workers)
     if manifest or split or workers is not None:
@@ -151,7 +151,7 @@ def _leave(ctx, status=0):
 
 def _model_file(output, overwrite, inputs, first):
     """Open the file that a model is written to, by the first of the processes."""
-    from ..utils.files import atomic_write
+    from ..utils.atomic_files import atomic_write
     return atomic_write(output, overwrite=overwrite, inputs=inputs) if first else nullcontext()
 
 
@@ -190,7 +190,7 @@ def _finish(report, output, denoiser, seconds, temporary_state):
 def _train_collection(ctx, manifest, split, output, overwrite, loading, classical, held_out=None, **options):
     """Train on the frames of a catalogue."""
     from ..collections import Split, read_manifest
-    from ..io.files import describe_error
+    from ..io.paths import describe_error
     if held_out is not None:
         raise click.UsageError('--held-out does not go with --manifest: the validation frames are held out.')
     temporary_state = _take_state(output, options)

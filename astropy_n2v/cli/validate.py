@@ -85,7 +85,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
       astropy-n2v validate exposures/*.fits --reference others --report validation
     """
     from ..io import read_fits_images
-    from ..io.files import describe_error
+    from ..io.paths import describe_error
     from ..validation import validate
     from ..validation.report.arguments import read_image
     ignore_bits = parse_bits(ignore_bits)

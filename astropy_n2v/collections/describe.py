@@ -17,8 +17,8 @@ from ..containers.parsing import measured
 from ..containers.saturation import saturated_pixels
 from ..exceptions import CannotDenoiseError
 from ..io.axes import check_sky_last
-from ..io.files import describe_error
 from ..io.headers import merge_headers
+from ..io.paths import describe_error
 from ..io.raster import is_raster
 from ..io.reading import read_image
 from ..io.select import hdu_label, science_hdus
@@ -26,7 +26,7 @@ from ..io.source import FitsSource
 from ..noise import SkySample
 from ..noise.estimation import sky_noise
 from ..noise.views import WHOLE, is_mosaic, lattice
-from ..utils.files import printable
+from ..utils.names import printable
 from .headers import exposure_cards, sky_position, stored_type
 from .loading import cut_areas
 from .raster import read_picture

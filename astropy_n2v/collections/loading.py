@@ -11,15 +11,16 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..blind_spot import find_hole
 from ..containers.container import Container
 from ..exceptions import CannotDenoiseError
 from ..io.raster import is_raster
 from ..io.reading import read_image
 from ..io.source import FitsSource
 from ..noise.views import WHOLE
-from ..planes import Plane, find_hole, find_planes
+from ..planes import Plane, find_planes
 from ..utils.checks import check_integer
-from ..utils.files import printable
+from ..utils.names import printable
 from .raster import read_picture
 
 __all__ = ['CollectionBlocks', 'read_section']

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..utils.atomic_files import atomic_write
 from ..utils.checks import check_integer
-from ..utils.files import atomic_write
 from .choose import usable
 from .fields import find_fields
 from .tables import relative_path

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from ..utils.files import atomic_write
+from ..utils.atomic_files import atomic_write
 from .columns import COLUMNS, make_table, missing_columns
 
 __all__ = ['read_manifest', 'write_manifest']

@@ -12,7 +12,7 @@ from ..io import hdu_label, read_fits_images, science_hdus
 from ..io.axes import check_sky_last
 from ..io.reading import read_image
 from ..io.source import FitsSource
-from .files import read_header
+from .folder import read_header
 from .render import Pyramid
 
 __all__ = ['denoise', 'measure', 'read', 'show', 'take_plane']

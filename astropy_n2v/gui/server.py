@@ -12,7 +12,7 @@ import panel as pn
 from tornado.routing import Router
 from tornado.web import ErrorHandler
 
-from .files import Folder
+from .folder import Folder
 from .page import Page
 from .uploads import MOST
 

@@ -17,9 +17,9 @@ from astropy.nddata import CCDData, StdDevUncertainty
 
 from ..io import describe_error, output_path, read_fits_images
 from ..io.raster import is_raster
-from ..utils.files import atomic_write
+from ..utils.atomic_files import atomic_write
 from . import frames, pictures
-from .files import Hdu, list_hdus, read_header
+from .folder import Hdu, list_hdus, read_header
 from .render import Pyramid
 
 __all__ = ['TASKS']

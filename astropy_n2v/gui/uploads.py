@@ -9,7 +9,7 @@ import tempfile
 import unicodedata
 from pathlib import Path, PureWindowsPath
 
-from .files import is_known
+from .folder import is_known
 
 __all__ = ['MOST', 'Uploads', 'clean_name']
 

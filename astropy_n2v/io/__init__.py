@@ -3,8 +3,8 @@
 Images in files: reading them, and writing them back with all that is around them.
 """
 
-from .files import *  # noqa: F403
 from .headers import *  # noqa: F403
+from .paths import *  # noqa: F403
 from .process import *  # noqa: F403
 from .reading import *  # noqa: F403
 from .select import *  # noqa: F403

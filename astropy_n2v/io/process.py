@@ -16,11 +16,11 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from ..config import conf
 from ..exceptions import CannotDenoiseError
-from ..utils.files import atomic_write
+from ..utils.atomic_files import atomic_write
 from ..utils.scratch import blockwise, every, scratch_for
 from ..utils.warn import warn_user
-from .cards import hide_cards
 from .headers import transfer_cards
+from .illegal_cards import hide_cards
 from .reading import read_image
 from .select import companions, hdu_label, science_hdus
 from .source import FitsSource

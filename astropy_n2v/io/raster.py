@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..utils.files import atomic_write
-from .files import refuse_bomb
+from ..utils.atomic_files import atomic_write
+from .paths import refuse_bomb
 
 __all__ = ['RasterImage', 'is_raster', 'read_raster', 'write_raster']
 

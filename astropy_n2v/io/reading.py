@@ -15,11 +15,11 @@ from ..utils.warn import warn_user
 from .axes import read_wcs
 from .conventions import KINDS, card_text, is_background_noise, meaning_of
 from .flags import read_mask
-from .given import broadcast, find_given
 from .headers import merge_headers, parse_unit
 from .sections import load, section_of
 from .select import companions, hdu_label, science_hdus
 from .source import FitsSource
+from .user_planes import broadcast, find_given
 
 __all__ = ['read_fits_images']
 

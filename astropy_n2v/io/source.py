@@ -12,9 +12,9 @@ import warnings
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from ..utils.files import printable
-from .cards import Overlay, forbidden_cards, mended, set_card
-from .files import open_decompressed, refuse_bomb, refuse_endless_headers
+from ..utils.names import printable
+from .illegal_cards import Overlay, forbidden_cards, mended, set_card
+from .paths import open_decompressed, refuse_bomb, refuse_endless_headers
 
 __all__ = ['FitsSource']
 

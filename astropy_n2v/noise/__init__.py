@@ -6,7 +6,6 @@ The noise of an image: the noise model, its estimation from the image, and the c
 from .amplifier_edges import *  # noqa: F403
 from .amplifiers import *  # noqa: F403
 from .correlation import *  # noqa: F403
-from .error_planes import *  # noqa: F403
 from .estimation import *  # noqa: F403
 from .gains import *  # noqa: F403
 from .model import *  # noqa: F403
@@ -23,3 +22,4 @@ from .smoothing import *  # noqa: F403
 from .stripes import *  # noqa: F403
 from .transfer import *  # noqa: F403
 from .uncertainty import *  # noqa: F403
+from .uncertainty_checks import *  # noqa: F403

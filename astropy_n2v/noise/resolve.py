@@ -19,7 +19,6 @@ from ..utils.robust import robust_std
 from ..utils.sampling import cutouts, subsample
 from ..utils.warn import warn_user
 from .amplifiers import AmplifierScale, amplifier_labels, amplifier_regions
-from .error_planes import describes_depth, scaled_noise, sky_correlation
 from .estimation import sky_noise
 from .gains import doubt_gain, header_gain
 from .model import NoiseModel
@@ -28,6 +27,7 @@ from .parameters import gain_value, readnoise_value
 from .photons import PHOTONS
 from .sky import SkySample
 from .uncertainty import noise_from_deviation
+from .uncertainty_checks import describes_depth, scaled_noise, sky_correlation
 
 __all__ = ['resolve_noise']
 

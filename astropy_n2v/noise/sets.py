@@ -18,7 +18,7 @@ from astropy.io import fits
 from ..config import conf
 from ..io.conventions import meaning_of_name
 from ..io.headers import ADU_LIKE, header_value
-from ..utils.files import atomic_write
+from ..utils.atomic_files import atomic_write
 from .gains import is_setting
 
 __all__ = ['FrameGroup', 'GroupNoise', 'SetNoise']

@@ -2,7 +2,7 @@
 """
 Noise model from the uncertainty of a frame.
 
-``containers/deviations.py`` parses the uncertainty; ``noise/error_planes.py`` compares it with the image;
+``containers/deviations.py`` parses the uncertainty; ``noise/uncertainty_checks.py`` compares it with the image;
 ``noise/resolve.py`` decides if it is used.
 """
 

@@ -11,9 +11,9 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from ..io import split_extension
-from ..utils.files import atomic_write
+from ..utils.atomic_files import atomic_write
+from .catalogues import read_pairs
 from .detecting import compare_detections
-from .files import read_pairs
 
 __all__ = ['analyze_files']
 

@@ -86,7 +86,7 @@ def detect(original, clean=None, *, false_rate=0.05, psf=None, denoiser=None, n_
     See Also
     --------
     astropy_n2v.detection_image : The map of significance.
-    astropy_n2v.validation.forced_photometry : How fluxes are measured.
+    astropy_n2v.photometry.forced_photometry : How fluxes are measured.
 
     Notes
     -----
@@ -288,8 +288,8 @@ def _denoise(frame, **options):
 
 def _point_spread(psf, frame):
     """Take the PSF that was given, or measure it on the frame."""
+    from ..photometry import PSF, measure_psf
     from ..simulate import make_psf
-    from ..validation import PSF, measure_psf
     if psf is None:
         for threshold in 30.0, 10.0:
             try:
@@ -322,7 +322,7 @@ def _correlated_error(correlation, stamp):
 
 def _measure(original, found, frames, psf):
     """Positions and fluxes of sources on the original frame."""
-    from ..validation import forced_photometry
+    from ..photometry import forced_photometry
     x, y = (np.asarray(found[name], dtype=float) for name in ('x', 'y'))
     unit = getattr(original, 'unit', None) or u.dimensionless_unscaled
     columns = {'id': np.arange(1, len(found) + 1), 'x': x * u.pix, 'y': y * u.pix, **_sky(original.wcs, x, y)}

@@ -10,9 +10,10 @@ import numpy as np
 from astropy.nddata import StdDevUncertainty
 from scipy.signal import fftconvolve
 
+from ..blind_spot import own_autocorrelation
 from ..containers.container import Container
 from ..inference.whitening_filter import Whitening
-from ..planes import find_planes, own_autocorrelation
+from ..planes import find_planes
 
 __all__ = ['RepeatedFrames']
 

@@ -24,7 +24,7 @@ from ..inference.plain import LinearScale, predict_plain
 from ..networks import UNet, isolated_rng
 from ..planes import find_planes, group_channels
 from ..utils.checks import check_integer, check_number
-from ..utils.files import printable
+from ..utils.names import printable
 from ..utils.warn import warn_user
 from .checkpoints import pixels_identity
 from .loop import Trainer

@@ -15,10 +15,10 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from ..denoiser import Denoiser
 from ..inference.normalization import NormalizedImage
+from ..photometry.psf import PSF
+from ..photometry.star_fit import StarFit
 from ..significance import detection_image
-from ..utils.psf import PSF
 from ..utils.sampling import middle_cutout
-from ..utils.star_fit import StarFit
 
 __all__ = ['InjectedStars', 'StarFigures', 'compare_stars', 'estimate_fwhm']
 

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..networks import negative_log_likelihood, network_inputs
 from ..noise.model import BROAD_WEIGHT
-from ..utils.files import atomic_write, remove_leftovers
+from ..utils.atomic_files import atomic_write, remove_leftovers
 from .checkpoints import check_identity
 from .interruption import Interruption, TrainingInterrupted
 from .judgement import Judgement

@@ -9,12 +9,13 @@ from contextlib import closing
 
 import numpy as np
 
+from ..blind_spot import find_hole, warn_of_patterns
 from ..containers.container import Container
 from ..denoiser import Denoiser, SelfTrained, select_device
 from ..exceptions import CannotDenoiseError
 from ..inference.held_out import HeldOut
 from ..networks import BlindSpotUNet, isolated_rng
-from ..planes import find_hole, find_planes, warn_of_patterns
+from ..planes import find_planes
 from ..utils.checks import check_integer, parse_hole
 from ..utils.warn import warn_user
 from .checkpoints import training_identity

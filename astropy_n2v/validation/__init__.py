@@ -3,6 +3,8 @@
 How good a result is: measures, figures of them, and reports.
 """
 
+from ..photometry.forced import *  # noqa: F403
+from ..photometry.psf_measurement import *  # noqa: F403
 from .detection.completeness import *  # noqa: F403
 from .detection.depth import *  # noqa: F403
 from .detection.maps import *  # noqa: F403
@@ -18,8 +20,6 @@ from .measures.exposures import *  # noqa: F403
 from .measures.flux import *  # noqa: F403
 from .measures.frames import *  # noqa: F403
 from .measures.images import *  # noqa: F403
-from .measures.photometry import *  # noqa: F403
-from .measures.psf import *  # noqa: F403
 from .measures.reference import *  # noqa: F403
 from .measures.residuals import *  # noqa: F403
 from .measures.shapes import *  # noqa: F403

@@ -19,8 +19,8 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from astropy_n2v import denoise
 from astropy_n2v.batch import denoise_fits, mask_cosmic_rays
-from astropy_n2v.io import files, output_path
-from astropy_n2v.io.files import describe_error, open_decompressed
+from astropy_n2v.io import output_path, paths
+from astropy_n2v.io.paths import describe_error, open_decompressed
 from astropy_n2v.simulate import make_scene
 
 pytestmark = pytest.mark.filterwarnings('ignore:the innovations have', 'ignore:the noise of neighbouring')
@@ -154,7 +154,7 @@ def test_compressed_results_do_not_depend_on_name_and_time(tmp_path, data, tiny_
 
 
 def test_decompression_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, '_SMALL', 1 << 20)
+    monkeypatch.setattr(paths, '_SMALL', 1 << 20)
     with gzip.open(tmp_path / 'a.fits.gz', 'wb') as file:
         file.write(bytes(1 << 26))
     with pytest.raises(OSError, match='a.fits.gz: 65.* compressed bytes would become .* no plausible image'):

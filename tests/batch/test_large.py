@@ -15,8 +15,8 @@ from astropy.nddata import CCDData, StdDevUncertainty
 
 from astropy_n2v import conf, denoise
 from astropy_n2v.batch import denoise_fits
-from astropy_n2v.io import files, process_fits, read_fits_images
-from astropy_n2v.io.cards import add_up
+from astropy_n2v.io import paths, process_fits, read_fits_images
+from astropy_n2v.io.illegal_cards import add_up
 from astropy_n2v.utils import scratch
 from astropy_n2v.utils.scratch import scratch_files
 
@@ -162,7 +162,7 @@ def test_compressed_files_by_parts(tmp_path, rng, tiny_denoiser, small_memory, m
     hdus_of(white(rng), 'plain', rng).writeto(tmp_path / 'a.fits')
     (tmp_path / 'a.fits.gz').write_bytes(gzip.compress((tmp_path / 'a.fits').read_bytes()))
     (tmp_path / 'a.fits').unlink()
-    monkeypatch.setattr(files, '_IN_MEMORY', 1)
+    monkeypatch.setattr(paths, '_IN_MEMORY', 1)
     assert_same_result(tmp_path / 'a.fits.gz', tiny_denoiser)
 
 

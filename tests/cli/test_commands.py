@@ -425,7 +425,7 @@ def test_options_reach_the_library(run, frames, tmp_path, monkeypatch):
         calls.append(options)
         raise ValueError('enough')
 
-    monkeypatch.setattr('astropy_n2v.batch.work.denoise_fits', denoise_fits)
+    monkeypatch.setattr('astropy_n2v.batch.one_file.denoise_fits', denoise_fits)
     run('denoise', frames[0], '-o', tmp_path, '--audit', 'warn', '--reject-outliers', '--uncertainty', 'e.fits[ERR]')
     run('denoise', frames[0], '-o', tmp_path)
     assert calls[0]['audit'] == 'warn' and calls[0]['reject_outliers'] is True

@@ -24,9 +24,9 @@ from astropy_n2v.containers.deviations import Deviations
 from astropy_n2v.containers.parsing import CompleteMask, celestial_order, extend_mask, measured, merge_mask, take_apart
 from astropy_n2v.noise import noise_autocorrelation
 from astropy_n2v.noise.blocks import valid_image
+from astropy_n2v.photometry.frames import frame_arrays
+from astropy_n2v.photometry.inputs import as_image
 from astropy_n2v.planes import find_planes
-from astropy_n2v.validation.measures.frames import frame_arrays
-from astropy_n2v.validation.measures.inputs import as_image
 from astropy_n2v.validation.report.arguments import as_array
 
 NOISE = NoiseModel(5.0)

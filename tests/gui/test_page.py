@@ -223,7 +223,7 @@ def test_uploads_that_are_no_images(page, folder, name, content, reason):
 # No JPEG shrinks that much.
 @pytest.mark.parametrize('name', ['bomb.fits.gz', 'bomb.png', 'bomb.tif'])
 def test_bombs_are_refused(page, tmp_path, monkeypatch, name):
-    monkeypatch.setattr('astropy_n2v.io.files._SMALL', 1 << 20)
+    monkeypatch.setattr('astropy_n2v.io.paths._SMALL', 1 << 20)
     if name.endswith('.gz'):
         fits.writeto(tmp_path / name, np.zeros((2000, 2000), dtype='f4'))
     else:

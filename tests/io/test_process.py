@@ -29,7 +29,7 @@ from astropy_n2v.io import (
     science_hdus,
     transfer_cards,
 )
-from astropy_n2v.utils.files import atomic_write
+from astropy_n2v.utils.atomic_files import atomic_write
 
 
 def halve(ccd, **kwargs):
@@ -300,7 +300,7 @@ def test_directory_that_cannot_be_written_to(tmp_path, monkeypatch):
         raise PermissionError(13, 'Permission denied', str(path))
 
     # The superuser may write anywhere, so the refusal is feigned.
-    monkeypatch.setattr('astropy_n2v.utils.files.open', refuse, raising=False)
+    monkeypatch.setattr('astropy_n2v.utils.atomic_files.open', refuse, raising=False)
     with pytest.raises(PermissionError, match=f'cannot write to the directory {tmp_path}: Permission denied'):
         with atomic_write(tmp_path / 'a'):
             pytest.fail('nothing must be done before it is clear that it can be written')

@@ -18,11 +18,12 @@ from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import NoiseModel, conf, estimate_noise, noise_autocorrelation
 from astropy_n2v.background import clipped_mean
+from astropy_n2v.blind_spot import find_hole, warn_of_patterns
 from astropy_n2v.containers.container import Container
 from astropy_n2v.containers.deviations import Deviations
 from astropy_n2v.io.headers import header_value
 from astropy_n2v.noise import choose_hole, gain_value, noise_from_deviation, resolve_noise, stripe_fraction
-from astropy_n2v.planes import find_hole, find_planes, warn_of_patterns
+from astropy_n2v.planes import find_planes
 from astropy_n2v.simulate import SCENE_KINDS, make_scene
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import convolve, gaussian_filter, zoom
 
 from astropy_n2v import NoiseModel, denoise, estimate_noise, noise_autocorrelation
+from astropy_n2v.blind_spot import find_hole
 from astropy_n2v.containers.container import Container
 from astropy_n2v.noise import (
     amplifier_edges,
@@ -26,7 +27,7 @@ from astropy_n2v.noise import (
     smoothed_noise,
 )
 from astropy_n2v.noise.views import WHOLE, part_of, split_views
-from astropy_n2v.planes import find_hole, find_planes
+from astropy_n2v.planes import find_planes
 from astropy_n2v.simulate import make_scene, random_scene
 
 

@@ -15,14 +15,15 @@ from astropy.utils.exceptions import AstropyUserWarning
 from click.testing import CliRunner
 
 from astropy_n2v import NoiseModel, denoise, estimate_set_noise
-from astropy_n2v.batch.files import denoise_files
+from astropy_n2v.batch.many import denoise_files
 from astropy_n2v.batch.set_noise import _middle
 from astropy_n2v.batch.summary import summary_table
+from astropy_n2v.blind_spot import find_hole
 from astropy_n2v.cli import main
 from astropy_n2v.containers.container import Container
 from astropy_n2v.io import read_fits_images
 from astropy_n2v.noise import FrameGroup, GroupNoise, SetNoise
-from astropy_n2v.planes import find_hole, find_planes
+from astropy_n2v.planes import find_planes
 from astropy_n2v.simulate import make_scene
 
 pytestmark = pytest.mark.filterwarnings('ignore:the innovations have', 'ignore:the noise of neighbouring')

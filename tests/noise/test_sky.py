@@ -9,10 +9,11 @@ from scipy.ndimage import gaussian_filter
 
 from astropy_n2v import NoiseModel, noise_autocorrelation
 from astropy_n2v.background import background_level
+from astropy_n2v.blind_spot import find_hole, warn_of_patterns
 from astropy_n2v.containers.container import Container
 from astropy_n2v.noise import SkySample, estimation, find_steps, measure_sky, photon_noise, resolve, sky, smoothed_noise
 from astropy_n2v.noise.blocks import valid_image
-from astropy_n2v.planes import find_hole, find_planes, warn_of_patterns
+from astropy_n2v.planes import find_planes
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from astropy.nddata import CCDData
 from astropy.utils.exceptions import AstropyUserWarning
 
 from astropy_n2v import denoise
+from astropy_n2v.blind_spot import warn_of_patterns
 from astropy_n2v.containers.container import Container
 from astropy_n2v.noise import Patterns, find_patterns
-from astropy_n2v.planes import find_planes, warn_of_patterns
+from astropy_n2v.planes import find_planes
 from astropy_n2v.simulate import make_scene, random_scene
 from astropy_n2v.simulate import random_scenes as simulate_random
 

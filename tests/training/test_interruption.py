@@ -22,8 +22,8 @@ from astropy_n2v.training import loop
 from astropy_n2v.training.interruption import Interruption, TrainingInterrupted
 from astropy_n2v.training.loop import Trainer
 from astropy_n2v.training.patches import PatchSampler, TrainingFrame
-from astropy_n2v.utils import files
-from astropy_n2v.utils.files import _temporary_name
+from astropy_n2v.utils import atomic_files
+from astropy_n2v.utils.atomic_files import _temporary_name
 
 # A training in a process of its own that is slow enough to be killed, and saves often: on a frame, or on a folder of
 # frames that are read by another process all the time.
@@ -113,8 +113,8 @@ def test_leftovers_of_killed_trainings_are_removed(tmp_path):
 def test_state_is_on_the_disk_before_it_replaces_the_last(tmp_path, monkeypatch):
     done = []
     for name in ('_sync', '_rename'):
-        function = getattr(files, name)
-        monkeypatch.setattr(files, name, lambda *arguments, name=name, function=function: (
+        function = getattr(atomic_files, name)
+        monkeypatch.setattr(atomic_files, name, lambda *arguments, name=name, function=function: (
             done.append(name), function(*arguments)))
     make_trainer(1).run(tmp_path / 'state')
     assert done == ['_sync', '_rename', '_sync']

@@ -9,8 +9,9 @@ from astropy import units as u
 from astropy.table import Table
 from scipy.special import expit
 
+from ...photometry.inputs import as_floats
 from ...utils.checks import require
-from ..measures.inputs import as_floats, check_bins
+from ..measures.inputs import check_bins
 from ..measures.statistics import binomial_interval
 
 __all__ = ['matched_filter_depth', 'matched_filter_snr', 'measure_completeness']
@@ -145,7 +146,7 @@ def logistic_fit(mag, detected, weights=None):
 
 def _unit_snr(psf, sigma):
     """Significance of a star of flux 1."""
-    from ..measures.psf import PSF
+    from ...photometry.psf_measurement import PSF
     require(np.isscalar(sigma) and np.isfinite(sigma) and sigma > 0, 'sigma', 'be a positive number', sigma)
     return np.sqrt(np.sum(PSF.from_any(psf).stamp ** 2)) / sigma
 

@@ -14,11 +14,11 @@ from photutils.segmentation import SourceCatalog, deblend_sources, detect_source
 from photutils.utils.exceptions import NoDetectionsWarning
 from scipy.stats import norm
 
+from ...photometry.frames import frame_arrays, local_maxima, sky_of
+from ...photometry.inputs import stated_sigma
+from ...photometry.psf_measurement import PSF
+from ...photometry.star_fit import StarFit, correlate
 from ...utils.checks import require
-from ...utils.star_fit import StarFit, correlate
-from ..measures.frames import frame_arrays, local_maxima, sky_of
-from ..measures.inputs import stated_sigma
-from ..measures.psf import PSF
 
 __all__ = ['detection_maps', 'find_residual_sources', 'find_sources', 'matched_filter']
 

@@ -11,8 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from ...photometry.inputs import position_array
 from ...utils.checks import require
-from ..measures.inputs import position_array
 
 __all__ = ['Matches', 'match_sources']
 

@@ -9,9 +9,10 @@ from astropy.table import Table
 from scipy.signal import fftconvolve
 
 from ...noise import NoiseModel
+from ...photometry.frames import sky_of
+from ...photometry.psf_measurement import PSF
 from ...utils.checks import require
-from ..measures.frames import run_denoiser, sky_of
-from ..measures.psf import PSF
+from ..measures.frames import run_denoiser
 from .completeness import check_fraction
 from .maps import StarFilter, find_sources, maps_of
 from .thresholds import check_thresholds, poisson_rate

@@ -10,8 +10,8 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 from scipy.stats import norm
 
-from ..measures.frames import frame_arrays
-from ..measures.inputs import position_array
+from ...photometry.frames import frame_arrays
+from ...photometry.inputs import position_array
 from .completeness import check_fraction, wilson_interval
 from .maps import find_sources
 from .matching import match_sources

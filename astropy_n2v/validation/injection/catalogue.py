@@ -9,8 +9,8 @@ from astropy.table import Table
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
+from ...photometry.inputs import position_array
 from ...utils.checks import require
-from ..measures.inputs import position_array
 
 __all__ = ['TooManySourcesError', 'draw_sources', 'injection_positions']
 

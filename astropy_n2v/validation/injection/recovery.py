@@ -9,10 +9,10 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table, vstack
 
+from ...photometry.psf_measurement import PSF
 from ...utils.checks import require
 from ..detection.completeness import matched_filter_depth
 from ..measures.frames import run_denoiser
-from ..measures.psf import PSF
 from .search import Search, blank_frames, check_blank, false_table
 from .sources import inject_realisations
 

@@ -9,9 +9,10 @@ from astropy.table import Table, vstack
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
+from ...photometry.frames import sky_of
 from ...utils.checks import require
 from ..detection.maps import StarFilter, find_sources, maps_of
-from ..measures.frames import flip_frame, run_denoiser, sky_of, with_data
+from ..measures.frames import flip_frame, run_denoiser, with_data
 from .sources import overlap, source_stamps
 
 __all__ = []

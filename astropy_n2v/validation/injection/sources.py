@@ -9,11 +9,12 @@ from astropy.nddata import CCDData, InverseVariance, VarianceUncertainty
 from scipy.signal import fftconvolve
 
 from ...noise.resolve import gain_value
+from ...photometry.frames import frame_arrays
+from ...photometry.inputs import as_floats, position_array
+from ...photometry.psf_measurement import PSF
 from ...simulate.galaxies import draw_galaxy
 from ...utils.checks import require
-from ..measures.frames import frame_arrays, with_data
-from ..measures.inputs import as_floats, position_array
-from ..measures.psf import PSF
+from ..measures.frames import with_data
 from .catalogue import draw_sources, injection_positions
 
 __all__ = ['inject_realisations', 'inject_sources', 'render_sources']

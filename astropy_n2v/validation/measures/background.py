@@ -7,11 +7,11 @@ import numpy as np
 from astropy.table import Table
 from scipy.ndimage import binary_dilation
 
+from ...photometry.inputs import as_image, set_units
 from ...utils.blocks import sum_blocks
 from ...utils.checks import require
-from .inputs import as_image, compared_images, smooth_good
+from .inputs import compared_images, smooth_good
 from .statistics import Bootstrap, robust_scatter
-from .tables import set_units
 
 __all__ = ['sky_offset', 'sky_pixels', 'summarize_sky_offset']
 

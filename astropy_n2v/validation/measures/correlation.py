@@ -8,11 +8,11 @@ from astropy.table import Table, vstack
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.stats import chi2 as chi2_distribution
 
+from ...photometry.inputs import noise_sigma, set_units, stated_sigma
 from ...utils.blocks import sum_blocks
 from .background import choose_sky
-from .inputs import as_images, block_labels, noise_sigma, smooth_good, stated_sigma
+from .inputs import as_images, block_labels, smooth_good
 from .statistics import Bootstrap, robust_scatter
-from .tables import set_units
 
 __all__ = ['aperture_error_factor', 'aperture_noise', 'autocorrelation', 'autocorrelation_map']
 

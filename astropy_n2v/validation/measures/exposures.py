@@ -6,11 +6,12 @@ Exposures of a series, each judged by the others.
 import numpy as np
 from astropy.table import vstack
 
+from ...photometry.inputs import noise_sigma, set_units
 from ...utils.checks import require
-from .inputs import as_images, block_labels, check_bins, noise_sigma, smooth_good
+from .inputs import as_images, block_labels, check_bins, smooth_good
 from .reference import fit_scale
 from .statistics import Bootstrap
-from .tables import block_sums, estimate_sums, set_units
+from .tables import block_sums, estimate_sums
 
 __all__ = ['judge_exposures']
 

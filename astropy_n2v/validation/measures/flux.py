@@ -8,11 +8,12 @@ from astropy.table import Table
 from scipy.stats import rankdata
 
 from ...background import background_level
+from ...photometry.forced import FluxOperator, fluxes_in_circles
+from ...photometry.inputs import as_floats, set_units, stated_sigma
 from ...utils.checks import require
-from .inputs import SNR_BINS, as_floats, as_images, check_bins, compared_images, stated_sigma
-from .photometry import FluxOperator, fluxes_in_circles
+from .inputs import SNR_BINS, as_images, check_bins, compared_images
 from .statistics import Bootstrap
-from .tables import estimate_rows, set_units
+from .tables import estimate_rows
 
 __all__ = ['compare_fluxes', 'compare_growth', 'compare_total_flux', 'flux_bias', 'flux_correlation']
 

@@ -8,10 +8,11 @@ from astropy.table import Table
 from scipy.ndimage import binary_erosion
 
 from ...background import background_level
+from ...photometry.inputs import check_sigma, set_units
 from ...utils.checks import require
-from .inputs import BRIGHTNESS_BINS, as_images, brightness_in_sigma, check_bins, check_sigma, compared_images
+from .inputs import BRIGHTNESS_BINS, as_images, brightness_in_sigma, check_bins, compared_images
 from .statistics import Bootstrap
-from .tables import estimate_sums, image_sums, set_units
+from .tables import estimate_sums, image_sums
 
 __all__ = ['image_metrics', 'mean_absolute_error', 'mean_offset', 'mean_squared_error', 'noise_reduction',
            'noise_reduction_by_brightness', 'peak_signal_noise_ratio', 'structural_similarity']

@@ -10,9 +10,10 @@ from astropy.nddata import CCDData, NDData
 from astropy.wcs.utils import proj_plane_pixel_area
 from scipy.ndimage import convolve
 
+from ...photometry.inputs import as_image
 from ...utils.blocks import as_blocks
 from ...utils.checks import require
-from .inputs import as_image, as_images
+from .inputs import as_images
 from .statistics import robust_scatter
 
 __all__ = ['LinearScale', 'align_reference', 'fit_scale']

@@ -11,9 +11,10 @@ from scipy.stats import rankdata
 
 from ...audit import removed_share
 from ...background import background_level
+from ...photometry.inputs import noise_sigma, stated_sigma
 from ...utils.checks import require
 from .correlation import correlate
-from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins, noise_sigma, stated_sigma
+from .inputs import BRIGHTNESS_BINS, as_images, block_labels, brightness_in_sigma, check_bins
 from .statistics import Bootstrap
 from .tables import block_sums, estimate_sums, image_sums
 

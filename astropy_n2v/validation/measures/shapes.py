@@ -7,10 +7,11 @@ import numpy as np
 from astropy.table import Table
 from scipy.special import ndtr
 
+from ...photometry.inputs import as_positions, set_units
 from ...utils.checks import require
-from .inputs import SNR_BINS, as_positions, check_bins, compared_images
+from .inputs import SNR_BINS, check_bins, compared_images
 from .statistics import Bootstrap
-from .tables import estimate_rows, set_units
+from .tables import estimate_rows
 
 __all__ = ['compare_shapes', 'shape_change']
 

@@ -9,8 +9,7 @@ from astropy.table import Table, vstack
 from .inputs import block_labels
 from .statistics import fold_labels
 
-__all__ = ['block_sums', 'image_sums', 'estimate_rows', 'estimate_sums', 'merge_bins', 'set_units',
-           'stack_named', 'values_of']
+__all__ = ['block_sums', 'estimate_rows', 'estimate_sums', 'image_sums', 'merge_bins', 'stack_named', 'values_of']
 
 
 def estimate_rows(values, brightness, bins, measures, bootstrap, *, prefix='brightness', centre=None):
@@ -177,30 +176,6 @@ def merge_bins(sums, edges):
     result = sums[keep]
     result['brightness_low'], result['brightness_high'] = (np.asarray(edges)[wide[keep] - shift] for shift in (1, 0))
     return result
-
-
-def set_units(table, unit, columns):
-    """
-    Set the unit of those columns that a table has.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Changed in place, and returned.
-    unit : `~astropy.units.Unit` or None
-        The unit.
-    columns : iterable of str
-        Names.
-
-    Returns
-    -------
-    `~astropy.table.Table`
-        The table.
-    """
-    for name in columns:
-        if name in table.colnames and unit is not None:
-            table[name].unit = unit
-    return table
 
 
 def stack_named(column, names, tables):

@@ -5,8 +5,9 @@ Stated uncertainty of a result against its errors.
 
 import numpy as np
 
+from ...photometry.inputs import noise_sigma, stated_sigma
 from ...utils.checks import require
-from .inputs import BRIGHTNESS_BINS, as_images, brightness_in_sigma, check_bins, noise_sigma, smoothed, stated_sigma
+from .inputs import BRIGHTNESS_BINS, as_images, brightness_in_sigma, check_bins, smoothed
 from .statistics import Bootstrap
 from .tables import estimate_sums, image_sums
 

@@ -14,10 +14,10 @@ from astropy import units as u
 from astropy.nddata import CCDData, NDData
 
 from ...containers.parsing import take_apart
+from ...photometry.inputs import as_image
+from ...photometry.psf_measurement import PSF, measure_psf
+from ...utils.atomic_files import atomic_write
 from ...utils.checks import require
-from ...utils.files import atomic_write
-from ..measures.inputs import as_image
-from ..measures.psf import PSF, measure_psf
 
 __all__ = []
 

@@ -13,7 +13,7 @@ import numpy as np
 from astropy.nddata import NDData, NDUncertainty
 from astropy.table import Table
 
-from ...utils.files import atomic_write
+from ...utils.atomic_files import atomic_write
 from .report import table_from_dict, table_to_dict
 from .task import Measures
 

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from ...exceptions import CannotDenoiseError
 from ...noise import noise_autocorrelation
+from ...photometry.inputs import stated_sigma
 from ...utils.robust import robust_std
 from ..detection.completeness import matched_filter_snr
 from ..detection.maps import detection_maps, find_residual_sources, find_sources, matched_filter
@@ -22,7 +23,6 @@ from ..measures.background import sky_offset
 from ..measures.correlation import aperture_noise, autocorrelation
 from ..measures.flux import compare_fluxes, compare_total_flux, growth_shares
 from ..measures.images import error_sums, image_metrics
-from ..measures.inputs import stated_sigma
 from ..measures.residuals import residual_correlation_sums, residual_sums, residual_whiteness
 from ..measures.shapes import compare_shapes
 from ..measures.tables import stack_named, values_of

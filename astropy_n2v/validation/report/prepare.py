@@ -11,10 +11,10 @@ from astropy.nddata import CCDData
 from astropy.table import Table
 
 from ...containers.container import Container
+from ...photometry.inputs import position_array, stated_sigma
 from ...planes import find_planes
 from ...utils.checks import require
 from ..measures.frames import run_denoiser
-from ..measures.inputs import position_array, stated_sigma
 from ..measures.reference import align_reference, fit_scale
 from .arguments import NoPSF, as_array, find_psf, same_grid
 from .cache import hash_of

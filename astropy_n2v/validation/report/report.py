@@ -13,8 +13,8 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
+from ...utils.atomic_files import atomic_write
 from ...utils.checks import require
-from ...utils.files import atomic_write
 from .schema import SCHEMA_NAME, SCHEMA_VERSION
 
 __all__ = ['VERDICTS', 'Check', 'Report', 'judge_interval']

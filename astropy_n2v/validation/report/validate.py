@@ -181,7 +181,7 @@ def _measure_all(frames, parts, settings, store, name, progress_bar, keep):
     """Measure all frames; return what is finished, and pairs of a record and an error of those that failed."""
     from tqdm import tqdm
 
-    from ...io.files import describe_error
+    from ...io.paths import describe_error
     each = 1 + (settings.options['inject'] + 2 if settings.options['inject'] else 0)
     finished, failed = [], []
     with tqdm(total=len(frames) * each, disable=not progress_bar, desc='validating', unit='image') as bar:

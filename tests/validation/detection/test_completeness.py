@@ -8,9 +8,9 @@ import pytest
 from astropy import units as u
 from scipy.special import expit, ndtr
 
+from astropy_n2v.photometry import PSF
 from astropy_n2v.simulate import make_psf
 from astropy_n2v.validation import (
-    PSF,
     draw_sources,
     inject_and_recover,
     inject_sources,

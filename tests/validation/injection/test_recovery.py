@@ -13,9 +13,9 @@ from scipy.ndimage import gaussian_filter, label, shift
 from scipy.spatial.distance import pdist
 
 from astropy_n2v import NoiseModel
+from astropy_n2v.photometry import PSF, measure_psf
 from astropy_n2v.simulate import make_psf, make_scene
 from astropy_n2v.validation import (
-    PSF,
     Recovery,
     bootstrap_interval,
     compare_depth,
@@ -29,7 +29,6 @@ from astropy_n2v.validation import (
     matched_filter,
     matched_filter_depth,
     measure_completeness,
-    measure_psf,
     noise_detections,
     render_sources,
     threshold_at_false_rate,

@@ -14,20 +14,18 @@ from photutils.aperture import CircularAperture, aperture_photometry
 from photutils.psf import CircularGaussianPRF, ImagePSF, PSFPhotometry
 from scipy.ndimage import gaussian_filter, maximum_filter, shift
 
+from astropy_n2v.photometry import FluxOperator, forced_photometry, psf_fwhm
+from astropy_n2v.photometry.inputs import noise_sigma
 from astropy_n2v.simulate import make_psf, make_scene
 from astropy_n2v.validation import (
-    FluxOperator,
     compare_fluxes,
     compare_growth,
     compare_shapes,
     compare_total_flux,
     flux_bias,
     flux_correlation,
-    forced_photometry,
-    psf_fwhm,
     shape_change,
 )
-from astropy_n2v.validation.measures.inputs import noise_sigma
 from astropy_n2v.validation.measures.shapes import _fit
 
 

@@ -8,9 +8,9 @@ import pytest
 from astropy.table import Table
 
 from astropy_n2v import NoiseModel
+from astropy_n2v.photometry.inputs import noise_sigma, position_array
 from astropy_n2v.simulate import make_psf
 from astropy_n2v.validation import draw_sources, measure_completeness, render_sources
-from astropy_n2v.validation.measures.inputs import noise_sigma, position_array
 
 
 @pytest.mark.parametrize('counts', [1, 5, 50])

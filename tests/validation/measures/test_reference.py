@@ -10,14 +10,9 @@ from astropy.nddata import CCDData
 from astropy.wcs import WCS
 from scipy.ndimage import gaussian_filter
 
+from astropy_n2v.photometry import forced_photometry
 from astropy_n2v.simulate import make_scene
-from astropy_n2v.validation import (
-    LinearScale,
-    align_reference,
-    fit_scale,
-    forced_photometry,
-    judge_exposures,
-)
+from astropy_n2v.validation import LinearScale, align_reference, fit_scale, judge_exposures
 
 
 def make_wcs(shape, scale, angle=0.0, ra=150.0):

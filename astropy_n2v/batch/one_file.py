@@ -18,7 +18,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from ..config import conf
 from ..io import ImageResult, describe_error
 from ..io.process import refusal_cards
-from ..utils.files import printable
+from ..utils.names import printable
 from ..version import __version__
 from .fingerprints import digest, file_state, hash_file, named_file, plain
 from .fits import denoise_fits

@@ -12,11 +12,11 @@ from astropy.table import Table
 from photutils.psf import EPSFBuilder, GaussianPRF, ImagePSF, MoffatPSF, extract_stars
 from scipy.spatial import cKDTree
 
-from ...utils.checks import require
-from ...utils.psf import PSF
+from ..utils.checks import require
 from .frames import frame_arrays, local_maxima, mesh_background
+from .psf import PSF
 
-__all__ = ['PSF', 'measure_psf']
+__all__ = ['measure_psf']
 
 _METHODS = ('epsf', 'moffat', 'gaussian')
 
@@ -97,7 +97,7 @@ def measure_psf(ccd, *, method='moffat', n_stars=50, size=None, threshold=30.0, 
     Examples
     --------
     >>> from astropy_n2v.simulate import make_scene
-    >>> from astropy_n2v.validation import measure_psf
+    >>> from astropy_n2v.photometry import measure_psf
     >>> scene = make_scene('survey', (300, 300), seed=3)
     >>> psf = measure_psf(scene.observe(seed=4), method='moffat')
     >>> bool(abs(psf.fwhm - 3.2) < 0.2)

@@ -37,7 +37,7 @@ def is_known(name):
 
     Examples
     --------
-    >>> from astropy_n2v.gui.files import is_known
+    >>> from astropy_n2v.gui.folder import is_known
     >>> is_known('a.fits.gz'), is_known('a.TIF'), is_known('a.txt')
     (True, True, False)
     """
@@ -82,12 +82,12 @@ class Folder:
     Examples
     --------
     >>> import tempfile
-    >>> from astropy_n2v.gui.files import Folder
+    >>> from astropy_n2v.gui.folder import Folder
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     Folder(directory).find('../secret.fits')
     Traceback (most recent call last):
     ...
-    astropy_n2v.gui.files.OutsideError: ../secret.fits leads out of the folder of the page
+    astropy_n2v.gui.folder.OutsideError: ../secret.fits leads out of the folder of the page
     """
 
     def __init__(self, path='.'):
@@ -180,7 +180,7 @@ def list_hdus(path):
     >>> import numpy as np
     >>> from pathlib import Path
     >>> from astropy.io import fits
-    >>> from astropy_n2v.gui.files import list_hdus
+    >>> from astropy_n2v.gui.folder import list_hdus
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     path = Path(directory) / 'a.fits'
     ...     fits.writeto(path, np.ones((16, 24)))
@@ -226,7 +226,7 @@ def read_header(path, index):
     >>> import numpy as np
     >>> from pathlib import Path
     >>> from astropy.io import fits
-    >>> from astropy_n2v.gui.files import read_header
+    >>> from astropy_n2v.gui.folder import read_header
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     path = Path(directory) / 'a.fits'
     ...     fits.writeto(path, np.ones((16, 24)))

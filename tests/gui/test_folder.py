@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from astropy_n2v.gui.files import Folder, OutsideError, list_hdus, read_header
+from astropy_n2v.gui.folder import Folder, OutsideError, list_hdus, read_header
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ from photutils.aperture import CircularAnnulus, CircularAperture
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
-from ...utils.checks import require
-from ...utils.psf import psf_model
-from .inputs import as_image, as_positions, noise_sigma
-from .tables import set_units
+from ..utils.checks import require
+from .inputs import as_image, as_positions, noise_sigma, set_units
+from .psf import psf_model
 
 __all__ = ['FluxOperator', 'forced_photometry', 'psf_fwhm']
 
@@ -42,7 +41,7 @@ def psf_fwhm(psf):
     Examples
     --------
     >>> from astropy_n2v.simulate import make_psf
-    >>> from astropy_n2v.validation import psf_fwhm
+    >>> from astropy_n2v.photometry import psf_fwhm
     >>> round(psf_fwhm(make_psf(3.0, half_size=12)), 1)
     3.0
     """
@@ -88,7 +87,7 @@ class FluxOperator:
     Examples
     --------
     >>> import numpy as np
-    >>> from astropy_n2v.validation import FluxOperator
+    >>> from astropy_n2v.photometry import FluxOperator
     >>> operator = FluxOperator((21, 21), [(10, 10)], radius=3)
     >>> operator.flux(np.ones((21, 21))).round(6)
     array([0.])
@@ -323,7 +322,7 @@ def forced_photometry(data, positions, *, method='aperture', radius=None, psf=No
     Examples
     --------
     >>> from astropy_n2v.simulate import make_scene
-    >>> from astropy_n2v.validation import forced_photometry
+    >>> from astropy_n2v.photometry import forced_photometry
     >>> scene = make_scene('survey', (96, 96), seed=1)
     >>> fluxes = forced_photometry(scene.observe(seed=2), scene.catalog[:3], radius=4, noise=scene.noise)
     >>> fluxes['flux'].unit

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from astropy_n2v.cli import main
 from astropy_n2v.simulate import make_scene
-from astropy_n2v.sources.files import catalog_paths, detect_file, read_pairs
+from astropy_n2v.sources.catalogues import catalog_paths, detect_file, read_pairs
 
 
 @pytest.fixture

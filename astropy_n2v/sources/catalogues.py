@@ -53,7 +53,7 @@ def read_pairs(path, denoised=None, *, suffix='_n2v', ext=None, **options):
     >>> import tempfile
     >>> from pathlib import Path
     >>> from astropy_n2v.simulate import make_scene
-    >>> from astropy_n2v.sources.files import read_pairs
+    >>> from astropy_n2v.sources.catalogues import read_pairs
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     path = Path(directory) / 'a.fits'
     ...     make_scene('survey', (32, 32), seed=1).observe(seed=2).write(path)
@@ -102,7 +102,7 @@ def detect_file(path, denoised=None, *, suffix='_n2v', ext=None, ignore_bits=0, 
     >>> import tempfile
     >>> from pathlib import Path
     >>> from astropy_n2v.simulate import make_scene
-    >>> from astropy_n2v.sources.files import detect_file
+    >>> from astropy_n2v.sources.catalogues import detect_file
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     path = Path(directory) / 'a.fits'
     ...     make_scene('survey', (96, 96), seed=1).observe(seed=2).write(path)
@@ -142,7 +142,7 @@ def catalog_paths(files, output):
 
     Examples
     --------
-    >>> from astropy_n2v.sources.files import catalog_paths
+    >>> from astropy_n2v.sources.catalogues import catalog_paths
     >>> [path.as_posix() for path in catalog_paths(['night1/a.fits'], 'a.ecsv')]
     ['a.ecsv']
     """

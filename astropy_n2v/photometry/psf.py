@@ -42,7 +42,7 @@ class PSF:
     Examples
     --------
     >>> from astropy_n2v.simulate import make_psf
-    >>> from astropy_n2v.validation import PSF
+    >>> from astropy_n2v.photometry import PSF
     >>> psf = PSF.from_any(make_psf(3.0, half_size=15))
     >>> psf.stamp.shape, round(psf.fwhm, 1)
     ((31, 31), 3.0)
@@ -158,7 +158,7 @@ def psf_model(psf):
 
     Examples
     --------
-    >>> from astropy_n2v.utils.psf import psf_model
+    >>> from astropy_n2v.photometry.psf import psf_model
     >>> model, fwhm = psf_model(3.0)
     >>> round(float(model(1.5, 0) / model(0, 0)), 6)
     0.5
@@ -232,7 +232,7 @@ def half_maximum_width(model):
     Examples
     --------
     >>> import numpy as np
-    >>> from astropy_n2v.utils.psf import half_maximum_width
+    >>> from astropy_n2v.photometry.psf import half_maximum_width
     >>> round(half_maximum_width(lambda x, y: np.exp(-4 * np.log(2) * (x ** 2 + y ** 2) / 2.5 ** 2)), 2)
     2.5
     """

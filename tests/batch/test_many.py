@@ -18,7 +18,7 @@ from astropy_n2v.batch import FileRecord, denoise_files, find_inputs
 from astropy_n2v.batch.summary import describe_images, image_values, summary_table, write_summary
 from astropy_n2v.cli import main
 from astropy_n2v.io import ImageResult, describe_error
-from astropy_n2v.utils.files import atomic_write
+from astropy_n2v.utils.atomic_files import atomic_write
 
 pytestmark = pytest.mark.filterwarnings('ignore:the innovations have', 'ignore:the noise of neighbouring')
 

@@ -9,8 +9,8 @@ from astropy import units as u
 from astropy.modeling.models import Gaussian2D
 from photutils.psf import GaussianPRF, ImagePSF, MoffatPSF
 
+from astropy_n2v.photometry.psf import PSF, half_maximum_width, psf_model
 from astropy_n2v.simulate import make_psf
-from astropy_n2v.utils.psf import PSF, half_maximum_width, psf_model
 
 
 def test_kinds_agree():

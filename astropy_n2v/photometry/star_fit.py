@@ -44,7 +44,7 @@ class StarFit:
     Examples
     --------
     >>> import numpy as np
-    >>> from astropy_n2v.utils.star_fit import StarFit
+    >>> from astropy_n2v.photometry.star_fit import StarFit
     >>> star = np.outer([0.25, 0.5, 0.25], [0.25, 0.5, 0.25])
     >>> image = np.zeros((7, 7))
     >>> image[2:5, 1:4] = 8 * star

@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
+from astropy_n2v.photometry.star_fit import StarFit
 from astropy_n2v.simulate import make_psf
-from astropy_n2v.utils.star_fit import StarFit
 
 STAR = make_psf(2.0, kind='gaussian', half_size=3)
 

@@ -2,7 +2,7 @@
 """
 Write files that are either complete or absent.
 
-Names of results and compressed files are in ``io/files.py``.
+Names of results and compressed files are in ``io/paths.py``.
 """
 
 import errno
@@ -14,39 +14,13 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['atomic_write', 'printable', 'process_is_alive', 'remove_leftovers', 'temporary_file']
+__all__ = ['atomic_write', 'process_is_alive', 'remove_leftovers', 'temporary_file']
 
 # Largest number of bytes of the file name, and of the host name, in the name of a temporary file; file systems allow
 # 255 in all.
 _LONGEST_STEM, _LONGEST_HOST = 120, 40
 # Names of the temporary files of `atomic_write`, with random digits, host and process.
 _TEMPORARY = re.compile(r'\..*\.[0-9a-f]{8}\.(?P<host>[\w-]+)-(?P<pid>\d+)\.part(\.[^.]*)?', re.DOTALL)
-
-# Characters that end a line or command a terminal.
-_CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]')
-
-
-def printable(name):
-    """
-    Write a name in one line.
-
-    Parameters
-    ----------
-    name : str or path-like
-        Name of a file, or a text with such.
-
-    Returns
-    -------
-    str
-        The name, with escapes as in a string of Python in place of line breaks and other control characters.
-
-    Examples
-    --------
-    >>> from astropy_n2v.utils.files import printable
-    >>> print(printable('night 1/a\\nb.fits'))
-    night 1/a\\nb.fits
-    """
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], str(name))
 
 
 @contextmanager
@@ -86,7 +60,7 @@ def atomic_write(path, *, overwrite=False, inputs=()):
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from astropy_n2v.utils.files import atomic_write
+    >>> from astropy_n2v.utils.atomic_files import atomic_write
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     with atomic_write(Path(directory) / 'a.txt') as temporary:
     ...         _ = temporary.write_text('complete')
@@ -137,7 +111,7 @@ def temporary_file(folder):
     --------
     >>> import os
     >>> import tempfile
-    >>> from astropy_n2v.utils.files import temporary_file
+    >>> from astropy_n2v.utils.atomic_files import temporary_file
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     with temporary_file(directory) as file:
     ...         _ = file.write(b'some bytes')
@@ -200,7 +174,7 @@ def process_is_alive(pid):
     Examples
     --------
     >>> import os
-    >>> from astropy_n2v.utils.files import process_is_alive
+    >>> from astropy_n2v.utils.atomic_files import process_is_alive
     >>> process_is_alive(os.getpid())
     True
     """
@@ -232,7 +206,7 @@ def remove_leftovers(directory):
     Examples
     --------
     >>> import tempfile
-    >>> from astropy_n2v.utils.files import remove_leftovers
+    >>> from astropy_n2v.utils.atomic_files import remove_leftovers
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     remove_leftovers(directory)
     []

@@ -2,7 +2,7 @@
 """
 Paths and streams of any kind: compressed files, names of results, errors in one line.
 
-The content of FITS files is read in ``io/reading.py``; files are written safely by ``utils/files.py``.
+The content of FITS files is read in ``io/reading.py``; files are written safely by ``utils/atomic_files.py``.
 """
 
 import bz2
@@ -16,7 +16,8 @@ import re
 import zlib
 from pathlib import Path
 
-from ..utils.files import printable, temporary_file
+from ..utils.atomic_files import temporary_file
+from ..utils.names import printable
 
 __all__ = ['describe_error', 'open_decompressed', 'output_path', 'split_extension']
 

@@ -247,8 +247,8 @@ def test_full_disk_is_no_damage_of_a_compressed_file(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, 'No space left on device')
 
     (tmp_path / 'a.fits.gz').write_bytes(gzip.compress(bytes(1 << 25)))
-    monkeypatch.setattr('astropy_n2v.io.files._IN_MEMORY', 1)
-    monkeypatch.setattr('astropy_n2v.io.files.temporary_file', lambda folder: Full())
+    monkeypatch.setattr('astropy_n2v.io.paths._IN_MEMORY', 1)
+    monkeypatch.setattr('astropy_n2v.io.paths.temporary_file', lambda folder: Full())
     with pytest.raises(OSError, match='No space left') as caught:
         open_decompressed(tmp_path / 'a.fits.gz', tmp_path)
     assert 'damaged' not in str(caught.value)

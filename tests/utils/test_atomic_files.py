@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from astropy_n2v.utils.files import atomic_write, process_is_alive, remove_leftovers, temporary_file
+from astropy_n2v.utils.atomic_files import atomic_write, process_is_alive, remove_leftovers, temporary_file
 
 
 @pytest.fixture
@@ -51,11 +51,11 @@ def test_long_names(tmp_path):
 
 def test_the_first_of_two_writers_wins(tmp_path, monkeypatch):
     # The other one's file appears after the last look, before the name is given.
-    monkeypatch.setattr('astropy_n2v.utils.files._sync', lambda path: (tmp_path / 'a').write_text('other'))
+    monkeypatch.setattr('astropy_n2v.utils.atomic_files._sync', lambda path: (tmp_path / 'a').write_text('other'))
     looks = []
-    from astropy_n2v.utils import files
-    look = files._refuse_existing
-    monkeypatch.setattr(files, '_refuse_existing',
+    from astropy_n2v.utils import atomic_files
+    look = atomic_files._refuse_existing
+    monkeypatch.setattr(atomic_files, '_refuse_existing',
                         lambda *arguments: looks.append(1) or (len(looks) == 2 or look(*arguments)))
     with pytest.raises(FileExistsError, match='a exists'), atomic_write(tmp_path / 'a') as temporary:
         temporary.write_text('mine')

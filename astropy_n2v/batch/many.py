@@ -13,15 +13,16 @@ from pathlib import Path
 from ..io import describe_error, output_path, split_extension
 from ..io.raster import is_raster
 from ..noise import SetNoise
+from ..utils.atomic_files import remove_leftovers
 from ..utils.checks import check_integer
-from ..utils.files import printable, remove_leftovers
+from ..utils.names import printable
 from ..utils.warn import warn_user
 from .fingerprints import is_unchanged
 from .inputs import take_shard
 from .jobs import run_jobs
 from .journal import JOURNAL_NAME, Journal, KnownResults
+from .one_file import Job, Work, fail
 from .records import FileRecord
-from .work import Job, Work, fail
 
 __all__ = ['denoise_files']
 

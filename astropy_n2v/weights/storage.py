@@ -128,7 +128,7 @@ def parse(raw, name):
 
     Examples
     --------
-    >>> from astropy_n2v.weights.files import parse, serialize
+    >>> from astropy_n2v.weights.storage import parse, serialize
     >>> from astropy_n2v.networks import BlindSpotUNet
     >>> raw = serialize(BlindSpotUNet(widths=(4, 8), decoder_widths=(4,)), {'camera': 'mine'}, 'float16')
     >>> stored = parse(raw, 'mine.safetensors')
