@@ -7,6 +7,7 @@
 """
 
 import importlib
+import inspect
 import os
 
 import numpy as np
@@ -177,7 +178,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         raise ValueError(f"return_type must be 'dask', 'numpy' or None, got {return_type!r}")
     if return_type == 'dask':
         importlib.import_module('dask.array')   # an error now, and not after the work
-    check_training_options(train_options)
+    check_training_options(train_options, inspect.signature(denoise).parameters)
     if train_options and model not in ('self', 'adapt'):
         raise TypeError(f"{', '.join(train_options)}: training options go with model='self' or 'adapt', got "
                         f'model={model!r}')

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 
 import click
 
-from ..training.options import TRAINING_OPTIONS
+from ..training.options import FORMER_KEYWORDS, TRAINING_OPTIONS
 from ..utils.checks import MAX_HOLE, parse_hole
 from ..utils.names import printable
 
-__all__ = ['HoleType', 'Reporter', 'chosen_extension', 'expand_files', 'given', 'mask_options', 'one_or_list',
-           'parse_bits', 'training_options', 'verbosity_options']
+__all__ = ['HoleType', 'Reporter', 'chosen_extension', 'expand_files', 'former_options', 'given', 'mask_options',
+           'one_or_list', 'parse_bits', 'training_options', 'verbosity_options']
 
 
 class HoleType(click.ParamType):
@@ -124,6 +124,18 @@ def chosen_extension(name, ext):
     if own is not None and ext:
         raise click.UsageError(f'--ext does not go with {printable(name)}, which names an extension itself.')
     return path, [own] if own is not None else list(ext) or None
+
+
+def former_options(function):
+    """Say what to do without options that once were."""
+    def refuse(ctx, param, value):
+        if value:
+            raise click.UsageError(f'{param.opts[0]} is no option any more: {FORMER_KEYWORDS[param.name]}.')
+
+    for name in FORMER_KEYWORDS:
+        function = click.option(f'--{name.replace("_", "-")}', is_flag=True, hidden=True, expose_value=False,
+                                callback=refuse)(function)
+    return function
 
 
 def mask_options(function):

@@ -12,6 +12,7 @@ from .common import (
     HoleType,
     Reporter,
     chosen_extension,
+    former_options,
     given,
     mask_options,
     one_or_list,
@@ -105,6 +106,7 @@ __all__ = ['command']
 @click.option('--preview', is_flag=True,
               help='Draw each image before and after, and write the picture (PNG) beside the result.')
 @click.option('--no-keyword', is_flag=True, help='Write nothing to the headers about how the results were made.')
+@former_options
 @verbosity_options
 @click.pass_context
 def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, scheduler, skip_existing, journal, suffix,

@@ -219,6 +219,13 @@ def test_overwrite(run, frames, model, tmp_path):
     assert run(*arguments, '--overwrite').exit_code == 0
 
 
+@pytest.mark.parametrize('arguments', [('denoise', '-o', 'out'), ('validate',)])
+def test_options_that_once_were(run, frames, arguments):
+    result = run(*arguments, frames[0], '--negative-sources')
+    assert result.exit_code == 2 and 'no option any more: what was measured is kept' in result.stderr
+    assert 'negative' not in run(arguments[0], '--help').output
+
+
 def test_names_with_control_characters(run, frames, model, tmp_path):
     """One message is one line, whatever the names."""
     night = tmp_path / 'night'
