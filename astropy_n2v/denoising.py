@@ -124,14 +124,14 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     Raises
     ------
     ValueError
-        If shapes do not agree or a number is out of its range.
+        If shapes do not agree, a number is out of its range, or ``executor`` takes no work.
     AuditError
         If the data of the frame exclude the result, and ``audit`` is 'refuse'.
     CannotDenoiseError
         If all pixels are masked, there are fewer than 8x8, or the noise of a constant image must
         be estimated. Among several planes, such a plane is returned unchanged with a warning.
     OSError
-        If a file of the noise or the model cannot be read.
+        If a file of the noise or the model cannot be read, or ``executor`` loses its workers.
     TypeError
         If ``data``, ``noise``, ``model`` or ``executor`` have an unknown type, or an option does not exist.
     `~astropy.units.UnitsError`
