@@ -76,7 +76,8 @@ def _submit(executor, *arguments):
     try:
         return executor.submit(_predict_sent, *arguments)
     except Exception as error:   # of many kinds: it is shut down, broken, or cannot send what it is given
-        raise ValueError(f'executor must take functions, got {executor!r}, which says: {describe_error(error)}') from error
+        raise ValueError(f'executor must take functions, got {executor!r}, which says: '
+                         f'{describe_error(error)}') from error
 
 
 def _wait(future):
