@@ -353,7 +353,8 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
                     continue
                 label = hdu_label(hdu, i)
                 with reading(path):
-                    ccd = read_image(source, i, ignore_bits, mask=mask, **given)
+                    # The WCS says which axes of a cube are those of the sky.
+                    ccd = read_image(source, i, ignore_bits, mask=mask, wcs=len(hdu.shape) > 2, **given)
                 before = ccd.meta.copy()
                 # A mask from elsewhere is not in the file.
                 known = ccd.mask if mask is None else None
