@@ -244,7 +244,7 @@ class Whitening:
         Returns
         -------
         variance : `~numpy.ndarray`
-            Variance of the error of what was filled in, of that shape; 0 where values are known.
+            Variance of the error of the filled values, of that shape; 0 where values are known.
         structure : `~numpy.ndarray`
             The part of it that is due to structure, in units of the variance of the noise of the pixel.
         """
