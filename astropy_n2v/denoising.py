@@ -7,6 +7,7 @@
 """
 
 import importlib
+import inspect
 import os
 
 import numpy as np
@@ -123,14 +124,14 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
     Raises
     ------
     ValueError
-        If shapes do not agree or a number is out of its range.
+        If shapes do not agree, a number is out of its range, or ``executor`` takes no work.
     AuditError
         If the data of the frame exclude the result, and ``audit`` is 'refuse'.
     CannotDenoiseError
         If all pixels are masked, there are fewer than 8x8, or the noise of a constant image must
         be estimated. Among several planes, such a plane is returned unchanged with a warning.
     OSError
-        If a file of the noise or the model cannot be read.
+        If a file of the noise or the model cannot be read, or ``executor`` loses its workers.
     TypeError
         If ``data``, ``noise``, ``model`` or ``executor`` have an unknown type, or an option does not exist.
     `~astropy.units.UnitsError`
@@ -177,7 +178,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         raise ValueError(f"return_type must be 'dask', 'numpy' or None, got {return_type!r}")
     if return_type == 'dask':
         importlib.import_module('dask.array')   # an error now, and not after the work
-    check_training_options(train_options)
+    check_training_options(train_options, inspect.signature(denoise).parameters)
     if train_options and model not in ('self', 'adapt'):
         raise TypeError(f"{', '.join(train_options)}: training options go with model='self' or 'adapt', got "
                         f'model={model!r}')

@@ -6,7 +6,8 @@ Frames of the fuzz, with one to three defects each, are denoised with each numbe
 (``tools/constants.py``) changed, a tuple as a whole. Writes ``results/tuned_numbers.csv``, two rows for each number:
 how many of the frames come out otherwise, the mean and the largest factor by which the rms error grows, the largest
 change of the coverage of the 95 % intervals, and how many frames are warned of or refused that were not before, or the
-other way round. A table that is there is continued: delete it to begin anew.
+other way round. ``--more 64`` tries numbers that change nothing on 64 further frames. A table that is there is
+continued: delete it to begin anew.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from common import RESULTS, use_threads
 from fuzz import _run, judge, make_case
 
 import astropy_n2v
+from astropy_n2v.utils.atomic_files import atomic_write
 
 sys.path.append(str(Path(__file__).parents[1] / 'tools'))
 
@@ -30,8 +32,8 @@ from constants import read_constants  # noqa: E402
 
 __all__ = ['changed', 'main', 'scaled']
 
-FIRST_SEED, N_FRAMES = 80000, 16   # no other seeds of the fuzz
-COLUMNS = ('module', 'name', 'factor', 'changed', 'mean_error', 'largest_error', 'coverage', 'messages')
+FIRST_SEED, N_FRAMES, FURTHER_SEED = 80000, 16, 80100   # no other seeds of the fuzz
+COLUMNS = ('module', 'name', 'factor', 'frames', 'changed', 'mean_error', 'largest_error', 'coverage', 'messages')
 
 
 def scaled(value, factor):
@@ -125,38 +127,59 @@ def _compare(before, after):
         growth += [max([others[name] / ratios[name] for name in ratios if name in others], default=1.0)]
         if np.isfinite(covered) and np.isfinite(now):
             coverage = max(coverage, now - covered, covered - now, key=abs)
-    return {'changed': differ, 'mean_error': f'{np.exp(np.mean(np.log(growth))):.3f}',
+    return {'frames': len(before), 'changed': differ, 'mean_error': f'{np.exp(np.mean(np.log(growth))):.3f}',
             'largest_error': f'{max(growth):.3f}', 'coverage': f'{coverage:.3f}', 'messages': messages}
+
+
+def _vary(module, name, factor, shots, before):
+    """Measure all but the first columns of a row."""
+    with changed(module, name, float(factor)):
+        return _compare(before, [_outcome(shot) for shot in shots])
+
+
+def _read(path):
+    """Read the rows of a table that is there, by their first columns."""
+    if not path.exists():
+        return {}
+    with open(path, encoding='utf-8', newline='') as file:
+        return {(row['module'], row['name'], row['factor']): row for row in csv.DictReader(file)}
+
+
+def _write(path, rows):
+    with atomic_write(path, overwrite=True) as temporary, open(temporary, 'w', encoding='utf-8', newline='') as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows.values())
 
 
 def main(arguments=None):
     """Vary all constants; see ``--help``."""
     parser = argparse.ArgumentParser(description='Vary the tuned numbers of the package.')
     parser.add_argument('--n', type=int, default=N_FRAMES, help='number of frames')
+    parser.add_argument('--more', type=int, default=0, help='further frames for numbers that change nothing')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--only', help='constants whose full name has this text')
     options = parser.parse_args(arguments)
     use_threads(options.threads)
-    shots = [make_case(seed)[0] for seed in range(FIRST_SEED, FIRST_SEED + options.n)]
-    before = [_outcome(shot) for shot in shots]
     path = RESULTS / 'tuned_numbers.csv'
-    done = set()
-    if path.exists():
-        with open(path, encoding='utf-8', newline='') as file:
-            done = {(row['module'], row['name'], row['factor']) for row in csv.DictReader(file)}
-    with open(path, 'a', encoding='utf-8', newline='') as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
-        if not done:
-            writer.writeheader()
-        for constant in read_constants(Path(astropy_n2v.__file__).parent):
-            for factor in '0.5', '2':
-                key = constant.module, constant.name, factor
-                if key in done or options.only and options.only not in f'{key[0]}.{key[1]}':
-                    continue
-                with changed(constant.module, constant.name, float(factor)):
-                    after = [_outcome(shot) for shot in shots]
-                writer.writerow(dict(zip(COLUMNS, key)) | _compare(before, after))
-                file.flush()
+    rows = _read(path)
+    keys = [(constant.module, constant.name, factor)
+            for constant in read_constants(Path(astropy_n2v.__file__).parent) for factor in ('0.5', '2')
+            if options.only is None or options.only in f'{constant.module}.{constant.name}']
+
+    def measure(first, n, wanted):
+        shots = [make_case(seed)[0] for seed in range(first, first + n)] if n else []
+        before = [_outcome(shot) for shot in shots]
+        for key in filter(wanted, keys if n else []):
+            found = _vary(*key, shots, before)
+            if key in rows:
+                found['frames'] += int(rows[key]['frames'])
+            rows[key] = dict(zip(COLUMNS, key)) | found
+            _write(path, rows)
+
+    measure(FIRST_SEED, options.n, lambda key: key not in rows)
+    measure(FURTHER_SEED, options.more, lambda key: int(rows[key]['frames']) == options.n
+            and int(rows[key]['changed']) == int(rows[key]['messages']) == 0)
 
 
 if __name__ == '__main__':

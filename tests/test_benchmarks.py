@@ -652,8 +652,23 @@ def test_tuned_numbers(results, monkeypatch):
     for _ in range(2):   # the second time, all is there
         tuned.main(['--n', '2', '--only', 'bounds._WIDENING'])
     rows = (results / 'tuned_numbers.csv').read_text().splitlines()
-    assert rows[0].startswith('module,name,factor,changed') and len(rows) == 3
-    assert rows[1].startswith('astropy_n2v.inference.bounds,_WIDENING,0.5,')
+    assert rows[0].startswith('module,name,factor,frames,changed') and len(rows) == 3
+    assert rows[1].startswith('astropy_n2v.inference.bounds,_WIDENING,0.5,2,')
+
+
+def test_numbers_that_change_nothing_are_tried_on_more_frames(results, monkeypatch):
+    tuned = load('tuned_numbers')
+    monkeypatch.setattr(tuned, 'RESULTS', results)
+    monkeypatch.setattr(tuned, 'use_threads', lambda n: None)
+    monkeypatch.setattr(tuned, 'make_case', lambda seed: (seed, []))
+    monkeypatch.setattr(tuned, '_outcome', lambda seed: seed)
+    monkeypatch.setattr(tuned, '_compare', lambda before, after: {
+        'frames': len(before), 'changed': sum(seed >= tuned.FURTHER_SEED for seed in after), 'mean_error': 1,
+        'largest_error': 1, 'coverage': 0, 'messages': 0})
+    for _ in range(2):
+        tuned.main(['--n', '2', '--more', '3', '--only', 'bounds._WIDENING'])
+        rows = tuned._read(results / 'tuned_numbers.csv')
+        assert {(row['frames'], row['changed']) for row in rows.values()} == {('5', '3')}
 
 
 def test_outcomes_that_differ_are_counted():
@@ -662,8 +677,8 @@ def test_outcomes_that_differ_are_counted():
     before = [(image, {'all': 0.2}, 0.95, False), (image, {'all': 0.5, 'faint': 0.8}, 0.9, False),
               (None, {}, np.nan, 'CannotDenoiseError')]
     after = [before[0], (image + 1, {'all': 0.5, 'faint': 1.2}, 0.7, True), before[2]]
-    assert tuned._compare(before, after) == {'changed': 1, 'mean_error': '1.145', 'largest_error': '1.500',
-                                             'coverage': '-0.200', 'messages': 1}
+    assert tuned._compare(before, after) == {'frames': 3, 'changed': 1, 'mean_error': '1.145',
+                                             'largest_error': '1.500', 'coverage': '-0.200', 'messages': 1}
 
 
 def test_loading(results, tmp_path):

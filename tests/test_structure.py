@@ -274,9 +274,10 @@ def test_table_of_constants():
 def test_variations_of_constants(tmp_path):
     path = tmp_path / 'table.csv'
     assert read_variations(path) == {}
-    path.write_text('module,name,factor,changed,mean_error,largest_error,coverage,messages\n'
-                    'package.m,X,0.5,0,1.000,1.000,0.000,0\npackage.m,X,2,3,1.012,1.100,-0.010,1\n', encoding='utf-8')
+    path.write_text('module,name,factor,frames,changed,mean_error,largest_error,coverage,messages\n'
+                    'package.m,X,0.5,16,0,1.000,1.000,0.000,0\npackage.m,X,2,16,3,1.012,1.100,-0.010,1\n',
+                    encoding='utf-8')
     variations = read_variations(path)
-    assert variations == {('package.m', 'X'): ['nothing', '3: 1.01, 1.1, 1 messages']}
+    assert variations == {('package.m', 'X'): ['nothing', '3 of 16: 1.01, 1.1, 1 messages']}
     table = make_table(constants_of('X = 1  # px', 'package.m'), variations)
-    assert '     - px\n     - nothing\n     - 3: 1.01' in table
+    assert '     - px\n     - nothing\n     - 3 of 16: 1.01' in table

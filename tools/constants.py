@@ -139,7 +139,7 @@ def read_variations(path):
 def _describe(row):
     if row['changed'] == '0' and row['messages'] == '0':
         return 'nothing'
-    text = f'{row["changed"]}: {float(row["mean_error"]):.3g}, {float(row["largest_error"]):.3g}'
+    text = f'{row["changed"]} of {row["frames"]}: {float(row["mean_error"]):.3g}, {float(row["largest_error"]):.3g}'
     return text + (f', {row["messages"]} messages' if row['messages'] != '0' else '')
 
 

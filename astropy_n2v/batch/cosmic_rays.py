@@ -8,6 +8,7 @@ from astropy import units as u
 from astropy.nddata import CCDData
 from scipy.ndimage import median_filter
 
+from ..containers.parsing import celestial_order
 from ..exceptions import CannotDenoiseError
 from ..noise import estimate_noise
 from ..utils.warn import warn_user
@@ -64,8 +65,10 @@ def mask_cosmic_rays(ccd):
     if ccd.mask is not None:
         bad |= np.broadcast_to(ccd.mask, data.shape)
     found = np.zeros(data.shape, dtype=bool)
-    for plane in np.ndindex(data.shape[:-2]):
-        found[plane] = _find(data[plane], bad[plane])
+    order = celestial_order(ccd) or range(data.ndim)
+    views = [array.transpose(order) for array in (data, bad, found)]
+    for plane in np.ndindex(views[0].shape[:-2]):
+        views[2][plane] = _find(views[0][plane], views[1][plane])
     result = CCDData(ccd.data, unit=ccd.unit, meta=ccd.meta, wcs=ccd.wcs, uncertainty=ccd.uncertainty, flags=ccd.flags,
                      mask=found if ccd.mask is None else found | ccd.mask)
     n_masked = int((found & ~bad).sum())

@@ -14,7 +14,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from ..io import describe_error
-from .work import denoise_job
+from .one_file import denoise_job
 
 __all__ = []
 

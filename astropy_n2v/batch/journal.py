@@ -11,6 +11,8 @@ import os
 import time
 from pathlib import Path
 
+from ..utils.names import printable
+
 try:
     import fcntl
 except ImportError:   # Windows
@@ -203,7 +205,8 @@ def read_journal(path):
     if found and not entries:
         raise ValueError(f'{os.fspath(path)} is not a journal of astropy_n2v')
     if len(entries) < len(found):
-        log.warning('%s: %d lines are cut off or not of a journal, and left out', path, len(found) - len(entries))
+        log.warning('%s: %d lines are cut off or not of a journal, and left out', printable(path),
+                    len(found) - len(entries))
     return entries
 
 

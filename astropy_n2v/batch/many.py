@@ -15,13 +15,14 @@ from ..io.raster import is_raster
 from ..noise import SetNoise
 from ..utils.atomic_files import remove_leftovers
 from ..utils.checks import check_integer
+from ..utils.names import printable
 from ..utils.warn import warn_user
 from .fingerprints import is_unchanged
 from .inputs import take_shard
 from .jobs import run_jobs
 from .journal import JOURNAL_NAME, Journal, KnownResults
+from .one_file import Job, Work, fail
 from .records import FileRecord
-from .work import Job, Work, fail
 
 __all__ = ['denoise_files']
 
@@ -187,7 +188,7 @@ def _estimate_noise(files, path, *, overwrite, next_name, **options):
         n += 1
         path = first.with_stem(f'{first.stem}-{n}')
     noise.write(path, overwrite=overwrite)
-    log.info('the noise of the set was written to %s', path)
+    log.info('the noise of the set was written to %s', printable(path))
     return noise
 
 
@@ -233,7 +234,7 @@ class _Batch:
         for folder in {job.output.parent for job in self.jobs}:
             if folder.is_dir():
                 for path in remove_leftovers(folder):
-                    log.info('%s, which a run left that was killed, is removed', path)
+                    log.info('%s, which a run left that was killed, is removed', printable(path))
 
     def begin(self, job):
         """Prepare a file; return if there is anything to do."""

@@ -12,6 +12,7 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData
 
+from ..containers.parsing import celestial_order
 from ..denoising import denoise
 from ..io import read_fits_images
 from ..io.raster import is_raster, read_raster
@@ -176,7 +177,8 @@ def _first_plane(image):
     """The image itself, or the first plane of a cube, whose coordinates are left out."""
     if image.data.ndim == 2:
         return image
-    first = (0,) * (image.data.ndim - 2)
+    order = celestial_order(image) or range(image.data.ndim)
+    first = tuple(0 if axis in order[:-2] else slice(None) for axis in range(image.data.ndim))
     deviation = None if image.uncertainty is None else type(image.uncertainty)(
         np.asarray(image.uncertainty.array)[first])
     return CCDData(image.data[first], unit=image.unit, mask=None if image.mask is None else image.mask[first],

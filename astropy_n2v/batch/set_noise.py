@@ -13,8 +13,9 @@ import numpy as np
 from ..blind_spot import LAGS, own_autocorrelation
 from ..collections.loading import cut_areas
 from ..containers.container import Container
+from ..io.axes import plane_shape
 from ..io.headers import merge_headers, parse_unit
-from ..io.paths import split_extension
+from ..io.paths import describe_error, split_extension
 from ..io.process import values_per_image
 from ..io.reading import read_image
 from ..io.select import science_hdus
@@ -23,6 +24,7 @@ from ..noise import FrameGroup, GainFrom, GroupNoise, SetNoise
 from ..noise.sets import same_size
 from ..planes import find_planes
 from ..utils.checks import check_integer
+from ..utils.names import printable
 
 __all__ = ['estimate_set_noise']
 
@@ -104,7 +106,7 @@ def estimate_set_noise(files, *, ext=None, ignore_bits=0, mask=None, uncertainty
             with FitsSource(path, quiet=True) as source:
                 _measure_file(source, chosen, reading, satlevel, groups, max_frames)
         except Exception as error:   # whatever is wrong with one file, the others are not to blame
-            log.info('%s is left out: %s', path, error)
+            log.info('%s is left out: %s', printable(path), describe_error(error, path))
             if on_error is not None:
                 on_error(path, error)
     noise = SetNoise([part for group in groups.values() for part in group.noise()])
@@ -180,14 +182,14 @@ def _measure_file(source, ext, reading, satlevel, groups, max_frames):
     for i, own in zip(chosen, levels):
         hdu = source.hdus[i]
         header = merge_headers(hdu.header, source.hdus[0].header if i else None)
-        key = FrameGroup.of(header, parse_unit(header.get('BUNIT')), hdu.shape[-2:])
+        key = FrameGroup.of(header, parse_unit(header.get('BUNIT')), plane_shape(hdu))
         group = groups.setdefault(key, _Group(key))
         if group.tried == max_frames:
             continue
         group.tried += 1
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            frame = Container(_middle(read_image(source, i, **reading)), **own)
+            frame = Container(_middle(read_image(source, i, wcs=len(hdu.shape) > 2, **reading)), **own)
             indices = frame.planes()
             planes, _ = find_planes(frame, indices=indices[::max(1, len(indices) // _MOST_PLANES)][:_MOST_PLANES])
             group.add(os.path.basename(source.path), planes)

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from ..utils.atomic_files import atomic_write
+from ..utils.names import printable
 
 __all__ = ['describe_images', 'image_values', 'summary_table', 'write_summary']
 
@@ -69,7 +70,7 @@ def _rows(record):
         status, file, output = record.status, str(record.path), str(record.output)
         images = [image_values(image) for image in record.images] or record.entry.get('images', [])
     seconds = record['seconds'] if isinstance(record, dict) else record.seconds
-    common = {'file': file, 'output': '' if status == 'failed' else output, 'seconds': round(seconds, 3)}
+    common = {'file': _name(file), 'output': '' if status == 'failed' else _name(output), 'seconds': round(seconds, 3)}
     for image in images or [{}]:
         row = {**dict.fromkeys(_DESCRIPTIONS, ''), **dict.fromkeys(_NUMBERS, math.nan), **image, **common}
         row['status'] = status if status != 'done' else 'unchanged' if row['error'] else 'denoised'
@@ -120,6 +121,11 @@ def _printable(value):
     if not isinstance(value, str):
         return value
     return ' '.join(value.encode('utf-8', 'backslashreplace').decode().splitlines())
+
+
+def _name(path):
+    """Escape a name that has more than one line; others may be looked up as they are."""
+    return printable(path) if len(str(path).splitlines()) > 1 else str(path)
 
 
 def write_summary(records, path, *, overwrite=False, inputs=()):

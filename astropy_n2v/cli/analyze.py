@@ -59,7 +59,7 @@ def command(ctx, files, output_dir, denoised, suffix, truth, psf, false_rate, ex
                 false_rate=false_rate, seed=seed, overwrite=overwrite, progress_bar=report.progress_bar)
         except (OSError, ValueError, TypeError) as error:
             raise click.ClickException(describe_error(error)) from error
-        report.result(result.summary())
+        report.result(*result.summary().splitlines())
         for row in result.tables['detections']:
             report.result(f'{row["frame"]}: {row["n"]} sources on the {row["image"]}, {row["n_false"]:.1f} of them '
                           'expected to be false')

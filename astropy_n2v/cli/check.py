@@ -39,7 +39,7 @@ def command(ctx, manifest, split, hashes):
         except (OSError, ValueError, ImportError) as error:
             raise click.ClickException(describe_error(error)) from error
         if len(found):
-            report.result('\n'.join(found.pformat(max_lines=-1, max_width=-1, align='<')))
+            report.result(*found.pformat(max_lines=-1, max_width=-1, align='<'))
         notes = sum(problem in NOTES for problem in found['problem'].tolist())
         images = sum(not error for error in table['error'].tolist())
         report.result(f'{images} images: {len(found) - notes} problems' + (f', {notes} notes' if notes else ''))

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 
 import click
 
-from ..training.options import TRAINING_OPTIONS
+from ..training.options import FORMER_KEYWORDS, TRAINING_OPTIONS
 from ..utils.checks import MAX_HOLE, parse_hole
+from ..utils.names import printable
 
-__all__ = ['HoleType', 'Reporter', 'chosen_extension', 'expand_files', 'given', 'mask_options', 'one_or_list',
-           'parse_bits', 'training_options', 'verbosity_options']
+__all__ = ['HoleType', 'Reporter', 'chosen_extension', 'expand_files', 'former_options', 'given', 'mask_options',
+           'one_or_list', 'parse_bits', 'training_options', 'verbosity_options']
 
 
 class HoleType(click.ParamType):
@@ -65,7 +66,7 @@ def expand_files(patterns):
     try:
         return [file.path for file in find_inputs(patterns)]
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(printable(error)) from error
 
 
 def one_or_list(values):
@@ -121,8 +122,20 @@ def chosen_extension(name, ext):
     from ..io import split_extension
     path, own = split_extension(name)
     if own is not None and ext:
-        raise click.UsageError(f'--ext does not go with {name}, which names an extension itself.')
+        raise click.UsageError(f'--ext does not go with {printable(name)}, which names an extension itself.')
     return path, [own] if own is not None else list(ext) or None
+
+
+def former_options(function):
+    """Say what to do without options that once were."""
+    def refuse(ctx, param, value):
+        if value:
+            raise click.UsageError(f'{param.opts[0]} is no option any more: {FORMER_KEYWORDS[param.name]}.')
+
+    for name in FORMER_KEYWORDS:
+        function = click.option(f'--{name.replace("_", "-")}', is_flag=True, hidden=True, expose_value=False,
+                                callback=refuse)(function)
+    return function
 
 
 def mask_options(function):
@@ -180,7 +193,8 @@ class _Handler(logging.Handler):
         else:
             self.reporter.write(text)
         if record.exc_info:
-            self.reporter.write(logging.Formatter().formatException(record.exc_info))
+            for line in logging.Formatter().formatException(record.exc_info).splitlines():
+                self.reporter.write(line)
 
 
 class Reporter:
@@ -276,15 +290,15 @@ class Reporter:
             self.write(text)
 
     def write(self, text):
-        """Write to standard error, above a progress bar if there is one."""
+        """Write a line to standard error, above a progress bar if there is one."""
         from tqdm import tqdm
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(printable(text), file=sys.stderr)
 
     def error(self, text):
         """Report an error on standard error, even if quiet."""
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
 
-    def result(self, text):
-        """Print a result on standard output."""
+    def result(self, *lines):
+        """Print lines of a result on standard output."""
         if not self.quiet:
-            click.echo(text)
+            click.echo('\n'.join(map(printable, lines)))

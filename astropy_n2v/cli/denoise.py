@@ -12,6 +12,7 @@ from .common import (
     HoleType,
     Reporter,
     chosen_extension,
+    former_options,
     given,
     mask_options,
     one_or_list,
@@ -105,6 +106,7 @@ __all__ = ['command']
 @click.option('--preview', is_flag=True,
               help='Draw each image before and after, and write the picture (PNG) beside the result.')
 @click.option('--no-keyword', is_flag=True, help='Write nothing to the headers about how the results were made.')
+@former_options
 @verbosity_options
 @click.pass_context
 def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, scheduler, skip_existing, journal, suffix,
@@ -287,6 +289,7 @@ def collect_files(names, files_from, catalog, where, output_dir):
         If there is no file, or a list or folder cannot be used.
     """
     from ..batch.inputs import InputFile, find_inputs, read_catalog, read_list
+    from ..io.paths import describe_error
     if where is not None and catalog is None:
         raise click.UsageError('--where goes with --catalog.')
     if not names and files_from is None and catalog is None:
@@ -298,7 +301,7 @@ def collect_files(names, files_from, catalog, where, output_dir):
         if catalog is not None:
             files += map(InputFile, read_catalog(catalog, where))
     except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(describe_error(error)) from error
     if not files:
         raise click.ClickException('the list or catalogue has no file')
     return files

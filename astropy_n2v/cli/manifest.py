@@ -92,7 +92,7 @@ def command(ctx, roots, output, where, sample, seed, processes, overwrite):
         failed = manifest[[bool(error) for error in manifest['error']]]
         for path, error in zip(failed['path'], failed['error']):
             report.error(f'{path}: error: {error}')
-        report.result('\n'.join(summarize_manifest(manifest).pformat(max_lines=-1, max_width=-1)))
+        report.result(*summarize_manifest(manifest).pformat(max_lines=-1, max_width=-1))
         report.result(f'{sum(found.values())} files, {read} of them read now: '
                       + ', '.join(f'{n} {name}' for name, n in found.items()))
         kept = count_files(manifest)

@@ -43,10 +43,10 @@ def command(ctx, name, as_json):
                 report.error(f'{path.stem}: error: {error}')
                 failed = True
         if as_json:
-            report.result(json.dumps(models if name is None else models[0] if models else None, indent=2))
+            report.result(*json.dumps(models if name is None else models[0] if models else None, indent=2).splitlines())
         else:
             for model in models:
-                report.result(_describe(model) if name is None else model['card'].rstrip())
+                report.result(*(_describe(model) if name is None else model['card'].rstrip()).splitlines())
     if failed:
         ctx.exit(1)
 

@@ -5,7 +5,16 @@
 
 import click
 
-from .common import HoleType, Reporter, chosen_extension, expand_files, given, parse_bits, verbosity_options
+from .common import (
+    HoleType,
+    Reporter,
+    chosen_extension,
+    expand_files,
+    former_options,
+    given,
+    parse_bits,
+    verbosity_options,
+)
 
 __all__ = ['command']
 
@@ -68,6 +77,7 @@ class _PairType(click.ParamType):
 @click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of all that is random.')
 @click.option('--strict', is_flag=True, help='Exit with status 1 if a test fails.')
 @click.option('--overwrite', is_flag=True, help='Replace an earlier report.')
+@former_options
 @verbosity_options
 @click.pass_context
 def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ext, ignore_bits, gain, readnoise,
@@ -128,7 +138,7 @@ def command(ctx, files, report_dir, model, truth, reference, psf, thresholds, ex
         failed_frames = [frame for frame in result.meta['frames'] if frame['status'] == 'failed']
         for frame in failed_frames:
             report.error(f'{frame["name"]}: error: {frame["error"]}')
-        report.result(result.summary())
+        report.result(*result.summary().splitlines())
         for advice in result.meta['advice']:
             report.result(advice)
         if report_dir is not None:

@@ -16,15 +16,17 @@ from ..background import background_level
 from ..containers.parsing import measured
 from ..containers.saturation import saturated_pixels
 from ..exceptions import CannotDenoiseError
+from ..io.axes import check_sky_last
 from ..io.headers import merge_headers
 from ..io.paths import describe_error
 from ..io.raster import is_raster
 from ..io.reading import read_image
-from ..io.select import science_hdus
+from ..io.select import hdu_label, science_hdus
 from ..io.source import FitsSource
 from ..noise import SkySample
 from ..noise.estimation import sky_noise
 from ..noise.views import WHOLE, is_mosaic, lattice
+from ..utils.names import printable
 from .headers import exposure_cards, sky_position, stored_type
 from .loading import cut_areas
 from .raster import read_picture
@@ -112,7 +114,7 @@ def _fits_images(path):
     with FitsSource(path, quiet=True) as source:
         hdus = source.hdus
         if not any(getattr(hdu, 'is_image', False) and len(hdu.shape) > 1 for hdu in hdus):
-            log.info('%s has no image', path)
+            log.info('%s has no image', printable(path))
             return []
         return [_fits_image(source, i) for i in science_hdus(hdus)]
 
@@ -123,6 +125,10 @@ def _fits_image(source, index):
     header = merge_headers(hdu.header, hdus[0].header if index else None)
     if 'N2VVERS' in header:
         return {'ext': index, 'error': 'a result of astropy_n2v (N2VVERS), and no frame to train on'}
+    try:
+        check_sky_last(hdu, hdu_label(hdu, index))
+    except ValueError as error:   # of this image, and not of others of the file
+        return {'ext': index, 'error': str(error)}
     middle = _middle(hdu.shape)
     ccd = read_image(source, index, 0, section=middle)
     cut_areas(ccd, hdu.shape[-2:], middle[-2:])

@@ -20,6 +20,7 @@ from ..io.source import FitsSource
 from ..noise.views import WHOLE
 from ..planes import Plane, find_planes
 from ..utils.checks import check_integer
+from ..utils.names import printable
 from .raster import read_picture
 
 __all__ = ['CollectionBlocks', 'read_section']
@@ -289,7 +290,7 @@ class CollectionBlocks:
                     planes = find_planes(frame, **self.noise)[0]
                     find_hole(planes)
             except CannotDenoiseError as error:
-                log.info('a block of %s is left out: %s', self.images[image][0], error)
+                log.info('a block of %s is left out: %s', printable(self.images[image][0]), error)
                 return []
         return [plane for plane in planes if not (plane.mask | ~np.isfinite(plane.values)).all()]
 

@@ -14,6 +14,7 @@ from astropy import units as u
 from astropy.nddata import NDData
 from astropy.utils.masked import Masked
 
+from ..io.axes import other_axes
 from ..utils.scratch import blocks, blockwise, count_where, zeros
 from ..utils.warn import warn_user
 from .deviations import Deviations
@@ -193,23 +194,9 @@ def celestial_order(data):
 
 def _other_axes(data, ndim):
     """Return the axes of an array that are not celestial, or None if they are not known."""
-    wcs = getattr(data.wcs, 'low_level_wcs', data.wcs)
-    if wcs is not None and wcs.pixel_n_dim == ndim:
-        types = [str(kind or '') for kind in wcs.world_axis_physical_types]
-        matrix = np.asarray(wcs.axis_correlation_matrix)
-        sky = [kind.startswith(('pos.', 'custom:pos.')) for kind in types]
-        axes = matrix[sky].any(axis=0)
-        if np.count_nonzero(axes) == 2:
-            return [ndim - 1 - int(i) for i in np.flatnonzero(~axes)[::-1]]
-        if np.count_nonzero(axes) > 2:
-            warn_user(f'the WCS does not single out two axes of the data, of shape {data.data.shape}, as axes of '
-                      'an image: more than two depend on the position in the sky. The last two are taken; '
-                      'transpose the data if others are meant')
-            return None
-        # Without celestial axes: a spectrum or a time series at each pixel of an image.
-        other = matrix[[kind.startswith(('em.', 'spect.', 'time')) for kind in types]].any(axis=0)
-        if np.count_nonzero(other) == ndim - 2:
-            return [ndim - 1 - int(i) for i in np.flatnonzero(other)[::-1]]
+    others = other_axes(data.wcs, data.data.shape)
+    if others is not None:
+        return others
     spectral = getattr(data, 'spectral_axis_index', None)
     return [spectral % ndim] if ndim == 3 and spectral is not None else None
 

@@ -8,7 +8,8 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 from tqdm import tqdm
 
-from ..io import read_fits_images, science_hdus
+from ..io import hdu_label, read_fits_images, science_hdus
+from ..io.axes import check_sky_last
 from ..io.reading import read_image
 from ..io.source import FitsSource
 from .folder import read_header
@@ -30,6 +31,7 @@ def read(folder, path, index, plane):
     from ..sources.detecting import sky_wcs
     with FitsSource(path, quiet=True) as source:
         science_hdus(source.hdus, index)   # raises an error that names the reason otherwise
+        check_sky_last(source.hdus[index], hdu_label(source.hdus[index], index))
         shape = source.hdus[index].shape
         place = _plane_index(shape, plane)
         # From the first corner on: the part and the image have one WCS.

@@ -15,12 +15,12 @@ from ..version import __version__
 from .components import Chooser, Keys, Screen
 from .cost import Cost
 from .folder import Folder
-from .look import Look
 from .render import Pyramid
 from .settings import judging_command, judging_snippet
 from .uploads import MOST, Uploads
+from .viewing import Look
 from .widgets import Widgets
-from .work import Worker
+from .worker import Worker
 
 __all__ = ['Page']
 

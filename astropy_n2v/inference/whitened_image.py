@@ -30,6 +30,10 @@ _STAR = 8.0
 _MUCH_ADDED = 0.3
 # A pixel noisier than its surroundings by this factor is not seen by the filter, which would spread its noise.
 _NOISIER = 3.0
+# Behind a beam, pixels above this signal, in units of the noise of the sky, come back as measured, in part, if less
+# than this share of the variance of their noise is removed. Fixed on a crowded and a survey field, seed 9100, beams of
+# 3.5 and 5 pixels.
+_BRIGHT, _LEAST_GAIN = 5.0, 0.1
 
 
 def whiten_image(image):
@@ -217,11 +221,12 @@ class Whitened:
         if self.alone is not None:
             better |= self.alone[rows] & (noise < _NOISIER)
         std = np.where(unreliable, np.maximum(std, np.sqrt(added)), std)
+        share = strength * self._trusted(z, std / noise)
         # No result is worse than the measurement, which is part of it.
         std = np.where(better | image.valid & (std > noise), noise, std)
         std = np.where(image.valid, np.sqrt(std ** 2 + (1 - strength) ** 2 * np.maximum(noise ** 2 - std ** 2, 0)), std)
         data = np.where(image.valid, image.data, mean)
-        mean = np.where(better, data, data + strength * (mean - data))
+        mean = np.where(better, data, data + share * (mean - data))
         scale = image.scaling.scale
         result = {'mean': mean, 'std': std * scale}
         if full_output:
@@ -229,6 +234,17 @@ class Whitened:
             seen = seen.rescale(lambda values: image.backward(values.astype(float)), lambda values: values * scale)
             result = {**seen.planes, **result, 'noise_std': noise * scale}
         return result
+
+    def _trusted(self, z, error):
+        """
+        Return the share of the result that replaces the measurement, by signal and error in units of the noise.
+
+        Without the beam the network sees sources narrower than they are, and those in crowds are unlike all that it
+        has learned: bright ones came out up to 1.3 times worse than they were measured.
+        """
+        if not self.whitening.is_broad:
+            return 1.0
+        return np.where(z < _BRIGHT, 1.0, np.clip((1 - error ** 2) / _LEAST_GAIN, 0, 1))
 
     def _in_data_units(self, report):
         """The growth of the noise with the signal that an audit found, for the image as it is."""
@@ -311,7 +327,7 @@ def _variance(v0, added, slope, zero, signal):
 
 def _seen_by_filter(image, pad):
     """Find the pixels that count but are not shown to the filter; with a border, those that are, and their values."""
-    alone = single_pixel_outliers(image)
+    alone = single_pixel_outliers(image, frequent=False)   # those that the filter would spread
     noisier = _noisier(image)
     known, filled = (zeros([n + 2 * pad for n in image.shape], dtype) for dtype in (bool, np.float32))
     for rows in row_blocks(image.shape[0]):

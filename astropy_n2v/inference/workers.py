@@ -6,10 +6,12 @@ The network, applied to the tiles of an image: here, or on the workers of an exe
 import os
 import pickle
 from collections import deque
+from concurrent.futures import BrokenExecutor, CancelledError
 from functools import lru_cache
 
 import torch
 
+from ..io.paths import describe_error
 from ..networks import blind_moments
 
 __all__ = ['apply_network', 'predict_orientations']
@@ -59,14 +61,32 @@ def _on_workers(network, tiles, executor, dtype, oriented):
     running = deque()
     try:
         for inputs, inner in tiles:
-            running.append(executor.submit(_predict_sent, content, inputs.cpu().numpy(), inner, dtype, oriented))
+            running.append(_submit(executor, content, inputs.cpu().numpy(), inner, dtype, oriented))
             if len(running) > window:
-                yield running.popleft().result()
+                yield _wait(running.popleft())
         while running:
-            yield running.popleft().result()
+            yield _wait(running.popleft())
     finally:
         for future in running:
             future.cancel()
+
+
+def _submit(executor, *arguments):
+    """Hand tiles over."""
+    try:
+        return executor.submit(_predict_sent, *arguments)
+    except Exception as error:   # of many kinds: it is shut down, broken, or cannot send what it is given
+        raise ValueError(f'executor must take functions, got {executor!r}, which says: '
+                         f'{describe_error(error)}') from error
+
+
+def _wait(future):
+    """Wait for the prediction of tiles."""
+    try:
+        return future.result()
+    except (BrokenExecutor, CancelledError) as error:
+        raise OSError(f'executor has lost tiles of the image: it was shut down, or its workers died: '
+                      f'{describe_error(error)}') from error
 
 
 def _predict_sent(content, inputs, inner, dtype, oriented):

@@ -11,7 +11,7 @@ import tempfile
 import numpy as np
 from astropy.io import fits
 
-from .cards import add_up, show_cards
+from .illegal_cards import add_up, show_cards
 from .sections import tile_rows
 
 __all__ = []
@@ -36,7 +36,7 @@ def write_compressed(hdu, checksum, out, folder, hidden, encode):
     folder : path
         Where there is room for it.
     hidden : dict
-        Cards that are hidden, from `~astropy_n2v.io.cards.hide_cards`.
+        Cards that are hidden, from `~astropy_n2v.io.illegal_cards.hide_cards`.
     encode : callable
         Writes an HDU with or without a checksum behind a primary one to a file, and returns this.
     """

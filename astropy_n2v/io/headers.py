@@ -21,26 +21,56 @@ _SPELLINGS = [
     (r'\((s)\)', r'\1'),   # electron(s)
     (r'\bcounts?[ _-]rate\b', 'ct/s'),
     (r'(?<![\w.])e[-_](?![\w.])', 'electron'),
-    (r'\be\b', 'electron'),
+    (r'(?<![\w.])e(?![\w]|[-+]\d)', 'electron'),   # but 1.e-19
     (r'\b(photo-?)?elec(tron)?s?\b', 'electron'),
     (r'\ba/?dc?[ _-]?(counts?|units?)\b', 'adu'),
     (r'\b(digital|data)[ _-]?(numbers?|units?)\b', 'adu'),
     (r'\badus?\b', 'adu'),
     (r'\bdns?\b', 'adu'),
     (r'\bcps\b', 'ct/s'),
+    (r'\beps\b', 'electron/s'),
     (r'\b(counts?|cts?|cnts?)\b', 'ct'),
     (r'\b(photons?|phts?|phs?)\b', 'photon'),
     (r'\b(s|sec|secs|second|seconds)\b', 's'),
     (r'\bbeam\b', 'beam'),
-    (r'\b(pix|pixel|pixels)\b', 'pix'),
+    (r'(?<=jy/)bm?(?![a-z])', 'beam'),
+    (r'\b(pix|pixel|pixels|px|spaxels?)\b', 'pix'),
+    (r'/ ?(coadds?|fib(er|re)s?)\b', ''),   # what is one of them is no unit
     (r'(?-i:\bMJY ?/ ?SR\b)', 'MJy/sr'),
+    (r'\b(micro|mu)-?(jy|jansk(y|ys|ies))\b', 'uJy'),
+    (r'\b(m|milli)-?jansk(y|ys|ies)\b', 'mJy'),
+    (r'\bjansk(y|ys|ies)\b', 'Jy'),
     (r'\bjy\b', 'Jy'),
-    (r'\bergs\b', 'erg'),
-    (r'\bn(ano)?(maggy|maggies|mgy)\b', 'nmgy'),
-    (r'\b(maggy|maggies)\b', 'mgy'),
+    (r'\bsr\b', 'sr'),
+    (r'\bhz\b', 'Hz'),
+    (r'\bn(ano)?(maggy|maggies?|mgy)\b', 'nmgy'),
+    (r'\b(maggy|maggies?)\b', 'mgy'),
+    (r'\bflam\b', 'erg/s/cm2/Angstrom'),
+    (r'\bfnu\b', 'erg/s/cm2/Hz'),
+    (r'\bphotlam\b', 'photon/s/cm2/Angstrom'),
+    (r'\bergs?\b', 'erg'),
+    (r'\bw(atts?)?(?= ?/)', 'W'),
+    (r'\bcm(?![a-z])', 'cm'),
+    (r'\bkm(?![a-z])', 'km'),
+    (r'(?-i:\bM(?= ?/ ?[Ss]\b))', 'm'),
+    (r'\b(microns?|(?-i:UM))\b', 'um'),
+    (r'\b(arc|a)secs?(?![a-z])', 'arcsec'),
+    (r'\b(angstroms?|angs?)(?![a-z])', 'Angstrom'),
+    (r'\bkelvins?\b', 'K'),
+    (r'(?-i:(?<=K)_?(CMB|RJ|cmb|rj)\b)', ''),   # of which scale of temperatures
+    (r'\bgauss\b', 'G'),
+    (r'\bteslas?\b', 'T'),
+    (r'\brayleighs?\b', 'R'),
+    (r'/ ?beam[ .*]+(k?m) ?(?:/ ?s|s-1)\b', r' \1/s/beam'),   # of maps of moments
     (r'\bper\b', '/'),
 ]
 _SPELLINGS = [(re.compile(pattern, re.IGNORECASE), meaning) for pattern, meaning in _SPELLINGS]
+
+# With these, A is no ampere.
+_OF_LIGHT = re.compile(r'\b(erg|W|photon|Jy|J|ct|electron)\b')
+_ANGSTROM = re.compile(r'(?<!\w)[Aa](?![A-Za-z])')
+# Words behind a unit, such as the scale of its temperatures.
+_REMARK = re.compile(r'(?<=[\w)]) ?\([A-Za-z][A-Za-z*_ ]*\)$')
 
 # Words of magnitudes and other logarithms, and the units that stand for them here. None of them adds up.
 _LOGARITHMS = [
@@ -94,10 +124,8 @@ def parse_unit(text):
     power = re.fullmatch(r'\((.+)\) ?(?:\^|\*\*) ?(-?\d)', text)
     if power:
         return parse_unit(power[1]) ** int(power[2])
-    spelled = text
-    for pattern, meaning in _SPELLINGS:
-        spelled = pattern.sub(meaning, spelled)
-    for candidate in (spelled, text):
+    spelled = _spelled(text)
+    for candidate in (spelled, text, _spelled(_REMARK.sub('', text))):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')   # deprecated spellings, two slashes
@@ -108,6 +136,13 @@ def parse_unit(text):
             return unit.function_unit
         return unit
     return u.dimensionless_unscaled
+
+
+def _spelled(text):
+    """Spell a unit as the FITS standard does."""
+    for pattern, meaning in _SPELLINGS:
+        text = pattern.sub(meaning, text)
+    return _ANGSTROM.sub('Angstrom', text) if _OF_LIGHT.search(text) else text
 
 
 def merge_headers(own, primary=None):

@@ -17,6 +17,7 @@ import zlib
 from pathlib import Path
 
 from ..utils.atomic_files import temporary_file
+from ..utils.names import printable
 
 __all__ = ['describe_error', 'open_decompressed', 'output_path', 'split_extension']
 
@@ -276,9 +277,15 @@ def describe_error(error, path=''):
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename2 is None:
         # without the number of the error, which Python puts first
-        text = error.strerror if error.filename is None else f'{os.fsdecode(error.filename)}: {error.strerror}'
-    text = ' '.join(text.split()) or type(error).__name__
-    if path and text.startswith(os.fspath(path)):
-        text = text[len(os.fspath(path)):].lstrip(': ')
+        name = '' if error.filename is None else f'{printable(os.fsdecode(error.filename))}: '
+        text = f'{name}{error.strerror}'
+    path = os.fspath(path)
+    # The name of a result has the stem of the file in it, too.
+    for part in path, os.path.dirname(path), os.path.basename(path).partition('.')[0]:
+        if part:
+            text = text.replace(part, printable(part))
+    text = printable(re.sub(r'\s*[\r\n]+\s*', ' ', text.strip())) or type(error).__name__
+    if path and text.startswith(printable(path)):
+        text = text[len(printable(path)):].lstrip(': ')
     # Of an error that was not foreseen, the text alone may mean nothing.
     return text if isinstance(error, (ValueError, OSError)) else f'{type(error).__name__}: {text}'

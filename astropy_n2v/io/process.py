@@ -19,8 +19,8 @@ from ..exceptions import CannotDenoiseError
 from ..utils.atomic_files import atomic_write
 from ..utils.scratch import blockwise, every, scratch_for
 from ..utils.warn import warn_user
-from .cards import hide_cards
 from .headers import transfer_cards
+from .illegal_cards import hide_cards
 from .reading import read_image
 from .select import companions, hdu_label, science_hdus
 from .source import FitsSource
@@ -353,7 +353,8 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
                     continue
                 label = hdu_label(hdu, i)
                 with reading(path):
-                    ccd = read_image(source, i, ignore_bits, mask=mask, **given)
+                    # The WCS says which axes of a cube are those of the sky.
+                    ccd = read_image(source, i, ignore_bits, mask=mask, wcs=len(hdu.shape) > 2, **given)
                 before = ccd.meta.copy()
                 # A mask from elsewhere is not in the file.
                 known = ccd.mask if mask is None else None

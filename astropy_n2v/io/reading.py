@@ -4,23 +4,22 @@ Images of FITS files with all that belongs to them.
 """
 
 import logging
-import warnings
 from functools import partial
 
 import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData, InverseVariance, NDUncertainty, StdDevUncertainty, VarianceUncertainty
-from astropy.wcs import WCS
 
 from ..utils.scratch import blockwise, copy_where, is_large
 from ..utils.warn import warn_user
+from .axes import read_wcs
 from .conventions import KINDS, card_text, is_background_noise, meaning_of
 from .flags import read_mask
-from .given import broadcast, find_given
 from .headers import merge_headers, parse_unit
 from .sections import load, section_of
 from .select import companions, hdu_label, science_hdus
 from .source import FitsSource
+from .user_planes import broadcast, find_given
 
 __all__ = ['read_fits_images']
 
@@ -80,7 +79,7 @@ def _read_data(hdu):
     blank, zero = header.get('BLANK'), header.get('BZERO', 0)
     if isinstance(blank, bool) or not isinstance(blank, int) or header['BITPIX'] < 0:
         return load(hdu)
-    if header['BITPIX'] == 8 and zero == -128:
+    if header['BITPIX'] == 8 and zero == -128 and header.get('BSCALE', 1) == 1:
         hdu._blank = None   # astropy fails to set signed bytes to NaN
     data = load(hdu)
     if data.dtype.kind in 'iu':
@@ -94,18 +93,6 @@ def _read_data(hdu):
         return data
     copy_where(bad, np.broadcast_to(np.float32(np.nan), data.shape), data)
     return data
-
-
-def _read_wcs(header, hdus):
-    # The WCS of real files breaks in many ways, and none of them is a reason not to have the image.
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            wcs = WCS(header, hdus)
-        return wcs if any(wcs.wcs.ctype) else None
-    except Exception as error:
-        log.info('no WCS: %s', error)
-        return None
 
 
 def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=False, section=None):
@@ -160,7 +147,7 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
     elif errors is not None:
         uncertainty = _read_uncertainty(section_of(hdus[errors], section), hdus[0].header, unit, data.ndim)
         uncertainty = broadcast(uncertainty, part.shape)
-    ccd = CCDData(data, unit=unit, meta=header, wcs=_read_wcs(header, hdus) if wcs else None,
+    ccd = CCDData(data, unit=unit, meta=header, wcs=read_wcs(header, hdus) if wcs else None,
                   uncertainty=uncertainty, mask=own_mask)
     # The data live on in ccd only, so that they go when it goes.
     for i in (index, errors, flags):

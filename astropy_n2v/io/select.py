@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from astropy.io import fits
 
+from .axes import describe_axes, plane_shape
 from .conventions import KINDS, MASKS, Meaning, card_text, meaning_of, meaning_of_name
 
 __all__ = ['companions', 'hdu_label', 'science_hdus']
@@ -51,7 +52,9 @@ def _is_image(hdu, smallest=2):
     if not isinstance(hdu, _IMAGES) or isinstance(hdu, fits.GroupsHDU):
         return False
     shape = hdu.shape
-    return len(shape) >= 2 and min(shape[-2:]) >= smallest and 0 not in shape
+    if len(shape) < 2 or 0 in shape:
+        return False
+    return min(shape[-2:]) >= smallest or len(shape) > 2 and min(plane_shape(hdu)) >= smallest
 
 
 def _meanings(hdus, smallest=2):
@@ -193,7 +196,11 @@ def _no_science(hdus):
     found = _meanings(hdus, _SMALLEST)
     text = f'the file has no science image of at least {_SMALLEST}x{_SMALLEST} pixels'
     if not found:
-        return f'{text}; it has {_listing(hdus)}'
+        # Images that lie across what is taken for planes, such as spectra that come first in a file.
+        across = [i for i, hdu in enumerate(hdus) if isinstance(hdu, _IMAGES) and len(hdu.shape) > 2
+                  and sorted(hdu.shape)[-2] >= _SMALLEST]
+        more = f'; HDU {hdu_label(hdus[across[0]], across[0])}: {describe_axes(hdus[across[0]])}' if across else ''
+        return f'{text}; it has {_listing(hdus)}{more}'
     # An unknown image may be one, rather than what is known to be something else.
     first = min(found, key=lambda i: (found[i].role is not None, i))
     entry = f'{hdus[first].name},{hdus[first].ver}' if hdus[first].name else first

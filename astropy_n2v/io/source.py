@@ -12,10 +12,13 @@ import warnings
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from .cards import Overlay, forbidden_cards, mended, set_card
+from ..utils.names import printable
+from .illegal_cards import Overlay, forbidden_cards, mended, set_card
 from .paths import open_decompressed, refuse_bomb, refuse_endless_headers
 
 __all__ = ['FitsSource']
+
+_SIGNED = -128   # BZERO of bytes with a sign, which some write as a real number
 
 
 class FitsSource:
@@ -66,6 +69,8 @@ class FitsSource:
                 self.hdus = self._open()
                 len(self.hdus)   # reads all headers
             for hdu, size in zip(self.hdus, self.sizes):
+                if getattr(hdu, '_orig_bzero', None) == _SIGNED:
+                    hdu._orig_bzero = _SIGNED   # astropy cannot add -128.0 to bytes
                 if isinstance(hdu, fits.CompImageHDU):
                     refuse_bomb(math.prod(hdu.shape) * abs(hdu.header['BITPIX']) // 8, size, path)
         except BaseException:
@@ -88,7 +93,7 @@ class FitsSource:
         """Log a warning about the file, once."""
         if message not in self._said and not self.quiet:
             self._said.add(message)
-            log.warning('%s: %s', os.path.basename(self.path), message)
+            log.warning('%s: %s', printable(os.path.basename(self.path)), message)
 
     def _open(self, **kwargs):
         # HDUList.close closes what it was opened on; bytes of BytesIO are shared, not copied.

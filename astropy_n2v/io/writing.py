@@ -14,8 +14,8 @@ import numpy as np
 from astropy.io import fits
 
 from ..utils.scratch import is_large
-from .cards import add_up, show_cards
 from .compressed import write_compressed
+from .illegal_cards import add_up, show_cards
 from .sections import load
 
 __all__ = []
@@ -41,7 +41,7 @@ def write_hdu(hdu, checksum, out, folder, hidden=None):
     folder : path
         Where there is room for a large one.
     hidden : dict, optional
-        Cards that are hidden, from `~astropy_n2v.io.cards.hide_cards`.
+        Cards that are hidden, from `~astropy_n2v.io.illegal_cards.hide_cards`.
     """
     data = hdu.data
     if data is not None and is_large(data.shape, np.uint8) and isinstance(hdu, fits.CompImageHDU):

@@ -24,6 +24,7 @@ from ..inference.plain import LinearScale, predict_plain
 from ..networks import UNet, isolated_rng
 from ..planes import find_planes, group_channels
 from ..utils.checks import check_integer, check_number
+from ..utils.names import printable
 from ..utils.warn import warn_user
 from .checkpoints import pixels_identity
 from .loop import Trainer
@@ -257,7 +258,7 @@ class _Blocks:
             try:
                 return _find_frames(find_planes(Container(ccd, satlevel=blocks.satlevel))[0], self.channels)
             except CannotDenoiseError as error:
-                log.info('a block of %s is left out: %s', path, error)
+                log.info('a block of %s is left out: %s', printable(path), error)
                 return []
 
     def divide(self, scaled, held_out, rng):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..utils.checks import check_integer, check_number
 
-__all__ = ['CLASSICAL_DEFAULTS', 'TRAINING_OPTIONS', 'TrainingOption', 'check_training_options']
+__all__ = ['CLASSICAL_DEFAULTS', 'FORMER_KEYWORDS', 'TRAINING_OPTIONS', 'TrainingOption', 'check_training_options']
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,11 @@ TRAINING_OPTIONS = {
 #: Defaults of the classical strategies, where they are others.
 CLASSICAL_DEFAULTS = {'max_steps': 2000, 'patch_size': 64, 'batch_size': 16, 'learning_rate': 4e-3}
 
+#: Keywords that once were, and how to do without; on the command line, with hyphens.
+FORMER_KEYWORDS = {'negative_sources': 'what was measured is kept without it, whether dark or bright: leave it out'}
 
-def check_training_options(options):
+
+def check_training_options(options, others=()):
     """
     Check options of training.
 
@@ -105,6 +108,8 @@ def check_training_options(options):
     ----------
     options : dict
         Their names and values.
+    others : iterable of str, optional
+        Other keywords of the function that has them, which one may have meant.
 
     Returns
     -------
@@ -127,7 +132,9 @@ def check_training_options(options):
     """
     for name in options:
         if name not in TRAINING_OPTIONS:
-            close = difflib.get_close_matches(name, TRAINING_OPTIONS, 1)
+            if name in FORMER_KEYWORDS:
+                raise TypeError(f'{name!r} is no keyword any more: {FORMER_KEYWORDS[name]}')
+            close = difflib.get_close_matches(name, [*others, *TRAINING_OPTIONS], 1)
             hint = f' (do you mean {close[0]}?)' if close else ''
             raise TypeError(f'{name!r} is no keyword{hint}; options of training are {", ".join(TRAINING_OPTIONS)}')
     return {name: option.check(name, options.get(name, option.default)) for name, option in TRAINING_OPTIONS.items()}

@@ -21,8 +21,8 @@ from astropy.io import fits
 from astropy_n2v import conf
 from astropy_n2v.batch import denoise_files, read_journal
 from astropy_n2v.batch.jobs import _Schedule, count_cores
+from astropy_n2v.batch.one_file import Job
 from astropy_n2v.batch.records import FileRecord
-from astropy_n2v.batch.work import Job
 
 pytestmark = pytest.mark.filterwarnings('ignore:the innovations have', 'ignore:the noise of neighbouring')
 

@@ -16,7 +16,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astropy_n2v import conf, denoise
 from astropy_n2v.batch import denoise_fits
 from astropy_n2v.io import paths, process_fits, read_fits_images
-from astropy_n2v.io.cards import add_up
+from astropy_n2v.io.illegal_cards import add_up
 from astropy_n2v.utils import scratch
 from astropy_n2v.utils.scratch import scratch_files
 

@@ -123,6 +123,9 @@ def test_unforeseen_errors_tell_their_type():
     assert describe_error(KeyError('x'), 'a.fits') == "KeyError: 'x'"
     assert describe_error(MemoryError()) == 'MemoryError: MemoryError'
     assert describe_error(OSError('a.fits is truncated: 3 bytes'), 'a.fits') == 'is truncated: 3 bytes'
+    assert describe_error(OSError('in/a\nb.fits is\n truncated'), 'in/a\nb.fits') == 'is truncated'
+    assert describe_error(OSError('out/a\nb_n2v.fits\n exists'), 'in/a\nb.fits') == 'out/a\\nb_n2v.fits exists'
+    assert describe_error(FileNotFoundError(2, 'No such file', 'c\n.fits'), 'a.fits') == 'c\\n.fits: No such file'
     assert describe_error(FileNotFoundError(2, 'No such file', 'b.fits'), 'a.fits') == 'b.fits: No such file'
     assert describe_error(FileNotFoundError(2, 'cannot write the journal j: No such file')) == (
         'cannot write the journal j: No such file')

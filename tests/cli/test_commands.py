@@ -219,6 +219,36 @@ def test_overwrite(run, frames, model, tmp_path):
     assert run(*arguments, '--overwrite').exit_code == 0
 
 
+@pytest.mark.parametrize('arguments', [('denoise', '-o', 'out'), ('validate',)])
+def test_options_that_once_were(run, frames, arguments):
+    result = run(*arguments, frames[0], '--negative-sources')
+    assert result.exit_code == 2 and 'no option any more: what was measured is kept' in result.stderr
+    assert 'negative' not in run(arguments[0], '--help').output
+
+
+def test_names_with_control_characters(run, frames, model, tmp_path):
+    """One message is one line, whatever the names."""
+    night = tmp_path / 'night'
+    night.mkdir()
+    good, bad = frames[0].rename(night / 'a\nb\x1b[31m.fits'), night / 'bad\nfile.fits'
+    bad.write_text('hello')
+    results = [run('denoise', night, '-o', tmp_path / 'out', '--model', model, '--summary', tmp_path / 'summary.ecsv'),
+               run('denoise', night, '-o', tmp_path / 'out', '--model', model, '--skip-existing'),
+               run('denoise', good, '-o', tmp_path / 'out', '--model', model), run('summary', tmp_path / 'out'),
+               run('manifest', night, '-o', tmp_path / 'manifest.ecsv'), run('check', tmp_path / 'manifest.ecsv'),
+               run('preview', night, '-o', tmp_path / 'out', '--model', model),
+               run('noise', night, '-o', tmp_path / 'noise.json'),
+               run('train', night, '-o', tmp_path / 'new.safetensors', '--max-steps', '1'),
+               run('detect', night, '-o', tmp_path / 'found', '--model', model)]
+    for result in results:
+        lines = (result.stdout + result.stderr).splitlines()
+        assert not [line for line in lines if line.startswith(('b\x1b', 'file.fits')) or not line.isprintable()], lines
+    assert any(f'{night}/a\\nb\\x1b[31m.fits -> ' in line for line in results[0].stdout.splitlines())
+    for result in results[:2]:
+        assert f'{night}/bad\\nfile.fits: error: is not a FITS file' in result.stderr
+    assert 'a\\nb\\x1b[31m_n2v.fits exists' in results[2].stderr
+
+
 def test_lists_catalogues_and_shares(run, frames, model, tmp_path):
     (tmp_path / 'list').write_text(f'{frames[0]}\n')
     (tmp_path / 'night.csv').write_text('path,filter\nb.fits,r\nc.fits,g\n')
@@ -402,7 +432,7 @@ def test_options_reach_the_library(run, frames, tmp_path, monkeypatch):
         calls.append(options)
         raise ValueError('enough')
 
-    monkeypatch.setattr('astropy_n2v.batch.work.denoise_fits', denoise_fits)
+    monkeypatch.setattr('astropy_n2v.batch.one_file.denoise_fits', denoise_fits)
     run('denoise', frames[0], '-o', tmp_path, '--audit', 'warn', '--reject-outliers', '--uncertainty', 'e.fits[ERR]')
     run('denoise', frames[0], '-o', tmp_path)
     assert calls[0]['audit'] == 'warn' and calls[0]['reject_outliers'] is True

@@ -236,6 +236,13 @@ def test_files_without_images_are_not_read_again(night, monkeypatch):
     assert [os.path.basename(path) for path in read] == ['t2.fits']
 
 
+def test_cube_whose_planes_are_not_its_last_axes(tmp_path, rng):
+    fits.writeto(tmp_path / 'a.fits', rng.normal(100, 5, (32, 32, 16)).astype('f4'),
+                 fits.Header({'CTYPE1': 'WAVE', 'CTYPE2': 'RA---TAN', 'CTYPE3': 'DEC--TAN'}))
+    error = describe_file(tmp_path / 'a.fits')[0]['error']
+    assert 'NAXIS1, WAVE' in error and 'numpy.moveaxis(data, 2, 0)' in error, error
+
+
 def test_mosaic_is_measured_colour_by_colour(tmp_path, rng):
     """The noise of the pixels, and not the differences between the colours."""
     data = rng.normal(500, 10, (128, 128))

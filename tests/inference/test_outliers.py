@@ -57,6 +57,23 @@ def test_single_pixels_are_found(fwhm, sign, rng):
     assert found.sum() <= 1
 
 
+def test_frequent_misreadings_are_found(rng):
+    """Find small ones, too, and those beside each other, where noise alone would make far fewer."""
+    truth = rng.normal(200, 15, (256, 256))
+    misread = rng.random(truth.shape) < 0.01
+    found = find(truth - misread * rng.uniform(75, 110, truth.shape))   # 5 to 7 standard deviations
+    assert found[misread].mean() > 0.9
+    assert found[~misread].sum() < 0.1 * misread.sum()
+    small = truth - misread * 60   # 4 standard deviations
+    image = NormalizedImage.prepare(small, NOISE)
+    assert single_pixel_outliers(image)[misread].mean() > 0.5
+    assert single_pixel_outliers(image, frequent=False)[misread].mean() < 0.3
+    # As many stars of a difference image, dark or bright, are none.
+    truth = field(2.5, rng, n=400) - 200
+    for sign in 1, -1:
+        assert not find(200 + sign * truth + rng.normal(0, np.sqrt(truth + 225))).any()
+
+
 @pytest.mark.parametrize('shape', [(1, 2), (2, 1), (2, 2), (1, 12), (3, 3)])
 def test_several_pixels_stay(shape, rng):
     data = rng.normal(200, 15, (128, 128))

@@ -1,12 +1,15 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 import multiprocessing
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+import os
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 
 from astropy_n2v import NoiseModel, denoise
+from astropy_n2v.batch import denoise_files, denoise_fits
 
 pytestmark = pytest.mark.filterwarnings('ignore::astropy.utils.exceptions.AstropyUserWarning')
 TILE = 128   # pixels: six tiles of the image
@@ -82,6 +85,29 @@ def test_errors_of_workers_end_it(image, tiny_denoiser):
     with pytest.raises(RuntimeError, match='no memory'):
         tiny_denoiser.predict(image, NoiseModel(5.0), tile_size=TILE, executor=executor)
     assert executor.cancelled == executor.waiting > 0
+
+
+@pytest.mark.parametrize('how', ['shut down', 'broken', 'dying', 'cancelled'])
+def test_executors_that_do_not_work(image, tiny_denoiser, tmp_path, how):
+    """The error names the parameter; of files, each has its own."""
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    if how == 'broken':
+        executor = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn'))
+        with pytest.raises(BrokenExecutor):
+            executor.submit(os._exit, 1).result()
+    elif how in ('dying', 'cancelled'):
+        executor = Late(error=BrokenExecutor('gone') if how == 'dying' else CancelledError())
+    kind, message = ((OSError, 'executor has lost tiles') if isinstance(executor, Late) else
+                     (ValueError, 'executor must take functions, got <concurrent'))
+    fits.writeto(tmp_path / 'a.fits', image)
+    for call in (lambda: denoise(image, tiny_denoiser, executor=executor),
+                 lambda: denoise_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', tiny_denoiser, executor=executor)):
+        with pytest.raises(kind, match=message):
+            call()
+    if how in ('shut down', 'broken'):
+        (record,) = denoise_files([tmp_path / 'a.fits'], tmp_path, model=tiny_denoiser, executor=executor)
+        assert record.error.startswith('the executor did not take it')
 
 
 @pytest.mark.parametrize('function', [denoise, lambda image, model, executor: model.predict(image, executor=executor)])

@@ -156,7 +156,7 @@ def test_companion_of_another_shape_is_none():
     (None, 'adu'), ('', 'adu'), ('ADU', 'adu'), ('DN', 'adu'), ('counts/s', 'ct / s'), ('COUNTS', 'ct'),
     ('e-', 'electron'), ('e-/s', 'electron / s'), ('ELECTRONS', 'electron'), ('electrons/s', 'electron / s'),
     ('ADU/s', 'adu / s'), ('Jy/Beam', 'Jy / beam'), ('mJy', 'mJy'), ('MJy/sr', 'MJy / sr'), ('nanomaggy', 'nmgy'),
-    ('1e-19 erg / (s cm2)', '1e-19 erg / (s cm2)'), ('UNITLESS', ''), ('K (Tmb)', ''),
+    ('1e-19 erg / (s cm2)', '1e-19 erg / (s cm2)'), ('UNITLESS', ''), ('K (Tmb)', 'K'),
     ('mag(AB)', 'mag'), ('ABmag', 'mag'), ('mag(ct/s)', 'mag'), ('STMAG', 'mag'), ('dex(K)', 'dex'),
     ('Vega mag', 'mag'), ('m_AB', 'mag'), ('AB mag', 'mag'), ('mAB', 'mag'), ('asinh mag', 'mag'), ('Vega', 'mag'),
     ('luptitudes', 'mag'), ('Magnitudes', 'mag'), ('MAG/ARCSEC^2', 'mag'), ('mmag', 'mag'), ('[mag]', 'mag'),
@@ -167,9 +167,27 @@ def test_companion_of_another_shape_is_none():
     ('photons', 'photon'), ('ph/s', 'photon / s'), ('PHOTON', 'photon'), ('count(s)', 'ct'), ('cps', 'ct / s'),
     ('count rate', 'ct / s'), ('[e-]', 'electron'), ('electron(s)', 'electron'), ('photo-electrons', 'electron'),
     ('ADC counts', 'adu'), ('data numbers', 'adu'), ('MJY/SR', 'MJy / sr'), ('(ct/s)^2', 'ct2 / s2'),
-    ('(10**(-20)*erg/s/cm**2/Angstrom)**2', '1e-40 erg2 / (s2 cm4 Angstrom2)'), ('anything else', '')])
+    ('(10**(-20)*erg/s/cm**2/Angstrom)**2', '1e-40 erg2 / (s2 cm4 Angstrom2)'), ('anything else', ''),
+    ('ERGS/CM**2/S/A', 'erg / (s cm2 Angstrom)'), ('10**(-17)erg/cm2/s/A', '1e-17 erg / (s cm2 Angstrom)'),
+    ('erg s-1 cm-2 A-1', 'erg / (s cm2 Angstrom)'), ('1E-17 erg/s/cm^2/Ang/spaxel', '1e-17 erg / (s cm2 Angstrom pix)'),
+    ('1.e-19 erg/s/cm2/A', '1e-19 erg / (s cm2 Angstrom)'), ('erg/s/cm^2/\u00c5', 'erg / (s cm2 Angstrom)'),
+    ('FLAM', 'erg / (s cm2 Angstrom)'), ('ERG CM-2 S-1 HZ-1', 'erg / (s cm2 Hz)'), ('A', 'A'), ('mA/cm2', 'mA / cm2'),
+    ('w/m2/sr/um', 'W / (m2 sr um)'), ('W/m^2/micron', 'W / (m2 um)'), ('photons/s/cm^2/Ang', 'ph / (s cm2 Angstrom)'),
+    ('K (Tb)', 'K'), ('K(CMB)', 'K'), ('uK_CMB', 'uK'), ('KELVIN', 'K'), ('MJy/sr (MIPS)', 'MJy / sr'),
+    ('Jy/beam.km/s', 'Jy km / (s beam)'), ('JY/BEAM*KM/S', 'Jy km / (s beam)'), ('JY/B', 'Jy / beam'),
+    ('microJy', 'uJy'), ('milli-Janskys', 'mJy'), ('JY/SR', 'Jy / sr'), ('Jy/asec2', 'Jy / arcsec2'),
+    ('nmaggie', 'nmgy'), ('GAUSS', 'G'), ('Tesla', 'T'), ('Rayleighs', 'R'), ('KM/S', 'km / s'), ('M/S', 'm / s'),
+    ('eps', 'electron / s'), ('DN/coadd', 'adu'), ('sqrt(ct)', 'ct(1/2)'), ('Solar', '')])
 def test_parse_unit(text, unit):
     assert parse_unit(text) == u.Unit(unit)
+
+
+@pytest.mark.parametrize('text', ['ERGS/CM**2/S/A', 'K (Tb)', 'furlongs'])
+def test_header_keeps_the_text_of_the_unit(tmp_path, text):
+    fits.writeto(tmp_path / 'a.fits', image(), fits.Header({'BUNIT': text}))
+    process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', halve)
+    with fits.open(tmp_path / 'b.fits') as hdus:
+        assert [hdu.header['BUNIT'] for hdu in hdus] == [text, text]
 
 
 @pytest.mark.parametrize('text', ['Vega mag', 'log(Jy)', 'luptitudes', 'dB'])
@@ -452,10 +470,67 @@ def test_blank_pixels_are_nan(tmp_path):
     assert np.isnan(ccd.data[2, 3]) and np.isnan(ccd.data).sum() == 1
 
 
+def write_scaled(path, stored, blank=None, compress=False, **scaling):
+    """Write stored numbers, of which some are BLANK, with BSCALE and BZERO of any type."""
+    hdu = (fits.CompImageHDU if compress else fits.ImageHDU)(stored)
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    with fits.open(path, mode='update', disable_image_compression=True, do_not_scale_image_data=True) as hdus:
+        hdus[1].header.update(scaling)
+        if blank is not None:
+            hdus[1].header['BLANK'] = blank
+    return path
+
+
+@pytest.mark.parametrize('compress', [False, True], ids=['plain', 'compressed'])
+@pytest.mark.parametrize('blank', [None, 7])
+@pytest.mark.parametrize('dtype', ['u1', 'i2', 'i4', 'i8'])
+@pytest.mark.parametrize('scale, zero', [(0.5, 3.7), (1.0, 3.7), (0.5, -128), (1.0, -128.0), (1.3, -128.0), (2, 1)])
+def test_scaled_integers(tmp_path, dtype, scale, zero, blank, compress):
+    if compress and dtype == 'i8':
+        pytest.skip('not compressed so')
+    stored = np.arange(192).reshape(12, 16).astype(dtype)
+    path = write_scaled(tmp_path / 'in.fits', stored, blank, compress, BSCALE=scale, BZERO=zero)
+    expected = scale * stored.astype(float) + zero
+    if blank is not None:
+        expected[stored == blank] = np.nan
+    (ccd,) = read_fits_images(path, 1)
+    np.testing.assert_allclose(ccd.data, expected, rtol=1e-6, atol=1e-4)
+    process_fits(path, tmp_path / 'out.fits', halve, ext=1)
+    with fits.open(tmp_path / 'out.fits') as hdus:
+        assert not {'BSCALE', 'BZERO', 'BLANK'} & set(hdus[1].header)
+        np.testing.assert_allclose(hdus[1].data, expected / 2, rtol=1e-6, atol=1e-4)
+
+
 def test_cube(tmp_path):
     fits.writeto(tmp_path / 'a.fits', image((3, 12, 16)))
     process_fits(tmp_path / 'a.fits', tmp_path / 'b.fits', halve)
     assert np.array_equal(fits.getdata(tmp_path / 'b.fits'), image((3, 12, 16)) / 2)
+
+
+SPECTRUM_FIRST = {
+    'celestial': {'CTYPE1': 'WAVE', 'CTYPE2': 'RA---TAN', 'CTYPE3': 'DEC--TAN'},
+    'spectral only': {'CTYPE1': 'LAMBDA', 'CTYPE2': 'X', 'CTYPE3': 'Y'},
+}
+
+
+@pytest.mark.parametrize('cards', SPECTRUM_FIRST.values(), ids=SPECTRUM_FIRST)
+@pytest.mark.parametrize('n', [3, 10])
+def test_planes_of_a_cube_with_the_spectrum_first(tmp_path, rng, tiny_denoiser, innovations_ignored, cards, n):
+    planes = rng.normal(100, 5, (n, 40, 48)).astype('f4')
+    fits.writeto(tmp_path / 'usual.fits', planes)
+    fits.writeto(tmp_path / 'first.fits', np.moveaxis(planes, 0, -1).copy(), fits.Header(cards))
+    for name in 'usual', 'first':
+        denoise_fits(tmp_path / f'{name}.fits', tmp_path / f'{name}_n2v.fits', tiny_denoiser, audit='off',
+                     cosmic_rays=True)
+    result = fits.getdata(tmp_path / 'first_n2v.fits')
+    assert result.shape == (40, 48, n)
+    np.testing.assert_array_equal(np.moveaxis(result, -1, 0), fits.getdata(tmp_path / 'usual_n2v.fits'))
+
+
+def test_axes_are_named_if_no_plane_is_an_image(tmp_path):
+    fits.writeto(tmp_path / 'in.fits', image((40, 48, 3)), fits.Header({'CTYPE1': 'RGB'}))
+    with pytest.raises(ValueError, match=r'40 \(NAXIS3\), 48 \(NAXIS2\), 3 \(NAXIS1, RGB\).*moveaxis\(data, 2, 0\)'):
+        process_fits(tmp_path / 'in.fits', tmp_path / 'out.fits', halve)
 
 
 def test_checksums_are_updated_where_there_were_any(tmp_path):

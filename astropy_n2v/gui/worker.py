@@ -39,7 +39,7 @@ class Worker:
 
     Examples
     --------
-    >>> from astropy_n2v.gui.work import Worker
+    >>> from astropy_n2v.gui.worker import Worker
     >>> worker = Worker()
     >>> worker.task, worker.poll()
     ('', [])

@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from astropy_n2v.gui import tasks
 from astropy_n2v.gui.render import Pyramid
-from astropy_n2v.gui.work import ProgressStream, Worker
+from astropy_n2v.gui.worker import ProgressStream, Worker
 from astropy_n2v.simulate import make_scene
 from astropy_n2v.validation import VERDICTS, Report
 from astropy_n2v.validation.report.report import describe_result

@@ -18,6 +18,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from ..config import conf
 from ..io import ImageResult, describe_error
 from ..io.process import refusal_cards
+from ..utils.names import printable
 from ..version import __version__
 from .fingerprints import digest, file_state, hash_file, named_file, plain
 from .fits import denoise_fits
@@ -198,7 +199,7 @@ def denoise_job(work, job, silent=False):
         except Exception as error:
             record.seconds = time.monotonic() - start
             fail(record, error, job, work)
-            log.debug('%s failed', job.path, exc_info=True)
+            log.debug('%s failed', printable(job.path), exc_info=True)
     return record
 
 
