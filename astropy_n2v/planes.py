@@ -582,4 +582,5 @@ def _warn_of_smoothing(smoothed, name):
     elif smoothed.fwhm > _MAX_SMOOTHED:
         along = f' along {("columns", "rows")[smoothed.axes[0]]}' if smoothed.along_one else ''
         warn_user(f'{name}correlated noise: it is as of an image smoothed to a FWHM of {smoothed.fwhm:.1f} '
-                  f'pixels{along}. Part of it cannot be separated from sources of that size, and stays; the uncertainty allows for it')
+                  f'pixels{along}. Part of it cannot be separated from sources of that size, and stays; the '
+                  'uncertainty allows for it')
