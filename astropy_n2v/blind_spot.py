@@ -160,7 +160,7 @@ def warn_of_patterns(planes, name=''):
     plane = planes[0]
     smoothed = None if plane.picture else plane.sky.smoothed
     if smoothed is not None:
-        _warn_of_smoothing(smoothed, name)
+        _warn_of_smoothing(smoothed, name, plane.noise.gain is None)
     try:
         shares = stripe_fraction(plane.values, plane.mask)
     except CannotDenoiseError:   # a constant image, whose noise was given
@@ -172,12 +172,13 @@ def warn_of_patterns(planes, name=''):
                       f'example the median of each of the {what}')
 
 
-def _warn_of_smoothing(smoothed, name):
+def _warn_of_smoothing(smoothed, name, no_gain):
     """Warn, unless smoothed noise can be distinguished from structure."""
     if not smoothed.certain:
         warn_user(f'{name}the image has no noise at the highest spatial frequencies, as if it had been smoothed '
-                  'or resampled: correlated noise cannot be told from structure, and may be larger by far than '
-                  'what is assumed. Give noise')
+                  'or resampled: correlated noise cannot be distinguished from structure, and may be far larger '
+                  'than is assumed. Give noise')
     elif smoothed.fwhm > _MAX_SMOOTHED:
         warn_user(f'{name}correlated noise: it is as of an image smoothed to a FWHM of {smoothed.fwhm:.1f} pixels. '
-                  'Part of it cannot be separated from sources of that size, and stays; the uncertainty allows for it')
+                  'Part of it cannot be separated from sources of that size, and stays; the uncertainty allows for it'
+                  + (', but not for photon noise, which is unknown without gain' if no_gain else ''))

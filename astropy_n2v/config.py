@@ -25,7 +25,7 @@ class Conf(ConfigNamespace):
         'rows at a time, with temporary files in place of arrays; the results are the same.')
     scratch_directory = ConfigItem(
         '', 'Directory of these temporary files, on a disk with room for 50 bytes for each pixel of an image. By '
-        'default that of the result; for images that are not from a file, that of the system.')
+        'default the directory of the result; for images that are not from a file, the one of the system.')
     audit = ConfigItem(
         ['refuse', 'warn', 'off'],
         "What to do with a result that its own data exclude: 'refuse' it, 'warn' of it, or 'off': make no audit.")

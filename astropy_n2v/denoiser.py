@@ -295,8 +295,8 @@ class Denoiser:
         path : str or path-like
             File to write, such as ``model.onnx``.
         license : str, optional
-            Licence of the model, for the metadata. By default the ``license`` in ``metadata``; else that of the package
-            for the models that are shipped with it, and 'not stated' for others.
+            Licence of the model, for the metadata. By default the ``license`` in ``metadata``; else the licence of the
+            package for the models that are shipped with it, and 'not stated' for others.
         overwrite : bool, optional
             Whether to replace an existing file.
 
@@ -374,7 +374,9 @@ class SelfTrained(Denoiser):
 
     Parameters
     ----------
-    network, metadata, name, held_out
+    network : BlindSpotUNet
+        The network.
+    metadata, name, held_out : optional
         See `Denoiser`.
 
     See Also
@@ -434,7 +436,7 @@ class ClassicalDenoiser(Denoiser):
 
     @property
     def channels(self):
-        """Planes of an image that the network sees and predicts together."""
+        """Return the planes of an image that the network sees and predicts together."""
         return self.network.config['in_channels']
 
     def export_onnx(self, path, **options):
@@ -450,7 +452,7 @@ class ClassicalDenoiser(Denoiser):
         ----------
         data, noise, mask, strength, tile_size, device, progress, full_output : optional
             As for `Denoiser.predict`; the noise is only recorded. For a model of several channels, ``data`` and
-            ``mask`` have the shape (channels, ny, nx), and the noise is that of the first.
+            ``mask`` have the shape (channels, ny, nx), and the noise describes the first.
         **options
             Other options of `Denoiser.predict`, which need a posterior and change nothing.
 

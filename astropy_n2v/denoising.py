@@ -102,8 +102,8 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         ``dask.distributed.Client.get_executor()``: most of the work. By default it is done in this process. The
         result is the same if the workers have the same processors.
     return_type : {'dask', 'numpy'}, optional
-        Kind of the arrays of the result. By default that of ``data``. Dask arrays may be larger than the memory: the
-        image is then processed through temporary files, see ``astropy_n2v.conf.memory_limit``.
+        Kind of the arrays of the result. By default the kind of ``data``. Dask arrays may be larger than the memory:
+        the image is then processed through temporary files, see ``astropy_n2v.conf.memory_limit``.
     **train_options
         For the models 'self' and 'adapt': ``max_steps``, ``max_time`` and other options of
         `astropy_n2v.train`.
@@ -188,7 +188,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         frame = Container(from_dask(data) if is_dask(data) else data, mask, satlevel)
         if 'N2VVERS' in frame.header:
             warn_user('the data have been denoised before, according to the header: their noise is correlated and '
-                      'is not what the noise model says')
+                      'differs from the noise model')
         planes, rejected = find_planes(frame, noise=noise, gain=gain, readnoise=readnoise)
         needed = find_hole(planes) if hole is None else hole
         warn_of_patterns(planes)

@@ -87,7 +87,7 @@ class Plane:
 
     @property
     def sky(self):
-        """Measurements of the sky of ``values``, a `~astropy_n2v.noise.SkySample`."""
+        """Sample of the sky of ``values``, a `~astropy_n2v.noise.SkySample`."""
         if self.sample is None or self.sample.values is not self.values:
             self.sample = SkySample(self.values, not_counted(self.values, self.mask))
         return self.sample
@@ -119,7 +119,7 @@ class Plane:
         if reason is not None:
             warn_user(f'the noise of this frame disagrees with its set: {reason}. Its own is used')
             return self
-        log.info('the autocorrelation of the noise is that of a %s: %s', group.source, group.group.text)
+        log.info('the autocorrelation of the noise is from a %s: %s', group.source, group.group.text)
         noise, data_noise = (replace(noise, autocorrelation=group.autocorrelation)
                              for noise in (self.noise, self.data_noise))
         return replace(self, noise=noise, data_noise=data_noise, group=group)
@@ -343,7 +343,7 @@ def _of_plane(frame, name, value, index):
 
 
 def _as_picture(frame, index, sky, parameters, stretched):
-    """Return a plane of a picture, of whose noise nothing is stated; None if it is none, or cannot be measured so."""
+    """Return a plane of a picture, of whose noise nothing is stated; None for other data, or without a measure."""
     if any(value is not None for value in parameters.values()):
         return None
     noise = None
@@ -357,7 +357,7 @@ def _as_picture(frame, index, sky, parameters, stretched):
         log.info('plane %s is not treated as a picture: %s', index, error)
     if noise is None:
         return None
-    log.info('plane %s is that of a picture: its noise is measured at each brightness', index)
+    log.info('plane %s is a picture: its noise is measured at each brightness', index)
     return Plane(index, sky.values, noise, frame.mask[index], noise, sample=sky, picture=True)
 
 

@@ -18,7 +18,7 @@ __all__ = ['aperture_factor', 'provenance']
 
 # Text for a gain that no header has.
 _ORIGINS = {GainFrom.IMAGE: ', estimated from the image', GainFrom.SET: ', estimated from the set'}
-# Pixels up to which a median is that of all: more than any detector has, and few enough for the memory.
+# Pixels up to which a median is over all: more than any detector has, and few enough for the memory.
 _MAX_MEDIAN = 1 << 26
 _APERTURE = 5   # pixels: side of the square over which errors are summed and compared
 
@@ -64,7 +64,7 @@ def aperture_factor(mean, std, used):
 
 
 def _median(values, used):
-    """Return the median of the pixels that count; of a sample of those of a very large image."""
+    """Return the median of the pixels that count; in a very large image, of a sample of them."""
     if values.size > _MAX_MEDIAN:
         values, used = (subsample(array, _MAX_MEDIAN // 16) for array in (values, used))
     return np.median(values[used])
@@ -155,5 +155,5 @@ def provenance(frame, plane, denoiser, prediction, *, strength=1.0, rejects_outl
     if plane.patterns is not None:
         history += [f'astropy_n2v: taken off: {text}'[:CARD_LENGTH] for text in plane.patterns.describe().split('; ')]
     if len(frame.planes()) > 1:
-        history.append(f'astropy_n2v: cards N2V* are those of plane {plane.index}'[:72])
+        history.append(f'astropy_n2v: cards N2V* describe plane {plane.index}'[:72])
     return cards, history

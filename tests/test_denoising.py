@@ -192,7 +192,7 @@ class TestContainers:
         with pytest.warns(AstropyUserWarning) as caught:
             result = denoise(CCDData(cube, unit='electron'), tiny_denoiser, noise=NoiseModel(5.0, gain=1.0), hole=1)
         assert any('plane (1,): the innovations have an rms' in str(warning.message) for warning in caught)
-        assert 'astropy_n2v: cards N2V* are those of plane (0,)' in result.header['HISTORY']
+        assert 'astropy_n2v: cards N2V* describe plane (0,)' in result.header['HISTORY']
 
     @untrained
     def test_cube_is_processed_plane_by_plane(self, scene, tiny_denoiser):
@@ -516,8 +516,8 @@ class TestErrors:
         (dict(satlevel=-1e5), ValueError, 'satlevel must be above the data, got -100000.0'),
         (dict(gain='two'), ValueError, "gain must be a number or an array of numbers, got 'two'"),
         (dict(gain=np.ones((3, 1, 1))), ValueError, r'gain must broadcast to the shape of the data, \(128, 160\)'),
-        (dict(hole=3), ValueError, "hole must be 1x1, that of the model, or not be given, got 3x3; model='self' and "),
-        (dict(hole=(1, 3), model='adapt'), ValueError, 'hole must be 1x1, that of the model, .* got 1x3'),
+        (dict(hole=3), ValueError, "hole must be 1x1, as of the model, or not be given, got 3x3; model='self' and "),
+        (dict(hole=(1, 3), model='adapt'), ValueError, 'hole must be 1x1, as of the model, .* got 1x3'),
     ])
     def test_bad_arguments(self, ccd, kwargs, error, match):
         with pytest.raises(error, match=match):
@@ -546,7 +546,7 @@ class TestErrors:
 
     def test_hole_of_another_model(self, ccd, tiny_denoiser):
         for own, other in ((1, 1), (3, 3)), ((3, 3), (1, 1)):
-            match = f'hole must be {own[0]}x{own[1]}, that of the model, .* got {other[0]}x{other[1]}'
+            match = f'hole must be {own[0]}x{own[1]}, as of the model, .* got {other[0]}x{other[1]}'
             with pytest.raises(ValueError, match=match):
                 denoise(ccd, make_tiny_denoiser(own), hole=other)
 
@@ -857,7 +857,7 @@ def test_random_numbers_of_others_stay(ccd):
     (Cutout2D(np.ones((20, 20)), (9, 9), 16), {}, TypeError, 'data must be an array, .* got Cutout2D'),
     (np.ones((16, 16)), {'mask': np.full((16, 16), 'False')}, TypeError, 'mask must be of bool or numbers, got .*<U5'),
     (np.random.default_rng(0).normal(size=(32, 32)), {'model': 'adapt', 'network_options': {'widths': (4, 8)}},
-     ValueError, 'network_options must be those of init')])
+     ValueError, 'network_options must not be given with init')])
 def test_more_bad_input(data, options, error, match):
     with pytest.raises(error, match=match):
         denoise(data, **options)

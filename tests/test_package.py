@@ -4,6 +4,7 @@ The package as a whole: what it exports, how fast it imports, what it ships.
 """
 
 import ast
+import functools
 import importlib
 import importlib.metadata
 import importlib.resources
@@ -68,19 +69,55 @@ def returns_a_value(function):
     return bool(found)
 
 
-def test_functions_of_the_api_document_parameters_and_results():
-    missing = []
-    for name, function in objects_of_the_api():
-        if not inspect.isfunction(function):
+def callables_of_the_api():
+    """Yield name, function and docstring of functions, constructors and methods that the API reference lists."""
+    for name, found in objects_of_the_api():
+        if inspect.isfunction(found):
+            yield name, found, inspect.getdoc(found)
             continue
-        text = inspect.getdoc(function)
-        section = text.partition('Parameters\n----------\n')[2].partition('\n\n')[0]
-        documented = set(re.findall(r'\w+', ' '.join(re.findall(r'^(\S[^:]*)', section, re.M))))
-        missing += [f'{name}: {parameter.name}' for parameter in inspect.signature(function).parameters.values()
-                    if parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in documented]
-        if returns_a_value(function) and not re.search(r'^(Returns|Yields)\n---', text, re.M):
-            missing.append(f'{name}: result')
-    assert missing == []
+        if '__init__' in vars(found):
+            yield name, found.__init__, inspect.getdoc(found)
+        for member, value in vars(found).items():
+            function = getattr(value, '__func__', value)   # of a class method or static method
+            if inspect.isfunction(function) and not member.startswith('_'):
+                yield f'{name}.{member}', function, inspect.getdoc(function)
+
+
+def documented_parameters(text):
+    """List the names in the section on parameters of a docstring."""
+    section = text.partition('Parameters\n----------\n')[2].partition('\n\n')[0]
+    return re.findall(r'\w+', ' '.join(re.findall(r'^(\S[^:]*)', section, re.M)))
+
+
+def parameters_of(function):
+    """List the parameters of a function but for the object or class that it is called on."""
+    return [parameter for parameter in inspect.signature(function).parameters.values()
+            if parameter.name not in ('self', 'cls')]
+
+
+def test_api_documents_parameters_and_results():
+    wrong = []
+    for name, function, text in callables_of_the_api():
+        text = text or ''
+        documented, parameters = documented_parameters(text), parameters_of(function)
+        wrong += [f'{name}: {parameter.name} is missing' for parameter in parameters
+                  if parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in documented]
+        # The docstring may list the options that a function hands on.
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            wrong += [f'{name}: {extra} is no parameter'
+                      for extra in documented if extra not in [parameter.name for parameter in parameters]]
+        is_function = function.__name__ != '__init__'
+        if is_function and returns_a_value(function) and not re.search(r'^(Returns|Yields)\n---', text, re.M):
+            wrong.append(f'{name}: the result is missing')
+    assert wrong == []
+
+
+def test_properties_of_the_api_are_documented():
+    properties = [(f'{name}.{member}', value) for name, found in objects_of_the_api() if inspect.isclass(found)
+                  for member, value in vars(found).items()
+                  if isinstance(value, (property, functools.cached_property)) and not member.startswith('_')]
+    assert len(properties) > 40
+    assert [name for name, value in properties if not value.__doc__] == []
 
 
 def test_unknown_name():

@@ -275,12 +275,16 @@ def judge(name, value, expected, significance, *, message='', limit=None, conseq
 
     Parameters
     ----------
-    name, value, expected, significance, consequence
-        See `Finding`; the consequence is used if there is a finding.
-    message : str
+    name : str
+        Name of the check, see `Finding`.
+    value, expected, significance : float
+        The measured and the expected number, and their difference in units of its expected error.
+    message : str, optional
         Text of a finding.
     limit : Limit, optional
         By default the limit in `LIMITS` for the name, or for its first part.
+    consequence : str, optional
+        One of ``CONSEQUENCES``, of a finding that is not a refusal.
 
     Returns
     -------

@@ -32,9 +32,11 @@ def noise_growth(sample, recalibration, scale):
 
     Returns
     -------
-    variance, slope : float or None
-        Variance where the blind mean is at the background, in squared data units, and its growth with the signal,
-        in data units; None where the growth is not significant.
+    variance : float or None
+        Variance where the blind mean is at the background, in squared data units; None if the growth is
+        not significant.
+    slope : float or None
+        Growth of the variance with the signal, in data units; None if it is not significant.
     """
     signal, spread, noise, z = (values[sample.held_out].astype(float) / unit for values, unit in
                                 ((sample.signal, scale), (sample.spread, scale), (sample.noise, scale), (sample.z, 1)))

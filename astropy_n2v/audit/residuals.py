@@ -54,8 +54,10 @@ def ratio(observed, expected, chance):
 
     Returns
     -------
-    ratio, error : float
-        Ratio of the sums and its error; NaN where pixels are too few.
+    ratio : float
+        Ratio of the sums; NaN where pixels are too few.
+    error : float
+        Its standard error.
     """
     total = np.sum(expected, dtype=float)
     if observed.size < _MIN_PIXELS or not total > 0:

@@ -110,7 +110,7 @@ class Sample:
 
     @property
     def counted(self):
-        """Pixels with enough photons for squares of single pixels to be significant."""
+        """Find the pixels with enough photons for squares of single pixels to be significant."""
         return self.kurtosis < _LARGEST_KURTOSIS
 
     def chance(self):

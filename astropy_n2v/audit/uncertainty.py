@@ -31,8 +31,10 @@ def enlargement(by_variance, by_innovation, sky, stated, noise, scaling):
 
     Returns
     -------
-    levels, factors : `~numpy.ndarray` or None
-        Values of the result in data units, increasing, and factors there; None without a finding.
+    levels : `~numpy.ndarray` or None
+        Values of the result in data units, increasing; None without a finding.
+    factors : `~numpy.ndarray` or None
+        Factors at these values; None without a finding.
     """
     level = float(np.median(scaling.level))
     by_brightness = _factors(by_variance)

@@ -33,7 +33,7 @@ def open_cluster(address, n_jobs=1):
     executor : concurrent.futures.Executor
         For ``denoise_files(..., executor=)``. Files of a worker that dies are given to others.
     link : str
-        Address of the dashboard; empty if there is none.
+        Address of the dashboard; empty without a dashboard.
 
     Raises
     ------

@@ -73,8 +73,8 @@ def mask_cosmic_rays(ccd):
                      mask=found if ccd.mask is None else found | ccd.mask)
     n_masked = int((found & ~bad).sum())
     if n_masked > _TOO_MANY * (~bad).sum():
-        warn_user(f'{n_masked / (~bad).sum():.1%} of the pixels are masked as cosmic rays: stars not wider than '
-                  'a pixel or two are taken for such. Look at the mask, or do without (--cosmic-rays)')
+        warn_user(f'{n_masked / (~bad).sum():.1%} of the pixels are masked as cosmic rays: stars of a pixel '
+                  'or two in width are mistaken for them. Look at the mask, or leave the option out (--cosmic-rays)')
     return result, n_masked
 
 

@@ -67,7 +67,7 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
 
     See Also
     --------
-    astropy_n2v.io.process_fits : What happens to the file.
+    astropy_n2v.io.process_fits : Replace the science images of a file.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def denoise_fits(path, output, model=None, *, gain=None, readnoise=None, satleve
         return result, extras
 
     def with_cards(result):
-        """Add the cards, also of results that were not to say how they were made."""
+        """Add the cards, also to results that do not say how they were made."""
         found = iter(cards)
         return result._replace(images=[image if image.error else image._replace(cards=next(found))
                                        for image in result.images])

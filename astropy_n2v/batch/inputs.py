@@ -15,8 +15,8 @@ from .row_filter import select_rows
 __all__ = ['InputFile', 'find_inputs', 'parse_shard', 'read_catalog', 'read_list', 'take_shard']
 
 _FITS_NAME = re.compile(r'.+\.(fits?|fts)(\.(fz|gz|bz2|xz))?', re.IGNORECASE | re.DOTALL)
-# What schedulers call the number of a job in an array, the first number, the step between numbers and how many jobs,
-# or the last number.
+# Names that schedulers have for the number of a job in an array, the first number, the step between numbers, and the
+# number of jobs or the last number.
 _ARRAYS = (
     ('SLURM_ARRAY_TASK_ID', 'SLURM_ARRAY_TASK_MIN', 'SLURM_ARRAY_TASK_STEP', 'SLURM_ARRAY_TASK_COUNT', None),
     ('SGE_TASK_ID', 'SGE_TASK_FIRST', 'SGE_TASK_STEPSIZE', None, 'SGE_TASK_LAST'),
@@ -26,7 +26,7 @@ _ARRAYS = (
 
 class InputFile(NamedTuple):
     """
-    A file to be denoised, and the folder below that of the results where its result goes.
+    A file to be denoised, and the folder of its result, below the folder of all results.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def find_inputs(names, exclude=None):
         for all FITS files below them (``.fits``, ``.fit``, ``.fts``, compressed ones included; nothing hidden, and no
         links to folders).
     exclude : path, optional
-        A folder that is left out where it lies below one of ``names``, such as that of the results.
+        A folder that is left out where it lies below one of ``names``, such as the folder of the results.
 
     Returns
     -------
@@ -193,12 +193,12 @@ def read_catalog(path, where=None, column='path'):
 
 def parse_shard(text):
     """
-    Read which share of the files is that of a job.
+    Read the share of the files that a job denoises.
 
     Parameters
     ----------
     text : str
-        ``'3/16'`` is the third of sixteen shares; ``'auto'`` is that of this job in an array of Slurm, Grid Engine
+        ``'3/16'`` is the third of sixteen shares; ``'auto'`` is the share of this job in an array of Slurm, Grid Engine
         or LSF.
 
     Returns
@@ -238,7 +238,8 @@ def _own_share(environment):
         share = (number - first) // step + 1
         if 1 <= share <= total:
             return share, total
-    raise ValueError("shard 'auto' must be used in an array of jobs of Slurm, Grid Engine or LSF, got none: use 'i/n'")
+    raise ValueError("shard 'auto' must be used in an array of jobs of Slurm, Grid Engine or LSF, got none: use "
+                             "'i/n'")
 
 
 def take_shard(files, shard):

@@ -144,10 +144,10 @@ class _Borrowed:
             return future
 
     def restart(self):
-        """Nothing: it is not ours."""
+        """Do nothing: the executor belongs to the caller."""
 
     def end(self, orderly):
-        """Nothing: it is not ours."""
+        """Do nothing: the executor belongs to the caller."""
 
 
 class _Here:
@@ -161,10 +161,10 @@ class _Here:
         return _InProcess().submit(denoise_job, self.work, job)
 
     def restart(self):
-        """Nothing: this process does not die."""
+        """Do nothing: this process does not die."""
 
     def end(self, orderly):
-        """Nothing: there is none."""
+        """Do nothing: there is no pool to shut down."""
 
 
 def run_jobs(jobs, work, begin, finish, n_jobs=1, executor=None):

@@ -79,7 +79,7 @@ class Journal:
         Parameters
         ----------
         entry : dict
-            What can be written as JSON; numbers that are not finite become null.
+            Values that can be written as JSON; numbers that are not finite become null.
 
         Raises
         ------
@@ -205,7 +205,7 @@ def read_journal(path):
     if found and not entries:
         raise ValueError(f'{os.fspath(path)} is not a journal of astropy_n2v')
     if len(entries) < len(found):
-        log.warning('%s: %d lines are cut off or not those of a journal, and left out', printable(path),
+        log.warning('%s: %d lines are cut off or not of a journal, and left out', printable(path),
                     len(found) - len(entries))
     return entries
 
@@ -227,7 +227,7 @@ class KnownResults:
 
     def entry(self, output):
         """
-        Find the line about the making of a file, None if there is none.
+        Find the line about the making of a file; None without such a line.
 
         Of two runs at the same time both may have written one, and it is the file of one: size and time say whose.
         Else it is the last.

@@ -47,7 +47,7 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
     files : list of path
         FITS files; ``name.fits[EXT]`` is one extension of a file, such as ``name.fits[SCI,1]``.
     output_dir : str or path-like
-        Directory for the results; it is made if there is none.
+        Directory for the results; it is made if it does not exist.
     suffix : str, optional
         Added to the stem of the names, see `~astropy_n2v.io.output_path`.
     model : str, path or Denoiser, optional
@@ -56,9 +56,10 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
         See `~astropy_n2v.io.science_hdus`; for all files.
     noise : SetNoise, NoiseModel, str or path-like, optional
         The noise of the set of frames, or the file of it, such as an earlier run wrote; or of each image. By default,
-        that of a set is estimated if there are several files, and written to ``n2v-noise.json`` in ``output_dir``
-        (``n2v-noise-2.json`` and so on, rather than to a file that exists, unless ``overwrite`` is true). With
-        ``skip_existing`` or ``shard``, and without ``overwrite``, a ``n2v-noise.json`` that is there is taken.
+        the noise of the set is estimated if there are several files, and written to ``n2v-noise.json`` in
+        ``output_dir`` (``n2v-noise-2.json`` and so on, rather than to a file that exists, unless ``overwrite`` is
+        true). With ``skip_existing`` or ``shard``, and without ``overwrite``, a ``n2v-noise.json`` that is there is
+        taken.
     per_frame : bool, optional
         If true, measure autocorrelation and gain on each image by itself.
     overwrite : bool, optional
@@ -68,14 +69,14 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
         noise of the set are the same. A result that is not current, or not known, is replaced with ``overwrite``, and
         else an error of its file.
     shard : tuple of int, optional
-        ``(i, n)``: denoise the i-th of n shares, from 1, of ``files``. The noise is that of all of them.
+        ``(i, n)``: denoise the i-th of n shares, from 1, of ``files``. The noise is measured on all of them.
     n_jobs : int, optional
         Number of processes, which share the cores. They are spawned: a script needs ``if __name__ == '__main__':``.
         With an executor, how many files it is given at a time (1: a thousand).
     executor : concurrent.futures.Executor, optional
         Where to run in place of processes that are made here, such as ``dask.distributed.Client.get_executor()``. Its
-        workers must see the files under the same names. Threads of one process take turns, as Python's warnings are
-        those of the process. Files that it does not take, or loses, fail; it is never shut down here.
+        workers must see the files under the same names. Threads of one process take turns, as they share
+        Python's warnings. Files that it does not take, or loses, fail; it is never shut down here.
     journal : str, path-like or `~astropy_n2v.batch.Journal`, optional
         File to which a line is appended for each file; with ``skip_existing``, ``n2v-journal.jsonl`` in ``output_dir``
         by default, else none.
@@ -116,7 +117,7 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
     if isinstance(files, (str, os.PathLike)):
         raise TypeError(f'files must be a list of paths, got {files!r}')
     if per_frame and noise is not None:
-        raise ValueError('per_frame must not be true with noise, which is that of the set of frames')
+        raise ValueError(f'per_frame must be false with noise, which describes the set of frames, got {per_frame!r}')
     check_integer('n_jobs', n_jobs, 1)
     if executor is not None and not isinstance(executor, Executor):
         raise TypeError('executor must be a concurrent.futures.Executor, such as ProcessPoolExecutor(8) or, of Dask, '

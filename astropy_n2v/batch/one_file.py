@@ -46,13 +46,13 @@ class Job(NamedTuple):
 
     @property
     def key(self):
-        """The same for jobs with the same result."""
+        """Return the key of the result, which jobs with one result share."""
         return os.path.normcase(os.path.abspath(self.output))
 
 
 class Work:
     """
-    What the files of a batch have in common; it can be sent to other processes and machines.
+    All that the files of a batch have in common; it can be sent to other processes and machines.
 
     Parameters
     ----------
@@ -104,10 +104,10 @@ class Work:
         if self.process != (socket.gethostname(), os.getpid()):
             for name, value in self.settings.items():
                 setattr(conf, name, value)
-            self.options = {**self.options, 'progress_bar': False}   # those of several would overwrite each other
+            self.options = {**self.options, 'progress_bar': False}   # several bars would overwrite each other
 
     def fingerprint(self, ext):
-        """Hashes of all that results depend on, but for their input."""
+        """Hash all that results depend on, but for their input."""
         if 'model' not in self._digests:
             settings = {name: value for name, value in self.settings.items() if name not in _NO_MATTER}
             options = {name: named_file(value) if name in ('mask', 'uncertainty') else value
@@ -136,7 +136,7 @@ class Work:
 
 @contextmanager
 def collect_warnings(record, silent):
-    """Add what is warned of, and logged as a warning, to a record; ``silent``: show it nowhere."""
+    """Add warnings, also logged ones, to a record; with ``silent``, show them nowhere."""
     logger = logging.getLogger('astropy_n2v')
     handler = _Collector(record.messages)
     propagate = logger.propagate
@@ -225,7 +225,7 @@ def _denoise(work, job, record, start):
 
 
 def _make_folder(job):
-    """Make the folder of a result, unless a link leads it out of that of all results."""
+    """Make the folder of a result, unless a link leads it out of the folder of all results."""
     folder = os.path.dirname(job.output)
     top = os.path.realpath(job.folder)
     if os.path.commonpath([top, os.path.realpath(folder)]) != top:

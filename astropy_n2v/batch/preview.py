@@ -36,7 +36,7 @@ def preview_file(path, output_dir, model=None, *, ext=None, ignore_bits=0, mask=
         FITS file, or a picture (JPEG, PNG, TIFF), of which the mean of the colours is shown, without uncertainty.
     output_dir : str or path-like
         Directory for the previews, ``NAME.png``, or ``NAME-1.png`` and so on of several images; ``x.jpg.png`` of a
-        picture ``x.jpg``. It is made if there is none.
+        picture ``x.jpg``. It is made if it does not exist.
     model : str, path or Denoiser, optional
         See `astropy_n2v.denoise`.
     ext, ignore_bits, mask : optional
@@ -48,7 +48,7 @@ def preview_file(path, output_dir, model=None, *, ext=None, ignore_bits=0, mask=
     overwrite : bool, optional
         If true, replace existing previews.
     **options
-        Other keywords of `astropy_n2v.denoise`; of a picture those of `~astropy_n2v.batch.denoise_raster`.
+        Other keywords of `astropy_n2v.denoise`; for a picture, keywords of `~astropy_n2v.batch.denoise_raster`.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def _draw(pairs, count, name, size, stretch, overwrite):
 
 
 def _middle(shape, size):
-    """Rows and columns of the middle of an image."""
+    """Find the rows and columns of the middle of an image."""
     return tuple(slice((n - min(n, size)) // 2, (n - min(n, size)) // 2 + min(n, size)) for n in shape)
 
 

@@ -64,11 +64,11 @@ def denoise_channels(data, model=None, *, mask=None, floor=0.0, strength=1.0, de
 
     Notes
     -----
-    Noise is measured at each brightness, so that a stretch need not be known, and with its autocorrelation, which is
-    whitened: that of JPEG, debayering, drizzling. Three channels whose noise is independent are denoised one by one and
-    as their sum and differences, and the result is the mean of both: the sum guides. In pictures of star fields the
-    errors of sums and differences alone were larger in red and blue; of the mean they are smaller everywhere. Where
-    the noise falls with brightness, the channels' own results prevail.
+    Noise is measured at each brightness, so that a stretch need not be known. It is whitened by its autocorrelation:
+    JPEG, debayering and drizzling correlate noise. Three channels whose noise is independent are denoised one by one
+    and as their sum and differences, and the result is the mean of both: the sum guides. In pictures of star fields
+    the errors of sums and differences alone were larger in red and blue; of the mean they are smaller everywhere.
+    Where the noise falls with brightness, the channels' own results prevail.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def _together(data, bad, result, noises, denoiser, options):
 
 
 def _names(n):
-    """Names of so many channels."""
+    """Name so many channels."""
     return {1: ('grey',), 3: ('red', 'green', 'blue')}.get(n, tuple(f'channel {i + 1}' for i in range(n)))
 
 

@@ -12,7 +12,7 @@ __all__ = ['FileRecord']
 @dataclass
 class FileRecord:
     """
-    What became of a file.
+    Outcome for a file.
 
     Parameters
     ----------

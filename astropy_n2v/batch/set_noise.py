@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _MOST_PLANES = 3   # of a frame that are measured
 # Height and width, in pixels, of the middle of an image that is measured. White noise leaves an error of 0.0005 there.
 _LARGEST = 2048
-_PERIODS = 12   # pixels; a multiple of those of mosaics and interpolated frames
+_PERIODS = 12   # pixels; a multiple of the periods of mosaics and interpolated frames
 
 
 def estimate_set_noise(files, *, ext=None, ignore_bits=0, mask=None, uncertainty=None, satlevel=None, max_frames=50,
@@ -43,7 +43,7 @@ def estimate_set_noise(files, *, ext=None, ignore_bits=0, mask=None, uncertainty
 
     Frames of one instrument, detector, filter, binning and gain setting (`~astropy_n2v.noise.FrameGroup`) are a group.
     Of each group the autocorrelation of the noise is measured on some frames and its median taken, and so is the gain
-    where neither header nor unit have it. A choice that is made for each frame by itself, such as that of a hole, may
+    where neither header nor unit have it. A choice that is made for each frame by itself, such as the hole, may
     jump from frame to frame of one night; with ``noise=`` what is returned here, it does not.
 
     Parameters
@@ -63,7 +63,7 @@ def estimate_set_noise(files, *, ext=None, ignore_bits=0, mask=None, uncertainty
     Returns
     -------
     SetNoise
-        The noise of all groups; those of which no frame could be measured have no autocorrelation.
+        The noise of all groups; groups without a frame that could be measured have no autocorrelation.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def estimate_set_noise(files, *, ext=None, ignore_bits=0, mask=None, uncertainty
 
     Notes
     -----
-    What is warned of a frame is warned of when it is denoised, and not here.
+    Warnings of a frame come when it is denoised, and not here.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def estimate_set_noise(files, *, ext=None, ignore_bits=0, mask=None, uncertainty
 
 
 def _by_hash(files, ext):
-    """Paths and extensions in an order that depends on the names of the files alone."""
+    """Sort paths and extensions in an order that depends on the names of the files alone."""
     if isinstance(files, (str, os.PathLike)):
         raise TypeError(f'files must be a list of paths, got {files!r}')
     sources = {}

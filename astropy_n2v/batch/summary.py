@@ -42,8 +42,8 @@ def image_values(image):
     Returns
     -------
     dict
-        hdu, error and the columns of `summary_table` that say how it was denoised; those that are not known are empty
-        or NaN.
+        ``hdu``, ``error`` and the columns of `summary_table` that say how it was denoised; columns that are not
+        known are empty or NaN.
 
     Examples
     --------

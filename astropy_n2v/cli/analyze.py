@@ -16,7 +16,7 @@ __all__ = ['command']
 @click.command('analyze')
 @click.argument('files', nargs=-1, required=True, metavar='FILES...')
 @click.option('-o', '--output-dir', required=True, metavar='DIR', type=click.Path(),
-              help='Directory for report.html, report.json, tables and pictures; it is made if there is none.')
+              help='Directory for report.html, report.json, tables and pictures; it is made if it does not exist.')
 @click.option('--denoised', metavar='DIR', type=click.Path(),
               help="Directory with the results of 'denoise'; a file that has none there is denoised.")
 @click.option('--suffix', default='_n2v', show_default=True, help='Of the names of the results.')

@@ -25,7 +25,7 @@ class _StructType(click.ParamType):
     name = 'HxW|FILE'
 
     def convert(self, value, param, ctx):
-        """From text to an array."""
+        """Convert text to an array."""
         import numpy as np
         if not isinstance(value, str):
             return value
@@ -76,12 +76,12 @@ def classical_options(function):
 
 def take_classical(options, **others):
     """
-    Take the options of a classical strategy from those of the command.
+    Take the options of a classical strategy out of the options of the command.
 
     Parameters
     ----------
     options : dict
-        Options of the command; those of strategies are removed.
+        Options of the command; the ones for strategies are removed.
     **others
         Options that do not go with a strategy.
 

@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What the commands share: kinds of options, and what is said where.
+Kinds of options, and streams of messages, which the commands share.
 """
 
 import logging
@@ -70,7 +70,7 @@ def expand_files(patterns):
 
 
 def one_or_list(values):
-    """None, the value or the list of values of an option that may be repeated."""
+    """Return None, the value or the list of values of an option that may be repeated."""
     return None if not values else values[0] if len(values) == 1 else list(values)
 
 
@@ -80,7 +80,7 @@ def given(**options):
 
 
 def training_options(function):
-    """Add the options of training: those of the library's TRAINING_OPTIONS that make sense here."""
+    """Add the options of training: all of the library's TRAINING_OPTIONS that make sense here."""
     for name, option in reversed(TRAINING_OPTIONS.items()):
         if option.help is None:
             continue
@@ -98,7 +98,7 @@ def training_options(function):
 
 def chosen_extension(name, ext):
     """
-    Path and extensions of a file from its name and from --ext.
+    Find path and extensions of a file from its name and from --ext.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class _Handler(logging.Handler):
 
 class Reporter:
     """
-    Says what is to be said: results on standard output, all else on standard error.
+    Writes results to standard output, and all else to standard error.
 
     Parameters
     ----------
@@ -281,11 +281,11 @@ class Reporter:
 
     @property
     def progress_bar(self):
-        """Whether to draw progress bars: where somebody looks."""
+        """True if progress bars are to be drawn: where somebody looks."""
         return not self.quiet and sys.stderr.isatty()
 
     def say(self, text):
-        """Tell something by the way, on standard error."""
+        """Write a remark to standard error."""
         if not self.quiet:
             self.write(text)
 

@@ -82,7 +82,14 @@ def _write_observation(scene, seed, names, overwrite):
 
 
 def _judge(scene, names, overwrite):
-    """Draw the figure; return what the result gained, line by line."""
+    """
+    Draw the figure, and measure the gain of the result.
+
+    Yields
+    ------
+    str
+        Lines of text.
+    """
     import numpy as np
     from astropy.io import fits
 

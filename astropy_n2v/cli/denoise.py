@@ -28,7 +28,7 @@ __all__ = ['command']
 @click.command('denoise')
 @click.argument('files', nargs=-1, metavar='[FILES...]')
 @click.option('-o', '--output-dir', required=True, metavar='DIR', type=click.Path(),
-              help='Directory for the results; it is made if there is none.')
+              help='Directory for the results; it is made if it does not exist.')
 @click.option('--files-from', metavar='FILE', type=click.File('rb'),
               help="File with names of further files, one in each line, or with zero bytes after each; '-' is standard "
                    'input.')
@@ -37,8 +37,8 @@ __all__ = ['command']
 @click.option('--where', metavar='CONDITION',
               help="Rows of the catalogue, such as \"filter == 'r' and exptime > 100\".")
 @click.option('--shard', metavar='I/N', callback=lambda ctx, param, value: parse_share(value),
-              help="Denoise the I-th of N shares of the files, from 1; 'auto': that of this job in an array of Slurm, "
-                   'Grid Engine or LSF.')
+              help="Denoise the I-th of N shares of the files, from 1; 'auto': the share of this job in an array of "
+                   'Slurm, Grid Engine or LSF.')
 @click.option('--jobs', type=click.IntRange(min=1), default=1, show_default=True,
               help='Files that are denoised at the same time, each in a process of its own; they share the cores.')
 @click.option('--scheduler', metavar='ADDRESS',
@@ -62,14 +62,14 @@ __all__ = ['command']
 @click.option('--readnoise', multiple=True, type=click.FloatRange(min=0),
               help='Read noise in electrons. Repeat it to give one for each extension.')
 @click.option('--noise', metavar='FILE', type=click.Path(),
-              help="Noise of the set of frames, from 'noise' or an earlier run. By default that of several files is "
-                   'estimated first, and written to n2v-noise.json among the results.')
+              help="Noise of the set of frames, from 'noise' or an earlier run. By default the noise of several files "
+                   'is estimated first, and written to n2v-noise.json among the results.')
 @click.option('--per-frame', is_flag=True,
               help='Measure the autocorrelation of the noise and the gain on each image by itself.')
 @click.option('--satlevel', multiple=True, type=float,
               help='Data at or above it are saturated. Repeat it to give one for each extension.')
 @click.option('--hole', type=HoleType(),
-              help="What the network does not see around a pixel: any with 'self', else that of the model. By default "
+              help="Pixels that the network does not see: any hole with 'self', else the hole of the model. By default "
                    'correlated noise is whitened instead.')
 @click.option('--strength', type=click.FloatRange(0, 1), default=1.0, show_default=True,
               help='From 0 (the data) to 1 (the posterior mean).')
@@ -92,8 +92,8 @@ __all__ = ['command']
 @click.option('--flag-outliers', is_flag=True, default=None,
               help='Append N2VDQ, whose bits are 1: did not count, 2: outlier, 4: masked by --cosmic-rays.')
 @click.option('--replace-uncertainty', is_flag=True, default=None,
-              help='Write the uncertainty of the result in place of that of the file (ERR, ...), in its kind and unit. '
-                   'By default both are there.')
+              help='Write the uncertainty of the result in place of the one in the file (ERR, ...), in its kind and '
+                   'unit. By default both are there.')
 @click.option('--quantize', type=click.FloatRange(min=0, min_open=True),
               help='Compress images that are compressed tile by tile with loss: steps into which their noise is '
                    'divided, such as 16. By default nothing is lost.')
@@ -153,7 +153,7 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, sch
     journal = None if journal == 'none' else journal or Path(output_dir) / JOURNAL_NAME
     for name in 'checkpoint', 'log':
         if name in training and len(files) > 1:
-            raise click.UsageError(f'--{name} goes with one file, whose training it is of.')
+            raise click.UsageError(f'--{name} goes with one file: it belongs to the training on that file.')
     paths = [chosen_extension(file, ext)[0] for file in files]
     total = len(take_shard(files, shard))
     with Reporter.of(ctx) as report:
@@ -244,7 +244,7 @@ class Drawing:
 
     Parameters
     ----------
-    ext, ignore_bits, mask, overwrite
+    ext, ignore_bits, mask, overwrite : object
         Values of these options.
     """
 
@@ -287,7 +287,7 @@ def collect_files(names, files_from, catalog, where, output_dir):
     Raises
     ------
     click.ClickException
-        If there are none, or a list or folder cannot be used.
+        If there is no file, or a list or folder cannot be used.
     """
     from ..batch.inputs import InputFile, find_inputs, read_catalog, read_list
     from ..io.paths import describe_error

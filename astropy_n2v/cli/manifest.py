@@ -19,7 +19,7 @@ def _cores():
 
 
 def _rules(ctx, param, values):
-    """Rules COLUMN=VALUE as a dictionary."""
+    """Parse rules COLUMN=VALUE to a dictionary."""
     rules = {}
     for value in values:
         name, equals, rule = value.partition('=')

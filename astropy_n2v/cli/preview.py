@@ -16,7 +16,7 @@ __all__ = ['command']
 @click.command('preview')
 @click.argument('files', nargs=-1, metavar='[FILES...]')
 @click.option('-o', '--output-dir', required=True, metavar='DIR', type=click.Path(),
-              help='Directory for the pictures; it is made if there is none.')
+              help='Directory for the pictures; it is made if it does not exist.')
 @click.option('--manifest', metavar='MANIFEST', type=click.Path(),
               help='Catalogue of frames to draw in place of FILES (astropy-n2v manifest); needs --split.')
 @click.option('--split', metavar='SPLIT', type=click.Path(),

@@ -34,8 +34,8 @@ def command(ctx, manifest, output, fractions, seed, stratify, separation, by, co
     """
     Split the frames of a manifest into training, validation and test.
 
-    Frames of one field of the sky stay together: those of one file or one content, those that
-    overlap on the sky, and those of one OBJECT where there is no WCS. The same seed gives the same
+    Frames of one field of the sky stay together: frames of one file or one content, frames that
+    overlap on the sky, and frames of one OBJECT where there is no WCS. The same seed gives the same
     split.
 
     \b

@@ -48,8 +48,8 @@ def check_manifest(manifest, split=None, *, hashes=False):
         - ``missing``, ``changed``: the file is not there any more, or has another content than it was catalogued with;
         - ``duplicate``: two files have the same content;
         - ``constant``, ``non-finite``, ``saturated``: all of the image, more than half of it, more than a fifth of it;
-        - ``unit``: another one than that of most frames of the instrument;
-        - ``noise``: not known, none, or ten times as large or small as that of frames alike;
+        - ``unit``: another one than most frames of the instrument have;
+        - ``noise``: not known, none, or ten times as large or small as in frames alike;
         - ``leak``: frames of one field of the sky, or of one content, are in two parts of the split; of one content
           alone if it was made by frame;
         - ``not in split``, ``not in manifest``: the split is of another catalogue.
@@ -107,7 +107,7 @@ def _duplicates(manifest):
     for path, i in _files(manifest).items():
         sha1 = manifest['sha1'][i]
         if sha1 and first.setdefault(sha1, path) != path:
-            yield 'duplicate', path, manifest['ext'][i], f'its content is that of {first[sha1]}'
+            yield 'duplicate', path, manifest['ext'][i], f'it has the content of {first[sha1]}'
 
 
 def _of_images(manifest):

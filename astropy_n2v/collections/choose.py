@@ -174,7 +174,7 @@ def select_frames(manifest, where=None, *, n=None, seed=0):
     Raises
     ------
     ValueError
-        If there is no such column, a range is none, or no row is left.
+        If there is no such column, a range cannot be read, or no row is left.
 
     Examples
     --------

@@ -18,9 +18,9 @@ class Column(NamedTuple):
     Parameters
     ----------
     kind : type
-        Of its values: str, int or float. What is not known is an empty text, -1 or NaN.
+        Of its values: str, int or float. Unknown values are an empty text, -1 or NaN.
     unit : str
-        Unit; empty if there is none.
+        Unit; empty without a unit.
     description : str
         Meaning.
     """
@@ -59,8 +59,8 @@ COLUMNS = {name: Column(*column) for name, column in {
     'background': (float, '', 'level of the sky, in the unit of the data; of a mosaic, the mean of its colours'),
     'noise': (float, '', 'noise of the sky, in the unit of the data; of a mosaic, the median of its colours; 0 if the '
                          'image is constant'),
-    'rho_x': (float, '', 'correlation of the noise of neighbours in a row; of a mosaic, of those of one colour'),
-    'rho_y': (float, '', 'correlation of the noise of neighbours in a column; of a mosaic, of those of one colour'),
+    'rho_x': (float, '', 'correlation of the noise of neighbours in a row; in a mosaic, neighbours of one colour'),
+    'rho_y': (float, '', 'correlation of the noise of neighbours in a column; in a mosaic, neighbours of one colour'),
     'saturated': (float, '', 'share of saturated pixels'),
     'nonfinite': (float, '', 'share of pixels that are NaN or infinite'),
     'masked': (float, '', 'share of all pixels that do not count, saturated and not finite ones among them'),

@@ -31,7 +31,7 @@ def _text(header, *keywords):
     for keyword in keywords:
         try:
             text = ' '.join(str(header.get(keyword, '')).split())
-        except VerifyError:   # a card that is none
+        except VerifyError:   # the text is not a card
             continue
         if text:
             return text

@@ -60,7 +60,7 @@ def read_section(path, ext, section, *, shape=None, ignore_bits=0):
     Returns
     -------
     `~astropy.nddata.CCDData`
-        The part. Cards DATASEC, TRIMSEC and BIASSEC of its header are those of the part.
+        The part. Cards DATASEC, TRIMSEC and BIASSEC of its header describe the part.
 
     Raises
     ------
@@ -184,7 +184,7 @@ class CollectionBlocks:
         return int(self._ends[-1])
 
     def __getstate__(self):
-        # What was measured stays with the process that did.
+        # Measurements stay with the process that made them.
         return {name: value for name, value in vars(self).items() if name not in ('_own_noise', '_order')}
 
     def __setstate__(self, state):

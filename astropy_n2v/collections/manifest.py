@@ -36,8 +36,8 @@ def find_images(roots):
     Returns
     -------
     list of str
-        Paths, sorted, each once, and those of directories that cannot be searched. Names that begin with a dot are left
-        out; links to directories are followed.
+        Paths, sorted, each once, with the paths of directories that cannot be searched. Names that begin with a dot are
+        left out;  links to directories are followed.
 
     Raises
     ------
@@ -67,7 +67,8 @@ def find_images(roots):
         for path in _files_below(root) if os.path.isdir(root) else [root]:
             found.setdefault(os.path.abspath(path), path)
     if not found:
-        raise ValueError(f'no FITS file and no raster image (PNG, JPEG, TIFF) in {", ".join(map(os.fspath, roots))}')
+        raise ValueError('roots must have a FITS file or a raster image (PNG, JPEG, TIFF), got none in '
+                         f'{", ".join(map(os.fspath, roots))}')
     return sorted(found.values())
 
 
@@ -124,7 +125,10 @@ def make_manifest(roots, *, known=None, processes=1, progress=None):
 
     See Also
     --------
-    write_manifest, summarize_manifest, select_frames, check_manifest
+    write_manifest : Write a catalogue to a file.
+    summarize_manifest : Summarize a catalogue by telescope, instrument, filter and unit.
+    select_frames : Take a sample of a catalogue.
+    check_manifest : Check a collection.
 
     Examples
     --------

@@ -117,7 +117,14 @@ class Split:
         return rows
 
     def counts(self):
-        """Numbers of files of the parts, by name."""
+        """
+        Count the files of each part.
+
+        Returns
+        -------
+        dict of str to int
+            Numbers of files by the names of the parts.
+        """
         return {name: sum(frame['split'] == name for frame in self.frames) for name in SPLITS}
 
     def write(self, path, *, overwrite=False):

@@ -111,7 +111,7 @@ def write_tiles(manifest, directory, *, size=512, stride=256, form='npy'):
 
 
 def _normalization(image):
-    """Data, pixels that do not count, level and noise of the sky of an image; a level of 0 where there is none."""
+    """Return data, pixels that do not count, level and noise of the sky of an image; an unknown level is 0."""
     frame = measured(image)
     data = np.asarray(image.data)
     mask = np.asarray(frame.mask) | ~np.isfinite(frame.values)
@@ -208,20 +208,68 @@ class TileStore:
         return self._zarr[name]
 
     def image(self, i):
-        """Return the entry of the index for the image of the i-th tile: path, extension, level and noise of its sky."""
+        """
+        Return the entry of the index for the image of the i-th tile.
+
+        Parameters
+        ----------
+        i : int
+            Number of the tile.
+
+        Returns
+        -------
+        dict
+            Among others, path and extension of the image, and level and noise of its sky in data units.
+        """
         return self.images[self.tiles[i][0]]
 
     def place(self, i):
-        """First row and column of the i-th tile in its image."""
+        """
+        Return the place of the i-th tile in its image.
+
+        Parameters
+        ----------
+        i : int
+            Number of the tile.
+
+        Returns
+        -------
+        tuple of int
+            First row and first column, counted from 0.
+        """
         image, n = self.tiles[i]
         return tuple(self.images[image]['places'][n])
 
     def data(self, i):
-        """Read the i-th tile as it was measured."""
+        """
+        Read the i-th tile as it was measured.
+
+        Parameters
+        ----------
+        i : int
+            Number of the tile.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            In data units, shape (size, size).
+        """
         return np.array(self._array(self.image(i)['name'])[self.tiles[i][1]])
 
     def mask(self, i):
-        """Read the pixels of the i-th tile that do not count."""
+        """
+        Read the mask of the i-th tile.
+
+        Parameters
+        ----------
+        i : int
+            Number of the tile.
+
+        Returns
+        -------
+        `~numpy.ndarray` of bool
+            True where pixels do not count, shape (size, size).
+        """
         image = self.image(i)
         if not image['masked']:
             return np.zeros(self._array(image['name']).shape[1:], dtype=bool)

@@ -15,7 +15,7 @@ __all__ = ['from_dask', 'is_dask', 'to_dask']
 
 
 def is_dask(data):
-    """Check if data, or those of a container, are a dask array; dask is not imported for that."""
+    """Check if data, or the data of a container, are a dask array; dask is not imported for this check."""
     array = data.data if isinstance(data, NDData) else data
     return type(array).__module__.partition('.')[0] == 'dask' and hasattr(array, 'chunks')
 

@@ -10,7 +10,7 @@ from bokeh.plotting import figure
 
 __all__ = ['Histogram', 'Profile']
 
-# Blue and orange are told apart by all kinds of colour vision; grey is the expectation.
+# Blue and orange are distinct for all kinds of colour vision; grey is the expectation.
 _COLOURS = {'input': '#56b4e9', 'result': '#e69f00', 'residual': '#56b4e9', 'innovations': '#e69f00',
             'expected': '#888888'}
 _HEIGHTS = 124, 114   # pixels of the screen: of the upper and the lower one
@@ -51,7 +51,7 @@ class _Chart:
 
 
 class Histogram(_Chart):
-    """Counts of input and result in units of the data, and of the residual in those of the noise."""
+    """Counts of input and result in units of the data, and of the residual in units of the noise."""
 
     def __init__(self):
         upper, lower = (_axes(height, y_axis_type='log', y_axis_label='pixels') for height in _HEIGHTS)
@@ -81,7 +81,7 @@ class Histogram(_Chart):
 
 
 class Profile(_Chart):
-    """Values along a line: input and result in units of the data, residual and innovations in those of the noise."""
+    """Values along a line: input and result in units of the data, residual and innovations in units of the noise."""
 
     def __init__(self):
         upper, lower = (_axes(height) for height in _HEIGHTS)

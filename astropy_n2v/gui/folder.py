@@ -135,8 +135,10 @@ class Folder:
 
         Returns
         -------
-        folders, files : list of str
-            Their names, sorted; without symbolic links and hidden files.
+        folders : list of str
+            Names of folders, sorted; without symbolic links and hidden ones.
+        files : list of str
+            Names of files, likewise.
 
         Raises
         ------

@@ -30,7 +30,7 @@ def read(folder, path, index, plane):
     """
     from ..sources.detecting import sky_wcs
     with FitsSource(path, quiet=True) as source:
-        science_hdus(source.hdus, index)   # raises an error that names the reason if it is none
+        science_hdus(source.hdus, index)   # raises an error that names the reason otherwise
         check_sky_last(source.hdus[index], hdu_label(source.hdus[index], index))
         shape = source.hdus[index].shape
         place = _plane_index(shape, plane)

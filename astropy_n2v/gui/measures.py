@@ -33,9 +33,9 @@ def histogram(pyramids, cutout):
     Returns
     -------
     dict
-        ``edges`` of the bins of input and result, ``sigma_edges`` of those of the residual; ``counts``, ``median`` and
-        ``std`` of the finite values, each by name; ``n``, the number of pixels that were counted, and ``step``: every
-        n-th in both directions is.
+        ``edges`` of the bins of input and result, ``sigma_edges`` of the bins of the residual; ``counts``, ``median``
+        and ``std`` of the finite values, each by name; ``n``, the number of pixels that were counted, and
+        ``step``: every n-th in both directions is.
 
     Examples
     --------
@@ -148,7 +148,9 @@ def picture_url(values, norm, colour_map):
     ----------
     values : `~numpy.ndarray`
         Shape (ny, nx), the first row at the bottom.
-    norm, colour_map
+    norm : `~astropy.visualization.ImageNormalize`
+        Scale from values to brightness.
+    colour_map : str
         As for `astropy_n2v.gui.render.colour`.
 
     Returns

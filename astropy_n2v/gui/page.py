@@ -73,7 +73,7 @@ class Page:
 
     @property
     def image(self):
-        """Properties of the image that is shown, or None."""
+        """Return the properties of the image that is shown, or None."""
         return self.look.image
 
     @property
@@ -132,7 +132,7 @@ class Page:
         self._ask('hdus', str(self.path))
 
     def _find(self, name):
-        """Find a file of the menu; OutsideError if it is none of the folder or of those that were uploaded."""
+        """Find a file of the menu; OutsideError if it is neither in the folder nor uploaded."""
         uploaded = self.uploads.files.get(name.removeprefix(_UPLOADED)) if name.startswith(_UPLOADED) else None
         return self.folder.find(name) if uploaded is None else uploaded
 
@@ -405,7 +405,7 @@ class Page:
             blocks.append(judging_command(path, folder, index, w.false_rate.value, truth))
             snippets.append(judging_snippet(path, folder, index, w.false_rate.value, truth))
         old = '' if self.used in (None, now) else (
-            '# Parameters have changed since. What is shown was made by\n'
+            '# Parameters have changed since. The result shown was made by\n'
             f'{self.used.command(path, folder, index, w.overwrite.value)}\n\n')
         self.widgets.code.object = _preformatted(old + '\n'.join(blocks) + '\n\n' + '\n\n'.join(snippets))
 

@@ -178,7 +178,7 @@ class Panes:
         self._look_at((left + right) / 2 + x * step, (bottom + top) / 2 + y * step, (right - left) / 2)
 
     def cutout(self):
-        """Find the visible rows and columns, as pairs of first and last plus one; None if there are none."""
+        """Find the visible rows and columns, as pairs of first and last plus one; None if the image is out of sight."""
         left, right, bottom, top = self.viewport
         ends = [(int(np.clip(np.floor(low + 0.5), 0, n)), int(np.clip(np.ceil(high + 0.5), 0, n)))
                 for low, high, n in zip((bottom, left), (top, right), self.shape)]

@@ -197,7 +197,7 @@ def _halve(image, make=np.empty):
 
 
 def _mean(part, rows, columns):
-    """Average the finite pixels of blocks that begin at some rows and columns; NaN where there are none."""
+    """Average the finite pixels of blocks that begin at some rows and columns; NaN where no pixel is finite."""
     def total(values):
         return np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
 

@@ -57,7 +57,7 @@ class Guard(Router):
         token = request.path.lstrip('/').partition('/')[0]
         origin = request.headers.get('Origin')
         return (hmac.compare_digest(token.encode(), self.token.encode())
-                # A name that another site gave to 127.0.0.1 is none of ours.
+                # A name that another site gave to 127.0.0.1 is not one of ours.
                 and request.headers.get('Host') in self.hosts
                 and (origin is None or origin in {f'http://{host}' for host in self.hosts})
                 and request.headers.get('Sec-Fetch-Site', 'none') in ('none', 'same-origin'))

@@ -79,7 +79,7 @@ def judging_command(path, folder, index, false_rate, truth=None):
 
 
 def judging_snippet(path, folder, index, false_rate, truth=None):
-    """Write the lines of Python that do the same as `judging_command`."""
+    """Write the lines of Python that do what `judging_command` does."""
     name = PurePath(path).name.split('.')[0]
     target = PurePath(folder)
     options = f'denoised={str(folder)!r}, ext={index}, false_rate={false_rate:g}'

@@ -70,7 +70,9 @@ def measure(folder, path, index, parameters, plane=0):
 
     Parameters
     ----------
-    folder, path, index
+    folder, path : str
+        As for `read`.
+    index : int
         As for `read`.
     parameters : dict
         ``gain``, ``readnoise`` and ``satlevel``, those that are given.
@@ -93,7 +95,9 @@ def denoise(folder, path, index, options):
 
     Parameters
     ----------
-    folder, path, index
+    folder, path : str
+        As for `read`.
+    index : int
         As for `read`.
     options : dict
         Keywords of `~astropy_n2v.batch.denoise_fits`.
@@ -121,7 +125,9 @@ def show(folder, path, index, plane):
 
     Parameters
     ----------
-    folder, path, index, plane
+    folder, path : str
+        As for `read`.
+    index, plane : int
         As for `read`.
 
     Returns
@@ -138,7 +144,9 @@ def detect(folder, path, index, plane, false_rate, seed):
 
     Parameters
     ----------
-    folder, path, index, plane
+    folder, path : str
+        As for `read`.
+    index, plane : int
         As for `read`; pictures have no noise model that repetitions could be drawn from.
     false_rate : float
         Expected share of false entries of either list.
@@ -174,7 +182,9 @@ def analyze(folder, path, index, options):
 
     Parameters
     ----------
-    folder, path, index
+    folder, path : str
+        As for `read`.
+    index : int
         As for `read`.
     options : dict
         ``truth`` and ``false_rate`` of `~astropy_n2v.sources.analyze_files`.
@@ -239,7 +249,7 @@ def _save(target, overwrite, write):
     return str(target)
 
 
-#: What a worker can be asked for, by name.
+#: Tasks that a worker can be asked for, by name.
 TASKS = {function.__name__: function for function in (hdus, read, measure, denoise, show, detect, analyze, save_fits,
                                                       save_json, save_png, save_report)}
 

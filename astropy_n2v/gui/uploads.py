@@ -39,7 +39,7 @@ def clean_name(name):
     Raises
     ------
     ValueError
-        If it is none of a FITS file, JPEG, PNG or TIFF.
+        If it is neither a FITS file nor a JPEG, PNG or TIFF.
 
     Examples
     --------
@@ -153,11 +153,11 @@ class Uploads:
             If no file was begun, or more comes than was said.
         """
         if self._file is None:
-            raise ValueError('no file is coming')
+            raise ValueError('no upload has begun')
         # A browser may send anything.
         if not isinstance(part, bytes) or not part or self._come + len(part) > self._size:
             self.drop()
-            raise ValueError('the file is not of the size that was said')
+            raise ValueError('the file does not have the size that was announced')
         self._file.write(part)
         self._come += len(part)
         if self._come < self._size:

@@ -192,7 +192,7 @@ class Widgets:
         folder : Folder
             Where the file of a model is.
         picture : bool, optional
-            If true, those of pictures alone.
+            If true, the settings for pictures alone.
 
         Returns
         -------

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 __all__ = ['Message', 'Worker']
 
-# What progress bars write to standard error.
+# The text that progress bars write to standard error.
 _PERCENT = re.compile(r'(\d{1,3})%\|')
 _PATIENCE = 2.0   # seconds that a process is given to end
 

@@ -90,8 +90,10 @@ def variance_factor(image, mean, spread, recalibration):
 
     Returns
     -------
-    factor, weight : float
-        The factor, at most 1, and from 0 to 1 the certainty that the sky is empty.
+    factor : float
+        The factor, at most 1.
+    weight : float
+        The certainty that the sky is empty, from 0 to 1.
     """
     if np.median(image.noise.slope / image.scaling.scale) > _MAX_SLOPE:
         return 1.0, 0.0

@@ -83,8 +83,10 @@ class BlindPredictor:
 
         Returns
         -------
-        mean, spread : `~numpy.ndarray`
-            In units of the sky noise, float32.
+        mean : `~numpy.ndarray`
+            Blind mean in units of the sky noise, float32, of the shape of the image.
+        spread : `~numpy.ndarray`
+            Blind spread, likewise.
         """
         progress = self.progress and share and (lambda fraction: self.progress(share * fraction))
         mean, spread = self._predict_tiles(image, progress)

@@ -139,8 +139,12 @@ class Normalization:
 
         Returns
         -------
-        v0, slope, zero : float or `~numpy.ndarray`
-            The variance at z is ``v0 + slope * max(z - zero, 0)``.
+        v0 : float or `~numpy.ndarray`
+            Variance without light; the variance at z is ``v0 + slope * max(z - zero, 0)``.
+        slope : float or `~numpy.ndarray`
+            Growth of the variance with the signal.
+        zero : float or `~numpy.ndarray`
+            The value without light.
         """
         return ((noise.sigma / self.scale) ** 2, noise.slope / self.scale,
                 (noise.zero_point - self.level) / self.scale)
@@ -260,7 +264,7 @@ class NormalizedImage:
         return hidden if hidden.any() else None
 
     def _support(self, rows):
-        """Return the share of pixels around those of some rows that the network may use."""
+        """Return the share of the pixels around the pixels of some rows that the network may use."""
         # An axis at a time, and down first: sums along an axis depend on where they begin.
         wide, inner = with_halo(rows, _SUPPORT_SIZE // 2, self.shape[0])
         support = uniform_filter1d(self.seen[wide].astype(np.float32), _SUPPORT_SIZE, axis=0, mode='constant')

@@ -34,7 +34,7 @@ _CERTAIN = 4.0   # standard deviations: least deficit of the neighbours relative
 _DARK_ODDS, _BRIGHT_ODDS = 1.0, 1000.0
 
 
-def single_pixel_outliers(image):
+def single_pixel_outliers(image, *, frequent=True):
     """
     Find single pixels, bright or dark, that are not compatible with the point-spread function of an image.
 
@@ -46,6 +46,8 @@ def single_pixel_outliers(image):
     ----------
     image : NormalizedImage
         The image.
+    frequent : bool, optional
+        If true, find dark pixels of less than 5 standard deviations, too, where noise would make far fewer.
 
     Returns
     -------
@@ -70,7 +72,8 @@ def single_pixel_outliers(image):
         parts.append(_candidates(image.part(wide, slice(0, nx)), wide.start, inner))
     y, x, excess, neighbours, noise, error = (np.concatenate(values) for values in zip(*parts))
     large = np.abs(excess) > _LEAST * noise
-    large[~large] = _more_than_noise(-excess[~large] / noise[~large], ny * nx)
+    if frequent:
+        large[~large] = _more_than_noise(-excess[~large] / noise[~large], ny * nx)
     y, x, excess, neighbours, noise, error = (values[large] for values in (y, x, excess, neighbours, noise, error))
     share = neighbours / excess
     stars = share[(excess > _STAR * noise) & (share > _SHARPEST)]

@@ -102,7 +102,11 @@ def infer_whitened(whitened, predictor, *, held_out=None, strength=1.0, full_out
     ----------
     whitened : Whitened
         The whitened image with its inverse map.
-    predictor, held_out, strength, full_output, dtype, **options
+    predictor : BlindPredictor
+        Predictor of the pixels.
+    held_out, strength, full_output, dtype : optional
+        See `infer`.
+    **options
         See `infer`.
 
     Returns

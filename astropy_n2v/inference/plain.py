@@ -38,7 +38,7 @@ class LinearScale:
         return (data - self.mean) / self.deviation
 
     def backward(self, z):
-        """To data units."""
+        """Convert to data units."""
         return z * self.deviation + self.mean
 
 
@@ -51,7 +51,7 @@ def predict_plain(network, scale, data, valid, *, tile_size, device, progress=No
     network : UNet
         The network.
     scale : LinearScale
-        What it was trained with.
+        The options of its training.
     data : `~numpy.ndarray`
         Image of shape (ny, nx), or (channels, ny, nx).
     valid : `~numpy.ndarray` of bool

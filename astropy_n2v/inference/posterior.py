@@ -74,10 +74,14 @@ def posterior_of_rows(image, blind_mean, blind_spread, rows, **options):
 
     Parameters
     ----------
-    image, blind_mean, blind_spread, **options
+    image : NormalizedImage
+        The image.
+    blind_mean, blind_spread : `~numpy.ndarray`
         See `posterior`.
     rows : slice
         The rows, with start and stop.
+    **options
+        See `posterior`.
 
     Returns
     -------
@@ -168,7 +172,9 @@ def recalibrate(image, blind_mean, blind_spread, held_out=None):
 
     Parameters
     ----------
-    image, blind_mean, blind_spread
+    image : NormalizedImage
+        The image.
+    blind_mean, blind_spread : `~numpy.ndarray`
         See `posterior`.
     held_out : array_like of bool, optional
         True for pixels that may judge the spread; by default all.

@@ -124,7 +124,19 @@ class Prediction:
 
     @staticmethod
     def names(full_output=True):
-        """List the names of all planes, or only of the result itself."""
+        """
+        List the names of the planes.
+
+        Parameters
+        ----------
+        full_output : bool, optional
+            If true, list all planes, else only mean and standard deviation.
+
+        Returns
+        -------
+        list of str
+            Names of attributes.
+        """
         return [name for name, plane in PLANES.items() if full_output or not plane.extension]
 
     @classmethod
@@ -160,7 +172,19 @@ class Prediction:
         return {name: values for name in PLANES if (values := getattr(self, name)) is not None}
 
     def map(self, function):
-        """Apply a function to all existing planes."""
+        """
+        Apply a function to all existing planes.
+
+        Parameters
+        ----------
+        function : callable
+            Takes an array and returns another one.
+
+        Returns
+        -------
+        Prediction
+            A prediction with the new planes; this one is not changed.
+        """
         return replace(self, **{name: function(values) for name, values in self.planes.items()})
 
     def rescale(self, value, deviation):
@@ -182,11 +206,29 @@ class Prediction:
                                 if PLANES[name].kind in convert})
 
     def without_planes(self):
-        """Drop the planes, and keep all other attributes."""
+        """
+        Drop the planes, and keep all other attributes.
+
+        Returns
+        -------
+        Prediction
+            A prediction without planes; this one is not changed.
+        """
         return replace(self, **dict.fromkeys(PLANES))
 
     def fill(self, other, index, view):
-        """Copy the planes of a part of the image to their place, in place."""
+        """
+        Write the planes of a part of the image into the planes of this prediction.
+
+        Parameters
+        ----------
+        other : Prediction
+            Prediction of the part.
+        index : tuple
+            Leading indices of the plane in the arrays of this prediction.
+        view : tuple of slice
+            Rows and columns of the part.
+        """
         for name, values in self.planes.items():
             values[index][view] = getattr(other, name)
 

@@ -187,8 +187,10 @@ class Recalibration:
 
         Returns
         -------
-        mean, spread : `~numpy.ndarray`
-            The corrected mean and spread.
+        mean : `~numpy.ndarray`
+            The corrected mean.
+        spread : `~numpy.ndarray`
+            The corrected spread.
         """
         # The blind means of a frame span decades.
         position, nodes = np.arcsinh(mean), np.arcsinh(self.mean)

@@ -26,7 +26,7 @@ __all__ = ['Whitening', 'convolve_rows', 'convolve_valid']
 _LEAST = 0.012
 # A lag counts from this many standard deviations of its measurement on white noise on, and from this correlation on.
 _SIGNIFICANT, _LEAST_LAG = 3.0, 0.015
-# More lags than up to this one, in pixels, are not measured one by one but those of a model of the noise.
+# More lags than up to this one, in pixels, are not measured one by one but taken from a model of the noise.
 _MAX_MEASURED = 8
 _LEAST_REACH = 4   # pixels, at which noise of detectors, resampling and drizzling is not correlated any more
 # Power below which noise is not amplified any more, in units of its mean.
@@ -138,7 +138,7 @@ class Whitening:
         # Noise that reaches far has no gaps in between; structure does.
         groups, _ = label(counts | (distance <= 1), structure=np.ones((3, 3)))
         correlation[~counts | (groups != groups[reach, reach])] = 0
-        # Where correlation grows with the distance it is that of pick-up, whose lines no short filter takes out.
+        # Where correlation grows with the distance it comes from pick-up, whose lines no short filter takes out.
         for lags in (correlation, correlation.T):
             if reach > 1 and abs(lags[reach + 2, reach]) > abs(lags[reach + 1, reach]):
                 lags[np.arange(len(lags)) != reach] = 0

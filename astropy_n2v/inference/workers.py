@@ -118,8 +118,10 @@ def predict_orientations(network, inputs, inner, dtype=torch.float32):
 
     Returns
     -------
-    mean, log_spread : tensor
-        Blind mean and logarithm of its spread, of the inner part.
+    mean : tensor
+        Blind mean of the inner part.
+    log_spread : tensor
+        Logarithm of its spread.
     """
     means, log_spreads = [], []
     # A hole that is not square must keep its orientation.

@@ -83,8 +83,8 @@ def other_axes(wcs, shape):
     if np.count_nonzero(axes) == 2:
         return [ndim - 1 - int(i) for i in np.flatnonzero(~axes)[::-1]]
     if np.count_nonzero(axes) > 2:
-        warn_user(f'the WCS does not say which two axes of the data, of shape {shape}, are those of '
-                  'an image: each of more depends on the position in the sky. The last two are taken; '
+        warn_user(f'the WCS does not single out two axes of the data, of shape {shape}, as axes of '
+                  'an image: more than two depend on the position in the sky. The last two are taken; '
                   'transpose the data if others are meant')
         return None
     # Without celestial axes: a spectrum or a time series at each pixel of an image.

@@ -30,7 +30,7 @@ def write_compressed(hdu, checksum, out, folder, hidden, encode):
     hdu : `~astropy.io.fits.CompImageHDU`
         The image.
     checksum : bool
-        Whether it has a checksum.
+        True if it has a checksum.
     out : file object
         Where to write it.
     folder : path
@@ -87,17 +87,17 @@ def _take_apart(file):
 
 
 def _pointers(table):
-    """Names of the columns that say where in the heap a tile is."""
+    """Name the columns that say where in the heap a tile is."""
     return [name for name in table.dtype.names if table.dtype[name].shape == (2,)]
 
 
 def _complete(header, hdu, dtype, rows, size):
-    """Make the header of a part that of the whole."""
+    """Turn the header of a part into the header of the whole."""
     header['NAXIS1'], header['NAXIS2'], header['PCOUNT'] = dtype.itemsize, rows, size
     for i, n in enumerate(reversed(hdu.data.shape), 1):
         header[f'ZNAXIS{i}'] = n
     for i in range(1, header['TFIELDS'] + 1):
-        # The number in brackets, which need not be there, is that of the longest entry.
+        # The number in brackets, which need not be there, is the size of the longest entry.
         header[f'TFORM{i}'] = re.sub(r'1P(\w)\(\d+\)', r'1Q\1', header[f'TFORM{i}'])
 
 

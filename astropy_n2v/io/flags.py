@@ -225,7 +225,7 @@ def _check_sense(mask, flags, data, label, share):
     # If there is no other value, all may well be bad: that is an error later on.
     if common and _MOST < many < 1 and data is not None and _is_good(most, many, data):
         warn_user(f'{label} is {common:g} in {100 * many:.1f} % of the image, which looks like data: these pixels '
-                  'are taken for good, all others for bad')
+                  'are taken to be good, all others bad')
         return ~most
     if flags.dtype.kind not in 'iu':
         reason = ''

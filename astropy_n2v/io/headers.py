@@ -99,7 +99,7 @@ def parse_unit(text):
     Returns
     -------
     `~astropy.units.Unit`
-        adu if there is no card or an empty one (raw frames), dimensionless if the text cannot
+        Without a card, or with an empty one, adu, as of raw frames; dimensionless if the text cannot
         be understood; mag, dex or dB for all magnitudes and logarithms, which cannot be denoised.
 
     Examples

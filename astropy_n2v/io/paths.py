@@ -129,7 +129,7 @@ def refuse_bomb(unpacked, packed, path):
 
 def refuse_endless_headers(stream, path):
     """
-    Refuse headers that say what no file has of axes or columns.
+    Refuse headers whose numbers of axes or columns no file can have.
 
     Libraries count to the number of axes for hours, and behind an axis of less than nothing the next header seems to
     come before this one, again and again.
@@ -184,7 +184,7 @@ def split_extension(name):
     path : str
         The file.
     ext : str or None
-        The number or name of the extension, for `~astropy_n2v.io.science_hdus`. None if there is none, or a file
+        The number or name of the extension, for `~astropy_n2v.io.science_hdus`. None without brackets, or if a file
         has that very name.
 
     Examples
@@ -253,7 +253,7 @@ def describe_error(error, path=''):
     Parameters
     ----------
     error : Exception
-        What was raised.
+        The error that was raised.
     path : str or path-like, optional
         The file; the line does not repeat its name at the start.
 

@@ -34,7 +34,7 @@ _CHECKSUMS = ('CHECKSUM', 'DATASUM')
 
 class FitsResult(NamedTuple):
     """
-    What became of the images of a file.
+    Outcome for the images of a file.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class ImageResult(NamedTuple):
 
 def values_per_image(values, chosen):
     """
-    Take values that are one for all images of a file, or lists of one for each, apart.
+    Return the values for each image of a file, from values for all and lists.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def values_per_image(values, chosen):
 
 @contextmanager
 def reading(path):
-    """Make one kind of the errors of all kinds that libraries meet in damaged files."""
+    """Turn all errors that libraries raise for damaged files into OSError."""
     try:
         yield
     except (OSError, ValueError):
@@ -181,7 +181,7 @@ def _replace(source, index, result, extras, before, out, extensions, style, mask
             transfer_cards(before, result.meta, header)
     label = hdu_label(science, index)
     if mask is not None:
-        # The name that CCDData.read looks for, in the order of CCDData.write, unless it is that of a mask of the input.
+        # The name that CCDData.read looks for, in the order of CCDData.write, unless a mask of the input has it.
         taken = ('MASK', science.ver) in extensions.taken
         name = 'MASK_N2V' if taken else 'MASK'
         ver = extensions.add(name, mask.view(np.uint8), science,
@@ -193,7 +193,7 @@ def _replace(source, index, result, extras, before, out, extensions, style, mask
         std = _as_kind(result.uncertainty, StdDevUncertainty)
         stale = companions(source.hdus, index)[0]
         old = None if stale is None else source.hdus[stale]
-        # Who reads the result would take it for that of the result. If it comes first, it has been written.
+        # A reader would take it for the uncertainty of the result. If it comes first, it has been written.
         instead = stale if old is not None and old.name == 'UNCERT' and stale > index else None
         name = '' if old is None else old.name if instead is None else 'UNCERT_IN'
         ver = extensions.add('UNCERT', std, science, unit=before.get('BUNIT'), utype='StdDevUncertainty',
@@ -203,7 +203,7 @@ def _replace(source, index, result, extras, before, out, extensions, style, mask
         if provenance:
             header.add_history(f'astropy_n2v: standard deviation of the result is in UNCERT,{ver}')
             if old is not None:
-                header.add_history(f'astropy_n2v: {name},{old.ver} is that of the data before denoising')
+                header.add_history(f'astropy_n2v: {name},{old.ver} is the uncertainty before denoising')
     for name, (array, has_unit, comment) in extras.items():
         extensions.add(name, array, science, unit=before.get('BUNIT') if has_unit else None,
                        comment=f'{comment}, of HDU {label}, from astropy_n2v')
@@ -220,7 +220,7 @@ def _as_kind(uncertainty, kind):
 
 
 def _replace_uncertainty(source, index, result, extensions, old, header):
-    """Put the uncertainty of a result where that of the data was, as one of its kind; return if that was possible."""
+    """Replace the uncertainty of the data by the one of a result, in its kind; return if that was possible."""
     stale = companions(source.hdus, index)[0]
     if stale is None or old is None:
         return False
@@ -237,7 +237,7 @@ def _replace_uncertainty(source, index, result, extensions, old, header):
     own = hdu.header.copy()
     for keyword in (*_SCALING, *_CHECKSUMS):
         own.remove(keyword, ignore_missing=True, remove_all=True)
-    own.add_history(f'astropy_n2v: that of the result in HDU {hdu_label(source.hdus[index], index)}')
+    own.add_history(f'astropy_n2v: uncertainty of the result in HDU {hdu_label(source.hdus[index], index)}')
     extensions.put(stale, make_hdu(array.astype(np.float32, copy=False), own, hdu), source.checksums[stale])
     header.add_history(f'astropy_n2v: uncertainty of the result is in {hdu.name},{hdu.ver}')
     return True
@@ -281,11 +281,11 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
         Keywords for ``function``: values that are lists or tuples have one entry for each
         image, all others are the same for all.
     complete : callable, optional
-        Called with the temporary file when it is complete, and the result, before the file has its name. What it
-        raises keeps it from having one.
+        Called with the temporary file when it is complete, and the result, before the file has its name. An
+        error that it raises keeps the file from appearing.
     replace_uncertainty : bool, optional
-        If true, an uncertainty of the file (ERR, VAR, ...) that comes after its image is replaced by that of the
-        result, in its kind and unit. By default it stays, and UNCERT is appended.
+        If true, an uncertainty of the file (ERR, VAR, ...) that comes after its image is replaced by the
+        uncertainty of the result, in its kind and unit. By default it stays, and UNCERT is appended.
     quantize : float, optional
         Into how many steps the noise of an image that is compressed tile by tile is divided, as by ``fpack -q``; its
         compression then loses what is below. By default it loses nothing.
@@ -293,7 +293,7 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
     Returns
     -------
     FitsResult
-        What was done.
+        The outcome for each image.
 
     Raises
     ------

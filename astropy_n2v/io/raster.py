@@ -64,7 +64,7 @@ class RasterImage:
     kind : str
         'JPEG', 'PNG' or 'TIFF'.
     extras : dict
-        What else goes back into a file: EXIF, ICC profile, resolution, text.
+        Other content that goes back into a file: EXIF, ICC profile, resolution, text.
 
     Examples
     --------
@@ -286,7 +286,7 @@ def write_raster(path, image, *, overwrite=False, inputs=(), complete=None):
     image : RasterImage
         The picture; alpha, EXIF, ICC profile and resolution are written as they were read.
     overwrite : bool, optional
-        Whether an existing file may be replaced.
+        If true, replace an existing file.
     inputs : iterable of path, optional
         Files that must not be replaced in any case.
     complete : callable, optional

@@ -37,8 +37,8 @@ def _read_uncertainty(hdu, primary, unit, ndim):
         kind = 'std'
         log.info('%s: nothing says what kind of uncertainty it is; taken for standard deviations', label)
     if is_background_noise(hdu.name):
-        warn_user(f'{label} is by its name the noise of the background alone: that of bright sources is larger; '
-                  'give gain, or an uncertainty of all of the noise')
+        warn_user(f'{label} is by its name the noise of the background alone, and the noise of bright sources is '
+                  'larger; give gain, or an uncertainty of all of the noise')
     array = load(hdu)
     if not is_large(array.shape, np.uint8):
         array = np.array(array)   # astropy keeps its own

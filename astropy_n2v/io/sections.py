@@ -67,7 +67,7 @@ def section_of(hdu, section):
 
 def load(hdu):
     """
-    Read the pixels of an HDU; those of a large one some rows at a time, into a file that is mapped into memory.
+    Read the pixels of an HDU; of a large one some rows at a time, into a file that is mapped into memory.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ def science_hdus(hdus, ext=None):
 
 
 def _find(hdus, entry):
-    """Positions of the HDUs that an entry of ``ext`` means."""
+    """Find the positions of the HDUs that an entry of ``ext`` means."""
     name, ver = entry if isinstance(entry, tuple) else (entry, None)
     if isinstance(name, str) and ver is None:
         match = re.fullmatch(r'(.*?)\s*,\s*(\d+)', name.strip())
@@ -256,7 +256,7 @@ def companions(hdus, index):
 
     They have the same shape, or the shape of the planes of a cube, and the same EXTVER and prefix of their names
     ('1-1.E.SCI' and '1-1.E.RMS'), or follow each of several images in the same way. Where it is not clear to which of
-    several images they belong there are none.
+    several images they belong, the result is None.
 
     Parameters
     ----------
@@ -267,8 +267,10 @@ def companions(hdus, index):
 
     Returns
     -------
-    uncertainty, mask : int or None
-        Positions.
+    uncertainty : int or None
+        Position of the uncertainty; None without one.
+    mask : int or None
+        Position of the mask; None without one.
 
     Examples
     --------

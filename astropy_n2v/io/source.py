@@ -136,8 +136,8 @@ class FitsSource:
         self.stream.seek(0)
         card = mended(self.stream.read(80))
         if re.match(rb'SIMPLE *= *F *(/|$)', card):
-            raise OSError(f'{self.path} says SIMPLE = F: it departs from the FITS standard, and in which format its '
-                          'data are is not known. If they are known to be as in FITS, change the F in the first card '
+            raise OSError(f'{self.path} says SIMPLE = F: it departs from the FITS standard, and the format of '
+                          'its data is not known. If they are known to be as in FITS, change the F in the first card '
                           'of a copy to T')
 
     def _mend(self, start, end):

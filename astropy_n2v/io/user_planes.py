@@ -89,5 +89,5 @@ def _choose_given(name, hdus, ext, science):
     fitting = [i for i in chosen if hdus[i].ver == science.ver] if len(chosen) > 1 else chosen
     if len(fitting) != 1:
         names = ', '.join(hdu_label(hdus[i], i) for i in chosen) or 'none'
-        raise ValueError(f'which extension is the {name} of version {science.ver} is not clear, there are {names}')
+        raise ValueError(f'{name} must have one extension for version {science.ver}, got {names}')
     return hdus[fitting[0]], hdu_label(hdus[fitting[0]], fitting[0])

@@ -35,7 +35,7 @@ def write_hdu(hdu, checksum, out, folder, hidden=None):
     hdu : HDU
         The HDU.
     checksum : bool
-        Whether it has a checksum.
+        True if it has a checksum.
     out : file object
         Where to write it.
     folder : path
@@ -90,7 +90,7 @@ def make_hdu(data, header, like, quantize=None):
     """
     Make an HDU of the kind of another: primary, extension, or compressed tile by tile.
 
-    Compression is without loss, which takes gzip for floats whatever that of the other is, unless ``quantize`` says
+    Compression is without loss, for which floats take gzip whatever the other HDU has, unless ``quantize`` says
     into how many steps the noise of the data is divided.
     """
     if isinstance(like, fits.CompImageHDU) and quantize is not None:
@@ -142,7 +142,7 @@ class Extensions:
         """
         ver = science.ver
         if (name, ver) in self.taken and instead_of is None:
-            # Not that of another image either, to which it would seem to belong.
+            # Not the version of another image either, to which it would seem to belong.
             ver = max(self.versions) + 1
             self.versions.add(ver)
         self.taken.add((name, ver))
@@ -163,7 +163,7 @@ class Extensions:
         return ver
 
     def put(self, index, hdu, checksum):
-        """Keep what takes the place of an HDU of the file."""
+        """Keep an HDU that replaces one of the file."""
         self.replacements[index] = tempfile.TemporaryFile(dir=self.directory)
         write_hdu(hdu, checksum, self.replacements[index], self.directory)
 
@@ -176,11 +176,11 @@ class Extensions:
         write_hdu(make_hdu(load(hdu), header, hdu), False, self.file, self.directory)
 
     def copy(self, out):
-        """Write those to be appended to a file."""
+        """Write the extensions that are to be appended to a file."""
         _copy(self.file, out)
 
     def replace(self, index, out):
-        """Write that which takes the place of an HDU of the file, if there is one; return whether there is."""
+        """Write the extension that replaces an HDU of the file; return True if there is one."""
         file = self.replacements.pop(index, None)
         if file is None:
             return False

@@ -165,13 +165,45 @@ class HalfPlaneConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size=(2, 3), padding=(0, 1))
 
     def forward(self, x, above=None):
+        """
+        Convolve images.
+
+        Parameters
+        ----------
+        x : tensor
+            Shape (n, in_channels, height, width).
+        above : dict, optional
+            The last rows of the strip above, for images that are processed in strips. By default
+            the row above is zero.
+
+        Returns
+        -------
+        tensor
+            Shape (n, out_channels, height, width).
+        """
         def parameters():
             return self.weight, self.bias
         made = parameters() if above is None else above.made(self, parameters, x.dtype)
         return _conv_up(x, *made, above, self)
 
     def forward_upsampled(self, coarse, skip, above=None):
-        """Convolve ``coarse``, upsampled by repeating pixels, and ``skip`` as one input, without forming it."""
+        """
+        Convolve upsampled images together with others, without joining them.
+
+        Parameters
+        ----------
+        coarse : tensor
+            Images that are upsampled by repeating pixels, shape (n, channels, height / 2, width / 2).
+        skip : tensor
+            Images of the full size, shape (n, in_channels - channels, height, width).
+        above : dict, optional
+            As for `forward`.
+
+        Returns
+        -------
+        tensor
+            Shape (n, out_channels, height, width).
+        """
         def parameters():
             return self._upsampling_kernels(coarse.shape[1])
         key = self, 'upsampled'
@@ -362,12 +394,22 @@ class BlindSpotUNet(nn.Module):
 
     def forward(self, x):
         """
-        Predict from an input of shape (n, in_channels, height, width).
+        Predict from images.
+
+        Parameters
+        ----------
+        x : tensor
+            Shape (n, in_channels, height, width). Height and width are multiples of `alignment`.
 
         Returns
         -------
         tensor
             Shape (n, out_channels, height, width), float32.
+
+        Raises
+        ------
+        ValueError
+            If height or width is not a multiple of `alignment`.
         """
         self._check_shape(x)
         features = []

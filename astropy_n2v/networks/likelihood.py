@@ -88,8 +88,10 @@ def blind_moments(output):
 
     Returns
     -------
-    mean, log_spread : tensor
-        Each of shape (n, 1, height, width).
+    mean : tensor
+        Blind mean, shape (n, 1, height, width).
+    log_spread : tensor
+        Logarithm of the blind spread, of the same shape.
 
     Examples
     --------
@@ -198,10 +200,11 @@ def negative_log_likelihood(output, z, weight, v0, slope, zero, *, broad_weight=
 
     Returns
     -------
-    loss, likelihood : tensor
-        Scalars. Both have the same value up to a constant; only ``loss`` has the gradients
-        for the training: the gradients of the mixture with a fixed responsibility of its broad
-        component.
+    loss : tensor
+        A scalar that has the gradients for the training: the gradients of the mixture with a fixed
+        responsibility of its broad component. Up to a constant its value is ``likelihood``.
+    likelihood : tensor
+        A scalar without these gradients.
 
     Examples
     --------

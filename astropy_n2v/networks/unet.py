@@ -106,12 +106,22 @@ class UNet(nn.Module):
 
     def forward(self, x):
         """
-        Predict from an input of shape (n, in_channels, height, width).
+        Predict from images.
+
+        Parameters
+        ----------
+        x : tensor
+            Shape (n, in_channels, height, width). Height and width are multiples of `alignment`.
 
         Returns
         -------
         tensor
             Shape (n, out_channels, height, width).
+
+        Raises
+        ------
+        ValueError
+            If height or width is not a multiple of `alignment`.
         """
         if x.shape[-1] % self.alignment or x.shape[-2] % self.alignment:
             raise ValueError(f'height and width must be multiples of {self.alignment}, got {tuple(x.shape[-2:])}')

@@ -40,14 +40,20 @@ def amplifier_edges(data, mask=None):
 
     Returns
     -------
-    rows, columns : list of int
-        The first row, or column, of each amplifier but the first. A step must be sharp, at a half or a quarter of
-        the image, and constant along the edge. A change of the noise alone is searched at the half only.
+    rows : list of int
+        The first row of each amplifier but the first.
+    columns : list of int
+        The first column of each amplifier but the first.
 
     Raises
     ------
     ValueError
         If ``data`` is not two-dimensional, or ``mask`` is not of its shape.
+
+    Notes
+    -----
+    A step must be sharp, at a half or a quarter of the image, and constant along the edge. A change of the noise
+    alone is searched at the half only.
 
     Examples
     --------
@@ -87,7 +93,7 @@ def _edges(data, mask):
 
 
 def _find_edge(image, middle, slack, wide, noise_alone):
-    """Find the column with a step within a tolerance of the middle; None if there is none."""
+    """Find the column with a step within a tolerance of the middle; None without a step."""
     # Differences of fourth order contain hardly any structure.
     differences = np.abs(np.diff(image, 4, axis=0))
     noise = _median(differences, 0) / MEDIAN_ABSOLUTE / np.sqrt(70)

@@ -139,24 +139,88 @@ class AmplifierScale:
 
     @classmethod
     def find(cls, image, mask, noise):
-        """Return the map for an image and its noise; None if there is one amplifier only."""
+        """
+        Return the map for an image and its noise.
+
+        Parameters
+        ----------
+        image : `~numpy.ndarray`
+            Data of shape (ny, nx).
+        mask : `~numpy.ndarray` of bool
+            True where they do not count, shape (ny, nx).
+        noise : NoiseModel
+            Its noise.
+
+        Returns
+        -------
+        AmplifierScale or None
+            None if there is one amplifier only.
+        """
         labels = None if np.size(noise.gain) < 2 else amplifier_labels(noise.gain, noise.zero_point)
         return None if labels is None else cls(image, mask, noise, labels)
 
     def forward(self, image):
-        """Convert data to the scale of the first amplifier."""
+        """
+        Convert data to the scale of the first amplifier.
+
+        Parameters
+        ----------
+        image : `~numpy.ndarray`
+            Values in data units, shape (ny, nx).
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Values in units of the first amplifier, of the same shape and type.
+        """
         return (image * self.factor + self.offset).astype(image.dtype, copy=False)
 
     def backward(self, image):
-        """Convert values on the scale of the first amplifier to data."""
+        """
+        Convert values on the scale of the first amplifier to data.
+
+        Parameters
+        ----------
+        image : `~numpy.ndarray`
+            Values in units of the first amplifier, shape (ny, nx).
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Values in data units, of the same shape and type.
+        """
         return ((image - self.offset) / self.factor).astype(image.dtype, copy=False)
 
     def deviation_backward(self, deviation):
-        """Convert standard deviations on the scale of the first amplifier to data units."""
+        """
+        Convert standard deviations on the scale of the first amplifier to data units.
+
+        Parameters
+        ----------
+        deviation : `~numpy.ndarray`
+            Standard deviations in units of the first amplifier, shape (ny, nx).
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Standard deviations in data units, of the same shape and type.
+        """
         return (deviation / self.factor).astype(deviation.dtype, copy=False)
 
     def noise(self, noise):
-        """Return the noise on the scale of the first amplifier."""
+        """
+        Return the noise on the scale of the first amplifier.
+
+        Parameters
+        ----------
+        noise : NoiseModel
+            Noise of the data.
+
+        Returns
+        -------
+        NoiseModel
+            Noise of what `forward` returns; its gain is a scalar if all amplifiers then have the same.
+        """
         noise = noise * self.factor + self.offset
         gain = noise.gain.flat[0]
         return replace(noise, gain=gain) if np.ptp(noise.gain) <= 1e-9 * gain else noise

@@ -25,7 +25,7 @@ _SMOOTH = 1.5        # pixels, deviation of the Gaussian that brightness is the 
 _LEAST_WEIGHT = 1e-3  # of the valid pixels around a pixel, of whose brightness they say something
 _N_BINS = 24         # of brightness, with as many pixels each
 _FEWEST = 200        # pixels in a bin
-# What the ratio to the noise of the background is limited to. A stretch that shows faint light compresses bright light
+# Limit of the ratio to the noise of the background. A stretch that shows faint light compresses bright light
 # and its noise; what seems to be more is the structure of stars and galaxies. From so many times on nothing is known of
 # the noise there, and it is taken to be small, so that they come out as they are: with 1, stars changed colour by 2 %.
 _LIMITS = 0.05, 1.0
@@ -67,7 +67,7 @@ def channel_noise(values, mask=None, *, floor=0.0):
     Returns
     -------
     `~astropy_n2v.NoiseModel`
-        Standard deviation of each pixel, nowhere larger than that of the background, and the autocorrelation.
+        Standard deviation of each pixel, nowhere larger than on the background, and the autocorrelation.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def channel_noise(values, mask=None, *, floor=0.0):
 
 def relative_noise(image, mask=None):
     """
-    Measure the noise at each brightness, over that of the background.
+    Measure the noise at each brightness, over the noise of the background.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ class _Levels(NamedTuple):
 
 
 def _noise_by_brightness(image, mask, high_pass=_HIGH_PASS):
-    """Noise in bins of brightness in units of that of the background; None for too few pixels, or without noise."""
+    """Measure the noise by brightness, over the noise of the background; None for too few pixels, or without noise."""
     good = np.isfinite(image) if mask is None else np.isfinite(image) & ~np.asarray(mask, dtype=bool)
     if good.sum() < 4 * _FEWEST:
         return None
@@ -184,7 +184,7 @@ def _noise_by_brightness(image, mask, high_pass=_HIGH_PASS):
 
 def noise_where_bright(image, mask=None):
     """
-    Compare the noise of the brightest parts of an image with that of its background.
+    Compare the noise of the brightest parts of an image with the noise of its background.
 
     Parameters
     ----------
@@ -314,10 +314,11 @@ def picture_noise(image, mask=None, *, floor=0.0):
     Notes
     -----
     A polynomial of the third degree is taken off blocks of 8x8 pixels, so that nebulosity hardly counts; of what
-    remains, the most frequent variance is that of the noise, and the mean products of neighbours in blocks of that
-    variance are, but for what the polynomial took, its autocovariance. Where nebulosity fills the picture, no block is
-    free of it, and light and correlated noise are alike: only the noise that is left at the highest frequencies along
-    both axes is taken for noise then, as if it were white, so that too little is removed and not too much.
+    remains, the most frequent variance is the variance of the noise, and the mean products of neighbours in blocks of
+    that variance are, but for what the polynomial took, its autocovariance. Where nebulosity fills the picture, no
+    block is free of it, and light and correlated noise are alike: only the noise that is left at the highest
+    frequencies along both axes is taken for noise then, as if it were white, so that too little is removed and not
+    too much.
 
     Examples
     --------
@@ -357,7 +358,7 @@ def is_structured(image, mask=None):
     Returns
     -------
     bool
-        True if, in the blocks with the least of all else, slopes and curvatures are far beyond those of noise.
+        True if, in the blocks with the least of all else, slopes and curvatures are far beyond what noise has.
 
     Raises
     ------
@@ -426,14 +427,15 @@ def _finest_noise(image, ratio, good, floor):
     """The noise at the highest frequencies, as if it were white."""
     sigma = _size(image, ratio, good, _THIRD, _THIRD)
     if not sigma > 0 and not np.any(floor):
-        raise CannotDenoiseError('image has no noise at the highest frequencies, and nebulosity hides that at others')
-    warn_user('nebulosity fills the picture, and cannot be told from noise that neighbouring pixels share, as after '
-              'debayering and in JPEG: only the finest noise is removed. Better denoise before')
+        raise CannotDenoiseError('image has no noise at the highest frequencies, and nebulosity hides the noise at '
+                                 'others')
+    warn_user('nebulosity fills the picture, and cannot be distinguished from noise that neighbouring pixels share, '
+              'as after debayering and in JPEG: only the finest noise is removed. Denoise before that, if possible')
     return NoiseModel(np.maximum(sigma * ratio, floor), origin=_ORIGIN, autocorrelation=_WHITE)
 
 
 def _blocks(image):
-    """Blocks of an image, shape (n, 8, 8)."""
+    """Cut an image into blocks, shape (n, 8, 8)."""
     windows = np.lib.stride_tricks.sliding_window_view(image, (_BLOCK, _BLOCK))[::_STEP, ::_STEP]
     blocks = windows.reshape(-1, _BLOCK, _BLOCK)
     return blocks[::max(1, -(-len(blocks) // _MOST_BLOCKS))]
@@ -454,7 +456,7 @@ def _polynomials():
 
 @lru_cache(maxsize=1)
 def _half_plane():
-    """Lags (y, x), each up to its sign, the lag 0 first."""
+    """List lags (y, x), each up to its sign, the lag 0 first."""
     return tuple(sorted(((y, x) for y in range(_LAGS + 1) for x in range(-_LAGS, _LAGS + 1) if y > 0 or x >= 0),
                         key=lambda lag: lag != (0, 0)))
 

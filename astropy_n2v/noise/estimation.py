@@ -176,10 +176,10 @@ class SkyNoise:
         Level of all pixels above the background, in ``scale``; None if most are empty.
     smoothed : SmoothedNoise or None
         The noise of an image that was smoothed, to which a Laplacian does not respond.
-    autocorrelation : `~numpy.ndarray` or None
-        Autocorrelation of the noise, if it was measured.
     relative_error : float
         Relative error of the variance of the sky.
+    autocorrelation : `~numpy.ndarray` or None
+        Autocorrelation of the noise, if it was measured.
 
     Examples
     --------
@@ -212,21 +212,51 @@ class SkyNoise:
         return float(np.sqrt(self.sky_variance / self.response)) * self.scale
 
     def measured_slope(self):
-        """Growth of the variance with the signal in data units, from blocks or else from stars, or 0."""
+        """
+        Measure the growth of the variance with the signal on blocks, or else on stars.
+
+        Returns
+        -------
+        float
+            In data units, 1 / gain; 0 if neither shows it.
+        """
         slope = float(self.slope()[0])
         if not slope and self.image is not None and self.smoothed is None:
             slope = self.scale * star_slope(self.image, self.deviation / self.scale)
         return slope
 
     def slope(self):
-        """Growth of the variance with the signal in data units, 0 if blocks do not show it; and its error."""
+        """
+        Measure the growth of the variance with the signal on blocks.
+
+        Returns
+        -------
+        slope : float
+            The growth in data units, 1 / gain; 0 if blocks do not show it.
+        error : float
+            Its standard error in data units.
+        """
         if self.smoothed is not None:
             return 0.0, np.inf
         slope, error = _photon_transfer(self.level, self.variance, self.sky_level, self.sky_variance)
         return slope * self.scale, error * self.scale
 
     def model(self, gain=None, readnoise=None):
-        """Return the noise model, with the gain as given, or else as measured; see `~astropy_n2v.estimate_noise`."""
+        """
+        Return the noise model, with the gain as given, or else as measured.
+
+        Parameters
+        ----------
+        gain : float or array_like, optional
+            In electrons per data unit, see `~astropy_n2v.estimate_noise`. By default it is measured.
+        readnoise : float or array_like, optional
+            In electrons; it has no effect without ``gain``.
+
+        Returns
+        -------
+        NoiseModel
+            Its noise at the level of the sky is the one that was measured.
+        """
         if self.smoothed is not None:
             return _of_smoothed(self.smoothed, self.background, gain, readnoise)
         if gain is None:
@@ -251,7 +281,19 @@ class SkyNoise:
                           autocorrelation=self.autocorrelation)
 
     def allows(self, gain):
-        """Check if the bright blocks have at least the photon noise that a gain implies."""
+        """
+        Check if the bright blocks have at least the photon noise that a gain implies.
+
+        Parameters
+        ----------
+        gain : float
+            In electrons per data unit.
+
+        Returns
+        -------
+        bool
+            True as well if there are too few bright blocks to judge by.
+        """
         if self.variance.size == 0:
             return True
         typical, _ = _lower_mode(self.variance)
@@ -271,12 +313,17 @@ def measure_sky(data, mask=None, *, correlated=True):
 
     Parameters
     ----------
-    data, mask, correlated
-        See `~astropy_n2v.estimate_noise`.
+    data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
+        Image of shape (ny, nx).
+    mask : array_like of bool, optional
+        True where the data are not to be used, see `~astropy_n2v.estimate_noise`.
+    correlated : bool, optional
+        Whether to look for noise that neighbouring pixels share, see `~astropy_n2v.estimate_noise`.
 
     Returns
     -------
     SkyNoise
+        The noise of the sky, and of blocks at other levels.
 
     Raises
     ------

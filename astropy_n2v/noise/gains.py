@@ -118,7 +118,7 @@ def doubt_gain(sky, gain, *, readnoise=None, most=_READNOISE, exposures=1):
                     f'{math.sqrt(photons):.3g} and no read-out the rest')
     slope, error = sky.slope()
     if slope > _ERRORS * error and gain * slope > _FACTOR:
-        return f'the noise of bright parts of the image is that of a gain of {1 / slope:.3g}'
+        return f'the noise of bright parts of the image implies a gain of {1 / slope:.3g}'
     return None
 
 

@@ -71,7 +71,6 @@ class NoiseModel:
     quantum : float or array_like, optional
         Step that the data are quantised in, in data units; 0 if they are not. Its variance, a
         twelfth of its square, is part of ``sigma``, and not added to it.
-
     autocorrelation : `~numpy.ndarray`, optional
         Autocorrelation of the noise, as from `~astropy_n2v.noise_autocorrelation`. It is given where it was measured
         together with the noise, to save a second measurement. It is dropped if the model is given for another image.
@@ -232,6 +231,11 @@ class NoiseModel:
         """
         Check that the parameters broadcast to an image.
 
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of the image, (ny, nx).
+
         Raises
         ------
         ValueError
@@ -246,7 +250,21 @@ class NoiseModel:
                                  f'{np.shape(value)}') from None
 
     def at(self, shape, y, x):
-        """Return the noise of the pixels [y, x] of an image of a given shape, in double precision."""
+        """
+        Return the noise of some pixels of an image, in double precision.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of the image, (ny, nx), which the parameters broadcast to.
+        y, x : slice or array_like of int
+            Indices of the rows and columns, as in ``image[y, x]``.
+
+        Returns
+        -------
+        NoiseModel
+            Parameters that differ between pixels have the shape of ``image[y, x]``; the others stay scalars.
+        """
         def part(value):
             if value is None or np.ndim(value) == 0:
                 return value
@@ -258,15 +276,51 @@ class NoiseModel:
         return view
 
     def map(self, function):
-        """Return the model with ``function(name, value)`` in place of each parameter that may differ between pixels."""
+        """
+        Replace each parameter that may differ between pixels by a function of it.
+
+        Parameters
+        ----------
+        function : callable
+            Takes the name of a parameter and its value, and returns another value.
+
+        Returns
+        -------
+        NoiseModel
+            A model of its own; this one is not changed.
+        """
         return replace(self, **{name: function(name, getattr(self, name)) for name in _OF_PIXELS})
 
     def of_origin(self, origin):
-        """Return the model with another origin, and a source that says so."""
+        """
+        Return the model with another origin, and a source that says so.
+
+        Parameters
+        ----------
+        origin : Origin
+            The other origin.
+
+        Returns
+        -------
+        NoiseModel
+            A model of its own; this one is not changed.
+        """
         return replace(self, origin=origin, source=None)
 
     def unusable(self, shape):
-        """Return where the noise is zero at any level; None if nowhere."""
+        """
+        Find pixels whose noise is zero at any level.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of the image, (ny, nx).
+
+        Returns
+        -------
+        `~numpy.ndarray` of bool or None
+            True at these pixels, shape (ny, nx); None if all pixels have noise.
+        """
         if np.ndim(self.slope) == 0:
             none = blockwise(lambda part: part == 0, self.sigma) if self.slope == 0 else np.zeros((), dtype=bool)
         else:
@@ -280,7 +334,7 @@ class NoiseModel:
     def __mul__(self, factor):
         """Return the noise of the data multiplied by a positive factor, or by one for each pixel."""
         if not np.all(np.asarray(factor) > 0):
-            raise ValueError(f'a noise model can be multiplied by positive factors only, got {factor}')
+            raise ValueError(f'factor must be positive to multiply a noise model, got {factor}')
         gain = None if self.gain is None else self.gain / factor
         return replace(self, sigma=self.sigma * factor, gain=gain, zero_point=self.zero_point * factor,
                        quantum=self.quantum * factor)

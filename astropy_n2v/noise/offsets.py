@@ -82,7 +82,7 @@ class Offsets:
 
     @property
     def expected(self):
-        """Rms of the errors."""
+        """Expected rms of the errors."""
         return float(np.sqrt(np.mean(self.error ** 2)))
 
 

@@ -83,5 +83,19 @@ class Origin:
         return ', '.join((self.name, *self.details))
 
     def but(self, *details, **changes):
-        """Return an origin with more details and other values of some parameters."""
+        """
+        Return an origin with more details and other values of some parameters.
+
+        Parameters
+        ----------
+        *details : str
+            Text to add to ``details``.
+        **changes : object
+            Other values of ``name``, ``size`` or ``gain``.
+
+        Returns
+        -------
+        Origin
+            An origin of its own; this one is not changed.
+        """
         return replace(self, details=(*self.details, *details), **changes)

@@ -197,7 +197,19 @@ class Stripes:
         return np.repeat(values, np.diff(self.edges), axis=1).T[rows] if values.shape[1] > 1 else values.T
 
     def describe(self, noise):
-        """Describe the offsets as text, in units of the noise."""
+        """
+        Describe the offsets as text.
+
+        Parameters
+        ----------
+        noise : float
+            Noise of a pixel in data units, the unit of the amplitude in the text.
+
+        Returns
+        -------
+        str
+            Without a full stop.
+        """
         period = f' that repeat after {self.period}' if self.period else ''
         parts = f' in {len(self.edges) - 1} parts' if len(self.edges) > 2 else ''
         return f'offsets of {self.axis}{parts}{period}, rms {self.amplitude / noise:.2g} sigma'

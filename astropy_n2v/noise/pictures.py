@@ -18,7 +18,7 @@ _TOP = 255       # the largest value of 8 bits
 # As programs write into HISTORY that they stretched: Siril ("Asinh Transformation", "Histogram Transf.", "GHS ..."),
 # PixInsight ("HistogramTransformation"), and others.
 _STRETCHED = re.compile(r'stretch|asinh|histogram *transf|\bGH[ST]\b', re.IGNORECASE)
-# Noise of the brightest parts over that of the background below which it falls for certain; and below which it does not
+# Ratio of the noise of the brightest parts to the background, below which it falls for certain; below which it does not
 # grow. In simulated linear frames of stars and of nebulae it was 1.1 to 1.9, in stretched ones 0.3 to 1.
 _FALLS, _GROWS = 0.7, 1.05
 # The same ratio from which on an image of 8 bits with white noise is a linear frame: in simulated frames of 3 and 20

@@ -58,7 +58,19 @@ class Steps:
     growth: float = 0.0
 
     def at(self, level):
-        """Return the size of the steps at a level, in data units."""
+        """
+        Return the size of the steps at a level.
+
+        Parameters
+        ----------
+        level : float
+            In data units.
+
+        Returns
+        -------
+        float
+            In data units.
+        """
         return math.sqrt(max(self.step ** 2 + self.growth * (level - self.offset), 0.0))
 
 

@@ -225,8 +225,10 @@ class GroupNoise:
 
         Parameters
         ----------
-        group, pixels
-            See the class.
+        group : FrameGroup
+            The group.
+        pixels : str
+            'all', or a name for some pixels of a mosaic or an interpolated frame.
         names : list of str
             Names of their files.
         correlations : list of `~numpy.ndarray`
@@ -389,7 +391,9 @@ class SetNoise:
 
         Parameters
         ----------
-        header, unit, shape
+        header : mapping
+            FITS header or dictionary.
+        unit, shape : optional
             See `FrameGroup.of`.
         pixels : str, optional
             Name of the pixels, see `GroupNoise`.
@@ -488,7 +492,7 @@ def _from_json(entry):
     entry = dict(entry)
     group = {name: entry.pop(name) for name in FrameGroup._fields}
     if not all(isinstance(text, str) for text in group.values()):
-        raise ValueError(f'a group must be described by texts, got {group}')
+        raise ValueError(f'a group must be described by strings, got {group}')
     gain = entry['gain']
     if gain is not None and (isinstance(gain, bool) or not isinstance(gain, (int, float))):
         raise ValueError(f'gain must be a number, got {gain!r}')

@@ -48,21 +48,68 @@ class SkySample:
 
     @classmethod
     def of(cls, data, mask=None):
-        """Create a sample from an image of any kind."""
+        """
+        Create a sample from an image of any kind.
+
+        Parameters
+        ----------
+        data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
+            Image of shape (ny, nx).
+        mask : array_like of bool, optional
+            True where the data do not count, in addition to the mask of an NDData.
+
+        Returns
+        -------
+        SkySample
+            The sample; nothing is measured yet.
+
+        Raises
+        ------
+        ValueError
+            If ``data`` is not two-dimensional, or ``mask`` is not of its shape.
+        """
         return cls(*as_image(data, mask))
 
     def once(self, key, measure):
-        """Return the result of the first call of ``measure()`` for a key."""
+        """
+        Return a measurement, which is made at the first call for a key.
+
+        Parameters
+        ----------
+        key : hashable
+            Name of the measurement.
+        measure : callable
+            Makes it; takes no arguments.
+
+        Returns
+        -------
+        object
+            The result of the first ``measure()``.
+        """
         if key not in self._known:
             self._known[key] = measure()
         return self._known[key]
 
     def image(self):
-        """Return the image as a float array with NaN where it does not count; some parts of a large one."""
+        """
+        Return the image, or some parts of a large one.
+
+        Returns
+        -------
+        `~numpy.ndarray` of float
+            In data units, with NaN where it does not count; two-dimensional.
+        """
         return valid_image(self.values, self.mask)
 
     def cutouts(self):
-        """Return the sample of the parts that represent a large image; of a small one, the sample itself."""
+        """
+        Return the sample of the parts that represent a large image.
+
+        Returns
+        -------
+        SkySample
+            Of a small image, the sample itself.
+        """
         if all(isinstance(axis, slice) for axis in cutouts(self.values.shape)):
             return self
         image = self.image()
@@ -90,5 +137,17 @@ class SkySample:
         return autocorrelation_of(sample.image(), lambda: sample.smoothed, max_lag=4)
 
     def photons(self, unit=None):
-        """Return the noise of counted photons, or None, as from `~astropy_n2v.noise.photon_noise`."""
+        """
+        Find the noise of counted photons, see `~astropy_n2v.noise.photon_noise`.
+
+        Parameters
+        ----------
+        unit : `~astropy.units.Unit` or None, optional
+            Unit of the data.
+
+        Returns
+        -------
+        NoiseModel or None
+            None if the values are not counted photons.
+        """
         return self.once(('photons', unit in COUNTING), lambda: photon_noise(self.values, self.mask, unit))

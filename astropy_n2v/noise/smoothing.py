@@ -69,7 +69,19 @@ class SmoothedNoise:
     certain: bool
 
     def lags(self, max_lag):
-        """Return the autocorrelation up to a lag; zero beyond the measured lags."""
+        """
+        Return the autocorrelation up to a lag.
+
+        Parameters
+        ----------
+        max_lag : int
+            Largest lag along each axis, in pixels.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Shape (2 max_lag + 1, 2 max_lag + 1); the centre is lag 0. Lags that were not measured are zero.
+        """
         have = self.correlation.shape[0] // 2
         padded = np.pad(self.correlation, max(0, max_lag - have))
         inner = slice(padded.shape[0] // 2 - max_lag, padded.shape[0] // 2 + max_lag + 1)

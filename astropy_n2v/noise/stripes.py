@@ -40,8 +40,10 @@ def stripe_fraction(data, mask=None):
 
     Returns
     -------
-    rows, columns : float
-        0 if it is not significant, or the image is too small.
+    rows : float
+        The fraction that rows have in common; 0 if it is not significant, or the image is too small.
+    columns : float
+        The fraction that columns have in common, likewise.
 
     Raises
     ------
@@ -106,6 +108,7 @@ def announces_mosaic(header):
     Returns
     -------
     bool
+        True if a card names a pattern of filters.
 
     Examples
     --------

@@ -41,6 +41,7 @@ def is_mosaic(image, mask, header):
     Returns
     -------
     bool
+        True for a raw mosaic.
 
     Examples
     --------

@@ -70,7 +70,7 @@ class FluxOperator:
     radius : float, optional
         Of the circle, or of the pixels fitted; by default 1 or 1.5 FWHM of ``psf``.
     psf : array_like or `~astropy.modeling.Fittable2DModel`, optional
-        Image of a point source (sum 1, centred), or a model as those of `photutils.psf`.
+        Image of a point source (sum 1, centred), or a model such as in `photutils.psf`.
     annulus : tuple of float, 'auto' or None, optional
         Inner and outer radius of the ring whose mean is the local background; pixels near other
         positions are left out. None subtracts none.
@@ -169,7 +169,7 @@ class FluxOperator:
         return rows
 
     def _background_rows(self, masks):
-        """Pixels and weights of the local background of each source."""
+        """Find pixels and weights of the local background of each source."""
         if self.annulus is None:
             return None
         xy = np.stack([self.x, self.y], axis=-1)
@@ -286,14 +286,14 @@ def forced_photometry(data, positions, *, method='aperture', radius=None, psf=No
     radius : float, optional
         Of the circle, or of the pixels fitted; by default 1 or 1.5 FWHM of ``psf``.
     psf : array_like or `~astropy.modeling.Fittable2DModel`, optional
-        Image of a point source (centred), or a model as those of `photutils.psf`.
+        Image of a point source (centred), or a model such as in `photutils.psf`.
     annulus : tuple of float, 'auto' or None, optional
         Inner and outer radius of the ring whose mean is the local background ('auto': 1.5 radii
         + 2 and 2.5 radii + 5 pixels), without what is near other positions; None: no background.
     noise : `~astropy_n2v.NoiseModel`, float or array_like, optional
         Noise of the data (standard deviation); by default their uncertainty, else measured.
     signal : array_like, optional
-        What a noise model takes the photon noise from; by default the smoothed data.
+        Image from which a noise model takes the photon noise; by default the smoothed data.
     mask : array_like of bool, optional
         True where pixels do not count.
 
@@ -302,7 +302,7 @@ def forced_photometry(data, positions, *, method='aperture', radius=None, psf=No
     `~astropy.table.Table`
         Columns id, x, y, flux, flux_err (of independent pixels), background (per pixel),
         background_err and flag: 1 the circle goes beyond the edge, 2 it has masked pixels, 4 no
-        local background. Where there is a flag, flux is NaN. Units are those of the data.
+        local background. Where there is a flag, flux is NaN. Units are as in the data.
 
     Raises
     ------
@@ -316,8 +316,8 @@ def forced_photometry(data, positions, *, method='aperture', radius=None, psf=No
 
     Notes
     -----
-    Apertures and models are those of photutils. The error is sqrt(sum(w**2 sigma**2)) over all
-    pixels involved, those of the ring too.
+    Apertures and models are from photutils. The error is sqrt(sum(w**2 sigma**2)) over all
+    pixels involved, also in the ring.
 
     Examples
     --------
@@ -342,7 +342,7 @@ def forced_photometry(data, positions, *, method='aperture', radius=None, psf=No
 
 
 def fluxes_in_circles(images, positions, radii, annulus):
-    """For each image an array of shape (radius, source) of fluxes; NaN where pixels are masked."""
+    """Measure fluxes of shape (radius, source) on each image; NaN where pixels are masked."""
     radii = np.asarray(radii, dtype=float)
     if radii.ndim != 1 or radii.size == 0 or not (radii > 0).all() or not (np.diff(radii) > 0).all():
         raise ValueError(f'radii must be positive and increase, got {radii}')

@@ -25,7 +25,7 @@ def frame_arrays(frame, mask=None, name='ccd'):
 
 
 def mesh_background(data, bad, box_size=64):
-    """Background and noise of the sky of a frame, both of its shape, on a mesh of sigma-clipped boxes."""
+    """Measure background and noise of the sky of a frame, both of its shape, on a mesh of sigma-clipped boxes."""
     box = tuple(min(box_size, n) for n in data.shape)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')   # boxes without enough sky are interpolated
@@ -48,7 +48,7 @@ def as_background(background, shape):
 
 def sky_of(frame, mask=None, sigma=None, background=None):
     """
-    Background and noise of the sky: those given, or measured ones.
+    Return background and noise of the sky, as given or measured.
 
     ``sigma`` may be a number, an array or a NoiseModel, which is taken at the background.
     """
@@ -65,7 +65,7 @@ def sky_of(frame, mask=None, sigma=None, background=None):
 
 
 def local_maxima(image, threshold, box_size=3):
-    """Columns, rows and values of the local maxima above a threshold; of a plateau only the first pixel."""
+    """Find columns, rows and values of the local maxima above a threshold; of a plateau only the first pixel."""
     peak = (image > threshold) & (image == maximum_filter(image, box_size, mode='constant', cval=-np.inf))
     plateau, _ = label(peak, np.ones((3, 3)))
     y, x = np.nonzero(peak)

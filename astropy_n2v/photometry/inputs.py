@@ -34,8 +34,8 @@ def as_image(name, data, mask=None, *, unit=None):
 
     Returns
     -------
-    values : `~numpy.ndarray`
-        float64.
+    values : `~numpy.ndarray` of float64
+        The image, shape (ny, nx).
     unit : `~astropy.units.Unit` or None
         Their unit.
 
@@ -101,7 +101,7 @@ def image_array(data, mask=None, name='data'):
 
 
 def as_floats(values):
-    """Numbers as a float array, NaN where they are masked."""
+    """Convert numbers to a float array, NaN where they are masked."""
     if isinstance(values, np.ma.MaskedArray):
         return values.astype(float).filled(np.nan)
     return np.asarray(values, dtype=float)
@@ -109,7 +109,7 @@ def as_floats(values):
 
 def position_array(name, sources):
     """
-    Positions as one array.
+    Convert positions to one array.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def position_array(name, sources):
 
 def as_positions(positions):
     """
-    Positions as arrays x and y.
+    Convert positions to arrays x and y.
 
     Parameters
     ----------
@@ -164,13 +164,15 @@ def as_positions(positions):
 
     Returns
     -------
-    x, y : `~numpy.ndarray`
-        Positions in pixels.
+    x : `~numpy.ndarray`
+        Positions along the columns, in pixels.
+    y : `~numpy.ndarray`
+        Positions along the rows, in pixels.
 
     Raises
     ------
     ValueError
-        If there is none, or they have another shape, or are not finite.
+        If there is no position, or they have another shape, or are not finite.
     """
     xy = position_array('positions', positions)
     if not len(xy):
@@ -180,7 +182,7 @@ def as_positions(positions):
 
 def noise_sigma(noise, data, signal=None, *, unit=None):
     """
-    Standard deviation of the noise of each pixel.
+    Find the standard deviation of the noise of each pixel.
 
     Parameters
     ----------
@@ -189,8 +191,8 @@ def noise_sigma(noise, data, signal=None, *, unit=None):
     data : `~astropy.nddata.NDData` or array_like
         The noisy image.
     signal : `~numpy.ndarray`, optional
-        What the photon noise grows with; by default the mean of the data around each pixel, without its own: by about a
-        pixel, so that it is too small at the peaks of narrow stars. A truth or a reference is better.
+        Signal that the photon noise grows with; by default the mean of the data around each pixel, without its own: by
+        about a pixel, so that it is too small at the peaks of narrow stars. A truth or a reference is better.
     unit : `~astropy.units.Unit`, optional
         Unit of ``noise`` if it is a Quantity.
 
@@ -241,7 +243,7 @@ def check_sigma(name, sigma, shape, kinds='a number'):
     shape : tuple of int
         Shape of the image.
     kinds : str, optional
-        What is accepted beside an image.
+        Values that are accepted beside an image.
 
     Returns
     -------
@@ -303,7 +305,7 @@ def stated_sigma(data):
 
 def set_units(table, unit, columns):
     """
-    Set the unit of those columns that a table has.
+    Set the unit of the columns, of which a table may lack some.
 
     Parameters
     ----------

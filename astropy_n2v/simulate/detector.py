@@ -284,7 +284,7 @@ def check_flagged(flagged):
     names = DEFECTS if flagged == 'all' else (flagged,) if isinstance(flagged, str) else tuple(flagged)
     for name in names:
         if name not in DEFECTS:
-            raise ValueError(f"flagged must be 'all' or of {', '.join(map(repr, DEFECTS))}, got {name!r}")
+            raise ValueError(f"flagged must be 'all' or some of {', '.join(map(repr, DEFECTS))}, got {name!r}")
     return names
 
 

@@ -60,7 +60,7 @@ def make_galaxy(r_eff, *, n=1.0, ellipticity=0.0, theta=0.0, offset=(0.0, 0.0), 
 
     See Also
     --------
-    astropy.modeling.models.Sersic2D
+    astropy.modeling.models.Sersic2D : The profile without structure.
 
     Examples
     --------

@@ -28,7 +28,7 @@ def analyze_files(files, output_dir, *, denoised=None, truth=None, suffix='_n2v'
     files : list of path
         FITS files as measured.
     output_dir : str or path-like
-        Directory for the report; it is made if there is none.
+        Directory for the report; it is made if it does not exist.
     denoised : str or path-like, optional
         Directory with results of `~astropy_n2v.batch.denoise_fits`; files without one there are denoised.
     truth : path or list of path, optional
@@ -95,7 +95,7 @@ def analyze_files(files, output_dir, *, denoised=None, truth=None, suffix='_n2v'
 
 
 class _Pairs:
-    """Frames and their results, which are made when they are asked for and there are none."""
+    """Frames and their results, each denoised when it is first needed."""
 
     def __init__(self):
         self.frames, self.names, self.truths, self._results = [], [], [], []
@@ -130,7 +130,7 @@ class _Pairs:
         return denoise(frame)
 
     def count(self, psf, false_rate, seed):
-        """Sources before and after in all frames; none of those that cannot be searched."""
+        """Count the sources before and after in all frames; frames that cannot be searched have none."""
         tables = []
         for name, frame in zip(self.names, self.frames):
             with warnings.catch_warnings():

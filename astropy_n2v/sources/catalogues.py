@@ -21,7 +21,7 @@ _FORMATS = '.ecsv', '.fits', '.csv', '.vot', '.xml', '.hdf5', '.html'
 
 def read_pairs(path, denoised=None, *, suffix='_n2v', ext=None, **options):
     """
-    Read the images of a file, and those of its result if there is one.
+    Read the images of a file, and the images of its result if it exists.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def catalog_paths(files, output):
     files : list of str or path-like
         FITS files.
     output : str or path-like
-        The table of one file, or the directory for those of several, which is made.
+        The table of one file, or the directory for the tables of several, which is made.
 
     Returns
     -------

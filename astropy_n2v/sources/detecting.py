@@ -30,7 +30,7 @@ _MOST_FRAMES = 8     # ... and the most frames for that, of small ones
 _FWHM = 3.0          # pixels; of frames that show no star to measure it on
 _FEWEST_STARS = 3    # to measure a point-spread function on
 _BLENDED = 1.5       # FWHM: nearer sources share their light
-# Beside those of forced_photometry, whose own for masked pixels is that of apertures.
+# Beside the flags of forced_photometry, whose flag for masked pixels refers to apertures.
 _MASK_FLAG, _BLEND_FLAG = 2, 8
 
 
@@ -91,8 +91,8 @@ def detect(original, clean=None, *, false_rate=0.05, psf=None, denoiser=None, n_
     Notes
     -----
     The exposure is repeated: scenes that the result and its uncertainty allow, with noise drawn from the noise model
-    and the autocorrelation of the frame, are denoised in turn (see ``sources.repeats``). What is
-    found there where the frame has nothing is false: peaks of noise, clumps of stars too faint to be found, outskirts
+    and the autocorrelation of the frame, are denoised in turn (see ``sources.repeats``). Sources
+    found there where the frame has nothing are false: peaks of noise, clumps of stars too faint to be found, outskirts
     of sources. Knots of nebulosity are real light but no stars; how many pass for stars is inferred from the hollows
     between them. Filaments as sharp as the point-spread function remain in the table. For the noise, the negative of
     the result would not do: its hollows are not like its peaks.
@@ -134,7 +134,9 @@ def compare_detections(original, clean, *, false_rate=0.05, psf=None, denoiser=N
 
     Parameters
     ----------
-    original, clean, false_rate, psf, denoiser, n_frames, seed
+    original, clean : `~astropy.nddata.CCDData`
+        The frame as measured, shape (ny, nx), and denoised, with its uncertainty.
+    false_rate, psf, denoiser, n_frames, seed : optional
         As for `astropy_n2v.detect`.
 
     Returns
@@ -172,7 +174,9 @@ def detect_on_both(original, clean, *, false_rate=0.05, psf=None, denoiser=None,
 
     Parameters
     ----------
-    original, clean, false_rate, psf, denoiser, n_frames, seed
+    original, clean : `~astropy.nddata.CCDData`
+        The frame as measured, shape (ny, nx), and denoised, with its uncertainty.
+    false_rate, psf, denoiser, n_frames, seed : optional
         As for `astropy_n2v.detect`.
 
     Returns
@@ -236,7 +240,7 @@ class _Search:
         return int(np.clip(-(-_AREA // self.frames.scene.size), 1, _MOST_FRAMES))
 
     def on_result(self, image):
-        """Sources of a denoised image."""
+        """Find the sources of a denoised image."""
         return self._peaks(image, _FLOOR)
 
     def on_input(self, frame):
@@ -245,11 +249,11 @@ class _Search:
         return self._peaks(CCDData(np.asarray(frame.data, dtype=float), unit='', uncertainty=sigma), _INPUT_FLOOR)
 
     def hollows(self, clean, found):
-        """Depths of the hollows between the knots of a nebula, on a denoised image."""
+        """Measure the depths of the hollows between the knots of a nebula, on a denoised image."""
         return hollow_scores(self._peaks(clean, _FLOOR, sign=-1), found, self.psf.fwhm)
 
     def on_both(self, original, clean, false_rate, denoiser, n_frames, seed):
-        """Name, sources, threshold and expected number of false ones, of the input and of the result."""
+        """Yield name, sources, threshold and expected number of false ones, of the input and of the result."""
         known = self.on_result(clean)
         lists = self.on_input(original), known
         n_frames = n_frames or self.enough_frames()
@@ -321,7 +325,7 @@ def _correlated_error(correlation, stamp):
 
 
 def _measure(original, found, frames, psf):
-    """Positions and fluxes of sources on the original frame."""
+    """Measure positions and fluxes of sources on the original frame."""
     from ..photometry import forced_photometry
     x, y = (np.asarray(found[name], dtype=float) for name in ('x', 'y'))
     unit = getattr(original, 'unit', None) or u.dimensionless_unscaled

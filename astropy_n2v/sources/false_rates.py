@@ -71,7 +71,7 @@ def false_scores(repeated, found, fwhm):
 
 def hollow_scores(hollows, found, fwhm):
     """
-    Scores of the hollows of diffuse light, which say how many of its knots pass for sources.
+    Score the hollows of diffuse light, to estimate how many of its knots pass for sources.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def _above(scores, thresholds):
 
 def expected_false(thresholds, false, n_frames, hollows=()):
     """
-    Expected number of false sources of a frame above each of several thresholds.
+    Compute the expected number of false sources of a frame above each of several thresholds.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def threshold_at_share(scores, expected, share):
     Returns
     -------
     threshold : float
-        Sources of this score or more count; infinite if there are none.
+        Sources of this score or more count; infinite if no source does.
     shares : `~numpy.ndarray`
         For each source, the least share of false ones in any list that has it.
 

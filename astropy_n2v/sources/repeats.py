@@ -104,7 +104,7 @@ class RepeatedFrames:
         Returns
         -------
         `~astropy.nddata.NDData`
-            Like the original, with other data; pixels that do not count are those of the original.
+            Like the original, with other data; pixels that do not count are as in the original.
         """
         rng = np.random.default_rng(seed)
         data = self.values.copy()
@@ -125,7 +125,7 @@ class RepeatedFrames:
 
 
 def stated_deviation(clean):
-    """Standard deviation that a result states, in data units; ValueError if it states none."""
+    """Return the standard deviation that a result states, in data units; ValueError if it states none."""
     if clean.uncertainty is None or clean.uncertainty.array is None:
         raise ValueError('clean must have an uncertainty: the posterior standard deviation that denoise() returns')
     return np.asarray(clean.uncertainty.represent_as(StdDevUncertainty).array, dtype=float)

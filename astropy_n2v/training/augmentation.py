@@ -23,7 +23,7 @@ def thin_patch(planes, share, rng):
     Let a patch have been exposed for a share of the time, with the noise that it had then.
 
     Each electron is kept with the probability ``share`` (binomial thinning): of a Poisson distribution a Poisson
-    distribution is left. What is no electron (read noise, fractions) is multiplied by ``share``. So the parameters of
+    distribution is left. All but electrons (read noise, fractions) is multiplied by ``share``. So the parameters of
     the noise, which change along, hold as before; data that are multiplied would be too noisy for their signal, or not
     noisy enough.
 

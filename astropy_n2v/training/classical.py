@@ -78,7 +78,7 @@ def train_classical(images, strategy='uniform', *, struct=None, roi_size=11, mas
     **options
         ``max_steps`` (by default 2000), ``patch_size`` (64), ``batch_size`` (16), ``learning_rate``,
         ``max_time``, ``patience``, ``min_delta``, ``held_out``, ``amp``, ``checkpoint`` and ``log`` of
-        `astropy_n2v.train`; the mean squared error of hidden pixels judges. ``network_options`` are those of
+        `astropy_n2v.train`; the mean squared error of hidden pixels judges. ``network_options`` are options of
         `~astropy_n2v.networks.UNet`: by default the original's 4 levels, 48 channels at full resolution, no batch
         normalisation, transposed up-sampling.
 
@@ -141,12 +141,18 @@ def train_classical_collection(manifest, split, strategy='uniform', *, struct=No
 
     Parameters
     ----------
-    manifest, split, ignore_bits, satlevel, block_size : optional
+    manifest : `~astropy.table.Table`
         As for `~astropy_n2v.training.collection.train_collection`.
-    strategy, struct, roi_size, masked, channels, seed, device, progress_bar : optional
+    split : `~astropy_n2v.collections.Split`
+        As for `~astropy_n2v.training.collection.train_collection`.
+    strategy, struct, roi_size, masked, channels : optional
         As for `train_classical`.
+    ignore_bits, satlevel, block_size : optional
+        As for `~astropy_n2v.training.collection.train_collection`.
     loading : dict, optional
         ``pool`` and ``patches_per_block`` of `~astropy_n2v.training.masked_patches.BlockPatches`.
+    seed, device, progress_bar : optional
+        As for `train_classical`.
     **options
         As for `train_classical`, but for ``held_out``.
 
@@ -181,7 +187,7 @@ def train_classical_collection(manifest, split, strategy='uniform', *, struct=No
     1
     """
     if 'held_out' in options:
-        raise TypeError("'held_out' is no keyword: the validation frames are what is held out")
+        raise TypeError("'held_out' is no keyword: the validation frames are held out")
     masking = Masking(strategy, roi_size, struct)
     channels = check_integer('channels', channels, 1)
     reading = {'ignore_bits': ignore_bits, 'satlevel': satlevel, 'block_size': block_size,
@@ -210,18 +216,18 @@ class _Frames:
         self.frames = frames
 
     def divide(self, scaled, held_out, rng):
-        """The function that makes the source of patches to train on, and the frames with the pixels that judge."""
+        """Return the function that makes the source of patches, and the frames with the pixels that judge."""
         training, judging = [], []
         for z, counts in map(scaled, self.frames):
             held = counts & (rng.random(counts.shape) < held_out)
             training.append((z, counts & ~held))
             judging.append((z, held))
         if not any(held.any() for _, held in judging):
-            raise ValueError(f'held_out must leave some pixels to judge by, got {held_out}, which is none of them')
+            raise ValueError(f'held_out must leave some pixels to judge by, got {held_out}, which leaves none')
         return partial(MaskedPatches, training), judging, held_out
 
     def identity(self):
-        """The data that a checkpoint belongs to."""
+        """Describe the data that a checkpoint belongs to."""
         return pixels_identity([array for frame in self.frames for array in frame])
 
 
@@ -232,8 +238,8 @@ class _Blocks:
         self.training, self.validation, self.channels, self.loading = training, validation, channels, loading
         for path, _, shape in training.images + validation.images:
             if channels > 1 and shape[-3:-2] != (channels,):
-                raise ValueError(f'channels must be those of all images of the split, got {channels}: {path} has the '
-                                 f'shape {"x".join(map(str, shape))}')
+                raise ValueError(f'channels must be the number of channels of each image, got {channels}: {path} has '
+                                 f'the shape {"x".join(map(str, shape))}')
         # The scale of the data is measured on them.
         self.frames = [frame for n in range(min(len(training), _LOOKED_AT)) for frame in self._read(training, n)]
         if not self.frames:
@@ -256,7 +262,7 @@ class _Blocks:
                 return []
 
     def divide(self, scaled, held_out, rng):
-        """The function that makes the source of patches to train on, and the frames that judge."""
+        """Return the function that makes the source of patches to train on, and the frames that judge."""
         judging = []
         for n in range(min(len(self.validation), _LOOKED_AT)):
             judging += map(scaled, self._read(self.validation, n))
@@ -271,7 +277,7 @@ class _Blocks:
         return partial(BlockPatches, read, len(self.training), **self.loading), judging, 1.0
 
     def identity(self):
-        """The data that a checkpoint belongs to, and how they are loaded."""
+        """Describe the data that a checkpoint belongs to, and how they are loaded."""
         data = [[blocks.contents, blocks.block_size, blocks.seed] for blocks in (self.training, self.validation)]
         return hashlib.sha256(json.dumps([data, self.loading], default=str).encode()).hexdigest()[:16]
 

@@ -203,7 +203,7 @@ def train_collection(manifest, split, *, init=None, hole=None, seed=None, device
     """
     check_training_options(options)
     if 'held_out' in options:
-        raise TypeError("'held_out' is no keyword: the validation frames are what is held out")
+        raise TypeError("'held_out' is no keyword: the validation frames are held out")
     seed = check_integer('seed', seed, 0) or 0
     reading = {'ignore_bits': ignore_bits, 'satlevel': satlevel, 'noise': noise, 'gain': gain, 'readnoise': readnoise,
                'block_size': block_size}

@@ -89,7 +89,7 @@ def estimate_fwhm(z, seen):
 @dataclass(frozen=True)
 class StarFigures:
     """
-    Compare the stars of denoised images with those of the noisy ones.
+    Compare the stars of denoised images with the stars of the noisy ones.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class StarFigures:
 
     @property
     def flux_error(self):
-        """Rms error of the flux, in units of the rms error in the noisy image."""
+        """Error (rms) of the flux, in units of the rms error in the noisy image."""
         return _rms(self.errors) / _rms(self.noisy_errors)
 
     @property
@@ -144,7 +144,19 @@ class StarFigures:
         return math.log(self.flux_error) - 0.4 * math.log(10) * self.depth
 
     def sample(self, rng):
-        """Draw stars and false detections with replacement; of an equal state, the same ones of other figures."""
+        """
+        Draw stars and false detections with replacement, for a bootstrap.
+
+        Parameters
+        ----------
+        rng : `~numpy.random.Generator`
+            Source of randomness. With equal states, the same stars of different figures are drawn.
+
+        Returns
+        -------
+        StarFigures
+            Figures of the stars that were drawn, as many as there are.
+        """
         # The number of false detections, which depends on the network, last: all else is then drawn alike.
         stars, found, noisy_false, false = (rng.integers(values.size, size=values.size) for values in (
             self.errors, self.scores, self.noisy_false, self.false))
@@ -176,9 +188,10 @@ def compare_stars(figures, others, seed=0):
 
     Returns
     -------
-    error_ratio, depth : tuple of float
-        Error of the flux over that of the other network, and how much deeper it is in magnitudes: each the value and
-        the ends of its 95 % interval.
+    error_ratio : tuple of float
+        Error of the flux over the error with the other network: value, and ends of its 95 % interval.
+    depth : tuple of float
+        Magnitudes by which the network finds fainter stars than the other one, likewise.
     """
     samples = []
     for n in range(_SAMPLES):

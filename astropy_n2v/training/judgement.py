@@ -65,7 +65,7 @@ class Judgement:
 
     @property
     def figures(self):
-        """The figures by their names in `FIGURES`, without those of stars if there are none."""
+        """The figures by their names in `FIGURES`, without stars only the first."""
         values = self.likelihood, self.flux_error, self.flux_bias, self.depth
         return dict(zip(FIGURES, values[:1] if math.isnan(self.cost) else values))
 
@@ -224,7 +224,7 @@ def held_out_likelihood(network, planes, weight):
 
 
 def _judged_parts(frames):
-    """Planes and weights of the parts of frames that judge."""
+    """Choose the parts of frames that judge; return their planes and weights."""
     for frame in frames[::max(1, len(frames) // _JUDGED_FRAMES)]:
         if frame.held_out.any():
             cut = middle_cutout(frame.held_out.numpy(), _JUDGED_SIZE)

@@ -269,7 +269,7 @@ class Trainer:
                              f'network ({error})') from error
         before = state.get('judge_every', self.judge_every)
         if self.judge and self.best_state is not None and before != self.judge_every:
-            # With another budget other stars judge, whose scores are not those of the ones before.
+            # With another budget other stars judge, whose scores differ from the ones before.
             best = copy.deepcopy(self.average.module)
             best.load_state_dict(self.best_state)
             self.best, self.best_figures = self._judgement(best)

@@ -78,9 +78,12 @@ class MaskedPatches:
 
         Returns
         -------
-        inputs, targets, chosen : tensor
-            Patches without the hidden pixels and as they are, shape (n, channels, size, size); and where pixels are
-            hidden that count, shape (n, 1, size, size).
+        inputs : tensor
+            Patches without the hidden pixels, shape (n, channels, size, size).
+        targets : tensor
+            Patches as they are, of the same shape.
+        chosen : tensor
+            1 where hidden pixels count, else 0, shape (n, 1, size, size).
         """
         parts = [self._patch() for _ in range(self.batch_size)]
         return tuple(torch.from_numpy(np.stack(plane).astype(np.float32)) for plane in zip(*parts))
@@ -112,8 +115,8 @@ class BlockPatches(MaskedPatches):
         count. From ``n_blocks`` on, blocks come again.
     n_blocks : int
         Number of different blocks.
-    masking, size, batch_size, masked, rng
-        See ``MaskedPatches``.
+    *options : object
+        ``masking``, ``size``, ``batch_size``, ``masked`` and ``rng``, see ``MaskedPatches``.
     pool : int, optional
         Number of blocks in memory.
     patches_per_block : int, optional
@@ -155,7 +158,14 @@ class BlockPatches(MaskedPatches):
         self._slots[n % self.pool] = self.read(n)
 
     def draw(self):
-        """Draw a batch, see `MaskedPatches`, and renew a block of the pool when it is due."""
+        """
+        Draw a batch, and renew a block of the pool when it is due.
+
+        Returns
+        -------
+        tuple of tensor
+            Inputs, targets and chosen pixels, as from ``MaskedPatches.draw``.
+        """
         if self.drawn and self.renew_every and self.drawn % self.renew_every == 0:
             self._read_slot(self.pool + self.drawn // self.renew_every - 1)
             self._use(self._listed())
@@ -184,7 +194,7 @@ def hidden_error(predicted, targets, chosen):
     Parameters
     ----------
     predicted : tensor
-        What a network makes of the inputs of a batch of `MaskedPatches`, shape (n, channels, size, size).
+        Output of a network for the inputs of a batch of `MaskedPatches`, shape (n, channels, size, size).
     targets, chosen : tensor
         The others of the batch.
 

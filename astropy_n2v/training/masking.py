@@ -40,7 +40,7 @@ class Masking:
     Raises
     ------
     ValueError
-        If there is no such strategy, or the neighbourhood or the mask is none.
+        If there is no such strategy, or neighbourhood or mask cannot be used.
 
     Examples
     --------
@@ -95,7 +95,7 @@ class Masking:
         ----------
         patch : `~numpy.ndarray`
             Shape (height, width), or (channels, height, width), of which all channels lose the same pixels and get
-            those of the same neighbours; it is not changed.
+            values of the same neighbours; it is not changed.
         coordinates : `~numpy.ndarray` of int
             Rows and columns of the pixels to be hidden, shape (n, 2).
         rng : `~numpy.random.Generator`

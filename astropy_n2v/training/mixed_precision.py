@@ -61,12 +61,33 @@ class MixedPrecision:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
 
     def autocast(self, fraction):
-        """Return the context in which to compute the network, after a fraction of the training."""
+        """
+        Return the context in which to compute the network.
+
+        Parameters
+        ----------
+        fraction : float
+            Fraction of the training that is done, from 0 to 1.
+
+        Returns
+        -------
+        `torch.autocast`
+            A context manager, which changes nothing in the last quarter of the training.
+        """
         return torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16,
                               enabled=self.dtype is not None and fraction < _COARSE)
 
     def backward(self, loss, optimizer):
-        """Compute the gradients of a loss by the parameters of an optimizer; after an overflow they are not finite."""
+        """
+        Compute the gradients of a loss.
+
+        Parameters
+        ----------
+        loss : tensor
+            A scalar.
+        optimizer : `torch.optim.Optimizer`
+            The optimizer, whose parameters get the gradients. They are not finite after an overflow.
+        """
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(optimizer)
 

@@ -58,8 +58,8 @@ def choose_model(model, hole, planes, **options):
 
 
 def _check_hole(hole, denoiser):
-    """Check that a hole, if one was asked for, is that of a model."""
+    """Check that a model has the hole that was asked for, if any."""
     if hole not in (None, denoiser.hole):
         given, known = (f'{height}x{width}' for height, width in (hole, denoiser.hole))
-        raise ValueError(f"hole must be {known}, that of the model, or not be given, got {given}; model='self' and "
+        raise ValueError(f"hole must be {known}, as of the model, or not be given, got {given}; model='self' and "
                          'train() train with any hole')

@@ -49,7 +49,7 @@ class Monitor:
         drawn to a file of the same name that ends in ``.png``; and if TensorBoard is installed, it gets the same values
         in a folder that ends in ``.tensorboard``.
     quantity : str, optional
-        What the loss is, for the label of the curves.
+        Name of the loss, for the label of the curves.
 
     Raises
     ------
@@ -126,18 +126,18 @@ class _Log:
         self._judged = 0
 
     def _read(self):
-        """Rows that there are already."""
+        """Read the rows that there are already."""
         if not os.path.exists(self.path):
             return []
         with open(self.path, newline='', encoding='utf-8', errors='replace') as file:
             rows = csv.reader(file)
             if tuple(next(rows, LOG_COLUMNS)) != LOG_COLUMNS:
-                raise FileExistsError(f'log must be no other file, got {self.path}, which is no log of a training')
+                raise FileExistsError(f'log must be a new file or the log of a training, got {self.path}')
             # A process that was killed may have left a part of a row.
             return [row for row in rows if len(row) == len(LOG_COLUMNS)]
 
     def _open(self, step):
-        """Begin with the rows up to the step that the training is resumed from; of a new one there are none."""
+        """Begin with the rows up to the step that the training is resumed from; of a new one without rows."""
         self.rows = [row for row in self.rows if int(row[0]) < step]
         self._file = open(self.path, 'w', newline='', encoding='utf-8')
         self._writer = csv.writer(self._file, lineterminator='\n')

@@ -85,7 +85,7 @@ def split_planes(planes):
 
 def likelihood_noise(planes):
     """
-    Parameters of the noise for the likelihood.
+    Compute the parameters of the noise for the likelihood.
 
     Parameters
     ----------

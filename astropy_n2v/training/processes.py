@@ -117,7 +117,7 @@ class Processes:
         return network if self.size == 1 else DistributedDataParallel(network)
 
     def share(self, *values):
-        """Numbers as the first process has them."""
+        """Copy numbers from the first process to all others."""
         if self.size == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)

@@ -103,8 +103,8 @@ class StreamSampler(PatchSampler):
     """
     Draws batches of patches from a pool of blocks of a collection, which is renewed block by block.
 
-    Memory is that of the pool, however many frames there are. Which patches are drawn follows from the random state and
-    the number of draws; processes that read ahead do not change it.
+    Memory is needed for the pool alone, however many frames there are. The random state and the number of
+    draws decide which patches are drawn; processes that read ahead do not change it.
 
     Parameters
     ----------

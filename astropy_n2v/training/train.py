@@ -54,10 +54,12 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
         Frames as `astropy_n2v.denoise` takes them: CCDData, NDData, Quantity or arrays. All
         should have noise of the same kind, that is correlated over the same pixels, if at all.
         Of several, those that are constant, fully masked or the like are left out with a warning.
-    noise, gain, readnoise, satlevel : optional
+    noise, gain, readnoise : optional
         As for `astropy_n2v.denoise`, for all frames.
     mask : array_like of bool, optional
         True where the frames do not count, in addition to their own masks.
+    satlevel : optional
+        As for `astropy_n2v.denoise`, for all frames.
     init : str, path or Denoiser, optional
         Weights to start from, as for `astropy_n2v.Denoiser.load`; 'default' are those shipped with
         the package.
@@ -193,11 +195,11 @@ class _Frames:
         return PatchSampler(self.prepared, size, batch_size, rng)
 
     def identity(self, **options):
-        """Data and options that a checkpoint belongs to."""
+        """Name the data and options that a checkpoint belongs to."""
         return training_identity(self.frames, **options)
 
     def images(self):
-        """Images to inject stars into."""
+        """Return the images to inject stars into."""
         return self.frames[::max(1, len(self.frames) // _STAR_FRAMES)]
 
     def held_out(self):
@@ -267,7 +269,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
         (``patience``, ``min_delta``) may differ, and the same call goes on with what is left of the budget. It is
         saved at least every two minutes, and when Ctrl-C or SIGTERM ends the training
         (``TrainingInterrupted``, a KeyboardInterrupt). With a budget in steps the
-        weights are those of a training that was not interrupted.
+        weights are as from a training that was not interrupted.
     log : path, optional
         CSV file to write: steps, seconds, likelihoods and learning rate, see
         ``Monitor``. Learning curves are drawn beside it.
@@ -307,7 +309,7 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
     source = _Frames(frames) if isinstance(frames, list) else frames
     prepared = source.prepare(held_out, rng, whiten)
     if not any(bool(frame.held_out.any()) for frame in prepared):
-        raise ValueError(f'held_out must leave some pixels to judge by, got {held_out}, which is none of them')
+        raise ValueError(f'held_out must leave some pixels to judge by, got {held_out}, which leaves none')
     network = _make_network(init, hole, seed, options['network_options'])
     network.to(select_device(device))
     # A frame smaller than a patch is seen whole, with a border.
@@ -381,9 +383,9 @@ def _compare_with_default(network, frames, stars, metadata):
 def _make_network(init, hole, seed, options):
     if init is not None:
         if tuple(hole) != tuple(init.hole):
-            raise ValueError(f'hole must be {init.hole}, that of init, got {hole}')
+            raise ValueError(f'hole must be {init.hole}, as of init, got {hole}')
         if options:
-            raise ValueError(f'network_options must be those of init, which is trained on, got {options}')
+            raise ValueError(f'network_options must not be given with init, which has its own, got {options}')
         with isolated_rng(seed):
             network = BlindSpotUNet(**init.network.config, hole=init.hole)
         network.load_state_dict(init.network.state_dict())

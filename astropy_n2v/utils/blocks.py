@@ -58,8 +58,10 @@ def sum_blocks(images, good, size, *, pad=False):
 
     Returns
     -------
-    total, count : `~numpy.ndarray` of float
-        Shape (..., number of rows of blocks, number of columns of blocks).
+    total : `~numpy.ndarray` of float
+        Sums of the blocks, shape (..., number of rows of blocks, number of columns of blocks).
+    count : `~numpy.ndarray` of float
+        Numbers of valid pixels, of the same shape.
 
     Examples
     --------

@@ -53,7 +53,7 @@ def robust_scatter(values, axis=None):
     Returns
     -------
     float or `~numpy.ndarray`
-        The median absolute deviation from the median, divided by that of a standard normal
+        The median absolute deviation from the median, divided by its value for a standard normal
         distribution; NaN if there is no value.
 
     Examples

@@ -137,7 +137,7 @@ def blocks(shape):
     Yields
     ------
     tuple
-        Index of a block: that of the plane, and a slice of rows.
+        Index of a block: index of the plane, and a slice of rows.
 
     Examples
     --------
@@ -191,14 +191,14 @@ def blockwise(function, *arrays, dtype=bool, out=None):
 
 
 def count_where(function, *arrays):
-    """Count the pixels for which a function, as that of `blockwise`, is true."""
+    """Count the pixels for which a function, as for `blockwise`, is true."""
     arrays = [np.asarray(array) for array in arrays]
     found = (function(*(array[index] for array in arrays)) for index in blocks(arrays[0].shape))
     return sum(int(np.count_nonzero(part)) for part in found)
 
 
 def every(function, *arrays):
-    """Check if a function, as that of `blockwise`, is true for all pixels."""
+    """Check if a function, as for `blockwise`, is true for all pixels."""
     arrays = [np.asarray(array) for array in arrays]
     return all(np.all(function(*(array[index] for array in arrays))) for index in blocks(arrays[0].shape))
 

@@ -137,15 +137,15 @@ def plot_denoised(ccd, result, truth=None, *, panels=None, stretch='asinh', sour
     sources : `~astropy.table.Table`, optional
         With columns ``x`` and ``y`` in pixels, to be circled on input and result, such as `astropy_n2v.detect` returns.
     cutout : tuple of slice, optional
-        Rows and columns to be shown; scales are those of the whole frame.
+        Rows and columns to be shown; scales are as for the whole frame.
     figure : `~matplotlib.figure.Figure` or `~matplotlib.figure.SubFigure`, optional
         Where to draw; by default a new figure is made.
 
     Returns
     -------
     `~matplotlib.figure.Figure` or `~matplotlib.figure.SubFigure`
-        With celestial axes (`~astropy.visualization.wcsaxes.WCSAxes`) if the frame has a celestial WCS. Its colours can
-        be told apart by the colour-blind.
+        With celestial axes (`~astropy.visualization.wcsaxes.WCSAxes`) if the frame has a celestial WCS. Its colours
+        are distinct for the colour-blind.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def plot_denoised(ccd, result, truth=None, *, panels=None, stretch='asinh', sour
     panels = [name for name in PANELS if name in known] if panels is None else list(panels)
     for name in panels:
         if name not in known:
-            raise ValueError(f'panels must be of {", ".join(map(repr, known))} for these data, got {name!r}')
+            raise ValueError(f'panels must be some of {", ".join(map(repr, known))} for these data, got {name!r}')
     norm = shared_norm(images['input'], stretch=stretch, top=images['result'])
     shape = images['input'].shape
     cutout = (slice(0, shape[0]), slice(0, shape[1])) if cutout is None else cutout
@@ -211,7 +211,7 @@ def _draw_panel(ax, name, values, norm):
 
 
 def _ticks(norm):
-    """Values for a scale of colours, of two digits and far enough from each other on any stretch."""
+    """Choose values for a scale of colours, of two digits and far enough from each other on any stretch."""
     values = [float(norm.inverse(place)) for place in (0.06, 0.35, 0.64, 0.93)]
     step = 10 ** np.floor(np.log10(max(np.ptp(values), np.finfo(float).tiny)) - 1)
     return np.unique(np.round(np.divide(values, step)) * step)

@@ -32,8 +32,10 @@ def sky_of(values):
 
     Returns
     -------
-    level, sigma : float
-        Level, and standard deviation of the values below it, where no source is; 1 if these do not vary.
+    level : float
+        Level of the sky.
+    sigma : float
+        Standard deviation of the values below it, where no source is; 1 if these do not vary.
 
     Examples
     --------

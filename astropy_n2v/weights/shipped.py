@@ -70,7 +70,7 @@ def find_model(name):
 
 def describe_model(path):
     """
-    Tell what a shipped model is, without torch.
+    Describe a shipped model, without torch.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def read_checksums():
 
 def check_integrity(path, raw):
     """
-    Check that a model is what was shipped.
+    Check that a model is as it was shipped.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def check_integrity(path, raw):
 
 def write_checksums():
     """
-    Record what the shipped models are: for those who replace them.
+    Record the checksums of the shipped models, for maintainers who replace them.
 
     ``python tools/release_weights.py`` does it.
 

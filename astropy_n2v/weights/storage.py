@@ -20,7 +20,7 @@ __all__ = ['DTYPES', 'StoredModel', 'parse', 'serialize']
 
 _FORMAT = 'astropy_n2v blind-spot model'
 _FORMAT_VERSION = 1   # of the files that are written, and the only one that is read
-#: What weights are stored in.
+#: Types of numbers that weights are stored in.
 DTYPES = {'float32': torch.float32, 'float16': torch.float16}
 # Networks by the names that files have for them.
 _ARCHITECTURES = {'BlindSpotUNet': BlindSpotUNet, 'UNet': UNet}
@@ -37,9 +37,9 @@ class StoredModel:
     network : BlindSpotUNet
         The network; its weights are float32, whatever they were stored in.
     metadata : dict
-        What is known about it.
+        Information on it.
     dtype : {'float32', 'float16'}
-        What its weights were stored in.
+        Type of numbers that its weights were stored in.
     held_out : HeldOut or None
         Pixels that it was not trained on, of frames that it was trained on.
     self_trained : bool
@@ -62,7 +62,7 @@ def serialize(network, metadata, dtype='float32', *, held_out=None, self_trained
     network : BlindSpotUNet
         The network.
     metadata : dict
-        What is known about it; must be representable as JSON.
+        Information on it; must be representable as JSON.
     dtype : {'float32', 'float16'}, optional
         How to store the weights.
     held_out, self_trained : optional
@@ -80,7 +80,7 @@ def serialize(network, metadata, dtype='float32', *, held_out=None, self_trained
 
     See Also
     --------
-    parse : the way back.
+    parse : Read it back.
     """
     if dtype not in DTYPES:
         raise ValueError(f'dtype must be {" or ".join(map(repr, DTYPES))}, got {dtype!r}')

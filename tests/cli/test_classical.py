@@ -188,7 +188,7 @@ def test_bad_options(run, frames, tmp_path, options, message):
 
 def test_channels_of_a_catalogue_that_are_no_colours(run, frames, catalogue, tmp_path):
     result = run('train', *catalogue(), '-o', tmp_path / 'x', '--strategy', 'n2v', '--channels', '3')
-    assert result.exit_code == 1 and 'channels must be those of all images' in result.output
+    assert result.exit_code == 1 and 'channels must be the number of channels of each image' in result.output
     assert 'has the shape 40x48' in result.output
 
 

@@ -254,7 +254,7 @@ def test_training_without_the_library_for_pictures_says_what_is_missing(run, tmp
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['manifest', 'empty', '-o', 'x.ecsv'], 'no FITS file and no raster image'),
+    (['manifest', 'empty', '-o', 'x.ecsv'], 'must have a FITS file or a raster image'),
     (['manifest', 'gone', '-o', 'x.ecsv'], 'No such file or directory'),
     (['manifest', 'night', '-o', 'x.txt'], 'must be a file .ecsv, .csv, .parquet'),
     (['manifest', 'night', '-o', 'bad.csv'], 'lacks the columns'),

@@ -265,7 +265,7 @@ def test_noise_of_a_real_mosaic_is_that_of_denoise(data_path):
 
 
 def test_nothing_to_catalogue(tmp_path):
-    with pytest.raises(ValueError, match='no FITS file and no raster image'):
+    with pytest.raises(ValueError, match='roots must have a FITS file or a raster image .*, got none in'):
         make_manifest(tmp_path)
     with pytest.raises(FileNotFoundError, match='gone'):
         make_manifest(tmp_path / 'gone')

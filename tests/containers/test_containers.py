@@ -324,7 +324,7 @@ class TestCubes:
     def test_rotated_into_the_spectral_axis(self):
         wcs = wcs_of(('RA---TAN', 'DEC--TAN', 'WAVE'))
         wcs.wcs.pc = [[1, 0, 0.1], [0, 1, 0], [0, 0, 1]]
-        with pytest.warns(AstropyUserWarning, match='does not say which two axes'):
+        with pytest.warns(AstropyUserWarning, match='does not single out two axes'):
             assert celestial_order(NDData(np.zeros((9, 8, 10)), wcs=wcs)) is None
 
     @pytest.mark.parametrize('make', [

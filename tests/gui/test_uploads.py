@@ -71,9 +71,9 @@ def test_full_disk(uploads, monkeypatch):
 
 def test_more_than_was_said_is_refused(uploads):
     uploads.begin('a.fits', 4)
-    with pytest.raises(ValueError, match='not of the size that was said'):
+    with pytest.raises(ValueError, match='not have the size that was announced'):
         uploads.add(b'12345')
-    with pytest.raises(ValueError, match='no file is coming'):
+    with pytest.raises(ValueError, match='no upload has begun'):
         uploads.add(b'1')
     assert uploads.files == {}
 
@@ -81,7 +81,7 @@ def test_more_than_was_said_is_refused(uploads):
 @pytest.mark.parametrize('part', [None, 10 ** 12, 'text', b'', [1, 2]])
 def test_parts_that_are_no_bytes_are_refused(uploads, part):
     uploads.begin('a.fits', 4)
-    with pytest.raises(ValueError, match='not of the size that was said'):
+    with pytest.raises(ValueError, match='not have the size that was announced'):
         uploads.add(part)
 
 

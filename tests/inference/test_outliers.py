@@ -64,6 +64,10 @@ def test_frequent_misreadings_are_found(rng):
     found = find(truth - misread * rng.uniform(75, 110, truth.shape))   # 5 to 7 standard deviations
     assert found[misread].mean() > 0.9
     assert found[~misread].sum() < 0.1 * misread.sum()
+    small = truth - misread * 60   # 4 standard deviations
+    image = NormalizedImage.prepare(small, NOISE)
+    assert single_pixel_outliers(image)[misread].mean() > 0.5
+    assert single_pixel_outliers(image, frequent=False)[misread].mean() < 0.3
     # As many stars of a difference image, dark or bright, are none.
     truth = field(2.5, rng, n=400) - 200
     for sign in 1, -1:

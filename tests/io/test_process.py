@@ -395,7 +395,7 @@ def test_only_new_cards_are_written(mef, tmp_path):
     assert after['N2VTEST'] == 2.5 and after.comments['N2VTEST'] == 'a card'
     assert list(after['HISTORY']) == [
         'own history', 'halved', 'astropy_n2v: standard deviation of the result is in UNCERT,2',
-        'astropy_n2v: ERR,2 is that of the data before denoising']
+        'astropy_n2v: ERR,2 is the uncertainty before denoising']
 
 
 def test_no_provenance(mef, tmp_path):
@@ -424,7 +424,7 @@ def test_uncertainty_of_the_input_is_not_that_of_the_result(tmp_path):
         assert [(hdu.name, hdu.ver) for hdu in hdus[1:]] == [('MASK', 1), ('UNCERT', 1), ('UNCERT_IN', 1)]
         np.testing.assert_array_equal(hdus['UNCERT_IN'].data, image() + 1)
         assert hdus['UNCERT_IN'].header['UTYPE'] == 'VarianceUncertainty'
-        assert 'UNCERT_IN,1 is that of the data before denoising' in str(hdus[0].header['HISTORY'])
+        assert 'UNCERT_IN,1 is the uncertainty before denoising' in str(hdus[0].header['HISTORY'])
 
 
 @pytest.mark.parametrize('before', [True, False])

@@ -331,7 +331,7 @@ class TestHeaderGain:
     def test_gain_that_photon_noise_contradicts(self):
         scene = make_scene('nebula', (256, 256), seed=3)
         image = scene.observe(seed=4, gain=0.5).data - 1e4   # of which the level proves nothing
-        with pytest.warns(AstropyUserWarning, match=r'is that of a gain of 0\.\d+. A gain of 0\.\d+ is measured'):
+        with pytest.warns(AstropyUserWarning, match=r'implies a gain of 0\.\d+. A gain of 0\.\d+ is measured'):
             noise = resolve(image, header={'EGAIN': 2.3}, unit=u.adu)
         assert 0.25 < float(noise.gain) < 0.75
 

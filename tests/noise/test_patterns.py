@@ -115,6 +115,21 @@ class TestSmoothed:
             gain, coverage = gain_and_coverage(result.data, result.uncertainty.array, data, truth)
             assert gain > {2.5: 3.0, 3.5: 1.6, 6: 1.1}[fwhm] and 0.9 < coverage < 1
 
+    @pytest.mark.parametrize('photons', [False, True])
+    def test_bright_pixels_of_a_crowd_are_no_worse_than_measured(self, photons):
+        scene = make_scene('crowded', (192, 192), seed=43)
+        rng = np.random.default_rng(44)
+        noise = rng.normal(0, np.sqrt(scene.sky + scene.readnoise ** 2), scene.truth.shape)
+        data = (rng.poisson(scene.truth) if photons else scene.truth) + noise
+        data, truth = (gaussian_filter(values.astype(float), 5 / 2.355) for values in (data, scene.truth))
+        with pytest.warns(AstropyUserWarning, match='but not for photon noise, which is unknown without gain'):
+            result = denoise(data)
+        order = np.argsort(truth.ravel())
+        for part in order[-3700:-740], order[-740:]:   # a tenth, and the brightest 2 %
+            before, after = (np.sqrt(np.mean((image.ravel()[part] - truth.ravel()[part]) ** 2))
+                             for image in (data, result))
+            assert after < 1.06 * before
+
     @pytest.mark.parametrize('factor', [0.6, 1.6])
     def test_wrong_noise_of_a_beam_is_warned_of(self, factor):
         data, _ = make_beam_map(3.5, size=192)

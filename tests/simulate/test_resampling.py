@@ -192,7 +192,7 @@ class TestDefects:
     (lambda: observe_drizzled(FLAT, pixfrac=1.5), r'pixfrac must be in \(0, 1\], got 1.5'),
     (lambda: observe_smoothed(FLAT, sigma=-1), 'sigma must not be negative, got -1'),
     (lambda: observe_correlated_readout(FLAT, readnoise=-1), 'readnoise must not be negative, got -1'),
-    (lambda: observe_smoothed(FLAT, flagged='dust'), "flagged must be 'all' or of"),
+    (lambda: observe_smoothed(FLAT, flagged='dust'), "flagged must be 'all' or some of"),
 ])
 def test_bad_arguments(call, match):
     with pytest.raises(ValueError, match=match):

@@ -488,7 +488,7 @@ class TestRandom:
     (lambda: make_flat((8, 8), error=-1), 'error must not be negative, got -1'),
     (lambda: add_bleed_trails(np.ones((3, 3)), 0), 'full_well must be positive, got 0'),
     (lambda: observe(np.ones((3, 3)), bleed=True), 'bleed needs satlevel'),
-    (lambda: observe(np.ones((3, 3)), flagged='dust'), "flagged must be 'all' or of .*, got 'dust'"),
+    (lambda: observe(np.ones((3, 3)), flagged='dust'), "flagged must be 'all' or some of .*, got 'dust'"),
     (lambda: observe(np.full((3, 3), -1.0)), 'truth must be finite and not negative, got values from -1'),
     (lambda: observe(np.ones((3, 3)), gain=0), 'gain must be positive, got 0'),
     (lambda: observe(np.ones((3, 3)), readnoise=-1), 'readnoise must not be negative, got -1'),

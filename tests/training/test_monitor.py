@@ -72,7 +72,7 @@ def test_resumed_training_goes_on_with_its_log(frame, scene, tmp_path, monkeypat
 
 def test_other_files_are_not_overwritten(frame, scene, tmp_path):
     (tmp_path / 'frame.fits').write_bytes(b'SIMPLE  =                    T')
-    with pytest.raises(FileExistsError, match='log must be no other file, got .*frame.fits'):
+    with pytest.raises(FileExistsError, match='log must be a new file or .*, got .*frame.fits'):
         train(frame, noise=scene.noise, max_steps=1, log=tmp_path / 'frame.fits', **OPTIONS)
     with pytest.raises(FileNotFoundError, match='log must be in a directory that exists, got .*nowhere'):
         train(frame, noise=scene.noise, max_steps=1, log=tmp_path / 'nowhere' / 'log.csv', **OPTIONS)

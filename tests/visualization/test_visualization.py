@@ -77,7 +77,7 @@ def test_sources_are_circled_on_input_and_result(pair):
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    ({'panels': ['noise']}, 'panels must be of .*got .noise.'), ({'panels': ['truth']}, 'panels must be of'),
+    ({'panels': ['noise']}, 'panels must be some of .*got .noise.'), ({'panels': ['truth']}, 'panels must be some of'),
     ({'truth': np.ones((3, 3))}, 'one shape'), ({'stretch': 'log'}, 'stretch must be one of')])
 def test_bad_options(pair, options, message):
     with pytest.raises(ValueError, match=message):

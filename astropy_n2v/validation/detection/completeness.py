@@ -32,7 +32,7 @@ def check_fraction(name, value):
 
 
 def _magnitudes(mag, detected):
-    """Magnitudes and detections as arrays that agree."""
+    """Convert magnitudes and detections to arrays that agree."""
     mag = as_floats(getattr(mag, 'value', mag))
     detected = np.asarray(detected)
     if mag.ndim != 1 or detected.shape != mag.shape:
@@ -99,7 +99,7 @@ def measure_completeness(mag, detected, *, bins=10, confidence=0.95):
 
 def logistic_fit(mag, detected, weights=None):
     """
-    Coefficients of a logistic curve, ``expit(a - b * (mag - centre))``, and their covariance.
+    Fit a logistic curve, ``expit(a - b * (mag - centre))``, and the covariance of its coefficients.
 
     The likelihood is penalised as by Firth (1993, Biometrika 80, 27), so that it has a maximum
     even where no magnitude holds both found and lost sources.

@@ -192,7 +192,7 @@ def compare_depth(recovery, *, false_rate=None, purity=None, reference='matched 
     `~astropy.table.Table`
         A row a map: ``image``, ``threshold``, ``false_per_megapixel`` and ``purity`` at it, ``n``,
         ``n_detected``, ``chance`` (the fraction of places at which something is found without the
-        injection), ``m50`` and ``m90`` (50 and 90 % completeness), and ``gain``, m50 minus that of the
+        injection), ``m50`` and ``m90`` (50 and 90 % completeness), and ``gain``, m50 minus m50 of the
         reference; the last three with ``_low`` and ``_high``. Meta: ``reference``, ``false_rate``,
         ``purity``, ``confidence``, ``n_bootstrap``, ``blank``.
 
@@ -210,9 +210,9 @@ def compare_depth(recovery, *, false_rate=None, purity=None, reference='matched 
     Notes
     -----
     k sigma of each image's own noise are not comparable: denoising correlates the noise and
-    shrinks it. What counts is what is found at the same number of false detections. The bootstrap
+    shrinks it. Sources that are found at equal numbers of false detections are counted. The bootstrap
     is paired: each sample takes the same sources, and the same cells of 64 pixels of the blank
-    frames, in all maps, so that the interval of the gain is narrower than those of m50, and holds
+    frames, in all maps, so that the interval of the gain is narrower than the ones of m50, and holds
     the uncertainty of the thresholds, too.
 
     Examples

@@ -26,7 +26,7 @@ _METHODS = ('peaks', 'daofind', 'segmentation')
 
 
 def _source_table(x, y, score, threshold, method, **columns):
-    """Sources by falling score, as all methods return them."""
+    """Make a table of sources by falling score, as all methods return them."""
     order = np.argsort(-np.asarray(score, dtype=float), kind='stable')
     table = Table([np.arange(1, len(order) + 1), np.asarray(x, float)[order] * u.pix,
                    np.asarray(y, float)[order] * u.pix, np.asarray(score, float)[order]],
@@ -119,8 +119,8 @@ def find_sources(image, threshold, *, method='peaks', fwhm=None, mask=None, n_pi
     -------
     `~astropy.table.Table`
         ``id``, ``x``, ``y`` (pixels, 0 the centre of the first pixel) and ``score``, the height in
-        the units of the threshold, the highest first; ``n_pixels`` for 'segmentation'. Empty if
-        there is none.
+        the units of the threshold, the highest first; ``n_pixels`` for 'segmentation'. Empty
+        without sources.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def check_threshold(threshold):
 
 class StarFilter:
     """
-    The matched filter of one sky: what is the same for all images with its noise is computed once.
+    The matched filter of one sky; all that depends on its noise alone is computed once.
 
     ``fit`` is the weighted least-squares fit of a star at each pixel, ``error`` the error of its flux.
     """
@@ -177,7 +177,7 @@ class StarFilter:
         self.error[~self.useful] = np.inf
 
     def significance(self, data, background=None):
-        """Significance of a star at each pixel of an image."""
+        """Compute the significance of a star at each pixel of an image."""
         background = self.background if background is None else background
         excess = np.where(self.bad | ~np.isfinite(data), 0, data - background)
         return np.where(self.useful, self.fit.numerator(excess) * np.where(self.useful, self.error, 0), 0.0)
@@ -369,7 +369,7 @@ def find_residual_sources(noisy, denoised, psf, *, threshold=5.0, sigma=None, ma
 
 def _expected_peaks(stamp, threshold):
     """
-    Peaks per megapixel above a threshold in white noise behind the filter.
+    Compute the peaks per megapixel above a threshold in white noise behind the filter.
 
     The expected Euler characteristic of the excursion set of a smooth Gaussian field (Adler 1981,
     "The Geometry of Random Fields"), at most what single pixels give.

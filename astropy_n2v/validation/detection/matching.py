@@ -20,7 +20,7 @@ __all__ = ['Matches', 'match_sources']
 @dataclass(frozen=True, eq=False)
 class Matches:
     """
-    Which sources of two lists are the same: each is used at most once.
+    Pairs of equal sources in two lists, each source in one pair at most.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ class Matches:
 
     @property
     def unmatched_detected(self):
-        """Indices of the detections without a true source."""
+        """Return the indices of the detections without a true source."""
         return np.setdiff1d(np.arange(self.n_detected), self.detected)
 
     @property
     def unmatched_truth(self):
-        """Indices of the true sources that were not detected."""
+        """Return the indices of the true sources that were not detected."""
         return np.setdiff1d(np.arange(self.n_truth), self.truth)
 
 
@@ -95,7 +95,7 @@ def _mutual_nearest(i, j):
 
 
 def _optimal(i, j, distance, n_first, radius):
-    """As many pairs as possible, of the smallest total distance, group by connected group."""
+    """Match as many pairs as possible, of the smallest total distance, group by connected group."""
     n = n_first + (j.max() + 1 if j.size else 0)
     graph = coo_array((np.ones(i.size), (i, n_first + j)), shape=(n, n))
     group = connected_components(graph, directed=False)[1][i]

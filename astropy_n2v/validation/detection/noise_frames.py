@@ -77,7 +77,7 @@ def make_noise_frame(shape, noise, *, level=0.0, kernel=None, unit='adu', seed=N
 def noise_detections(denoiser, psf, noise, *, thresholds=(3.0, 3.5, 4.0, 4.5, 5.0, 6.0), shape=(512, 512), n_frames=4,
                      level=0.0, kernel=None, unit='adu', confidence=0.95, extra=None, seed=None):
     """
-    Count what is detected where nothing is: on frames of pure noise.
+    Count the detections on frames of pure noise, which are all false.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ PER_MEGAPIXEL = u.Unit('1 / Mpix')
 
 
 def poisson_rate(n, area, confidence=0.95):
-    """Rate of events with the classical (Garwood 1936) interval, as quantities per megapixel."""
+    """Compute the rate of events with the classical (Garwood 1936) interval, as quantities per megapixel."""
     n = np.atleast_1d(np.asarray(n, dtype=int))
     low, high = poisson_conf_interval(n, 'frequentist-confidence', sigma=norm.isf((1 - confidence) / 2))
     return n / area * PER_MEGAPIXEL, low / area * PER_MEGAPIXEL, high / area * PER_MEGAPIXEL
@@ -49,8 +49,12 @@ def detection_scores(tp, fp, fn):
 
     Returns
     -------
-    precision, recall, f1 : `~numpy.ndarray`
-        NaN where nothing was found, there was nothing to find, or neither.
+    precision : `~numpy.ndarray`
+        Share of true sources in what was found; NaN where nothing was found.
+    recall : `~numpy.ndarray`
+        Share of the true sources that were found; NaN where there was nothing to find.
+    f1 : `~numpy.ndarray`
+        Harmonic mean of the two; NaN where nothing was found and there was nothing to find.
     """
     tp, fp, fn = (np.asarray(value, dtype=float) for value in (tp, fp, fn))
     with np.errstate(invalid='ignore', divide='ignore'):
@@ -66,7 +70,7 @@ def _catalogs(image, thresholds, mask, options):
 
 
 def _on_good_pixels(sources, bad):
-    """Positions on pixels that count."""
+    """Choose the positions on pixels that count."""
     xy = position_array('truth', sources)
     x, y = np.rint(xy.T).astype(int)
     inside = (x >= 0) & (y >= 0) & (x < bad.shape[1]) & (y < bad.shape[0])
@@ -89,18 +93,20 @@ def sweep_thresholds(image, thresholds, *, truth=None, ignore=None, blank=None, 
         Positions of the true sources, or of those on a deeper image (columns ``x`` and ``y``, or
         shape (n, 2)). Those on masked pixels or outside do not count.
     ignore : `~astropy.table.Table` or array_like, optional
-        Positions of real sources that need not be found, such as fainter ones. What is found of
-        them is neither true nor false.
+        Positions of real sources that need not be found, such as fainter ones. Detections of
+        them are neither true nor false.
     blank : array_like, or list of them, optional
         The same kind of map of frames without sources, or of frames that were turned upside down
         (`flip_frame`) before they were denoised. If it is given, false detections are counted
         there and scaled to the area of ``image``, else they are those without a true source.
     radius : float, optional
         The largest distance of a match in pixels.
-    method, fwhm, n_pixels, deblend : optional
+    method, fwhm : optional
         As for `find_sources`.
     mask : array_like of bool, optional
         True where not to look.
+    n_pixels, deblend : optional
+        As for `find_sources`.
     matching : {'mutual', 'optimal'}, optional
         As for `match_sources`.
     confidence : float, optional
@@ -162,7 +168,7 @@ def sweep_thresholds(image, thresholds, *, truth=None, ignore=None, blank=None, 
 
 
 def _count_ignored(found, match, ignore, radius):
-    """Detections of none of the sources, but near one that is to be ignored."""
+    """Count detections that match no source, but are near one that is to be ignored."""
     ignore = position_array('ignore', ignore)
     if not len(ignore):
         return 0
@@ -184,7 +190,7 @@ def _count_blank(blank, thresholds, options):
 
 
 def _sweep_table(thresholds, n_detected, matched, n_false, n_truth, meta):
-    """Rates from counts; ``matched`` and ``n_truth`` are -1 where there is no truth."""
+    """Compute rates from counts; ``matched`` and ``n_truth`` are -1 where there is no truth."""
     confidence, scale = meta['confidence'], meta['area'] / meta['false_area']
     blank, known = meta['false_from'] == 'blank', n_truth >= 0
     fp = n_false * scale if blank else n_false.astype(float)
@@ -226,7 +232,7 @@ def combine_sweeps(sweeps):
     Raises
     ------
     ValueError
-        If there is none, or they were made in different ways.
+        If there is no sweep, or they were made in different ways.
 
     Examples
     --------

@@ -212,7 +212,7 @@ def draw_completeness(curves, *, fits=None, xlabel='magnitude', ax=None):
     fits : dict of tuple, optional
         By label: magnitude of half completeness, and width of the logistic curve.
     xlabel : str, optional
-        What the bins are of.
+        Quantity that the bins are of.
 
     Examples
     --------

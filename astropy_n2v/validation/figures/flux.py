@@ -24,14 +24,14 @@ __all__ = ['draw_aperture_noise', 'draw_curve_of_growth', 'draw_flux_bias', 'dra
 @takes_axes
 def draw_flux_scatter(flux, flux_result, *, flux_input=None, labels=('true flux', 'measured flux'), unit='', ax=None):
     """
-    Draw fluxes on the result against those that they should be.
+    Draw fluxes on the result against the expected ones.
 
     Parameters
     ----------
     flux, flux_result : array_like
-        What they should be, and what was measured on the result, shape (n,).
+        Expected fluxes, and fluxes measured on the result, shape (n,).
     flux_input : array_like, optional
-        What was measured on the input.
+        Fluxes measured on the input.
     labels : tuple of str, optional
         Of the axes.
     unit : str, optional
@@ -44,7 +44,7 @@ def draw_flux_scatter(flux, flux_result, *, flux_input=None, labels=('true flux'
 
     Notes
     -----
-    The correlation in the title is that of the fluxes, which the brightest rule.
+    The correlation in the title is between the fluxes, and dominated by the brightest.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def draw_flux_residuals(snr, residual, *, residual_input=None, ylabel='(measured
     residual_input : array_like, optional
         Residuals on the input.
     ylabel : str, optional
-        What the residuals are.
+        Name of the residuals.
 
     Raises
     ------
@@ -148,14 +148,14 @@ def draw_flux_bias(snr, bias, lower, upper, *, limit=None, label='result', colou
 @takes_axes
 def draw_pulls(pulls, *, label='result', colour='output', ax=None):
     """
-    Draw the distribution of pulls, (measured - true) / stated error, and what it should be.
+    Draw the distribution of pulls, (measured - true) / stated error, and the expected one.
 
     Parameters
     ----------
     pulls : array_like
         Pulls of pixels or sources.
     label : str, optional
-        What they are of.
+        Quantity that they are of.
     colour : str, optional
         Key of `~astropy_n2v.validation.figures.COLOURS`.
 
@@ -187,7 +187,7 @@ def draw_pulls(pulls, *, label='result', colour='output', ax=None):
 @takes_axes
 def draw_curve_of_growth(radii, ratio, lower=None, upper=None, *, limit=None, label='result / input', ax=None):
     """
-    Draw how the flux within apertures of growing radius compares to what it should be.
+    Draw the flux within apertures of growing radius over the expected flux.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def draw_curve_of_growth(radii, ratio, lower=None, upper=None, *, limit=None, la
     limit : float, optional
         The largest deviation from one that is accepted, drawn as a band.
     label : str, optional
-        What the ratio is.
+        Name of the ratio.
 
     Raises
     ------
@@ -223,7 +223,7 @@ def draw_curve_of_growth(radii, ratio, lower=None, upper=None, *, limit=None, la
 @takes_axes
 def draw_aperture_noise(n_pixels, sigma, sigma_pixel, *, sigma_input=None, ax=None):
     """
-    Draw the scatter of empty apertures against their size, and that of noise without correlation.
+    Draw the scatter of empty apertures against their size, and the scatter of noise without correlation.
 
     Parameters
     ----------

@@ -98,7 +98,7 @@ def draw_metric_correlation(psnr, ssim, *, psnr_input=None, ssim_input=None, ax=
 
     Notes
     -----
-    The correlation in the title is that of the results; two images have none.
+    The correlation in the title is between the results; of two images it is left out.
 
     Examples
     --------

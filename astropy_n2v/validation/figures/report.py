@@ -27,9 +27,9 @@ class DrawnFigure:
     Parameters
     ----------
     name : str
-        Its name, that of its file without the suffix.
+        Its name, which is the name of its file without the suffix.
     caption : str
-        What it shows.
+        Text below it.
     light : bytes
         The image on white.
     dark : bytes or None
@@ -37,7 +37,7 @@ class DrawnFigure:
     size : tuple of int
         Width and height in pixels.
     wide : bool
-        Whether it needs the full width of a page.
+        True if it needs the full width of a page.
 
     Examples
     --------
@@ -188,7 +188,7 @@ def _curves(table, *names):
 
 
 def _image_panels(tables, report):
-    """Panels of the images."""
+    """List the panels of the images."""
     images = report.images
     if 'before' not in images:
         return []
@@ -206,7 +206,7 @@ def _image_panels(tables, report):
 
 
 def _metric_panels(tables, report):
-    """Panels of the image metrics."""
+    """List the panels of the image metrics."""
     if 'image_metrics' not in tables:
         return []
     table, names = tables['image_metrics'], ('psnr_before', 'psnr_after', 'ssim_before', 'ssim_after')
@@ -225,20 +225,20 @@ def _metric_panels(tables, report):
 
 
 def _flux_panels(tables, report):
-    """Panels of the photometry."""
+    """List the panels of the photometry."""
     panels, of = [], _of(report, 'sources', 'psf')
     if 'sources' in tables:
         true, before, after, error, error_after, snr = _columns(
             tables['sources'], 'flux_true', 'flux_before', 'flux_after', 'flux_before_err', 'flux_after_err', 'snr')
         known = bool(np.isfinite(true).any())
         expected = true if known else before
-        # What the points are compared with need not have been free of noise.
+        # The values that the points are compared with need not have been free of noise.
         compared = report.meta.get('compared_with', 'truth') if known else 'input'
         panels += [
             _panel('flux_scatter', f'Flux of the same apertures on the result, and on the {compared}.{of}',
                    flux.draw_flux_scatter, expected, after, flux_input=before if known else None,
                    labels=(f'flux on the {compared}', 'measured flux')),
-            _panel('flux_residuals', f'Flux minus that of the {compared}, in units of the error on the input.{of}',
+            _panel('flux_residuals', f'Flux minus flux of the {compared}, in units of the error on the input.{of}',
                    flux.draw_flux_residuals, snr, (after - expected) / error, ylabel=f'(flux - {compared}) / error',
                    residual_input=(before - expected) / error if known else None)]
         if known and np.isfinite(error_after).any():
@@ -267,7 +267,7 @@ def _flux_panels(tables, report):
 
 
 def _noise_panels(tables, report):
-    """Panels of noise, uncertainty and sky."""
+    """List the panels of noise, uncertainty and sky."""
     panels = []
     if 'noise_by_brightness' in tables:
         bins = tables['noise_by_brightness'][1:]
@@ -289,7 +289,7 @@ def _noise_panels(tables, report):
                              'are correlated, and summed variances are too small.', flux.draw_aperture_noise,
                              area, sigma, float(sigma[0]), sigma_input=before))
     for name, caption in (('residual_autocorrelation', 'Autocorrelation of input minus result on the sky. It should be '
-                           'that of the noise.'),
+                           'the autocorrelation of the noise.'),
                           ('output_autocorrelation', 'Autocorrelation of what is left of the noise in the result.')):
         if name in tables:
             panels.append(_panel(name, caption, quality.draw_autocorrelation, autocorrelation_map(tables[name])))
@@ -302,7 +302,7 @@ def _noise_panels(tables, report):
 
 
 def _recovery_panels(tables, report):
-    """Panels of injected sources."""
+    """List the panels of injected sources."""
     panels, of = [], _of(report, 'injected', 'psf')
     if 'completeness' in tables:
         curves = _curves(tables['completeness'], 'mag', 'completeness', 'completeness_low', 'completeness_high')

@@ -14,7 +14,7 @@ from ...utils.checks import require
 
 __all__ = ['COLOURS', 'figure_style']
 
-#: Colours that can be told apart on white and on black, and by the colour-blind.
+#: Colours that are distinct on white and on black, and for the colour-blind.
 COLOURS = {'input': '#8b919a', 'output': '#3d85c6', 'matched': '#e08a1e', 'truth': '#2f9e74', 'bad': '#cc4c5c'}
 
 _LINES = {'light': ('#1d232b', '#ffffff', '#c9ced6'), 'dark': ('#e4e8ee', '#161a20', '#454c57')}
@@ -23,7 +23,7 @@ _LINES = {'light': ('#1d232b', '#ffffff', '#c9ced6'), 'dark': ('#e4e8ee', '#161a
 @contextmanager
 def figure_style(theme='light'):
     """
-    Settings of matplotlib while figures are drawn; afterwards they are what they were.
+    Set matplotlib up while figures are drawn; afterwards its settings are as they were.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def say_empty(ax, text):
 
 
 def draw_points(ax, x, result, before, style, **options):
-    """Draw what a result has, and before it what the input has, if that is known."""
+    """Draw values of the result, and before them values of the input if they are known."""
     for label, values in ('input', before), ('result', result):
         if values is not None:
             ax.plot(x, values, style, ms=4, lw=1, label=label,

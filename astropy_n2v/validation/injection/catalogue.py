@@ -147,7 +147,7 @@ def draw_sources(positions, magnitudes, *, zeropoint=0.0, galaxies=0.0, r_eff=(1
         Smallest and largest half-light radius of galaxies along the major axis, in pixels,
         uniform in the logarithm.
     unit : `~astropy.units.Unit`, optional
-        Of the flux: that of the frame.
+        Unit of the flux, and of the frame.
     seed : int or `~numpy.random.Generator`, optional
         Seed of everything.
 

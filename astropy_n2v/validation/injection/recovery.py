@@ -59,17 +59,17 @@ class Recovery:
 
     @property
     def images(self):
-        """Names of the maps."""
+        """Return the names of the maps."""
         return list(dict.fromkeys(self.injected['image'].tolist()))
 
     @property
     def area(self):
-        """Megapixels in which injected sources were looked for, all realisations together."""
+        """Area in which injected sources were looked for, in megapixels, all realisations together."""
         return float(self.injected.meta['area'])
 
     @property
     def false_area(self):
-        """Megapixels in which false detections were counted."""
+        """Area in which false detections were counted, in megapixels."""
         return float(self.false.meta['area'])
 
     @classmethod
@@ -90,7 +90,7 @@ class Recovery:
         Raises
         ------
         ValueError
-            If there is none, or they do not have the same maps.
+            If there is no Recovery, or they do not have the same maps.
         """
         recoveries = list(recoveries)
         if not recoveries:
@@ -119,7 +119,7 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
                        max_false_rate=1000.0, spacing=None, avoid_sources=True, mask=None, extra=None, progress=None,
                        seed=None):
     """
-    Inject sources into a frame, denoise it, and look what is found.
+    Inject sources into a frame, denoise it, and search for them.
 
     The denoiser runs once on the frame as it is, once for each blank frame, and once for each
     realisation; only one of them is held in memory.
@@ -151,7 +151,7 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
     radius : float, optional
         How far from its place a source may be found, in pixels; by default 0.75 FWHM, at least 1.5.
     max_false_rate : float, optional
-        The lowest scores that are kept are those of this many false detections per megapixel.
+        Scores are kept down to this many false detections per megapixel.
     spacing : float, optional
         As for `injection_positions`; by default six FWHM.
     avoid_sources : bool, optional
@@ -168,7 +168,7 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
     Returns
     -------
     Recovery
-        What was injected and found, and what is false.
+        The sources that were injected and found, and the false detections.
 
     Raises
     ------
@@ -247,7 +247,14 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
 
 
 def _chain(first, others):
-    """One item, then others."""
+    """
+    Put an item before others.
+
+    Yields
+    ------
+    object
+        The item, then the others.
+    """
     yield first
     yield from others
 

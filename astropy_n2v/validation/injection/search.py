@@ -22,7 +22,7 @@ LOWEST = 1e-6
 
 
 class Search:
-    """The sky of one frame, where to look on it, and how."""
+    """The sky of one frame, the places to search, and the way to do it."""
 
     def __init__(self, ccd, psf, mask, sigma, extra, radius, *, empty=False):
         self.ccd, self.psf, self.extra, self.radius = ccd, psf, extra, radius
@@ -42,7 +42,7 @@ class Search:
         return maps_of(self.filter, noisy, denoised, self.extra)
 
     def find(self, image, threshold):
-        """Detections above a threshold where nothing real is."""
+        """Find detections above a threshold where nothing real is."""
         found = self.catalog(image, threshold)
         inside = ~self.covered[np.rint(found['y']).astype(int), np.rint(found['x']).astype(int)]
         return found[inside]
@@ -52,7 +52,7 @@ class Search:
         return find_sources(image, max(floor, LOWEST), fwhm=self.psf.fwhm)
 
     def score(self, found, sources):
-        """Score and offset of the highest detection near each source, shape (3, n); NaN without one."""
+        """Find score and offset of the highest detection near each source, shape (3, n); NaN without one."""
         result = np.full((3, len(sources)), np.nan)
         if len(found) == 0:
             return result
@@ -65,7 +65,7 @@ class Search:
         return result
 
     def fluxes(self, images, sources):
-        """Least-squares flux of the profile of each source at its position, on several images."""
+        """Fit the flux of the profile of each source at its position by least squares, on several images."""
         size = 2 * int(np.ceil(3 * self.psf.fwhm)) + 1
         result = np.full((len(images), len(sources)), np.nan)
         excesses = [np.where(self.filter.bad, 0, np.asarray(image.data, dtype=float) - self.background)

@@ -31,7 +31,7 @@ def _fine_psf(psf):
 
 
 def _galaxy_stamp(kernel, dx, dy, r_eff, sersic_n, ellipticity, theta):
-    """Draw a galaxy of flux 1, of a finely sampled PSF, with its centre (dx, dy) off that of the central pixel."""
+    """Draw a galaxy of flux 1, of a finely sampled PSF, with its centre at (dx, dy) in the central pixel."""
     half = int(np.clip(np.ceil((6 if sersic_n < 2 else 10) * r_eff), 4, 60))
     profile = draw_galaxy(_FINE * r_eff, sersic_n, ellipticity, theta, (_FINE * dx, _FINE * dy), _FINE * half, 9)
     # Whole pixels of the sum of the two half sizes; the model of the PSF holds the integration over a pixel.
@@ -40,7 +40,7 @@ def _galaxy_stamp(kernel, dx, dy, r_eff, sersic_n, ellipticity, theta):
 
 def source_stamps(sources, psf, size=None):
     """
-    Images of sources of flux 1: yields index, first row, first column and the stamp.
+    Yield images of sources of flux 1: index, first row, first column and the stamp.
 
     ``size`` cuts the stamps of stars to an odd size.
     """
@@ -61,7 +61,7 @@ def source_stamps(sources, psf, size=None):
 
 
 def overlap(y0, x0, stamp, shape):
-    """Slices of the frame and of a stamp where they overlap."""
+    """Find the slices of the frame and of a stamp where they overlap."""
     ys = slice(max(y0, 0), max(min(y0 + stamp.shape[0], shape[0]), 0))
     xs = slice(max(x0, 0), max(min(x0 + stamp.shape[1], shape[1]), 0))
     return (ys, xs), (slice(ys.start - y0, max(ys.stop - y0, 0)), slice(xs.start - x0, max(xs.stop - x0, 0)))
@@ -84,7 +84,7 @@ def render_sources(sources, shape, psf):
     Returns
     -------
     `~numpy.ndarray`
-        The image; the flux is that of the whole stamp, which may reach over the edge.
+        The image; the flux belongs to the whole stamp, which may reach over the edge.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def inject_sources(ccd, sources, psf, *, gain=None, noise=None, seed=None):
         The point-spread function.
     gain : float, array_like or `~astropy.units.Quantity`, optional
         Electrons per data unit, for an average of N frames N times the gain of one; infinite to
-        inject without photon noise. By default that of ``noise``, or 1 for frames in electrons.
+        inject without photon noise. By default the gain of ``noise``, or 1 for frames in electrons.
     noise : `~astropy_n2v.NoiseModel`, optional
         Noise of the frame; only its gain is used.
     seed : int or `~numpy.random.Generator`, optional
@@ -241,7 +241,7 @@ def inject_realisations(ccd, psf, *, n_realisations=10, n_sources=200, magnitude
     injected : `~astropy.nddata.CCDData`
         The frame with sources.
     sources : `~astropy.table.Table`
-        What was injected.
+        The sources that were injected.
 
     Raises
     ------

@@ -77,19 +77,19 @@ def sky_pixels(image, *, sigma=None, mask=None, smoothing=2.0, threshold=3.0, gr
 
 
 def choose_sky(select, shape, image, sigma):
-    """Given sky pixels, or those chosen on an image."""
+    """Return given sky pixels, or choose them on an image."""
     if select is None:
         return sky_pixels(image, sigma=float(np.nanmedian(sigma)))
     select = np.asarray(select, dtype=bool)
     require(select.shape == shape, 'select', f'have the shape of the image, {shape}', select.shape)
     if not select.any():
-        raise ValueError('select must be True somewhere')
+        raise ValueError('select must be True for at least one pixel, got none')
     return select
 
 
 def sky_offset(before, after, *, truth=None, mesh=32, select=None, noise=None, mask=None):
     """
-    Change of the sky level in the cells of a mesh.
+    Measure the change of the sky level in the cells of a mesh.
 
     Parameters
     ----------

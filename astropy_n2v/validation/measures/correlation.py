@@ -55,8 +55,8 @@ def aperture_noise(image, *, noise=None, sizes=(1, 2, 3, 5, 7, 9, 13), select=No
     -------
     `~astropy.table.Table`
         For each size that fits at least ten times: size, area, n, sigma (robust scatter of sums), sigma_err,
-        sigma_low, sigma_high, sigma_white (sqrt(area) times that of pixels), factor (sigma / sigma_white), quoted
-        (median root of the summed variances), and factor_quoted with _err, _low, _high: the scatter of
+        sigma_low, sigma_high, sigma_white (sqrt(area) times the scatter of pixels), factor (sigma / sigma_white),
+        quoted (median root of the summed variances), and factor_quoted with _err, _low, _high: the scatter of
         sums over their quoted errors, by which an error from summed variances is to be
         multiplied. ``meta``: sigma_pixel, alpha and beta of ``sigma = sigma_pixel * alpha *
         area**beta``; beta is 0.5 for independent pixels.
@@ -124,8 +124,8 @@ def combine_apertures(tables):
     """
     Average the tables of `aperture_noise` of several frames.
 
-    The scatter is a median, of which there are no sums: that of frames is averaged by the number of apertures, and
-    errors and half widths of intervals of independent frames add in quadrature.
+    The scatter is a median, of which there are no sums: the scatters of frames are averaged by the number of apertures,
+    and errors and half widths of intervals of independent frames add in quadrature.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def _pool(members, name):
 
 def aperture_error_factor(apertures, area):
     """
-    By what to multiply the root of summed pixel variances to get the error of a flux on the sky.
+    Compute the factor from the root of summed pixel variances to the error of a flux on the sky.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def aperture_error_factor(apertures, area):
 
 def autocorrelation(image, *, truth=None, select=None, mask=None, max_lag=8):
     """
-    Autocorrelation of the noise of an image on the sky.
+    Measure the autocorrelation of the noise of an image on the sky.
 
     Parameters
     ----------

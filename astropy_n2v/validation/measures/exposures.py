@@ -23,7 +23,7 @@ EXPOSURE_COLUMNS = {'mse_before': ('before', 'n'), 'mse_after': ('after', 'n'), 
 
 
 def _splits(others, selection):
-    """Triples of images: two references and the one that pixels are selected on."""
+    """Choose triples of images: two references and the one that pixels are selected on."""
     if selection is not None:
         return [(np.mean(others[::2], axis=0), np.mean(others[1::2], axis=0), selection)]
     thirds = [np.mean(others[i::3], axis=0) for i in range(3)]
@@ -45,8 +45,8 @@ def judge_exposures(frames, results, *, noise=None, scale='offset', selection=No
     noise : `~astropy_n2v.NoiseModel`, float or array_like, optional
         Noise of a frame; by default its uncertainty, else measured. It is a unit only: no noise is subtracted.
     scale : {'offset', 'linear', None}, optional
-        Whether the other frames are shifted to the background of the one, or also scaled to its fluxes, by `fit_scale`
-        between the frames before denoising.
+        'offset' shifts the other frames to the background of the one; 'linear' also scales them to its fluxes, by
+        `fit_scale` between the frames before denoising.
     selection : array_like, optional
         Independent image that says how bright pixels are.
     smoothing : float, optional
@@ -109,7 +109,7 @@ def estimate_exposures(sums, bootstrap):
 
 def exposure_sums(frames, results, *, noise=None, scale='offset', selection=None, smoothing=2.0, bins=_EXPOSURE_BINS,
                   mask=None):
-    """Sum over blocks what `judge_exposures` is made of, a table for each exposure."""
+    """Sum over blocks the terms of `judge_exposures`, a table for each exposure."""
     bins = check_bins(bins)
     frames, results = list(frames), list(results)
     fewest = 4 if selection is None else 3
@@ -135,7 +135,7 @@ def exposure_sums(frames, results, *, noise=None, scale='offset', selection=None
 
 
 def _exposure_sums(frame, result, others, selection, smoothing, bins):
-    """Sums of one exposure, all images in units of its noise."""
+    """Sum over one exposure, all images in units of its noise."""
     good = np.isfinite(frame)
     labels = block_labels(frame.shape)
     parts = {name: [] for name in ('before', 'after', 'offset', 'level', 'label')}

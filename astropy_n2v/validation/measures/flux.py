@@ -21,7 +21,7 @@ __all__ = ['compare_fluxes', 'compare_growth', 'compare_total_flux', 'flux_bias'
 def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, method='aperture', radius=None, psf=None,
                    annulus='auto', noise=None, mask=None):
     """
-    Fluxes of the same sources before and after, by the same weights on the same pixels.
+    Measure the fluxes of sources before and after, by one set of weights on one set of pixels.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
     true_flux : array_like, optional
         Instead: fluxes from a catalogue, in the unit of the images. Its apertures and neighbours
         may differ from those here.
-    method, radius, psf, annulus
+    method, radius, psf, annulus : optional
         As for `forced_photometry`.
     noise : `~astropy_n2v.NoiseModel`, float or array_like, optional
         Noise of ``before``; by default its uncertainty, else measured.
@@ -56,9 +56,9 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
 
     Notes
     -----
-    The S/N is that of the true flux with the noise of ``before``. Without truth it comes from
-    ``before`` itself: sources are then sorted by the noise that is judged, and those of low S/N are
-    those on negative fluctuations, which any denoiser raises. Below 10 such bins say nothing.
+    The S/N is the true flux over the noise of ``before``. Without truth it comes from
+    ``before`` itself: sources are then sorted by the noise that is judged, and the ones of low S/N
+    lie on negative fluctuations, which any denoiser raises. Below 10 such bins say nothing.
 
     Examples
     --------
@@ -95,16 +95,16 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
 
 
 def _columns(sources, *names):
-    """Columns of a table of sources as arrays."""
+    """Return the columns of a table of sources as arrays."""
     missing = [name for name in names if name not in sources.colnames]
     if missing:
-        raise ValueError(f'sources must be a table from compare_fluxes, it lacks {missing}')
+        raise ValueError(f'sources must be a table from compare_fluxes, got one without {missing}')
     return [as_floats(sources[name]) for name in names]
 
 
 def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, seed=None):
     """
-    Bias and scatter of fluxes after denoising, by S/N.
+    Measure bias and scatter of fluxes after denoising, by S/N.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, se
         * pull_before, pull_after: median of (F - F_true) / quoted error, and their rms as
           pull_rms_before, pull_rms_after
 
-        What needs a true flux is NaN without.
+        Columns that need a true flux are NaN without.
 
     Examples
     --------
@@ -162,14 +162,14 @@ def flux_bias(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, se
 
 
 def _pearson(x, y, axis=-1):
-    """Pearson's correlation along an axis."""
+    """Compute Pearson's correlation along an axis."""
     dx, dy = x - x.mean(axis=axis, keepdims=True), y - y.mean(axis=axis, keepdims=True)
     with np.errstate(divide='ignore', invalid='ignore'):
         return np.sum(dx * dy, axis=axis) / np.sqrt(np.sum(dx ** 2, axis=axis) * np.sum(dy ** 2, axis=axis))
 
 
 def _spearman(x, y, axis=-1):
-    """Spearman's correlation along an axis."""
+    """Compute Spearman's correlation along an axis."""
     return _pearson(rankdata(x, axis=axis), rankdata(y, axis=axis), axis=axis)
 
 
@@ -242,7 +242,7 @@ def flux_correlation(sources, *, against=None, confidence=0.6827, n_resamples=10
 def compare_growth(before, after, positions, radii, *, truth=None, annulus='auto', mask=None, confidence=0.6827,
                    n_resamples=1000, seed=None):
     """
-    Curves of growth before and after: whether flux moves inwards or outwards.
+    Measure curves of growth before and after, which show if flux moves inwards or outwards.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def compare_growth(before, after, positions, radii, *, truth=None, annulus='auto
         Increasing radii in pixels.
     truth : array_like, optional
         The truth or a deeper reference.
-    annulus, mask
+    annulus, mask : optional
         As for `forced_photometry`.
     confidence, n_resamples, seed : optional
         As in `bootstrap_interval`.
@@ -321,7 +321,7 @@ def estimate_growth(shares, bootstrap, *, against='before'):
 
 def compare_total_flux(before, after, *, truth=None, noise=None, mask=None):
     """
-    Sums over the whole image.
+    Compare the sums over the whole image.
 
     Parameters
     ----------

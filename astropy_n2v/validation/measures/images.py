@@ -158,7 +158,9 @@ def mean_absolute_error(image, truth, *, select=None, mask=None):
 
     Parameters
     ----------
-    image, truth, select, mask
+    image, truth : `~astropy.nddata.CCDData` or array_like
+        Images of one shape and unit.
+    select, mask : optional
         As for `mean_squared_error`.
 
     Returns
@@ -191,12 +193,12 @@ def _stretched(values, true, data_range, stretch, scale):
 
 def peak_signal_noise_ratio(image, truth, *, data_range, stretch='linear', scale=None, select=None, mask=None):
     """
-    Peak signal-to-noise ratio, 10 log10(range**2 / mean squared error).
+    Compute the peak signal-to-noise ratio, 10 log10(range**2 / mean squared error).
 
     Parameters
     ----------
-    image, truth, select, mask
-        As for `mean_squared_error`.
+    image, truth : `~astropy.nddata.CCDData` or array_like
+        Images of one shape and unit.
     data_range : tuple of float
         The lowest and the highest value that count as the range of the data. Nothing is clipped
         to it. There is no default: astronomical images have no natural range, and figures with
@@ -205,6 +207,8 @@ def peak_signal_noise_ratio(image, truth, *, data_range, stretch='linear', scale
         Compare the values, or asinh((value - lowest) / ``scale``), in which faint parts count as well.
     scale : float, optional
         Of 'asinh': where it turns from linear to logarithmic, such as the noise of the sky.
+    select, mask : optional
+        As for `mean_squared_error`.
 
     Returns
     -------
@@ -236,7 +240,11 @@ def structural_similarity(image, truth, *, data_range, stretch='linear', scale=N
 
     Parameters
     ----------
-    image, truth, data_range, stretch, scale, select, mask
+    image, truth : `~astropy.nddata.CCDData` or array_like
+        Images of one shape and unit.
+    data_range : tuple of float
+        The lowest and the highest value that count as the range of the data, as for `peak_signal_noise_ratio`.
+    stretch, scale, select, mask : optional
         As for `peak_signal_noise_ratio`.
 
     Returns
@@ -315,7 +323,7 @@ def noise_reduction_by_brightness(before, after, truth, *, noise=None, bins=BRIG
 
 
 def error_sums(before, after, truth, *, noise=None, bins=BRIGHTNESS_BINS, mask=None):
-    """Sum over blocks what `noise_reduction_by_brightness` is made of, to be combined over frames."""
+    """Sum over blocks the terms of `noise_reduction_by_brightness`, to be combined over frames."""
     bins = check_bins(bins)
     (first, second, true), sigma, _ = compared_images(before, after, truth, noise, mask)
     level, sky = brightness_in_sigma(true, sigma)

@@ -22,7 +22,7 @@ _BLOCK = 16   # pixels; errors of a denoised image are correlated over less than
 
 def as_images(mask=None, **images):
     """
-    Images of one shape and unit, each NaN where any of them is; None stays None.
+    Convert images to one shape and unit, each NaN where any of them is; None stays None.
 
     Parameters
     ----------
@@ -69,10 +69,12 @@ def compared_images(before, after, truth, noise, mask):
 
     Parameters
     ----------
-    before, after, truth
-        As in `as_images`; the truth may be None.
-    noise
-        As in `noise_sigma`, of the image before.
+    before, after : `~astropy.nddata.CCDData` or array_like
+        Images of one shape and unit.
+    truth : `~astropy.nddata.CCDData`, array_like or None
+        The truth, if it is known.
+    noise : `~astropy_n2v.NoiseModel`, float, array_like or None
+        Noise of ``before``, as in `noise_sigma`.
     mask : array_like of bool or None
         Pixels to leave out.
 
@@ -91,7 +93,7 @@ def compared_images(before, after, truth, noise, mask):
 
 def brightness_in_sigma(brightness, sigma):
     """
-    Brightness above the background in units of the noise of the sky, and that noise.
+    Measure the brightness above the background in units of the noise of the sky, and this noise.
 
     Parameters
     ----------
@@ -149,7 +151,7 @@ def smooth_good(values, good, sigma):
 
 def block_labels(shape, size=_BLOCK):
     """
-    Numbers of the square blocks of an image, for resampling pixels whose errors are correlated.
+    Number the square blocks of an image, for resampling pixels whose errors are correlated.
 
     Parameters
     ----------
@@ -170,7 +172,7 @@ def block_labels(shape, size=_BLOCK):
 
 def check_bins(bins, default=BRIGHTNESS_BINS):
     """
-    Edges of bins as an array.
+    Convert edges of bins to an array, and check them.
 
     Parameters
     ----------

@@ -71,14 +71,14 @@ class LinearScale:
 
 def align_reference(reference, frame, *, pixel_values='flux', method='exact', min_coverage=0.99):
     """
-    Bring a reference on the grid of a frame.
+    Resample a reference to the grid of a frame.
 
     Parameters
     ----------
     reference, frame : `~astropy.nddata.CCDData`
         Images with celestial WCS.
     pixel_values : {'flux', 'surface_brightness'}, optional
-        What the pixels of the reference hold: flux per pixel (counts, electrons, nanomaggies), which is scaled
+        Kind of the values of the reference: flux per pixel (counts, electrons, nanomaggies), which is scaled
         by the ratio of the pixel areas so that sources keep their flux, or surface brightness
         (per solid angle), which stays.
     method : {'exact', 'adaptive', 'interp'}, optional

@@ -86,7 +86,7 @@ def residual_statistics(before, after, *, noise=None, brightness=None, bins=BRIG
 
 
 def residual_sums(before, after, *, noise=None, brightness=None, bins=BRIGHTNESS_BINS, mask=None):
-    """Sum over blocks what `residual_statistics` is made of, to be combined over frames."""
+    """Sum over blocks the terms of `residual_statistics`, to be combined over frames."""
     bins = check_bins(bins)
     z, sigma, bright = _prepare(before, after, noise, brightness, mask)
     level, sky = brightness_in_sigma(bright, sigma)
@@ -102,7 +102,7 @@ def residual_sums(before, after, *, noise=None, brightness=None, bins=BRIGHTNESS
 
 def residual_whiteness(before, after, *, noise=None, brightness=None, select=None, mask=None, max_lag=4):
     """
-    Autocorrelation of what was taken away, in units of the noise.
+    Measure the autocorrelation of the removed signal, in units of the noise.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def residual_whiteness(before, after, *, noise=None, brightness=None, select=Non
     noise : `~astropy_n2v.NoiseModel`, float or array_like, optional
         Noise of ``before``; by default its uncertainty, else measured.
     brightness : array_like, optional
-        What the photon noise grows with; by default ``after``.
+        Signal that the photon noise grows with; by default ``after``.
     select : array_like of bool, optional
         True where pixels count; by default all do, with sources.
     mask : array_like of bool, optional
@@ -154,7 +154,7 @@ def residual_whiteness(before, after, *, noise=None, brightness=None, select=Non
 
 
 def _standardized(values):
-    """Values of mean 0 and rms 1."""
+    """Scale values to mean 0 and rms 1."""
     deviation = values - values.mean()
     rms = np.sqrt(np.mean(deviation ** 2))
     return deviation / rms if rms > 0 else np.zeros(values.shape)
@@ -206,7 +206,7 @@ def residual_correlation(before, after, *, brightness=None, noise=None, mask=Non
 
 
 def residual_correlation_sums(before, after, *, brightness=None, noise=None, mask=None):
-    """Sum over blocks what `residual_correlation` is made of, to be combined over frames."""
+    """Sum over blocks the terms of `residual_correlation`, to be combined over frames."""
     z, sigma, bright = _prepare(before, after, noise, brightness, mask)
     good = np.isfinite(z) & np.isfinite(bright)
     signal = ((bright - background_level(bright)) / sigma)[good]

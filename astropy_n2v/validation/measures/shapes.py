@@ -116,7 +116,7 @@ def _fit(values, sigma, positions, fwhm):
 
 def compare_shapes(before, after, positions, *, fwhm, truth=None, snr=None, noise=None, mask=None):
     """
-    Positions and widths of sources before and after, with the same weights.
+    Measure positions and widths of sources before and after, with equal weights.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def compare_shapes(before, after, positions, *, fwhm, truth=None, snr=None, nois
 
 def shape_change(sources, *, bins=SNR_BINS, confidence=0.6827, n_resamples=1000, seed=None):
     """
-    Shift of centroids and change of widths against S/N.
+    Measure the shift of centroids and the change of widths against S/N.
 
     Parameters
     ----------

@@ -34,9 +34,9 @@ class Estimate:
     n : int
         Number of values that it rests on.
     confidence : float, optional
-        Confidence of the interval; the default is that of one sigma.
+        Confidence of the interval; the default corresponds to one sigma.
     error : float, optional
-        Standard error; by default half the width of the interval, as that of one sigma.
+        Standard error; by default half the width of the interval, as for one sigma.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def bootstrap_interval(values, statistic='median', *, groups=None, confidence=0.
         neighbouring pixels ask for; only for the named statistics and 'ratio', the ratio of the
         means of two arrays.
     confidence : float, optional
-        Confidence of the interval, in (0, 1); the default is that of one sigma.
+        Confidence of the interval, in (0, 1); the default corresponds to one sigma.
     n_resamples : int, optional
         Number of resamples.
     seed : int or `~numpy.random.Generator`, optional
@@ -186,7 +186,7 @@ class Bootstrap:
     Parameters
     ----------
     confidence : float, optional
-        Confidence of the intervals, in (0, 1); the default is that of one sigma.
+        Confidence of the intervals, in (0, 1); the default corresponds to one sigma.
     n_resamples : int, optional
         Number of resamples, at least 100.
     seed : int or `~numpy.random.Generator`, optional
@@ -362,7 +362,7 @@ def _grouped_medians(values, labels, weights):
 
 def binomial_interval(successes, trials, *, confidence=0.6827, method='jeffreys'):
     """
-    Fractions with binomial intervals.
+    Compute fractions with binomial intervals.
 
     Parameters
     ----------
@@ -376,8 +376,12 @@ def binomial_interval(successes, trials, *, confidence=0.6827, method='jeffreys'
 
     Returns
     -------
-    fraction, low, high : `~numpy.ndarray`
-        Arrays (or scalars); where there was no trial NaN, 0 and 1.
+    fraction : float or `~numpy.ndarray`
+        Successes over trials; NaN where there was no trial.
+    low : float or `~numpy.ndarray`
+        Lower end of the interval; 0 where there was no trial.
+    high : float or `~numpy.ndarray`
+        Upper end of the interval; 1 where there was no trial.
 
     Raises
     ------

@@ -21,7 +21,7 @@ def estimate_rows(values, brightness, bins, measures, bootstrap, *, prefix='brig
     values : dict of `~numpy.ndarray`
         By name.
     brightness : `~numpy.ndarray`
-        What the bins are of.
+        Quantity that the bins are of.
     bins : `~numpy.ndarray`
         Edges.
     measures : dict
@@ -60,7 +60,7 @@ def block_sums(values, brightness, bins, labels):
     values : dict of `~numpy.ndarray`
         By name; those that are not finite add nothing.
     brightness : `~numpy.ndarray`
-        What the bins are of.
+        Quantity that the bins are of.
     bins : sequence of float
         Edges; none for all pixels only.
     labels : `~numpy.ndarray` of int
@@ -95,8 +95,10 @@ def image_sums(values, brightness, bins, good, meta):
     ----------
     values : dict of `~numpy.ndarray`
         By name, shape (ny, nx).
-    brightness, bins
-        As in `block_sums`, of images.
+    brightness : `~numpy.ndarray`
+        Image that the bins are of, shape (ny, nx).
+    bins : sequence of float
+        As in `block_sums`.
     good : `~numpy.ndarray` of bool
         Pixels that count.
     meta : dict

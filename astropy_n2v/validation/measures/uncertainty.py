@@ -41,7 +41,7 @@ def _level(image, stated, sigma, good):
 def judge_uncertainty(result, truth, *, uncertainty=None, truth_std=None, sigma=None, brightness=None,
                       bins=BRIGHTNESS_BINS, mask=None, confidence=0.6827, n_resamples=1000, seed=None):
     """
-    Errors in units of the stated uncertainty, by brightness.
+    Measure errors in units of the stated uncertainty, by brightness.
 
     Parameters
     ----------
@@ -126,11 +126,13 @@ def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigm
     first, second : `~astropy.nddata.CCDData` or array_like
         References of the same scene with noise that is independent of each other and of the
         result: the means of two disjoint halves of the other exposures.
-    uncertainty, sigma, bins, mask, confidence, n_resamples, seed
+    uncertainty, sigma : optional
         As for `judge_uncertainty`.
     brightness : array_like, optional
         Image that says how bright a pixel is; by default ``result``, smoothed by 2 pixels.
         Not one of the references: their noise would no longer average out.
+    bins, mask, confidence, n_resamples, seed : optional
+        As for `judge_uncertainty`.
 
     Returns
     -------
@@ -160,7 +162,7 @@ def judge_uncertainty_by_halves(result, first, second, *, uncertainty=None, sigm
 
 def halves_sums(result, first, second, *, uncertainty=None, sigma=None, brightness=None, bins=BRIGHTNESS_BINS,
                 mask=None):
-    """Sum over blocks what `judge_uncertainty_by_halves` is made of, to be combined over exposures."""
+    """Sum over blocks the terms of `judge_uncertainty_by_halves`, to be combined over exposures."""
     bins = check_bins(bins)
     (values, one, two, bright), unit = as_images(mask, result=result, first=first, second=second,
                                                  brightness=brightness)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def check_options(**options):
-    """Refuse what makes no sense before any work is done."""
+    """Refuse options that make no sense before any work is done."""
     try:
         thresholds = np.atleast_1d(np.asarray(options['thresholds'], dtype=float))
     except (TypeError, ValueError) as error:
@@ -75,7 +75,7 @@ def is_path(value):
 
 
 def read_frames(frames, names):
-    """Pairs of a name and a frame, or a path to be read later."""
+    """Yield pairs of a name and a frame, or a path to be read later."""
     if isinstance(frames, NDData) or is_path(frames):
         frames = [frames]
     frames = list(frames)
@@ -110,7 +110,7 @@ def read_image(name, value, i=0, n=1, ext=None):
     """
     Read the image that the i-th of the n images of a file is compared with, given as an image or a path.
 
-    Of a file with many, it is the i-th as well, or that of ``ext``, or else the first.
+    Of a file with many, it is the i-th as well, or the one of ``ext``, or else the first.
     """
     if not is_path(value):
         return value

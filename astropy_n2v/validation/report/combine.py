@@ -101,7 +101,7 @@ def _estimate(estimate, *columns):
 
 
 def _growth(names, parts, bootstrap):
-    """Curves of growth: of two estimates of one change, with the noise of the frame or without, the better one."""
+    """Combine curves of growth: the better one of two estimates, with the noise of the frame or without."""
     shares = vstack(list(parts), join_type='exact', metadata_conflicts='silent')
     n_radii = int(np.max(shares['rank'])) + 1
     # One of several radii is judged.
@@ -195,7 +195,7 @@ def _combine_recovery(tables, measured, reasons, options, bootstrap):
 
 def _recovered_flux(injected, bootstrap):
     """
-    Bias of the flux of injected stars, by signal-to-noise ratio.
+    Combine the bias of the flux of injected stars, by signal-to-noise ratio.
 
     Measure the flux that the injection changed, which is free of the noise that was there before.
     """
@@ -216,7 +216,7 @@ def _recovered_flux(injected, bootstrap):
 
 
 def _sweep_injected(recovery, options):
-    """Detections against threshold of injected sources; false ones are counted where there is no source."""
+    """Combine detections against threshold of injected sources; false ones are counted where there is no source."""
     images, score = values_of(recovery.injected, 'image'), values_of(recovery.injected, 'score')
     false_images, false_score = values_of(recovery.false, 'image'), values_of(recovery.false, 'score')
     rows = []

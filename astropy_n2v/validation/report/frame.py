@@ -111,7 +111,7 @@ def _noise_autocorrelation(task, exact):
 
 def _residual(task, measures):
     """Measure the residual."""
-    brightness = task.truth   # by default that of the result
+    brightness = task.truth   # by default the brightness of the result
     known = {'brightness': brightness, 'noise': task.noise, 'mask': task.mask}
     tables = {'residual_statistics': residual_sums(task.frame, task.result, **known),
               'residual_correlation': residual_correlation_sums(task.frame, task.result, **known)}
@@ -141,7 +141,7 @@ def _own_noise(task):
 
 
 def _against_truth(task, measures):
-    """Errors of pixels, and their stated uncertainty."""
+    """Measure errors of pixels, and compare them with their stated uncertainty."""
     if task.truth is None:
         raise ValueError('this needs a truth or a reference')
     frame, result, truth = task.frame, task.result, task.truth
@@ -180,7 +180,7 @@ def _need_psf(task):
 
 
 def _sources_of_guide(task, threshold):
-    """Columns and rows of what stands out of truth, reference or result."""
+    """Find columns and rows of what stands out of truth, reference or result."""
     _need_psf(task)
     # In a reference with noise of its own, sources have to stand out of that.
     sigma = None if task.kind == 'reference' else task.sky_sigma
@@ -193,7 +193,7 @@ def _sources_of_guide(task, threshold):
 
 def find_positions(task):
     """
-    Positions of sources that were not chosen on the noise of the frame.
+    Find positions of sources that were not chosen on the noise of the frame.
 
     Parameters
     ----------
@@ -203,13 +203,13 @@ def find_positions(task):
     Returns
     -------
     `~astropy.table.Table`
-        Columns x and y: those of the catalog, or what is found on truth, reference or result, away from the edges.
-        ``meta['origin']`` says which.
+        Columns x and y: from the catalog, or found on truth, reference or result, away from the edges.
+        ``meta['origin']`` has the source of the positions.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there is no source.
     """
     if task.catalog is not None:
         origin = 'the catalog'
@@ -266,7 +266,7 @@ def _sources(task, measures):
 
 
 def _residual_stars(task, measures):
-    """Stars in result minus frame."""
+    """Measure stars in result minus frame."""
     _need_psf(task)
     threshold = 5.0
     significance = matched_filter(task.frame, task.psf, sigma=task.sky_sigma, mask=task.mask)[task.sky]
@@ -302,7 +302,7 @@ def _extra_maps(task):
 
 
 def _sweep(task, measures):
-    """Detections against the threshold, judged by truth or reference."""
+    """Count detections against the threshold, judged by truth or reference."""
     if task.truth is None:
         raise ValueError('this needs a truth or a reference')
     _need_psf(task)
@@ -375,7 +375,7 @@ def _cutouts(task):
     return {**images, 'sigma': task.sky_sigma}
 
 
-# What is measured, in order, and the tables that each makes or that are made of them when frames are combined. If a
+# All measurements, in order, and the tables that each makes or that are made of them when frames are combined. If a
 # stage cannot be, the reason is given for all of them.
 _STAGES = {
     _container: ('container',),

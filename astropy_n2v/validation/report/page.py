@@ -162,7 +162,7 @@ def _scale(check):
 
 
 def _advice(report):
-    """Numbers to use, which are no tests."""
+    """List numbers to use, which are no tests."""
     advice = report.meta.get('advice', [])
     return f'<h2>To measure on these frames</h2>\n<ul>{_items(advice)}</ul>' if advice else ''
 
@@ -217,7 +217,7 @@ def _table(table):
 
 
 def _provenance(report):
-    """Frames and options."""
+    """List frames and options."""
     frames, options = report.meta.get('frames', []), report.meta.get('options', {})
     lines = [f'{frame.get("name")}: {frame.get("status")}' + (f' ({frame["error"]})' if frame.get('error') else '')
              for frame in frames]

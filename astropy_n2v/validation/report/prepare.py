@@ -84,9 +84,9 @@ def prepare(frame, given, settings, tick):
     frame : `~astropy.nddata.CCDData`
         The frame.
     given : Given
-        What is given with it.
+        Truth, reference and catalog that are given with it.
     settings : Settings
-        What holds for all frames.
+        The arguments that hold for all frames.
     tick : callable
         It is called whenever an image has been denoised.
 

@@ -98,7 +98,7 @@ def write_advice(tables):
             factor = float(values_of(table, 'factor')[rows[0]])
             quoted = float(values_of(table, 'factor_quoted')[rows[0]])
             text = (f'Sums over {size}x{size} pixels of the sky of the result scatter {factor:.1f} times as much as '
-                    'those of independent pixels of the same scatter would')
+                    'sums of independent pixels of this scatter would')
             if np.isfinite(quoted):
                 text += f': multiply an error from the summed variances that the result states by {quoted:.1f}'
             advice.append(text + '.')

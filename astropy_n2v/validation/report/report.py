@@ -19,7 +19,7 @@ from .schema import SCHEMA_NAME, SCHEMA_VERSION
 
 __all__ = ['VERDICTS', 'Check', 'Report', 'judge_interval']
 
-#: What a check can end with.
+#: Verdicts that a check can end with.
 VERDICTS = ('pass', 'fail', 'inconclusive', 'not run')
 
 
@@ -80,13 +80,13 @@ class Check:
     title : str
         Its name for people.
     question : str
-        What is asked.
+        The question that it answers.
     verdict : {'pass', 'fail', 'inconclusive', 'not run'}
         How it ended.
     meaning : str, optional
-        What that means for measurements on the result, in plain words.
+        Meaning for measurements on the result, in plain words.
     value : float, optional
-        What was measured.
+        The measured value.
     interval : tuple of float, optional
         Its confidence interval.
     limits : tuple of float or None, optional
@@ -128,7 +128,7 @@ class Check:
 
     @property
     def ran(self):
-        """Whether it was run."""
+        """True if it was run."""
         return self.verdict != 'not run'
 
     def to_dict(self):
@@ -155,7 +155,7 @@ class Report:
     tables : dict of `~astropy.table.Table`
         The numbers behind them, by name.
     meta : dict, optional
-        What was validated and how: ``denoiser``, ``frames``, ``seed``, ``options``, ``version``, ``notes``, ...
+        Subject and manner of the validation: ``denoiser``, ``frames``, ``seed``, ``options``, ``version``, ...
     images : dict of `~numpy.ndarray`, optional
         Small images that the figures show, by name.
 
@@ -186,7 +186,7 @@ class Report:
 
     @property
     def passed(self):
-        """Whether no test failed."""
+        """True if no test failed."""
         return not self.failed
 
     @property
@@ -269,9 +269,9 @@ class Report:
         Parameters
         ----------
         directory : str or path-like
-            Where to; it is made if there is none.
+            Directory for the files; it is made if it does not exist.
         overwrite : bool, optional
-            Whether files of an earlier report may be replaced.
+            If true, replace the files of an earlier report.
 
         Returns
         -------
@@ -354,7 +354,7 @@ def refuse_existing(directory, names, overwrite):
 
 
 def describe_result(check):
-    """Value, interval and limit of a check in a line of text."""
+    """Write value, interval and limit of a check in a line of text."""
     if not check.ran:
         return check.reason
     unit = f' {check.unit}' if check.unit else ''
@@ -420,7 +420,7 @@ def _numbers(check):
 
 
 def _plain_column(values):
-    """Values of a column for JSON: NaN becomes None, and what is infinite becomes text that `float` understands."""
+    """Convert a column for JSON: NaN becomes None, and what is infinite becomes text that `float` understands."""
     if values.dtype.kind != 'f':
         return _plain(values)
     return [value if math.isfinite(value) else None if math.isnan(value) else str(value) for value in values.tolist()]

@@ -92,7 +92,7 @@ def find_misaligned(frames):
     Returns
     -------
     str
-        What is wrong and what to do; empty if the exposures are aligned, or show too little to see.
+        Fault and remedy; empty if the exposures are aligned, or show too little to judge by.
     """
     first = as_array(frames[0], None)
     for i, frame in enumerate(frames[1:]):
@@ -114,7 +114,7 @@ def judge_gain(frames, results, bootstrap):
     Returns the tables by name: of each exposure, of all together by brightness, and of sky, faint and bright pixels.
     """
     parts = exposure_sums(frames, results)
-    # A block of one exposure is resampled with that of the others, which it is compared with.
+    # A block of one exposure is resampled with the blocks of the others, which it is compared with.
     sums = vstack(parts, metadata_conflicts='silent')
     return {'exposures': estimate_exposures(parts, bootstrap), 'noise_by_brightness': _gain(sums, bootstrap),
             'gain': _gain(merge_bins(sums, GAIN_BINS), bootstrap)}

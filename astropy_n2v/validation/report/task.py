@@ -82,7 +82,7 @@ class FrameTask:
 
     @property
     def common(self):
-        """Keywords of measures that resample."""
+        """Return the keywords of measures that resample."""
         return vars(bootstrap_of(self.options, self.seed))
 
 

@@ -36,7 +36,7 @@ class Measured(NamedTuple):
 
     @property
     def known(self):
-        """Whether value and interval are finite."""
+        """True if value and interval are finite."""
         return all(map(math.isfinite, self[:3]))
 
 
@@ -82,7 +82,7 @@ class Results:
         return max(self.limits[0] - measured.high, measured.low - self.limits[1])
 
     def worst(self, found):
-        """Return what is surely beyond the limits by most, or else what may be."""
+        """Return the value that is surely beyond the limits by most, or else one that may be."""
         sure = [measured for measured in found if self.beyond(measured) > 0]
         if sure:
             return max(sure, key=self.beyond)
@@ -101,21 +101,21 @@ class Test:
     group : str
         The heading that it stands under in a report.
     title, question : str
-        Its name for people, and what is asked.
+        Its name for people, and the question that it answers.
     passes, fails : str
-        What either means for measurements on the result.
+        Meaning of either for measurements on the result.
     limits : Limits
-        What is accepted by default, and why.
+        Values that are accepted by default, with the reason.
     measure : callable
         Function from `Results` to `Measured`. It raises `NotMeasured` if there is nothing to judge.
     advice : str
-        What to do if it fails.
+        Step to take if it fails.
     unit : str
         Of the value.
     needs : str
-        What has to be given besides the frames.
+        Arguments that have to be given besides the frames.
     decided_by : str
-        What would decide an inconclusive test.
+        Step that would decide an inconclusive test.
     """
 
     __test__ = False   # pytest: this is no test of the package
@@ -330,7 +330,7 @@ _INJECTED = 'more frames or more injected sources'
 #: All tests, in the order of the report.
 TESTS = (
     Test('container', _FRAME, 'Unit, WCS, mask and pixels kept', 'Does the result keep what the frame was?',
-         passes='Unit, WCS and mask are those of the frame, and no pixel was lost.',
+         passes='Unit, WCS and mask are as in the frame, and no pixel was lost.',
          fails='Something of the frame was lost.', advice='Copy it from the frame before the result takes its place.',
          limits=Limits(None, 0, 'Nothing may be lost.'), measure=_container),
     Test('flux_bright', _FLUX, 'Flux of bright sources', f'Is the flux of sources above {FLUX_BINS[2]} sigma kept?',
@@ -401,10 +401,10 @@ TESTS = (
          passes='The stated uncertainty of single pixels of sources can be used.',
          fails='The stated uncertainty of pixels of sources is wrong: errors are this many times as large.',
          advice='Multiply it by this factor.',
-         limits=Limits(0.8, 1.25, 'Pixels of sources differ more from each other than those of the sky.'),
+         limits=Limits(0.8, 1.25, 'Pixels of sources differ more from each other than pixels of the sky.'),
          measure=_pulls(lambda low: low >= 3), needs=_TRUTH),
     Test('noise_reduction', _GAIN, 'Gain on the sky',
-         'How many times nearer to the truth than the sky of the input is that of the result?',
+         'How many times nearer to the truth is the sky of the result than the sky of the input?',
          passes='The sky of the result is nearer to the truth.',
          fails='There is no gain: the sky of the result is not nearer to the truth.',
          advice='Use the input.',

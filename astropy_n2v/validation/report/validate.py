@@ -74,7 +74,7 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
         The point-spread function of all frames or of each; a number is the FWHM in pixels of a Moffat profile. By
         default it is measured on the frame, which takes isolated stars.
     noise : `~astropy_n2v.NoiseModel`, optional
-        Noise of the frames; by default what gain, uncertainty, header and image tell.
+        Noise of the frames; by default it is found from gain, uncertainty, header and image.
     gain, readnoise : float, array_like or `~astropy.units.Quantity`, optional
         Electrons per data unit, and read noise in electrons, as for `astropy_n2v.denoise`. Not handed to the denoiser.
     satlevel : float or `~astropy.units.Quantity`, optional
@@ -108,7 +108,7 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
         Directory to write the report to. With ``denoiser_name``, it also keeps the results of
         finished frames, for a run that is repeated.
     overwrite : bool, optional
-        Whether an earlier report may be replaced.
+        If true, replace an earlier report.
     progress_bar : bool, optional
         Whether to show progress.
 
@@ -146,7 +146,7 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
     if not callable(denoiser):
         raise TypeError(f'denoiser must be a function from CCDData to CCDData, got {type(denoiser).__name__}')
     if truth is not None and reference is not None:
-        raise ValueError('truth and reference must not both be given: a truth is the better reference')
+        raise ValueError('truth and reference must not both be given, got both: leave out reference')
     if report_dir is not None:
         refuse_existing(report_dir, ['report.json', 'report.html'], overwrite)
         try_directory(report_dir)

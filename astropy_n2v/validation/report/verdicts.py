@@ -14,7 +14,7 @@ __all__ = ['make_checks']
 
 def make_checks(tables, reasons, *, limits=None, confidence=0.99):
     """
-    Judge what was measured.
+    Judge the measured values.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def make_checks(tables, reasons, *, limits=None, confidence=0.99):
     reasons : dict of str
         Why tables are missing, by their names.
     limits : dict, optional
-        Limits other than those of `~astropy_n2v.validation.report.tests.TESTS`, by the name of the test.
+        Limits in place of the defaults in `~astropy_n2v.validation.report.tests.TESTS`, by the name of the test.
     confidence : float, optional
         Confidence of the intervals.
 
@@ -48,7 +48,7 @@ def make_checks(tables, reasons, *, limits=None, confidence=0.99):
     names = [test.name for test in TESTS]
     unknown = set(limits) - set(names)
     if unknown:
-        raise ValueError(f'limits must be of {", ".join(names)}, got {", ".join(sorted(unknown))}')
+        raise ValueError(f'limits must be for tests among {", ".join(names)}, got {", ".join(sorted(unknown))}')
     for name, pair in limits.items():
         if not (isinstance(pair, (tuple, list)) and len(pair) == 2
                 and all(end is None or isinstance(end, Real) and not math.isnan(end) for end in pair)

@@ -229,7 +229,7 @@ def test_uncertainty_against_references(seen):
     (lambda s: sky_offset(s.before, s.after, mesh=20), 'mesh must be a multiple of 8 pixels, got 20'),
     (lambda s: sky_offset(s.before, s.after, truth=np.ones((3, 3))), 'truth must have the shape of before'),
     (lambda s: sky_offset(s.before, s.after, select=np.ones((3, 3))), 'select must have the shape of the image'),
-    (lambda s: sky_offset(s.before, s.after, select=np.zeros((256, 256))), 'select must be True somewhere'),
+    (lambda s: sky_offset(s.before, s.after, select=np.zeros((256, 256))), 'select must be True .*, got none'),
     (lambda s: aperture_noise(s.after, sizes=()), 'sizes must be positive integers, at least one, got \\[\\]'),
     (lambda s: aperture_noise(s.after, sizes=[200]), 'sizes must fit on the sky at least 10 times, got \\[200\\]'),
     (lambda s: autocorrelation(s.after, max_lag=0), 'max_lag must be positive and smaller than the image'),

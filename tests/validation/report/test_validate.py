@@ -488,7 +488,7 @@ def test_reference_that_does_not_overlap(small):
     ({'radius': 0}, ValueError, 'radius must be positive, got 0'),
     ({'detection_image': 3}, TypeError, "detection_image must be 'auto', None or a function of .*, got int"),
     ({'detection_image': 'peaks'}, TypeError, "detection_image must be 'auto', None or a function of .*, got 'peaks'"),
-    ({'limits': {'fluxes': (0, 1)}}, ValueError, 'limits must be of container, .* got fluxes'),
+    ({'limits': {'fluxes': (0, 1)}}, ValueError, 'limits must be for tests among container, .* got fluxes'),
     ({'names': ['a', 'b']}, ValueError, 'names must have one name for each of the 1 frames, got 2')])
 def test_bad_input(small, options, error, match):
     with pytest.raises(error, match=match):
