@@ -198,6 +198,22 @@ def test_preview(run, prepared, tiny_denoiser):
     assert result.exit_code == 0 and len(list((prepared / 'one').rglob('*.png'))) == 1
 
 
+def test_previews_in_a_folder_that_is_shared(run, tmp_path, tiny_denoiser, rng):
+    tiny_denoiser.save(tmp_path / 'model.safetensors')
+    for name in 'n1/a.fits', 'n1/deep/a.fits', 'n2/a.fits':
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        fits.writeto(tmp_path / name, rng.normal(100, 5, (40, 48)).astype('f4'))
+    out = '-o', tmp_path / 'out', '--model', tmp_path / 'model.safetensors'
+    result = run('preview', tmp_path / 'n1', tmp_path / 'n2', *out, '--overwrite')
+    assert result.exit_code == 1
+    assert f'n2/a.fits: error: the pictures of {tmp_path}/n1/a.fits have the same name' in result.output
+    assert {str(path.relative_to(tmp_path / 'out')) for path in (tmp_path / 'out').rglob('*.png')} == {
+        'a.png', 'deep/a.png'}
+    result = run('preview', tmp_path / 'n2', *out)
+    assert result.exit_code == 1 and 'a.png exists' in result.output
+    assert run('preview', tmp_path / 'n2', *out, '--overwrite').exit_code == 0
+
+
 def test_preview_of_the_images_of_a_file(run, tmp_path, tiny_denoiser, rng):
     """Draw the images of the manifest, and report a file that is gone."""
     tiny_denoiser.save(tmp_path / 't.safetensors')
