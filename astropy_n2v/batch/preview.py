@@ -150,11 +150,16 @@ def _denoise_picture(path, model, options):
         return _read(result, None)[0]
 
 
+def picture_stem(path):
+    """Take the part of the name of a file that its pictures have, too."""
+    return _ENDING.sub('', Path(path).name)
+
+
 def _draw(pairs, count, name, size, stretch, overwrite):
     """Write the pictures of some images, under names that follow from the name of a file."""
     from ..visualization import plot_denoised  # each process of a batch would wait for matplotlib
     name = Path(name)
-    stem, written = _ENDING.sub('', name.name), []
+    stem, written = picture_stem(name), []
     name.parent.mkdir(parents=True, exist_ok=True)
     for number, pair in enumerate(pairs, 1):
         path = name.with_name(f'{stem}.png' if count == 1 else f'{stem}-{number}.png')

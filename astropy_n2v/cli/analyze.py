@@ -7,6 +7,7 @@ import os
 
 import click
 
+from ..utils.names import counted
 from .common import Reporter, expand_files, mask_options, parse_bits, verbosity_options
 
 __all__ = ['command']
@@ -61,6 +62,6 @@ def command(ctx, files, output_dir, denoised, suffix, truth, psf, false_rate, ex
             raise click.ClickException(describe_error(error)) from error
         report.result(*result.summary().splitlines())
         for row in result.tables['detections']:
-            report.result(f'{row["frame"]}: {row["n"]} sources on the {row["image"]}, {row["n_false"]:.1f} of them '
-                          'expected to be false')
+            report.result(f'{row["frame"]}: {counted(row["n"], "source")} on the {row["image"]}, '
+                          f'{row["n_false"]:.1f} of them expected to be false')
         report.result(f'report: {os.path.join(output_dir, "report.html")}')

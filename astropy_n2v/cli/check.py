@@ -5,6 +5,7 @@
 
 import click
 
+from ..utils.names import counted
 from .common import Reporter, verbosity_options
 
 __all__ = ['command']
@@ -42,6 +43,7 @@ def command(ctx, manifest, split, hashes):
             report.result(*found.pformat(max_lines=-1, max_width=-1, align='<'))
         notes = sum(problem in NOTES for problem in found['problem'].tolist())
         images = sum(not error for error in table['error'].tolist())
-        report.result(f'{images} images: {len(found) - notes} problems' + (f', {notes} notes' if notes else ''))
+        report.result(f'{counted(images, "image")}: {counted(len(found) - notes, "problem")}'
+                      + (f', {counted(notes, "note")}' if notes else ''))
     if len(found) > notes:
         ctx.exit(1)

@@ -16,8 +16,8 @@ from ..training.options import FORMER_KEYWORDS, TRAINING_OPTIONS
 from ..utils.checks import MAX_HOLE, parse_hole
 from ..utils.names import printable
 
-__all__ = ['HoleType', 'Reporter', 'chosen_extension', 'expand_files', 'former_options', 'given', 'mask_options',
-           'one_or_list', 'parse_bits', 'training_options', 'verbosity_options']
+__all__ = ['HoleType', 'Reporter', 'chosen_extension', 'expand_files', 'find_files', 'former_options', 'given',
+           'mask_options', 'one_or_list', 'parse_bits', 'training_options', 'verbosity_options']
 
 
 class HoleType(click.ParamType):
@@ -62,9 +62,14 @@ def expand_files(patterns):
     >>> expand_files(['a.fits', 'nothing-like-this-*.fits'])
     ['a.fits', 'nothing-like-this-*.fits']
     """
+    return [file.path for file in find_files(patterns)]
+
+
+def find_files(patterns):
+    """Expand patterns as `expand_files`, to names with the folders that their results keep."""
     from ..batch.inputs import find_inputs
     try:
-        return [file.path for file in find_inputs(patterns)]
+        return find_inputs(patterns)
     except ValueError as error:
         raise click.UsageError(printable(error)) from error
 

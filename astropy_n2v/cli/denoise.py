@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ..utils.names import counted
 from .common import (
     HoleType,
     Reporter,
@@ -182,8 +183,8 @@ def command(ctx, files, output_dir, files_from, catalog, where, shard, jobs, sch
             raise click.ClickException(describe_error(error)) from error
         done, skipped = (sum(record.status == status for record in records) for status in ('done', 'skipped'))
         if len(records) > 1:
-            current = f', {skipped} were there and current' if skipped else ''
-            report.result(f'{done} of {len(records)} files denoised{current}')
+            current = f', {skipped} {"was" if skipped == 1 else "were"} there and current' if skipped else ''
+            report.result(f'{done} of {counted(len(records), "file")} denoised{current}')
     if done + skipped < len(records):
         ctx.exit(1)
 

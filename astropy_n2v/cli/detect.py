@@ -5,6 +5,7 @@
 
 import click
 
+from ..utils.names import counted
 from .common import Reporter, chosen_extension, expand_files, mask_options, parse_bits, verbosity_options
 
 __all__ = ['command']
@@ -69,7 +70,7 @@ def command(ctx, files, output, denoised, suffix, false_rate, psf, ext, ignore_b
                     table = detect_file(path, denoised, suffix=suffix, ext=own, ignore_bits=ignore_bits, mask=mask,
                                         false_rate=false_rate, psf=psf, seed=seed)
                     table.write(temporary, overwrite=True)
-                report.result(f'{file} -> {target}  {len(table)} sources')
+                report.result(f'{file} -> {target}  {counted(len(table), "source")}')
             except (OSError, ValueError, TypeError, RuntimeError) as error:
                 failed += 1
                 report.error(f'{file}: error: {describe_error(error, path)}')

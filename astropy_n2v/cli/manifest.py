@@ -7,6 +7,7 @@ import os
 
 import click
 
+from ..utils.names import counted
 from .common import Reporter, expand_files, verbosity_options
 
 __all__ = ['command']
@@ -93,15 +94,16 @@ def command(ctx, roots, output, where, sample, seed, processes, overwrite):
         for path, error in zip(failed['path'], failed['error']):
             report.error(f'{path}: error: {error}')
         report.result(*summarize_manifest(manifest).pformat(max_lines=-1, max_width=-1))
-        report.result(f'{sum(found.values())} files, {read} of them read now: '
+        report.result(f'{counted(sum(found.values()), "file")}, {read} of them read now: '
                       + ', '.join(f'{n} {name}' for name, n in found.items()))
         kept = count_files(manifest)
-        report.result(f'{output}: {len(manifest) - len(failed)} images of {kept["with images"]} files'
+        report.result(f'{output}: {counted(len(manifest) - len(failed), "image")} of '
+                      f'{counted(kept["with images"], "file")}'
                       + (', as chosen' if where or sample else ''))
         calibration = manifest['imagetype'][calibration_frames(manifest)].tolist()
         if calibration:
-            report.say(f'{len(calibration)} images are for calibration, as their headers say '
-                       f'({", ".join(sorted(set(calibration)))}), and would be trained on: choose others by --where, '
+            report.say(f'{counted(len(calibration), "image")} for calibration, as the headers say '
+                       f'({", ".join(sorted(set(calibration)))}), would be trained on: choose others by --where, '
                        "such as 'imagetype=light*'")
     if len(failed):
         ctx.exit(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from .common import Reporter, chosen_extension, expand_files, mask_options, parse_bits, verbosity_options
+from .common import Reporter, chosen_extension, find_files, mask_options, parse_bits, verbosity_options
 
 __all__ = ['command']
 
@@ -44,6 +44,10 @@ def command(ctx, files, output_dir, manifest, split, model, number, ext, mask, i
     Input, result, residual and uncertainty of each image in a PNG; of a picture (JPEG, PNG, TIFF)
     the mean of its colours, without uncertainty. Nothing else is written.
 
+    Several runs may share a directory: a picture that is there stays as it is, and its file counts as failed, unless
+    --overwrite replaces it. In one run, files of the same name need folders of their own, as those below a folder in
+    FILES have, which the pictures keep; the second of two in one place is refused, with --overwrite, too.
+
     With --manifest and --split, frames of a catalogue that are for the test; pictures keep the folders of the files.
 
     \b
@@ -51,7 +55,7 @@ def command(ctx, files, output_dir, manifest, split, model, number, ext, mask, i
       astropy-n2v preview night2/*.fits --model mycamera.safetensors -n 5 -o pictures
       astropy-n2v preview --manifest manifest.ecsv --split split.json --model mycamera.safetensors -o pictures
     """
-    from ..batch.preview import preview_file
+    from ..batch.preview import picture_stem, preview_file
     from ..denoiser import Denoiser
     from ..io.paths import describe_error
     reading = {'ignore_bits': parse_bits(ignore_bits), 'mask': mask}
@@ -63,10 +67,14 @@ def command(ctx, files, output_dir, manifest, split, model, number, ext, mask, i
                 model = Denoiser.load(model)   # once for all files
         except (OSError, ValueError, ImportError) as error:
             raise click.ClickException(describe_error(error)) from error
+        taken = {}
         for i in range(min(number, len(inputs))):
             file, path, extensions, folder = inputs[i * len(inputs) // min(number, len(inputs))]
             report.begin(file)
             try:
+                first = taken.setdefault(os.path.join(folder, picture_stem(path)), file)
+                if first is not file:
+                    raise ValueError(f'the pictures of {first} have the same name: draw them to different directories')
                 for picture in preview_file(path, Path(output_dir) / folder, model, ext=extensions,
                                             progress_bar=report.progress_bar, **reading, **options):
                     report.result(f'{file} -> {picture}')
@@ -82,7 +90,7 @@ def _find_inputs(files, manifest, split, ext, mask):
     if not (manifest or split):
         if not files:
             raise click.UsageError("Missing argument 'FILES...', or --manifest and --split.")
-        return [(file, *chosen_extension(file, ext), '') for file in expand_files(files)]
+        return [(file.path, *chosen_extension(file.path, ext), file.folder) for file in find_files(files)]
     if files or not (manifest and split):
         raise click.UsageError('--manifest and --split go together, and without FILES.')
     if ext or mask:
@@ -93,11 +101,12 @@ def _find_inputs(files, manifest, split, ext, mask):
 def _find_tests(manifest, split):
     """The same of the files of a catalogue that are for the test."""
     from ..collections import Split, read_manifest
+    from ..io.raster import is_raster
     rows, extensions = Split.read(split).rows(read_manifest(manifest), 'test'), {}
     for path, number in zip(rows['path'].tolist(), rows['ext'].tolist()):
         extensions.setdefault(path, []).append(number)
     # Nights may have files of the same name.
     folders = [os.path.dirname(os.path.abspath(path)) for path in extensions]
     top = os.path.commonpath(folders)
-    return [(path, path, numbers, os.path.relpath(folder, top))
+    return [(path, path, None if is_raster(path) else numbers, os.path.relpath(folder, top))
             for (path, numbers), folder in zip(extensions.items(), folders)]

@@ -7,6 +7,7 @@ import math
 
 import click
 
+from ..utils.names import counted
 from .common import Reporter, verbosity_options
 
 __all__ = ['command']
@@ -60,12 +61,13 @@ def command(ctx, manifest, output, fractions, seed, stratify, separation, by, co
         counts = split.counts()
         for name, n in counts.items():
             fields = {frame['field'] for frame in split.frames if frame['split'] == name}
-            report.result(f'{name:<10} {n:6d} files of {len(fields)} {by}s ({n / len(split.frames):.1%})')
+            share = n / len(split.frames)
+            report.result(f'{name:<10} {counted(n, "file"):>12} of {counted(len(fields), by)} ({share:.1%})')
         used = table[split.column(table) != '']
         unknown = {path for path, ra, name in zip(*(used[name].tolist() for name in ('path', 'ra', 'object')))
                    if math.isnan(ra) and not name}
         if unknown and by == 'field':
-            report.say(f'{len(unknown)} files have neither a WCS nor OBJECT: each of them counts as a field of its own')
+            report.say(f'{counted(len(unknown), "file")} without WCS and OBJECT: each counts as a field of its own')
         left = len(set(table['path'].tolist())) - len(split.frames)
         if left:
-            report.say(f'{left} files that cannot be used are left out: astropy-n2v check {manifest}')
+            report.say(f'left out, as they cannot be used: {counted(left, "file")}: astropy-n2v check {manifest}')

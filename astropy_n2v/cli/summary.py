@@ -8,6 +8,7 @@ from collections import Counter
 
 import click
 
+from ..utils.names import counted
 from .common import Reporter, verbosity_options
 
 __all__ = ['command']
@@ -54,7 +55,7 @@ def command(ctx, journals, table, plot, overwrite):
             raise click.ClickException(describe_error(error)) from error
         counts = Counter(entry['status'] for entry in entries)
         seconds = sum(entry['seconds'] for entry in entries)
-        report.result(f'{len(entries)} files: {counts["done"]} done, {counts["failed"]} failed; '
+        report.result(f'{counted(len(entries), "file")}: {counts["done"]} done, {counts["failed"]} failed; '
                       f'{seconds:.1f} s of work')
         for entry in entries:
             if entry['status'] == 'failed':

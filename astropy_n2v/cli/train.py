@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ..utils.names import counted
 from .classical import classical_options, describe_error_of, take_classical, training_function
 from .common import (
     HoleType,
@@ -115,7 +116,7 @@ def command(ctx, files, output, manifest, split, workers, ext, mask, ignore_bits
                 report.begin('')
                 if not images:
                     raise click.ClickException('no image to train on')
-                report.say(f'training on {len(images)} images of {len(files) - failed} files')
+                report.say(f'training on {counted(len(images), "image")} of {counted(len(files) - failed, "file")}')
                 start = time.monotonic()
                 train = training_function(classical, of_collection=False)
                 denoiser = _run(train, images, names=names, progress_bar=report.progress_bar or report.say, **classical,
@@ -180,9 +181,9 @@ def _finish(report, output, denoiser, seconds, temporary_state):
     if temporary_state:
         Path(temporary_state).unlink(missing_ok=True)
     metadata = denoiser.metadata
-    report.result(f'{output}: trained on {metadata["images"]} images in {seconds:.0f} s, {metadata.get("steps")} '
-                  f'steps, hole {denoiser.hole[0]}x{denoiser.hole[1]}, {describe_error_of(metadata)}, '
-                  f'SHA-256 {denoiser.sha256[:16]}')
+    report.result(f'{output}: trained on {counted(metadata["images"], "image")} in {seconds:.0f} s, '
+                  f'{metadata.get("steps")} steps, hole {denoiser.hole[0]}x{denoiser.hole[1]}, '
+                  f'{describe_error_of(metadata)}, SHA-256 {denoiser.sha256[:16]}')
     if 'against_default' in metadata:
         report.result(f'{output} is {metadata["against_default"]}')
 
@@ -199,7 +200,7 @@ def _train_collection(ctx, manifest, split, output, overwrite, loading, classica
             table, parts = read_manifest(manifest), Split.read(split)
             with _model_file(output, overwrite, [manifest, split], first) as temporary:
                 counts = parts.counts()
-                report.say(f'training on {counts["train"]} files, judged by {counts["validation"]}')
+                report.say(f'training on {counted(counts["train"], "file")}, judged by {counts["validation"]}')
                 start = time.monotonic()
                 train_collection = training_function(classical, of_collection=True)
                 denoiser = _run(train_collection, table, parts, progress_bar=report.progress_bar or report.say,

@@ -54,10 +54,10 @@ _MORE_SURE = 0.35
 _SOURCE_FWHM = 2.5
 
 
-def _frequencies():
-    """Squared spatial frequency, in radians per pixel, on the grid of spectra."""
+def _gaussian(height, width):
+    """Power of a Gaussian of standard deviations in pixels along columns and rows, on the grid of spectra."""
     axis = 2 * np.pi * np.fft.fftfreq(_GRID)
-    return axis[:, None] ** 2 + axis[None, :] ** 2
+    return np.exp(-(axis[:, None] * height) ** 2 - (axis[None, :] * width) ** 2)
 
 
 def _compact(response):
@@ -197,16 +197,16 @@ class Whitening:
     @cached_property
     def smooth_share(self):
         """Variance of smooth errors after the way back over the variance before."""
-        # Where a beam is broader than that, so are they.
-        power = self.power[0, 0]
-        width = max(_ERROR_WIDTH, np.sqrt(power / (4 * np.pi)))
-        weight = np.exp(-_frequencies() * width ** 2)
-        return float(max(power, 1) ** _MORE_SURE * np.sum(self.power * weight) / np.sum(weight))
+        # Where a beam is broader than that, so are they, along either axis.
+        middle = len(self.correlation) // 2
+        widths = (np.sum(line) / np.sqrt(4 * np.pi) for line in (self.correlation[:, middle], self.correlation[middle]))
+        weight = _gaussian(*(max(_ERROR_WIDTH, width) for width in widths))
+        return float(max(self.power[0, 0], 1) ** _MORE_SURE * np.sum(self.power * weight) / np.sum(weight))
 
     @cached_property
     def peak_share(self):
         """How much of the peak of a point source the filter leaves."""
-        weight = np.exp(-0.5 * _frequencies() * (_SOURCE_FWHM / 2.3548) ** 2)
+        weight = np.sqrt(_gaussian(*[_SOURCE_FWHM / 2.3548] * 2))
         return float(np.sum(weight / np.sqrt(self.power)) / np.sum(weight))
 
     def filter(self, values):

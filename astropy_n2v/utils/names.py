@@ -1,14 +1,39 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Names of files in messages.
+Names and numbers in messages.
 """
 
 import re
 
-__all__ = ['printable']
+__all__ = ['counted', 'printable']
 
 # Characters that end a line or command a terminal.
 _CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]')
+
+
+def counted(number, noun):
+    """
+    Write a number with its noun.
+
+    Parameters
+    ----------
+    number : int
+        The number.
+    noun : str
+        The noun in the singular, of which the plural ends with s.
+
+    Returns
+    -------
+    str
+        Both.
+
+    Examples
+    --------
+    >>> from astropy_n2v.utils.names import counted
+    >>> counted(1, 'file'), counted(0, 'file'), counted(12, 'file')
+    ('1 file', '0 files', '12 files')
+    """
+    return f'{number} {noun}{"" if number == 1 else "s"}'
 
 
 def printable(name):

@@ -258,7 +258,7 @@ def test_lists_catalogues_and_shares(run, frames, model, tmp_path):
     assert result.exit_code == 0, result.stderr
     assert f'[1/1] {frames[1]}' in result.stderr
     result = run(*arguments, '--journal', tmp_path / 'out' / 'n2v-journal.jsonl')
-    assert result.exit_code == 0 and '1 of 2 files denoised, 1 were there and current' in result.stdout
+    assert result.exit_code == 0 and '1 of 2 files denoised, 1 was there and current' in result.stdout
     assert f'[2/2] {frames[1]} is there and current' in result.stderr
     for options, message in (['--shard', '3/2'], "shard must be 'i/n'"), (['--where', 'n > 1'], '--where goes with'), (
             [], "Missing argument 'FILES...', --files-from or --catalog"):
@@ -389,7 +389,7 @@ def test_extension_behind_a_pattern(frames, tmp_path):
 def test_train_on_an_extension_in_the_name(run, two_images, tmp_path):
     result = run('train', f'{two_images}[SCI,1]', '-o', tmp_path / 'm.safetensors', '--max-steps', '1', '--patch-size',
                  '32', '--batch-size', '1')
-    assert result.exit_code == 0 and 'trained on 1 images' in result.stdout
+    assert result.exit_code == 0 and 'trained on 1 image in' in result.stdout
     result = run('train', f'{two_images}[1]', '-o', two_images, '--overwrite')
     assert result.exit_code == 1 and 'would overwrite its input' in result.stderr
 
@@ -510,7 +510,7 @@ def test_train_leaves_out_a_constant_frame(run, frames, tmp_path):
     options = ['-o', tmp_path / 'm.safetensors', '--max-steps', '1', '--patch-size', '32', '--batch-size', '1']
     result = run('train', frames[0], frames[1], *options)
     assert result.exit_code == 1 and f'{frames[1]}: the image is left out: data is constant' in result.stderr
-    assert 'trained on 1 images' in result.stdout and (tmp_path / 'm.safetensors').exists()
+    assert 'trained on 1 image in' in result.stdout and (tmp_path / 'm.safetensors').exists()
     result = run('train', frames[1], '--overwrite', *options)
     assert result.exit_code == 1 and 'Error: data is constant' in result.stderr
 

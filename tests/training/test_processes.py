@@ -223,7 +223,7 @@ def test_command_in_two_processes(tmp_path):
     classical = ['--strategy', 'n2v', '--levels', '2', '--base', '4', '--overwrite', *training[:6]]
     result = subprocess.run([*start, tmp_path / '0.fits', '-o', tmp_path / 'model', *classical],
                             capture_output=True, text=True, env=environment())
-    assert result.returncode == 0 and result.stdout.count('model: trained on 1 images') == 1, result.stderr
+    assert result.returncode == 0 and result.stdout.count('model: trained on 1 image in') == 1, result.stderr
     # One that cannot go on ends all.
     result = subprocess.run([*start, tmp_path / '0.fits', '-o', tmp_path / 'model'], capture_output=True, text=True,
                             env=environment())

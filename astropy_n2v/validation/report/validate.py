@@ -12,6 +12,7 @@ from pathlib import Path
 from astropy.utils.exceptions import AstropyUserWarning
 
 from ...utils.checks import check_integer
+from ...utils.names import counted
 from ...version import __version__
 from ..measures.frames import run_denoiser
 from . import remarks
@@ -235,7 +236,8 @@ def _make_report(finished, failed, settings, name, limits, others):
                                      [frame.measures.tables for frame in finished], settings.options, settings.seed)
     for frame in finished:
         reasons = {**frame.measures.reasons, **reasons}
-    notes = [f'{len(failed)} of {len(finished) + len(failed)} frames could not be validated.'] if failed else []
+    total = counted(len(finished) + len(failed), 'frame')
+    notes = [f'{len(failed)} of {total} could not be validated.'] if failed else []
     if others:
         notes += _judge_series([frame.exposure for frame in finished], settings, tables, reasons)
     records = [frame.record for frame in finished]
