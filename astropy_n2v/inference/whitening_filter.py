@@ -195,13 +195,32 @@ class Whitening:
         return float(max(1 - common, 0)), float(max(1 - 2 * np.sum(line * self.correlation) + common, 0))
 
     @cached_property
-    def smooth_share(self):
-        """Variance of smooth errors after the way back over the variance before."""
+    def _error_power(self):
+        """Power spectrum of smooth errors, on the grid of spectra, with mean 1."""
         # Where a beam is broader than that, so are they, along either axis.
         middle = len(self.correlation) // 2
         widths = (np.sum(line) / np.sqrt(4 * np.pi) for line in (self.correlation[:, middle], self.correlation[middle]))
-        weight = _gaussian(*(max(_ERROR_WIDTH, width) for width in widths))
-        return float(max(self.power[0, 0], 1) ** _MORE_SURE * np.sum(self.power * weight) / np.sum(weight))
+        power = _gaussian(*(max(_ERROR_WIDTH, width) for width in widths))
+        return power / power.mean()
+
+    @cached_property
+    def smooth_share(self):
+        """Variance of smooth errors after the way back over the variance before."""
+        return float(max(self.power[0, 0], 1) ** _MORE_SURE * np.mean(self.power * self._error_power))
+
+    @cached_property
+    def smooth_weights(self):
+        """
+        Weights of the variances before the way back in that of smooth errors after it, a kernel like `inverse`.
+
+        Errors e of standard deviation s and correlation r become the sum of k e, of variance sum(k k' r s s'), of which
+        each pixel has the part k sum(k' r) s ** 2 where s varies slowly.
+        """
+        spread = np.fft.fftshift(np.fft.ifft2(np.sqrt(self.power) * self._error_power).real)
+        reach, middle = len(self.inverse) // 2, _GRID // 2
+        inner = slice(middle - reach, middle + reach + 1)
+        weights = np.maximum(self.inverse * spread[inner, inner], 0)
+        return weights / weights.sum()
 
     @cached_property
     def peak_share(self):
