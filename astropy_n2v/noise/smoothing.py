@@ -42,7 +42,7 @@ _REACH, _LOST = 4.0, 0.033
 _ORDERS, _EQUAL = (2, 4, 8), 1.25
 # Least correlation of neighbours along it, as of a FWHM of 2.5 pixels, up to which the method of few lags suffices.
 _LEAST_ALONG = 0.8
-# Least autocorrelation at half the lag of one half for that of a Gaussian, 0.84; it is 0.75 for a moving average. On
+# Least autocorrelation at half the lag of one half for a Gaussian, which has 0.84; it is 0.75 for a moving average. On
 # nebulae, where it is measured worst, it was 0.79 to 0.86 for Gaussians and 0.71 to 0.79 for averages of 9 pixels.
 _GAUSSIAN = 0.79
 _MOST_WHITE = 0.06   # largest share of white noise in the variance of such noise
@@ -96,7 +96,7 @@ class SmoothedNoise:
 
     @property
     def is_gaussian(self):
-        """Check if the autocorrelation is that of a Gaussian; the noise of a moving average has more short lags."""
+        """Check if the autocorrelation has the shape of a Gaussian; a moving average has more short lags."""
         middle = len(self.correlation) // 2
         lines = self.correlation[middle:, middle], self.correlation[middle, middle:]
         line = np.mean([lines[axis] for axis in self.axes], axis=0)
@@ -199,7 +199,7 @@ def _middle(data, mask, size):
 
 
 def _smoothed_along_one(data, mask):
-    """Measure noise that was smoothed along one axis; None if there is none."""
+    """Measure noise that was smoothed along one axis; None without such noise."""
     image = _middle(data, mask, _CUTOUT)
     for axis, rows in enumerate((image.T, image)):
         found = _smoothed_along_rows(rows)
