@@ -119,7 +119,8 @@ def take_apart(data, name='data'):
     if parts.mask is np.ma.nomask:
         parts.mask = None
     if parts.values.dtype.kind == 'O':
-        raise TypeError(f'{name} must be an array, Quantity or NDData of real numbers, got {type(data).__name__}')
+        kind = f'an array of dtype {data.dtype}' if isinstance(data, np.ndarray) else type(data).__name__
+        raise TypeError(f'{name} must be an array, Quantity or NDData of real numbers, got {kind}')
     if parts.values.dtype.kind not in 'buif':
         raise TypeError(f'{name} must be real numbers, got an array of dtype {parts.values.dtype}')
     return parts

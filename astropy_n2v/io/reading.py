@@ -20,7 +20,7 @@ from .flags import read_mask
 from .headers import merge_headers, parse_unit
 from .neighbours import files_beside, image_beside
 from .sections import load, section_of
-from .select import companions, hdu_label, science_hdus
+from .select import companions, hdu_label, misfits, science_hdus
 from .source import FitsSource
 from .user_planes import broadcast, find_given
 
@@ -136,6 +136,13 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
     errors, flags = companions(hdus, index)
     log.info('HDU %s: %s, unit %s, uncertainty %s, mask %s', hdu_label(hdu, index), 'x'.join(map(str, hdu.shape)),
              unit, *('none' if i is None else hdu_label(hdus[i], i) for i in (errors, flags)))
+    if errors is None and uncertainty is None or flags is None and mask is None:
+        for i in misfits(hdus, index):
+            source.say(log, f'HDU {hdu_label(hdus[i], i)} is not used: its shape, {hdus[i].shape}, is not that of HDU '
+                            f'{hdu_label(hdu, index)}, {hdu.shape}')
+    if section is None and not source.agrees_with_sum(index):
+        source.say(log, f'DATASUM of HDU {hdu_label(hdu, index)} does not agree with its data: they are damaged, or '
+                        'were changed by a program that left the card as it was')
     part = section_of(hdu, section)
     data = _read_data(part)
     with_flags = partial(_read_flags, ignore_bits=ignore_bits, header=header, hdus=hdus, data=data)
