@@ -118,10 +118,12 @@ def own_autocorrelation(plane):
 
 def _autocorrelation_of_smoothed(smoothed):
     """Return the autocorrelation of smoothed noise, up to the largest lag that is required."""
-    if smoothed.fwhm > _MAX_SMOOTHED:
+    if smoothed.fwhm > _MAX_SMOOTHED and not smoothed.along_one or smoothed.along_one and smoothed.is_gaussian:
         # A Gaussian beam: errors of so many lags would exceed the power at high frequencies.
-        line = np.exp(-2 * np.log(2) * (np.arange(-_MAX_LAG, _MAX_LAG + 1) / smoothed.fwhm) ** 2)
-        return line[:, None] * line[None, :]
+        lags = np.arange(-_MAX_LAG, _MAX_LAG + 1)
+        beam, white = np.exp(-2 * np.log(2) * (lags / smoothed.fwhm) ** 2), (lags == 0).astype(float)
+        columns, rows = (beam if axis in smoothed.axes else white for axis in (0, 1))
+        return columns[:, None] * rows[None, :]
     lags = smoothed.lags(LAGS)
     # At the largest lags only structure is correlated, not noise.
     structure = max(np.mean(lags[[0, -1]]) + np.mean(lags[:, [0, -1]]), 0) / 2
@@ -179,6 +181,8 @@ def _warn_of_smoothing(smoothed, name, no_gain):
                   'or resampled: correlated noise cannot be distinguished from structure, and may be far larger '
                   'than is assumed. Give noise')
     elif smoothed.fwhm > _MAX_SMOOTHED:
-        warn_user(f'{name}correlated noise: it is as of an image smoothed to a FWHM of {smoothed.fwhm:.1f} pixels. '
-                  'Part of it cannot be separated from sources of that size, and stays; the uncertainty allows for it'
+        along = f' along {("columns", "rows")[smoothed.axes[0]]}' if smoothed.along_one else ''
+        warn_user(f'{name}correlated noise: it is as of an image smoothed to a FWHM of {smoothed.fwhm:.1f} '
+                  f'pixels{along}. Part of it cannot be separated from sources of that size, and stays; the '
+                  'uncertainty allows for it'
                   + (', but not for photon noise, which is unknown without gain' if no_gain else ''))

@@ -28,7 +28,7 @@ class Conf(ConfigNamespace):
         'default the directory of the result; for images that are not from a file, the one of the system.')
     audit = ConfigItem(
         ['refuse', 'warn', 'off'],
-        "What to do with a result that its own data exclude: 'refuse' it, 'warn' of it, or 'off': make no audit.")
+        "Treatment of a result that its own data exclude: 'refuse' it, 'warn' of it, or 'off': make no audit.")
     gain_keywords = ConfigItem(
         ['EGAIN', 'GAIN', 'CCDGAIN', 'ATODGAIN', 'GAINA', 'ADCGAIN'],
         'Header keywords that may hold the gain in electrons per adu, most trusted first.', cfgtype='list')

@@ -182,7 +182,7 @@ class Denoiser:
         full_output : bool, optional
             If true, keep more than mean and standard deviation.
         executor : concurrent.futures.Executor, optional
-            Where the network predicts the tiles of the image, in place of this process; see `astropy_n2v.denoise`.
+            Predicts the tiles of the image in place of this process; see `astropy_n2v.denoise`.
 
         Returns
         -------

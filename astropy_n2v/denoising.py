@@ -98,9 +98,9 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         make no audit. By default ``astropy_n2v.conf.audit``. Less grave findings cause a warning;
         single pixels that the noise does not explain are returned as measured.
     executor : concurrent.futures.Executor, optional
-        Where the network predicts the tiles of a large image, such as a process pool or
-        ``dask.distributed.Client.get_executor()``: most of the work. By default it is done in this process. The
-        result is the same if the workers have the same processors.
+        Predicts the tiles of a large image, which is most of the work: a process pool, or
+        ``dask.distributed.Client.get_executor()``, for example. By default it is done in this process. The
+        result does not depend on this if the workers have the processor of this one.
     return_type : {'dask', 'numpy'}, optional
         Kind of the arrays of the result. By default the kind of ``data``. Dask arrays may be larger than the memory:
         the image is then processed through temporary files, see ``astropy_n2v.conf.memory_limit``.

@@ -117,7 +117,7 @@ def detection_image(ccd, psf):
     if np.ndim(ccd.data) != 2:
         raise ValueError(f'ccd must be two-dimensional, got {np.ndim(ccd.data)} dimensions')
     if ccd.uncertainty is None or ccd.uncertainty.array is None:
-        raise ValueError('ccd must have an uncertainty: the posterior standard deviation that denoise() returns')
+        raise ValueError('ccd must have an uncertainty, the deviation that denoise() returns, got none')
     parts = take_apart(ccd, 'ccd')
     data = np.asarray(parts.values, dtype=float)
     std = parts.uncertainty.represent_as(StdDevUncertainty)

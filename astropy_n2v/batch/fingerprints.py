@@ -33,7 +33,7 @@ def file_state(path):
 
 def is_unchanged(state, path, trust_time=True):
     """
-    Check if a file is what it was.
+    Check if a file is unchanged.
 
     Its size and time are compared first, and its hash if the time differs or is not to be trusted.
     """

@@ -102,7 +102,7 @@ def denoise_files(files, output_dir, *, suffix='_n2v', model=None, ext=None, noi
 
     See Also
     --------
-    astropy_n2v.batch.summary_table : Make a table of what is returned.
+    astropy_n2v.batch.summary_table : Make a table of the records.
     astropy_n2v.batch.find_inputs : Find the files that names, patterns and folders stand for.
 
     Examples

@@ -91,7 +91,7 @@ class Work:
         return {**vars(self), '_denoiser': None if loaded else self._denoiser, '_digests': {}}
 
     def denoiser(self):
-        """Return the model as `astropy_n2v.denoise` takes it; what is read from a file is read once."""
+        """Return the model as `astropy_n2v.denoise` takes it; a file is read once."""
         if self._denoiser is None:
             self._denoiser = self.model
             if isinstance(self.model, (str, os.PathLike)) and self.model not in _TRAINED:

@@ -32,7 +32,7 @@ class FileRecord:
         The outcome of each image; see `~astropy_n2v.batch.summary_table`. A file that failed has one, without an
         HDU; a file that was skipped has none.
     warnings, messages : list of str
-        Warnings about it, and what was logged as one.
+        Warnings about it, also logged ones.
     entry : dict
         Its line in the journal; of a file that was skipped, the line of the run that made its result. Empty without a
         journal.

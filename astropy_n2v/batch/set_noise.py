@@ -44,7 +44,7 @@ def estimate_set_noise(files, *, ext=None, ignore_bits=0, mask=None, uncertainty
     Frames of one instrument, detector, filter, binning and gain setting (`~astropy_n2v.noise.FrameGroup`) are a group.
     Of each group the autocorrelation of the noise is measured on some frames and its median taken, and so is the gain
     where neither header nor unit have it. A choice that is made for each frame by itself, such as the hole, may
-    jump from frame to frame of one night; with ``noise=`` what is returned here, it does not.
+    jump from frame to frame of one night. It does not if the result of this function is given as ``noise``.
 
     Parameters
     ----------

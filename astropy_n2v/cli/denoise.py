@@ -84,7 +84,7 @@ __all__ = ['command']
               help='An uncertainty in place of the one of the files: a FITS file, FILE[EXT], or the name or number of '
                    'an extension of the files themselves.')
 @click.option('--audit', type=click.Choice(['refuse', 'warn', 'off']),
-              help="What to do with a result that its own data exclude: write none ('refuse'), write it with a warning "
+              help="Treatment of a result that its own data exclude: write none ('refuse'), write it with a warning "
                    "('warn'), or make no audit.")
 @click.option('--full-output', is_flag=True,
               help='Append BLIND and SPREAD (mean and deviation of each pixel given its surroundings alone), '

@@ -47,7 +47,7 @@ class SafeStream:
         return self._stream is not None and self._stream.isatty()
 
     def write(self, text):
-        """Write text; what the encoding lacks, such as the bytes of odd file names, becomes a backslash escape."""
+        """Write text; characters that the encoding lacks, such as in odd file names, become backslash escapes."""
         try:
             text.encode(self.encoding, getattr(self._stream, 'errors', None) or 'strict')
         except UnicodeEncodeError:

@@ -162,7 +162,7 @@ def select_frames(manifest, where=None, *, n=None, seed=0):
         Name of a column and what its values must be: of texts a pattern with ``*``, ``?`` and ``[]``, capitals or not;
         of numbers a number, or a range such as ``'10..60'``, ``'..0.3'`` or ``'5..'``. All must hold.
     n : int, optional
-        Number of files that are drawn from what is left; all if there are not more.
+        Number of files that are drawn from the others; all if there are not more.
     seed : int, optional
         Seed of the draw. It depends on the content of the files, and not on their order or names.
 

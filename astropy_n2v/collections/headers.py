@@ -40,7 +40,7 @@ def _text(header, *keywords):
 
 def exposure_cards(header, sky=None):
     """
-    Read what a header says about an exposure.
+    Read the cards of a header that describe an exposure.
 
     Parameters
     ----------

@@ -275,7 +275,7 @@ class CollectionBlocks:
         Raises
         ------
         OSError, ValueError
-            If the file is not what it was when it was catalogued.
+            If the file has changed since it was catalogued.
         """
         image, section = self.place(n)
         with warnings.catch_warnings():

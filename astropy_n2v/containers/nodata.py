@@ -233,7 +233,7 @@ def constant_regions(values, mask):
     lines = _constant_lines(values, mask if found is None else blockwise(np.logical_or, mask, found))
     if lines is not None:
         others = np.unique(values[lines])[:_MAX_VALUES]
-        constants += others.astype(float).tolist()
+        constants += [value for value in others.astype(float).tolist() if value not in constants]
         found = lines if found is None else blockwise(np.logical_or, found, lines)
         for value in others:
             # A slightly rotated footprint leaves columns that are partly empty.

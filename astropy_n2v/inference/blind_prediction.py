@@ -36,7 +36,7 @@ class BlindPredictor:
     A network with all parameters of its application to an image.
 
     Where the memory of an accelerator does not suffice, it goes on with one tile at a time, with smaller tiles, and in
-    the end on the CPU; ``tile_size``, ``device`` and ``dtype`` are then what was used.
+    the end on the CPU; ``tile_size``, ``device`` and ``dtype`` are then the used ones.
 
     Parameters
     ----------

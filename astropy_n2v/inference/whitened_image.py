@@ -292,7 +292,7 @@ class Whitened:
         square /= square.sum()
         image = self.image.part(rows, slice(0, self.image.shape[1]))
         variance = (convolve_rows(np.square(own), square) * image.noise_variance(result)
-                    + convolve_rows(np.square(std) * (1 - own), square) * whitening.smooth_share)
+                    + convolve_rows(np.square(std) * (1 - own), whitening.smooth_weights) * whitening.smooth_share)
         return result, np.sqrt(np.maximum(variance, 0))
 
 

@@ -54,10 +54,10 @@ _MORE_SURE = 0.35
 _SOURCE_FWHM = 2.5
 
 
-def _frequencies():
-    """Squared spatial frequency, in radians per pixel, on the grid of spectra."""
+def _gaussian(height, width):
+    """Power of a Gaussian of standard deviations in pixels along columns and rows, on the grid of spectra."""
     axis = 2 * np.pi * np.fft.fftfreq(_GRID)
-    return axis[:, None] ** 2 + axis[None, :] ** 2
+    return np.exp(-(axis[:, None] * height) ** 2 - (axis[None, :] * width) ** 2)
 
 
 def _compact(response):
@@ -195,18 +195,37 @@ class Whitening:
         return float(max(1 - common, 0)), float(max(1 - 2 * np.sum(line * self.correlation) + common, 0))
 
     @cached_property
+    def _error_power(self):
+        """Power spectrum of smooth errors, on the grid of spectra, with mean 1."""
+        # Where a beam is broader than that, so are they, along either axis.
+        middle = len(self.correlation) // 2
+        widths = (np.sum(line) / np.sqrt(4 * np.pi) for line in (self.correlation[:, middle], self.correlation[middle]))
+        power = _gaussian(*(max(_ERROR_WIDTH, width) for width in widths))
+        return power / power.mean()
+
+    @cached_property
     def smooth_share(self):
         """Variance of smooth errors after the way back over the variance before."""
-        # Where a beam is broader than that, so are they.
-        power = self.power[0, 0]
-        width = max(_ERROR_WIDTH, np.sqrt(power / (4 * np.pi)))
-        weight = np.exp(-_frequencies() * width ** 2)
-        return float(max(power, 1) ** _MORE_SURE * np.sum(self.power * weight) / np.sum(weight))
+        return float(max(self.power[0, 0], 1) ** _MORE_SURE * np.mean(self.power * self._error_power))
+
+    @cached_property
+    def smooth_weights(self):
+        """
+        Weights of the variances before the way back in that of smooth errors after it, a kernel like `inverse`.
+
+        Errors e of standard deviation s and correlation r become the sum of k e, of variance sum(k k' r s s'), of which
+        each pixel has the part k sum(k' r) s ** 2 where s varies slowly.
+        """
+        spread = np.fft.fftshift(np.fft.ifft2(np.sqrt(self.power) * self._error_power).real)
+        reach, middle = len(self.inverse) // 2, _GRID // 2
+        inner = slice(middle - reach, middle + reach + 1)
+        weights = np.maximum(self.inverse * spread[inner, inner], 0)
+        return weights / weights.sum()
 
     @cached_property
     def peak_share(self):
         """How much of the peak of a point source the filter leaves."""
-        weight = np.exp(-0.5 * _frequencies() * (_SOURCE_FWHM / 2.3548) ** 2)
+        weight = np.sqrt(_gaussian(*[_SOURCE_FWHM / 2.3548] * 2))
         return float(np.sum(weight / np.sqrt(self.power)) / np.sum(weight))
 
     def filter(self, values):
@@ -244,7 +263,7 @@ class Whitening:
         Returns
         -------
         variance : `~numpy.ndarray`
-            Variance of the error of what was filled in, of that shape; 0 where values are known.
+            Variance of the error of the filled values, of that shape; 0 where values are known.
         structure : `~numpy.ndarray`
             The part of it that is due to structure, in units of the variance of the noise of the pixel.
         """

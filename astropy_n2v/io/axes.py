@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Which axes of an array are those of an image, by its WCS.
+The axes of an image among the axes of an array, by its WCS.
 """
 
 import logging
@@ -16,7 +16,7 @@ __all__ = []
 
 log = logging.getLogger(__name__)
 
-# CTYPE of spectral axes that WCS libraries do not know; those of the standard they do.
+# CTYPE of spectral axes that WCS libraries do not know, other than in the standard.
 _SPECTRAL = re.compile(r'(LAMBDA|WAVELEN|WAVE|AWAV|FREQ|VELO|VRAD|VOPT|FELO|ENER|SPECTR|CHAN(NEL|$))', re.IGNORECASE)
 
 
@@ -34,7 +34,7 @@ def read_wcs(header, hdus=None):
     Returns
     -------
     `~astropy.wcs.WCS` or None
-        None if there is none, or it cannot be read.
+        None without a WCS, or if it cannot be read.
     """
     # The WCS of real files breaks in many ways, and none of them is a reason not to have the image.
     try:
@@ -49,7 +49,7 @@ def read_wcs(header, hdus=None):
 
 def other_axes(wcs, shape):
     """
-    Find the axes of an array that are not those of an image.
+    Find the axes of an array that do not belong to an image.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def other_axes(wcs, shape):
 
 def image_axes(hdu):
     """
-    Find the axes of the planes of an image: those of the sky, or else the last two.
+    Find the axes of the planes of an image: the axes of the sky, or else the last two.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def check_sky_last(hdu, label):
 
 def describe_axes(hdu):
     """
-    Name the axes of an image with three or more, and say how to put those of an image last.
+    Name the axes of an image with three or more, and say how to put the axes of an image last.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def describe_axes(hdu):
     others = [axis for axis in range(len(shape)) if axis not in image]
     how = f'moveaxis(data, {others[0]}, 0)' if len(others) == 1 else f'transpose(data, {(*others, *image)})'
     return (f'its axes, in the order of an array, are {", ".join(names)}; images are taken over the last two, if '
-            f'CTYPEn do not say which ones are those of the sky. Bring these to the end, as by numpy.{how}')
+            f'CTYPEn do not name the axes of the sky. Bring these to the end, as by numpy.{how}')
 
 
 def _ctype(header, axis):

@@ -54,7 +54,7 @@ class Overlay(io.RawIOBase):
         return self._file.tell()
 
     def readinto(self, buffer):
-        """Read, and put the patches over what was read."""
+        """Read, and put the patches over the bytes."""
         start = self._file.tell()
         count = self._file.readinto(buffer)
         for position, content in self._patches:

@@ -218,7 +218,7 @@ def output_path(path, directory, suffix='_n2v'):
     Returns
     -------
     `pathlib.Path`
-        The ending stays what it is, so that the result is compressed as the input is: ``.fits.gz``, ``.fits.bz2``,
+        The ending stays, so that the result is compressed as the input is: ``.fits.gz``, ``.fits.bz2``,
         ``.fits.xz``, ``.fits.fz``.
 
     Raises

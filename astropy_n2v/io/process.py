@@ -353,7 +353,7 @@ def process_fits(path, output, function, *, ext=None, ignore_bits=0, mask=None, 
                     continue
                 label = hdu_label(hdu, i)
                 with reading(path):
-                    # The WCS says which axes of a cube are those of the sky.
+                    # The WCS names the axes of the sky of a cube.
                     ccd = read_image(source, i, ignore_bits, mask=mask, wcs=len(hdu.shape) > 2, **given)
                 before = ccd.meta.copy()
                 # A mask from elsewhere is not in the file.

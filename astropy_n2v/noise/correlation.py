@@ -3,17 +3,13 @@
 Autocorrelation of the noise, and the hole that it calls for.
 """
 
-import math
-
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter
 
-from ..background import clipped_mean
 from ..exceptions import CannotDenoiseError
-from ..utils.blocks import as_blocks
-from ..utils.robust import MEDIAN_ABSOLUTE
 from ..utils.sampling import cutouts
 from .blocks import block_means, occupied, valid_image
+from .differences import ORDERS, correlation_of_differences, high_pass, pairs, typical_products
 from .smoothing import smoothed_noise
 
 __all__ = ['choose_hole', 'noise_autocorrelation']
@@ -22,8 +18,6 @@ __all__ = ['choose_hole', 'noise_autocorrelation']
 # variance.
 _MIN_CORRELATION = 0.06
 _MAX_HOLE = 9   # pixels: height and width of a hole, at most
-# Orders of differences in which structure has vanished; the lower one where a mask leaves too little for the other.
-_ORDERS = (8, 4)
 # Least ratio of the correlation in differences of high order to the measured one. Oversampled noise has somewhat
 # less power at high frequencies.
 _CONFIRMED = 0.6
@@ -37,8 +31,6 @@ _MIN_STRUCTURE = 0.015
 _CUTOUT = 128
 # Height and width, in pixels, of the blocks that are sorted by their structure, and their least number.
 _QUIET_BLOCK, _LEAST_BLOCKS = 16, 32
-# Height and width, in pixels, of the blocks whose mean products are clipped, and their least number.
-_BLOCK, _FEWEST_BLOCKS = 32, 16
 
 
 def _sky_residual(image, sigma):
@@ -67,13 +59,6 @@ def _sky_residual(image, sigma):
             break
         good = fewer
     return np.where(good, residual, np.nan)
-
-
-def _pairs(values, lag_y, lag_x):
-    """Return the pixels of an image that have another one at a lag, and those others."""
-    ny, nx = values.shape
-    return (values[:ny - lag_y, max(0, -lag_x):nx - max(0, lag_x)],
-            values[lag_y:, max(0, lag_x):nx - max(0, -lag_x)])
 
 
 def noise_autocorrelation(data, mask=None, *, max_lag=4):
@@ -146,7 +131,7 @@ def short_autocorrelation(image, max_lag):
     # Opposite lags are equal.
     lags = [(y, x) for y in range(half + 1) for x in range(-half, half + 1)
             if (y > 0 or x >= 0) and y < residual.shape[0] and abs(x) < residual.shape[1]]
-    for (lag_y, lag_x), value in zip(lags, _typical_products(residual, lags)):
+    for (lag_y, lag_x), value in zip(lags, typical_products(residual, lags)):
         covariance[half + lag_y, half + lag_x] = covariance[half - lag_y, half - lag_x] = value
     covariance = _subtract_structure(_undo_high_pass(covariance, sigma))
     variance = covariance[half, half]
@@ -182,27 +167,6 @@ def _without_nebulosity(correlation, image):
     return np.clip(columns[:, None] * rows[None, :], -1, 1)
 
 
-def correlation_of_differences(image, lags, orders=_ORDERS):
-    """
-    Measure the autocorrelation along rows, at some lags, of differences of high order along columns.
-
-    The first order that leaves enough pixels is used; None if none does.
-    """
-    for order in orders:
-        differences = image
-        for _ in range(order):
-            # Scaled at each order, so that the binomial coefficients do not overflow.
-            differences = 0.5 * np.diff(differences, axis=0)
-        spread = np.nanmedian(np.abs(differences)) / MEDIAN_ABSOLUTE if np.isfinite(differences).any() else 0.0
-        if not spread > 0:
-            return None
-        differences = np.where(np.abs(differences) < 5 * spread, differences, np.nan)
-        if np.count_nonzero(np.isfinite(differences)) > max(0.2 * np.count_nonzero(np.isfinite(image)), 2000):
-            variance, *products = _typical_products(differences, [(0, 0), *((0, lag) for lag in lags)])
-            return np.array(products) / variance
-    return None
-
-
 def _grows_with_structure(image):
     """
     Check if high-order differences are correlated along rows where there is structure, and less elsewhere.
@@ -210,14 +174,12 @@ def _grows_with_structure(image):
     The correlation of noise is constant over the image. Structure sharper than the pixels sample (stars in a crowd,
     filaments) has power at the highest frequencies, too, but more of it in some blocks than in others.
     """
-    differences = image
-    for _ in range(_ORDERS[0]):
-        differences = 0.5 * np.diff(differences, axis=0)
+    differences = high_pass(image, ORDERS[0])
     good = np.isfinite(image)
     smooth = gaussian_filter(np.where(good, image, 0), 1.5) / np.maximum(gaussian_filter(good.astype(float), 1.5), 1e-6)
-    smooth = np.where(good, smooth, np.nan)[_ORDERS[0] // 2:][:differences.shape[0]]
+    smooth = np.where(good, smooth, np.nan)[ORDERS[0] // 2:][:differences.shape[0]]
     squares, products, mean, square = (block_means(values[:, :-1], _QUIET_BLOCK) for values in (
-        differences ** 2, np.pad(np.multiply(*_pairs(differences, 0, 1)), [(0, 0), (0, 1)]), smooth, smooth ** 2))
+        differences ** 2, np.pad(np.multiply(*pairs(differences, 0, 1)), [(0, 0), (0, 1)]), smooth, smooth ** 2))
     enough = np.isfinite(squares + products + mean)
     if np.count_nonzero(enough) < _LEAST_BLOCKS:
         return False
@@ -249,32 +211,6 @@ def _subtract_structure(covariance):
     if structure.max() > 0.9 * covariance[half, half]:
         return covariance
     return covariance - structure
-
-
-def _typical_products(residual, lags):
-    """Average products of pixels at some lags (y, x) over blocks without the extreme ones; NaN is left out."""
-    good = np.isfinite(residual)
-    # Zeros in place of NaN, so that no image of the products is needed.
-    residual, good = np.where(good, residual, 0), good.astype(np.float32)
-    return [_typical_product(residual, good, *lag) for lag in lags]
-
-
-def _typical_product(values, good, lag_y, lag_x):
-    pairs, counted = (_pairs(image, lag_y, lag_x) for image in (values, good))
-    size = [min(_BLOCK, n) for n in pairs[0].shape]
-    # A small image has too few blocks, so that none need be summed.
-    if math.prod(n // m for n, m in zip(pairs[0].shape, size)) >= _FEWEST_BLOCKS:
-        sums, counts = (_block_products(*images, size) for images in (pairs, counted))
-        enough = 2 * counts >= size[0] * size[1]
-        if np.count_nonzero(enough) >= _FEWEST_BLOCKS:
-            return clipped_mean(sums[enough] / counts[enough], 2.5)
-    count = np.vdot(*counted)
-    return np.vdot(*pairs) / count if count else 0.0
-
-
-def _block_products(first, second, size):
-    """Sum the products of two images over blocks of a height and width."""
-    return np.einsum('iajb,iajb->ij', *(as_blocks(image, size) for image in (first, second)))
 
 
 def _undo_high_pass(covariance, sigma):

@@ -13,6 +13,7 @@ from ..utils.robust import MEDIAN_SQUARE
 from ..utils.sampling import subsample
 from .blocks import block_means, occupied
 from .correlation import choose_hole, short_autocorrelation
+from .differences import high_pass, white_variance
 from .model import NoiseModel
 from .origin import Origin, SizeFrom
 from .quantisation import ROUNDED, Steps
@@ -33,6 +34,8 @@ _SHARED = (35 / 18) ** 2
 # fewer blocks, less by the error of a median. Of 1,880 simulated fields of stars with right gains, the least ratio is
 # 0.6 with 10 blocks, and 0.37 with 3. A real stack of DECam, whose header has the gain of one frame, has 0.38 with 7.
 _LEAST_PHOTONS, _ENOUGH_BLOCKS = 0.4, 4
+_ACROSS = 4   # order of the differences across an axis along which the noise was smoothed
+_ERROR_SMOOTHED = 0.05   # relative error of the variance of noise that was smoothed
 
 
 def _laplacian(image):
@@ -99,10 +102,22 @@ def _spread_below(values, step):
     return square.sum() / share.sum()
 
 
-def _block_variances(image):
-    """Return level and noise variance of blocks just large enough for a stable variance, and the scatter of squares."""
-    squares = _laplacian(image) ** 2
-    inner = image[1:-1, 1:-1]
+def _differences_across(image, axis):
+    """Return differences across an axis, with a response of one to white noise, and the pixels in their middle."""
+    rows = image if axis else image.T
+    half = _ACROSS // 2
+    found = high_pass(rows, _ACROSS) / np.sqrt(white_variance(_ACROSS)), rows[half:-half]
+    return found if axis else [values.T for values in found]
+
+
+def _block_variances(image, axis=None):
+    """
+    Return level and noise variance of blocks just large enough for a stable variance, and the scatter of squares.
+
+    Noise that was smoothed along an axis is seen by differences across it.
+    """
+    response, inner = (_laplacian(image), image[1:-1, 1:-1]) if axis is None else _differences_across(image, axis)
+    squares = response ** 2
     if occupied(image) > 0.5:
         squares = _reject_outliers(squares)
         # The level of the same pixels as the variance: a hot pixel has no photon noise.
@@ -175,11 +190,13 @@ class SkyNoise:
     image : `~numpy.ndarray` or None
         Level of all pixels above the background, in ``scale``; None if most are empty.
     smoothed : SmoothedNoise or None
-        The noise of an image that was smoothed, to which a Laplacian does not respond.
+        The noise of an image that was smoothed along both axes, to which a Laplacian does not respond.
     relative_error : float
         Relative error of the variance of the sky.
     autocorrelation : `~numpy.ndarray` or None
         Autocorrelation of the noise, if it was measured.
+    n_averaged : float
+        Number of pixels over which photons were averaged, along one axis.
 
     Examples
     --------
@@ -203,6 +220,7 @@ class SkyNoise:
     smoothed: SmoothedNoise = None
     relative_error: float = _LEAST_ERROR
     autocorrelation: np.ndarray = None
+    n_averaged: float = 1.0
 
     @property
     def deviation(self):
@@ -262,11 +280,11 @@ class SkyNoise:
         if gain is None:
             slope = self.measured_slope() / self.scale
         else:
-            slope = 1 / (np.asarray(gain, dtype=float) * self.scale)
+            slope = 1 / (np.asarray(gain, dtype=float) * self.n_averaged * self.scale)
         sky_variance = self.sky_variance / self.response
         # In electrons: slope has the unit of 1 / gain, and the read noise is given in electrons.
         if gain is not None and readnoise is not None:
-            floor = (np.asarray(readnoise, dtype=float) * slope) ** 2
+            floor = (np.asarray(readnoise, dtype=float) * slope) ** 2 * self.n_averaged
         else:
             floor = 0.1 * sky_variance
         if not np.any(slope > 0):
@@ -274,7 +292,9 @@ class SkyNoise:
         floor = np.minimum(floor, sky_variance)
         with np.errstate(divide='ignore', invalid='ignore'):
             zero = self.sky_level - np.where(slope > 0, (sky_variance - floor) / slope, 0)
-        if gain is None and slope > 0:
+        if gain is not None:
+            gain = gain if self.n_averaged == 1 else np.asarray(gain, dtype=float) * self.n_averaged
+        elif slope > 0:
             gain = 1 / (slope * self.scale)
         return NoiseModel(np.sqrt(floor) * self.scale, gain, zero * self.scale + self.background, origin=_MEASURED,
                           relative_error=self.relative_error, quantum=0.0 if self.steps is None else self.steps.step,
@@ -297,7 +317,7 @@ class SkyNoise:
         if self.variance.size == 0:
             return True
         typical, _ = _lower_mode(self.variance)
-        implied = self.level / (gain * self.scale)
+        implied = self.level / (gain * self.n_averaged * self.scale)
         # Where photons should dominate. Residuals of sources in the Laplacian only add to the noise.
         bright = (implied > 4 * typical) & (self.level > 5 * np.sqrt(typical) / self.size)
         n = bright.sum()
@@ -360,8 +380,11 @@ def sky_noise(sample, *, correlated=True):
     # Steps of single photons are not rounding.
     steps = sample.steps if sample.steps is not None and sample.photons() is None else None
     smoothed = sample.smoothed if correlated else None
+    if smoothed is not None and not smoothed.certain:
+        smoothed = None
+    along = smoothed if smoothed is not None and smoothed.along_one else None
     image = (image - background) / scale
-    level, variance, size, chance = _block_variances(image)
+    level, variance, size, chance = _block_variances(image, None if along is None else along.axes[0])
     if variance.size == 0 or not variance.max() > 0:
         raise CannotDenoiseError('data has too few valid pixels next to each other to estimate its noise')
     # Not simply the lower levels: where photons are few, these are the blocks without any.
@@ -370,7 +393,7 @@ def sky_noise(sample, *, correlated=True):
     # Blocks that differ by more than chance contain structure that the Laplacian does not remove, perhaps all of them.
     excess = (scatter / sky_variance) ** 2 - chance * _SHARED / size ** 2 if sky_variance > 0 else 0.0
     relative_error = min(np.sqrt(max(excess, _LEAST_ERROR ** 2)), 1.0)
-    response, correlation = _laplacian_response(image) if correlated else (1.0, None)
+    response, correlation = _laplacian_response(image) if correlated and along is None else (1.0, None)
     if steps is not None and sky_variance < (ROUNDED * steps.step / scale) ** 2:
         # Neighbours of one level are rounded alike: a Laplacian removes this common error.
         sky_variance, response = max(sky_variance, (steps.step / scale) ** 2 / 12), 1.0
@@ -381,10 +404,10 @@ def sky_noise(sample, *, correlated=True):
     if filled:
         spread = _spread_below(image[np.isfinite(image)], 0.0 if steps is None else steps.step / scale)
         sky_variance = min(sky_variance, 1.1 * spread * response)
-    if smoothed is not None and not smoothed.certain:
-        smoothed = None
-    return SkyNoise(level, variance, scale, background, level[darkest].mean(), sky_variance, response, size,
-                    steps, image if filled else None, smoothed, relative_error,
+    common = level, variance, scale, background, level[darkest].mean(), sky_variance, response, size, steps
+    if along is not None:
+        return SkyNoise(*common, relative_error=_ERROR_SMOOTHED, n_averaged=along.n_averaged)
+    return SkyNoise(*common, image if filled else None, smoothed, relative_error,
                     autocorrelation=correlation if smoothed is None else None)
 
 
@@ -450,13 +473,14 @@ def _of_smoothed(smoothed, sky, gain, readnoise):
     """Return the noise of a smoothed image, given its size on the sky."""
     sigma = smoothed.sigma
     if gain is None:
-        return NoiseModel(sigma, origin=_MEASURED, relative_error=0.05)
+        return NoiseModel(sigma, origin=_MEASURED, relative_error=_ERROR_SMOOTHED)
     # Number of pixels over which the smoothing averages photons.
-    n = max(1.0, 4 * np.pi * (smoothed.fwhm / 2.355) ** 2)
+    n = smoothed.n_averaged
     gain = np.asarray(gain, dtype=float) * n
     floor = 0.1 * sigma ** 2 if readnoise is None else np.square(readnoise, dtype=float) * n / gain ** 2
     floor = np.minimum(floor, sigma ** 2)
-    return NoiseModel(np.sqrt(floor), gain, sky - (sigma ** 2 - floor) * gain, origin=_MEASURED, relative_error=0.05)
+    return NoiseModel(np.sqrt(floor), gain, sky - (sigma ** 2 - floor) * gain, origin=_MEASURED,
+                      relative_error=_ERROR_SMOOTHED)
 
 
 def allows_gain(data, mask, gain):

@@ -6,6 +6,7 @@ Images of counted photons, with Poisson noise alone.
 import numpy as np
 from astropy import units as u
 from scipy.ndimage import median_filter, uniform_filter
+from scipy.stats import chi2, norm
 
 from ..utils.blocks import as_blocks
 from ..utils.sampling import cutouts
@@ -199,4 +200,11 @@ def _is_poisson(counts, valid, counting):
     above = _ABOVE_IF_EMPTY if empty > 0.7 else _ABOVE
     if counting and empty > _EMPTY:
         above = np.inf
-    return all(-max(_ERRORS * error, _BELOW) < ratio - 1 < max(_ERRORS * error, above) for ratio, error in groups)
+    return all(-max(_ERRORS * error, _BELOW) < ratio - 1 < max(_most_by_chance(error), above)
+               for ratio, error in groups)
+
+
+def _most_by_chance(error):
+    """Return the excess of a dispersion over one as rare as so many standard errors: that of few pairs is skewed."""
+    freedom = 2 / error ** 2
+    return chi2.isf(norm.sf(_ERRORS), freedom) / freedom - 1

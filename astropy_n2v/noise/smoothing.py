@@ -12,6 +12,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter, zoom
 from ..utils.blocks import as_blocks
 from ..utils.sampling import coprime_step
 from .blocks import as_image, sample
+from .differences import high_pass, products_of_differences, white_variance
 
 __all__ = ['SmoothedNoise', 'smoothed_noise']
 
@@ -35,6 +36,18 @@ _MAX_FWHM = 24.0   # pixels: FWHM of smoothed noise, at most
 _CLIP = 3.5   # threshold of sources above the sky, in units of the scatter below it
 # Smoothing of the subtracted background in FWHM, and the fraction of the variance that this subtracts.
 _REACH, _LOST = 4.0, 0.033
+# Noise that was smoothed along one axis: orders of the differences across it, and the largest ratio of the variances
+# that they show, each in units of white noise. It was 1.1 at most in 64 simulated fields, and 13 and more in real
+# images that were smoothed along both axes.
+_ORDERS, _EQUAL = (2, 4, 8), 1.25
+# Least correlation of neighbours along it, as of a FWHM of 2.5 pixels, up to which the method of few lags suffices.
+_LEAST_ALONG = 0.8
+# Least autocorrelation at half the lag of one half for a Gaussian, which has 0.84; it is 0.75 for a moving average. On
+# nebulae, where it is measured worst, it was 0.79 to 0.86 for Gaussians and 0.71 to 0.79 for averages of 9 pixels.
+_GAUSSIAN = 0.79
+_MOST_WHITE = 0.06   # largest share of white noise in the variance of such noise
+_FAR = 2.5   # FWHM from which on such noise is not correlated any more
+_NOT_CORRELATED = 0.15   # largest mean correlation there, of which stripes and spectra have more
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +65,8 @@ class SmoothedNoise:
         Autocorrelation, square with an odd number of lags; the centre is lag 0.
     certain : bool
         False if it may also be structure.
+    axes : tuple of int, optional
+        Axes of the image that it was smoothed along.
 
     Examples
     --------
@@ -67,6 +82,26 @@ class SmoothedNoise:
     fwhm: float
     correlation: np.ndarray
     certain: bool
+    axes: tuple = (0, 1)
+
+    @property
+    def n_averaged(self):
+        """Number of pixels over which the smoothing averages photons."""
+        return max(1.0, (4 * np.pi * (self.fwhm / 2.355) ** 2) ** (len(self.axes) / 2))
+
+    @property
+    def along_one(self):
+        """Check if it was smoothed along one axis only."""
+        return len(self.axes) == 1
+
+    @property
+    def is_gaussian(self):
+        """Check if the autocorrelation has the shape of a Gaussian; a moving average has more short lags."""
+        middle = len(self.correlation) // 2
+        lines = self.correlation[middle:, middle], self.correlation[middle, middle:]
+        line = np.mean([lines[axis] for axis in self.axes], axis=0)
+        half, nearest = np.interp([self.fwhm / np.sqrt(8), 1], np.arange(len(line)), line)
+        return bool(half > _GAUSSIAN and nearest > 0.25 ** (1 / self.fwhm ** 2) - _MOST_WHITE)
 
     def lags(self, max_lag):
         """
@@ -95,6 +130,9 @@ def smoothed_noise(data, mask=None):
     A detector adds noise to each pixel, so that an image has equal noise power at the highest spatial
     frequencies and at lower ones. The scatter of the sky between sources is the noise in two cases: these
     frequencies are empty, or an evenly distributed, Gaussian fluctuation is far above them.
+
+    Noise that was smoothed along one axis only, as along a scan or a spectrum, is white along the other. It is what
+    differences of high order along this other axis show, in which structure has vanished.
 
     Parameters
     ----------
@@ -127,6 +165,9 @@ def smoothed_noise(data, mask=None):
     (3.9, True)
     """
     data, mask = as_image(data, mask)
+    along_one = _smoothed_along_one(data, mask)
+    if along_one is not None:
+        return along_one
     power = _spectrum(_blocks(data, mask))
     if power is None or not power[-1] > 0:
         return None
@@ -134,9 +175,7 @@ def smoothed_noise(data, mask=None):
     empty = ratio > _MIN_RATIO and decline > _MIN_DECLINE
     if not empty and ratio < _MIN_RATIO_FLOOR:
         return None
-    size = _CUTOUT if empty else _CUTOUT_FLOOR
-    middle = tuple(slice(max(0, (n - size) // 2), max(0, (n - size) // 2) + size) for n in data.shape)
-    image = sample(data, mask, middle)
+    image = _middle(data, mask, _CUTOUT if empty else _CUTOUT_FLOOR)
     scale = np.nanstd(image) if np.isfinite(image).any() else 0.0
     if not scale > 0:
         return None
@@ -151,6 +190,63 @@ def smoothed_noise(data, mask=None):
     if not certain and not (empty and ratio > _NO_NOISE):
         return None
     return SmoothedNoise(float(sigma * scale), float(fwhm), correlation, bool(certain))
+
+
+def _middle(data, mask, size):
+    """Return the middle of an image, with NaN where it does not count."""
+    return sample(data, mask, tuple(slice(max(0, (n - size) // 2), max(0, (n - size) // 2) + size)
+                                    for n in data.shape))
+
+
+def _smoothed_along_one(data, mask):
+    """Measure noise that was smoothed along one axis; None without such noise."""
+    image = _middle(data, mask, _CUTOUT)
+    for axis, rows in enumerate((image.T, image)):
+        found = _smoothed_along_rows(rows)
+        if found is not None:
+            sigma, fwhm, line = found
+            size = len(line)
+            correlation = np.zeros((2 * size - 1, 2 * size - 1))
+            correlation[size - 1] = np.concatenate([line[:0:-1], line])
+            return SmoothedNoise(sigma, fwhm, correlation if axis else correlation.T, True, (axis,))
+    return None
+
+
+def _smoothed_along_rows(image):
+    """Return sigma, FWHM, and autocorrelation from lag 0 on of noise smoothed along rows; None for any other."""
+    if image.shape[0] < 4 * max(_ORDERS) or image.shape[1] < 2 * _BLOCK or not _smooth_rows(image):
+        return None
+    lags = range(1, min(_MAX_LAG, image.shape[1] // 3) + 1)
+    found = [products_of_differences(image, lags, order) for order in _ORDERS]
+    if any(products is None or not products[0] > 0 for products in found):
+        return None
+    variances = [products[0] / white_variance(order) for order, products in zip(_ORDERS, found)]
+    line = np.clip(np.median([products / products[0] for products in found], axis=0), -1, 1)
+    if max(variances) > _EQUAL * min(variances) or line[1] < _LEAST_ALONG:
+        return None
+    below = np.flatnonzero(line < 0.5)
+    if below.size == 0:
+        return None
+    fwhm = _half_width(line, below[0])
+    far = line[int(_FAR * fwhm) + 1:]
+    if fwhm > _MAX_FWHM or far.size == 0 or far.mean() > _NOT_CORRELATED:
+        return None
+    return float(np.sqrt(np.median(variances))), float(fwhm), line
+
+
+def _smooth_rows(image):
+    """Check if neighbours along rows differ by little: of white noise, by the root of 2 times its size."""
+    differences = high_pass(image, min(_ORDERS))
+    size, change = (np.nanmedian(np.abs(v)) if np.isfinite(v).any() else 0.0
+                    for v in (differences, np.diff(differences, axis=1)))
+    return change < np.sqrt(2 * (1 - _LEAST_ALONG)) * size
+
+
+def _half_width(line, below):
+    """Return the FWHM of the Gaussian for an autocorrelation from lag 0 on and its first lag below one half."""
+    last = below - 1
+    # The lag of an autocorrelation of one half, times sqrt(2), is the FWHM of the Gaussian.
+    return (last + (line[last] - 0.5) / (line[last] - line[below])) * np.sqrt(2)
 
 
 def _blocks(data, mask):
@@ -254,9 +350,7 @@ def _measure(image, fwhm, limit):
         if below.size == 0:
             wider = 2 * fwhm
         else:
-            last = below[0] - 1
-            # The lag of an autocorrelation of one half, times sqrt(2), is the FWHM of the Gaussian.
-            wider = (last + (line[last] - 0.5) / (line[last] - line[last + 1])) * np.sqrt(2)
+            wider = _half_width(line, below[0])
         if wider > limit:
             return None
         done, fwhm = wider < 1.25 * fwhm, wider

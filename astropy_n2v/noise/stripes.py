@@ -8,7 +8,7 @@ import numpy as np
 from ..exceptions import CannotDenoiseError
 from ..utils.robust import MEDIAN_ABSOLUTE
 from .blocks import valid_image
-from .correlation import correlation_of_differences
+from .differences import correlation_of_differences
 
 __all__ = ['announces_mosaic', 'mosaic_contrast', 'stripe_fraction']
 

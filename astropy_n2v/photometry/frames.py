@@ -34,7 +34,7 @@ def mesh_background(data, bad, box_size=64):
         background, rms = np.asarray(mesh.background, dtype=float), np.asarray(mesh.background_rms, dtype=float)
     positive = rms > 0
     if not positive.any():
-        raise ValueError('sigma must be given for a frame whose sky has no noise: the one measured is 0')
+        raise ValueError('sigma must be given for a frame whose sky has no noise, got None and a measured noise of 0')
     return background, np.where(positive, rms, np.median(rms[positive]))
 
 

@@ -67,7 +67,7 @@ def read_pairs(path, denoised=None, *, suffix='_n2v', ext=None, **options):
         return [(image, None) for image in images]
     results = read_fits_images(result, ext)
     if len(results) != len(images):
-        raise ValueError(f'{result} has {len(results)} images, and {os.fspath(path)} has {len(images)}')
+        raise ValueError(f'{result} must have as many images as {os.fspath(path)}, {len(images)}, got {len(results)}')
     return list(zip(images, results))
 
 

@@ -53,7 +53,7 @@ def detect(original, clean=None, *, false_rate=0.05, psf=None, denoiser=None, n_
         Function from `~astropy.nddata.CCDData` to denoised `~astropy.nddata.CCDData`, as ``clean`` was made with; by
         default `astropy_n2v.denoise`.
     n_frames : int, optional
-        Number of repetitions of the exposure that the threshold is from; by default enough for a million pixels.
+        Number of repetitions of the exposure that set the threshold; by default enough for a million pixels.
     seed : int, optional
         Seed of their noise.
 
@@ -62,12 +62,12 @@ def detect(original, clean=None, *, false_rate=0.05, psf=None, denoiser=None, n_
     `~astropy.table.Table`
         One row a source, the most significant first: ``id``; ``x`` and ``y`` (pixels, 0 the centre of the first);
         ``ra`` and ``dec`` (ICRS), if the frame has a celestial WCS; ``flux`` and ``flux_err``, of the point-spread
-        function fitted at that place to the *original* data, neighbours along; ``snr``, their ratio; ``significance``,
-        the height in `~astropy_n2v.detection_image`; ``false_share``, the expected share of false entries among those
-        at least as significant; and ``flag``, a sum of 1 (the fit reaches beyond the edge), 2 (masked or saturated
-        pixels within a FWHM, left out of the fit), 4 (no local background), 8 (another entry within 1.5 FWHM). With 1
-        or 4 the flux is NaN; the one of an extended source is less than its total flux. Meta: ``threshold``,
-        ``false_rate``, ``n_frames``, ``fwhm``, ``version``.
+        function fitted at that place to the *original* data, neighbours along; ``snr``, their ratio;
+        ``significance``, the height in `~astropy_n2v.detection_image`; ``false_share``, the expected share of false
+        entries among the entries at least as significant; and ``flag``, a sum of 1 (the fit reaches beyond the edge),
+        2 (masked or saturated pixels within a FWHM, left out of the fit), 4 (no local background), 8 (another entry
+        within 1.5 FWHM). With 1 or 4 the flux is NaN; the one of an extended source is less than its total flux.
+        Meta: ``threshold``, ``false_rate``, ``n_frames``, ``fwhm``, ``version``.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def detect(original, clean=None, *, false_rate=0.05, psf=None, denoiser=None, n_
     See Also
     --------
     astropy_n2v.detection_image : The map of significance.
-    astropy_n2v.photometry.forced_photometry : How fluxes are measured.
+    astropy_n2v.photometry.forced_photometry : Measure fluxes at given positions.
 
     Notes
     -----

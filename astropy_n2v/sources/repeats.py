@@ -127,7 +127,7 @@ class RepeatedFrames:
 def stated_deviation(clean):
     """Return the standard deviation that a result states, in data units; ValueError if it states none."""
     if clean.uncertainty is None or clean.uncertainty.array is None:
-        raise ValueError('clean must have an uncertainty: the posterior standard deviation that denoise() returns')
+        raise ValueError('clean must have an uncertainty, the deviation that denoise() returns, got none')
     return np.asarray(clean.uncertainty.represent_as(StdDevUncertainty).array, dtype=float)
 
 

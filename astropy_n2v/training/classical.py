@@ -68,7 +68,7 @@ def train_classical(images, strategy='uniform', *, struct=None, roi_size=11, mas
     satlevel : optional
         As for `astropy_n2v.denoise`.
     names : list of str, optional
-        What to call the images in warnings; by default their positions.
+        Names of the images in warnings; by default their positions.
     seed : int, optional
         Seed of weights and patches.
     device : str, optional

@@ -53,7 +53,7 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     images : image or list of images
         Frames as `astropy_n2v.denoise` takes them: CCDData, NDData, Quantity or arrays. All
         should have noise of the same kind, that is correlated over the same pixels, if at all.
-        Of several, those that are constant, fully masked or the like are left out with a warning.
+        Of several, frames that are constant, fully masked or the like are left out with a warning.
     noise, gain, readnoise : optional
         As for `astropy_n2v.denoise`, for all frames.
     mask : array_like of bool, optional
@@ -61,13 +61,13 @@ def train(images, *, noise=None, gain=None, readnoise=None, mask=None, satlevel=
     satlevel : optional
         As for `astropy_n2v.denoise`, for all frames.
     init : str, path or Denoiser, optional
-        Weights to start from, as for `astropy_n2v.Denoiser.load`; 'default' are those shipped with
-        the package.
+        Weights to start from, as for `astropy_n2v.Denoiser.load`; 'default' names the weights
+        shipped with the package.
     hole : int or tuple of int, optional
         Odd height and width of the hole; noise is then not whitened. By default a pixel, and noise that is correlated
-        is whitened. With ``init`` only its own.
+        is whitened. With ``init`` it must be the hole of ``init``.
     names : list of str, optional
-        What to call the images in warnings; by default their positions.
+        Names of the images in warnings; by default their positions.
     seed : int, optional
         Seed of weights and patches; by default 0.
     device : str, optional
@@ -232,12 +232,12 @@ def train_on_frames(frames, *, init=None, hole=(1, 1), whiten=False, seed=None, 
     progress_bar : bool or callable, optional
         Whether to show a progress bar on stderr. A function gets lines of text instead, one every ten seconds.
     name : str, optional
-        What to call the model; by default 'trained', or 'adapted' with ``init``.
+        Name of the model; by default 'trained', or 'adapted' with ``init``.
     compare : bool, optional
         Whether to compare the model with the shipped one on the pixels that are held out, if it has the same hole. The
         metadata have the sentence that says if it is better, ``against_default``, and the log, too.
     processes : Processes, optional
-        Those that train the network together, each on patches of its own from the same frames. By default this one
+        Processes that train the network together, each on patches of its own from all frames. By default this one
         alone.
     max_steps : int, optional
         Number of steps; by default 700, or 100 with ``init``.

@@ -87,7 +87,7 @@ def describe_model(path):
     Raises
     ------
     ValueError
-        If the file is not what was shipped.
+        If the file is not as it was shipped.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def check_integrity(path, raw):
     Raises
     ------
     ValueError
-        If it is a shipped model, and not what was shipped.
+        If it is a shipped model, and has changed.
 
     Examples
     --------

@@ -114,7 +114,7 @@ def parse(raw, name):
     raw : bytes
         The content.
     name : str or path-like
-        What to call the file in errors.
+        Name of the file in errors.
 
     Returns
     -------

@@ -52,6 +52,7 @@ class TestRegions:
            quantised=st.booleans(), level=st.sampled_from([0, 200, 5000]), seed=st.integers(0, 10))
     @example(share=0.0234375, angle=0.0078125, value=0, quantised=False, level=0, seed=0)   # columns in part
     @example(share=0.03, angle=0.03, value=12.5, quantised=True, level=0, seed=0)   # between whole numbers
+    @example(share=0.15625, angle=0, value=0, quantised=True, level=0, seed=0)   # lines of a value that was found
     def test_outside_of_a_footprint(self, share, angle, value, quantised, level, seed):
         assume(share > 0.1 or not (quantised and level == value == 0))   # thin wedges of what is a usual value
         image, outside = sky(np.random.default_rng(seed), level), footprint(share, angle)

@@ -13,7 +13,7 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import convolve, gaussian_filter, zoom
+from scipy.ndimage import convolve, gaussian_filter, gaussian_filter1d, uniform_filter1d, zoom
 
 from astropy_n2v import NoiseModel, denoise, estimate_noise, noise_autocorrelation
 from astropy_n2v.blind_spot import find_hole
@@ -40,6 +40,15 @@ def make_beam_map(fwhm, n_sources=30, size=160, seed=0, sigma=1.0):
     truth = gaussian_filter(points, width) * 2 * np.pi * width ** 2
     noise = gaussian_filter(rng.normal(size=(size, size)), width, mode='wrap')
     return (sigma * (truth + noise / noise.std())).astype(np.float32), sigma * truth
+
+
+def observe_scanned(kind, fwhm, axis, shape=(224, 240), seed=5300):
+    """Data that were smoothed along one axis with their photon noise, truth, and noise of each pixel."""
+    truth = np.full(shape, 400.0) if kind == 'empty' else make_scene(kind, shape, seed=seed).truth
+    white = np.random.default_rng(seed).normal(size=shape) * np.sqrt(truth)
+    width = fwhm / 2.355
+    truth, noise = (gaussian_filter1d(values, width, axis=axis) for values in (truth, white))
+    return truth + noise, truth, np.sqrt(truth / (np.sqrt(4 * np.pi) * width))
 
 
 def make_sky(size=128, seed=3, level=400.0):
@@ -129,6 +138,57 @@ class TestSmoothed:
             before, after = (np.sqrt(np.mean((image.ravel()[part] - truth.ravel()[part]) ** 2))
                              for image in (data, result))
             assert after < 1.06 * before
+
+    @pytest.mark.parametrize('axis', [0, 1])
+    @pytest.mark.parametrize('kind', ['empty', 'survey', 'nebula'])
+    @pytest.mark.parametrize('fwhm', [3.0, 5.0, 8.0])
+    def test_smoothed_along_one_axis(self, fwhm, kind, axis):
+        data, truth, sigma = observe_scanned(kind, fwhm, axis)
+        found = smoothed_noise(data)
+        assert found.axes == (axis,) and found.certain and found.fwhm == pytest.approx(fwhm, rel=0.15)
+        level = np.median(truth)
+        assert np.sqrt(estimate_noise(data).variance(level)) == pytest.approx(np.median(sigma), rel=0.12)
+        lags = found.lags(2)
+        assert np.count_nonzero(lags) == 5 and np.ptp(lags, axis=1 - axis).max() > 0.3
+
+    def test_moving_average_along_one_axis(self):
+        noise = uniform_filter1d(np.random.default_rng(1).normal(size=(192, 256)), 9)[:, 32:-32]
+        found = smoothed_noise(noise)
+        assert found.sigma == pytest.approx(noise.std(), rel=0.05) and not found.is_gaussian
+        noise = gaussian_filter1d(np.random.default_rng(1).normal(size=(192, 192)), 3)
+        assert smoothed_noise(noise).is_gaussian
+        # A part that was not smoothed.
+        assert not smoothed_noise(noise + 0.35 * noise.std() * np.random.default_rng(2).normal(size=noise.shape)
+                                  ).is_gaussian
+
+    def test_gain_along_one_axis(self):
+        truth = np.linspace(400.0, 4000.0, 256)[:, None] * np.ones(256)
+        data = gaussian_filter1d(np.random.default_rng(0).poisson(truth).astype(float), 4 / 2.355)
+        n = np.sqrt(4 * np.pi) * 4 / 2.355   # pixels that were averaged
+        noise = estimate_noise(data, gain=1.0, readnoise=10.0)
+        assert float(noise.gain) == pytest.approx(n, rel=0.1)
+        assert float(noise.sigma) == pytest.approx(10 / np.sqrt(n), rel=0.1)
+        assert noise.variance(500.0) == pytest.approx(500 / n, rel=0.25)
+
+    @pytest.mark.parametrize('fwhm, axis', [(5.0, 1), (6.0, 0)])
+    def test_noise_along_one_axis_is_removed(self, fwhm, axis):
+        data, truth, _ = observe_scanned('survey', fwhm, axis)
+        with pytest.warns(AstropyUserWarning) as caught:
+            result = denoise(NDData(data, meta=fits.Header()))
+        assert any('correlated noise: it is as of an image smoothed' in str(w.message) for w in caught)
+        gain, coverage = gain_and_coverage(result.data, result.uncertainty.array, data, truth)
+        assert gain > 2.5 and 0.93 < coverage < 1
+
+    def test_what_is_not_smoothed_along_one_axis(self, rng):
+        white = rng.normal(size=(192, 192))
+        stripes = white + 3 * rng.normal(size=(192, 1))
+        # The light of many spectra, some pixels wide, with the noise of each pixel.
+        rows = np.arange(192)
+        spectra = 100 * np.exp(-0.5 * ((rows % 6 - 2.5) / 0.9) ** 2)[:, None] * np.ones(192) + white
+        beam = gaussian_filter(white, 2.0)
+        for image in (white, stripes, spectra, beam):
+            found = smoothed_noise(image)
+            assert found is None or found.axes == (0, 1)
 
     @pytest.mark.parametrize('factor', [0.6, 1.6])
     def test_wrong_noise_of_a_beam_is_warned_of(self, factor):

@@ -160,7 +160,7 @@ def matched_filter_snr(flux, psf, sigma):
     flux : float or array_like
         Total flux of the star.
     psf : PSF, `~numpy.ndarray` or model
-        The point-spread function: anything that `PSF.from_any` takes.
+        The point-spread function: anything that `~astropy_n2v.photometry.PSF.from_any` takes.
     sigma : float
         Standard deviation of the noise of a pixel, in the unit of ``flux``.
 

@@ -198,7 +198,7 @@ def matched_filter(data, psf, *, sigma=None, background=None, mask=None):
     data : `~astropy.nddata.NDData` or array_like
         The frame, shape (ny, nx).
     psf : PSF, `~numpy.ndarray` or model
-        The point-spread function: anything that `PSF.from_any` takes.
+        The point-spread function: anything that `~astropy_n2v.photometry.PSF.from_any` takes.
     sigma : float, array_like or `~astropy_n2v.NoiseModel`, optional
         Standard deviation of the noise of the *sky* in each pixel; by default measured on a mesh.
         A noise model is taken at the background.

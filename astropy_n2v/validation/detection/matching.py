@@ -136,7 +136,7 @@ def match_sources(detected, truth, radius, *, method='mutual'):
     Returns
     -------
     Matches
-        The pairs, and what is left over.
+        The pairs, and the sources without a partner.
 
     Raises
     ------

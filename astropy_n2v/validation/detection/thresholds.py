@@ -50,7 +50,7 @@ def detection_scores(tp, fp, fn):
     Returns
     -------
     precision : `~numpy.ndarray`
-        Share of true sources in what was found; NaN where nothing was found.
+        Share of true sources among the detections; NaN where nothing was found.
     recall : `~numpy.ndarray`
         Share of the true sources that were found; NaN where there was nothing to find.
     f1 : `~numpy.ndarray`
@@ -115,7 +115,7 @@ def sweep_thresholds(image, thresholds, *, truth=None, ignore=None, blank=None, 
     Returns
     -------
     `~astropy.table.Table`
-        One row a threshold: ``threshold``, ``n_detected`` (without what is ignored), ``tp``, ``fp``,
+        One row a threshold: ``threshold``, ``n_detected`` (without ignored ones), ``tp``, ``fp``,
         ``fn``, ``n_truth``, ``n_false`` (as counted, before scaling), ``precision``, ``recall``, ``f1`` and
         ``false_per_megapixel``; ``precision``, ``recall`` and the last with ``_low`` and ``_high``
         (Wilson's binomial and the classical Poisson interval). NaN is what cannot be known.

@@ -192,7 +192,7 @@ def draw_curve_of_growth(radii, ratio, lower=None, upper=None, *, limit=None, la
     Parameters
     ----------
     radii, ratio : array_like
-        Radii in pixels, and flux over what it should be, shape (n,).
+        Radii in pixels, and flux over the expected flux, shape (n,).
     lower, upper : array_like, optional
         Ends of the intervals of the ratio.
     limit : float, optional

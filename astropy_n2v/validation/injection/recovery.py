@@ -131,7 +131,7 @@ def inject_and_recover(ccd, denoiser, psf, *, n_realisations=10, n_sources=200, 
     denoiser : callable
         Function from `~astropy.nddata.CCDData` to `~astropy.nddata.CCDData`.
     psf : PSF, `~numpy.ndarray` or model
-        The point-spread function: given, or from `measure_psf`.
+        The point-spread function: given, or from `~astropy_n2v.photometry.measure_psf`.
     n_realisations, n_sources : int, optional
         Number of sets, and of sources in each.
     magnitudes : tuple of float, optional

@@ -35,7 +35,7 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
         Instead: fluxes from a catalogue, in the unit of the images. Its apertures and neighbours
         may differ from those here.
     method, radius, psf, annulus : optional
-        As for `forced_photometry`.
+        As for `~astropy_n2v.photometry.forced_photometry`.
     noise : `~astropy_n2v.NoiseModel`, float or array_like, optional
         Noise of ``before``; by default its uncertainty, else measured.
     mask : array_like of bool, optional
@@ -44,10 +44,10 @@ def compare_fluxes(before, after, positions, *, truth=None, true_flux=None, meth
     Returns
     -------
     `~astropy.table.Table`
-        For each source: id, x, y, flux_before, flux_before_err, flux_after, flux_after_err (from the summed
-        variances that ``after`` states; NaN without), flux_true, flux_true_err (of a reference with an
-        uncertainty, else 0), snr and flag (see `forced_photometry`). ``meta`` has method, radius,
-        annulus, and ``snr_from``: 'truth', 'catalogue' or 'before'.
+        For each source: id, x, y, flux_before, flux_before_err, flux_after, flux_after_err (from the summed variances
+        that ``after`` states; NaN without), flux_true, flux_true_err (of a reference with an uncertainty, else 0),
+        snr and flag (see `~astropy_n2v.photometry.forced_photometry`). ``meta`` has method, radius, annulus, and
+        ``snr_from``: 'truth', 'catalogue' or 'before'.
 
     Raises
     ------
@@ -255,7 +255,7 @@ def compare_growth(before, after, positions, radii, *, truth=None, annulus='auto
     truth : array_like, optional
         The truth or a deeper reference.
     annulus, mask : optional
-        As for `forced_photometry`.
+        As for `~astropy_n2v.photometry.forced_photometry`.
     confidence, n_resamples, seed : optional
         As in `bootstrap_interval`.
 

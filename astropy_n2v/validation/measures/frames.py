@@ -15,7 +15,7 @@ __all__ = ['flip_frame', 'run_denoiser']
 
 def run_denoiser(denoiser, ccd):
     """
-    Run a denoiser and check what comes back.
+    Run a denoiser and check its result.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ _MAX_LAG = 4   # pixels; for the correlation of noise
 
 def measure_frame(task):
     """
-    Make all measures that a frame and what is known of it allow.
+    Make all measures that a frame, with all that is known of it, allows.
 
     Parameters
     ----------

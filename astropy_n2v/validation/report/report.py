@@ -100,7 +100,7 @@ class Check:
     group : str, optional
         The heading that it stands under.
     advice : str, optional
-        What to do about a failure.
+        Remedy of a failure.
 
     Examples
     --------
@@ -208,7 +208,7 @@ class Report:
 
     def audits(self):
         """
-        List what the audits of the results found, by the name of the frame.
+        List the findings of the audits of the results, by the name of the frame.
 
         Returns
         -------
@@ -254,7 +254,7 @@ class Report:
         Returns
         -------
         dict
-            It follows `~astropy_n2v.validation.REPORT_SCHEMA`. NaN is None; what is infinite in tables is text.
+            It follows `~astropy_n2v.validation.REPORT_SCHEMA`. NaN is None; infinite values in tables are text.
         """
         return {'schema': SCHEMA_NAME, 'schema_version': SCHEMA_VERSION, 'meta': _plain(self.meta),
                 'passed': self.passed, 'checks': [check.to_dict() for check in self.checks],

@@ -24,7 +24,7 @@ UNCERTAINTY_BINS = (-np.inf, 1, 3, np.inf)
 @dataclass
 class FrameTask:
     """
-    A frame and what is needed to judge its result.
+    A frame, with all that is needed to judge its result.
 
     Parameters
     ----------

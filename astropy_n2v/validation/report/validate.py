@@ -44,7 +44,7 @@ def validate(frames, denoiser, *, truth=None, reference=None, catalog=None, inje
     """
     Find out whether flux and detections survive a denoiser.
 
-    All tests are made that the inputs allow; the others say what they would need. Any denoiser can be judged.
+    All tests that the inputs allow are made; the others name the inputs that they lack. Any denoiser can be judged.
 
     Parameters
     ----------
