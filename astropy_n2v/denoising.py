@@ -46,7 +46,7 @@ def denoise(data, model=None, *, mask=None, noise=None, gain=None, readnoise=Non
         Image of shape (ny, nx), at least 8x8, or planes of shape (..., ny, nx) that are processed
         one by one. If a WCS has its celestial axes in another place, planes are taken along these.
         It is not modified. Pixels without a measurement count as masked: non-finite ones, fill values,
-        regions of one constant value, overscan.
+        blocks of random numbers as in a damaged file, regions of one constant value, overscan.
     model : str, path or Denoiser, optional
         'default': the weights shipped with the package. 'self': train on this very frame
         (minutes). 'adapt': fine-tune the default on it. Otherwise a file written by

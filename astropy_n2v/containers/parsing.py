@@ -17,6 +17,7 @@ from astropy.utils.masked import Masked
 from ..io.axes import other_axes
 from ..utils.scratch import blocks, blockwise, count_where, zeros
 from ..utils.warn import warn_user
+from .damage import damaged_blocks
 from .deviations import Deviations
 from .nodata import constant_regions, fill_values
 from .overscan import overscan
@@ -26,6 +27,8 @@ __all__ = ['CompleteMask', 'Measured', 'Parts', 'celestial_order', 'extend_mask'
            'take_apart']
 
 log = logging.getLogger(__name__)
+
+_PLACES = 3   # that are named in a message
 
 
 class CompleteMask(np.ndarray):
@@ -116,7 +119,8 @@ def take_apart(data, name='data'):
     if parts.mask is np.ma.nomask:
         parts.mask = None
     if parts.values.dtype.kind == 'O':
-        raise TypeError(f'{name} must be an array, Quantity or NDData of real numbers, got {type(data).__name__}')
+        kind = f'an array of dtype {data.dtype}' if isinstance(data, np.ndarray) else type(data).__name__
+        raise TypeError(f'{name} must be an array, Quantity or NDData of real numbers, got {kind}')
     if parts.values.dtype.kind not in 'buif':
         raise TypeError(f'{name} must be real numbers, got an array of dtype {parts.values.dtype}')
     return parts
@@ -316,6 +320,7 @@ def _largest(values):
 
 def _find(values, bad, parts, satlevel, largest):
     """Add pixels that are not measurements to a mask."""
+    _find_damage(values, bad)
     found = fill_values(values, bad)
     if found is not None:
         _warn(f'{np.count_nonzero(found)} values such as {values[found][0]:g}, far from all others',
@@ -341,6 +346,23 @@ def _find(values, bad, parts, satlevel, largest):
         _warn(f'{numbers["constant"]} pixels in regions of one constant value ({values_found})', 'no measurements')
     if numbers['overscan']:
         _warn(f'{numbers["overscan"]} pixels in strips without light', 'taken for overscan')
+
+
+def _find_damage(values, bad):
+    """Add blocks of random numbers to a mask."""
+    number, places = 0, []
+    for i in np.ndindex(values.shape[:-2]):
+        found, own = damaged_blocks(values[i], bad[i])
+        if found is not None:
+            number += np.count_nonzero(found)
+            where = f'plane {i}, ' if i else ''
+            places += [f'{where}rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}'
+                       for rows, columns in own]
+            bad[i] |= found
+    if places:
+        more = f' and {len(places) - _PLACES} more places' if len(places) > _PLACES else ''
+        _warn(f'{number} values in blocks of random numbers ({"; ".join(places[:_PLACES])}{more})',
+              'taken for damage, as of a file that was corrupted,')
 
 
 def _warn(which, what):

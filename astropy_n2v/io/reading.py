@@ -4,20 +4,23 @@ Images of FITS files with all that belongs to them.
 """
 
 import logging
+import os
 from functools import partial
 
 import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData, InverseVariance, NDUncertainty, StdDevUncertainty, VarianceUncertainty
 
+from ..utils.names import printable
 from ..utils.scratch import blockwise, copy_where, is_large
 from ..utils.warn import warn_user
 from .axes import read_wcs
 from .conventions import KINDS, card_text, is_background_noise, meaning_of
 from .flags import read_mask
 from .headers import merge_headers, parse_unit
+from .neighbours import files_beside, image_beside
 from .sections import load, section_of
-from .select import companions, hdu_label, science_hdus
+from .select import companions, hdu_label, misfits, science_hdus
 from .source import FitsSource
 from .user_planes import broadcast, find_given
 
@@ -29,10 +32,11 @@ _UNCERTAINTIES = {'std': StdDevUncertainty, 'var': VarianceUncertainty, 'ivar': 
 _POWERS = {'std': 1, 'var': 2, 'ivar': -2}   # of the unit of the data
 
 
-def _read_uncertainty(hdu, primary, unit, ndim):
+def _read_uncertainty(hdu, primary, unit, ndim, named=None):
     """Read an uncertainty from its HDU, for data in some unit."""
     label = f'{hdu.name},{hdu.ver}'
-    kind, own = _kind_and_unit(hdu, meaning_of(hdu, primary).role, unit, label)
+    role = meaning_of(hdu, primary).role
+    kind, own = _kind_and_unit(hdu, role if role in KINDS else named, unit, label)
     if kind is None:
         kind = 'std'
         log.info('%s: nothing says what kind of uncertainty it is; taken for standard deviations', label)
@@ -132,6 +136,13 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
     errors, flags = companions(hdus, index)
     log.info('HDU %s: %s, unit %s, uncertainty %s, mask %s', hdu_label(hdu, index), 'x'.join(map(str, hdu.shape)),
              unit, *('none' if i is None else hdu_label(hdus[i], i) for i in (errors, flags)))
+    if errors is None and uncertainty is None or flags is None and mask is None:
+        for i in misfits(hdus, index):
+            source.say(log, f'HDU {hdu_label(hdus[i], i)} is not used: its shape, {hdus[i].shape}, is not that of HDU '
+                            f'{hdu_label(hdu, index)}, {hdu.shape}')
+    if section is None and not source.agrees_with_sum(index):
+        source.say(log, f'DATASUM of HDU {hdu_label(hdu, index)} does not agree with its data: they are damaged, or '
+                        'were changed by a program that left the card as it was')
     part = section_of(hdu, section)
     data = _read_data(part)
     with_flags = partial(_read_flags, ignore_bits=ignore_bits, header=header, hdus=hdus, data=data)
@@ -147,6 +158,7 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
     elif errors is not None:
         uncertainty = _read_uncertainty(section_of(hdus[errors], section), hdus[0].header, unit, data.ndim)
         uncertainty = broadcast(uncertainty, part.shape)
+    _point_to_neighbours(source, uncertainty is None, own_mask is None)
     ccd = CCDData(data, unit=unit, meta=header, wcs=read_wcs(header, hdus) if wcs else None,
                   uncertainty=uncertainty, mask=own_mask)
     # The data live on in ccd only, so that they go when it goes.
@@ -156,7 +168,26 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
     return ccd
 
 
-def _read_flags(given, primary, ignore_bits, header, hdus, data):
+def _point_to_neighbours(source, without_uncertainty, without_mask):
+    """Say which other files seem to hold the uncertainty and the mask of an image that has none."""
+    if source.quiet:
+        return
+    image = image_beside(source.path)
+    if image is not None:
+        source.say(log, f'by its name, it belongs to {printable(os.path.basename(image))} and is no image of the sky: '
+                        'leave it out if so')
+        return
+    kinds = {'std': 'standard deviations', 'var': 'variances', 'ivar': 'inverse variances'}
+    for path, role in files_beside(source.path):
+        name = printable(os.path.basename(path))
+        if role in kinds and without_uncertainty:
+            source.say(log, f'{name} seems to have its {kinds[role]}; to use them, give '
+                            f'uncertainty={printable(path)!r} (--uncertainty)')
+        elif role == 'bad' and without_mask:
+            source.say(log, f'{name} seems to be its mask; to use it, give mask={printable(path)!r} (--mask)')
+
+
+def _read_flags(given, primary, named=None, *, ignore_bits, header, hdus, data):
     """Read a mask from an HDU, or take an array for one."""
     if not hasattr(given, 'header'):
         return np.asarray(given, dtype=bool)
@@ -166,17 +197,21 @@ def _read_flags(given, primary, ignore_bits, header, hdus, data):
     return _drop_axes(mask, data.ndim)
 
 
-def _uncertainty_of(given, primary, unit, ndim):
+def _uncertainty_of(given, primary, named, *, unit, ndim):
     """Read an uncertainty from an HDU, or take an array for standard deviations."""
     if isinstance(given, NDUncertainty):
         return given
     if hasattr(given, 'header'):
-        return _read_uncertainty(given, primary, unit, ndim)
+        return _read_uncertainty(given, primary, unit, ndim, named)
     return StdDevUncertainty(np.asarray(given), unit=getattr(given, 'unit', None))
 
 
 def _read_unit(source, header):
     """The unit of an image; what had to be guessed is said once for each file."""
+    if 'BSOFTEN' in header and 'BOFFSET' in header:
+        source.say(log, 'BSOFTEN and BOFFSET say that the values are inverse hyperbolic sines of the flux, as in '
+                        'stacks of Pan-STARRS: denoise BOFFSET + 2 * BSOFTEN * sinh(data / 1.0857362)')
+        return u.mag
     text = header.get('BUNIT')
     unit = parse_unit(text)
     if not str(text or '').strip():

@@ -135,7 +135,9 @@ def _find(hdus, entry):
 
 
 def _describe(hdu, index):
-    if not isinstance(hdu, _IMAGES):
+    if isinstance(hdu, fits.GroupsHDU):
+        kind = 'random groups, which are not read'
+    elif not isinstance(hdu, _IMAGES):
         kind = 'table' if isinstance(hdu, (fits.BinTableHDU, fits.TableHDU)) else 'no image'
     else:
         kind = 'x'.join(map(str, hdu.shape)) or 'no data'
@@ -197,7 +199,8 @@ def _no_science(hdus):
     text = f'the file has no science image of at least {_SMALLEST}x{_SMALLEST} pixels'
     if not found:
         # Images that lie across what is taken for planes, such as spectra that come first in a file.
-        across = [i for i, hdu in enumerate(hdus) if isinstance(hdu, _IMAGES) and len(hdu.shape) > 2
+        across = [i for i, hdu in enumerate(hdus)
+                  if isinstance(hdu, _IMAGES) and len(hdu.shape) > 2 and 0 not in hdu.shape
                   and sorted(hdu.shape)[-2] >= _SMALLEST]
         more = f'; HDU {hdu_label(hdus[across[0]], across[0])}: {describe_axes(hdus[across[0]])}' if across else ''
         return f'{text}; it has {_listing(hdus)}{more}'
@@ -290,6 +293,28 @@ def companions(hdus, index):
         unknown = [] if science else [i for i in found if found[i].role is None]
         science = sorted({index, *science, *unknown})
     return tuple(_companion(hdus, index, found, science, roles) for roles in (KINDS, MASKS))
+
+
+def misfits(hdus, index):
+    """
+    Find extensions that would be the uncertainty or the mask of an image if they had its shape.
+
+    Parameters
+    ----------
+    hdus : `~astropy.io.fits.HDUList`
+        The file.
+    index : int
+        Position of the image.
+
+    Returns
+    -------
+    list of int
+        Positions.
+    """
+    found = _meanings(hdus)
+    group = found.get(index, Meaning('unnamed')).group
+    return [i for i, meaning in found.items() if meaning.role in (*KINDS, *MASKS) and hdus[i].ver == hdus[index].ver
+            and meaning.group == group and not _fits(hdus[i], hdus[index])]
 
 
 def _companion(hdus, index, found, science, roles):

@@ -9,15 +9,17 @@ import os
 import re
 import warnings
 
+import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from ..utils.names import printable
-from .illegal_cards import Overlay, forbidden_cards, mended, set_card
+from .illegal_cards import Overlay, add_up, forbidden_cards, mended, set_card
 from .paths import open_decompressed, refuse_bomb, refuse_endless_headers
 
 __all__ = ['FitsSource']
 
+_CHUNK = 1 << 24   # bytes that are read at a time
 _SIGNED = -128   # BZERO of bytes with a sign, which some write as a real number
 
 
@@ -120,7 +122,9 @@ class FitsSource:
                 infos = [hdu.fileinfo() for hdu in hdus]
                 sizes = [hdu.size for hdu in hdus]
                 # Decoded headers of compressed images do not have them.
+                self._sums = [hdu.header.get('DATASUM') for hdu in hdus]
                 self.checksums = [not {'CHECKSUM', 'DATASUM'}.isdisjoint(hdu.header) for hdu in hdus]
+        self._data = [info['datLoc'] for info in infos]
         spans = [(info['hdrLoc'], info['datLoc'] + info['datSpan']) for info in infos]
         self.forbidden = [self._mend(info['hdrLoc'], info['datLoc']) for info in infos]
         missing = infos[-1]['datLoc'] + sizes[-1] - end
@@ -149,13 +153,26 @@ class FitsSource:
         self._patches.append((start, mended(header)))
         return forbidden_cards(header)
 
+    def agrees_with_sum(self, index):
+        """Check if the data of an HDU have the sum that its DATASUM says; true without one."""
+        try:
+            expected = int(self._sums[index])
+        except (TypeError, ValueError):   # none, or none that can be read
+            return True
+        self.stream.seek(self._data[index])
+        left, total = self.spans[index][1] - self._data[index], 0
+        while left > 0 and (chunk := self.stream.read(min(left, _CHUNK))):
+            total = add_up(np.frombuffer(chunk.ljust(-(-len(chunk) // 4) * 4, b'\0'), dtype='>u4'), total)
+            left -= len(chunk)
+        return total == expected
+
     def copy(self, index, out):
         """Write an HDU as it is to a file."""
         start, end = self.spans[index]
         self.stream.seek(start)
         left = end - start
         while left:
-            chunk = self.stream.read(min(left, 1 << 24))
+            chunk = self.stream.read(min(left, _CHUNK))
             if not chunk:   # some files lack the padding of their last block
                 out.write(bytes(left))
                 break

@@ -10,6 +10,7 @@ import numpy as np
 from astropy.nddata import NDUncertainty
 
 from ..utils.scratch import blockwise
+from .neighbours import role_of_file
 from .select import hdu_label, mask_hdus, science_hdus, uncertainty_hdus
 from .source import FitsSource
 
@@ -31,7 +32,8 @@ def find_given(name, given, source, index, read):
     index : int
         Position of the image.
     read : callable
-        Makes a mask or an uncertainty of an HDU and the primary header of its file, or of an array and None.
+        Makes a mask or an uncertainty of an HDU, the primary header of its file, and the role that the name of
+        the file says, or None; or of an array, None and None.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def find_given(name, given, source, index, read):
     """
     science = source.hdus[index]
     if not isinstance(given, (str, os.PathLike)):
-        found, where = read(given, None), 'an array'
+        found, where = read(given, None, None), 'an array'
     else:
         path, ext = os.fspath(given), None
         bracket = re.fullmatch(r'(.+)\[([^][]+)\]', path)
@@ -56,7 +58,7 @@ def find_given(name, given, source, index, read):
         if os.path.exists(path):
             with FitsSource(path) as other:
                 hdu, where = _choose_given(name, other.hdus, ext, science)
-                found = read(hdu, other.hdus[0].header)
+                found = read(hdu, other.hdus[0].header, role_of_file(path))
             where = f'{where} of {path}'
         elif ext is not None:
             raise FileNotFoundError(2, 'No such file or directory', path)
@@ -65,7 +67,7 @@ def find_given(name, given, source, index, read):
                 hdu, where = _choose_given(name, source.hdus, path, science)
             except ValueError as error:
                 raise ValueError(f'{name} must be a file or an extension, got {path!r}: {error}') from None
-            found = read(hdu, source.hdus[0].header)
+            found = read(hdu, source.hdus[0].header, None)
     array = found.array if isinstance(found, NDUncertainty) else found
     if np.shape(array) not in (science.shape, science.shape[-2:]):
         raise ValueError(f'{name} must have the shape of the data, {science.shape}, got {np.shape(array)} from {where}')

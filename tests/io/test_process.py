@@ -533,6 +533,40 @@ def test_axes_are_named_if_no_plane_is_an_image(tmp_path):
         process_fits(tmp_path / 'in.fits', tmp_path / 'out.fits', halve)
 
 
+def test_companions_of_another_shape_are_named(tmp_path, caplog):
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image(), name='SCI'), fits.ImageHDU(image((12, 8)), name='ERR'),
+                  fits.ImageHDU(np.zeros((12, 16), 'i2'), name='DQ')]).writeto(tmp_path / 'a.fits')
+    (ccd,) = read_fits_images(tmp_path / 'a.fits')
+    assert ccd.uncertainty is None and ccd.mask is not None
+    assert 'HDU 2 (ERR,1) is not used: its shape, (12, 8), is not that of HDU 1 (SCI,1), (12, 16)' in caplog.text
+
+
+@pytest.mark.parametrize('kind', [fits.ImageHDU, fits.CompImageHDU])
+def test_sum_of_the_data_that_does_not_agree(tmp_path, caplog, kind):
+    path = tmp_path / 'a.fits'
+    hdus = fits.HDUList([fits.PrimaryHDU(), kind(image(dtype='i2'), name='SCI'), fits.ImageHDU(image(), name='OTHER')])
+    hdus.writeto(path, checksum=True)
+    read_fits_images(path)
+    assert 'DATASUM' not in caplog.text
+    with fits.open(path, disable_image_compression=True) as hdus:
+        start, right = hdus[1].fileinfo()['datLoc'], hdus[1].header['DATASUM']
+    content = path.read_bytes()
+    if kind is fits.ImageHDU:
+        content = content[:start + 7] + bytes([content[start + 7] ^ 64]) + content[start + 8:]
+    else:   # whose data could not be read
+        content = content.replace(f"DATASUM = '{right}".encode(), f"DATASUM = '{int(right) ^ 1}".encode())
+    path.write_bytes(content)
+    read_fits_images(path)
+    assert 'DATASUM of HDU 1 (SCI,1) does not agree with its data: they are damaged' in caplog.text
+
+
+def test_random_groups_are_named(tmp_path):
+    groups = fits.GroupData(image((3, 12, 16)), bitpix=-32, parnames=['a'], pardata=[np.zeros(3)])
+    fits.HDUList([fits.GroupsHDU(groups)]).writeto(tmp_path / 'a.fits')
+    with pytest.raises(ValueError, match='it has 0 .*random groups, which are not read$'):
+        read_fits_images(tmp_path / 'a.fits')
+
+
 def test_checksums_are_updated_where_there_were_any(tmp_path):
     path, output = tmp_path / 'a.fits', tmp_path / 'b.fits'
     hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image(), name='SCI')])
