@@ -52,8 +52,10 @@ def infer(image, predictor, *, whitened=None, held_out=None, calibrate=True, str
     Prediction
         The prediction in data units.
     """
-    mean, spread = predictor.predict(image)
-    if whitened is not None:
+    if whitened is None:
+        mean, spread = predictor.predict(image)
+    else:
+        mean, spread = whitened.predict(predictor)
         image = whitened.with_signal(mean)
     spread = predictor.correct_spread(image, mean, spread)
     recalibration = recalibrate(image, mean, spread, held_out)

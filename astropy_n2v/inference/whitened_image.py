@@ -150,6 +150,26 @@ class Whitened:
         pad = self.pad
         return values[pad:values.shape[0] - pad, pad:values.shape[1] - pad]
 
+    def predict(self, predictor):
+        """
+        Predict the whitened image from its surroundings: inside the frame, and beyond as at its edge.
+
+        To the network, pixels beyond the edge of an array are not the same as masked ones, beside which it is less
+        certain than it says.
+
+        Parameters
+        ----------
+        predictor : BlindPredictor
+            Predictor of the pixels.
+
+        Returns
+        -------
+        blind_mean, blind_spread : `~numpy.ndarray`
+            Of the whitened image.
+        """
+        inside = self.white.part(*(slice(self.pad, n - self.pad) for n in self.white.shape))
+        return [_edge(values, self.pad, inside.shape) for values in predictor.predict(inside)]
+
     def with_signal(self, blind_mean):
         """
         Let the photon noise follow the blind prediction on its way back.
@@ -297,7 +317,7 @@ class Whitened:
 
 
 def _edge(value, pad, shape):
-    """A parameter of the noise for the larger image."""
+    """Continue the values of an image beyond its edges, where they are not the same for all pixels."""
     if np.ndim(value) == 0:
         return value
     result = empty([n + 2 * pad for n in shape], np.result_type(value))

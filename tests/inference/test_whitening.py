@@ -131,6 +131,21 @@ class TestFilter:
         found = Whitening.find(rho, 10 ** 6).correlation
         assert np.count_nonzero(found) == 3 and found[4, 3] > 0.15
 
+    def test_weights_of_smooth_errors(self):
+        """Sum the products of all pairs of pixels."""
+        _, rho = correlated(HALF)
+        whitening = Whitening.find(rho, 10 ** 6)
+        weights, kernel = whitening.smooth_weights, whitening.inverse
+        assert weights.shape == kernel.shape and weights.sum() == pytest.approx(1)
+        y, x = np.indices(kernel.shape).reshape(2, -1)
+        together = np.exp(-((y[:, None] - y) ** 2 + (x[:, None] - x) ** 2) / (4 * 1.5 ** 2))   # of errors
+        by_pairs = kernel.ravel() * (together @ kernel.ravel())
+        np.testing.assert_allclose(weights.ravel(), np.maximum(by_pairs, 0) / np.maximum(by_pairs, 0).sum(), atol=0.01)
+        # Neighbours have a larger part than of independent errors.
+        independent = kernel ** 2 / np.sum(kernel ** 2)
+        middle = len(kernel) // 2
+        assert weights[middle, middle + 1] > 1.5 * independent[middle, middle + 1]
+
     def test_the_data_come_back_where_nothing_is_removed(self):
         noise, rho = correlated(KERNELS['rows'])
         data = 1000 + 50 * noise
@@ -165,6 +180,34 @@ class TestResult:
         border = np.ones(SHAPE, dtype=bool)
         border[3:-3, 3:-3] = False
         assert 0.6 < np.sqrt(np.mean(pull[border] ** 2)) < 1.4
+
+    @pytest.mark.parametrize('kernel', ['rows', 'bilinear'])
+    def test_errors_at_edges(self, kernel, denoiser):
+        """The network, which took the border of the filter for masked pixels, was too certain beside it."""
+        squares = []
+        for seed in range(66, 70):
+            scene, data, _, noise = self.observed('survey', seed, kernel)
+            result = denoiser.predict(data, noise)
+            squares.append(((result.mean - scene.truth) / result.std) ** 2)
+        inner = np.pad(np.ones([n - 2 for n in SHAPE], bool), 1)
+        outermost, near = ~inner, ~np.pad(np.ones([n - 6 for n in SHAPE], bool), 3)
+        pulls = [np.sqrt(np.mean(np.array(squares)[:, where])) for where in (outermost, near)]
+        assert 0.75 < pulls[0] < 1.1 and 0.75 < pulls[1] < 1.2
+
+    def test_network_sees_the_frame_alone(self):
+        noise, rho = correlated(HALF)
+        whitened = whiten_image(NormalizedImage.prepare(noise, NoiseModel(1.0, autocorrelation=rho)))
+        seen = []
+
+        class Predictor:
+            def predict(self, image):
+                seen.append(image)
+                return np.arange(image.data.size, dtype=np.float32).reshape(image.shape), np.ones(image.shape)
+
+        mean, spread = whitened.predict(Predictor())
+        assert seen[0].shape == SHAPE and mean.shape == spread.shape == whitened.white.shape
+        np.testing.assert_array_equal(seen[0].data, whitened.inside(whitened.white.data))
+        assert np.all(mean[:whitened.pad + 1, :whitened.pad + 1] == 0) and mean[-1, -1] == noise.size - 1
 
     def test_masked_pixels_cost_little(self, denoiser):
         scene, data, sigma, noise = self.observed('survey', 61, 'bilinear')
@@ -269,7 +312,7 @@ class TestResult:
     def test_noise_beside_edges_and_masks_is_no_star(self, denoiser):
         """Two or three high pixels of an image moved by half a pixel were taken for one, and came back as measured."""
         mask = np.random.default_rng(3).random(SHAPE) < 0.01
-        near = self.near_unknown(mask)
+        near, ratios = self.near_unknown(mask), []
         for seed in range(3):
             noise, rho = correlated(HALF, seed=80 + seed)
             data = 200 + 5 * noise
@@ -277,11 +320,14 @@ class TestResult:
             assert result.whitening is not None and not np.any((result.mean == data)[near])
             error = (result.mean - 200) / 5
             # Half of their surroundings, or a part, is unknown.
-            assert error[near].std() < 1.5 * error[~near & ~mask].std()
+            ratios.append(error[near].std() / error[~near & ~mask].std())
+            assert ratios[-1] < 1.5
             significance = detection_image(CCDData(result.mean, unit='adu', mask=mask,
                                                    uncertainty=StdDevUncertainty(result.std)), 3.2).data
             significance[2:-2, 2:-2] = 0
             assert significance.max() < 12
+        # White noise: 1.06.
+        assert np.sqrt(np.mean(np.square(ratios))) < 1.2
 
     def test_photon_noise_beside_masks_is_no_star(self):
         """Expect five times the scatter around a masked pixel where the noise is five times as large as on the sky."""
