@@ -52,10 +52,9 @@ def infer(image, predictor, *, whitened=None, held_out=None, calibrate=True, str
     Prediction
         The prediction in data units.
     """
-    if whitened is None:
-        mean, spread = predictor.predict(image)
-    else:
-        mean, spread = whitened.predict(predictor)
+    mean, spread = predictor.predict(image if whitened is None else whitened.frame)
+    if whitened is not None:
+        mean, spread = whitened.beyond(mean), whitened.beyond(spread)
         image = whitened.with_signal(mean)
     spread = predictor.correct_spread(image, mean, spread)
     recalibration = recalibrate(image, mean, spread, held_out)

@@ -71,6 +71,9 @@ class Whitened:
         The image as it is.
     white : NormalizedImage
         The whitened one, in units of the sky noise, larger by ``pad`` pixels on each side. Its noise is white.
+    frame : NormalizedImage
+        The part of it without the border, which the network sees. Beside masked pixels it is less certain than it says,
+        beside the edge of an array it is not.
     filled : `~numpy.ndarray`
         The image in units of the sky noise that was filtered, with all pixels filled, of the same shape.
     lacking : `~numpy.ndarray`
@@ -89,6 +92,7 @@ class Whitened:
     whitening: Whitening
     image: NormalizedImage
     white: NormalizedImage
+    frame: NormalizedImage
     filled: np.ndarray
     lacking: np.ndarray
     added: np.ndarray
@@ -137,7 +141,8 @@ class Whitened:
         blockwise(np.add, white, lacking, out=white)
         valid = blockwise(lambda seen, bad: seen & ~bad, known[inner], unreliable)
         white = NormalizedImage(white, valid, noise, Normalization(0.0, 1.0))
-        return cls(whitening, image, white, filled[inner], lacking, added, unreliable, parameters,
+        frame = white.part(*(slice(pad, n - pad) for n in white.shape))
+        return cls(whitening, image, white, frame, filled[inner], lacking, added, unreliable, parameters,
                    alone if alone.any() else None)
 
     @property
@@ -150,25 +155,9 @@ class Whitened:
         pad = self.pad
         return values[pad:values.shape[0] - pad, pad:values.shape[1] - pad]
 
-    def predict(self, predictor):
-        """
-        Predict the whitened image from its surroundings: inside the frame, and beyond as at its edge.
-
-        To the network, pixels beyond the edge of an array are not the same as masked ones, beside which it is less
-        certain than it says.
-
-        Parameters
-        ----------
-        predictor : BlindPredictor
-            Predictor of the pixels.
-
-        Returns
-        -------
-        blind_mean, blind_spread : `~numpy.ndarray`
-            Of the whitened image.
-        """
-        inside = self.white.part(*(slice(self.pad, n - self.pad) for n in self.white.shape))
-        return [_edge(values, self.pad, inside.shape) for values in predictor.predict(inside)]
+    def beyond(self, prediction):
+        """Continue what was predicted of the frame beyond its edges."""
+        return _edge(prediction, self.pad, self.image.shape)
 
     def with_signal(self, blind_mean):
         """

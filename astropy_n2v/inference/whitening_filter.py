@@ -211,7 +211,7 @@ class Whitening:
     @cached_property
     def smooth_weights(self):
         """
-        Weights of the variances before the way back in that of smooth errors after it, a kernel like `inverse`.
+        Return the weights of the variances before the way back in the one of smooth errors after it, as a kernel.
 
         Errors e of standard deviation s and correlation r become the sum of k e, of variance sum(k k' r s s'), of which
         each pixel has the part k sum(k' r) s ** 2 where s varies slowly.

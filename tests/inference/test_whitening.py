@@ -197,17 +197,10 @@ class TestResult:
     def test_network_sees_the_frame_alone(self):
         noise, rho = correlated(HALF)
         whitened = whiten_image(NormalizedImage.prepare(noise, NoiseModel(1.0, autocorrelation=rho)))
-        seen = []
-
-        class Predictor:
-            def predict(self, image):
-                seen.append(image)
-                return np.arange(image.data.size, dtype=np.float32).reshape(image.shape), np.ones(image.shape)
-
-        mean, spread = whitened.predict(Predictor())
-        assert seen[0].shape == SHAPE and mean.shape == spread.shape == whitened.white.shape
-        np.testing.assert_array_equal(seen[0].data, whitened.inside(whitened.white.data))
-        assert np.all(mean[:whitened.pad + 1, :whitened.pad + 1] == 0) and mean[-1, -1] == noise.size - 1
+        np.testing.assert_array_equal(whitened.frame.data, whitened.inside(whitened.white.data))
+        beyond = whitened.beyond(np.arange(noise.size, dtype=np.float32).reshape(SHAPE))
+        assert beyond.shape == whitened.white.shape
+        assert np.all(beyond[:whitened.pad + 1, :whitened.pad + 1] == 0) and beyond[-1, -1] == noise.size - 1
 
     def test_masked_pixels_cost_little(self, denoiser):
         scene, data, sigma, noise = self.observed('survey', 61, 'bilinear')
