@@ -476,6 +476,27 @@ def test_skies_without_sources(results):
     assert 'Skies without sources' in load('page').make_page(results)
 
 
+def test_faint_stars(results):
+    """Expect a right posterior by what is predicted, which cannot be right by the truth."""
+    load('faint_stars').main(['--populations', 'all brightnesses', '--first-seed', '37100', '--n-seeds', '2',
+                              '--size', '160'])
+    table = load('common').read_table('faint_stars', results)
+    for name in ('truth', 'result', 'stated deviation', 'signal-to-noise ratio'):
+        assert table['n'][table['sorted_by'] == name].sum() == 2 * 160 ** 2
+    by_truth, by_result = (table[(table['sorted_by'] == name) & (table['low'] >= 0.5) & (table['high'] <= 4)]
+                           for name in ('truth', 'result'))
+    assert by_truth['rms_pull'].max() > 1.2 * by_result['rms_pull'].max()
+
+
+def test_stars_of_a_ratio():
+    frame = load('faint_stars').make_stars(5, 5.001, 2000, 64, 3)
+    signal = frame.truth - frame.scene.sky
+    n = np.random.default_rng(3)
+    width, n_stars = n.uniform(1.6, 3.5) / 2.3548, n.poisson(2000 * 64 ** 2 / 1e6)
+    flux = 5 * frame.sky_sigma * np.sqrt(4 * np.pi) * width
+    assert 0.5 * n_stars * flux < signal.sum() <= 1.001 * n_stars * flux
+
+
 def test_tiled_frame_for_speed():
     frame = load('speed').frame_of(700)
     assert frame.data.shape == (700, 700) and isinstance(frame.ccd, CCDData)
