@@ -50,6 +50,8 @@ _ERROR_WIDTH = 1.5
 # none: by this power of P(0) its variance was too small on fields of seeds 9100 to 9102 and 9300, with noise from
 # rows of 0.3 to a beam of 7 pixels.
 _MORE_SURE = 0.35
+# Least variance of the noise of an unknown pixel, in units of the variance on the sky: as in ``normalization.py``.
+_LEAST_NOISE = 1e-3
 # FWHM of the source whose peak decides how much of the signal the filter leaves, in pixels.
 _SOURCE_FWHM = 2.5
 
@@ -295,7 +297,7 @@ class Whitening:
         variance[~known] = 1
         scatter, error = self._fill_errors
         v0, slope, zero = (value if np.ndim(value) == 0 else value[near] for value in parameters)
-        noise = v0 + slope * np.maximum(mean - zero, 0)
+        noise = np.maximum(v0 + slope * np.maximum(mean - zero, 0), _LEAST_NOISE)
         # The weights squared are a Gaussian, too.
         squared = gaussian_filter(seen, _FILL / np.sqrt(2), mode='constant', truncate=4)[near]
         freedom = 4 * np.pi * _FILL ** 2 * weight ** 2 / (squared * np.sum(self.correlation ** 2))

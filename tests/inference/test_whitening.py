@@ -471,3 +471,15 @@ def convolve_max(values):
     padded = np.pad(values, 1, mode='edge')
     return np.max([padded[dy:dy + values.shape[0], dx:dx + values.shape[1]] for dy in range(3) for dx in range(3)],
                   axis=0)
+
+
+def test_masked_pixels_without_a_photon_around():
+    """Without read noise, a pixel that no photon is expected in has no noise, against which structure is measured."""
+    noise, lags = correlated(KERNELS['rows'])
+    truth = np.where(np.arange(SHAPE[0]) < 40, 0.0, 100.0)[:, None]
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[10:14, 50:54] = True
+    noise_model = NoiseModel(0.0, gain=1.0, autocorrelation=lags)
+    image = NormalizedImage.prepare(truth + np.sqrt(truth) * noise, noise_model, mask)
+    whitened = whiten_image(image)
+    assert np.isfinite(whitened.white.data).all() and np.isfinite(whitened.white.noise.sigma).all()
