@@ -244,11 +244,10 @@ def test_detection_tables(results):
     assert 'Detections on pure noise' in load('page').make_page(results)
 
 
-def test_options(capsys):
+def test_options(results, capsys):
     """Options that a benchmark does not have are none."""
     parse = load('common').parse
-    threads = importlib.import_module('torch').get_num_threads()
-    small = ['--threads', str(threads)]
+    small = ['--threads', '1']
     arguments = parse('text', [*small, '--n-seeds', '3', '--deep'], n_seeds=1, size=64, kinds=['nebula'],
                       first_seed=9, flags={'deep': 'deeper'}, options={'minutes': {'type': float, 'default': 2.0}})
     assert list(arguments.seeds) == [9, 10, 11] and arguments.kinds == ['nebula'] and arguments.size == 64

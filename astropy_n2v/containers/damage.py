@@ -28,6 +28,9 @@ _RANDOM, _ERRORS = 0.2, 2.0
 # Least median difference of neighbours on this scale, in powers of e. It is 1 or more in random values, and below 0.1
 # in bright areas, where it is due to photon noise.
 _SCATTER = 0.3
+# Largest difference from one of the ratio of the median to the rms deviation, besides its error, scaled to be one for a
+# normal distribution, as of noise: values of damaged files are uniform (1.28) or spread over powers of ten (0).
+_NORMAL = 0.1
 _MOST = 0.3        # largest fraction of an image; if it is more, the image may be like that
 _NEAR = 5          # pixels: width of gaps between wild values that belong to a block
 
@@ -106,6 +109,8 @@ def _is_random(values, mask, inside, numbers, box, level, noise):
             cells.append(np.where(mask[part], np.nan, values[part].astype(float)))
     if not cells:
         return False
+    if _is_normal(np.array(cells)):
+        return False
     with np.errstate(invalid='ignore', over='ignore'):
         scaled = np.arcsinh((np.array(cells) - level) / noise)
         scaled[~np.isfinite(scaled)] = np.nan
@@ -120,6 +125,15 @@ def _is_random(values, mask, inside, numbers, box, level, noise):
     limits = [_RANDOM + _ERRORS / np.sqrt(product.size) for product in products]
     scatter = np.nanmedian(np.concatenate([step.ravel() for step in steps]))
     return scatter > _SCATTER and all(np.mean(product) < limit * variance for product, limit in zip(products, limits))
+
+
+def _is_normal(values):
+    """Check that values are distributed as noise is, however large: errors of some parts of an image may be."""
+    values = values[np.isfinite(values)]
+    with np.errstate(over='ignore', invalid='ignore'):
+        deviations = np.abs(values - np.median(values))
+        ratio = np.median(deviations) / MEDIAN_ABSOLUTE / np.sqrt(np.mean(deviations ** 2))
+    return abs(ratio - 1) < _NORMAL + 1 / np.sqrt(values.size)
 
 
 def _mark(damaged, wild, group, box):

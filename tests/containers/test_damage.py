@@ -62,6 +62,15 @@ def test_bright_stars_are_no_damage(rng, fwhm, peak):
     assert find(image - np.roll(image, (1, 2), (0, 1))) == (None, [])   # a difference of images
 
 
+@pytest.mark.parametrize('factor', [400, 3000])
+def test_large_noise_is_no_damage(rng, factor):
+    """Keep the values of parts that are much noisier, as the edges of a mosaic of exposures."""
+    image = rng.normal(100, 5, (128, 128))
+    image[:, 96:] += factor * rng.normal(0, 5, (128, 32))
+    image[:16, :16] += factor * rng.normal(0, 5, (16, 16))
+    assert find(image)[0] is None
+
+
 def test_bright_areas_and_mosaics_are_no_damage(rng):
     y, x = np.indices((96, 96))
     disc = 1e5 * ((y - 48) ** 2 + (x - 48) ** 2 < 30 ** 2)
