@@ -20,6 +20,7 @@ _WORDS = {
 _ROLES = {word: role for role, words in _WORDS.items() for word in words.split()}
 # Words for which such a word stands in the name of the other file, as in -image-r.fits and -invvar-r.fits.
 _SCIENCE = {'sci', 'image', 'img', 'int', 'data', 'science', 'ooi', 'opi', 'osi'}
+_HAS_ROLE = re.compile('|'.join(_ROLES), re.IGNORECASE)
 _ENDING = re.compile(r'(\.(fits?|fts))?(\.(fz|gz|bz2|xz))?$', re.IGNORECASE)
 
 
@@ -62,15 +63,16 @@ def files_beside(path):
         Paths and roles, see `role_of_file`.
     """
     own = _words(path)
-    return [(other, _ROLES[word]) for other, words in _others(path) for word in words
+    return [(other, _ROLES[word]) for other, words in _others(path, _named_for_a_role) for word in words
             if word in _ROLES and _belong(own, words, word)]
 
 
 def image_beside(path):
     """Find the image whose uncertainty or mask a file is, by the names of both; None if there is none."""
     own = _words(path)
-    return next((other for other, words in _others(path) for word in own
-                 if word in _ROLES and _belong(words, own, word)), None)
+    roles = [word for word in own if word in _ROLES]
+    return next((other for other, words in (_others(path, _fits_files) if roles else ()) for word in roles
+                 if _belong(words, own, word)), None)
 
 
 def _belong(image, other, word):
@@ -86,18 +88,25 @@ def _words(path):
     return tuple(re.split(r'[._-]', _ENDING.sub('', os.path.basename(path)).lower()))
 
 
-def _others(path):
-    """List the other FITS files of the folder of a file, and the words of their names."""
+def _others(path, select):
+    """List the other FITS files of the folder of a file that are selected, and the words of their names."""
     folder, name = os.path.split(os.fspath(path))
     try:
-        names = _fits_names(folder, os.stat(folder or '.').st_mtime_ns)
+        names = select(folder, os.stat(folder or '.').st_mtime_ns)
     except OSError:
         return []
     return [(os.path.join(folder, other), words) for other, words in names if other != name]
 
 
 @lru_cache(maxsize=4)
-def _fits_names(folder, changed):
+def _fits_files(folder, changed):
     """List the FITS files of a folder once, until it is changed."""
     return [(name, _words(name)) for name in sorted(os.listdir(folder or '.'))
             if _ENDING.search(name)[1] and not name.startswith('.')]
+
+
+@lru_cache(maxsize=4)
+def _named_for_a_role(folder, changed):
+    """List those with the word for a role: in a folder of many files that changes with each result, few or none."""
+    return [(name, _words(name)) for name in sorted(os.listdir(folder or '.'))
+            if _HAS_ROLE.search(name) and _ENDING.search(name)[1] and not name.startswith('.')]
