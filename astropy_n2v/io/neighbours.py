@@ -63,7 +63,7 @@ def files_beside(path):
         Paths and roles, see `role_of_file`.
     """
     own = _words(path)
-    return [(other, _ROLES[word]) for other, words in _others(path, _named_for_a_role) for word in words
+    return [(other, _ROLES[word]) for other, words in _others(path, with_role=True) for word in words
             if word in _ROLES and _belong(own, words, word)]
 
 
@@ -71,7 +71,7 @@ def image_beside(path):
     """Find the image whose uncertainty or mask a file is, by the names of both; None if there is none."""
     own = _words(path)
     roles = [word for word in own if word in _ROLES]
-    return next((other for other, words in (_others(path, _fits_files) if roles else ()) for word in roles
+    return next((other for other, words in (_others(path) if roles else ()) for word in roles
                  if _belong(words, own, word)), None)
 
 
@@ -88,25 +88,22 @@ def _words(path):
     return tuple(re.split(r'[._-]', _ENDING.sub('', os.path.basename(path)).lower()))
 
 
-def _others(path, select):
-    """List the other FITS files of the folder of a file that are selected, and the words of their names."""
+def _others(path, with_role=False):
+    """List the other FITS files of the folder of a file, and the words of their names."""
     folder, name = os.path.split(os.fspath(path))
     try:
-        names = select(folder, os.stat(folder or '.').st_mtime_ns)
+        names = _fits_files(folder, os.stat(folder or '.').st_mtime_ns, with_role)
     except OSError:
         return []
     return [(os.path.join(folder, other), words) for other, words in names if other != name]
 
 
 @lru_cache(maxsize=4)
-def _fits_files(folder, changed):
-    """List the FITS files of a folder once, until it is changed."""
-    return [(name, _words(name)) for name in sorted(os.listdir(folder or '.'))
-            if _ENDING.search(name)[1] and not name.startswith('.')]
+def _fits_files(folder, changed, with_role):
+    """
+    List the FITS files of a folder once, until it is changed; all, or those with the word for a role.
 
-
-@lru_cache(maxsize=4)
-def _named_for_a_role(folder, changed):
-    """List those with the word for a role: in a folder of many files that changes with each result, few or none."""
+    In a folder of many files that changes with each result, few or none have one.
+    """
     return [(name, _words(name)) for name in sorted(os.listdir(folder or '.'))
-            if _HAS_ROLE.search(name) and _ENDING.search(name)[1] and not name.startswith('.')]
+            if (not with_role or _HAS_ROLE.search(name)) and _ENDING.search(name)[1] and not name.startswith('.')]

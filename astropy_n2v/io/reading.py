@@ -138,8 +138,8 @@ def read_image(source, index, ignore_bits, *, mask=None, uncertainty=None, wcs=F
              unit, *('none' if i is None else hdu_label(hdus[i], i) for i in (errors, flags)))
     if errors is None and uncertainty is None or flags is None and mask is None:
         for i in misfits(hdus, index):
-            source.say(log, f'HDU {hdu_label(hdus[i], i)} is not used: its shape, {hdus[i].shape}, is not that of HDU '
-                            f'{hdu_label(hdu, index)}, {hdu.shape}')
+            source.say(log, f'HDU {hdu_label(hdus[i], i)} is not used: its shape, {hdus[i].shape}, differs from '
+                            f'{hdu.shape} of HDU {hdu_label(hdu, index)}')
     if section is None and not source.agrees_with_sum(index):
         source.say(log, f'DATASUM of HDU {hdu_label(hdu, index)} does not agree with its data: they are damaged, or '
                         'were changed by a program that left the card as it was')

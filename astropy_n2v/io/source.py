@@ -114,7 +114,7 @@ class FitsSource:
             raise
 
     def _layout(self):
-        """Where the HDUs begin and end, and how long their data are."""
+        """Find where the HDUs begin and end, and how long their data are."""
         end = self.stream.seek(0, io.SEEK_END)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')   # what astropy suspects is checked below

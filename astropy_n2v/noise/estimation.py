@@ -338,7 +338,7 @@ def measure_sky(data, mask=None, *, correlated=True):
     mask : array_like of bool, optional
         True where the data are not to be used, see `~astropy_n2v.estimate_noise`.
     correlated : bool, optional
-        Whether to look for noise that neighbouring pixels share, see `~astropy_n2v.estimate_noise`.
+        If true, look for noise that neighbouring pixels share, see `~astropy_n2v.estimate_noise`.
 
     Returns
     -------

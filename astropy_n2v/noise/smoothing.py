@@ -17,6 +17,7 @@ from .differences import high_pass, products_of_differences, white_variance
 __all__ = ['SmoothedNoise', 'smoothed_noise']
 
 _BLOCK = 32   # pixels: height and width of a block whose power spectrum is taken
+_MIN_BLOCKS = 6   # least number of blocks for a spectrum
 _MAX_BLOCKS = 128   # most blocks whose power spectra are averaged, spread over the image
 # Edges of the rings of spatial frequency, in cycles per pixel.
 _RINGS = (0.06, 0.1, 0.15, 0.2, 0.4, 0.5, 0.72)
@@ -97,9 +98,7 @@ class SmoothedNoise:
     @property
     def is_gaussian(self):
         """Check if the autocorrelation has the shape of a Gaussian; a moving average has more short lags."""
-        middle = len(self.correlation) // 2
-        lines = self.correlation[middle:, middle], self.correlation[middle, middle:]
-        line = np.mean([lines[axis] for axis in self.axes], axis=0)
+        line = _line(self.correlation, self.axes)
         half, nearest = np.interp([self.fwhm / np.sqrt(8), 1], np.arange(len(line)), line)
         return bool(half > _GAUSSIAN and nearest > 0.25 ** (1 / self.fwhm ** 2) - _MOST_WHITE)
 
@@ -272,7 +271,7 @@ def _blocks(data, mask):
 
 def _spectrum(blocks):
     """Return the power of the quietest blocks in rings of frequency; None if there are too few."""
-    if len(blocks) < 6:
+    if len(blocks) < _MIN_BLOCKS:
         return None
     window = np.hanning(_BLOCK + 2)[1:-1]
     power = np.abs(np.fft.rfft2(blocks * window[:, None] * window)) ** 2
@@ -335,6 +334,13 @@ def _autocovariance(residual, max_lag):
     return covariance + _LOST * covariance[max_lag, max_lag]
 
 
+def _line(correlation, axes=(0, 1)):
+    """Return the autocorrelation along some axes, on average, from lag 0 on."""
+    middle = correlation.shape[0] // 2
+    lines = correlation[middle:, middle], correlation[middle, middle:]
+    return sum(lines[axis] for axis in axes) / len(axes)
+
+
 def _measure(image, fwhm, limit):
     """Return sigma, FWHM and autocorrelation of the noise, and the sky; None beyond a limit of the FWHM."""
     for _ in range(5):
@@ -345,7 +351,7 @@ def _measure(image, fwhm, limit):
         if not variance > 0:
             return None
         correlation = np.clip(covariance / variance, -1, 1)
-        line = (correlation[max_lag, max_lag:] + correlation[max_lag:, max_lag]) / 2
+        line = _line(correlation)
         below = np.flatnonzero(line < 0.5)
         if below.size == 0:
             wider = 2 * fwhm
@@ -377,9 +383,8 @@ def _is_noise(residual, fwhm, correlation, empty):
     slack = min(1 / np.sqrt(n_independent), 0.1) * (2.0 if empty else 1.2)
     tail = (middle - lowest) / (middle - low)
     asymmetry = (high - middle) / (middle - low), (highest - middle) / (middle - lowest)
-    max_lag = correlation.shape[0] // 2
     far = int(2.2 * fwhm) + 1
-    line = (correlation[max_lag, max_lag:] + correlation[max_lag:, max_lag]) / 2
+    line = _line(correlation)
     far = line[far:].mean() if far < line.size - 1 else 0.0
     return bool(abs(tail / 2.0 - 1) < 0.1 + slack and far < 0.12 + slack
                 and all(abs(ratio - 1) < 0.09 + slack for ratio in asymmetry))
